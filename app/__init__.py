@@ -1,0 +1,30 @@
+"""Telemetry Hub: takes the progress of jobs and the health of nodes in, keeps it, charts it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from app.config import Config
+
+__version__ = "0.1.0"
+
+
+def create_app(config: Config | None = None) -> Flask:
+    """The WSGI application, its writer thread running and its connection pool open.
+
+    Flask is imported here and not above, so that tasks can use `app.db` without loading it.
+    Raises ConfigError when a setting or the database's address is missing.
+    """
+    from app.api.factory import build_app
+    from app.config import Config
+    from app.lifeline import end_with_parent
+    from app.logs import configure_logging
+
+    if config is None:  # a web worker, not a test
+        config = Config.from_env()
+        configure_logging(config.log_level)
+        end_with_parent()
+    return build_app(config)

@@ -1,0 +1,120 @@
+"""Builds the WSGI application: settings, writer, blueprints, documents."""
+
+from __future__ import annotations
+
+import logging
+from multiprocessing.util import Finalize
+
+from flask import Flask, Response, request
+from flask_smorest import Api
+from webargs.flaskparser import FlaskParser
+from werkzeug.routing import PathConverter
+
+from app import __version__
+from app.api import history, jobs, nodes, registration, requests, service, telemetry
+from app.api.context import Hub
+from app.api.errors import problem, register_error_handlers
+from app.config import Config
+from app.db import Database
+from app.domain.snapshots import Snapshot
+from app.domain.updates import Update
+from app.ingest.snapshots import store_snapshots
+from app.ingest.transaction import store_updates
+from app.ingest.writer import Writer
+
+logger = logging.getLogger("hub.api")
+
+PREFIX = "/api/v1"
+SPARE_THREADS = 12  # never wait for a commit, so that reads and /health always find one
+
+
+class IdentifierConverter(PathConverter):
+    """Takes all the rest of a path, slashes too, so that a bad id is refused with a reason."""
+
+    regex = ".*?"
+    part_isolating = False
+
+
+class _BadRequestParser(FlaskParser):
+    DEFAULT_VALIDATION_STATUS = 400
+
+
+def build_app(config: Config) -> Flask:
+    """The application with its writer running and its pool open; see `app.create_app`."""
+    app = Flask("hub", static_folder=None)
+    app.config.update(
+        API_TITLE="Telemetry Hub",
+        API_VERSION=__version__,
+        OPENAPI_VERSION="3.0.3",
+        PROPAGATE_EXCEPTIONS=False,
+    )
+    # A redirect would lose the body of a push, and would answer another path than was asked for.
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.url_map.converters["identifier"] = IdentifierConverter
+    app.before_request(_refuse_broken_path)
+    requests.register_request_hooks(app)
+    app.extensions["hub"] = _start_hub(config)
+    _register_blueprints(app)
+    register_error_handlers(app)  # after flask-smorest's own, which they replace
+    logger.info("Telemetry API endpoints enabled (Real-time SBC progress tracking)")
+    logger.info("Telemetry API routes registered: POST %s/telemetry/{job_type}/{job_id}", PREFIX)
+    return app
+
+
+def close_app(app: Flask) -> None:
+    """Drain the writer and close the pool. Idempotent."""
+    hub: Hub = app.extensions["hub"]
+    _close(hub.writer, hub.database)
+
+
+def _start_hub(config: Config) -> Hub:
+    database = Database.from_config(config)
+    writer = Writer(
+        database,
+        {Update: store_updates, Snapshot: store_snapshots},
+        capacity=config.queue_updates,
+        max_waiters=config.threads - SPARE_THREADS,
+        wait_seconds=config.wait_seconds,
+        late_days=config.late_data_days,
+    )
+    database.open()
+    writer.start()
+    # Runs at the end of any process, also of a web worker started by multiprocessing, whose
+    # atexit handlers are not called.
+    Finalize(None, _close, args=(writer, database), exitpriority=100)
+    return Hub(config, database, writer)
+
+
+def _close(writer: Writer, database: Database) -> None:
+    writer.stop()
+    database.close()
+
+
+def _register_blueprints(app: Flask) -> None:
+    api = Api(app)
+    for blueprint in (
+        telemetry.blueprint,
+        registration.blueprint,
+        jobs.blueprint,
+        nodes.blueprint,
+        telemetry.snapshots,
+        history.blueprint,
+        service.blueprint,
+    ):
+        blueprint.ARGUMENTS_PARSER = _BadRequestParser()
+        api.register_blueprint(blueprint, url_prefix=PREFIX)
+    # Addresses of older senders and dashboards, without the prefix.
+    app.register_blueprint(history.blueprint, url_prefix="", name="history_unprefixed")
+    app.register_blueprint(telemetry.snapshots, url_prefix="/api", name="snapshots_unversioned")
+
+
+def _refuse_broken_path() -> Response | None:
+    """A path that is no UTF-8 would otherwise reach the views with replacement characters."""
+    raw: str = request.environ.get("PATH_INFO", "")
+    try:
+        raw.encode("latin-1").decode()
+    except UnicodeError:
+        reason = "Is not UTF-8."
+        return problem(400, f"path: {reason}", errors={"path": [reason]})
+    return None

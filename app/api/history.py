@@ -1,0 +1,204 @@
+"""The chart of a job: one answer, whatever it is made of, in three forms, with a strong ETag."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from flask import Response, request
+from flask_smorest import Blueprint
+
+from app.api.bodies import check_identifier
+from app.api.context import hub
+from app.api.requests import json_response
+from app.db import Connection
+from app.domain import chart
+from app.domain.chart import Bucket, Point, Window
+from app.domain.estimates import duration_seconds
+from app.domain.stretches import Gap, Phase, Stretches
+from app.errors import NotFound
+from app.schemas.history import HistoryQuery, HistorySchema
+from app.store import history as store
+
+blueprint = Blueprint("history", __name__, description="Charts of jobs.")
+
+
+@dataclass(frozen=True)
+class History:
+    """A chart as read, before it takes its form."""
+
+    job: store.ChartedJob
+    disk: int | None
+    moved_bytes: int
+    total_bytes: int
+    window: Window
+    resolution_seconds: int
+    buckets: list[Bucket]
+    stretches: Stretches
+
+    @property
+    def points(self) -> list[Point]:
+        return chart.to_points(self.buckets, self.job.started_at, self.total_bytes)
+
+
+@blueprint.route("/telemetry/history/<identifier:job_id>")
+@blueprint.arguments(HistoryQuery, location="query", error_status_code=400)
+@blueprint.response(200, HistorySchema)
+@blueprint.response(200, {"type": "string"}, content_type="text/csv")
+@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
+@blueprint.alt_response(404, "NOT_FOUND")
+@blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+def read_history(query: dict[str, Any], job_id: str) -> Response:
+    """Chart the speed and progress of a job, or of one of its disks, over its run or a window.
+
+    Never more than `points` points, and never a lost peak: where a window holds more updates than
+    that, each point is a step with its mean, lowest and highest speed.
+    """
+    check_identifier("job_id", job_id)
+    # The answer takes a few statements, and a commit between them would give a chart of two
+    # states: points that the header does not know of. One statement for all would have to keep a
+    # copy of the run's rows; one snapshot costs nothing, and it is let go before any rendering.
+    with hub().database.transaction() as conn:
+        store.use_one_snapshot(conn)
+        history = _read(conn, job_id, query)
+    return _conditional(_RENDERERS[query["format"]](history))
+
+
+def _read(conn: Connection, job_id: str, query: dict[str, Any]) -> History:
+    """The chart that the query asks for. Raises NotFound for an unknown job or disk."""
+    job = store.read_charted_job(conn, job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id!r}.")
+    span = chart.job_span(job.started_at, job.newest_update_at)
+    series = store.Series(job_id, query.get("disk"))
+    sizes = _sizes(conn, job, series, span)
+    window = chart.choose_window(span, query.get("from_"), query.get("to"))
+    # The step follows from the part of the window that has data: a window of a year around a job
+    # of an hour shows that hour as well as any.
+    shown, step = window.within(span), 0
+    if store.count_updates(conn, series, shown, query["points"] + 1) <= query["points"]:
+        buckets = store.read_updates(conn, series, shown)
+    else:
+        step = chart.window_step(shown, query["points"])
+        window = window.widened(step)
+        buckets = store.read_buckets(conn, series, shown.widened(step), step)
+    stretches = store.read_stretches(conn, job, span, window)
+    return History(
+        job,
+        series.disk,
+        sizes.bytes_transferred,
+        sizes.total_bytes,
+        window,
+        step,
+        buckets,
+        stretches,
+    )
+
+
+def _sizes(
+    conn: Connection, job: store.ChartedJob, series: store.Series, span: Window
+) -> store.ChartedJob | store.ChartedDisk:
+    """What is charted: the job, or its disk if the series is one."""
+    if series.disk is None:
+        return job
+    disk = store.read_charted_disk(conn, series, span)
+    if disk is None:
+        raise NotFound(f"disk: job {job.job_id!r} has no disk {series.disk}.")
+    return disk
+
+
+def _conditional(response: Response) -> Response:
+    """The response with its ETag; 304 if the client has it already.
+
+    The tag is a hash of the body. A version from the job's row would save making the body, but not
+    everything that changes a chart changes that row: old updates are dropped by age, and repairs
+    and backfills write the series alone.
+    """
+    response.set_etag(hashlib.blake2b(response.get_data(), digest_size=16).hexdigest())
+    response.cache_control.no_cache = True  # keep it, but ask before using it
+    response.make_conditional(request)
+    return response
+
+
+# The three forms.
+
+
+def _render_json(history: History) -> Response:
+    return json_response(_answer(history, [point._asdict() for point in history.points]))
+
+
+def _render_columns(history: History) -> Response:
+    columns = list(zip(*history.points, strict=True)) or [()] * len(Point._fields)
+    return json_response(_answer(history, dict(zip(Point._fields, columns, strict=True))))
+
+
+def _render_csv(history: History) -> Response:
+    rows: list[Sequence[Any]] = [Point._fields, *history.points]
+    # Only numbers: nothing to quote, and nothing that a spreadsheet would run.
+    text = "".join(
+        ",".join("" if value is None else str(value) for value in row) + "\r\n" for row in rows
+    )
+    response = Response(text, mimetype="text/csv")
+    response.headers["Content-Disposition"] = _attachment(history)
+    return response
+
+
+_RENDERERS = {"json": _render_json, "columns": _render_columns, "csv": _render_csv}
+
+
+def _answer(history: History, chart_data: Any) -> dict[str, Any]:
+    """The answer by its keys; `HistorySchema` documents them."""
+    job = history.job
+    duration = duration_seconds(job.started_at, job.completed_at, job.newest_update_at)
+    statistics = chart.summarise(history.buckets)
+    return {
+        "job_id": job.job_id,
+        "job_type": job.job_type,
+        "vm_name": job.vm_name,
+        **({} if history.disk is None else {"disk": history.disk}),
+        "status": job.status,
+        "started_at": job.started_at,
+        "completed_at": job.completed_at,
+        "duration_seconds": duration,
+        "from": history.window.from_at,
+        "to": history.window.before_at,
+        "source": "updates",
+        "resolution_seconds": history.resolution_seconds,
+        "snapshots": statistics.updates,
+        "peak_speed_bps": statistics.peak_speed_bps,
+        "avg_speed_bps": statistics.avg_speed_bps,
+        "min_speed_bps": statistics.min_speed_bps,
+        "effective_speed_bps": chart.effective_speed(history.moved_bytes, duration),
+        "chart_data": chart_data,
+        "gaps": [_gap(gap) for gap in history.stretches.gaps],
+        "gaps_omitted": history.stretches.gaps_omitted,
+        "phases": [_phase(job, phase) for phase in history.stretches.phases],
+        "phases_omitted": history.stretches.phases_omitted,
+    }
+
+
+def _gap(gap: Gap) -> dict[str, Any]:
+    return {"from": gap.from_at, "to": gap.to_at, "reason": gap.reason}
+
+
+def _phase(job: store.ChartedJob, phase: Phase) -> dict[str, Any]:
+    return {
+        "phase": phase.phase,
+        "from_t": chart.seconds_since(job.started_at, phase.from_at),
+        "to_t": chart.seconds_since(job.started_at, phase.to_at),
+        "seconds": chart.seconds_since(phase.from_at, phase.to_at),
+        "bytes": phase.bytes,
+    }
+
+
+def _attachment(history: History) -> str:
+    """Content-Disposition with a name every system takes, and the exact one (RFC 6266, 8187)."""
+    exact = f"history-{history.job.job_id}"
+    if history.disk is not None:
+        exact += f"-disk{history.disk}"
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", exact)[:100]
+    return f"attachment; filename=\"{plain}.csv\"; filename*=UTF-8''{quote(exact, safe='')}.csv"

@@ -1,0 +1,169 @@
+"""Reading jobs and machines: lists, one job, its events, the counts of the donut."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from flask import Response
+from flask_smorest import Blueprint
+
+from app.api.bodies import check_identifier
+from app.api.context import hub
+from app.api.requests import json_response
+from app.clock import from_micros, isoformat, to_micros
+from app.domain.estimates import duration_seconds, hub_eta_seconds
+from app.errors import NotFound
+from app.schemas import jobs as schemas
+from app.store import jobs as store
+
+blueprint = Blueprint("jobs", __name__, description="Jobs, their events, and machines.")
+
+
+@blueprint.route("/jobs")
+@blueprint.arguments(schemas.JobListQuery, location="query", error_status_code=400)
+@blueprint.response(200, schemas.JobListSchema)
+@blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+def list_jobs(query: dict[str, Any]) -> Response:
+    """List jobs, newest first."""
+    before = None
+    if "cursor" in query:
+        micros, row_id = query["cursor"]
+        before = from_micros(micros), row_id
+    limit = query["limit"]
+    with hub().database.reading() as conn:
+        found = store.list_jobs(conn, _job_filter(query), limit + 1, before)
+    page, last = found[:limit], found[limit - 1 : limit]
+    cursor = None
+    if len(found) > limit:
+        cursor = schemas.encode_cursor("jobs", to_micros(last[0].created_at), last[0].id)
+    return json_response({"items": [_job(job) for job in page], "next_cursor": cursor})
+
+
+@blueprint.route("/jobs/summary")
+@blueprint.arguments(schemas.JobFilterQuery, location="query", error_status_code=400)
+@blueprint.response(200, schemas.JobSummarySchema)
+@blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+def summarise_jobs(query: dict[str, Any]) -> Response:
+    """Count jobs by status."""
+    with hub().database.reading() as conn:
+        by_status = store.count_jobs_by_status(conn, _job_filter(query))
+    return json_response({"total": sum(by_status.values()), "by_status": by_status})
+
+
+@blueprint.route("/jobs/<identifier:job_id>")
+@blueprint.response(200, schemas.JobSchema)
+@blueprint.alt_response(400, "BAD_REQUEST")
+@blueprint.alt_response(404, "NOT_FOUND")
+@blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+def read_job(job_id: str) -> Response:
+    """Read one job with its disks and summary."""
+    check_identifier("job_id", job_id)
+    return json_response(job_body(job_id))
+
+
+@blueprint.route("/jobs/<identifier:job_id>/events")
+@blueprint.arguments(schemas.EventListQuery, location="query", error_status_code=400)
+@blueprint.response(200, schemas.JobEventListSchema)
+@blueprint.alt_response(404, "NOT_FOUND")
+@blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+def list_events(query: dict[str, Any], job_id: str) -> Response:
+    """List the transitions and warnings of a job, in order."""
+    check_identifier("job_id", job_id)
+    limit, after_id = query["limit"], query.get("cursor", [0])[0]
+    with hub().database.reading() as conn:
+        found = store.list_events(conn, job_id, limit + 1, after_id)
+        if not found and not store.job_exists(conn, job_id):
+            raise _unknown(job_id)
+    cursor = schemas.encode_cursor("events", found[limit - 1].id) if len(found) > limit else None
+    return json_response({"items": [vars(e) for e in found[:limit]], "next_cursor": cursor})
+
+
+@blueprint.route("/machines")
+@blueprint.arguments(schemas.MachineListQuery, location="query", error_status_code=400)
+@blueprint.response(200, schemas.MachineListSchema)
+@blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+def list_machines(query: dict[str, Any]) -> Response:
+    """List the machines that jobs ran for, each with its newest job and counts."""
+    limit, after_name = query["limit"], query.get("cursor", [""])[0]
+    with hub().database.reading() as conn:
+        found = store.list_machines(conn, limit + 1, after_name)
+    cursor = None
+    if len(found) > limit:
+        cursor = schemas.encode_cursor("machines", found[limit - 1].vm_name)
+    return json_response({"items": [_machine(m) for m in found[:limit]], "next_cursor": cursor})
+
+
+def job_body(job_id: str) -> dict[str, Any]:
+    """What `GET /jobs/{job_id}` answers, instants as text. Raises NotFound."""
+    with hub().database.reading() as conn:
+        job = store.read_job(conn, job_id)
+    if job is None:
+        raise _unknown(job_id)
+    return {**_job(job), "disks": [_disk(disk) for disk in job.disks]}
+
+
+def _unknown(job_id: str) -> NotFound:
+    return NotFound(f"There is no job {job_id!r}.")
+
+
+def _job_filter(query: dict[str, Any]) -> store.JobFilter:
+    return store.JobFilter(
+        statuses=query.get("status"),
+        job_type=query.get("job_type"),
+        vm_name=query.get("vm_name"),
+        repository_id=query.get("repository_id"),
+        created_from=query.get("from_"),
+        created_before=query.get("to"),
+    )
+
+
+def _job(job: store.Job) -> dict[str, Any]:
+    """A job's columns as the API shows them, with what the hub works out from them."""
+    columns = vars(job).items()
+    return {
+        **{name: isoformat(v) if isinstance(v, datetime) else v for name, v in columns},
+        "progress_percent": round(job.progress_percent, 2),
+        "warnings": list(job.warnings.values()),
+        "hub_eta_seconds": hub_eta_seconds(
+            status=job.status,
+            bytes_transferred=job.bytes_transferred,
+            total_bytes=job.total_bytes,
+            started_at=job.started_at,
+            newest_update_at=job.newest_update_at,
+        ),
+        "duration_seconds": duration_seconds(
+            job.started_at, job.completed_at, job.newest_update_at
+        ),
+    }
+
+
+def _disk(disk: dict[str, Any]) -> dict[str, Any]:
+    newest = disk["newest_update_at"]
+    return {
+        **disk,
+        "progress_percent": round(float(disk["progress_percent"]), 2),
+        "newest_update_at": newest and isoformat(datetime.fromisoformat(newest)),
+    }
+
+
+def _machine(machine: store.Machine) -> dict[str, Any]:
+    by_status = dict.fromkeys(store.STATUSES, 0) | machine.by_status
+    last_job = {
+        "job_id": machine.job_id,
+        "job_type": machine.job_type,
+        "status": machine.status,
+        "started_at": machine.started_at,
+        "completed_at": machine.completed_at,
+        "bytes_transferred": machine.bytes_transferred,
+        "duration_seconds": duration_seconds(
+            machine.started_at, machine.completed_at, machine.newest_update_at
+        ),
+        "error_message": machine.error_message,
+    }
+    return {
+        "vm_name": machine.vm_name,
+        "jobs": sum(by_status.values()),
+        "by_status": by_status,
+        "last_job": last_job,
+    }

@@ -1,0 +1,323 @@
+"""The hub about itself: health, metrics, the description of its API, and the page that draws it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+import flask
+from flask import Response, current_app, send_file
+from flask.blueprints import BlueprintSetupState
+from flask_smorest import Blueprint, current_api
+from marshmallow import Schema, fields
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from werkzeug.exceptions import NotFound
+
+from app import __version__, metrics
+from app.api.context import hub
+from app.api.errors import problem
+from app.api.requests import json_response
+from app.config import ROOT
+from app.db import Connection, Database, translated_errors
+from app.errors import DatabaseUnavailable
+from app.ingest.writer import Writer
+from app.migrate import pending
+
+logger = logging.getLogger("hub.health")
+
+blueprint = Blueprint("service", __name__, description="The hub about itself.")
+# Pages for people: not part of the API's description.
+pages = flask.Blueprint("docs", __name__)
+
+FRESH_SECONDS = 1.0  # probes of many load balancers share one look at the database
+WAIT_SECONDS = 0.7  # with the rest of the request, an answer stays below a second
+# Within this time an answer or a commit proves the database alive: on the embedded engine one
+# refresh of the rollups keeps everybody waiting for longer than WAIT_SECONDS.
+PROOF_SECONDS = 3.0
+CUT_SECONDS = 10.0  # a probe that hangs for longer has lost its connection (network split)
+RETRY_AFTER_SECONDS = 2
+
+
+# The look at the database.
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at the database saw. `at` is monotonic; `error` a sentence without details."""
+
+    at: float
+    seconds: float
+    pending_migrations: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class DatabaseProbe:
+    """Looks at the database without ever waiting long for it. Thread-safe.
+
+    A look happens in a thread of its own, at most one at a time and only when somebody asks: a
+    database that accepts connections and answers nothing (stopped, out of disk, behind a broken
+    network) holds that one thread, while every request gets the last look and its age. The look
+    has a connection of its own, because a pool drained by slow charts says nothing about ingest.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._latest: Look | None = None
+        self._began: float | None = None  # of the look that is under way
+        self._conn: Connection | None = None
+
+    def look(self, database: Database) -> Look | None:
+        """The latest look, at most FRESH_SECONDS old unless the database keeps silent.
+
+        Waits WAIT_SECONDS for the look under way, counted from its start: while the database is
+        silent only the first to ask waits. None before the first answer.
+        """
+        with self._changed:
+            if not self._is_fresh():
+                self._begin(database)
+                began = cast(float, self._began)
+                remaining = began + WAIT_SECONDS - time.monotonic()
+                self._changed.wait_for(self._is_fresh, max(0.0, remaining))
+            return self._latest
+
+    def _is_fresh(self) -> bool:
+        return self._latest is not None and time.monotonic() - self._latest.at < FRESH_SECONDS
+
+    def _begin(self, database: Database) -> None:
+        """Start a look, unless one is under way; cut that one off if it hangs."""
+        if self._began is None:
+            self._began = time.monotonic()
+            threading.Thread(
+                target=self._run, args=(database,), name="database-probe", daemon=True
+            ).start()
+        elif self._conn is not None and time.monotonic() - self._began > CUT_SECONDS:
+            # Its thread wakes to a closed connection, ends, and the next request starts another.
+            with socket.socket(fileno=os.dup(self._conn.fileno())) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)
+            self._conn = None
+
+    def _run(self, database: Database) -> None:
+        began = time.monotonic()
+        names: tuple[str, ...] = ()
+        error: str | None = None
+        try:
+            names = self._ask(database)
+        except DatabaseUnavailable:
+            error = "The database cannot be reached."
+        except Exception:  # whatever it was, the thread must report and end
+            logger.exception("the database could not be looked at")
+            error = "The database does not answer as it should; the reason is in the hub's log."
+        now = time.monotonic()
+        with self._changed:
+            self._latest = Look(now, now - began, names, error)
+            self._began = None
+            self._changed.notify_all()
+
+    def _ask(self, database: Database) -> tuple[str, ...]:
+        with translated_errors():
+            conn = database.connect(autocommit=True)  # bounded by its connect_timeout
+            with self._changed:
+                self._conn = conn
+            try:
+                return tuple(pending(conn))
+            finally:
+                with self._changed:  # not while another thread reads its file number
+                    self._conn = None
+                    conn.close()
+
+
+# Health.
+
+
+class DatabaseCheckSchema(Schema):
+    """Whether the database answers."""
+
+    status = fields.String(metadata={"enum": ["ok", "slow", "down"]})
+    seconds = fields.Float(
+        allow_none=True, metadata={"description": "How long its last answer took, seconds."}
+    )
+    detail = fields.String(allow_none=True)
+
+
+class MigrationsCheckSchema(Schema):
+    """Whether the schema is the one this version of the hub was written for."""
+
+    status = fields.String(metadata={"enum": ["ok", "pending", "unknown"]})
+    pending = fields.List(fields.String(), metadata={"description": "Files not yet applied."})
+
+
+class WriterCheckSchema(Schema):
+    """The queue of updates that wait for their commit, in this worker process."""
+
+    status = fields.String(metadata={"enum": ["ok", "full", "refusing"]})
+    queued = fields.Integer(metadata={"description": "Updates that wait."})
+    capacity = fields.Integer(metadata={"description": "Updates that may wait."})
+    last_commit_seconds_ago = fields.Float(
+        allow_none=True, metadata={"description": "Null before the first commit."}
+    )
+
+
+class ChecksSchema(Schema):
+    """The parts of the hub."""
+
+    database = fields.Nested(DatabaseCheckSchema)
+    migrations = fields.Nested(MigrationsCheckSchema)
+    writer = fields.Nested(WriterCheckSchema)
+
+
+class HealthSchema(Schema):
+    """Whether the hub can do its work."""
+
+    status = fields.String(
+        metadata={
+            "enum": ["ok", "degraded", "unavailable"],
+            "description": "`unavailable` comes with 503: updates cannot be taken.",
+        }
+    )
+    version = fields.String()
+    checks = fields.Nested(ChecksSchema)
+
+
+@blueprint.route("/health")
+@blueprint.response(200, HealthSchema, description="Updates are taken; see `status`.")
+@blueprint.alt_response(503, schema=HealthSchema, description="Updates cannot be taken.")
+def read_health() -> Response:
+    """Say whether the hub works. Answers within a second, whatever the database does."""
+    probe = cast(DatabaseProbe, current_app.extensions["hub_database_probe"])
+    look = probe.look(hub().database)
+    writer = hub().writer
+    checks = {
+        "database": check_database(look, writer.last_commit_seconds_ago, time.monotonic()),
+        "migrations": check_migrations(look),
+        "writer": check_writer(writer),
+    }
+    states = {check["status"] for check in checks.values()}
+    is_taking = checks["database"]["status"] != "down" and checks["writer"]["status"] == "ok"
+    status = "unavailable" if not is_taking else "ok" if states == {"ok"} else "degraded"
+    body = {"status": status, "version": __version__, "checks": checks}
+    response = json_response(body, 200 if is_taking else 503)
+    if not is_taking:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def check_database(
+    look: Look | None, last_commit_seconds_ago: float | None, now: float
+) -> dict[str, Any]:
+    """`ok`; `slow` while something else proves that it lives; `down` otherwise."""
+    age = None if look is None else now - look.at
+    is_current = age is not None and age < FRESH_SECONDS + WAIT_SECONDS
+    error = look.error if look is not None else None
+    seconds = None if look is None or error else round(look.seconds, 4)
+    if is_current and error is None:
+        return {"status": "ok", "seconds": seconds, "detail": None}
+    detail = error if is_current else f"The database has not answered for {WAIT_SECONDS:g} s."
+    proofs = [last_commit_seconds_ago, None if error else age]
+    is_alive = any(proof is not None and proof < PROOF_SECONDS for proof in proofs)
+    return {"status": "slow" if is_alive else "down", "seconds": seconds, "detail": detail}
+
+
+def check_migrations(look: Look | None) -> dict[str, Any]:
+    """Whether files wait to be applied, as of the last answer of the database."""
+    if look is None or look.error is not None:
+        return {"status": "unknown", "pending": []}
+    names = list(look.pending_migrations)
+    return {"status": "pending" if names else "ok", "pending": names}
+
+
+def check_writer(writer: Writer) -> dict[str, Any]:
+    """Whether this process takes updates, and how many wait."""
+    status = "ok" if writer.is_accepting else "refusing"
+    if writer.queued >= writer.capacity:
+        status = "full"
+    ago = writer.last_commit_seconds_ago
+    return {
+        "status": status,
+        "queued": writer.queued,
+        "capacity": writer.capacity,
+        "last_commit_seconds_ago": None if ago is None else round(ago, 3),
+    }
+
+
+@blueprint.record
+def _add_probe(state: BlueprintSetupState) -> None:
+    state.app.extensions["hub_database_probe"] = DatabaseProbe()
+
+
+# Metrics and the API's description.
+
+
+@blueprint.route("/metrics")
+@blueprint.response(200, {"type": "string"}, content_type="text/plain")
+def read_metrics() -> Response:
+    """Show what this worker process has counted, for Prometheus."""
+    metrics.QUEUED.set(hub().writer.queued)
+    return Response(
+        generate_latest(metrics.REGISTRY),
+        content_type=CONTENT_TYPE_LATEST,
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+@blueprint.route("/openapi.json")
+@blueprint.response(200, {"type": "object"})
+def read_openapi() -> Response:
+    """Describe this API by OpenAPI 3."""
+    return json_response(current_api.spec.to_dict())
+
+
+# The page that draws it.
+
+_STATIC = ROOT / "app" / "static"
+_SWAGGER = _STATIC / "node_modules" / "swagger-ui-dist"
+_ASSETS = {
+    "docs.js": _STATIC / "docs" / "docs.js",
+    "favicon-32x32.png": _SWAGGER / "favicon-32x32.png",
+    "swagger-ui.css": _SWAGGER / "swagger-ui.css",
+    "swagger-ui-bundle.js": _SWAGGER / "swagger-ui-bundle.js",
+}
+# No script but ours and no other origin. Swagger UI sets some style attributes as it draws.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
+@pages.route("/docs")
+def show_docs() -> Response:
+    """The page that draws the API's description. 503 until its libraries are installed."""
+    if not all(path.is_file() for path in _ASSETS.values()):
+        return _not_installed()
+    response = send_file(_STATIC / "docs" / "index.html", mimetype="text/html")
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+@pages.route("/docs/assets/<name>")
+def send_asset(name: str) -> Response:
+    """One of the files the page is made of; nothing else below the folder can be reached."""
+    path = _ASSETS.get(name)
+    if path is None:
+        raise NotFound
+    if not path.is_file():
+        return _not_installed()
+    response = send_file(path, conditional=True)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _not_installed() -> Response:
+    return problem(
+        503,
+        "The browser libraries of this page are not installed: run `make setup`. "
+        "The description itself is at openapi.json.",
+        headers={"Retry-After": "60"},
+    )

@@ -1,0 +1,31 @@
+"""The one place that asks this process for the time.
+
+Liveness is never judged by it: that is the database's clock (`now()` in SQL).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def utc_now() -> datetime:
+    """The current instant, timezone-aware, UTC."""
+    return datetime.now(UTC)
+
+
+def to_micros(instant: datetime) -> int:
+    """Whole microseconds since 1970-01-01T00:00:00Z, exactly (no float on the way)."""
+    return (instant - EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """The inverse of `to_micros`."""
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def isoformat(instant: datetime) -> str:
+    """RFC 3339 in UTC with a `Z`, microseconds only where there are any."""
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"

@@ -1,0 +1,113 @@
+"""The database: connections, transactions, and the translation of psycopg's errors into ours.
+
+No Flask and no SQL of the application here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
+
+from app.config import Config
+from app.errors import DatabaseUnavailable, Unavailable
+
+Connection = psycopg.Connection[TupleRow]
+
+READ_TIMEOUT_SECONDS = 30  # a chart that takes longer is of no use to whoever waits for it
+CONNECT_TIMEOUT_SECONDS = 5
+POOL_SIZE = 4  # few, kept open: a fresh session's first chart costs up to 57 ms
+POOL_WAIT_SECONDS = 5.0
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn 'the database is away or busy' into DatabaseUnavailable; let everything else pass."""
+    try:
+        yield
+    except psycopg.errors.QueryCanceled as exc:
+        raise Unavailable("The database took too long to answer; ask for less.") from exc
+    except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+        raise DatabaseUnavailable from exc
+    except (PoolTimeout, TooManyRequests) as exc:
+        raise DatabaseUnavailable("No database connection became free in time.") from exc
+
+
+class Database:
+    """A bounded pool of connections. Thread-safe. Open it after a fork, close it on exit."""
+
+    def __init__(self, dsn: str, *, is_embedded: bool) -> None:
+        self._dsn = dsn
+        # The embedded engine is one session: statement names would be shared by all connections,
+        # and it knows no statement_timeout. On a server both are wanted.
+        self.is_embedded = is_embedded
+        self._options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
+        if is_embedded:
+            self._options["prepare_threshold"] = None
+        else:
+            self._options["options"] = "-c timezone=UTC"
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            dsn,
+            kwargs={**self._options, "autocommit": True},
+            min_size=1,
+            max_size=POOL_SIZE,
+            max_waiting=64,
+            timeout=POOL_WAIT_SECONDS,
+            configure=self._limit_reads,
+            # A connection that a restarted engine has cut is noticed before it is handed out.
+            check=ConnectionPool.check_connection,
+            open=False,
+            name="hub",
+        )
+
+    @classmethod
+    def from_config(cls, config: Config) -> Database:
+        """The database that `config` names. Not opened yet."""
+        return cls(config.dsn(), is_embedded=config.is_embedded)
+
+    def open(self) -> None:
+        """Start the pool; does not wait for the database (it may come later)."""
+        self._pool.open(wait=False)
+
+    def close(self) -> None:
+        """Close every pooled connection. Idempotent."""
+        self._pool.close(timeout=2)
+
+    def connect(self, *, autocommit: bool = False) -> Connection:
+        """A connection of the caller's own, outside the pool: for the writer and migrations.
+
+        Raises DatabaseUnavailable.
+        """
+        with translated_errors():
+            return psycopg.connect(self._dsn, autocommit=autocommit, **self._options)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A pooled connection in autocommit, so that no read holds a transaction open.
+
+        Raises DatabaseUnavailable.
+        """
+        with translated_errors(), self._pool.connection() as conn:
+            yield conn
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A pooled connection inside a transaction: committed at the end, rolled back on an error.
+
+        Raises DatabaseUnavailable. On the embedded engine nothing else runs until it ends, so
+        never ask for a second connection inside.
+        """
+        with translated_errors(), self._pool.connection() as conn, conn.transaction():
+            yield conn
+
+    def pool_statistics(self) -> dict[str, int]:
+        """Counters of the pool (psycopg_pool's names; waits in milliseconds)."""
+        return dict(self._pool.get_stats())
+
+    def _limit_reads(self, conn: Connection) -> None:
+        if not self.is_embedded:
+            conn.execute(f"SET statement_timeout = '{READ_TIMEOUT_SECONDS}s'")

@@ -1,0 +1,193 @@
+"""The maths of a chart: its window, its step, its points, its statistics. The same for any source.
+
+Speeds are bytes per second. Windows are half-open, so that neighbouring windows share no update,
+and steps are counted from 1970 in UTC, so that a chart does not shift as its window moves.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+DAY_SECONDS = 86_400
+# What a person reads off an axis. Each divides a day; beyond a day come whole days.
+NICE_STEPS_SECONDS = (
+    *(1, 2, 5, 10, 15, 30),
+    *(60, 120, 300, 600, 900, 1800),
+    *(3600, 7200, 10_800, 21_600, 43_200),
+    DAY_SECONDS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a series: `from_at` inclusive, `before_at` exclusive."""
+
+    from_at: datetime
+    before_at: datetime
+
+    def within(self, other: Window) -> Window:
+        """The part that lies in `other`; empty at one of its ends where they do not overlap."""
+        from_at = min(max(self.from_at, other.from_at), other.before_at)
+        return Window(from_at, max(from_at, min(self.before_at, other.before_at)))
+
+    def widened(self, step_seconds: int) -> Window:
+        """The smallest window of whole steps around this one."""
+        step = timedelta(seconds=step_seconds)
+        from_at = EPOCH + (self.from_at - EPOCH) // step * step
+        try:
+            return Window(from_at, EPOCH - (EPOCH - self.before_at) // step * step)
+        except OverflowError:  # the step that holds the last instant there is
+            return Window(from_at, LATEST)
+
+
+def job_span(started_at: datetime, newest_update_at: datetime | None) -> Window:
+    """All updates of a job: from the earliest to the whole second after the newest."""
+    if newest_update_at is None:
+        return Window(started_at, started_at)
+    return Window(started_at, newest_update_at.replace(microsecond=0) + SECOND)
+
+
+def choose_window(span: Window, from_at: datetime | None, before_at: datetime | None) -> Window:
+    """What was asked for, by default the job's span; empty where that does not reach so far.
+
+    Nothing is older than 1970, and an earlier instant has no step below it.
+    """
+    if from_at is None:
+        from_at = span.from_at if before_at is None else min(span.from_at, before_at)
+    if before_at is None:
+        before_at = max(span.before_at, from_at)
+    return Window(max(from_at, EPOCH), max(before_at, EPOCH))
+
+
+def choose_step(start: float, end: float, points: int) -> int:
+    """The smallest nice step, in seconds, that covers `start` … `end` in at most `points` buckets.
+
+    `start` and `end` (exclusive) are seconds since 1970; buckets are whole steps since 1970.
+    """
+    # One bucket may be cut at either end, so fewer days a bucket than this are never enough.
+    days = itertools.count(max(2, math.ceil((end - start) / DAY_SECONDS / points)))
+    return next(
+        step
+        for step in itertools.chain(NICE_STEPS_SECONDS, (DAY_SECONDS * day for day in days))
+        if -(-end // step) - start // step <= points
+    )
+
+
+def window_step(window: Window, points: int) -> int:
+    """`choose_step` for a window."""
+    start, end = ((at - EPOCH) / SECOND for at in (window.from_at, window.before_at))
+    return choose_step(start, end, points)
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Updates summed up from `at` on: those of one step, or a single one.
+
+    Sums and counts and no means, so that buckets can be added up. Reported zeros count in the
+    speeds; the `moving_` ones are about speeds above zero. `percent` and `bytes` are the last ones
+    reported. None: nothing was reported.
+    """
+
+    at: datetime
+    updates: int
+    speed_sum: float | None
+    speed_count: int
+    speed_min: int | None
+    speed_max: int | None
+    moving_count: int
+    moving_min: int | None
+    percent: float | None
+    bytes: int | None
+
+
+class Point(NamedTuple):
+    """One point of the chart, by the names of the answer.
+
+    Seconds since the job started; mean, lowest and highest speed; percent; bytes.
+    """
+
+    t: float
+    s: float | None
+    s_min: int | None
+    s_max: int | None
+    p: float | None
+    b: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The updates of a window, and the speeds above zero among them; None where there is none."""
+
+    updates: int
+    peak_speed_bps: int | None
+    avg_speed_bps: float | None
+    min_speed_bps: int | None
+
+
+def to_points(
+    buckets: Sequence[Bucket], started_at: datetime, total_bytes: int | None
+) -> list[Point]:
+    """A point for each bucket. `total_bytes` gives a percent to those that report none."""
+    return [
+        Point(
+            seconds_since(started_at, bucket.at),
+            _mean(bucket.speed_sum, bucket.speed_count, bucket.speed_min, bucket.speed_max),
+            bucket.speed_min,
+            bucket.speed_max,
+            _percent(bucket, total_bytes),
+            bucket.bytes,
+        )
+        for bucket in buckets
+    ]
+
+
+def seconds_since(started_at: datetime, at: datetime) -> float:
+    """Seconds with milliseconds. The first bucket may begin before its job did: that is 0."""
+    return max(0.0, round((at - started_at).total_seconds(), 3))
+
+
+def summarise(buckets: Sequence[Bucket]) -> Statistics:
+    """The statistics of buckets that follow each other."""
+    moving = [bucket for bucket in buckets if bucket.moving_count]
+    peak = max((bucket.speed_max or 0 for bucket in moving), default=None)
+    lowest = min((bucket.moving_min or 0 for bucket in moving), default=None)
+    speed_sum = math.fsum(bucket.speed_sum or 0 for bucket in moving)
+    speed_count = sum(bucket.moving_count for bucket in moving)
+    return Statistics(
+        updates=sum(bucket.updates for bucket in buckets),
+        peak_speed_bps=peak,
+        avg_speed_bps=_mean(speed_sum, speed_count, lowest, peak),
+        min_speed_bps=lowest,
+    )
+
+
+def effective_speed(moved_bytes: int, seconds: float | None) -> float | None:
+    """Bytes per second over the whole run; None while no bytes or no time are known."""
+    return round(moved_bytes / seconds, 2) if moved_bytes > 0 and seconds else None
+
+
+def _mean(total: float | None, count: int, lowest: int | None, highest: int | None) -> float | None:
+    """total / count, two decimals, None without any."""
+    if not count or total is None or lowest is None or highest is None:
+        return None
+    if lowest == highest:
+        return lowest
+    # Near 2**63 a float is off by more than one: never let the mean leave its range.
+    return min(max(round(total / count, 2), lowest), highest)
+
+
+def _percent(bucket: Bucket, total_bytes: int | None) -> float | None:
+    """What was reported, else what the bytes say; 0 to 100, two decimals."""
+    if bucket.percent is not None and math.isfinite(bucket.percent):
+        return round(min(max(bucket.percent, 0.0), 100.0), 2)
+    if bucket.bytes is None or not total_bytes:  # a total of 0 is an unknown one
+        return None
+    return round(min(bucket.bytes / total_bytes, 1.0) * 100, 2)

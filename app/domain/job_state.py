@@ -1,0 +1,260 @@
+"""The state of a job as a function of its updates, whatever their order of arrival.
+
+Each field is a register that keeps the value of the newest update naming it, together with that
+update's instant. Registers merge by "newest wins", which is commutative, associative and
+idempotent, so the same updates give the same state in any order. What the sender has never named
+is derived (`job_columns`, `disk_columns`), and the end of a job is applied on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from app.domain.updates import END_STATUSES, Fields, Update, Value
+
+REGISTERED = 0  # the instant of values from POST /jobs: older than any update
+HIGHEST_DERIVED_PERCENT = 99.99  # a percent we computed never says 100 before the job completed
+
+JobColumns = dict[str, Value | None]
+DiskColumns = dict[str, Value | None]
+
+
+@dataclass(slots=True)
+class Registers:
+    """Named values and the instant (µs) of the update that each came from."""
+
+    values: Fields = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)
+
+    def merge(self, time: int, named: Fields) -> bool:
+        """Take each named value that is not older than what is there; whether any was taken."""
+        times = self.times
+        taken = False
+        for name, value in named.items():
+            if time >= times.get(name, -1):
+                self.values[name] = value
+                times[name] = time
+                taken = True
+        return taken
+
+
+@dataclass(slots=True)
+class DiskState(Registers):
+    """One disk's registers, and the size it was registered with."""
+
+    size_bytes: int | None = None
+
+
+@dataclass(slots=True)
+class JobState:
+    """A job's registers, its disks and its life. Instants in µs, None where there is none."""
+
+    job_id: str
+    job_type: str
+    status: str = "pending"
+    registers: Registers = field(default_factory=Registers)
+    disks: dict[int, DiskState] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
+    started_at: int = 0
+    completed_at: int | None = None
+    ended_by: str | None = None
+    clock_offset: int | None = None
+    newest: int | None = None
+    has_telemetry: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the sender ended it. What the detector inferred a new update revokes."""
+        return self.status in END_STATUSES and self.ended_by != "detector"
+
+    def merge(self, update: Update) -> bool:
+        """Merge what one update names into the registers; whether any register took its value."""
+        taken = self.registers.merge(update.time, update.fields)
+        for index, named in update.disks.items():
+            disk = self.disks.get(index)
+            if disk is None:
+                disk = self.disks[index] = DiskState()
+                taken = True
+            taken = disk.merge(update.time, named) or taken
+        return taken
+
+    def merge_all(self, updates: Iterable[Update]) -> None:
+        """Merge updates of any order and ties of one instant."""
+        for update in sorted(updates, key=lambda u: (u.time, u.tie_key())):
+            self.merge(update)
+
+    def end(self, status: str, at: int, by: str) -> None:
+        """Set the end. The columns show its consequences (`job_columns`)."""
+        self.status, self.completed_at, self.ended_by = status, at, by
+
+    def reopen(self) -> None:
+        """Back to running: the job lives after all."""
+        self.status, self.completed_at, self.ended_by = "running", None, None
+
+    def forget_telemetry(self) -> None:
+        """Drop what updates named and keep what was registered, before the series is read again."""
+        self.registers = _registered_part(self.registers)
+        self.disks = {
+            index: DiskState(*_parts(_registered_part(disk)), size_bytes=disk.size_bytes)
+            for index, disk in self.disks.items()
+            if disk.size_bytes is not None
+        }
+
+
+def _registered_part(registers: Registers) -> Registers:
+    kept = [name for name, time in registers.times.items() if time == REGISTERED]
+    return Registers({name: registers.values[name] for name in kept}, dict.fromkeys(kept, 0))
+
+
+def _parts(registers: Registers) -> tuple[Fields, dict[str, int]]:
+    return registers.values, registers.times
+
+
+# ---------------------------------------------------------------------------------------------
+# What the rows show: named values, else derived ones, with the consequences of the end on top.
+
+
+def disk_columns(disk: DiskState, job_status: str) -> DiskColumns:
+    """The columns of one disk's row."""
+    named = disk.values
+    total = _integer(named, "total_bytes", disk.size_bytes or 0)
+    done = _integer(named, "bytes_transferred", 0)
+    percent = named.get("progress_percent")
+    if percent is None:
+        percent = percent_of(done, total) or 0.0
+    status = str(named.get("status") or _inferred_disk_status(done, total, float(percent)))
+    if job_status == "completed" and status in ("pending", "transferring"):
+        if _is_whole(done, total, float(percent)):
+            status = "completed"
+    elif job_status in ("failed", "cancelled") and status in ("pending", "transferring"):
+        status = job_status
+    return {
+        "status": status,
+        "bytes_transferred": done,
+        "total_bytes": total,
+        "transfer_speed_bps": _integer(named, "transfer_speed_bps", 0),
+        "progress_percent": 100.0 if job_status == status == "completed" else float(percent),
+        "error_message": named.get("error_message"),
+    }
+
+
+def job_columns(state: JobState, disks: dict[int, DiskColumns]) -> JobColumns:
+    """The columns of the job's row that follow from its updates, given those of its disks."""
+    named = state.registers.values
+    columns: JobColumns = {
+        "current_phase": named.get("current_phase", "pending"),
+        "bytes_transferred": _named_or_summed(state, "bytes_transferred"),
+        "total_bytes": _total_bytes(state),
+        "transfer_speed_bps": _named_or_summed(state, "transfer_speed_bps"),
+        "eta_seconds": named.get("eta_seconds", 0),
+        "error_message": named.get("error_message"),
+        "vm_name": named.get("vm_name"),
+        "repository_id": named.get("repository_id"),
+        "backup_type": named.get("backup_type"),
+    }
+    columns["progress_percent"] = named.get(
+        "progress_percent", _derived_percent(columns, disks.values())
+    )
+    if state.status == "completed":
+        columns["progress_percent"] = 100.0
+        columns["eta_seconds"] = 0
+        summed = _sum_of_disks(state)
+        if summed is not None:
+            columns["bytes_transferred"] = summed
+    return columns
+
+
+def end_warnings(state: JobState, disks: dict[int, DiskColumns]) -> dict[str, str]:
+    """What is odd about how the job completed: code (of END_WARNINGS) to sentence."""
+    if state.status != "completed":
+        return {}
+    warnings = {}
+    reported = _named_or_summed(state, "bytes_transferred")
+    summed = _sum_of_disks(state)
+    if summed is not None and summed != reported:
+        warnings["bytes_differ"] = (
+            f"The disks add up to {summed} bytes, the job reported {reported}; "
+            "the disks' sum is kept."
+        )
+    unfinished = [
+        f"{index} ({disk['status']})"
+        for index, disk in sorted(disks.items())
+        if disk["status"] != "completed"
+    ]
+    if unfinished:
+        warnings["unfinished_disks"] = (
+            f"The job completed while these disks had not: disk {', '.join(unfinished)}."
+        )
+    if not (reported if summed is None else summed):
+        warnings["no_bytes"] = "The job completed with 0 bytes transferred."
+    return warnings
+
+
+END_WARNINGS = ("bytes_differ", "unfinished_disks", "no_bytes")
+
+
+def percent_of(done: int, total: int) -> float | None:
+    """`done` of `total` in percent, 0…99.99; None where the total is not known (0)."""
+    if total <= 0:
+        return None
+    return min(100.0 * done / total, HIGHEST_DERIVED_PERCENT)
+
+
+def clamp_percent(named: Fields, notes: dict[str, str]) -> Fields:
+    """Cut a percent above 100 to 100, in place, with a warning in `notes` (code to sentence)."""
+    if float(named.get("progress_percent", 0)) > 100:
+        named["progress_percent"] = 100.0
+        notes["progress_above_100"] = "The sender reported more than 100 percent; 100 is kept."
+    return named
+
+
+def _integer(named: Fields, name: str, default: int) -> int:
+    return int(named.get(name, default))
+
+
+def _is_whole(done: int, total: int, percent: float) -> bool:
+    return percent >= 100 or done >= total > 0
+
+
+def _inferred_disk_status(done: int, total: int, percent: float) -> str:
+    if _is_whole(done, total, percent):
+        return "completed"
+    return "transferring" if done > 0 or percent > 0 else "pending"
+
+
+def _named_or_summed(state: JobState, name: str) -> int:
+    """The job's own number, or the sum over its disks where the sender gave none (decision 14)."""
+    named = state.registers.values.get(name)
+    if named is not None:
+        return int(named)
+    return clamp_bigint(sum(_integer(disk.values, name, 0) for disk in state.disks.values()))
+
+
+def _total_bytes(state: JobState) -> int:
+    named = state.registers.values.get("total_bytes")
+    if named is not None:
+        return int(named)
+    totals = [_integer(d.values, "total_bytes", d.size_bytes or 0) for d in state.disks.values()]
+    return clamp_bigint(sum(totals)) if all(totals) else 0  # one unknown disk: unknown in all
+
+
+def _derived_percent(columns: JobColumns, disks: Iterable[DiskColumns]) -> float:
+    percent = percent_of(int(columns["bytes_transferred"] or 0), int(columns["total_bytes"] or 0))
+    if percent is not None:
+        return percent
+    percents = [float(disk["progress_percent"] or 0) for disk in disks]
+    return min(sum(percents) / len(percents), HIGHEST_DERIVED_PERCENT) if percents else 0.0
+
+
+def clamp_bigint(number: int) -> int:
+    """The number, or the largest the database's bigint holds."""
+    return min(number, 2**63 - 1)
+
+
+def _sum_of_disks(state: JobState) -> int | None:
+    """The bytes of all disks, when there are any and each has reported its own (decision 14)."""
+    disks = state.disks.values()
+    if not disks or not all("bytes_transferred" in disk.values for disk in disks):
+        return None
+    return clamp_bigint(sum(_integer(disk.values, "bytes_transferred", 0) for disk in disks))

@@ -1,0 +1,148 @@
+"""What an update does to the life of its job: running, ended, revived, or charted only.
+
+The rules of DESIGN invariant 3: a sender's end applies whatever its timestamp and is final; a later
+update is charted; a second, different end is an event. Every change of status is an `Event`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.domain.job_state import JobState
+from app.domain.updates import Update
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A row of `job_events`: a transition, or a warning (no statuses)."""
+
+    kind: str
+    from_status: str | None
+    to_status: str | None
+    actor: str
+    reason: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Change:
+    """What a transaction does to one job.
+
+    `must_rebuild`: the registers cannot be brought forward and are to be read from the series
+    again, because an end came that is older than what the registers hold, or a straggler of a
+    job that has ended. `moves`: some update came while the job had not ended; otherwise all are
+    charted only, and what the row shows stays. `verdicts`: by update identity, whether the state
+    moved (None: known only after the rebuild) and why not.
+    """
+
+    state: JobState
+    is_new: bool = False
+    must_rebuild: bool = False
+    moves: bool = False
+    has_life: bool = False
+    events: list[Event] = field(default_factory=list)
+    verdicts: dict[int, tuple[bool | None, str | None]] = field(default_factory=dict)
+
+    @property
+    def is_charted_only(self) -> bool:
+        return not (self.moves or self.must_rebuild)
+
+
+def take(change: Change, time: int, existing: list[Update], new: list[Update]) -> None:
+    """Bring a job forward by the new updates of one instant (µs).
+
+    `existing` are the stored updates of that same instant; with them a tie is decided the same way
+    whatever the order of arrival. `new` holds no duplicates and is not empty.
+    """
+    state = change.state
+    if state.has_ended:
+        _take_after_the_end(change, new)
+    else:
+        change.moves = True
+        _take_live(change, time, existing, new)
+    state.newest = time if state.newest is None else max(state.newest, time)
+    if any(update.is_telemetry for update in new):
+        state.started_at = min(state.started_at, time) if state.has_telemetry else time
+        state.has_telemetry = change.has_life = True
+    for update in new:
+        note(change, update.notes)
+
+
+def note(change: Change, warnings: dict[str, str]) -> None:
+    """Record warnings (code to sentence), each once in a job's life."""
+    for code, sentence in warnings.items():
+        if code not in change.state.warnings:
+            change.state.warnings[code] = sentence
+            change.events.append(Event("warning", None, None, "hub", sentence))
+
+
+def _take_live(change: Change, time: int, existing: list[Update], new: list[Update]) -> None:
+    state = change.state
+    was = None if change.is_new and not state.newest else state.status
+    is_newest = state.newest is None or time > state.newest
+    if state.ended_by == "detector":  # its verdict hid what the disks had said of themselves
+        state.reopen()
+        change.must_rebuild = True
+    mine = {id(update) for update in new}
+    for update in sorted([*existing, *new], key=Update.tie_key) if existing or new[1:] else new:
+        taken = state.merge(update)
+        if id(update) in mine:
+            applied = taken or is_newest or update.is_end
+            change.verdicts[id(update)] = (applied, None if applied else _OLDER)
+    ends = [update for update in new if update.is_end]
+    if ends:
+        end = max(ends, key=Update.tie_key)
+        state.end(end.status, time, "sender")
+        change.must_rebuild |= not is_newest
+        change.events.append(_transition(was, end.status, end))
+        for other in ends:
+            if other.status != end.status:
+                change.events.append(_second_end(state, other))
+    else:
+        state.status = "running"
+        if was != "running":
+            change.events.append(_transition(was, "running", new[0]))
+
+
+_OLDER = "a newer update has already set every field it names"
+
+
+def _take_after_the_end(change: Change, new: list[Update]) -> None:
+    state = change.state
+    reason = f"the job has already ended: {state.status}"
+    for update in new:
+        is_late = state.completed_at is not None and update.time > state.completed_at
+        is_other_end = update.is_end and update.status != state.status
+        if is_other_end:
+            change.events.append(_second_end(state, update))
+        if is_late or is_other_end:
+            change.verdicts[id(update)] = (False, reason)
+        else:  # from before the end: it may name what no other update does
+            change.verdicts[id(update)] = (None, reason)
+            change.must_rebuild = True
+
+
+def _transition(was: str | None, status: str, update: Update) -> Event:
+    reasons = {
+        None: "First update",
+        "pending": "First update of a registered job",
+        "stalled": "A new update arrived",
+        "failed": "A new update arrived: the job had been failed for its silence only",
+    }
+    reason = reasons.get(was, "") if status == "running" else f"The sender reported {status}"
+    evidence: dict[str, Any] = {"time": update.time}
+    if "error_message" in update.fields:
+        evidence["error"] = update.fields["error_message"]
+    return Event("transition", was, status, "sender", reason, evidence)
+
+
+def _second_end(state: JobState, update: Update) -> Event:
+    return Event(
+        "warning",
+        None,
+        None,
+        "sender",
+        f"The sender reported {update.status} after {state.status}; the first end stays.",
+        {"time": update.time, "error": update.fields.get("error_message")},
+    )

@@ -1,0 +1,41 @@
+"""What a node says of itself: one snapshot of its metrics (R91's flat fields)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+METRICS = (
+    "cpu_percent",
+    "memory_percent",
+    "memory_used_mb",
+    "memory_total_mb",
+    "disk_percent",
+    "disk_used_gb",
+    "disk_total_gb",
+    "network_rx_bytes",
+    "network_tx_bytes",
+    "network_rx_rate_mbps",
+    "network_tx_rate_mbps",
+    "uptime_seconds",
+    "process_count",
+    "active_connections",
+    "load_avg_1m",
+    "load_avg_5m",
+    "load_avg_15m",
+)
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """One set of a node's metrics; one it does not name is absent. Instants as in `Update`."""
+
+    node_id: str
+    timestamp: int | None = None
+    metrics: dict[str, int | float] = field(default_factory=dict)
+    time: int = 0
+    seq: int = 0
+    sender_time: int | None = None
+
+    def content(self) -> str:
+        """The metrics as text: equal for equal snapshots, and only then."""
+        return repr(sorted((name, float(value)) for name, value in self.metrics.items()))

@@ -1,0 +1,45 @@
+"""Stretches of a job's run: its phases, and the gaps in which it sent no update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+GAP_SECONDS = 60  # an update is due every 5: a dozen were missed
+# More than anyone looks at. A job could have as many as updates, so the longest are kept.
+MOST_STRETCHES = 1000
+
+GapReason = Literal["silence", "hub_away", "sender_lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """More than GAP_SECONDS without an update."""
+
+    from_at: datetime
+    to_at: datetime
+    reason: GapReason
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A run of updates in one phase, up to where the next phase begins.
+
+    `bytes`: how many were moved in it; None while no count of bytes was reported.
+    """
+
+    phase: str
+    from_at: datetime
+    to_at: datetime
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """The gaps and phases of a job, each ascending, and how many shorter ones were left out."""
+
+    gaps: list[Gap]
+    phases: list[Phase]
+    gaps_omitted: int
+    phases_omitted: int

@@ -1,0 +1,73 @@
+"""What a sender says: one update of a job, with its disks. Pure data, no rules of state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Value = int | float | str
+
+# The fields an update may name, in the order in which `field_times` keeps their instants.
+JOB_FIELDS = (
+    "current_phase",
+    "bytes_transferred",
+    "total_bytes",
+    "transfer_speed_bps",
+    "eta_seconds",
+    "progress_percent",
+    "error_message",
+    "vm_name",
+    "repository_id",
+    "backup_type",
+)
+DISK_FIELDS = (
+    "status",
+    "bytes_transferred",
+    "total_bytes",
+    "transfer_speed_bps",
+    "progress_percent",
+    "error_message",
+)
+
+END_STATUSES = frozenset({"completed", "failed", "cancelled"})
+
+Fields = dict[str, Value]
+
+
+@dataclass(slots=True)
+class Update:
+    """One update: what it names, and nothing for what it does not name.
+
+    Instants are whole microseconds since the epoch. `timestamp` is the sender's own, None when it
+    gave none; `time` is where the series keeps it (the two differ for a shifted update); `seq`
+    tells apart different updates of one instant. `notes` are warnings about this update alone,
+    code to sentence.
+    """
+
+    job_type: str
+    job_id: str
+    status: str
+    timestamp: int | None = None
+    fields: Fields = field(default_factory=dict)
+    disks: dict[int, Fields] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    is_telemetry: bool = True
+    time: int = 0
+    seq: int = 0
+    sender_time: int | None = None
+
+    @property
+    def is_end(self) -> bool:
+        return self.status in END_STATUSES
+
+    def content(self) -> str:
+        """Everything it says but the instants, as text: equal for equal updates, and only then."""
+        disks = [(index, sorted(named.items())) for index, named in sorted(self.disks.items())]
+        return repr((self.status, sorted(self.fields.items()), disks))
+
+    def tie_key(self) -> tuple[bool, Value, str]:
+        """Order among updates of one instant, the winner last: ends, then more bytes, then content.
+
+        The content is compared as text, which has no meaning but is the same in any order of
+        arrival.
+        """
+        return self.is_end, self.fields.get("bytes_transferred", -1), self.content()

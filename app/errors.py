@@ -1,0 +1,108 @@
+"""Our exception classes: one per thing a caller can act on. Imports nothing of ours.
+
+The docstring of a class is its default message, so `raise QueueFull` reads as a sentence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class HubError(Exception):
+    """The hub could not do what was asked."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+
+
+# What stops the start. The message is one sentence for the person at the terminal.
+
+
+class StartError(HubError):
+    """The hub cannot start."""
+
+
+class ConfigError(StartError):
+    """A setting has a value the hub cannot use."""
+
+
+class EngineError(StartError):
+    """The embedded TimescaleDB does not run."""
+
+
+class MigrationError(StartError):
+    """The database schema could not be brought up to date."""
+
+
+# What a request can meet. `status` is the HTTP status the API answers with.
+
+
+class RequestError(HubError):
+    """The request could not be answered."""
+
+    status = 500
+
+
+class InvalidInput(RequestError):
+    """The request has values the hub does not accept."""
+
+    status = 400
+
+    def __init__(self, message: str | None = None, errors: dict[str, list[str]] | None = None):
+        super().__init__(message)
+        self.errors = errors or {}
+
+
+class NotFound(RequestError):
+    """There is nothing under that address."""
+
+    status = 404
+
+
+class Conflict(RequestError):
+    """The request contradicts what is stored."""
+
+    status = 409
+
+    def __init__(self, message: str | None = None, errors: dict[str, list[str]] | None = None):
+        super().__init__(message)
+        self.errors = errors or {}
+
+
+class TooLarge(RequestError):
+    """The body is larger than the hub accepts."""
+
+    status = 413
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is of a type the hub does not read."""
+
+    status = 415
+
+
+class StorageFailed(RequestError):
+    """The update could not be stored; the reason is in the hub's log."""
+
+    status = 500
+
+
+class Unavailable(RequestError):
+    """The hub cannot take this now; try again."""
+
+    status = 503
+    retry_after_seconds = 1
+
+    def __init__(self, message: str | None = None, **context: Any) -> None:
+        super().__init__(message)
+        self.context = context
+
+
+class QueueFull(Unavailable):
+    """Too many updates are waiting to be stored; try again."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached; try again."""
+
+    retry_after_seconds = 2

@@ -1,0 +1,72 @@
+"""One transaction of node snapshots: into the series, and the newest into the node's row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.db import Connection
+from app.domain import timestamps
+from app.domain.snapshots import Snapshot
+from app.ingest.transaction import DAY, Outcome, Receipt
+from app.store import snapshots as store
+
+
+def store_snapshots(
+    conn: Connection, snapshots: Sequence[Snapshot], late_days: int
+) -> list[Outcome]:
+    """Store snapshots; a receipt for each, in order. The caller commits.
+
+    The rules of updates hold: one sent again is stored once, and an implausible timestamp is
+    shifted by the node's clock offset.
+    """
+    now, offsets = store.lock_nodes(conn, {snapshot.node_id for snapshot in snapshots})
+    for position, snapshot in enumerate(snapshots):
+        _place(snapshot, position, now, now - late_days * DAY, offsets)
+    wanted = {(s.node_id, s.time) for s in snapshots}
+    wanted |= {(s.node_id, s.timestamp) for s in snapshots if s.timestamp is not None}
+    seen: dict[tuple[str, int | None, str], Snapshot] = {}
+    next_seq: dict[tuple[str, int], int] = {}
+    for stored in store.find_snapshots(conn, wanted):
+        seen[stored.node_id, stored.timestamp, stored.content()] = stored
+        instant = (stored.node_id, stored.time)
+        next_seq[instant] = max(next_seq.get(instant, 0), stored.seq + 1)
+    receipts: list[Outcome] = []
+    new: list[Snapshot] = []
+    for snapshot in snapshots:
+        first = snapshot
+        if snapshot.timestamp is not None:
+            key = (snapshot.node_id, snapshot.timestamp, snapshot.content())
+            first = seen.setdefault(key, snapshot)
+        if first is snapshot:
+            instant = (snapshot.node_id, snapshot.time)
+            snapshot.seq = next_seq.get(instant, 0)
+            next_seq[instant] = snapshot.seq + 1
+            new.append(snapshot)
+        receipts.append(_receipt(first, is_duplicate=first is not snapshot, now=now))
+    if new:
+        store.insert_snapshots(conn, new, now)
+        touched = {snapshot.node_id for snapshot in new}
+        store.update_nodes(conn, {node: offsets[node] for node in touched}, now)
+    return receipts
+
+
+def _place(
+    snapshot: Snapshot, position: int, now: int, late_horizon: int, offsets: dict[str, int | None]
+) -> None:
+    snapshot.sender_time = None
+    if snapshot.timestamp is None:
+        snapshot.time = now + position  # two of one transaction are not one sent twice
+        return
+    snapshot.time = snapshot.timestamp
+    if timestamps.is_plausible(snapshot.timestamp, now, late_horizon):
+        return
+    offset = offsets[snapshot.node_id]
+    snapshot.sender_time = snapshot.timestamp
+    snapshot.time, used = timestamps.place(snapshot.timestamp, now, late_horizon, offset)
+    if offset is None:
+        offsets[snapshot.node_id] = used
+
+
+def _receipt(stored: Snapshot, *, is_duplicate: bool, now: int) -> Receipt:
+    reason = "the same snapshot is already stored" if is_duplicate else None
+    return Receipt("stored", is_duplicate, not is_duplicate, reason, stored.time, now)

@@ -1,0 +1,268 @@
+"""One ingest transaction: a set of updates into the series, and their jobs and disks with them.
+
+Two round trips for updates that arrive in order: one locks and reads, one writes. Updates at or
+before a job's newest instant need a look at what is stored there; see `app.domain.lifecycle`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.db import Connection
+from app.domain import timestamps
+from app.domain.job_state import (
+    END_WARNINGS,
+    JobState,
+    disk_columns,
+    end_warnings,
+    job_columns,
+)
+from app.domain.lifecycle import Change, note, take
+from app.domain.updates import Update
+from app.errors import Conflict, NotFound, RequestError
+from app.store import ingest as store
+from app.store.ingest import Instant
+
+DAY = 86_400 * timestamps.SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a stored update. Instants in µs."""
+
+    status: str
+    is_duplicate: bool
+    is_applied: bool
+    reason: str | None
+    time: int
+    received_at: int
+
+
+Outcome = Receipt | RequestError
+
+
+def store_updates(conn: Connection, updates: Sequence[Update], late_days: int) -> list[Outcome]:
+    """Store updates and bring their jobs forward; an outcome for each, in order.
+
+    Inside the caller's transaction, which it must commit before anybody is told. Sending the same
+    updates again stores nothing. An update that contradicts its job is refused alone (Conflict,
+    NotFound); a database error is for the caller.
+    """
+    return _Transaction(conn, updates, late_days).run()
+
+
+class _Transaction:
+    def __init__(self, conn: Connection, updates: Sequence[Update], late_days: int) -> None:
+        self.conn = conn
+        self.updates = updates
+        self.late_days = late_days
+        self.now = 0
+        self.changes: dict[str, Change] = {}
+        self.outcomes: dict[int, Outcome] = {}  # by position in `updates`
+        self.stored: dict[int, Update] = {}  # likewise, those that are new
+
+    def run(self) -> list[Outcome]:
+        self._lock()
+        accepted = [
+            (position, update)
+            for position, update in enumerate(self.updates)
+            if self._belongs(position, update)
+        ]
+        for position, update in accepted:
+            self._place(position, update)
+        existing = self._find_existing([update for _, update in accepted])
+        new = self._drop_duplicates(accepted, existing)
+        self._take(new, existing)
+        self._write()
+        for position, update in self.stored.items():
+            self.outcomes[position] = self._receipt(update)
+        return [self.outcomes[position] for position in range(len(self.updates))]
+
+    def _lock(self) -> None:
+        """Lock the jobs' rows, creating those that are missing."""
+        types = {u.job_id: u.job_type for u in reversed(self.updates) if u.is_telemetry}
+        ids = {update.job_id for update in self.updates}
+        self.now, states = store.lock_jobs(self.conn, ids)
+        created: set[str] = set()
+        missing = {job_id: types[job_id] for job_id in ids - set(states) if job_id in types}
+        if missing:
+            created = store.create_missing_jobs(self.conn, missing)
+            self.now, states = store.lock_jobs(self.conn, ids)
+        self.changes = {
+            job_id: Change(state, is_new=job_id in created) for job_id, state in states.items()
+        }
+
+    def _belongs(self, position: int, update: Update) -> bool:
+        change = self.changes.get(update.job_id)
+        if change is None:
+            self.outcomes[position] = NotFound(f"There is no job {update.job_id}.")
+            return False
+        state = change.state
+        if state.has_ended and not update.is_telemetry:
+            self.outcomes[position] = self._ended_before(state, update)
+            return False
+        known = state.job_type
+        if update.job_type and update.job_type != known:
+            self.outcomes[position] = Conflict(
+                f"job_type: {update.job_id} is a {known} job, not {update.job_type}.",
+                {"job_type": [f"The job's type is {known}."]},
+            )
+            return False
+        return True
+
+    def _ended_before(self, state: JobState, update: Update) -> Outcome:
+        """POST …/complete of an ended job: done already, or a contradiction."""
+        if state.status != update.status:
+            return Conflict(
+                f"status: {state.job_id} has already ended: {state.status}.",
+                {"status": [f"The job has already ended: {state.status}."]},
+            )
+        reason = f"the job has already ended: {state.status}"
+        at = state.completed_at or self.now
+        return Receipt(update.status, True, False, reason, at, self.now)
+
+    def _place(self, position: int, update: Update) -> None:
+        """Decide the instant at which the series keeps the update (invariant 4)."""
+        update.sender_time = None  # a transaction that is tried again places it anew
+        if update.timestamp is None:
+            # Two of one transaction must not look like one sent twice.
+            update.time = self.now + position
+            return
+        late_horizon = self.now - self.late_days * DAY
+        update.time = update.timestamp
+        if timestamps.is_plausible(update.timestamp, self.now, late_horizon):
+            return
+        change = self.changes[update.job_id]
+        offset = change.state.clock_offset
+        update.sender_time = update.timestamp
+        update.time, used = timestamps.place(update.timestamp, self.now, late_horizon, offset)
+        if offset is None:
+            change.state.clock_offset = used
+
+    def _find_existing(self, updates: list[Update]) -> dict[Instant, list[Update]]:
+        """What is stored at the instants of updates that may be repeats or ties."""
+        instants: set[Instant] = set()
+        shifted: set[Instant] = set()
+        for update in updates:
+            state = self.changes[update.job_id].state
+            if state.newest is not None and update.time <= state.newest:
+                instants.add((update.job_id, update.time))
+            if state.clock_offset is not None and update.timestamp is not None:
+                # Sent before, it may have been shifted then and not now, or the other way round.
+                instants.add((update.job_id, update.timestamp))
+                shifted.add((update.job_id, update.timestamp))
+        return store.find_updates(self.conn, instants, shifted)
+
+    def _drop_duplicates(
+        self, accepted: list[tuple[int, Update]], existing: dict[Instant, list[Update]]
+    ) -> list[Update]:
+        """The new ones among the updates, each with its `seq`; receipts for the others."""
+        seen: dict[tuple[str, int | None, str], Update] = {}
+        next_seq: dict[Instant, int] = {}
+        for instant, updates in existing.items():
+            next_seq[instant] = max(update.seq for update in updates) + 1
+            for update in updates:
+                seen[update.job_id, update.timestamp, update.content()] = update
+        crowded = {(update.job_id, update.timestamp) for _, update in accepted}
+        is_crowded = len(crowded) < len(accepted) or bool(existing)
+        for position, update in accepted:
+            if is_crowded and update.timestamp is not None:
+                key = (update.job_id, update.timestamp, update.content())
+                first = seen.setdefault(key, update)
+                if first is not update:
+                    self.outcomes[position] = self._duplicate(update, first)
+                    continue
+            instant = (update.job_id, update.time)
+            update.seq = next_seq.get(instant, 0)
+            next_seq[instant] = update.seq + 1
+            self.stored[position] = update
+        return list(self.stored.values())
+
+    def _duplicate(self, update: Update, first: Update) -> Receipt:
+        reason = "the same update is already stored"
+        return Receipt(update.status, True, False, reason, first.time, self.now)
+
+    def _take(self, new: list[Update], existing: dict[Instant, list[Update]]) -> None:
+        groups: dict[Instant, list[Update]] = defaultdict(list)
+        for update in new:
+            groups[update.job_id, update.time].append(update)
+        for (job_id, time), group in sorted(groups.items()):
+            change = self.changes[job_id]
+            take(change, time, existing.get((job_id, time), []), group)
+            if any(update.sender_time is not None for update in group):
+                note(change, {"clock_shifted": _CLOCK_WARNING})
+
+    def _write(self) -> None:
+        new = list(self.stored.values())
+        if not new:
+            return
+        touched = {update.job_id for update in new}
+        rebuilds = [job_id for job_id in touched if self.changes[job_id].must_rebuild]
+        if not rebuilds:
+            with self.conn.pipeline():
+                store.insert_updates(self.conn, new, self.now)
+                store.write_jobs(self.conn, self._rows(touched, new), self.now)
+            return
+        store.insert_updates(self.conn, new, self.now)
+        for job_id in rebuilds:
+            _rebuild(self.conn, self.changes[job_id])
+        store.write_jobs(self.conn, self._rows(touched, new), self.now)
+
+    def _rows(self, touched: set[str], new: list[Update]) -> list[store.JobRow]:
+        named_disks: dict[str, set[int]] = defaultdict(set)
+        for update in new:
+            named_disks[update.job_id].update(update.disks)
+        return [_row(self.changes[job_id], named_disks[job_id]) for job_id in sorted(touched)]
+
+    def _receipt(self, update: Update) -> Receipt:
+        applied, reason = self.changes[update.job_id].verdicts[id(update)]
+        return Receipt(update.status, False, bool(applied), reason, update.time, self.now)
+
+
+_CLOCK_WARNING = (
+    "The sender's clock is wrong: timestamps more than 5 minutes ahead or older than the late "
+    "horizon are stored shifted by clock_offset_seconds."
+)
+
+
+def _row(change: Change, named_disks: set[int]) -> store.JobRow:
+    """The row of a job as its state now says, with the disks that may have changed."""
+    state = change.state
+    if change.is_charted_only:
+        return store.JobRow(change, None, {})
+    disks = {index: disk_columns(disk, state.status) for index, disk in state.disks.items()}
+    columns = job_columns(state, disks)
+    warnings = end_warnings(state, disks)
+    for code in END_WARNINGS:  # what was said of the end before may no longer hold
+        if state.warnings.get(code) != warnings.get(code):
+            state.warnings.pop(code, None)
+    note(change, warnings)
+    if not (state.has_ended or change.must_rebuild):
+        disks = {index: disks[index] for index in named_disks}
+    return store.JobRow(change, columns, disks)
+
+
+def _rebuild(conn: Connection, change: Change) -> None:
+    """Read the registers of a job from the series again, up to its end."""
+    state = change.state
+    before = _shown(state)
+    until = state.newest or 0
+    if state.has_ended:
+        state.completed_at = until = (
+            store.earliest_end(conn, state.job_id, state.status) or state.completed_at or until
+        )
+    state.forget_telemetry()
+    state.merge_all(store.deciding_updates(conn, state.job_id, until))
+    store.delete_disks_but(conn, state.job_id, state.disks)
+    moved = _shown(state) != before
+    for key, (applied, reason) in change.verdicts.items():
+        if applied is None:
+            change.verdicts[key] = (moved, None if moved else reason)
+
+
+def _shown(state: JobState) -> object:
+    """What can be seen of a state, to tell whether it moved."""
+    disks = {index: disk_columns(disk, state.status) for index, disk in state.disks.items()}
+    return state.status, state.completed_at, job_columns(state, disks), disks

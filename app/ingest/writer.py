@@ -1,0 +1,354 @@
+"""The group-commit writer: one thread and one connection that store what every request hands in.
+
+A request submits its updates and waits for its commit; the writer takes all that has queued up and
+stores it in as few transactions as it can. Acknowledged means committed. The queue, the number of
+waiting requests and the time of a wait are all bounded: beyond them a request is refused at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, Protocol
+
+import psycopg
+
+from app import metrics
+from app.clock import to_micros, utc_now
+from app.db import Connection, Database
+from app.domain.timestamps import SECOND
+from app.errors import DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
+from app.ingest.transaction import DAY, Outcome, Receipt
+
+logger = logging.getLogger("hub.writer")
+
+LARGEST_COMMIT = 1_000  # items: long enough to amortise a commit, short enough to answer soon
+OLD_AFTER = 600 * SECOND  # older updates must not widen a fresh transaction's span of time
+HOUR = 3_600 * SECOND
+RECONNECT_SECONDS = 0.5
+STUCK_SECONDS = 5.0  # a commit that takes longer means a database that does not answer
+CONFLICT_TRIES = 3  # deadlocks and serialization failures are the other transaction's luck
+
+# The database's own troubles: every update would fail, so there is no poisoned one to look for.
+_TROUBLES = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    DatabaseUnavailable,
+)
+
+
+class Item(Protocol):
+    """What can be stored: an update or a snapshot."""
+
+    timestamp: int | None
+
+
+Store = Callable[[Connection, Sequence[Any], int], list[Outcome]]  # the int: late_days
+
+
+class _Ticket:
+    """The items of one request on their way through the writer."""
+
+    __slots__ = ("_done", "_remaining", "outcomes")
+
+    def __init__(self, count: int) -> None:
+        self.outcomes: list[Outcome | None] = [None] * count
+        self._remaining = count
+        self._done = threading.Event()
+
+    def settle(self, position: int, outcome: Outcome) -> None:
+        """Only the writer's thread calls this."""
+        self.outcomes[position] = outcome
+        self._remaining -= 1
+        if self._remaining == 0:
+            self._done.set()
+
+    def wait(self, seconds: float) -> bool:
+        return self._done.wait(seconds)
+
+
+_Entry = tuple[Item, _Ticket, int]
+
+
+class Writer:
+    """Hands items of many request threads to one storing thread. Thread-safe.
+
+    `stores` maps the class of an item to the function that stores a list of them inside a
+    transaction; it must be safe to call again after a rollback.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        stores: dict[type, Store],
+        *,
+        capacity: int,
+        max_waiters: int,
+        wait_seconds: float,
+        late_days: int,
+    ) -> None:
+        self.capacity = capacity
+        self._database = database
+        self._stores = stores
+        self._wait_seconds = wait_seconds
+        self._max_waiters = max_waiters
+        self._late_days = late_days
+        self._waiters = 0
+        self._queue: deque[_Entry] = deque()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._conn: Connection | None = None
+        self._is_down = False
+        self._is_stopping = False
+        self._busy_since: float | None = None
+        self._last_commit: float | None = None
+
+    # -- for request threads ------------------------------------------------------------------
+
+    def submit(self, items: Sequence[Item]) -> list[Outcome]:
+        """Store items and return an outcome for each, in order, once all are committed or refused.
+
+        Raises QueueFull, DatabaseUnavailable, or Unavailable when the wait was too long: the items
+        may be stored all the same, and sending them again is harmless.
+        """
+        if not items:
+            return []
+        ticket = _Ticket(len(items))
+        with self._changed:
+            self._refuse_if_unable(len(items))
+            self._waiters += 1
+            self._queue.extend((item, ticket, i) for i, item in enumerate(items))
+            self._changed.notify()
+        try:
+            if not ticket.wait(self._wait_seconds):
+                self._withdraw(ticket)
+                raise Unavailable("The database did not answer in time; try again.")
+        finally:
+            with self._changed:
+                self._waiters -= 1
+        return _without_database_trouble(ticket.outcomes)
+
+    @property
+    def queued(self) -> int:
+        """Items that wait to be stored."""
+        return len(self._queue)
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether an update handed in now would be taken."""
+        return not (self._is_down or self._is_stopping or self._is_stuck())
+
+    @property
+    def last_commit_seconds_ago(self) -> float | None:
+        """Age of the last commit; None before the first."""
+        return None if self._last_commit is None else time.monotonic() - self._last_commit
+
+    def _refuse_if_unable(self, count: int) -> None:
+        if self._is_stopping:
+            raise Unavailable("The hub is stopping; try again.")
+        if self._is_down or self._is_stuck():
+            raise DatabaseUnavailable
+        # One request larger than the whole queue may pass when nothing else waits.
+        if self._queue and len(self._queue) + count > self.capacity:
+            raise QueueFull
+        if self._waiters >= self._max_waiters:
+            raise QueueFull("Too many requests are waiting for their commit; try again.")
+
+    def _is_stuck(self) -> bool:
+        since = self._busy_since
+        return since is not None and time.monotonic() - since > STUCK_SECONDS
+
+    def _withdraw(self, ticket: _Ticket) -> None:
+        """Take what nobody waits for any longer out of the queue."""
+        with self._changed:
+            self._queue = deque(entry for entry in self._queue if entry[1] is not ticket)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the storing thread."""
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float = 10.0) -> None:
+        """Refuse new items, store those that wait, and end. Idempotent."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
+
+    # -- the storing thread -------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (entries := self._next_entries()) is not None:
+            for group in _narrow_groups(entries, self._late_days):
+                self._busy_since = time.monotonic()
+                try:
+                    self._store(group)
+                except Exception:  # nothing may end this thread
+                    logger.exception("the writer failed on a group of %d", len(group))
+                    _settle_all(group, StorageFailed())
+                finally:
+                    self._busy_since = None
+        self._disconnect()
+
+    def _next_entries(self) -> list[_Entry] | None:
+        """What is to be stored next; waits for it. None when stopped and drained."""
+        with self._changed:
+            while not self._queue and not self._is_down:
+                if self._is_stopping:
+                    return None
+                self._changed.wait()
+            count = min(len(self._queue), LARGEST_COMMIT)
+            entries = [self._queue.popleft() for _ in range(count)]
+        if not entries:
+            self._wait_for_database()
+        metrics.QUEUED.set(len(self._queue))
+        return entries
+
+    def _wait_for_database(self) -> None:
+        """The database is away and nothing waits: try it again in a moment."""
+        if self._is_stopping:
+            self._is_down = False  # let the loop end
+            return
+        time.sleep(RECONNECT_SECONDS)
+        try:
+            self._connection().execute("SELECT 1")
+            self._connection().rollback()
+        except _TROUBLES:
+            self._disconnect()
+        else:
+            self._is_down = False
+            logger.info("the database is back")
+
+    def _store(self, group: list[_Entry]) -> None:
+        """Store one group in one transaction; halve it until a poisoned item is alone."""
+        try:
+            outcomes = self._commit([entry[0] for entry in group])
+        except _TROUBLES as exc:
+            self._go_down(exc)
+            _settle_all(group, DatabaseUnavailable())
+        except Exception as exc:
+            if len(group) == 1:
+                logger.exception("an item could not be stored", exc_info=exc)
+                _settle_all(group, StorageFailed())
+                return
+            middle = len(group) // 2
+            self._store(group[:middle])
+            self._store(group[middle:])
+        else:
+            for (_, ticket, position), outcome in zip(group, outcomes, strict=True):
+                ticket.settle(position, outcome)
+
+    def _commit(self, items: list[Item]) -> list[Outcome]:
+        started = time.perf_counter()
+        outcomes = self._transaction(items)
+        self._last_commit = time.monotonic()
+        _report(outcomes, time.perf_counter() - started)
+        return outcomes
+
+    def _transaction(self, items: list[Item]) -> list[Outcome]:
+        """Run one transaction; again after a conflict, or on a connection that had been cut."""
+        store = self._stores[type(items[0])]
+        tries = 0
+        while True:
+            tries += 1
+            is_committing = False
+            conn = self._connection()
+            try:
+                outcomes = store(conn, items, self._late_days)
+                is_committing = True
+                conn.commit()
+                return outcomes
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+                conn.rollback()
+                if tries >= CONFLICT_TRIES:
+                    raise
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                self._disconnect()
+                # After COMMIT was sent nobody knows whether it was done: the sender must repeat.
+                if is_committing or tries > 1:
+                    raise
+            except Exception:
+                conn.rollback()
+                raise
+
+    def _connection(self) -> Connection:
+        if self._conn is None:
+            self._conn = self._database.connect()
+        return self._conn
+
+    def _disconnect(self) -> None:
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
+    def _go_down(self, exc: Exception) -> None:
+        """Refuse from now on, and everybody who waits, until the database answers again."""
+        self._disconnect()
+        if not self._is_down:
+            logger.error("the database is away: %s", str(exc).strip().splitlines()[0:1])
+        with self._changed:
+            self._is_down = True
+            waiting, self._queue = list(self._queue), deque()
+        _settle_all(waiting, DatabaseUnavailable())
+
+
+def _narrow_groups(entries: list[_Entry], late_days: int) -> Iterator[list[_Entry]]:
+    """Entries that may share a transaction: of one kind, and all fresh or of one old UTC hour.
+
+    TimescaleDB notes one range of changed time per transaction, which the next refresh of the
+    rollups reads again: an old update beside a fresh one would make it read all that lies between.
+    """
+    now = to_micros(utc_now())
+
+    def kind(entry: _Entry) -> tuple[str, int]:
+        age = now - (now if entry[0].timestamp is None else entry[0].timestamp)
+        # Beyond the late horizon it will be shifted to about now.
+        is_old = OLD_AFTER < age < late_days * DAY
+        return type(entry[0]).__name__, (now - age) // HOUR if is_old else now
+
+    for _, group in groupby(sorted(entries, key=kind), key=kind):
+        yield list(group)
+
+
+def _settle_all(entries: list[_Entry], outcome: Outcome) -> None:
+    for _, ticket, position in entries:
+        if ticket.outcomes[position] is None:
+            ticket.settle(position, outcome)
+
+
+def _without_database_trouble(outcomes: Sequence[Outcome | None]) -> list[Outcome]:
+    """The outcomes of a request; raises Unavailable when the database failed any of it."""
+    settled: list[Outcome] = []
+    for outcome in outcomes:
+        assert outcome is not None
+        if isinstance(outcome, Unavailable):
+            raise outcome
+        settled.append(outcome)
+    return settled
+
+
+def _report(outcomes: list[Outcome], seconds: float) -> None:
+    accepted = duplicates = refused = 0
+    for outcome in outcomes:
+        if isinstance(outcome, Receipt):
+            duplicates += outcome.is_duplicate
+            accepted += not outcome.is_duplicate
+        else:
+            refused += 1
+    metrics.count_commit(accepted, duplicates, refused, seconds)
+    logger.info(
+        "Telemetry received and processed",
+        extra={
+            "accepted": accepted,
+            "duplicates": duplicates,
+            "refused": refused,
+            "milliseconds": round(seconds * 1000, 2),
+        },
+    )

@@ -1,0 +1,66 @@
+"""What the hub counts of itself, for GET /metrics. Each web process counts for itself. No Flask."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+UPDATES = Counter(
+    "hub_updates_total",
+    "Updates and snapshots by what became of them, in this process.",
+    ["result"],
+    registry=REGISTRY,
+)
+REFUSED = Counter(
+    "hub_refused_total",
+    "Requests refused before anything was stored, in this process.",
+    ["reason"],
+    registry=REGISTRY,
+)
+COMMIT_SECONDS = Histogram(
+    "hub_commit_seconds",
+    "Time of one ingest transaction, from its first statement to its commit.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+COMMIT_UPDATES = Histogram(
+    "hub_commit_updates",
+    "Updates in one ingest transaction.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+    registry=REGISTRY,
+)
+QUEUED = Gauge(
+    "hub_queue_updates", "Updates that wait to be stored in this process.", registry=REGISTRY
+)
+REQUESTS = Counter(
+    "hub_http_requests_total",
+    "Requests answered by this process.",
+    ["method", "route", "status"],
+    registry=REGISTRY,
+)
+REQUEST_SECONDS = Histogram(
+    "hub_http_request_seconds",
+    "Time to answer a request.",
+    ["method", "route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+
+_ACCEPTED = UPDATES.labels("accepted")
+_DUPLICATE = UPDATES.labels("duplicate")
+_REJECTED = UPDATES.labels("rejected")
+
+
+def count_commit(accepted: int, duplicates: int, rejected: int, seconds: float) -> None:
+    """Count one ingest transaction."""
+    _ACCEPTED.inc(accepted)
+    _DUPLICATE.inc(duplicates)
+    _REJECTED.inc(rejected)
+    COMMIT_SECONDS.observe(seconds)
+    COMMIT_UPDATES.observe(accepted + duplicates + rejected)
+
+
+def count_rejected(count: int) -> None:
+    """Count items of a batch that were refused before they reached a transaction."""
+    _REJECTED.inc(count)

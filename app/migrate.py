@@ -1,0 +1,195 @@
+"""Brings the schema up to date: numbered SQL files, applied once each, in order, forward only.
+
+`migrations/0001_*.sql` … are each committed together with their row in the ledger. A file headed
+`-- transaction: off` holds the one statement that TimescaleDB refuses inside a transaction; it
+must be repeatable. `migrations/repeatable/*.sql` (views, functions, comments, grants) are applied
+again whenever their text changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from app.config import ROOT
+from app.db import Connection
+from app.errors import MigrationError
+
+MIGRATIONS_DIR = ROOT / "migrations"
+OLDEST_TIMESCALEDB = (2, 20)  # DESIGN: the first release whose features the schema relies on
+_LOCK_KEY = 7_305_118_042  # any number, the same in every hub: one migration at a time
+_FILE_NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
+
+_CREATE_LEDGER = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    name text PRIMARY KEY,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+_RECORD = """
+INSERT INTO schema_migrations (name, checksum) VALUES (%s, %s)
+ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = now()
+"""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One SQL file: its name in the ledger, its text, and how it is to be run."""
+
+    name: str
+    sql: str
+    is_repeatable: bool
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
+    def refuses_transaction(self) -> bool:
+        return self.sql.startswith("-- transaction: off")
+
+
+def read_migrations(directory: Path = MIGRATIONS_DIR) -> list[Migration]:
+    """Every file of `directory` in the order to apply: numbered ones, then repeatable ones.
+
+    Raises MigrationError for a name that is not NNNN_words.sql or a number used twice.
+    """
+    numbered = sorted(directory.glob("*.sql"))
+    for file, following in zip(numbered, [*numbered[1:], None], strict=True):
+        if not _FILE_NAME.fullmatch(file.name):
+            raise MigrationError(f"{file.name} is no migration's name: write 0001_what_it_does.sql")
+        if following is not None and following.name[:4] == file.name[:4]:
+            raise MigrationError(f"{file.name} and {following.name} have the same number.")
+    repeatable = sorted((directory / "repeatable").glob("*.sql"))
+    return [
+        *(Migration(file.name, file.read_text(), is_repeatable=False) for file in numbered),
+        *(
+            Migration(f"repeatable/{file.name}", file.read_text(), is_repeatable=True)
+            for file in repeatable
+        ),
+    ]
+
+
+def migrate(conn: Connection, directory: Path = MIGRATIONS_DIR) -> list[str]:
+    """Apply what is missing; returns the names applied, none when all was up to date.
+
+    `conn` must be in autocommit. Raises MigrationError with a sentence: TimescaleDB missing, too
+    old or without its community licence; a file edited after it was applied; a file that failed.
+    Safe to run from several processes at once, and to run again after any failure.
+    """
+    migrations = read_migrations(directory)
+    conn.execute("SELECT pg_advisory_lock(%s)", [_LOCK_KEY])
+    try:
+        require_timescaledb(conn)
+        conn.execute(_CREATE_LEDGER)
+        applied = _ledger(conn)
+        _refuse_edited(migrations, applied)
+        missing = [m for m in migrations if applied.get(m.name) != m.checksum]
+        for migration in missing:
+            _apply(conn, migration)
+        return [migration.name for migration in missing]
+    finally:
+        if not conn.closed:
+            conn.execute("SELECT pg_advisory_unlock(%s)", [_LOCK_KEY])
+
+
+def pending(conn: Connection, directory: Path = MIGRATIONS_DIR) -> list[str]:
+    """Names of the files that `migrate` would apply. Writes nothing."""
+    exists = conn.execute("SELECT to_regclass('schema_migrations') IS NOT NULL").fetchone()
+    applied = _ledger(conn) if exists and exists[0] else {}
+    return [m.name for m in read_migrations(directory) if applied.get(m.name) != m.checksum]
+
+
+def require_timescaledb(conn: Connection) -> None:
+    """Raise MigrationError unless the server has TimescaleDB, new enough, with all its features."""
+    row = conn.execute(
+        "SELECT installed_version FROM pg_available_extensions WHERE name = 'timescaledb'"
+    ).fetchone()
+    if row is None:
+        raise MigrationError(
+            "This PostgreSQL server has no TimescaleDB extension: install it, or unset "
+            "DATABASE_URL to use the embedded one."
+        )
+    if row[0] is None:
+        _create_extension(conn)
+    version, licence = _version_and_licence(conn)
+    if version_tuple(version) < OLDEST_TIMESCALEDB:
+        raise MigrationError(
+            f"TimescaleDB {version} is too old: the hub needs 2.20 or newer "
+            "(ALTER EXTENSION timescaledb UPDATE)."
+        )
+    if licence != "timescale":
+        raise MigrationError(
+            f"TimescaleDB runs with timescaledb.license = '{licence}', which has no continuous "
+            "aggregates and no compression: install the community edition and set "
+            "timescaledb.license = 'timescale'."
+        )
+
+
+def version_tuple(version: str) -> tuple[int, ...]:
+    """`2.23.0-dev` as (2, 23, 0)."""
+    return tuple(int(part) for part in re.findall(r"\d+", version.split("-")[0]))
+
+
+def _create_extension(conn: Connection) -> None:
+    try:
+        conn.execute("CREATE EXTENSION timescaledb")
+    except psycopg.Error as exc:
+        raise MigrationError(
+            "TimescaleDB is installed but could not be created in this database "
+            f"({_first_line(exc)}): add it to shared_preload_libraries and run "
+            "CREATE EXTENSION timescaledb as a superuser."
+        ) from exc
+
+
+def _version_and_licence(conn: Connection) -> tuple[str, str]:
+    row = conn.execute(
+        "SELECT extversion, coalesce(current_setting('timescaledb.license', true), '') "
+        "FROM pg_extension WHERE extname = 'timescaledb'"
+    ).fetchone()
+    if row is None:  # dropped between the two statements
+        raise MigrationError("TimescaleDB's extension vanished while migrating.")
+    return row[0], row[1]
+
+
+def _ledger(conn: Connection) -> dict[str, str]:
+    return dict(conn.execute("SELECT name, checksum FROM schema_migrations").fetchall())
+
+
+def _refuse_edited(migrations: list[Migration], applied: dict[str, str]) -> None:
+    known = {migration.name for migration in migrations}
+    for migration in migrations:
+        stored = applied.get(migration.name)
+        if not migration.is_repeatable and stored not in (None, migration.checksum):
+            raise MigrationError(
+                f"migrations/{migration.name} was edited after it was applied: restore it and "
+                "write the change as a new file."
+            )
+    missing = sorted(n for n in applied if n not in known and not n.startswith("repeatable/"))
+    if missing:
+        raise MigrationError(
+            f"The database has had {missing[0]}, which this version of the hub does not know: "
+            "it was migrated by a newer one."
+        )
+
+
+def _apply(conn: Connection, migration: Migration) -> None:
+    try:
+        if migration.refuses_transaction:
+            conn.execute(migration.sql.encode())
+            conn.execute(_RECORD, [migration.name, migration.checksum])
+        else:
+            with conn.transaction():
+                conn.execute(migration.sql.encode())
+                conn.execute(_RECORD, [migration.name, migration.checksum])
+    except psycopg.Error as exc:
+        raise MigrationError(f"migrations/{migration.name} failed: {_first_line(exc)}") from exc
+
+
+def _first_line(exc: psycopg.Error) -> str:
+    return str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__

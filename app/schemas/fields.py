@@ -1,0 +1,136 @@
+"""Strict fields: JSON's own types, no conversions. `"12"`, `true` and NaN are no numbers.
+
+Units are in each field's metadata where it is used. All raise marshmallow's ValidationError.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from marshmallow import ValidationError, fields
+
+LARGEST_INTEGER = 2**63 - 1  # PostgreSQL's bigint
+
+# RFC 3339, section 5.6: date-time, its offset required.
+_RFC_3339 = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}):(\d{2})(?:\.(\d+))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+
+
+def _described(kwargs: dict[str, Any], **schema: Any) -> dict[str, Any]:
+    """A field's arguments with what the OpenAPI document says of its type."""
+    known = {name: value for name, value in schema.items() if value is not None}
+    return {**kwargs, "metadata": {**known, **kwargs.get("metadata", {})}}
+
+
+class StrictInteger(fields.Field[int]):
+    """A whole number `low` … `high`. 1.0 counts as 1; booleans and strings do not count."""
+
+    def __init__(self, *, low: int = 0, high: int = LARGEST_INTEGER, **kwargs: Any) -> None:
+        super().__init__(**_described(kwargs, type="integer", minimum=low, maximum=high))
+        self.low, self.high = low, high
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValidationError("Must be a whole number.")
+        if isinstance(value, float) and not value.is_integer():  # nor NaN, nor Infinity
+            raise ValidationError("Must be a whole number.")
+        number = int(value)
+        if not self.low <= number <= self.high:
+            raise ValidationError(f"Must be between {self.low} and {self.high}.")
+        return number
+
+
+class StrictNumber(fields.Field[float]):
+    """A finite number of at least `low` and, where `high` is given, at most `high`."""
+
+    def __init__(self, *, low: float = 0, high: float | None = None, **kwargs: Any) -> None:
+        super().__init__(**_described(kwargs, type="number", minimum=low, maximum=high))
+        self.low, self.high = low, high
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValidationError("Must be a number.")
+        number = float(value) + 0.0  # -0.0 becomes 0.0
+        if not math.isfinite(number):
+            raise ValidationError("Must be a finite number.")
+        if number < self.low or (self.high is not None and number > self.high):
+            bound = f"at least {self.low}" if self.high is None else f"{self.low} to {self.high}"
+            raise ValidationError(f"Must be {bound}.")
+        return number
+
+
+class Text(fields.Field[str]):
+    """A string of at most `longest` characters without NUL."""
+
+    def __init__(self, *, longest: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**_described(kwargs, type="string", maxLength=longest))
+        self.longest = longest
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError("Must be a string.")
+        if "\0" in value:
+            raise ValidationError("Must not contain NUL.")
+        if self.longest is not None and len(value) > self.longest:
+            raise ValidationError(f"Must be at most {self.longest} characters long.")
+        return value
+
+
+class Timestamp(fields.Field[datetime]):
+    """An RFC 3339 instant with its offset; the value is in UTC, cut to microseconds."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**_described(kwargs, type="string", format="date-time"))
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        if not isinstance(value, str):
+            raise ValidationError(_TIMESTAMP_HINT)
+        try:
+            return parse_timestamp(value)
+        except ValueError as exc:
+            raise ValidationError(str(exc)) from exc
+
+
+_TIMESTAMP_HINT = (
+    "Must be an RFC 3339 timestamp with an offset, such as 2026-01-31T12:00:00Z "
+    "or 2026-01-31T13:00:00.5+01:00."
+)
+
+
+def parse_timestamp(text: str) -> datetime:
+    """An RFC 3339 date-time as an instant in UTC. A leap second counts as the second after it.
+
+    Raises ValueError with a sentence for another form, and for a date that does not exist.
+    """
+    match = _RFC_3339.fullmatch(text)
+    if match is None:
+        raise ValueError(_TIMESTAMP_HINT)
+    date, clock, second, fraction, offset = match.groups()
+    is_leap = second == "60"
+    micros = (fraction or "0")[:6].ljust(6, "0")
+    zone = "+00:00" if offset in "Zz" else offset
+    try:
+        instant = datetime.fromisoformat(
+            f"{date}T{clock}:{'59' if is_leap else second}.{micros}{zone}"
+        ).astimezone(UTC)
+        return instant + timedelta(seconds=1) if is_leap else instant
+    except (ValueError, OverflowError):
+        raise ValueError("Is not a date and time that exists.") from None
+
+
+def identifier_problem(text: str) -> str | None:
+    """Why a text cannot name a job or a node; None when it can."""
+    if not 1 <= len(text) <= 255:
+        return "Must be 1 to 255 characters long."
+    if "/" in text:
+        return "Must not contain a slash."
+    if text in (".", "..", "summary"):
+        return f"{text!r} is reserved."
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        return "Must not contain control characters."
+    return None

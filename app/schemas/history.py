@@ -1,0 +1,177 @@
+"""What may be asked of a job's chart, and what is answered.
+
+Every `bps` is BYTES per second: the senders' name stays.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from marshmallow import Schema, fields, validate, validates_schema
+
+from app.domain.stretches import GAP_SECONDS, MOST_STRETCHES, GapReason
+from app.schemas.jobs import (
+    QuerySchema,
+    QueryTimestamp,
+    WholeNumber,
+    about,
+    instant,
+    require_order,
+)
+
+DEFAULT_POINTS = 300  # about one for every few pixels of a chart
+MIN_POINTS = 10
+MAX_POINTS = 5000
+HIGHEST_DISK_INDEX = 1023
+FORMATS = ("json", "columns", "csv")
+
+
+class HistoryQuery(QuerySchema):
+    """Which part of a job's chart, in how many points, in which form."""
+
+    points = WholeNumber(
+        load_default=DEFAULT_POINTS,
+        validate=validate.Range(MIN_POINTS, MAX_POINTS, error="Must be {min} to {max}."),
+        metadata=about("Most points in the answer."),
+    )
+    from_ = QueryTimestamp(
+        data_key="from", metadata=about("Start of the window; default: the start of the job.")
+    )
+    to = QueryTimestamp(
+        metadata=about("End of the window, exclusive; default: just after the newest update.")
+    )
+    disk = WholeNumber(
+        validate=validate.Range(0, HIGHEST_DISK_INDEX, error="Must be {min} to {max}."),
+        metadata=about("Chart this disk of the job; gaps and phases stay the job's."),
+    )
+    format = fields.String(
+        load_default="json",
+        validate=validate.OneOf(FORMATS, error="Must be one of: {choices}."),
+        metadata=about(
+            "`columns`: `chart_data` is one object of arrays of one length instead of an array of "
+            "objects. `csv`: only the points, a line each, empty where null."
+        ),
+    )
+
+    @validates_schema
+    def _check_order(self, data: dict[str, Any], **kwargs: Any) -> None:
+        require_order(data)
+
+
+# Answers. They document; the API writes them by itself, and a test holds the two together.
+
+
+class ChartPointSchema(Schema):
+    """One update, or all updates of one step. Null: nothing was reported."""
+
+    t = fields.Float(metadata=about("Seconds since `started_at`; of a step: its start."))
+    s = fields.Float(allow_none=True, metadata=about("Mean speed, bytes per second."))
+    s_min = fields.Integer(
+        allow_none=True, metadata=about("Lowest speed, bytes per second; a reported 0 counts.")
+    )
+    s_max = fields.Integer(allow_none=True, metadata=about("Highest speed, bytes per second."))
+    p = fields.Float(
+        allow_none=True,
+        metadata=about("Last percent reported, else computed from the bytes; 0 to 100."),
+    )
+    b = fields.Integer(allow_none=True, metadata=about("Last count of bytes reported."))
+
+
+class GapSchema(Schema):
+    """A part of the window without updates."""
+
+    from_ = fields.String(
+        data_key="from",
+        metadata=about("RFC 3339, UTC. The update before it.", format="date-time"),
+    )
+    to = instant("The update after it.")
+    reason = fields.String(
+        validate=validate.OneOf(get_args(GapReason)),
+        metadata=about(
+            "`silence`: the job sent nothing; `hub_away`: the hub took nothing; "
+            "`sender_lost`: the sender dropped what it could not send."
+        ),
+    )
+
+
+class PhaseSchema(Schema):
+    """A run of updates in one phase, up to the start of the next."""
+
+    phase = fields.String()
+    from_t = fields.Float(metadata=about("Start, seconds since `started_at`."))
+    to_t = fields.Float(
+        metadata=about("End: the next phase or the newest update, seconds since `started_at`.")
+    )
+    seconds = fields.Float(metadata=about("Its length, seconds."))
+    bytes = fields.Integer(
+        allow_none=True,
+        metadata=about(
+            "Bytes moved in it; a counter that restarts takes nothing back; "
+            "null while no bytes were reported."
+        ),
+    )
+
+
+class HistorySchema(Schema):
+    """The chart of a job, or of one of its disks."""
+
+    job_id = fields.String()
+    job_type = fields.String()
+    vm_name = fields.String(allow_none=True)
+    disk = fields.Integer(metadata=about("The disk; only where one was asked for."))
+    status = fields.String()
+    started_at = instant("The earliest update.")
+    completed_at = instant("The end of the job.", allow_none=True)
+    duration_seconds = fields.Float(
+        allow_none=True,
+        metadata=about("From the start to the end, or to the newest update of a live job."),
+    )
+    from_ = fields.String(
+        data_key="from",
+        metadata=about("RFC 3339, UTC. Start of the window, on a whole step.", format="date-time"),
+    )
+    to = instant("End of the window, exclusive, on a whole step.")
+    source = fields.String(
+        validate=validate.OneOf(["updates"]),
+        metadata=about("What the chart was made of."),
+    )
+    resolution_seconds = fields.Integer(
+        metadata=about("Length of a step, seconds, counted from 1970 UTC; 0: each update a point.")
+    )
+    snapshots = fields.Integer(metadata=about("Updates in the window."))
+    peak_speed_bps = fields.Integer(
+        allow_none=True,
+        metadata=about("Highest speed in the window, bytes per second; null: no speed above 0."),
+    )
+    avg_speed_bps = fields.Float(
+        allow_none=True,
+        metadata=about("Mean of the speeds above 0 in the window, bytes per second."),
+    )
+    min_speed_bps = fields.Integer(
+        allow_none=True,
+        metadata=about("Lowest speed above 0 in the window, bytes per second."),
+    )
+    effective_speed_bps = fields.Float(
+        allow_none=True,
+        metadata=about("All bytes by the whole duration, bytes per second; null while unknown."),
+    )
+    chart_data = fields.List(
+        fields.Nested(ChartPointSchema),
+        metadata=about("Ascending by time; a step without updates has no point, see `gaps`."),
+    )
+    gaps = fields.List(
+        fields.Nested(GapSchema),
+        metadata=about(
+            f"More than {GAP_SECONDS} s without an update of the job, cut to the window, "
+            f"ascending; at most the {MOST_STRETCHES} longest."
+        ),
+    )
+    gaps_omitted = fields.Integer(metadata=about("Shorter gaps that were left out."))
+    phases = fields.List(
+        fields.Nested(PhaseSchema),
+        metadata=about(
+            "Phases of the whole run, whatever the window, ascending; "
+            f"at most the {MOST_STRETCHES} longest."
+        ),
+    )
+    phases_omitted = fields.Integer(metadata=about("Shorter phases that were left out."))

@@ -1,0 +1,355 @@
+"""What may be asked about jobs and machines, and what is answered; with what the schemas of all
+lists share: whole numbers in a query, choices, and the cursor.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from marshmallow import (
+    EXCLUDE,
+    Schema,
+    ValidationError,
+    fields,
+    pre_load,
+    validate,
+    validates_schema,
+)
+
+from app.schemas.fields import Text, Timestamp
+from app.store.jobs import DISK_STATUSES, STATUSES
+
+DEFAULT_LIMIT = 50  # a screenful
+MAX_LIMIT = 500
+LONGEST_FILTER = 255
+
+
+def about(description: str, **more: Any) -> dict[str, Any]:
+    """The metadata of a field that is documented in one sentence."""
+    return {"description": description, **more}
+
+
+class WholeNumber(fields.Integer):
+    """A whole number written in the ten digits: no sign, no underscores, no other scripts."""
+
+    _DIGITS = re.compile(r"[0-9]{1,18}")
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> int:
+        if not isinstance(value, str) or not self._DIGITS.fullmatch(value):
+            raise ValidationError("Must be a whole number.")
+        return int(value)
+
+
+class CommaSeparated(fields.Field[tuple[str, ...]]):
+    """Some of `choices`, separated by commas. Each is kept once, in the order asked for."""
+
+    def __init__(self, choices: Sequence[str], **kwargs: Any) -> None:
+        kwargs["metadata"] = {"type": "string", **kwargs.get("metadata", {})}
+        super().__init__(**kwargs)
+        self.choices = choices
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> tuple[str, ...]:
+        parts = tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
+        unknown = [part for part in parts if part not in self.choices]
+        if unknown:
+            known = ", ".join(self.choices)
+            raise ValidationError(f"{unknown[0][:60]!r} is not known; known are: {known}.")
+        return parts
+
+
+class QueryTimestamp(Timestamp):
+    """A timestamp in a query string, where an unescaped `+` of the offset arrives as a space."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        text = re.sub(r" (\d\d:\d\d)$", r"+\1", value) if isinstance(value, str) else value
+        return super()._deserialize(text, attr, data, **kwargs)
+
+
+# The cursor of a list: where the next page starts. Its text means nothing to a client, and its
+# checksum refuses one that was cut, edited or made for another list. It is no secret: forging one
+# only starts a page elsewhere.
+
+_CHECKSUM_BYTES = 6
+
+
+def encode_cursor(kind: str, *key: int | str) -> str:
+    """The keyset of the last item of a page, of the list named `kind`, as URL-safe text."""
+    payload = orjson.dumps(key)
+    return base64.urlsafe_b64encode(_checksum(kind, payload) + payload).decode().rstrip("=")
+
+
+def decode_cursor(kind: str, text: str) -> list[int | str]:
+    """The inverse of `encode_cursor`. Raises ValueError for a text it did not make."""
+    raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    checksum, payload = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
+    if checksum != _checksum(kind, payload):
+        raise ValueError("the checksum is wrong")
+    key: list[int | str] = orjson.loads(payload)
+    if encode_cursor(kind, *key) != text:
+        raise ValueError("the padding bits were edited")
+    return key
+
+
+def _checksum(kind: str, payload: bytes) -> bytes:
+    return hashlib.blake2b(payload, digest_size=_CHECKSUM_BYTES, key=kind.encode()).digest()
+
+
+class Cursor(fields.Field[list[int | str]]):
+    """The `next_cursor` of an earlier answer of the list named `kind`; becomes its keyset."""
+
+    def __init__(self, kind: str) -> None:
+        description = "`next_cursor` of the page before; opaque. Leave it out for the first page."
+        super().__init__(metadata={"type": "string", "description": description})
+        self.kind = kind
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> list[int | str]:
+        try:
+            return decode_cursor(self.kind, str(value))
+        except ValueError:
+            raise ValidationError(
+                "Is no cursor of this list: use `next_cursor` of an answer as it is."
+            ) from None
+
+
+def limit_field() -> WholeNumber:
+    """The `limit` of a list."""
+    return WholeNumber(
+        load_default=DEFAULT_LIMIT,
+        validate=validate.Range(1, MAX_LIMIT, error="Must be {min} to {max}."),
+        metadata=about("Most items in one answer."),
+    )
+
+
+class QuerySchema(Schema):
+    """A query string. Parameters it does not know, and empty ones, are ignored."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    @pre_load
+    def _drop_empty(self, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return {name: value for name, value in data.items() if value != ""}
+
+
+# Queries.
+
+
+class JobFilterQuery(QuerySchema):
+    """Which jobs: all filters given must hold."""
+
+    status = CommaSeparated(
+        STATUSES,
+        metadata=about(f"One status, or several by comma: {', '.join(STATUSES)}."),
+    )
+    job_type = Text(longest=LONGEST_FILTER, metadata=about("Type of the job, such as `backup`."))
+    vm_name = Text(longest=LONGEST_FILTER, metadata=about("The machine the job is for."))
+    repository_id = Text(
+        longest=LONGEST_FILTER, metadata=about("The repository the job writes to.")
+    )
+    from_ = QueryTimestamp(
+        data_key="from",
+        metadata=about("Created at or after this instant, RFC 3339 with offset."),
+    )
+    to = QueryTimestamp(metadata=about("Created before this instant, RFC 3339 with offset."))
+
+    @validates_schema
+    def _check_order(self, data: dict[str, Any], **kwargs: Any) -> None:
+        require_order(data)
+
+
+def require_order(data: Mapping[str, Any]) -> None:
+    """Refuse a window that ends before it begins."""
+    if "from_" in data and "to" in data and data["to"] <= data["from_"]:
+        raise ValidationError("Must be later than `from`.", "to")
+
+
+class JobListQuery(JobFilterQuery):
+    """Filters and page of the list of jobs."""
+
+    limit = limit_field()
+    cursor = Cursor("jobs")
+
+
+class EventListQuery(QuerySchema):
+    """Page of a job's events."""
+
+    limit = limit_field()
+    cursor = Cursor("events")
+
+
+class MachineListQuery(QuerySchema):
+    """Page of the machines."""
+
+    limit = limit_field()
+    cursor = Cursor("machines")
+
+
+# Answers. They document; the API writes them from the store's rows, and a test holds the two to the
+# same keys.
+
+
+def instant(description: str, *, allow_none: bool = False) -> fields.String:
+    """An instant of an answer."""
+    return fields.String(
+        allow_none=allow_none, metadata=about(f"RFC 3339, UTC. {description}", format="date-time")
+    )
+
+
+def next_cursor_field() -> fields.String:
+    """The `next_cursor` of a list."""
+    return fields.String(allow_none=True, metadata=about("Cursor of the next page; null: none."))
+
+
+class JobDiskSchema(Schema):
+    """The current state of one disk of a job."""
+
+    job_id = fields.String()
+    disk_index = fields.Integer(metadata=about("0 to 1023."))
+    status = fields.String(metadata=about("Current status of the disk.", enum=list(DISK_STATUSES)))
+    size_bytes = fields.Integer(allow_none=True, metadata=about("Size when registered, bytes."))
+    bytes_transferred = fields.Integer(metadata=about("Bytes."))
+    total_bytes = fields.Integer(metadata=about("Bytes; 0: not known."))
+    transfer_speed_bps = fields.Integer(metadata=about("BYTES per second."))
+    progress_percent = fields.Float(metadata=about("0 to 100, two decimals."))
+    error_message = fields.String(allow_none=True)
+    newest_update_at = instant("Sender's clock.", allow_none=True)
+
+
+class JobItemSchema(Schema):
+    """The current state of one job. All instants RFC 3339, UTC."""
+
+    id = fields.Integer(metadata=about("The hub's own number of the job."))
+    job_id = fields.String()
+    job_type = fields.String()
+    vm_name = fields.String(allow_none=True)
+    repository_id = fields.String(allow_none=True)
+    backup_type = fields.String(allow_none=True)
+    status = fields.String(metadata=about("Current status.", enum=list(STATUSES)))
+    current_phase = fields.String()
+    bytes_transferred = fields.Integer(metadata=about("Bytes."))
+    total_bytes = fields.Integer(metadata=about("Bytes; 0: not known."))
+    transfer_speed_bps = fields.Integer(metadata=about("BYTES per second, as last reported."))
+    eta_seconds = fields.Integer(metadata=about("The sender's estimate, seconds: a hint."))
+    hub_eta_seconds = fields.Integer(
+        allow_none=True,
+        metadata=about(
+            "The hub's estimate for a live job, seconds: what remains at the mean rate so far. "
+            "Null unless running or stalled, with bytes moved and a total."
+        ),
+    )
+    progress_percent = fields.Float(metadata=about("0 to 100, two decimals."))
+    error_message = fields.String(allow_none=True)
+    warnings = fields.List(fields.String(), metadata=about("What did not add up, as sentences."))
+    created_at = instant("First seen; the hub's clock.")
+    started_at = instant("Time of the earliest update; sender's clock.")
+    completed_at = instant("The end, whatever its kind.", allow_none=True)
+    ended_by = fields.String(
+        allow_none=True, metadata=about("Who ended it.", enum=["sender", "detector", "operator"])
+    )
+    newest_update_at = instant("Sender's clock.", allow_none=True)
+    last_telemetry_at = instant("Arrival of the last telemetry; the hub's clock.", allow_none=True)
+    last_progress_at = instant("When bytes or phase last moved; the hub's clock.", allow_none=True)
+    clock_offset_seconds = fields.Float(
+        allow_none=True, metadata=about("What the sender's timestamps were shifted by, seconds.")
+    )
+    duration_seconds = fields.Float(
+        allow_none=True,
+        metadata=about("From start to end, or to the newest update of a live job, seconds."),
+    )
+
+
+class JobSchema(JobItemSchema):
+    """One job with its disks and, once it has ended, its summary."""
+
+    performance_metrics = fields.Dict(
+        allow_none=True, metadata=about("The summary of an ended job: speeds, duration, chart.")
+    )
+    disks = fields.List(fields.Nested(JobDiskSchema), metadata=about("Ascending by index."))
+
+
+class JobListSchema(Schema):
+    """A page of jobs, newest first."""
+
+    items = fields.List(fields.Nested(JobItemSchema))
+    next_cursor = next_cursor_field()
+
+
+class JobEventSchema(Schema):
+    """A transition of a job's status, or a warning (no statuses)."""
+
+    id = fields.Integer()
+    time = instant("The hub's clock.")
+    kind = fields.String(metadata=about("What it is.", enum=["transition", "warning"]))
+    from_status = fields.String(allow_none=True)
+    to_status = fields.String(allow_none=True)
+    actor = fields.String(
+        metadata=about("Who caused it.", enum=["sender", "detector", "operator", "hub"])
+    )
+    reason = fields.String(metadata=about("A sentence."))
+    evidence = fields.Dict(metadata=about("What it was judged by."))
+
+
+class JobEventListSchema(Schema):
+    """A page of a job's events, in the order in which they happened."""
+
+    items = fields.List(fields.Nested(JobEventSchema))
+    next_cursor = next_cursor_field()
+
+
+class ByStatusSchema(Schema):
+    """A count for each status, 0 where none."""
+
+    pending = fields.Integer()
+    running = fields.Integer()
+    stalled = fields.Integer()
+    completed = fields.Integer()
+    failed = fields.Integer()
+    cancelled = fields.Integer()
+
+
+class JobSummarySchema(Schema):
+    """How many jobs there are of each status."""
+
+    total = fields.Integer()
+    by_status = fields.Nested(ByStatusSchema)
+
+
+class LastJobSchema(Schema):
+    """The newest job of a machine."""
+
+    job_id = fields.String()
+    job_type = fields.String()
+    status = fields.String(metadata=about("Current status.", enum=list(STATUSES)))
+    started_at = instant("The start.")
+    completed_at = instant("The end.", allow_none=True)
+    bytes_transferred = fields.Integer(metadata=about("Bytes."))
+    duration_seconds = fields.Float(allow_none=True, metadata=about("Seconds."))
+    error_message = fields.String(allow_none=True)
+
+
+class MachineSchema(Schema):
+    """A machine that jobs ran for."""
+
+    vm_name = fields.String()
+    jobs = fields.Integer(metadata=about("How many jobs."))
+    by_status = fields.Nested(ByStatusSchema)
+    last_job = fields.Nested(LastJobSchema)
+
+
+class MachineListSchema(Schema):
+    """A page of machines, by name."""
+
+    items = fields.List(fields.Nested(MachineSchema))
+    next_cursor = next_cursor_field()

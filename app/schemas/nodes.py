@@ -1,0 +1,212 @@
+"""What a node may report of itself, what may be asked about nodes, and what is answered.
+
+`network_rx_rate_mbps` and `network_tx_rate_mbps` are MEGABYTES per second: the senders' name stays.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from marshmallow import (
+    EXCLUDE,
+    Schema,
+    ValidationError,
+    fields,
+    post_load,
+    validate,
+    validates,
+    validates_schema,
+)
+
+from app.domain.snapshots import METRICS
+from app.schemas.fields import StrictInteger, StrictNumber, Text, Timestamp, identifier_problem
+from app.schemas.jobs import (
+    CommaSeparated,
+    Cursor,
+    QuerySchema,
+    QueryTimestamp,
+    WholeNumber,
+    about,
+    instant,
+    limit_field,
+    next_cursor_field,
+    require_order,
+)
+
+DEFAULT_METRICS = ("cpu_percent", "memory_percent", "disk_percent", "load_avg_1m")
+DEFAULT_POINTS = 300
+MIN_POINTS = 10
+MAX_POINTS = 5000
+
+
+# What comes in.
+
+
+class Uptime(StrictInteger):
+    """Whole seconds; collectors subtract two clocks and send the fraction along."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if isinstance(value, float) and math.isfinite(value):
+            value = math.floor(value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+def _count(description: str) -> StrictInteger:
+    return StrictInteger(allow_none=True, metadata=about(description))
+
+
+def _measure(description: str, high: float | None = None) -> StrictNumber:
+    return StrictNumber(high=high, allow_none=True, metadata=about(description))
+
+
+class SnapshotSchema(Schema):
+    """One snapshot of a node's metrics.
+
+    A metric may be absent or null, both meaning that the node does not say: loaded, it is absent.
+    Unknown fields are ignored. `cpu_percent` has no upper bound, because collectors that add up
+    cores exceed 100.
+    """
+
+    class Meta:
+        unknown = EXCLUDE
+
+    node_id = Text(required=True, metadata=about("1 to 255 characters."))
+    timestamp = Timestamp(
+        allow_none=True,
+        metadata=about("When it was taken, RFC 3339 with offset; absent: on arrival."),
+    )
+    cpu_percent = _measure("Percent of one core or of all, as the collector counts.")
+    memory_percent = _measure("Percent of the memory in use.", high=100)
+    memory_used_mb = _measure("Memory in use, megabytes.")
+    memory_total_mb = _measure("Memory, megabytes.")
+    disk_percent = _measure("Percent of the disk in use.", high=100)
+    disk_used_gb = _measure("Disk in use, gigabytes.")
+    disk_total_gb = _measure("Disk, gigabytes.")
+    network_rx_bytes = _count("Bytes received since the node started.")
+    network_tx_bytes = _count("Bytes sent since the node started.")
+    network_rx_rate_mbps = _measure("Receiving, MEGABYTES per second.")
+    network_tx_rate_mbps = _measure("Sending, MEGABYTES per second.")
+    uptime_seconds = Uptime(
+        allow_none=True, metadata=about("Seconds since the node started; a fraction is cut off.")
+    )
+    process_count = _count("Processes.")
+    active_connections = _count("Open network connections.")
+    load_avg_1m = _measure("Load average of one minute.")
+    load_avg_5m = _measure("Load average of five minutes.")
+    load_avg_15m = _measure("Load average of fifteen minutes.")
+
+    @validates("node_id")
+    def _check_node_id(self, value: str, data_key: str) -> None:
+        if problem := identifier_problem(value):
+            raise ValidationError(problem)
+
+    @post_load
+    def _drop_nulls(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return {name: value for name, value in data.items() if value is not None}
+
+
+# Queries.
+
+
+class NodeListQuery(QuerySchema):
+    """Page of the nodes."""
+
+    limit = limit_field()
+    cursor = Cursor("nodes")
+
+
+class NodeHistoryQuery(QuerySchema):
+    """Which metrics of a node, over which window, in how many points."""
+
+    metrics = CommaSeparated(
+        METRICS,
+        load_default=DEFAULT_METRICS,
+        metadata=about(
+            f"Metrics by comma, of {', '.join(METRICS)}.", default=",".join(DEFAULT_METRICS)
+        ),
+    )
+    points = WholeNumber(
+        load_default=DEFAULT_POINTS,
+        validate=validate.Range(MIN_POINTS, MAX_POINTS, error="Must be {min} to {max}."),
+        metadata=about("Most points in the answer."),
+    )
+    from_ = QueryTimestamp(
+        data_key="from", metadata=about("Start of the window; default: a day before its end.")
+    )
+    to = QueryTimestamp(
+        metadata=about("End of the window, exclusive; default: just after the newest snapshot.")
+    )
+
+    @validates_schema
+    def _check_order(self, data: dict[str, Any], **kwargs: Any) -> None:
+        require_order(data)
+
+
+# Answers.
+
+
+class NodeSchema(Schema):
+    """The current state of a node: its newest snapshot, and whether it still reports."""
+
+    node_id = fields.String()
+    state = fields.String(
+        metadata=about(
+            "`offline` after HUB_NODE_OFFLINE_SECONDS without a snapshot, by the hub's clock.",
+            enum=["online", "offline"],
+        )
+    )
+    age_seconds = fields.Float(metadata=about("Seconds since the last snapshot arrived."))
+    first_seen_at = instant("The hub's clock.")
+    last_seen_at = instant("Arrival of the last snapshot; the hub's clock.")
+    newest_snapshot_at = instant("Time of the newest snapshot; sender's clock.")
+    clock_offset_seconds = fields.Float(
+        allow_none=True, metadata=about("What the node's timestamps were shifted by, seconds.")
+    )
+    cpu_percent = fields.Float(allow_none=True, metadata=about("Percent."))
+    memory_percent = fields.Float(allow_none=True, metadata=about("Percent."))
+    memory_used_mb = fields.Float(allow_none=True, metadata=about("Megabytes."))
+    memory_total_mb = fields.Float(allow_none=True, metadata=about("Megabytes."))
+    disk_percent = fields.Float(allow_none=True, metadata=about("Percent."))
+    disk_used_gb = fields.Float(allow_none=True, metadata=about("Gigabytes."))
+    disk_total_gb = fields.Float(allow_none=True, metadata=about("Gigabytes."))
+    network_rx_bytes = fields.Integer(allow_none=True, metadata=about("Bytes."))
+    network_tx_bytes = fields.Integer(allow_none=True, metadata=about("Bytes."))
+    network_rx_rate_mbps = fields.Float(allow_none=True, metadata=about("MEGABYTES per second."))
+    network_tx_rate_mbps = fields.Float(allow_none=True, metadata=about("MEGABYTES per second."))
+    uptime_seconds = fields.Integer(allow_none=True, metadata=about("Seconds."))
+    process_count = fields.Integer(allow_none=True)
+    active_connections = fields.Integer(allow_none=True)
+    load_avg_1m = fields.Float(allow_none=True)
+    load_avg_5m = fields.Float(allow_none=True)
+    load_avg_15m = fields.Float(allow_none=True)
+
+
+class NodeListSchema(Schema):
+    """A page of nodes, by id."""
+
+    items = fields.List(fields.Nested(NodeSchema))
+    next_cursor = next_cursor_field()
+
+
+class NodeHistorySchema(Schema):
+    """Metrics of a node over a window, in columns of one length."""
+
+    node_id = fields.String()
+    from_ = fields.String(
+        data_key="from",
+        metadata=about("RFC 3339, UTC. Start of the window, on a whole step.", format="date-time"),
+    )
+    to = instant("End of the window, exclusive, on a whole step.")
+    resolution_seconds = fields.Integer(
+        metadata=about("Length of a step, seconds; 0: each snapshot is a point.")
+    )
+    source = fields.String(metadata=about("What the answer was made of.", enum=["snapshots"]))
+    metrics = fields.List(fields.String(), metadata=about("The metrics of `series`, in order."))
+    snapshots = fields.Integer(metadata=about("Snapshots in the window."))
+    series = fields.Dict(
+        metadata=about(
+            "`t`: the start of each step, seconds since 1970-01-01T00:00:00Z; and for each metric "
+            "`mean`, `min` and `max`, in the unit of the metric, null where nothing was reported."
+        )
+    )

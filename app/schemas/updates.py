@@ -1,0 +1,266 @@
+"""What senders push: one update, a batch, the registration and the end of a job.
+
+These schemas are the contract: rules, error texts and the OpenAPI document come from them.
+`bps` fields are BYTES per second, under the name that senders use.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from marshmallow import (
+    EXCLUDE,
+    Schema,
+    ValidationError,
+    fields,
+    post_load,
+    validates,
+    validates_schema,
+)
+from marshmallow.validate import OneOf
+
+from app.schemas.fields import StrictInteger, StrictNumber, Text, Timestamp, identifier_problem
+
+STATUSES = ("running", "completed", "failed", "cancelled")
+END_STATUSES = ("completed", "failed", "cancelled")
+DISK_STATUSES = ("pending", "transferring", "completed", "failed")
+HIGHEST_DISK_INDEX = 1023
+RESERVED_JOB_TYPES = frozenset({"batch", "history", "snapshot"})
+_JOB_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,49}", re.ASCII)
+
+
+def job_type_problem(text: str) -> str | None:
+    """Why a text cannot be a job's type; None when it can."""
+    if not _JOB_TYPE.fullmatch(text):
+        return "Must be 1 to 50 of a-z, 0-9, _ and -, beginning with a letter."
+    if text in RESERVED_JOB_TYPES:
+        return f"{text!r} is reserved."
+    return None
+
+
+def _optional(meaning: str, **metadata: Any) -> dict[str, Any]:
+    """Arguments of a field that may be absent; null means absent."""
+    return {"allow_none": True, "metadata": {"description": meaning, **metadata}}
+
+
+def _status(allowed: tuple[str, ...], meaning: str, **kwargs: Any) -> Text:
+    return Text(
+        validate=OneOf(allowed, error=f"Must be one of: {', '.join(allowed)}."),
+        metadata={"description": meaning},
+        **kwargs,
+    )
+
+
+class _Strict(Schema):
+    """Unknown fields are ignored; an optional field that is null is absent."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    @post_load
+    def _drop_nulls(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {name: value for name, value in data.items() if value is not None}
+
+
+class DiskSchema(_Strict):
+    """One disk of an update; what it does not name stays as it was."""
+
+    disk_index = StrictInteger(
+        low=0,
+        high=HIGHEST_DISK_INDEX,
+        required=True,
+        metadata={"description": "Position of the disk in its job, unique in an update."},
+    )
+    status = _status(DISK_STATUSES, "State of the disk.", allow_none=True)
+    bytes_transferred = StrictInteger(**_optional("Bytes moved so far."))
+    total_bytes = StrictInteger(**_optional("Bytes to move in all."))
+    transfer_speed_bps = StrictInteger(**_optional("Speed, in bytes per second."))
+    progress_percent = StrictNumber(
+        **_optional("Progress, 0 to 100; more is stored as 100 with a warning.")
+    )
+    error_message = Text(**_optional("What went wrong with this disk."))
+
+
+class IdentitySchema(_Strict):
+    """What a job is about. Never part of its progress."""
+
+    vm_name = Text(longest=255, **_optional("Machine the job is about."))
+    repository_id = Text(longest=255, **_optional("Where the job writes to."))
+    backup_type = Text(longest=255, **_optional("Kind of backup, such as full or incremental."))
+
+
+def _reject_repeated_disks(data: dict[str, Any]) -> None:
+    seen: set[int] = set()
+    for position, disk in enumerate(data.get("disks") or []):
+        index = disk["disk_index"]
+        if index in seen:
+            raise ValidationError(
+                {position: {"disk_index": [f"Disk {index} is named twice."]}}, "disks"
+            )
+        seen.add(index)
+
+
+class UpdateSchema(IdentitySchema):
+    """One update of a job. An absent field means "unchanged", never zero."""
+
+    status = _status(STATUSES, "State of the job; all but running end it.", required=True)
+    job_id = Text(**_optional("The path's job id again, or absent."))
+    job_type = Text(**_optional("The path's job type again, or absent."))
+    current_phase = Text(
+        longest=255, **_optional("Phase, such as snapshot, transferring, finalizing.")
+    )
+    bytes_transferred = StrictInteger(**_optional("Bytes moved so far."))
+    total_bytes = StrictInteger(**_optional("Bytes to move in all."))
+    transfer_speed_bps = StrictInteger(**_optional("Speed, in BYTES per second."))
+    eta_seconds = StrictInteger(**_optional("The sender's estimate of the seconds left."))
+    progress_percent = StrictNumber(
+        **_optional("Progress, 0 to 100; more is stored as 100 with a warning.")
+    )
+    disks = fields.List(
+        fields.Nested(DiskSchema),
+        validate=lambda disks: _limit_disks(disks),
+        **_optional("Disks that have something to tell; the others stay as they were."),
+    )
+    error = Text(**_optional("What went wrong; kept as the job's error_message."))
+    timestamp = Timestamp(
+        **_optional(
+            "The sender's clock when it measured; without it the hub's clock, and a repeat "
+            "cannot be recognised."
+        )
+    )
+
+    @validates_schema
+    def _disks_once(self, data: dict[str, Any], **_: Any) -> None:
+        _reject_repeated_disks(data)
+
+
+def _limit_disks(disks: list[Any]) -> None:
+    if len(disks) > HIGHEST_DISK_INDEX + 1:
+        raise ValidationError(f"Must be at most {HIGHEST_DISK_INDEX + 1} disks.")
+
+
+class BatchItemSchema(UpdateSchema):
+    """One update of a batch: as in a single push, and which job it is of."""
+
+    job_id = Text(required=True, metadata={"description": "Id of the job, 1 to 255 characters."})
+    job_type = Text(required=True, metadata={"description": "Type of the job, a slug."})
+
+    @validates("job_id")
+    def _check_job_id(self, value: str, data_key: str) -> None:
+        if problem := identifier_problem(value):
+            raise ValidationError(problem)
+
+    @validates("job_type")
+    def _check_job_type(self, value: str, data_key: str) -> None:
+        if problem := job_type_problem(value):
+            raise ValidationError(problem)
+
+
+class BatchSchema(Schema):
+    """A batch; each update is judged by itself."""
+
+    updates = fields.List(
+        fields.Nested(BatchItemSchema),
+        required=True,
+        metadata={"description": "At most 10,000 updates."},
+    )
+
+
+class RegisteredDiskSchema(_Strict):
+    """A disk that a job is going to move."""
+
+    disk_index = StrictInteger(low=0, high=HIGHEST_DISK_INDEX, required=True)
+    size_bytes = StrictInteger(required=True, metadata={"description": "Size, in bytes."})
+
+
+class RegistrationSchema(IdentitySchema):
+    """A job that is about to start."""
+
+    job_id = Text(required=True, metadata={"description": "Id of the job, 1 to 255 characters."})
+    job_type = Text(required=True, metadata={"description": "Type of the job, a slug."})
+    total_bytes = StrictInteger(**_optional("Bytes to move in all."))
+    disks = fields.List(
+        fields.Nested(RegisteredDiskSchema),
+        validate=_limit_disks,
+        **_optional("The disks the job is going to move."),
+    )
+
+    @validates("job_id")
+    def _check_job_id(self, value: str, data_key: str) -> None:
+        if problem := identifier_problem(value):
+            raise ValidationError(problem)
+
+    @validates("job_type")
+    def _check_job_type(self, value: str, data_key: str) -> None:
+        if problem := job_type_problem(value):
+            raise ValidationError(problem)
+
+    @validates_schema
+    def _disks_once(self, data: dict[str, Any], **_: Any) -> None:
+        _reject_repeated_disks(data)
+
+
+class CompletionSchema(_Strict):
+    """The end of a job whose sender pushes no telemetry."""
+
+    status = _status(END_STATUSES, "How the job ended.", required=True)
+    error = Text(**_optional("What went wrong; kept as the job's error_message."))
+    bytes_transferred = StrictInteger(**_optional("Bytes moved in all."))
+    disks = fields.List(
+        fields.Nested(DiskSchema),
+        validate=_limit_disks,
+        **_optional("What each disk came to."),
+    )
+
+    @validates_schema
+    def _disks_once(self, data: dict[str, Any], **_: Any) -> None:
+        _reject_repeated_disks(data)
+
+
+class ReceiptSchema(Schema):
+    """What became of an update that is stored."""
+
+    job_id = fields.String()
+    status = fields.String(metadata={"description": "The status the update carried."})
+    accepted = fields.Boolean(metadata={"description": "Always true: it is stored."})
+    duplicate = fields.Boolean(metadata={"description": "It had been stored before."})
+    applied = fields.Boolean(metadata={"description": "The job's current state moved."})
+    reason = fields.String(allow_none=True, metadata={"description": "Why it did not move."})
+    time = fields.String(
+        metadata={"description": "Where the series keeps it.", "format": "date-time"}
+    )
+    received_at = fields.String(
+        metadata={"description": "The hub's clock when it was stored.", "format": "date-time"}
+    )
+
+
+class RejectedSchema(Schema):
+    index = fields.Integer(metadata={"description": "Position in the batch, from 0."})
+    errors = fields.Dict(
+        keys=fields.String(),
+        values=fields.List(fields.String()),
+        metadata={"description": "Reasons by field path, such as disks.0.disk_index."},
+    )
+
+
+class BatchReceiptSchema(Schema):
+    """What became of a batch. Everything not rejected is stored."""
+
+    accepted = fields.Integer(metadata={"description": "Updates that are new."})
+    duplicates = fields.Integer(metadata={"description": "Updates that had been stored before."})
+    rejected = fields.List(fields.Nested(RejectedSchema))
+
+
+class ProblemSchema(Schema):
+    """RFC 9457 problem details."""
+
+    type = fields.String()
+    title = fields.String()
+    status = fields.Integer()
+    detail = fields.String(metadata={"description": "A sentence for people."})
+    errors = fields.Dict(
+        keys=fields.String(),
+        values=fields.List(fields.String()),
+        metadata={"description": "Reasons by field path, where the body was bad."},
+    )

@@ -1,0 +1,312 @@
+"""Reads and writes of one ingest transaction. Instants are microseconds; nothing here commits.
+
+Rules are in `app.domain`; this module turns rows into its objects and back, a batch at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from app.clock import from_micros, isoformat, to_micros
+from app.db import Connection
+from app.domain.job_state import (
+    DiskColumns,
+    DiskState,
+    JobColumns,
+    JobState,
+    Registers,
+)
+from app.domain.lifecycle import Change, Event
+from app.domain.updates import DISK_FIELDS, JOB_FIELDS, Fields, Update
+from app.store.sql import load_queries
+
+SQL = load_queries("ingest")
+
+Instant = tuple[str, int]  # a job and a time
+_MICROS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """What is written of one job: its change, what its row shows, and the disks that may differ.
+
+    `columns` is None for a job whose updates are charted only: then its row keeps what it shows.
+    """
+
+    change: Change
+    columns: JobColumns | None
+    disks: dict[int, DiskColumns]
+
+    @property
+    def state(self) -> JobState:
+        return self.change.state
+
+
+def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> tuple[int, dict[str, JobState]]:
+    """Lock the rows of jobs, in the order of their ids; the database's clock, and the states.
+
+    Unknown ids are missing from the answer.
+    """
+    ids = {"job_ids": sorted(job_ids)}
+    with conn.pipeline():
+        clock = conn.execute("SELECT clock_timestamp()")
+        jobs = conn.execute(SQL["lock_jobs"], ids)
+        disks = conn.execute(SQL["read_disks"], ids)
+    states = {row[0]: _job_state(row) for row in jobs}
+    for row in disks:
+        if row[0] in states:
+            states[row[0]].disks[row[1]] = _disk_state(row)
+    now = clock.fetchone()
+    assert now is not None
+    return to_micros(now[0]), states
+
+
+def create_missing_jobs(conn: Connection, job_types: dict[str, str]) -> set[str]:
+    """Create a row for each unknown id (id to type); the ids that this call created."""
+    rows = conn.execute(
+        SQL["create_missing_jobs"],
+        {"job_ids": list(job_types), "job_types": list(job_types.values())},
+    )
+    return {row[0] for row in rows}
+
+
+def find_updates(
+    conn: Connection, instants: set[Instant], shifted: set[Instant]
+) -> dict[Instant, list[Update]]:
+    """The stored updates of some instants, by the instant they are stored at.
+
+    `shifted` are instants by the sender's wrong clock: updates stored elsewhere because of it.
+    """
+    if not instants and not shifted:
+        return {}
+    rows = conn.execute(SQL["find_updates"], _columns_of(instants)).fetchall() if instants else []
+    if shifted:
+        rows += conn.execute(SQL["find_shifted_updates"], _columns_of(shifted)).fetchall()
+    found = {(row[0], to_micros(row[1]), row[2]): _update(row) for row in rows}
+    stored = {(job_id, time) for job_id, time, _ in found}
+    for row in conn.execute(SQL["find_update_disks"], _columns_of(stored)):
+        update = found.get((row[0], to_micros(row[1]), row[2]))
+        if update is not None:
+            update.disks[row[3]] = _named(DISK_FIELDS, row[4:])
+    by_instant: dict[Instant, list[Update]] = {}
+    for (job_id, time, _), update in found.items():
+        by_instant.setdefault((job_id, time), []).append(update)
+    return by_instant
+
+
+def deciding_updates(conn: Connection, job_id: str, until: int) -> list[Update]:
+    """The updates that decide the registers of a job at `until`: all of each deciding instant."""
+    params = {"job_id": job_id, "until": until}
+    job_times = conn.execute(SQL["deciding_job_times"], params).fetchone() or ()
+    disk_times = [row[0] for row in conn.execute(SQL["deciding_disk_times"], params)]
+    times = {to_micros(time) for time in (*job_times, *disk_times) if time is not None}
+    found = find_updates(conn, {(job_id, time) for time in times}, set())
+    return [update for updates in found.values() for update in updates]
+
+
+def earliest_end(conn: Connection, job_id: str, status: str) -> int | None:
+    """The time of the first stored update that ended the job so; None when there is none."""
+    row = conn.execute(SQL["earliest_end"], {"job_id": job_id, "status": status}).fetchone()
+    return to_micros(row[0]) if row and row[0] is not None else None
+
+
+def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> None:
+    """Add updates to the series, with the disks each names. They must be new (time, seq)."""
+    named: dict[str, list[Any]] = {
+        name: [update.fields.get(name) for update in updates] for name in JOB_FIELDS
+    }
+    conn.execute(
+        SQL["insert_updates"],
+        {
+            **named,
+            "now": now,
+            "time": [update.time for update in updates],
+            "job_id": [update.job_id for update in updates],
+            "seq": [update.seq for update in updates],
+            "status": [update.status for update in updates],
+            "sender_time": [update.sender_time for update in updates],
+        },
+    )
+    disks = [(u, index, fields) for u in updates for index, fields in u.disks.items()]
+    if disks:
+        conn.execute(
+            SQL["insert_update_disks"],
+            {
+                **{name: [disk[2].get(name) for disk in disks] for name in DISK_FIELDS},
+                "time": [disk[0].time for disk in disks],
+                "job_id": [disk[0].job_id for disk in disks],
+                "seq": [disk[0].seq for disk in disks],
+                "disk_index": [disk[1] for disk in disks],
+            },
+        )
+
+
+def write_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> None:
+    """Write the rows of locked jobs, of their disks, and their events."""
+    if moved := [(row.state, row.columns, row.change) for row in rows if row.columns is not None]:
+        _update_jobs(conn, moved, now)
+    if charted := [row.state for row in rows if row.columns is None]:
+        _touch_jobs(conn, charted, now)
+    disks = [
+        (row.state.job_id, index, columns, row.state.disks[index])
+        for row in rows
+        for index, columns in row.disks.items()
+    ]
+    if disks:
+        _upsert_disks(conn, disks)
+    events = [(row.state.job_id, event) for row in rows for event in row.change.events]
+    if events:
+        insert_events(conn, events, now)
+
+
+def delete_disks_but(conn: Connection, job_id: str, kept: Iterable[int]) -> None:
+    """Delete the rows of a job's disks that turned out not to be part of it."""
+    conn.execute(SQL["delete_disks_but"], {"job_id": job_id, "kept": list(kept)})
+
+
+def insert_events(conn: Connection, events: Sequence[tuple[str, Event]], now: int) -> None:
+    """Append to the log of transitions and warnings, in the given order."""
+    conn.execute(
+        SQL["insert_events"],
+        {
+            "now": now,
+            "job_id": [job_id for job_id, _ in events],
+            "kind": [event.kind for _, event in events],
+            "from_status": [event.from_status for _, event in events],
+            "to_status": [event.to_status for _, event in events],
+            "actor": [event.actor for _, event in events],
+            "reason": [event.reason for _, event in events],
+            "evidence": [_evidence(event) for _, event in events],
+        },
+    )
+
+
+def _update_jobs(
+    conn: Connection, rows: Sequence[tuple[JobState, JobColumns, Change]], now: int
+) -> None:
+    states = [state for state, _, _ in rows]
+    conn.execute(
+        SQL["update_jobs"],
+        {
+            **{name: [columns[name] for _, columns, _ in rows] for name in JOB_FIELDS},
+            **_life_of(states),
+            "now": now,
+            "status": [state.status for state in states],
+            "ended_by": [state.ended_by for state in states],
+            "completed_at": [state.completed_at for state in states],
+            "field_times": [_times_literal(state.registers, JOB_FIELDS) for state in states],
+            "has_life": [change.has_life for _, _, change in rows],
+            "is_new": [change.is_new for _, _, change in rows],
+        },
+    )
+
+
+def _touch_jobs(conn: Connection, states: Sequence[JobState], now: int) -> None:
+    conn.execute(SQL["touch_jobs"], {**_life_of(states), "now": now})
+
+
+def _life_of(states: Sequence[JobState]) -> dict[str, list[Any]]:
+    """The columns that every stored update may move, also after the end."""
+    return {
+        "job_id": [state.job_id for state in states],
+        "started_at": [state.started_at for state in states],
+        "newest": [state.newest for state in states],
+        "clock_offset_seconds": [_seconds(state.clock_offset) for state in states],
+        "warnings": [orjson.dumps(state.warnings).decode() for state in states],
+    }
+
+
+def _upsert_disks(conn: Connection, disks: list[tuple[str, int, DiskColumns, DiskState]]) -> None:
+    conn.execute(
+        SQL["upsert_disks"],
+        {
+            **{name: [columns[name] for _, _, columns, _ in disks] for name in DISK_FIELDS},
+            "job_id": [job_id for job_id, _, _, _ in disks],
+            "disk_index": [index for _, index, _, _ in disks],
+            "newest": [max(disk.times.values(), default=None) for _, _, _, disk in disks],
+            "field_times": [_times_literal(disk, DISK_FIELDS) for _, _, _, disk in disks],
+        },
+    )
+
+
+def _times_literal(registers: Registers, names: Sequence[str]) -> str:
+    """A bigint[] as text: one array in each row of an unnest of arrays needs to travel as one."""
+    get = registers.times.get
+    return "{" + ",".join([str(get(name, "NULL")) for name in names]) + "}"
+
+
+def _columns_of(instants: set[Instant]) -> dict[str, list[Any]]:
+    return {
+        "job_ids": [job_id for job_id, _ in instants],
+        "times": [time for _, time in instants],
+    }
+
+
+def _named(names: Sequence[str], values: Sequence[Any]) -> Fields:
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+
+def _registers(names: Sequence[str], times: list[int | None], values: Sequence[Any]) -> Registers:
+    """Registers of a row: a column without an instant shows what was derived, nobody named it."""
+    registers = Registers()
+    for name, time, value in zip(names, times, values, strict=False):
+        if time is not None:
+            registers.values[name] = value
+            registers.times[name] = time
+    return registers
+
+
+def _job_state(row: Sequence[Any]) -> JobState:
+    return JobState(
+        job_id=row[0],
+        job_type=row[1],
+        status=row[2],
+        ended_by=row[3],
+        started_at=to_micros(row[4]),
+        completed_at=_optional_micros(row[5]),
+        newest=_optional_micros(row[6]),
+        has_telemetry=row[7],
+        clock_offset=None if row[8] is None else round(row[8] * _MICROS),
+        warnings=row[9],
+        registers=_registers(JOB_FIELDS, row[10], row[11:]),
+    )
+
+
+def _disk_state(row: Sequence[Any]) -> DiskState:
+    registers = _registers(DISK_FIELDS, row[3], row[4:])
+    return DiskState(registers.values, registers.times, size_bytes=row[2])
+
+
+def _update(row: Sequence[Any]) -> Update:
+    sender_time = _optional_micros(row[3])
+    time = to_micros(row[1])
+    return Update(
+        job_type="",
+        job_id=row[0],
+        status=row[4],
+        timestamp=time if sender_time is None else sender_time,
+        fields=_named(JOB_FIELDS, row[5:]),
+        time=time,
+        seq=row[2],
+        sender_time=sender_time,
+    )
+
+
+def _evidence(event: Event) -> str:
+    evidence = dict(event.evidence)
+    if "time" in evidence:
+        evidence["time"] = isoformat(from_micros(evidence["time"]))
+    return orjson.dumps(evidence).decode()
+
+
+def _optional_micros(instant: datetime | None) -> int | None:
+    return None if instant is None else to_micros(instant)
+
+
+def _seconds(micros: int | None) -> float | None:
+    return None if micros is None else micros / _MICROS

@@ -1,0 +1,186 @@
+"""Reads jobs, their disks and events, and the machines they ran for. Writes nothing.
+
+Every function runs one statement on a connection in autocommit (`Database.reading()`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, LiteralString
+
+from psycopg.rows import class_row
+from psycopg.sql import SQL, Composed
+
+from app.db import Connection
+from app.store.sql import load_queries
+
+QUERIES = load_queries("jobs")
+
+STATUSES = ("pending", "running", "stalled", "completed", "failed", "cancelled")
+DISK_STATUSES = ("pending", "transferring", "completed", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs are asked for; what is None (or no status) does not restrict.
+
+    `created_from` is inclusive, `created_before` exclusive; both are about `created_at`, the hub's
+    clock.
+    """
+
+    statuses: tuple[str, ...] | None = None
+    job_type: str | None = None
+    vm_name: str | None = None
+    repository_id: str | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of `jobs`, by its columns. Sizes in bytes, speed in bytes per second."""
+
+    id: int
+    job_id: str
+    job_type: str
+    vm_name: str | None
+    repository_id: str | None
+    backup_type: str | None
+    status: str
+    current_phase: str
+    bytes_transferred: int
+    total_bytes: int
+    transfer_speed_bps: int
+    eta_seconds: int
+    progress_percent: float
+    error_message: str | None
+    warnings: dict[str, str]
+    created_at: datetime
+    started_at: datetime
+    completed_at: datetime | None
+    ended_by: str | None
+    newest_update_at: datetime | None
+    last_telemetry_at: datetime | None
+    last_progress_at: datetime | None
+    clock_offset_seconds: float | None
+
+
+@dataclass(frozen=True)
+class JobDetail(Job):
+    """A job with its summary, and its disks ascending by index.
+
+    A disk is a mapping by the columns of `job_disks`, its instant an ISO 8601 text.
+    """
+
+    performance_metrics: dict[str, Any] | None
+    disks: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """One row of `job_events`: a transition, or a warning (no statuses)."""
+
+    id: int
+    time: datetime
+    kind: str
+    from_status: str | None
+    to_status: str | None
+    actor: str
+    reason: str
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine: its jobs counted by status, and its newest job's fields."""
+
+    vm_name: str
+    by_status: dict[str, int]
+    job_id: str
+    job_type: str
+    status: str
+    started_at: datetime
+    completed_at: datetime | None
+    newest_update_at: datetime | None
+    bytes_transferred: int
+    error_message: str | None
+
+
+def list_jobs(
+    conn: Connection, wanted: JobFilter, limit: int, before: tuple[datetime, int] | None = None
+) -> list[Job]:
+    """At most `limit` jobs, newest first by (created_at, id), below the keyset `before`."""
+    query, values = _filtered("list_jobs", wanted, before)
+    cursor = conn.cursor(row_factory=class_row(Job))
+    return cursor.execute(query, {**values, "limit": limit}).fetchall()
+
+
+def read_job(conn: Connection, job_id: str) -> JobDetail | None:
+    """One job with its disks, both of the same commit."""
+    cursor = conn.cursor(row_factory=class_row(JobDetail))
+    return cursor.execute(QUERIES["read_job"], {"job_id": job_id}).fetchone()
+
+
+def count_jobs_by_status(conn: Connection, wanted: JobFilter) -> dict[str, int]:
+    """How many jobs have each of STATUSES, 0 where none.
+
+    It counts rows: 31–66 ms among a million jobs without a filter. Past a few millions a table of
+    counters, kept with the transitions, would be needed.
+    """
+    query, values = _filtered("count_jobs_by_status", wanted)
+    return dict.fromkeys(STATUSES, 0) | dict(conn.execute(query, values).fetchall())
+
+
+def list_events(conn: Connection, job_id: str, limit: int, after_id: int = 0) -> list[JobEvent]:
+    """At most `limit` events of a job, ascending by id, above `after_id`."""
+    cursor = conn.cursor(row_factory=class_row(JobEvent))
+    values = {"job_id": job_id, "after_id": after_id, "limit": limit}
+    return cursor.execute(QUERIES["list_events"], values).fetchall()
+
+
+def job_exists(conn: Connection, job_id: str) -> bool:
+    """Whether there is such a job."""
+    row = conn.execute(QUERIES["job_exists"], {"job_id": job_id}).fetchone()
+    return row is not None and bool(row[0])
+
+
+def list_machines(conn: Connection, limit: int, after_name: str = "") -> list[Machine]:
+    """At most `limit` machines ascending by name, above `after_name`.
+
+    Jobs without a machine's name are left out. The counts read every job of the machines listed.
+    """
+    cursor = conn.cursor(row_factory=class_row(Machine))
+    values = {"after_name": after_name, "limit": limit}
+    return cursor.execute(QUERIES["list_machines"], values).fetchall()
+
+
+_CONDITIONS: Mapping[str, LiteralString] = {
+    "statuses": "status = ANY(%(statuses)s)",
+    "job_type": "job_type = %(job_type)s",
+    "vm_name": "vm_name = %(vm_name)s",
+    "repository_id": "repository_id = %(repository_id)s",
+    "created_from": "created_at >= %(created_from)s",
+    "created_before": "created_at < %(created_before)s",
+}
+_BEFORE = SQL("(created_at, id) < (%(before_created_at)s, %(before_id)s)")
+
+
+def _filtered(
+    name: str, wanted: JobFilter, before: tuple[datetime, int] | None = None
+) -> tuple[Composed, dict[str, Any]]:
+    """The named statement with the conditions that `wanted` and `before` ask for, and values."""
+    values = {
+        each.name: getattr(wanted, each.name)
+        for each in fields(wanted)
+        if getattr(wanted, each.name) is not None
+    }
+    conditions = [SQL(_CONDITIONS[key]) for key in values]
+    if "statuses" in values:
+        values["statuses"] = list(values["statuses"])
+    if before is not None:
+        conditions.append(_BEFORE)
+        values |= {"before_created_at": before[0], "before_id": before[1]}
+    joined = SQL(" AND ").join(conditions) if conditions else SQL("true")
+    return SQL(QUERIES[name]).format(conditions=joined), values

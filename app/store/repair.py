@@ -1,0 +1,76 @@
+"""Reads and writes of `python -m app repair`; the caller commits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from app.db import Connection
+from app.domain.updates import DISK_FIELDS
+from app.store.sql import load_queries
+
+SQL = load_queries("repair")
+
+# Where `field_times` keeps the instant of a disk's bytes; arrays count from 1.
+_BYTES_FIELD = DISK_FIELDS.index("bytes_transferred") + 1
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedJob:
+    """A completed job's bytes as stored, and as its disks add up to.
+
+    `after` is None unless every known disk, and at least one, has reported bytes.
+    """
+
+    id: int
+    job_id: str
+    before: int
+    after: int | None
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.after is not None and self.after != self.before
+
+
+def read_completed(
+    conn: Connection, *, after_id: int, limit: int, job_id: str | None = None
+) -> list[CompletedJob]:
+    """At most `limit` completed jobs with a larger id than `after_id`, ascending; locks nothing.
+
+    `job_id`: only that job.
+    """
+    params = {
+        "after_id": after_id,
+        "limit": limit,
+        "job_id": job_id,
+        "bytes_field": _BYTES_FIELD,
+    }
+    with conn.cursor(row_factory=class_row(CompletedJob)) as cursor:
+        return cursor.execute(SQL["read_completed"], params).fetchall()
+
+
+def read_status(conn: Connection, job_id: str) -> str | None:
+    """A job's status; None for an unknown job."""
+    row = conn.execute(SQL["read_status"], {"job_id": job_id}).fetchone()
+    return None if row is None else str(row[0])
+
+
+def repair_jobs(conn: Connection, job_ids: Sequence[str]) -> list[CompletedJob]:
+    """Set the bytes of completed jobs to the sum over their disks, with an event for each.
+
+    Returns those that were wrong, ascending by id. Jobs that another transaction has put right
+    meanwhile are left out; a second call changes nothing.
+    """
+    params = {"job_ids": list(job_ids), "bytes_field": _BYTES_FIELD}
+    conn.execute(SQL["lock_jobs"], params)
+    with conn.cursor(row_factory=class_row(CompletedJob)) as cursor:
+        return cursor.execute(SQL["repair_jobs"], params).fetchall()
+
+
+def count_without_bytes(conn: Connection, job_id: str | None = None) -> int:
+    """How many completed jobs (or whether `job_id`) have 0 bytes."""
+    row = conn.execute(SQL["count_without_bytes"], {"job_id": job_id}).fetchone()
+    assert row is not None
+    return int(row[0])

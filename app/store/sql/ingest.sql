@@ -1,0 +1,221 @@
+-- The statements of one ingest transaction, in the order of its locks: job rows by id, disk rows,
+-- then series. Instants travel as microseconds (see from_micros).
+
+-- name: lock_jobs
+SELECT job_id, job_type, status, ended_by, started_at, completed_at, newest_update_at,
+       last_telemetry_at IS NOT NULL, clock_offset_seconds, warnings, field_times,
+       current_phase, bytes_transferred, total_bytes, transfer_speed_bps, eta_seconds,
+       progress_percent, error_message, vm_name, repository_id, backup_type
+FROM jobs
+WHERE job_id = ANY(%(job_ids)s)
+ORDER BY job_id
+FOR UPDATE
+
+-- name: create_missing_jobs
+INSERT INTO jobs (job_id, job_type)
+SELECT v.job_id, v.job_type
+FROM unnest(%(job_ids)s::text[], %(job_types)s::text[]) AS v (job_id, job_type)
+ORDER BY v.job_id
+ON CONFLICT (job_id) DO NOTHING
+RETURNING job_id
+
+-- name: read_disks
+SELECT job_id, disk_index, size_bytes, field_times, status, bytes_transferred, total_bytes,
+       transfer_speed_bps, progress_percent, error_message
+FROM job_disks
+WHERE job_id = ANY(%(job_ids)s)
+
+-- name: find_updates
+SELECT job_id, time, seq, sender_time, status, current_phase, bytes_transferred, total_bytes,
+       transfer_speed_bps, eta_seconds, progress_percent, error_message, vm_name, repository_id,
+       backup_type
+FROM job_telemetry
+JOIN unnest(%(job_ids)s::text[], %(times)s::bigint[]) AS v (job, micros)
+    ON job_id = v.job AND time = from_micros(v.micros)
+
+-- name: find_shifted_updates
+SELECT job_id, time, seq, sender_time, status, current_phase, bytes_transferred, total_bytes,
+       transfer_speed_bps, eta_seconds, progress_percent, error_message, vm_name, repository_id,
+       backup_type
+FROM job_telemetry
+JOIN unnest(%(job_ids)s::text[], %(times)s::bigint[]) AS v (job, micros)
+    ON job_id = v.job AND sender_time = from_micros(v.micros)
+
+-- name: find_update_disks
+SELECT job_id, time, seq, disk_index, status, bytes_transferred, total_bytes,
+       transfer_speed_bps, progress_percent, error_message
+FROM disk_telemetry
+JOIN unnest(%(job_ids)s::text[], %(times)s::bigint[]) AS v (job, micros)
+    ON job_id = v.job AND time = from_micros(v.micros)
+
+-- name: insert_updates
+INSERT INTO job_telemetry (
+    time, received_at, job_id, seq, status, current_phase, bytes_transferred, total_bytes,
+    transfer_speed_bps, eta_seconds, progress_percent, error_message, vm_name, repository_id,
+    backup_type, sender_time)
+SELECT from_micros(v.time), from_micros(%(now)s), v.job_id, v.seq, v.status, v.current_phase,
+       v.bytes_transferred, v.total_bytes, v.transfer_speed_bps, v.eta_seconds,
+       v.progress_percent, v.error_message, v.vm_name, v.repository_id, v.backup_type,
+       from_micros(v.sender_time)
+FROM unnest(
+    %(time)b::bigint[], %(job_id)b::text[], %(seq)b::integer[], %(status)b::text[],
+    %(current_phase)b::text[], %(bytes_transferred)b::bigint[], %(total_bytes)b::bigint[],
+    %(transfer_speed_bps)b::bigint[], %(eta_seconds)b::bigint[],
+    %(progress_percent)b::double precision[], %(error_message)b::text[], %(vm_name)b::text[],
+    %(repository_id)b::text[], %(backup_type)b::text[], %(sender_time)b::bigint[]
+) AS v (
+    time, job_id, seq, status, current_phase, bytes_transferred, total_bytes,
+    transfer_speed_bps, eta_seconds, progress_percent, error_message, vm_name, repository_id,
+    backup_type, sender_time)
+
+-- name: insert_update_disks
+INSERT INTO disk_telemetry (
+    time, job_id, seq, disk_index, status, bytes_transferred, total_bytes, transfer_speed_bps,
+    progress_percent, error_message)
+SELECT from_micros(v.time), v.job_id, v.seq, v.disk_index, v.status, v.bytes_transferred,
+       v.total_bytes, v.transfer_speed_bps, v.progress_percent, v.error_message
+FROM unnest(
+    %(time)b::bigint[], %(job_id)b::text[], %(seq)b::integer[], %(disk_index)b::smallint[],
+    %(status)b::text[], %(bytes_transferred)b::bigint[], %(total_bytes)b::bigint[],
+    %(transfer_speed_bps)b::bigint[], %(progress_percent)b::double precision[],
+    %(error_message)b::text[]
+) AS v (
+    time, job_id, seq, disk_index, status, bytes_transferred, total_bytes, transfer_speed_bps,
+    progress_percent, error_message)
+
+-- name: update_jobs
+UPDATE jobs SET
+    status = v.status,
+    ended_by = v.ended_by,
+    started_at = from_micros(v.started_at),
+    completed_at = from_micros(v.completed_at),
+    newest_update_at = from_micros(v.newest),
+    clock_offset_seconds = v.clock_offset_seconds,
+    warnings = v.warnings,
+    field_times = v.field_times,
+    current_phase = v.current_phase,
+    bytes_transferred = v.bytes_transferred,
+    total_bytes = v.total_bytes,
+    transfer_speed_bps = v.transfer_speed_bps,
+    eta_seconds = v.eta_seconds,
+    progress_percent = v.progress_percent,
+    error_message = v.error_message,
+    vm_name = v.vm_name,
+    repository_id = v.repository_id,
+    backup_type = v.backup_type,
+    last_telemetry_at = CASE
+        WHEN v.has_life THEN from_micros(%(now)s) ELSE jobs.last_telemetry_at END,
+    last_progress_at = CASE
+        WHEN v.has_life AND (v.is_new OR jobs.bytes_transferred <> v.bytes_transferred
+                             OR jobs.current_phase <> v.current_phase)
+        THEN from_micros(%(now)s) ELSE jobs.last_progress_at END
+FROM (
+    SELECT job_id, status, ended_by, started_at, completed_at, newest, clock_offset_seconds,
+           warnings::jsonb AS warnings, field_times::bigint[] AS field_times, current_phase,
+           bytes_transferred, total_bytes, transfer_speed_bps, eta_seconds, progress_percent,
+           error_message, vm_name, repository_id, backup_type, has_life, is_new
+    FROM unnest(
+        %(job_id)b::text[], %(status)b::text[], %(ended_by)b::text[], %(started_at)b::bigint[],
+        %(completed_at)b::bigint[], %(newest)b::bigint[],
+        %(clock_offset_seconds)b::double precision[], %(warnings)b::text[],
+        %(field_times)b::text[], %(current_phase)b::text[], %(bytes_transferred)b::bigint[],
+        %(total_bytes)b::bigint[], %(transfer_speed_bps)b::bigint[], %(eta_seconds)b::bigint[],
+        %(progress_percent)b::double precision[], %(error_message)b::text[],
+        %(vm_name)b::text[], %(repository_id)b::text[], %(backup_type)b::text[],
+        %(has_life)b::boolean[], %(is_new)b::boolean[]
+    ) AS u (
+        job_id, status, ended_by, started_at, completed_at, newest, clock_offset_seconds,
+        warnings, field_times, current_phase, bytes_transferred, total_bytes,
+        transfer_speed_bps, eta_seconds, progress_percent, error_message, vm_name,
+        repository_id, backup_type, has_life, is_new)
+) AS v
+WHERE jobs.job_id = v.job_id
+
+-- name: touch_jobs
+UPDATE jobs SET
+    started_at = from_micros(v.started_at),
+    newest_update_at = from_micros(v.newest),
+    clock_offset_seconds = v.clock_offset_seconds,
+    warnings = v.warnings::jsonb,
+    last_telemetry_at = from_micros(%(now)s)
+FROM unnest(
+    %(job_id)b::text[], %(started_at)b::bigint[], %(newest)b::bigint[],
+    %(clock_offset_seconds)b::double precision[], %(warnings)b::text[]
+) AS v (job_id, started_at, newest, clock_offset_seconds, warnings)
+WHERE jobs.job_id = v.job_id
+
+-- name: upsert_disks
+INSERT INTO job_disks (
+    job_id, disk_index, status, bytes_transferred, total_bytes, transfer_speed_bps,
+    progress_percent, error_message, newest_update_at, field_times)
+SELECT v.job_id, v.disk_index, v.status, v.bytes_transferred, v.total_bytes,
+       v.transfer_speed_bps, v.progress_percent, v.error_message, from_micros(v.newest),
+       v.field_times::bigint[]
+FROM unnest(
+    %(job_id)b::text[], %(disk_index)b::smallint[], %(status)b::text[],
+    %(bytes_transferred)b::bigint[], %(total_bytes)b::bigint[], %(transfer_speed_bps)b::bigint[],
+    %(progress_percent)b::double precision[], %(error_message)b::text[], %(newest)b::bigint[],
+    %(field_times)b::text[]
+) AS v (
+    job_id, disk_index, status, bytes_transferred, total_bytes, transfer_speed_bps,
+    progress_percent, error_message, newest, field_times)
+ON CONFLICT (job_id, disk_index) DO UPDATE SET
+    status = excluded.status,
+    bytes_transferred = excluded.bytes_transferred,
+    total_bytes = excluded.total_bytes,
+    transfer_speed_bps = excluded.transfer_speed_bps,
+    progress_percent = excluded.progress_percent,
+    error_message = excluded.error_message,
+    newest_update_at = excluded.newest_update_at,
+    field_times = excluded.field_times
+
+-- name: insert_events
+INSERT INTO job_events (job_id, time, kind, from_status, to_status, actor, reason, evidence)
+SELECT v.job_id, from_micros(%(now)s), v.kind, v.from_status, v.to_status, v.actor, v.reason,
+       v.evidence::jsonb
+FROM unnest(
+    %(job_id)b::text[], %(kind)b::text[], %(from_status)b::text[], %(to_status)b::text[],
+    %(actor)b::text[], %(reason)b::text[], %(evidence)b::text[]
+) WITH ORDINALITY
+    AS v (job_id, kind, from_status, to_status, actor, reason, evidence, position)
+ORDER BY v.position
+
+-- name: delete_disks_but
+DELETE FROM job_disks WHERE job_id = %(job_id)s AND NOT disk_index = ANY(%(kept)s::smallint[])
+
+-- name: earliest_end
+SELECT min(time) FROM job_telemetry WHERE job_id = %(job_id)s AND status = %(status)s
+
+-- The instants whose updates decide the job's registers, up to and including an end: for each
+-- field the newest that names it. One pass over the job's rows.
+-- name: deciding_job_times
+SELECT max(time) FILTER (WHERE current_phase IS NOT NULL),
+       max(time) FILTER (WHERE bytes_transferred IS NOT NULL),
+       max(time) FILTER (WHERE total_bytes IS NOT NULL),
+       max(time) FILTER (WHERE transfer_speed_bps IS NOT NULL),
+       max(time) FILTER (WHERE eta_seconds IS NOT NULL),
+       max(time) FILTER (WHERE progress_percent IS NOT NULL),
+       max(time) FILTER (WHERE error_message IS NOT NULL),
+       max(time) FILTER (WHERE vm_name IS NOT NULL),
+       max(time) FILTER (WHERE repository_id IS NOT NULL),
+       max(time) FILTER (WHERE backup_type IS NOT NULL)
+FROM job_telemetry
+WHERE job_id = %(job_id)s AND time <= from_micros(%(until)s)
+
+-- name: deciding_disk_times
+SELECT DISTINCT instant
+FROM (
+    SELECT max(time) AS any_time,
+           max(time) FILTER (WHERE status IS NOT NULL) AS status_time,
+           max(time) FILTER (WHERE bytes_transferred IS NOT NULL) AS bytes_time,
+           max(time) FILTER (WHERE total_bytes IS NOT NULL) AS total_time,
+           max(time) FILTER (WHERE transfer_speed_bps IS NOT NULL) AS speed_time,
+           max(time) FILTER (WHERE progress_percent IS NOT NULL) AS percent_time,
+           max(time) FILTER (WHERE error_message IS NOT NULL) AS error_time
+    FROM disk_telemetry
+    WHERE job_id = %(job_id)s AND time <= from_micros(%(until)s)
+    GROUP BY disk_index
+) AS newest,
+LATERAL unnest(ARRAY[any_time, status_time, bytes_time, total_time, speed_time, percent_time,
+                     error_time]) AS instant
+WHERE instant IS NOT NULL

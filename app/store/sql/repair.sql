@@ -1,0 +1,69 @@
+-- Repairing completed jobs whose bytes are not what their disks add up to (R32, decision 14).
+-- A disk has reported bytes when its register has an instant; rows that were imported have no
+-- instants at all, so there a number above zero counts as reported.
+
+-- One page of completed jobs by id, each with what its disks add up to: null unless every known
+-- disk has reported.
+-- name: read_completed
+WITH page AS (
+    SELECT id, job_id, bytes_transferred
+    FROM jobs
+    WHERE status = 'completed' AND id > %(after_id)s
+      AND (%(job_id)s::text IS NULL OR job_id = %(job_id)s)
+    ORDER BY id
+    LIMIT %(limit)s
+)
+SELECT page.id, page.job_id, page.bytes_transferred AS before,
+       (SELECT CASE WHEN bool_and(field_times[%(bytes_field)s] IS NOT NULL OR bytes_transferred > 0)
+                    THEN least(sum(bytes_transferred), 9223372036854775807)::bigint END
+        FROM job_disks
+        WHERE job_disks.job_id = page.job_id) AS after
+FROM page
+ORDER BY page.id
+
+-- name: read_status
+SELECT status FROM jobs WHERE job_id = %(job_id)s
+
+-- Ingest locks a job's row before its disks, so this holds the disks still as well. It must be a
+-- statement of its own: the next one then sees what the transactions waited for have committed.
+-- name: lock_jobs
+SELECT job_id FROM jobs WHERE job_id = ANY(%(job_ids)s) ORDER BY job_id FOR UPDATE
+
+-- The warnings are those that ingest keeps of a completed job's bytes. The first read may be out
+-- of date by now, so everything is looked at again.
+-- name: repair_jobs
+WITH summed AS (
+    SELECT job_id,
+           bool_and(field_times[%(bytes_field)s] IS NOT NULL OR bytes_transferred > 0) AS decides,
+           least(sum(bytes_transferred), 9223372036854775807)::bigint AS after
+    FROM job_disks
+    WHERE job_id = ANY(%(job_ids)s)
+    GROUP BY job_id
+), wrong AS (
+    SELECT jobs.id, jobs.job_id, jobs.bytes_transferred AS before, summed.after
+    FROM jobs
+    JOIN summed USING (job_id)
+    WHERE jobs.status = 'completed' AND summed.decides
+      AND jobs.bytes_transferred <> summed.after
+), repaired AS (
+    UPDATE jobs
+    SET bytes_transferred = wrong.after,
+        warnings = CASE WHEN wrong.after > 0 THEN warnings - 'no_bytes' ELSE warnings END
+    FROM wrong
+    WHERE jobs.id = wrong.id
+    RETURNING wrong.id, wrong.job_id, wrong.before, wrong.after
+), noted AS (
+    INSERT INTO job_events (job_id, kind, actor, reason, evidence)
+    SELECT job_id, 'warning', 'operator',
+           format('Bytes recomputed from the disks: %%s became %%s.', before, after),
+           jsonb_build_object('bytes_before', before, 'bytes_after', after)
+    FROM repaired
+    ORDER BY id
+)
+SELECT id, job_id, before, after FROM repaired ORDER BY id
+
+-- name: count_without_bytes
+SELECT count(*)
+FROM jobs
+WHERE status = 'completed' AND bytes_transferred = 0
+  AND (%(job_id)s::text IS NULL OR job_id = %(job_id)s)

@@ -1,0 +1,88 @@
+"""A real TimescaleDB for every test: the embedded engine, or a scratch database on the server that
+TEST_DATABASE_URL names. Migrated once a session, emptied before each test that asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from app.api.factory import close_app
+from app.config import Config
+from app.db import Database
+from app.engine import EmbeddedEngine
+from app.migrate import migrate
+
+TABLES = "jobs, job_disks, job_events, job_telemetry, disk_telemetry, nodes, node_telemetry"
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
+    """Settings that lead to a migrated TimescaleDB."""
+    server = os.environ.get("TEST_DATABASE_URL")
+    source = _scratch_database(server) if server else _embedded(tmp_path_factory.mktemp("hub"))
+    for config in source:
+        database = Database.from_config(config)
+        with database.connect(autocommit=True) as conn:
+            migrate(conn)
+        yield config
+
+
+def _embedded(data_dir: Path) -> Iterator[Config]:
+    engine = EmbeddedEngine(data_dir, port=0)
+    engine.start()
+    yield Config(data_dir=data_dir, log_level="WARNING")
+    engine.stop()
+
+
+def _scratch_database(server: str) -> Iterator[Config]:
+    name = f"hub_test_{os.getpid()}"
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name}")
+    url = urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    yield Config(database_url=url, log_level="WARNING")
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def open_database(config: Config) -> Iterator[Database]:
+    database = Database.from_config(config)
+    database.open()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def database(open_database: Database) -> Database:
+    """An opened database whose tables are empty."""
+    with open_database.reading() as conn:
+        conn.execute(f"TRUNCATE {TABLES} RESTART IDENTITY")
+    return open_database
+
+
+@pytest.fixture(scope="session")
+def running_app(config: Config) -> Iterator[Flask]:
+    app = create_app(config)
+    yield app
+    close_app(app)
+
+
+@pytest.fixture
+def app(running_app: Flask, database: Database) -> Flask:
+    """The application on empty tables, its writer running."""
+    return running_app
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """Requests into the application. Paths are whole, with /api/v1."""
+    return app.test_client()

@@ -1,0 +1,122 @@
+"""The same updates, in any order, once or twice, whole or split, leave the same rows."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app.db import Connection, Database
+from app.domain.updates import Update
+from app.ingest.transaction import Receipt, store_updates
+from tests.factories import make_update
+
+LATE_DAYS = 28
+# What depends on when the hub heard of something, not on what it was told.
+UPDATE = (
+    "job_id, time, status, current_phase, bytes_transferred, total_bytes, transfer_speed_bps, "
+    "eta_seconds, progress_percent, error_message, vm_name, sender_time"
+)
+DISK = "job_id, time, disk_index, status, bytes_transferred, progress_percent, error_message"
+HUB_TIMES = "id, created_at, last_telemetry_at, last_progress_at"
+
+
+def store(conn: Connection, *updates: Update) -> list[Receipt]:
+    receipts = []
+    with conn.transaction():
+        for outcome in store_updates(conn, updates, LATE_DAYS):
+            assert isinstance(outcome, Receipt), outcome
+            receipts.append(outcome)
+    return receipts
+
+
+def rows(conn: Connection, sql: str) -> list[tuple[Any, ...]]:
+    return conn.execute(sql).fetchall()  # type: ignore[arg-type]
+
+
+def snapshot(conn: Connection) -> dict[str, Any]:
+    """Everything the hub keeps of the jobs but its own clock, and the log of events."""
+    jobs = conn.execute("SELECT * FROM jobs ORDER BY job_id")
+    names = [column.name for column in jobs.description or ()]
+    hub_times = HUB_TIMES.split(", ")
+    return {
+        "jobs": [
+            {name: value for name, value in zip(names, row, strict=True) if name not in hub_times}
+            for row in jobs
+        ],
+        "disks": rows(conn, "SELECT * FROM job_disks ORDER BY job_id, disk_index"),
+        "updates": sorted(rows(conn, f"SELECT {UPDATE} FROM job_telemetry"), key=repr),
+        "disk_updates": sorted(rows(conn, f"SELECT {DISK} FROM disk_telemetry"), key=repr),
+    }
+
+
+def random_job(chance: random.Random, job_id: str) -> list[Callable[[], Update]]:
+    """A job's updates with partial bodies, whole-second ties, stragglers after its end."""
+
+    def some(**fields: Any) -> dict[str, Any]:
+        return {name: value for name, value in fields.items() if chance.random() < 0.5}
+
+    makers = []
+    seconds = -500
+    for _ in range(chance.randrange(4, 14)):
+        seconds += chance.choice([0, 0, 1, 5])
+        fields = some(
+            bytes_transferred=chance.randrange(5) * 100,
+            total_bytes=chance.choice([0, 400, 500]),
+            transfer_speed_bps=chance.randrange(3),
+            eta_seconds=chance.randrange(3),
+            progress_percent=float(chance.randrange(100)),
+            current_phase=chance.choice(["snapshot", "transferring"]),
+            vm_name=chance.choice(["vm-1", "vm-2"]),
+            error_message=chance.choice(["odd", "even"]),
+        )
+        disks = {
+            index: some(
+                bytes_transferred=chance.randrange(4) * 100,
+                total_bytes=300,
+                progress_percent=float(chance.choice([10, 100])),
+                status=chance.choice(["pending", "transferring", "completed", "failed"]),
+                error_message="disk",
+            )
+            for index in range(3)
+            if chance.random() < 0.3
+        }
+        makers.append((seconds, "running", {**fields, "disks": disks}))
+    if chance.random() < 0.8:
+        at = chance.choice([seconds + 1, seconds, -498])
+        status = chance.choice(["completed", "failed", "cancelled"])
+        makers.append((at, status, some(bytes_transferred=300, error_message="end")))
+    return [
+        lambda s=s, status=status, fields=fields: make_update(  # type: ignore[misc]
+            s,
+            status,
+            job_id=job_id,
+            **{k: dict(v) if k == "disks" else v for k, v in fields.items()},
+        )
+        for s, status, fields in makers
+    ]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_order_gives_the_same_rows(database: Database, seed: int) -> None:
+    chance = random.Random(seed)
+    makers = [make for n in range(6) for make in random_job(chance, f"j{n}")]
+    conn = database.connect(autocommit=True)
+    try:
+        store(conn, *(make() for make in makers))
+        expected = snapshot(conn)
+        for _ in range(3):
+            conn.execute("TRUNCATE jobs, job_disks, job_events, job_telemetry, disk_telemetry")
+            mixed = makers * 2
+            chance.shuffle(mixed)
+            while mixed:
+                size = chance.randrange(1, 8)
+                store(conn, *(make() for make in mixed[:size]))
+                mixed = mixed[size:]
+            found = snapshot(conn)
+            for part, content in expected.items():
+                assert found[part] == content
+    finally:
+        conn.close()

@@ -1,0 +1,228 @@
+"""The fast decoder takes only what the schema takes, and with the same result."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from app.domain.updates import Update
+from app.errors import InvalidInput
+from app.schemas import decode
+from app.schemas.decode import decode_batch, decode_update
+
+NUMBERS = st.one_of(
+    st.integers(-2, 3),
+    st.sampled_from([2**63 - 1, 2**63, 10**30, 100, 101, 1.0, 1.5, -0.0, 1e300, 99.999]),
+    st.floats(allow_nan=True, allow_infinity=True),
+)
+TEXTS = st.one_of(st.text(max_size=6), st.sampled_from(["", "x" * 255, "x" * 256, "ä😀"]))
+TIMESTAMPS = st.sampled_from(
+    [
+        "2026-01-31T12:00:00Z",
+        "2026-01-31t12:00:00.123456789+01:00",
+        "2026-01-31 12:00:00Z",
+        "2026-01-31T12:00:00",
+        "2026-02-30T12:00:00Z",
+        "2016-12-31T23:59:60Z",
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "2026-01-31T24:00:00Z",
+        "2026-01-31T12:00:00+25:00",
+        "٢٠٢٦-01-31T12:00:00Z",
+        "20260131T120000Z",
+    ]
+)
+ANYTHING = st.one_of(NUMBERS, TEXTS, TIMESTAMPS, st.none(), st.booleans(), st.just([]), st.just({}))
+STATUSES = st.one_of(st.sampled_from(["running", "completed", "Running", "stalled"]), ANYTHING)
+
+
+def _objects(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(
+        {}, optional={name: st.one_of(good, good, good, ANYTHING) for name, good in fields.items()}
+    )
+
+
+DISKS = st.lists(
+    _objects(
+        {
+            "disk_index": st.integers(0, 3) | st.sampled_from([-1, 1023, 1024]),
+            "status": st.sampled_from(["pending", "transferring", "completed", "failed"]),
+            "bytes_transferred": NUMBERS,
+            "total_bytes": NUMBERS,
+            "transfer_speed_bps": NUMBERS,
+            "progress_percent": NUMBERS,
+            "error_message": TEXTS,
+        }
+    ),
+    max_size=3,
+)
+UPDATES = _objects(
+    {
+        "status": STATUSES,
+        "job_id": st.just("j"),
+        "job_type": st.just("backup"),
+        "current_phase": TEXTS,
+        "bytes_transferred": NUMBERS,
+        "total_bytes": NUMBERS,
+        "transfer_speed_bps": NUMBERS,
+        "eta_seconds": NUMBERS,
+        "progress_percent": NUMBERS,
+        "disks": DISKS,
+        "error": TEXTS,
+        "timestamp": TIMESTAMPS,
+        "vm_name": TEXTS,
+        "repository_id": TEXTS,
+        "backup_type": TEXTS,
+        "unknown": ANYTHING,
+    }
+)
+
+
+def _outcome(body: bytes) -> Update | dict[str, list[str]]:
+    try:
+        return decode_update(body, "backup", "j")
+    except InvalidInput as exc:
+        assert exc.errors, "a refusal names its field"
+        return exc.errors
+
+
+@settings(max_examples=1500, deadline=None)
+@given(body=UPDATES, escape=st.booleans())
+@example(body={"status": "running", "bytes_transferred": 1.0}, escape=False)
+@example(body={"status": "running", "progress_percent": -0.0}, escape=False)
+@example(body={"status": "running", "progress_percent": 1000}, escape=False)
+@example(body={"status": "running", "disks": [{"disk_index": True}]}, escape=False)
+@example(body={"status": "running", "current_phase": "\0"}, escape=True)
+def test_fast_decoder_and_schema_agree(body: dict[str, Any], escape: bool) -> None:
+    text = json.dumps(body, ensure_ascii=escape).encode("utf-8", "surrogatepass")
+    with pytest.MonkeyPatch.context() as patch:
+        fast = _outcome(text)
+        patch.setattr(decode, "_decode_update", _refuse)
+        patch.setattr(decode.msgspec, "convert", _refuse)
+        slow = _outcome(text)
+    assert fast == slow
+
+
+@settings(max_examples=300, deadline=None)
+@given(items=st.lists(UPDATES, min_size=1, max_size=4), is_ndjson=st.booleans())
+def test_batches_judge_each_item_as_the_schema_does(
+    items: list[dict[str, Any]], is_ndjson: bool
+) -> None:
+    lines = [json.dumps(item, ensure_ascii=False) for item in items]
+    text = "\n".join(lines) if is_ndjson else '{"updates":[' + ",".join(lines) + "]}"
+    with pytest.MonkeyPatch.context() as patch:
+        fast = _batch_outcome(text.encode("utf-8", "surrogatepass"), is_ndjson)
+        patch.setattr(decode, "_decode_batch", _refuse)
+        patch.setattr(decode.msgspec, "convert", _refuse)
+        slow = _batch_outcome(text.encode("utf-8", "surrogatepass"), is_ndjson)
+    assert fast == slow
+
+
+def _batch_outcome(body: bytes, is_ndjson: bool) -> Any:
+    try:
+        return decode_batch(body, is_ndjson=is_ndjson)
+    except InvalidInput as exc:
+        return exc.errors
+
+
+def _refuse(*_: Any, **__: Any) -> None:
+    raise ValueError
+
+
+def test_common_update_takes_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "load", None)  # the schema is not called
+    body = b'{"status":"running","bytes_transferred":5,"timestamp":"2026-01-31T12:00:00Z"}'
+    assert decode_update(body, "backup", "j").fields == {"bytes_transferred": 5}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b"", "body"),
+        (b"   ", "body"),
+        (b"nonsense", "body"),
+        (b"[1]", "body"),
+        (b'"text"', "body"),
+        (b'{"status":"running","bytes_transferred":NaN}', "body"),
+        (b'{"status":"running","bytes_transferred":Infinity}', "body"),
+        (b'{"status":"running","current_phase":"\\ud800"}', "body"),
+        (b'{"status":"running","current_phase":"\\u0000"}', "current_phase"),
+        (b'{"status":"running","bytes_transferred":' + b"9" * 5000 + b"}", "body"),
+        (b'{"status":"running","progress_percent":' + b"9" * 5000 + b"}", "body"),
+        (b'{"status":"running","disks":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "body"),
+        (b'{"status":"running","x":' + b'{"x":' * 10_000 + b"1" + b"}" * 10_000 + b"}", "body"),
+        (b'{"status":"running","bytes_transferred":-1}', "bytes_transferred"),
+        (b'{"status":"running","bytes_transferred":true}', "bytes_transferred"),
+        (b'{"status":"running","bytes_transferred":"12"}', "bytes_transferred"),
+        (b'{"status":"running","bytes_transferred":1.5}', "bytes_transferred"),
+        (b'{"status":"running","bytes_transferred":9223372036854775808}', "bytes_transferred"),
+        (b'{"status":"running","progress_percent":-0.1}', "progress_percent"),
+        (b'{"status":"running","progress_percent":1e999}', "body"),
+        (b'{"status":"sleeping"}', "status"),
+        (b"{}", "status"),
+        (b'{"status":null}', "status"),
+        (b'{"status":"running","timestamp":"2026-01-31T12:00:00"}', "timestamp"),
+        (b'{"status":"running","timestamp":"2026-02-30T12:00:00Z"}', "timestamp"),
+        (b'{"status":"running","timestamp":1769860800}', "timestamp"),
+        (b'{"status":"running","job_id":"other"}', "job_id"),
+        (b'{"status":"running","job_type":"restore"}', "job_type"),
+        (b'{"status":"running","disks":[{"disk_index":1},{"disk_index":1}]}', "disks.1.disk_index"),
+        (b'{"status":"running","disks":[{"disk_index":-1}]}', "disks.0.disk_index"),
+        (b'{"status":"running","disks":[{"disk_index":1024}]}', "disks.0.disk_index"),
+        (b'{"status":"running","disks":[{}]}', "disks.0.disk_index"),
+        (b'{"status":"running","disks":[7]}', "disks.0"),
+        (b'{"status":"running","disks":{"0":{}}}', "disks"),
+    ],
+)
+def test_bad_body_is_refused_naming_its_field(body: bytes, field: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        decode_update(body, "backup", "j")
+    assert list(refusal.value.errors) == [field]
+    assert str(refusal.value).startswith(field)
+
+
+def test_phase_may_have_255_characters_and_not_256() -> None:
+    good = json.dumps({"status": "running", "current_phase": "ä" * 255}).encode()
+    assert decode_update(good, "backup", "j").fields["current_phase"] == "ä" * 255
+    with pytest.raises(InvalidInput, match="current_phase"):
+        decode_update(good.replace(b'"}', b'x"}'), "backup", "j")
+
+
+def test_percent_above_100_is_100_with_a_note() -> None:
+    update = decode_update(b'{"status":"running","progress_percent":140}', "backup", "j")
+    assert update.fields == {"progress_percent": 100.0}
+    assert list(update.notes) == ["progress_above_100"]
+
+
+def test_batch_of_one_bad_among_999_good_keeps_the_good() -> None:
+    good = {"status": "running", "job_id": "j", "job_type": "backup"}
+    items = [dict(good) for _ in range(1000)]
+    items[400]["status"] = "sleeping"
+    decoded = decode_batch(json.dumps({"updates": items}).encode(), is_ndjson=False)
+    assert [i for i, item in enumerate(decoded) if isinstance(item, dict)] == [400]
+    assert list(decoded[400]) == ["status"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("job_id", ["", "a/b", ".", "..", "summary", "x" * 256, "a\x01", "a\x85"])
+def test_batch_item_with_a_bad_job_id_is_rejected(job_id: str) -> None:
+    item = {"status": "running", "job_id": job_id, "job_type": "backup"}
+    (decoded,) = decode_batch(json.dumps({"updates": [item]}).encode(), is_ndjson=False)
+    assert isinstance(decoded, dict) and list(decoded) == ["job_id"]
+
+
+@pytest.mark.parametrize("job_type", ["batch", "history", "snapshot", "Backup", "1x", "a" * 51])
+def test_batch_item_with_a_bad_job_type_is_rejected(job_type: str) -> None:
+    item = {"status": "running", "job_id": "j", "job_type": job_type}
+    (decoded,) = decode_batch(json.dumps({"updates": [item]}).encode(), is_ndjson=False)
+    assert isinstance(decoded, dict) and list(decoded) == ["job_type"]
+
+
+def test_batch_over_10000_updates_is_refused() -> None:
+    item = '{"status":"running","job_id":"j","job_type":"backup"}'
+    body = '{"updates":[' + ",".join([item] * 10_001) + "]}"
+    with pytest.raises(InvalidInput, match="updates"):
+        decode_batch(body.encode(), is_ndjson=False)
