@@ -21,7 +21,15 @@ from app.db import Database
 from app.engine import EmbeddedEngine
 from app.migrate import migrate
 
-TABLES = "jobs, job_disks, job_events, job_telemetry, disk_telemetry, nodes, node_telemetry"
+TABLES = (
+    "job_telemetry",
+    "disk_telemetry",
+    "node_telemetry",
+    "nodes",
+    "jobs",  # with its disks and events
+    "tasks",
+    "ingest_beats",
+)
 
 
 @pytest.fixture(scope="session")
@@ -64,8 +72,9 @@ def open_database(config: Config) -> Iterator[Database]:
 @pytest.fixture
 def database(open_database: Database) -> Database:
     """An opened database whose tables are empty."""
-    with open_database.reading() as conn:
-        conn.execute(f"TRUNCATE {TABLES} RESTART IDENTITY")
+    with open_database.transaction() as conn:  # a DELETE of few rows is quicker than a TRUNCATE
+        for table in TABLES:
+            conn.execute(f"DELETE FROM {table}")
     return open_database
 
 

@@ -18,9 +18,11 @@ from app.config import Config
 from app.db import Database
 from app.domain.snapshots import Snapshot
 from app.domain.updates import Update
+from app.ingest.heartbeat import Heartbeat
 from app.ingest.snapshots import store_snapshots
 from app.ingest.transaction import store_updates
 from app.ingest.writer import Writer
+from app.schemas.updates import ProblemSchema
 
 logger = logging.getLogger("hub.api")
 
@@ -31,12 +33,26 @@ SPARE_THREADS = 12  # never wait for a commit, so that reads and /health always 
 class IdentifierConverter(PathConverter):
     """Takes all the rest of a path, slashes too, so that a bad id is refused with a reason."""
 
-    regex = ".*?"
+    regex = r"[\s\S]*?"
     part_isolating = False
 
 
 class _BadRequestParser(FlaskParser):
     DEFAULT_VALIDATION_STATUS = 400
+
+
+class _HubApi(Api):
+    """Documents errors as the problem+json they are answered as."""
+
+    ERROR_SCHEMA = ProblemSchema
+
+    def _register_responses(self) -> None:
+        content_type, self.DEFAULT_RESPONSE_CONTENT_TYPE = (
+            self.DEFAULT_RESPONSE_CONTENT_TYPE,
+            "application/problem+json",
+        )
+        super()._register_responses()
+        self.DEFAULT_RESPONSE_CONTENT_TYPE = content_type
 
 
 def build_app(config: Config) -> Flask:
@@ -54,7 +70,7 @@ def build_app(config: Config) -> Flask:
     app.url_map.converters["identifier"] = IdentifierConverter
     app.before_request(_refuse_broken_path)
     requests.register_request_hooks(app)
-    app.extensions["hub"] = _start_hub(config)
+    app.extensions["hub"], app.extensions["hub_heartbeat"] = _start_hub(config)
     _register_blueprints(app)
     register_error_handlers(app)  # after flask-smorest's own, which they replace
     logger.info("Telemetry API endpoints enabled (Real-time SBC progress tracking)")
@@ -65,10 +81,10 @@ def build_app(config: Config) -> Flask:
 def close_app(app: Flask) -> None:
     """Drain the writer and close the pool. Idempotent."""
     hub: Hub = app.extensions["hub"]
-    _close(hub.writer, hub.database)
+    _close(app.extensions["hub_heartbeat"], hub.writer, hub.database)
 
 
-def _start_hub(config: Config) -> Hub:
+def _start_hub(config: Config) -> tuple[Hub, Heartbeat]:
     database = Database.from_config(config)
     writer = Writer(
         database,
@@ -78,21 +94,24 @@ def _start_hub(config: Config) -> Hub:
         wait_seconds=config.wait_seconds,
         late_days=config.late_data_days,
     )
+    heartbeat = Heartbeat(database, lambda: writer.is_accepting and writer.queued < writer.capacity)
     database.open()
     writer.start()
+    heartbeat.start()
     # Runs at the end of any process, also of a web worker started by multiprocessing, whose
     # atexit handlers are not called.
-    Finalize(None, _close, args=(writer, database), exitpriority=100)
-    return Hub(config, database, writer)
+    Finalize(None, _close, args=(heartbeat, writer, database), exitpriority=100)
+    return Hub(config, database, writer), heartbeat
 
 
-def _close(writer: Writer, database: Database) -> None:
+def _close(heartbeat: Heartbeat, writer: Writer, database: Database) -> None:
+    heartbeat.stop()
     writer.stop()
     database.close()
 
 
 def _register_blueprints(app: Flask) -> None:
-    api = Api(app)
+    api = _HubApi(app)
     for blueprint in (
         telemetry.blueprint,
         registration.blueprint,
@@ -104,6 +123,7 @@ def _register_blueprints(app: Flask) -> None:
     ):
         blueprint.ARGUMENTS_PARSER = _BadRequestParser()
         api.register_blueprint(blueprint, url_prefix=PREFIX)
+    app.register_blueprint(service.pages, url_prefix=PREFIX)
     # Addresses of older senders and dashboards, without the prefix.
     app.register_blueprint(history.blueprint, url_prefix="", name="history_unprefixed")
     app.register_blueprint(telemetry.snapshots, url_prefix="/api", name="snapshots_unversioned")

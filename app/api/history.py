@@ -114,9 +114,8 @@ def _sizes(
 def _conditional(response: Response) -> Response:
     """The response with its ETag; 304 if the client has it already.
 
-    The tag is a hash of the body. A version from the job's row would save making the body, but not
-    everything that changes a chart changes that row: old updates are dropped by age, and repairs
-    and backfills write the series alone.
+    The tag is a hash of the body. A version of the job's row would save making the body, but not
+    all that changes a chart changes that row: old updates are dropped by age, whole chunks at once.
     """
     response.set_etag(hashlib.blake2b(response.get_data(), digest_size=16).hexdigest())
     response.cache_control.no_cache = True  # keep it, but ask before using it

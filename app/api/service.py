@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import flask
@@ -27,6 +27,7 @@ from app.db import Connection, Database, translated_errors
 from app.errors import DatabaseUnavailable
 from app.ingest.writer import Writer
 from app.migrate import pending
+from app.store.tasks import LATE_AFTER_INTERVALS, TaskRun, read_tasks, waited_for_tasks_seconds
 
 logger = logging.getLogger("hub.health")
 
@@ -50,10 +51,12 @@ RETRY_AFTER_SECONDS = 2
 class Look:
     """What one look at the database saw. `at` is monotonic; `error` a sentence without details."""
 
-    at: float
-    seconds: float
+    at: float = 0.0
+    seconds: float = 0.0
     pending_migrations: tuple[str, ...] = ()
     error: str | None = None
+    tasks: tuple[TaskRun, ...] = ()
+    waited_for_tasks_seconds: float = 0.0
 
 
 class DatabaseProbe:
@@ -103,28 +106,32 @@ class DatabaseProbe:
 
     def _run(self, database: Database) -> None:
         began = time.monotonic()
-        names: tuple[str, ...] = ()
-        error: str | None = None
         try:
-            names = self._ask(database)
+            look = self._ask(database)
         except DatabaseUnavailable:
-            error = "The database cannot be reached."
+            look = Look(error="The database cannot be reached.")
         except Exception:  # whatever it was, the thread must report and end
             logger.exception("the database could not be looked at")
-            error = "The database does not answer as it should; the reason is in the hub's log."
+            look = Look(
+                error="The database does not answer as it should; the reason is in the hub's log."
+            )
         now = time.monotonic()
         with self._changed:
-            self._latest = Look(now, now - began, names, error)
+            self._latest = replace(look, at=now, seconds=now - began)
             self._began = None
             self._changed.notify_all()
 
-    def _ask(self, database: Database) -> tuple[str, ...]:
+    def _ask(self, database: Database) -> Look:
         with translated_errors():
             conn = database.connect(autocommit=True)  # bounded by its connect_timeout
             with self._changed:
                 self._conn = conn
             try:
-                return tuple(pending(conn))
+                return Look(
+                    pending_migrations=tuple(pending(conn)),
+                    tasks=tuple(read_tasks(conn)),
+                    waited_for_tasks_seconds=waited_for_tasks_seconds(conn),
+                )
             finally:
                 with self._changed:  # not while another thread reads its file number
                     self._conn = None
@@ -162,12 +169,33 @@ class WriterCheckSchema(Schema):
     )
 
 
+class TaskSchema(Schema):
+    """The last run of one scheduled task."""
+
+    task_id = fields.String()
+    status = fields.String(metadata={"enum": ["ok", "late", "failing"]})
+    interval_seconds = fields.Integer(metadata={"description": "How often it is due."})
+    age_seconds = fields.Float(metadata={"description": "Since its last run ended."})
+    last_started_at = fields.DateTime(allow_none=True)
+    last_finished_at = fields.DateTime(allow_none=True)
+    last_duration_seconds = fields.Float(allow_none=True)
+    error = fields.String(allow_none=True, metadata={"description": "Of the last run."})
+
+
+class TasksCheckSchema(Schema):
+    """Whether the scheduled tasks run, in whatever process. `late`: not for three intervals."""
+
+    status = fields.String(metadata={"enum": ["ok", "late", "failing", "unknown"]})
+    tasks = fields.List(fields.Nested(TaskSchema))
+
+
 class ChecksSchema(Schema):
     """The parts of the hub."""
 
     database = fields.Nested(DatabaseCheckSchema)
     migrations = fields.Nested(MigrationsCheckSchema)
     writer = fields.Nested(WriterCheckSchema)
+    tasks = fields.Nested(TasksCheckSchema)
 
 
 class HealthSchema(Schema):
@@ -195,6 +223,7 @@ def read_health() -> Response:
         "database": check_database(look, writer.last_commit_seconds_ago, time.monotonic()),
         "migrations": check_migrations(look),
         "writer": check_writer(writer),
+        "tasks": check_tasks(look, hub().config.sweep_seconds),
     }
     states = {check["status"] for check in checks.values()}
     is_taking = checks["database"]["status"] != "down" and checks["writer"]["status"] == "ok"
@@ -217,7 +246,8 @@ def check_database(
     seconds = None if look is None or error else round(look.seconds, 4)
     if is_current and error is None:
         return {"status": "ok", "seconds": seconds, "detail": None}
-    detail = error if is_current else f"The database has not answered for {WAIT_SECONDS:g} s."
+    silence = WAIT_SECONDS if age is None else age
+    detail = error if is_current else f"The database has not answered for {silence:.1f} s."
     proofs = [last_commit_seconds_ago, None if error else age]
     is_alive = any(proof is not None and proof < PROOF_SECONDS for proof in proofs)
     return {"status": "slow" if is_alive else "down", "seconds": seconds, "detail": detail}
@@ -242,6 +272,35 @@ def check_writer(writer: Writer) -> dict[str, Any]:
         "queued": writer.queued,
         "capacity": writer.capacity,
         "last_commit_seconds_ago": None if ago is None else round(ago, 3),
+    }
+
+
+def check_tasks(look: Look | None, sweep_seconds: int) -> dict[str, Any]:
+    """Whether the scheduled tasks ran in time, as of the last answer of the database.
+
+    While none has ever run, the stale detector is late as soon as web processes have waited for
+    three of its intervals (`sweep_seconds`).
+    """
+    if look is None or look.error is not None:
+        return {"status": "unknown", "tasks": []}
+    tasks = [_describe_task(run) for run in look.tasks]
+    states = {task["status"] for task in tasks}
+    if not tasks and look.waited_for_tasks_seconds > LATE_AFTER_INTERVALS * sweep_seconds:
+        states = {"late"}
+    status = next((status for status in ("late", "failing") if status in states), "ok")
+    return {"status": status, "tasks": tasks}
+
+
+def _describe_task(run: TaskRun) -> dict[str, Any]:
+    return {
+        "task_id": run.task_id,
+        "status": "late" if run.is_late else "failing" if run.last_error else "ok",
+        "interval_seconds": run.interval_seconds,
+        "age_seconds": round(run.age_seconds, 3),
+        "last_started_at": run.last_started_at,
+        "last_finished_at": run.last_finished_at,
+        "last_duration_seconds": run.last_duration_seconds,
+        "error": run.last_error,
     }
 
 

@@ -1,10 +1,13 @@
-"""What the hub works out about a job from its own row: how long it ran, how long it still needs."""
+"""What the hub works out from a job's own row: how long it ran, how long it still needs."""
 
 from __future__ import annotations
 
 import math
 from datetime import datetime
 
+# Every status there is, as the constraints of `jobs` and `job_disks` have them.
+STATUSES = ("pending", "running", "stalled", "completed", "failed", "cancelled")
+DISK_STATUSES = ("pending", "transferring", "completed", "failed", "cancelled")
 LIVE_STATUSES = frozenset({"running", "stalled"})
 # Beyond this a rate is noise (one byte in a day of a 100 TiB job), and a count of seconds
 # would outgrow what JSON readers keep exactly.

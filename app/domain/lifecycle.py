@@ -32,14 +32,16 @@ class Change:
     `must_rebuild`: the registers cannot be brought forward and are to be read from the series
     again, because an end came that is older than what the registers hold, or a straggler of a
     job that has ended. `moves`: some update came while the job had not ended; otherwise all are
-    charted only, and what the row shows stays. `verdicts`: by update identity, whether the state
-    moved (None: known only after the rebuild) and why not.
+    charted only, and what the row shows stays. `is_revived`: the detector had failed it, so what
+    every disk's row shows changes back. `verdicts`: by update identity, whether the state moved
+    (None: known only after the rebuild) and why not.
     """
 
     state: JobState
     is_new: bool = False
     must_rebuild: bool = False
     moves: bool = False
+    is_revived: bool = False
     has_life: bool = False
     events: list[Event] = field(default_factory=list)
     verdicts: dict[int, tuple[bool | None, str | None]] = field(default_factory=dict)
@@ -81,14 +83,14 @@ def _take_live(change: Change, time: int, existing: list[Update], new: list[Upda
     state = change.state
     was = None if change.is_new and not state.newest else state.status
     is_newest = state.newest is None or time > state.newest
-    if state.ended_by == "detector":  # its verdict hid what the disks had said of themselves
+    if state.ended_by == "detector":
         state.reopen()
-        change.must_rebuild = True
+        change.is_revived = True
     mine = {id(update) for update in new}
     for update in sorted([*existing, *new], key=Update.tie_key) if existing or new[1:] else new:
         taken = state.merge(update)
         if id(update) in mine:
-            applied = taken or is_newest or update.is_end
+            applied = taken or is_newest or update.is_end or was in ("stalled", "failed")
             change.verdicts[id(update)] = (applied, None if applied else _OLDER)
     ends = [update for update in new if update.is_end]
     if ends:

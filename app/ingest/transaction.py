@@ -239,7 +239,7 @@ def _row(change: Change, named_disks: set[int]) -> store.JobRow:
         if state.warnings.get(code) != warnings.get(code):
             state.warnings.pop(code, None)
     note(change, warnings)
-    if not (state.has_ended or change.must_rebuild):
+    if not (state.has_ended or change.must_rebuild or change.is_revived):
         disks = {index: disks[index] for index in named_disks}
     return store.JobRow(change, columns, disks)
 

@@ -22,8 +22,8 @@ from marshmallow import (
     validates_schema,
 )
 
+from app.domain.estimates import DISK_STATUSES, STATUSES
 from app.schemas.fields import Text, Timestamp
-from app.store.jobs import DISK_STATUSES, STATUSES
 
 DEFAULT_LIMIT = 50  # a screenful
 MAX_LIMIT = 500

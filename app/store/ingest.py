@@ -50,17 +50,21 @@ class JobRow:
 def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> tuple[int, dict[str, JobState]]:
     """Lock the rows of jobs, in the order of their ids; the database's clock, and the states.
 
-    Unknown ids are missing from the answer.
+    Unknown ids are missing from the answer. What a verdict of the detector hides is uncovered.
     """
     ids = {"job_ids": sorted(job_ids)}
     with conn.pipeline():
+        locked = conn.execute(SQL["lock_jobs"], ids)
+        # After the locks: whoever held them has noted an earlier time.
         clock = conn.execute("SELECT clock_timestamp()")
-        jobs = conn.execute(SQL["lock_jobs"], ids)
         disks = conn.execute(SQL["read_disks"], ids)
+    jobs = locked.fetchall()
     states = {row[0]: _job_state(row) for row in jobs}
+    hidden: dict[str, dict[str, str]] = {row[0]: row[-1] for row in jobs if row[-1]}
     for row in disks:
         if row[0] in states:
-            states[row[0]].disks[row[1]] = _disk_state(row)
+            former = hidden.get(row[0], {}).get(str(row[1]))
+            states[row[0]].disks[row[1]] = _disk_state(row, former)
     now = clock.fetchone()
     assert now is not None
     return to_micros(now[0]), states
@@ -277,8 +281,10 @@ def _job_state(row: Sequence[Any]) -> JobState:
     )
 
 
-def _disk_state(row: Sequence[Any]) -> DiskState:
+def _disk_state(row: Sequence[Any], former_status: str | None) -> DiskState:
     registers = _registers(DISK_FIELDS, row[3], row[4:])
+    if former_status is not None and "status" in registers.values:
+        registers.values["status"] = former_status
     return DiskState(registers.values, registers.times, size_bytes=row[2])
 
 

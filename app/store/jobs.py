@@ -14,12 +14,10 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL, Composed
 
 from app.db import Connection
+from app.domain.estimates import STATUSES
 from app.store.sql import load_queries
 
 QUERIES = load_queries("jobs")
-
-STATUSES = ("pending", "running", "stalled", "completed", "failed", "cancelled")
-DISK_STATUSES = ("pending", "transferring", "completed", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -126,8 +124,8 @@ def read_job(conn: Connection, job_id: str) -> JobDetail | None:
 def count_jobs_by_status(conn: Connection, wanted: JobFilter) -> dict[str, int]:
     """How many jobs have each of STATUSES, 0 where none.
 
-    It counts rows: 31–66 ms among a million jobs without a filter. Past a few millions a table of
-    counters, kept with the transitions, would be needed.
+    It counts rows, and without a filter all of them: 0.25 s among a million jobs on two busy cores
+    (a machine's jobs: 3 ms). Beyond that a table of counters, kept with the transitions, is due.
     """
     query, values = _filtered("count_jobs_by_status", wanted)
     return dict.fromkeys(STATUSES, 0) | dict(conn.execute(query, values).fetchall())

@@ -5,7 +5,10 @@
 SELECT job_id, job_type, status, ended_by, started_at, completed_at, newest_update_at,
        last_telemetry_at IS NOT NULL, clock_offset_seconds, warnings, field_times,
        current_phase, bytes_transferred, total_bytes, transfer_speed_bps, eta_seconds,
-       progress_percent, error_message, vm_name, repository_id, backup_type
+       progress_percent,
+       CASE WHEN before_verdict IS NULL THEN error_message
+            ELSE before_verdict ->> 'error_message' END,
+       vm_name, repository_id, backup_type, before_verdict -> 'disks'
 FROM jobs
 WHERE job_id = ANY(%(job_ids)s)
 ORDER BY job_id
@@ -84,8 +87,12 @@ FROM unnest(
     progress_percent, error_message)
 
 -- name: update_jobs
+-- What is written here comes from the sender: no verdict of the detector is left to hide it, and a
+-- summary of the job is out of date.
 UPDATE jobs SET
     status = v.status,
+    before_verdict = NULL,
+    performance_metrics = NULL,
     ended_by = v.ended_by,
     started_at = from_micros(v.started_at),
     completed_at = from_micros(v.completed_at),

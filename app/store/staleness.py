@@ -1,0 +1,112 @@
+"""Statements of the stale detector and of the web processes' beats; the caller commits.
+
+`now` is for tests: without it the database's own clock counts, never this process's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from psycopg.rows import class_row
+
+from app.db import Connection
+from app.domain.staleness import BEAT_GAP_SECONDS, Watch
+from app.store.sql import load_queries
+
+SQL = load_queries("staleness")
+
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SilentJob:
+    """A job that may be stale, and where its page continues."""
+
+    id: int
+    last_telemetry_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is said of silent jobs: instants on the database's clock."""
+
+    now: datetime
+    silent_since: datetime  # a later sign of life saves the job
+    threshold_seconds: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A job whose status a verdict has changed, and how long it had been silent."""
+
+    job_id: str
+    silent_seconds: float
+
+
+def beat(conn: Connection, process_id: str, now: datetime | None = None) -> None:
+    """Note that a web process takes updates; its watch starts anew after a gap."""
+    params = {"process_id": process_id, "now": now, "gap_seconds": BEAT_GAP_SECONDS}
+    conn.execute(SQL["beat"], params)
+
+
+def end_beat(conn: Connection, process_id: str) -> None:
+    """Note that a web process takes no more updates."""
+    conn.execute(SQL["end_beat"], {"process_id": process_id})
+
+
+def forget_old_beats(conn: Connection) -> None:
+    """Delete the rows of processes that were killed long ago."""
+    conn.execute(SQL["forget_old_beats"])
+
+
+def read_watches(conn: Connection, now: datetime | None = None) -> tuple[datetime, list[Watch]]:
+    """The clock, and the watches of the web processes that beat now."""
+    row = conn.execute(SQL["read_clock"], {"now": now}).fetchone()
+    assert row is not None
+    with conn.cursor(row_factory=class_row(Watch)) as cursor:
+        params = {"now": row[0], "gap_seconds": BEAT_GAP_SECONDS}
+        return row[0], cursor.execute(SQL["read_watches"], params).fetchall()
+
+
+def read_silent_jobs(
+    conn: Connection,
+    status: str,
+    silent_since: datetime,
+    *,
+    after: SilentJob | None,
+    limit: int,
+) -> list[SilentJob]:
+    """Jobs of a status without an update after `silent_since`, the most silent first; no lock."""
+    params = {
+        "status": status,
+        "silent_since": silent_since,
+        "after_at": _BEGINNING if after is None else after.last_telemetry_at,
+        "after_id": 0 if after is None else after.id,
+        "limit": limit,
+    }
+    with conn.cursor(row_factory=class_row(SilentJob)) as cursor:
+        return cursor.execute(SQL["read_silent_jobs"], params).fetchall()
+
+
+def stall_jobs(conn: Connection, ids: Sequence[int], verdict: Verdict) -> list[Judged]:
+    """Stall those of the jobs that still run and are still silent; ascending by job_id."""
+    return _judge(conn, "stall_jobs", ids, verdict)
+
+
+def fail_jobs(conn: Connection, ids: Sequence[int], verdict: Verdict) -> list[Judged]:
+    """Fail those of the jobs that are still stalled and silent, with their unfinished disks."""
+    return _judge(conn, "fail_jobs", ids, verdict)
+
+
+def _judge(conn: Connection, name: str, ids: Sequence[int], verdict: Verdict) -> list[Judged]:
+    params = {
+        "ids": list(ids),
+        "now": verdict.now,
+        "silent_since": verdict.silent_since,
+        "threshold_seconds": verdict.threshold_seconds,
+        "text": verdict.text,
+    }
+    return [Judged(job_id, silent) for job_id, silent in conn.execute(SQL[name], params)]

@@ -1,0 +1,99 @@
+"""`python -m jobs`: runs the scheduled tasks until it is told to stop (SIGTERM, SIGINT).
+
+Any number of these processes may run; each task is run by one of them at a time. The database may
+be away at any moment, also at the start. The only file that knows APScheduler.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from datetime import UTC, datetime
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from app.config import Config
+from app.db import Database
+from app.errors import ConfigError
+from app.lifeline import end_with_parent
+from app.logs import configure_logging
+from jobs.runner import Runner
+from jobs.schedule import tasks
+
+logger = logging.getLogger("hub.tasks")
+
+ADDRESS_SECONDS = 1.0  # how often to look for the embedded database's address
+STOP_SECONDS = 5.0  # for a task that runs; cut off, its transaction is undone, its lease expires
+
+
+def main() -> int:
+    """Run the tasks until a signal; the exit status."""
+    try:
+        config = Config.from_env()
+    except ConfigError as exc:
+        print(f"hub: {exc}", file=sys.stderr)
+        return 1
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    _configure_logging(config)
+    end_with_parent()
+    database = _find_database(config, stop)
+    if database is not None:
+        _run(database, config, stop)
+    logger.info("the tasks stopped")
+    return 0
+
+
+def _configure_logging(config: Config) -> None:
+    configure_logging(config.log_level)
+    # They tell of every run and of every attempt to connect; the runner says it once.
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+
+def _find_database(config: Config, stop: threading.Event) -> Database | None:
+    """The database, as soon as its address is known; None when stopped before."""
+    is_waiting = False
+    while not stop.is_set():
+        try:
+            return Database.from_config(config)
+        except ConfigError as exc:
+            if not is_waiting:
+                logger.error("the tasks wait: %s", exc)
+            is_waiting = True
+        stop.wait(ADDRESS_SECONDS)
+    return None
+
+
+def _run(database: Database, config: Config, stop: threading.Event) -> None:
+    database.open()
+    runner = Runner(database, config)
+    scheduler = BackgroundScheduler(timezone=UTC)
+    for task in tasks(config):
+        scheduler.add_job(
+            runner.run,
+            "interval",
+            args=[task],
+            id=task.id,
+            seconds=task.interval_seconds,
+            next_run_time=datetime.now(UTC),
+            max_instances=1,
+            coalesce=True,  # after a pause one run makes up for all that were missed,
+            misfire_grace_time=None,  # however late it is
+        )
+    scheduler.start()
+    logger.info("Stale job detector started", extra={"every_seconds": config.sweep_seconds})
+    stop.wait()
+    scheduler.shutdown(wait=False)
+    if not runner.wait_until_idle(STOP_SECONDS):
+        logger.warning("a task is cut off")
+        os._exit(0)  # its thread would hold the process up
+    database.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

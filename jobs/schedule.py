@@ -1,0 +1,30 @@
+"""The table of scheduled tasks: what runs, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.config import Config
+from app.db import Database
+from jobs import detect_stale_jobs
+
+# (database, config, now) -> what is kept of the run: anything orjson can write. `now` is for tests;
+# in production it is None, and the database's clock counts. It must be idempotent: a process that
+# was paused for longer than its lease may meet another one.
+Run = Callable[[Database, Config, datetime | None], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task: its id in the table `tasks`, what it does, and how often it is due."""
+
+    id: str
+    run: Run
+    interval_seconds: int
+
+
+def tasks(config: Config) -> list[Task]:
+    """Every task, as the settings have it."""
+    return [Task("detect_stale_jobs", detect_stale_jobs.run_once, config.sweep_seconds)]

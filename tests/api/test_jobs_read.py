@@ -1,0 +1,446 @@
+"""Reading jobs, their events, the donut's counts, and machines."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask.testing import FlaskClient
+from psycopg.sql import SQL, Identifier, Placeholder
+from psycopg.types.json import Jsonb
+
+from app.db import Database
+from app.schemas import jobs as schemas
+from app.schemas.jobs import decode_cursor, encode_cursor
+
+START = datetime(2025, 10, 10, 12, tzinfo=UTC)
+ENDED = {"completed", "failed", "cancelled"}
+
+
+def after(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def insert(database: Database, table: str, **row: Any) -> None:
+    """One row; dictionaries become jsonb."""
+    values = {k: Jsonb(v) if isinstance(v, dict) else v for k, v in row.items()}
+    query = SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        Identifier(table),
+        SQL(", ").join(map(Identifier, values)),
+        SQL(", ").join(map(Placeholder, values)),
+    )
+    with database.reading() as conn:
+        conn.execute(query, values)
+
+
+def add_job(database: Database, job_id: str = "j", **changes: Any) -> None:
+    """A job that was created at START; an ended one ended a minute later."""
+    row = {"job_type": "backup", "status": "running", "created_at": START, "started_at": START}
+    row |= changes
+    if row["status"] in ENDED:
+        row = {"completed_at": after(60), "ended_by": "sender"} | row
+    insert(database, "jobs", job_id=job_id, **row)
+
+
+def get(client: FlaskClient, path: str, **query: Any) -> Any:
+    """The body of a 200."""
+    answer = client.get(f"/api/v1{path}", query_string=query)
+    assert answer.status_code == 200, answer.get_data(as_text=True)
+    return answer.get_json()
+
+
+def refused(client: FlaskClient, path: str, **query: Any) -> dict[str, list[str]]:
+    """The errors by field of a 400."""
+    answer = client.get(f"/api/v1{path}", query_string=query)
+    assert answer.status_code == 400, answer.get_data(as_text=True)
+    assert answer.mimetype == "application/problem+json"
+    errors: dict[str, list[str]] = answer.get_json()["errors"]
+    return errors
+
+
+def ids(body: Any) -> list[str]:
+    return [item["job_id"] for item in body["items"]]
+
+
+# The list.
+
+
+def test_no_jobs_are_an_empty_list(client: FlaskClient) -> None:
+    assert get(client, "/jobs") == {"items": [], "next_cursor": None}
+
+
+def test_jobs_are_listed_newest_first(client: FlaskClient, database: Database) -> None:
+    add_job(database, "old", created_at=START)
+    add_job(database, "new", created_at=after(10))
+    add_job(database, "newer of the same instant", created_at=after(10))
+    assert ids(get(client, "/jobs")) == ["newer of the same instant", "new", "old"]
+
+
+def test_a_listed_job_has_the_documented_keys(client: FlaskClient, database: Database) -> None:
+    add_job(database)
+    assert set(get(client, "/jobs")["items"][0]) == set(schemas.JobItemSchema().fields)
+
+
+def test_the_list_keeps_disks_and_summaries_out(client: FlaskClient, database: Database) -> None:
+    add_job(database, performance_metrics={"snapshots": 1})
+    assert not {"disks", "performance_metrics", "field_times"} & set(
+        get(client, "/jobs")["items"][0]
+    )
+
+
+def test_pages_follow_each_other_without_gap_or_repeat(
+    client: FlaskClient, database: Database
+) -> None:
+    for number in range(7):
+        add_job(database, f"j{number}", created_at=after(number // 3))
+    seen: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = get(client, "/jobs", limit=2, cursor=cursor)
+        seen += ids(page)
+        cursor = page["next_cursor"]
+    assert seen == [f"j{number}" for number in (6, 5, 4, 3, 2, 1, 0)]
+
+
+def test_a_job_that_comes_while_paging_shifts_nothing(
+    client: FlaskClient, database: Database
+) -> None:
+    add_job(database, "a", created_at=START)
+    add_job(database, "b", created_at=after(1))
+    cursor = get(client, "/jobs", limit=1)["next_cursor"]
+    add_job(database, "c", created_at=after(2))
+    assert ids(get(client, "/jobs", limit=1, cursor=cursor)) == ["a"]
+
+
+def test_the_last_full_page_has_no_cursor(client: FlaskClient, database: Database) -> None:
+    add_job(database)
+    assert get(client, "/jobs", limit=1)["next_cursor"] is None
+
+
+def test_a_cursor_is_url_safe(client: FlaskClient, database: Database) -> None:
+    add_job(database, "a")
+    add_job(database, "b")
+    cursor = get(client, "/jobs", limit=1)["next_cursor"]
+    assert quote(cursor, safe="") == cursor
+
+
+@pytest.mark.parametrize(
+    "query, expected",
+    [
+        ({"status": "failed"}, ["c"]),
+        ({"status": "failed,running"}, ["c", "a"]),
+        ({"job_type": "replication"}, ["b"]),
+        ({"vm_name": "Müller 💾"}, ["c", "a"]),
+        ({"vm_name": "Müller 💾", "repository_id": "r2"}, ["c"]),
+        ({"from": "2025-10-10T12:00:10Z"}, ["c", "b"]),
+        ({"to": "2025-10-10T12:00:10Z"}, ["a"]),
+        ({"from": "2025-10-10T14:00:10+02:00", "to": "2025-10-10T12:00:11Z"}, ["b"]),
+        ({"vm_name": "nobody"}, []),
+        ({"vm_name": "", "status": ""}, ["c", "b", "a"]),
+        ({"unknown": "ignored"}, ["c", "b", "a"]),
+    ],
+)
+def test_filters(
+    client: FlaskClient, database: Database, query: dict[str, str], expected: list[str]
+) -> None:
+    add_job(database, "a", vm_name="Müller 💾", repository_id="r1")
+    add_job(database, "b", job_type="replication", status="completed", created_at=after(10))
+    add_job(
+        database,
+        "c",
+        status="failed",
+        vm_name="Müller 💾",
+        repository_id="r2",
+        created_at=after(20),
+    )
+    assert ids(get(client, "/jobs", **query)) == expected
+
+
+def test_a_plus_that_arrives_as_a_space_is_still_an_offset(
+    client: FlaskClient, database: Database
+) -> None:
+    add_job(database)
+    answer = client.get("/api/v1/jobs?from=2025-10-10T13:00:00+01:00")
+    assert ids(answer.get_json()) == ["j"]
+
+
+@pytest.mark.parametrize(
+    "query, field",
+    [
+        ({"limit": "0"}, "limit"),
+        ({"limit": "501"}, "limit"),
+        ({"limit": "1.5"}, "limit"),
+        ({"limit": "１"}, "limit"),
+        ({"status": "sleeping"}, "status"),
+        ({"status": "failed,sleeping"}, "status"),
+        ({"from": "2025-10-10"}, "from"),
+        ({"from": "2025-10-10T12:00:00"}, "from"),
+        ({"to": "2025-02-30T12:00:00Z"}, "to"),
+        ({"from": "0001-01-01T00:00:00+23:59"}, "from"),
+        ({"from": "2025-10-10T12:00:00Z", "to": "2025-10-10T12:00:00Z"}, "to"),
+        ({"vm_name": "a\0b"}, "vm_name"),
+        ({"repository_id": "x" * 256}, "repository_id"),
+        ({"cursor": "x"}, "cursor"),
+        ({"cursor": "not base64!"}, "cursor"),
+        ({"cursor": "ü"}, "cursor"),
+    ],
+)
+def test_a_bad_query_is_refused_naming_its_field(
+    client: FlaskClient, query: dict[str, str], field: str
+) -> None:
+    assert list(refused(client, "/jobs", **query)) == [field]
+
+
+# Cursors.
+
+
+def test_a_cursor_of_another_list_is_refused(client: FlaskClient) -> None:
+    assert list(refused(client, "/jobs", cursor=encode_cursor("machines", "vm"))) == ["cursor"]
+
+
+def test_every_edit_of_a_cursor_is_noticed() -> None:
+    cursor = encode_cursor("jobs", 1_760_097_600_000_000, 42)
+    assert decode_cursor("jobs", cursor) == [1_760_097_600_000_000, 42]
+    for position in range(len(cursor)):
+        other = "A" if cursor[position] != "A" else "B"
+        with pytest.raises(ValueError):
+            decode_cursor("jobs", cursor[:position] + other + cursor[position + 1 :])
+    made_up = [base64.b64encode(raw).decode() for raw in (b"[1,2]", b"123456[1,2]", b"1234567")]
+    for edited in (cursor[:-1], cursor + "A", cursor + "=", *made_up):
+        with pytest.raises(ValueError):
+            decode_cursor("jobs", edited)
+
+
+# One job.
+
+
+@pytest.mark.parametrize("job_id", ["backup-pgtest1-1760096737", "mit Leer zeichen", "Ü 💾", "%2e"])
+def test_any_id_without_a_slash_finds_its_job(
+    client: FlaskClient, database: Database, job_id: str
+) -> None:
+    add_job(database, job_id)
+    assert get(client, f"/jobs/{quote(job_id, safe='')}")["job_id"] == job_id
+
+
+def test_a_job_has_the_documented_keys(client: FlaskClient, database: Database) -> None:
+    add_job(database)
+    insert(database, "job_disks", job_id="j", disk_index=0)
+    job = get(client, "/jobs/j")
+    assert set(job) == set(schemas.JobSchema().fields)
+    assert set(job["disks"][0]) == set(schemas.JobDiskSchema().fields)
+
+
+def test_a_job_is_answered_as_it_is_stored(client: FlaskClient, database: Database) -> None:
+    add_job(
+        database,
+        status="completed",
+        bytes_transferred=107_374_182_400,
+        total_bytes=2**63 - 1,
+        progress_percent=33.333333,
+        warnings={"clock": "The clock is off.", "disks": "Disks do not add up."},
+        newest_update_at=after(60.25),
+        completed_at=after(60.25),
+        performance_metrics={"peak_speed_bps": 5, "chart_data": [{"t": 0, "s": 5, "p": 1.5}]},
+    )
+    job = get(client, "/jobs/j")
+    assert job["total_bytes"] == 2**63 - 1
+    assert job["progress_percent"] == 33.33
+    assert sorted(job["warnings"]) == ["Disks do not add up.", "The clock is off."]
+    assert job["created_at"] == "2025-10-10T12:00:00Z"
+    assert job["completed_at"] == "2025-10-10T12:01:00.250000Z"
+    assert job["last_telemetry_at"] is None
+    assert job["duration_seconds"] == 60.25
+    assert job["performance_metrics"]["chart_data"] == [{"t": 0, "s": 5, "p": 1.5}]
+
+
+def test_disks_come_by_index_with_their_own_state(client: FlaskClient, database: Database) -> None:
+    add_job(database)
+    for index in (10, 2, 0):
+        insert(
+            database,
+            "job_disks",
+            job_id="j",
+            disk_index=index,
+            status="transferring",
+            progress_percent=66.666,
+            newest_update_at=after(index + 0.5),
+        )
+    disks = get(client, "/jobs/j")["disks"]
+    assert [disk["disk_index"] for disk in disks] == [0, 2, 10]
+    assert disks[1]["progress_percent"] == 66.67
+    assert disks[1]["newest_update_at"] == "2025-10-10T12:00:02.500000Z"
+    assert disks[1]["size_bytes"] is None
+
+
+def test_a_job_without_disks_has_an_empty_list(client: FlaskClient, database: Database) -> None:
+    add_job(database)
+    assert get(client, "/jobs/j")["disks"] == []
+
+
+def test_the_hub_estimates_a_running_job(client: FlaskClient, database: Database) -> None:
+    add_job(database, bytes_transferred=400, total_bytes=1000, newest_update_at=after(100))
+    assert get(client, "/jobs/j")["hub_eta_seconds"] == 150
+    assert get(client, "/jobs")["items"][0]["hub_eta_seconds"] == 150
+
+
+def test_an_unknown_job_is_a_404(client: FlaskClient) -> None:
+    for path in ("/api/v1/jobs/nobody", "/api/v1/jobs/nobody/events"):
+        answer = client.get(path)
+        assert answer.status_code == 404
+        assert answer.mimetype == "application/problem+json"
+        assert "nobody" in answer.get_json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/jobs/a%00b", "/jobs/a%2Fb", "/jobs/a%07b/events"])
+def test_an_id_that_nothing_can_have_is_a_400(client: FlaskClient, path: str) -> None:
+    assert list(refused(client, path)) == ["job_id"]
+
+
+def test_a_job_named_like_an_address_below_is_that_job(
+    client: FlaskClient, database: Database
+) -> None:
+    add_job(database, "events")
+    assert get(client, "/jobs/events")["job_id"] == "events"
+    assert get(client, "/jobs/events/events")["items"] == []
+
+
+# Events.
+
+
+def test_events_come_in_order_page_by_page(client: FlaskClient, database: Database) -> None:
+    add_job(database)
+    add_job(database, "other")
+    for number, job_id in enumerate(["j", "other", "j", "j"]):
+        insert(
+            database,
+            "job_events",
+            job_id=job_id,
+            time=after(number),
+            kind="transition",
+            from_status="running",
+            to_status="stalled",
+            actor="detector",
+            reason=f"reason {number}",
+            evidence={"silence_seconds": 61.5},
+        )
+    first = get(client, "/jobs/j/events", limit=2)
+    second = get(client, "/jobs/j/events", limit=2, cursor=first["next_cursor"])
+    reasons = [event["reason"] for event in first["items"] + second["items"]]
+    assert reasons == ["reason 0", "reason 2", "reason 3"]
+    assert second["next_cursor"] is None
+    assert set(first["items"][0]) == set(schemas.JobEventSchema().fields)
+    assert first["items"][1]["time"] == "2025-10-10T12:00:02Z"
+    assert first["items"][0]["evidence"] == {"silence_seconds": 61.5}
+
+
+def test_a_job_without_events_is_an_empty_list(client: FlaskClient, database: Database) -> None:
+    add_job(database)
+    assert get(client, "/jobs/j/events") == {"items": [], "next_cursor": None}
+
+
+# The donut.
+
+
+def test_the_summary_counts_every_status(client: FlaskClient, database: Database) -> None:
+    add_job(database, "a")
+    add_job(database, "b", status="failed", vm_name="vm1", repository_id="r")
+    add_job(database, "c", status="failed", vm_name="vm2")
+    assert get(client, "/jobs/summary") == {
+        "total": 3,
+        "by_status": {
+            "pending": 0,
+            "running": 1,
+            "stalled": 0,
+            "completed": 0,
+            "failed": 2,
+            "cancelled": 0,
+        },
+    }
+    assert get(client, "/jobs/summary", vm_name="vm1", repository_id="r")["total"] == 1
+
+
+def test_the_summary_refuses_what_the_list_refuses(client: FlaskClient) -> None:
+    assert list(refused(client, "/jobs/summary", status="sleeping")) == ["status"]
+
+
+# Machines.
+
+
+def test_a_machine_shows_its_newest_job_and_counts(client: FlaskClient, database: Database) -> None:
+    add_job(database, "vm1-old", vm_name="vm1", status="completed")
+    add_job(
+        database,
+        "vm1-new",
+        vm_name="vm1",
+        status="failed",
+        created_at=after(100),
+        started_at=after(100),
+        completed_at=after(160.5),
+        bytes_transferred=7,
+        error_message="disk full",
+    )
+    add_job(database, "vm0-only", vm_name="vm0", newest_update_at=after(5))
+    add_job(database, "nameless")
+    body = get(client, "/machines")
+    assert [machine["vm_name"] for machine in body["items"]] == ["vm0", "vm1"]
+    machine = body["items"][1]
+    assert machine["jobs"] == 2
+    assert machine["by_status"]["completed"] == machine["by_status"]["failed"] == 1
+    assert machine["by_status"]["running"] == 0
+    assert machine["last_job"] == {
+        "job_id": "vm1-new",
+        "job_type": "backup",
+        "status": "failed",
+        "started_at": "2025-10-10T12:01:40Z",
+        "completed_at": "2025-10-10T12:02:40.500000Z",
+        "bytes_transferred": 7,
+        "duration_seconds": 60.5,
+        "error_message": "disk full",
+    }
+    assert body["items"][0]["last_job"]["duration_seconds"] == 5.0
+    assert set(machine) == set(schemas.MachineSchema().fields)
+
+
+def test_machines_are_paged_by_name(client: FlaskClient, database: Database) -> None:
+    names = ["a", "b", "c c", "ü"]
+    for name in names:
+        add_job(database, f"{name}-1", vm_name=name)
+        add_job(database, f"{name}-2", vm_name=name)
+    seen: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = get(client, "/machines", limit=2, cursor=cursor)
+        seen += [machine["vm_name"] for machine in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == names
+
+
+def test_no_machines_are_an_empty_list(client: FlaskClient, database: Database) -> None:
+    add_job(database)
+    assert get(client, "/machines") == {"items": [], "next_cursor": None}
+
+
+# Plans: with many jobs none of these may read the whole table.
+
+
+@pytest.mark.parametrize(
+    "name, index",
+    [
+        ("list_jobs", "jobs_newest_idx"),
+        ("list_machines", "jobs_machine_idx"),
+        ("list_events", "job_events_job_idx"),
+    ],
+)
+def test_the_hot_reads_use_their_index(database: Database, name: str, index: str) -> None:
+    from app.store.jobs import QUERIES
+
+    query = QUERIES[name].replace("{conditions}", "(created_at, id) < (now(), 5)")
+    values = {"limit": 51, "after_name": "", "job_id": "j", "after_id": 0}
+    # An empty table is cheapest read whole: with that forbidden, the index is the way left.
+    with database.transaction() as conn:
+        conn.execute("SET LOCAL enable_seqscan = off")
+        plan = conn.execute(f"EXPLAIN {query}", values).fetchall()
+    assert any(index in row[0] for row in plan), plan

@@ -1,0 +1,359 @@
+"""Reading nodes and their charts, and what a snapshot may hold."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from flask.testing import FlaskClient
+from marshmallow import ValidationError
+from psycopg.sql import SQL, Identifier, Placeholder
+
+from app.db import Database
+from app.domain.snapshots import METRICS
+from app.schemas import nodes as schemas
+from app.schemas.jobs import encode_cursor
+from app.store import nodes as store
+
+START = datetime(2025, 10, 10, 12, tzinfo=UTC)  # 1760097600 s since 1970
+EPOCH_START = 1_760_097_600
+
+
+def after(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def insert(database: Database, table: str, rows: list[dict[str, Any]]) -> None:
+    names = list(rows[0])
+    query = SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        Identifier(table),
+        SQL(", ").join(map(Identifier, names)),
+        SQL(", ").join(map(Placeholder, names)),
+    )
+    with database.transaction() as conn:
+        conn.cursor().executemany(query, rows)
+
+
+def add_node(database: Database, node_id: str = "n", **changes: Any) -> None:
+    insert(database, "nodes", [{"node_id": node_id, "newest_snapshot_at": START} | changes])
+
+
+def add_snapshots(database: Database, *snapshots: dict[str, Any], node_id: str = "n") -> None:
+    """A node with these snapshots; `at` is in seconds after START."""
+    rows = [
+        {
+            "time": after(snapshot["at"]),
+            "received_at": after(snapshot["at"]),
+            "node_id": node_id,
+            **{name: snapshot.get(name) for name in METRICS},
+        }
+        for snapshot in snapshots
+    ]
+    insert(database, "node_telemetry", rows)
+    add_node(database, node_id, newest_snapshot_at=max(row["time"] for row in rows))
+
+
+def get(client: FlaskClient, path: str, **query: Any) -> Any:
+    answer = client.get(f"/api/v1{path}", query_string=query)
+    assert answer.status_code == 200, answer.get_data(as_text=True)
+    return answer.get_json()
+
+
+def refused(client: FlaskClient, path: str, **query: Any) -> dict[str, list[str]]:
+    answer = client.get(f"/api/v1{path}", query_string=query)
+    assert answer.status_code == 400, answer.get_data(as_text=True)
+    errors: dict[str, list[str]] = answer.get_json()["errors"]
+    return errors
+
+
+# Nodes.
+
+
+def test_a_node_has_the_documented_keys(client: FlaskClient, database: Database) -> None:
+    add_node(database, cpu_percent=12.5, network_rx_bytes=2**62)
+    node = get(client, "/nodes/n")
+    assert set(node) == set(schemas.NodeSchema().fields)
+    assert node["cpu_percent"] == 12.5
+    assert node["network_rx_bytes"] == 2**62
+    assert node["memory_percent"] is None
+    assert node["newest_snapshot_at"] == "2025-10-10T12:00:00Z"
+    assert get(client, "/nodes")["items"][0].keys() == node.keys()
+
+
+@pytest.mark.parametrize("silence, state", [(170, "online"), (190, "offline"), (-30, "online")])
+def test_a_silent_node_is_offline_by_the_database_clock(
+    client: FlaskClient, database: Database, silence: int, state: str
+) -> None:
+    add_node(database)
+    with database.reading() as conn:
+        conn.execute("UPDATE nodes SET last_seen_at = now() - make_interval(secs => %s)", [silence])
+    node = get(client, "/nodes/n")
+    assert node["state"] == state
+    assert node["age_seconds"] == pytest.approx(max(0, silence), abs=5)
+
+
+def test_nodes_are_paged_by_id(client: FlaskClient, database: Database) -> None:
+    names = ["a", "b b", "c", "ü"]
+    for name in names:
+        add_node(database, name)
+    seen: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = get(client, "/nodes", limit=3, cursor=cursor)
+        seen += [node["node_id"] for node in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == names
+
+
+def test_a_cursor_of_another_list_is_refused(client: FlaskClient) -> None:
+    assert list(refused(client, "/nodes", cursor=encode_cursor("jobs", 1, 2))) == ["cursor"]
+
+
+@pytest.mark.parametrize("path", ["/nodes/nobody", "/nodes/nobody/history"])
+def test_an_unknown_node_is_a_404(client: FlaskClient, path: str) -> None:
+    assert client.get(f"/api/v1{path}").status_code == 404
+
+
+# Charts.
+
+
+def test_a_short_history_shows_each_snapshot(client: FlaskClient, database: Database) -> None:
+    add_snapshots(
+        database,
+        {"at": 0, "cpu_percent": 10.0, "memory_percent": 50.0},
+        {"at": 60.5, "cpu_percent": 20.0},
+    )
+    chart = get(client, "/nodes/n/history", metrics="cpu_percent,memory_percent")
+    assert chart["resolution_seconds"] == 0
+    assert chart["snapshots"] == 2
+    assert chart["metrics"] == ["cpu_percent", "memory_percent"]
+    assert chart["to"] == "2025-10-10T12:01:01Z"
+    assert chart["from"] == "2025-10-09T12:01:01Z"
+    assert chart["series"] == {
+        "t": [EPOCH_START, EPOCH_START + 60.5],
+        "cpu_percent": {"mean": [10, 20], "min": [10, 20], "max": [10, 20]},
+        "memory_percent": {"mean": [50, None], "min": [50, None], "max": [50, None]},
+    }
+    assert set(chart) == {
+        field.data_key or name for name, field in schemas.NodeHistorySchema().fields.items()
+    }
+
+
+def test_a_long_history_keeps_its_peaks_in_few_points(
+    client: FlaskClient, database: Database
+) -> None:
+    add_snapshots(
+        database,
+        *(
+            {"at": 60 * minute, "cpu_percent": 99.0 if minute == 77 else 5.0}
+            for minute in range(300)
+        ),
+    )
+    chart = get(client, "/nodes/n/history", metrics="cpu_percent", points=30)
+    cpu = chart["series"]["cpu_percent"]
+    assert chart["resolution_seconds"] == 600
+    assert len(chart["series"]["t"]) == len(cpu["mean"]) == 30
+    assert chart["series"]["t"][0] == EPOCH_START
+    assert chart["snapshots"] == 300
+    assert max(cpu["max"]) == 99.0
+    assert cpu["mean"][7] == pytest.approx((9 * 5 + 99) / 10)
+    assert cpu["min"][7] == 5.0
+
+
+def test_steps_without_a_snapshot_are_null(client: FlaskClient, database: Database) -> None:
+    minutes = [*range(20), *range(60, 80)]
+    add_snapshots(database, *({"at": 60 * m, "cpu_percent": 1.0} for m in minutes))
+    chart = get(client, "/nodes/n/history", metrics="cpu_percent,load_avg_1m", points=10)
+    step = chart["resolution_seconds"]
+    times = chart["series"]["t"]
+    assert {later - time for time, later in zip(times, times[1:], strict=False)} == {step}
+    means = chart["series"]["cpu_percent"]["mean"]
+    assert None in means and means[0] == means[-1] == 1.0
+    assert set(chart["series"]["load_avg_1m"]["max"]) == {None}
+
+
+def test_counters_are_charted_as_numbers(client: FlaskClient, database: Database) -> None:
+    add_snapshots(database, *({"at": 60 * m, "network_rx_bytes": 2**53 + m} for m in range(40)))
+    chart = get(client, "/nodes/n/history", metrics="network_rx_bytes", points=10)
+    values = chart["series"]["network_rx_bytes"]
+    assert values["max"][-1] == 2**53 + 39
+    assert isinstance(values["mean"][0], float | int)
+
+
+@pytest.mark.parametrize("points", [10, 11, 37, 100, 300])
+@pytest.mark.parametrize("offset", [0, 1, 3599.5])
+def test_never_more_points_than_asked_for(
+    client: FlaskClient, database: Database, points: int, offset: float
+) -> None:
+    add_snapshots(
+        database, *({"at": offset + 61.7 * n, "cpu_percent": float(n)} for n in range(400))
+    )
+    chart = get(client, "/nodes/n/history", metrics="cpu_percent", points=points)
+    assert 0 < len(chart["series"]["t"]) <= points
+    assert chart["snapshots"] == 400
+    assert max(v for v in chart["series"]["cpu_percent"]["max"] if v is not None) == 399.0
+
+
+def test_a_window_is_half_open(client: FlaskClient, database: Database) -> None:
+    add_snapshots(database, *({"at": n, "cpu_percent": float(n)} for n in range(4)))
+    window = {"from": "2025-10-10T12:00:01Z", "to": "2025-10-10T12:00:03Z"}
+    chart = get(client, "/nodes/n/history", metrics="cpu_percent", **window)
+    assert chart["series"]["cpu_percent"]["mean"] == [1, 2]
+    assert {key: chart[key] for key in window} == window
+
+
+def test_the_default_window_is_the_last_day_of_data(
+    client: FlaskClient, database: Database
+) -> None:
+    add_snapshots(
+        database, *({"at": 3600 * hour, "cpu_percent": float(hour)} for hour in range(50))
+    )
+    chart = get(client, "/nodes/n/history", metrics="cpu_percent")
+    assert chart["series"]["cpu_percent"]["mean"] == [float(hour) for hour in range(26, 50)]
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"from": "1970-01-01T00:00:00Z"},
+        {"from": "0001-01-01T00:00:00Z", "to": "9999-12-31T23:59:59Z"},
+    ],
+)
+def test_a_huge_window_is_as_sharp_as_its_data(
+    client: FlaskClient, database: Database, window: dict[str, str]
+) -> None:
+    add_snapshots(database, *({"at": 60 * m, "cpu_percent": 1.0} for m in range(300)))
+    chart = get(client, "/nodes/n/history", metrics="cpu_percent", points=30, **window)
+    assert chart["resolution_seconds"] == 600
+    assert chart["snapshots"] == 300
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"to": "0001-01-01T00:00:00Z"},
+        {"to": "1970-01-01T00:00:01Z"},
+        {"from": "2030-01-01T00:00:00Z"},
+        {"from": "9999-12-31T23:59:59Z"},
+    ],
+)
+def test_a_window_without_data_is_empty(
+    client: FlaskClient, database: Database, window: dict[str, str]
+) -> None:
+    add_snapshots(database, {"at": 0, "cpu_percent": 1.0})
+    chart = get(client, "/nodes/n/history", metrics="cpu_percent", **window)
+    assert chart["snapshots"] == 0
+    assert chart["series"]["t"] == []
+
+
+def test_a_node_whose_snapshots_were_dropped_has_an_empty_chart(
+    client: FlaskClient, database: Database
+) -> None:
+    add_node(database)
+    assert get(client, "/nodes/n/history")["series"]["t"] == []
+
+
+@pytest.mark.parametrize(
+    "query, field",
+    [
+        ({"metrics": "cpu_percent,nonsense"}, "metrics"),
+        ({"metrics": 'cpu_percent"; DROP TABLE nodes; --'}, "metrics"),
+        ({"metrics": "node_id"}, "metrics"),
+        ({"metrics": "cpu_percent,"}, "metrics"),
+        ({"points": "9"}, "points"),
+        ({"points": "5001"}, "points"),
+        ({"from": "yesterday"}, "from"),
+        ({"from": "2025-10-10T12:00:00Z", "to": "2025-10-10T11:00:00Z"}, "to"),
+    ],
+)
+def test_a_bad_query_is_refused_naming_its_field(
+    client: FlaskClient, database: Database, query: dict[str, str], field: str
+) -> None:
+    add_node(database)
+    assert list(refused(client, "/nodes/n/history", **query)) == [field]
+
+
+def test_an_unknown_metric_is_answered_with_the_known_ones(client: FlaskClient) -> None:
+    [reason] = refused(client, "/nodes/n/history", metrics="cpu")["metrics"]
+    assert "'cpu'" in reason and all(metric in reason for metric in METRICS)
+
+
+def test_the_store_takes_no_metric_that_is_not_a_column(database: Database) -> None:
+    with database.reading() as conn, pytest.raises(ValueError):
+        store.list_snapshots(conn, "n", store.Window(START, START), ["node_id"], 1)
+
+
+# What a snapshot may hold.
+
+
+def load(body: str) -> Any:
+    return schemas.SnapshotSchema().load(orjson.loads(body))
+
+
+def test_a_full_snapshot_loads() -> None:
+    values = dict.fromkeys(METRICS, 1)
+    body = {"node_id": "n", "timestamp": "2025-10-10T14:00:00.5+02:00", **values}
+    assert load(orjson.dumps(body).decode()) == {"node_id": "n", "timestamp": after(0.5), **values}
+
+
+def test_absent_null_and_unknown_fields_say_nothing() -> None:
+    assert load('{"node_id": "n", "cpu_percent": null, "gpu_percent": 5}') == {"node_id": "n"}
+
+
+def test_whole_floats_count_as_integers_and_uptime_loses_its_fraction() -> None:
+    loaded = load('{"node_id": "n", "process_count": 7.0, "uptime_seconds": 12.9}')
+    assert loaded == {"node_id": "n", "process_count": 7, "uptime_seconds": 12}
+    assert all(isinstance(loaded[name], int) for name in ("process_count", "uptime_seconds"))
+
+
+def test_cores_that_are_added_up_exceed_100_percent() -> None:
+    assert load('{"node_id": "n", "cpu_percent": 780.5}')["cpu_percent"] == 780.5
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("cpu_percent", "true"),
+        ("cpu_percent", '"12"'),
+        ("cpu_percent", "-0.1"),
+        ("memory_percent", "100.1"),
+        ("disk_percent", "101"),
+        ("load_avg_1m", "[1]"),
+        ("network_rx_bytes", "1.5"),
+        ("network_rx_bytes", "-1"),
+        ("network_tx_bytes", "9223372036854775808"),
+        ("process_count", "true"),
+        ("uptime_seconds", "-1"),
+        ("uptime_seconds", "1e30"),
+        ("uptime_seconds", "true"),
+        ("timestamp", '"2025-10-10 12:00"'),
+        ("timestamp", "1760097600"),
+        ("node_id", '""'),
+        ("node_id", "null"),
+        ("node_id", "5"),
+        ("node_id", '".."'),
+        ("node_id", '"a/b"'),
+        ("node_id", '"a\\u0000b"'),
+        ("node_id", f'"{"x" * 256}"'),
+    ],
+)
+def test_a_bad_value_is_refused_naming_its_field(field: str, value: str) -> None:
+    body = f'{{"node_id": "n", "{field}": {value}}}'  # a repeated key: the last one counts
+    with pytest.raises(ValidationError) as caught:
+        load(body)
+    assert list(caught.value.normalized_messages()) == [field]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("field", ["cpu_percent", "network_rx_bytes", "uptime_seconds"])
+def test_numbers_that_are_none_are_refused(field: str, value: float) -> None:
+    with pytest.raises(ValidationError):
+        schemas.SnapshotSchema().load({"node_id": "n", field: value})
+
+
+def test_a_snapshot_needs_its_node() -> None:
+    with pytest.raises(ValidationError) as caught:
+        load("{}")
+    assert list(caught.value.normalized_messages()) == ["node_id"]

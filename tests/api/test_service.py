@@ -1,0 +1,360 @@
+"""The hub about itself: health, metrics, request ids, the description of the API and its page."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.api import service
+from app.api.service import DatabaseProbe, Look, check_database
+from app.db import Database
+from app.ingest.writer import Writer
+
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture
+def fresh_probe(app: Flask, monkeypatch: Patch) -> DatabaseProbe:
+    """A probe that has seen nothing yet, in a hub that has never committed."""
+    probe = DatabaseProbe()
+    monkeypatch.setitem(app.extensions, "hub_database_probe", probe)
+    monkeypatch.setattr(Writer, "last_commit_seconds_ago", property(lambda self: None))
+    return probe
+
+
+@pytest.fixture
+def hung_database(monkeypatch: Patch) -> Iterator[list[threading.Thread]]:
+    """A database that accepts connections and answers nothing; the threads that hang on it."""
+    release, hanging = threading.Event(), []
+
+    def hang(conn: Any) -> list[str]:
+        hanging.append(threading.current_thread())
+        release.wait(10)
+        return []
+
+    monkeypatch.setattr(service, "pending", hang)
+    yield hanging
+    release.set()
+    for thread in hanging:
+        thread.join(5)
+
+
+# Health.
+
+
+def test_a_hub_at_work_is_ok(client: FlaskClient, fresh_probe: DatabaseProbe) -> None:
+    answer = client.get("/api/v1/health")
+    body = answer.get_json()
+    assert answer.status_code == 200
+    assert body["status"] == "ok"
+    assert body["checks"]["database"]["seconds"] > 0
+    assert body["checks"]["migrations"] == {"status": "ok", "pending": []}
+    assert body["checks"]["writer"]["queued"] == 0
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_pending_migrations_degrade(
+    client: FlaskClient, fresh_probe: DatabaseProbe, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(service, "pending", lambda conn: ["0099_more.sql"])
+    answer = client.get("/api/v1/health")
+    assert (answer.status_code, answer.get_json()["status"]) == (200, "degraded")
+    assert answer.get_json()["checks"]["migrations"]["pending"] == ["0099_more.sql"]
+
+
+def test_a_database_that_hangs_is_reported_within_a_second(
+    client: FlaskClient, fresh_probe: DatabaseProbe, hung_database: list[threading.Thread]
+) -> None:
+    started = time.monotonic()
+    answer = client.get("/api/v1/health")
+    assert time.monotonic() - started < 1.0
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.get_json()["status"] == "unavailable"
+    assert answer.get_json()["checks"]["database"]["status"] == "down"
+
+
+def test_only_the_first_to_ask_waits_for_a_hung_database(
+    client: FlaskClient, fresh_probe: DatabaseProbe, hung_database: list[threading.Thread]
+) -> None:
+    client.get("/api/v1/health")
+    started = time.monotonic()
+    for _ in range(20):
+        assert client.get("/api/v1/health").status_code == 503
+    assert time.monotonic() - started < 0.5
+    assert len(hung_database) == 1
+
+
+def test_a_recent_commit_proves_a_busy_database_alive(
+    client: FlaskClient,
+    fresh_probe: DatabaseProbe,
+    hung_database: list[threading.Thread],
+    monkeypatch: Patch,
+) -> None:
+    monkeypatch.setattr(Writer, "last_commit_seconds_ago", property(lambda self: 0.5))
+    monkeypatch.setattr(service, "WAIT_SECONDS", 0.05)
+    answer = client.get("/api/v1/health")
+    assert (answer.status_code, answer.get_json()["status"]) == (200, "degraded")
+
+
+@pytest.mark.parametrize(
+    "name, value, status",
+    [
+        ("is_accepting", property(lambda self: False), "refusing"),
+        ("queued", property(lambda self: 10**9), "full"),
+    ],
+)
+def test_a_writer_that_takes_nothing_is_a_503(
+    client: FlaskClient,
+    fresh_probe: DatabaseProbe,
+    monkeypatch: Patch,
+    name: str,
+    value: Any,
+    status: str,
+) -> None:
+    monkeypatch.setattr(Writer, name, value)
+    answer = client.get("/api/v1/health")
+    assert answer.status_code == 503
+    assert answer.get_json()["checks"]["writer"]["status"] == status
+
+
+# The look at the database.
+
+
+def test_one_look_serves_everybody_for_a_moment(database: Database, monkeypatch: Patch) -> None:
+    looks: list[None] = []
+    monkeypatch.setattr(service, "pending", lambda conn: looks.append(None) or [])
+    probe = DatabaseProbe()
+    for _ in range(50):
+        probe.look(database)
+    assert len(looks) == 1
+
+
+def test_a_database_that_is_away_is_said_so_without_details() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    away = Database(f"postgresql://secret@127.0.0.1:{port}/x", is_embedded=False)
+    look = DatabaseProbe().look(away)
+    assert look is not None
+    assert look.error == "The database cannot be reached."
+
+
+def test_a_server_that_never_greets_does_not_hold_the_request(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(service, "WAIT_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        silent = Database(f"postgresql://x@127.0.0.1:{port}/x", is_embedded=False)
+        started = time.monotonic()
+        assert DatabaseProbe().look(silent) is None
+        assert time.monotonic() - started < 1.0
+
+
+def test_a_look_that_lost_its_connection_is_cut_and_made_again(
+    database: Database, monkeypatch: Patch
+) -> None:
+    if database.is_embedded:
+        pytest.skip("the embedded engine is one session: it would sleep for every other test")
+    monkeypatch.setattr(service, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(service, "CUT_SECONDS", 0.1)
+    monkeypatch.setattr(service, "pending", lambda conn: conn.execute("SELECT pg_sleep(5)"))
+    probe = DatabaseProbe()
+    look, deadline = None, time.monotonic() + 3
+    while look is None and time.monotonic() < deadline:
+        look = probe.look(database)
+    assert look is not None and look.error is not None
+    monkeypatch.setattr(service, "pending", lambda conn: [])
+    monkeypatch.setattr(service, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(service, "WAIT_SECONDS", 2.0)
+    monkeypatch.setattr(DatabaseProbe, "_is_fresh", lambda self: self._latest is not look)
+    again = probe.look(database)
+    assert again is not None and again.error is None
+
+
+@pytest.mark.parametrize(
+    "look, commit_age, status",
+    [
+        (Look(at=99.5, seconds=0.01), None, "ok"),
+        (Look(at=98.0, seconds=0.01), None, "slow"),
+        (Look(at=90.0, seconds=0.01), None, "down"),
+        (Look(at=90.0, seconds=0.01), 1.0, "slow"),
+        (Look(at=90.0, seconds=0.01), 9.0, "down"),
+        (Look(at=99.5, seconds=0.01, error="away"), None, "down"),
+        (Look(at=99.5, seconds=0.01, error="away"), 1.0, "slow"),
+        (None, None, "down"),
+        (None, 1.0, "slow"),
+    ],
+)
+def test_what_proves_the_database_alive(
+    look: Look | None, commit_age: float | None, status: str
+) -> None:
+    assert check_database(look, commit_age, now=100.0)["status"] == status
+
+
+# Metrics and request ids.
+
+
+def sample(client: FlaskClient, name: str) -> float:
+    """The value of one line of /metrics; 0 while it has none."""
+    text = client.get("/api/v1/metrics").get_data(as_text=True)
+    match = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(match[1]) if match else 0.0
+
+
+def test_requests_are_counted_by_route_and_not_by_path(client: FlaskClient) -> None:
+    labels = 'method="GET",route="/api/v1/jobs/<identifier:job_id>"'
+    name = f'hub_http_requests_total{{{labels},status="404"}}'
+    before = sample(client, name)
+    client.get("/api/v1/jobs/some-id")
+    assert sample(client, name) == before + 1
+    assert sample(client, f"hub_http_request_seconds_count{{{labels}}}") > 0
+    assert "some-id" not in client.get("/api/v1/metrics").get_data(as_text=True)
+
+
+def test_made_up_paths_and_methods_make_no_series_of_their_own(client: FlaskClient) -> None:
+    client.open("/nowhere-1", method="FROBNICATE")
+    text = client.get("/api/v1/metrics").get_data(as_text=True)
+    assert "FROBNICATE" not in text and "nowhere-1" not in text
+    assert 'method="other",route="unknown"' in text
+
+
+def test_metrics_are_in_the_text_format(client: FlaskClient) -> None:
+    answer = client.get("/api/v1/metrics")
+    assert answer.content_type.startswith("text/plain; version=")
+    for name in ("hub_updates_total", "hub_commit_seconds", "hub_queue_updates"):
+        assert f"# HELP {name} " in answer.get_data(as_text=True)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/jobs/x", "/nowhere", "/api/v1/metrics"])
+def test_every_answer_names_its_request(client: FlaskClient, path: str) -> None:
+    first, second = (client.get(path).headers["X-Request-ID"] for _ in range(2))
+    assert re.fullmatch(r"[0-9a-f]{32}", first)
+    assert first != second
+
+
+def test_a_clients_own_request_id_is_kept(client: FlaskClient) -> None:
+    answer = client.get("/api/v1/jobs", headers={"X-Request-ID": "Run-7_a.b"})
+    assert answer.headers["X-Request-ID"] == "Run-7_a.b"
+
+
+@pytest.mark.parametrize("offered", ["", "a b", "ü", "x" * 65, "a;b", '"'])
+def test_a_request_id_of_another_form_is_replaced(client: FlaskClient, offered: str) -> None:
+    answer = client.get("/api/v1/jobs", headers={"X-Request-ID": offered})
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
+
+
+def test_an_answer_before_any_view_has_a_request_id_too(client: FlaskClient) -> None:
+    answer = client.get("/", environ_overrides={"PATH_INFO": "/api/v1/jobs/\xff"})
+    assert answer.status_code == 400
+    assert answer.headers["X-Request-ID"]
+
+
+def test_reads_are_logged_at_debug_and_pushes_are_not(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, logger="hub.requests"):
+        client.get("/api/v1/jobs")
+        client.post("/api/v1/telemetry/backup/j", json={"status": "running"})
+    lines = [r.getMessage() for r in caplog.records if r.name == "hub.requests"]
+    assert lines == ["GET /api/v1/jobs 200"]
+
+
+# The description of the API, and its page.
+
+
+@pytest.fixture
+def operations(client: FlaskClient) -> dict[str, Any]:
+    """The GET operations that the description has, by path below the prefix."""
+    document = client.get("/api/v1/openapi.json").get_json()
+    return {
+        path.removeprefix("/api/v1"): methods["get"]
+        for path, methods in document["paths"].items()
+        if "get" in methods
+    }
+
+
+@pytest.mark.parametrize(
+    "path, names",
+    [
+        ("/jobs", "status job_type vm_name repository_id from to limit cursor"),
+        ("/jobs/summary", "status job_type vm_name repository_id from to"),
+        ("/jobs/{job_id}/events", "limit cursor"),
+        ("/machines", "limit cursor"),
+        ("/nodes", "limit cursor"),
+        ("/nodes/{node_id}/history", "metrics points from to"),
+    ],
+)
+def test_every_query_parameter_is_described(
+    operations: dict[str, Any], path: str, names: str
+) -> None:
+    parameters = [p for p in operations[path]["parameters"] if p["in"] == "query"]
+    assert [p["name"] for p in parameters] == names.split()
+    assert all(p["description"] and "type" in p["schema"] for p in parameters)
+    assert "400" in operations[path]["responses"]
+
+
+def test_every_read_describes_its_answer(operations: dict[str, Any]) -> None:
+    for path, operation in operations.items():
+        assert operation["responses"]["200"]["content"], path
+        assert operation["summary"], path
+
+
+@pytest.fixture
+def installed(monkeypatch: Patch, tmp_path: Path) -> None:
+    """The page's libraries, as if `make setup` had run."""
+    files = {name: tmp_path / name for name in service._ASSETS}
+    for file in files.values():
+        file.write_text("library")
+    files["docs.js"] = service._ASSETS["docs.js"]
+    monkeypatch.setattr(service, "_ASSETS", files)
+
+
+def test_the_page_runs_no_inline_script(client: FlaskClient, installed: None) -> None:
+    with client.get("/api/v1/docs") as answer:
+        page, policy = answer.get_data(as_text=True), answer.headers["Content-Security-Policy"]
+    assert "script-src 'self';" in policy and "default-src 'none'" in policy
+    assert not re.search(r"<script(?![^>]*\ssrc=)[^>]*>|\son\w+=|javascript:|<style", page)
+
+
+def test_the_page_asks_no_other_origin(client: FlaskClient, installed: None) -> None:
+    for path in ("/api/v1/docs", "/api/v1/docs/assets/docs.js"):
+        with client.get(path) as answer:
+            assert answer.status_code == 200
+            assert not re.search(r"https?://|[\"']//", answer.get_data(as_text=True))
+
+
+def test_the_page_finds_its_assets_and_the_description(
+    client: FlaskClient, installed: None
+) -> None:
+    with client.get("/api/v1/docs") as answer:
+        addresses = re.findall(r'(?:src|href)="([^"]+)"', answer.get_data(as_text=True))
+    assert len(addresses) == 5
+    for address in addresses:
+        with client.get(f"/api/v1/{address}") as answer:
+            assert answer.status_code == 200, address
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "package.json", "..%2f..%2fpackage.json", ".npmrc"])
+def test_no_other_file_can_be_fetched(client: FlaskClient, installed: None, name: str) -> None:
+    assert client.get(f"/api/v1/docs/assets/{name}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/assets/swagger-ui.css"])
+def test_libraries_that_are_not_installed_are_a_503(
+    client: FlaskClient, monkeypatch: Patch, tmp_path: Path, path: str
+) -> None:
+    monkeypatch.setattr(service, "_ASSETS", {n: tmp_path / n for n in service._ASSETS})
+    answer = client.get(f"/api/v1{path}")
+    assert answer.status_code == 503
+    assert answer.mimetype == "application/problem+json"
+    assert "make setup" in answer.get_json()["detail"]

@@ -1,0 +1,128 @@
+"""Whatever is killed, under load: nothing acknowledged is lost, nothing is stored twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.config import ROOT
+from tests.hub_process import HubProcess, Senders, is_running, kill, wait_until
+
+ROUNDS = 5
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[HubProcess]:
+    with HubProcess(tmp_path) as hub:
+        yield hub
+
+
+def assert_nothing_lost(hub: HubProcess, senders: Senders) -> None:
+    wait_until(hub.is_healthy, 60)
+    stored = hub.stored()
+    acknowledged = {(job_id, number) for job_id, number, _ in senders.acknowledged}
+    assert acknowledged and acknowledged <= stored
+    for job_id, _, body in senders.acknowledged[:: max(1, len(senders.acknowledged) // 200)]:
+        assert senders.push(job_id, body) == 200
+    assert hub.stored() == stored, "sending again added a row"
+
+
+def test_engine_killed_under_load(hub: HubProcess) -> None:
+    with Senders(hub) as senders:
+        for _ in range(ROUNDS):
+            senders.keep_going()
+            pid = hub.engine()["pid"]
+            kill(pid)
+            wait_until(lambda pid=pid: hub.engine()["pid"] != pid, 60)  # type: ignore[misc]
+        senders.keep_going()
+    assert_nothing_lost(hub, senders)
+
+
+def test_web_worker_killed_under_load(hub: HubProcess) -> None:
+    with Senders(hub) as senders:
+        for _ in range(ROUNDS):
+            senders.keep_going()
+            kill(hub.web_worker())
+        senders.keep_going()
+    assert_nothing_lost(hub, senders)
+
+
+def test_hub_killed_under_load(hub: HubProcess) -> None:
+    with Senders(hub) as senders:
+        for _ in range(ROUNDS):
+            senders.keep_going()
+            hub.kill()
+            hub.start()
+        senders.keep_going()
+    assert_nothing_lost(hub, senders)
+
+
+def test_everything_ends_with_the_hub(hub: HubProcess) -> None:
+    children = hub.children()
+    assert len(children) >= 3, children  # engine, tasks, web worker
+    hub.kill()
+    wait_until(lambda: not any(map(is_running, children)), 5)
+
+
+def test_silent_engine_is_answered_with_503(hub: HubProcess) -> None:
+    pid = hub.engine()["pid"]
+    subprocess.run(["kill", "-STOP", str(pid)], check=True)
+    body = {"status": "running"}
+    first = hub.request("POST", "/api/v1/telemetry/backup/a", body)
+    assert first[0] == 503 and int(first[1]["Retry-After"]) >= 1
+    began = time.monotonic()
+    assert hub.request("POST", "/api/v1/telemetry/backup/a", body)[0] == 503
+    assert time.monotonic() - began < 0.5, "once it is known, it is told at once"
+    began = time.monotonic()
+    assert hub.request("GET", "/api/v1/health")[0] == 503
+    assert time.monotonic() - began < 2
+    subprocess.run(["kill", "-CONT", str(pid)], check=True)
+    wait_until(hub.is_healthy)
+    assert hub.request("POST", "/api/v1/telemetry/backup/a", body)[0] == 200
+
+
+def test_stop_is_graceful(hub: HubProcess) -> None:
+    with Senders(hub) as senders:
+        senders.keep_going()
+        assert hub.stop() == 0
+    hub.start()
+    assert_nothing_lost(hub, senders)
+
+
+def test_second_hub_is_refused_with_a_sentence(hub: HubProcess, tmp_path: Path) -> None:
+    same_port = _serve({**hub.env, "HUB_DATA_DIR": str(tmp_path / "other")})
+    assert same_port.returncode == 1
+    assert f"Port {hub.port} on 127.0.0.1 is taken" in same_port.stderr
+    same_data = _serve({**hub.env, "HUB_PORT": str(HubProcess(tmp_path).port)})
+    assert same_data.returncode == 1
+    assert "in use by another hub" in same_data.stderr
+    assert hub.is_healthy()
+
+
+def test_foreign_address_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    refused = _serve({**HubProcess(tmp_path).env, "HUB_HOST": "0.0.0.0"})
+    assert refused.returncode == 1 and "HUB_HOST is 0.0.0.0" in refused.stderr
+
+
+def test_bad_setting_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    refused = _serve({**HubProcess(tmp_path).env, "HUB_PORT": "eighty"})
+    assert refused.returncode == 1
+    assert refused.stderr.strip() == "hub: HUB_PORT is 'eighty': it must be a whole number."
+
+
+def _serve(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app", "serve"],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )

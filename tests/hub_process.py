@@ -1,0 +1,195 @@
+"""A whole hub as a process of its own, and senders that remember what it acknowledged."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from app.config import ROOT
+from tests.factories import make_body
+
+START_SECONDS = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class HubProcess:
+    """`python -m app serve` with an embedded database below `data_dir`."""
+
+    def __init__(self, data_dir: Path, **env: str) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        self.env = {
+            **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
+            "HUB_DATA_DIR": str(data_dir),
+            "HUB_PORT": str(self.port),
+            "HUB_EMBEDDED_PORT": str(free_port()),
+            "HUB_LOG_LEVEL": "WARNING",
+            **env,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> HubProcess:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve"], cwd=ROOT, env=self.env
+        )
+        wait_until(self.is_healthy, START_SECONDS)
+
+    def stop(self) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(30)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def engine(self) -> dict[str, Any]:
+        """What the port file says: pid, dsn, analyst_dsn."""
+        content: dict[str, Any] = json.loads((self.data_dir / "engine.json").read_text())
+        return content
+
+    def children(self) -> dict[int, str]:
+        """The processes below the supervisor: pid to command line."""
+        return {pid: command for pid, ppid, command in _processes() if ppid == self.pid}
+
+    def web_worker(self) -> int:
+        """The pid of the web worker."""
+        (pid,) = [pid for pid, command in self.children().items() if "spawn_main" in command]
+        return pid
+
+    def is_healthy(self) -> bool:
+        assert self.process is None or self.process.poll() is None, "the hub ended"
+        try:
+            status, _, _ = self.request("GET", "/api/v1/health")
+        except OSError:
+            return False
+        return status == 200
+
+    def request(
+        self, method: str, path: str, body: Any = None, timeout: float = 15
+    ) -> tuple[int, dict[str, str], Any]:
+        """Status, headers and JSON of one request over a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            headers = {"Content-Type": "application/json"} if body is not None else {}
+            connection.request(
+                method, path, None if body is None else json.dumps(body), headers=headers
+            )
+            answer = connection.getresponse()
+            return answer.status, dict(answer.headers), json.loads(answer.read() or b"null")
+        finally:
+            connection.close()
+
+    def stored(self) -> set[tuple[str, int]]:
+        """(job_id, bytes_transferred) of every row of the series."""
+        with psycopg.connect(self.engine()["dsn"], prepare_threshold=None) as conn:
+            rows = conn.execute("SELECT job_id, bytes_transferred FROM job_telemetry").fetchall()
+        assert len(rows) == len(set(rows)), "an update is stored twice"
+        return set(rows)
+
+
+class Senders:
+    """Threads that push numbered updates of one job each and remember what was answered 200."""
+
+    def __init__(self, hub: HubProcess, count: int = 4) -> None:
+        self.hub = hub
+        self.acknowledged: list[tuple[str, int, dict[str, Any]]] = []
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._send, args=(f"job-{n}",)) for n in range(count)
+        ]
+
+    def __enter__(self) -> Senders:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def keep_going(self, more: int = 100) -> None:
+        """Wait for so many more acknowledged updates."""
+        target = len(self.acknowledged) + more
+        wait_until(lambda: len(self.acknowledged) >= target, START_SECONDS)
+
+    def push(self, job_id: str, body: dict[str, Any]) -> int:
+        status, _, _ = self.hub.request("POST", f"/api/v1/telemetry/backup/{job_id}", body)
+        return status
+
+    def _send(self, job_id: str) -> None:
+        number = 0
+        while not self._stopping.is_set():
+            number += 1
+            body = make_body(bytes_transferred=number, disks=[{"disk_index": 0}])
+            try:
+                status = self.push(job_id, body)
+            except (OSError, http.client.HTTPException, ValueError):
+                continue
+            assert status in (200, 503), status
+            if status == 200:
+                self.acknowledged.append((job_id, number, body))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Poll until it holds; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            yield int(entry.name), int(stat[1]), command

@@ -1,0 +1,242 @@
+"""The group-commit writer: answers after commit, splits off what is poisoned, refuses when full."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from app.db import Connection, Database
+from app.domain.updates import Update
+from app.errors import DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
+from app.ingest.transaction import Outcome, Receipt, store_updates
+from app.ingest.writer import Writer
+from tests.factories import make_update
+
+
+def make_writer(database: Database, **changes: Any) -> Writer:
+    settings: dict[str, Any] = {
+        "capacity": 1000,
+        "max_waiters": 50,
+        "wait_seconds": 20,
+        "late_days": 28,
+        **changes,
+    }
+    store = settings.pop("store", store_updates)
+    return Writer(database, {Update: store}, **settings)
+
+
+@pytest.fixture
+def writer(database: Database) -> Iterator[Writer]:
+    writer = make_writer(database)
+    writer.start()
+    yield writer
+    writer.stop()
+
+
+def stored(database: Database) -> int:
+    with database.reading() as conn:
+        row = conn.execute("SELECT count(*) FROM job_telemetry").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def wait_until(condition: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.002)
+
+
+def test_many_threads_are_all_answered_after_commit(database: Database, writer: Writer) -> None:
+    def push(number: int) -> list[Outcome]:
+        updates = [
+            make_update(-n - 1, job_id=f"j{number % 5}", bytes_transferred=number)
+            for n in range(10)
+        ]
+        return writer.submit(updates)
+
+    with ThreadPoolExecutor(16) as threads:
+        outcomes = [outcome for answer in threads.map(push, range(40)) for outcome in answer]
+    assert all(isinstance(outcome, Receipt) for outcome in outcomes)
+    assert stored(database) == 400
+
+
+def test_what_queued_up_shares_a_commit(database: Database) -> None:
+    sizes: list[int] = []
+
+    def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
+        sizes.append(len(updates))
+        if len(sizes) == 1:
+            gate.wait(10)
+        return store_updates(conn, updates, late_days)
+
+    gate = threading.Event()
+    writer = make_writer(database, store=store)
+    writer.start()
+    with ThreadPoolExecutor(9) as threads:
+        first = threads.submit(writer.submit, [make_update(-1, job_id="first")])
+        wait_until(lambda: sizes)
+        rest = [threads.submit(writer.submit, [make_update(-2, job_id=f"j{n}")]) for n in range(8)]
+        wait_until(lambda: writer.queued == 8)
+        gate.set()
+        for answer in [first, *rest]:
+            assert isinstance(answer.result()[0], Receipt)
+    writer.stop()
+    assert sizes == [1, 8]
+
+
+def test_poisoned_update_fails_alone(database: Database, writer: Writer) -> None:
+    updates = [make_update(-n - 1, job_id=f"j{n}", bytes_transferred=n) for n in range(40)]
+    updates[17].fields["bytes_transferred"] = -1  # past the schema, refused by a CHECK
+    outcomes = writer.submit(updates)
+    failed = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, StorageFailed)]
+    assert failed == [17]
+    assert stored(database) == 39
+
+
+def test_old_updates_are_committed_by_the_hour(database: Database) -> None:
+    groups: list[list[int]] = []
+
+    def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
+        groups.append([update.timestamp for update in updates])
+        return store_updates(conn, updates, late_days)
+
+    writer = make_writer(database, store=store)
+    writer.start()
+    writer.submit([make_update(seconds) for seconds in (-1, -7200, -3, -7201, -50 * 86_400)])
+    writer.stop()
+    assert sorted(map(len, groups)) in ([2, 3], [1, 1, 3])  # the hour may turn between the two
+    assert max(groups, key=len) == groups[-1], "what is fresh or will be shifted goes together"
+
+
+def test_full_queue_refuses_at_once(database: Database) -> None:
+    writer = make_writer(database, capacity=5)
+    writer.start()
+    with ThreadPoolExecutor(8) as threads:
+        with database.transaction() as conn:
+            conn.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+            first = threads.submit(writer.submit, [make_update(-1)])
+            wait_until(lambda: writer._busy_since is not None and not writer.queued)
+            waiting = threads.submit(writer.submit, [make_update(-n) for n in range(2, 7)])
+            wait_until(lambda: writer.queued == 5)
+            began = time.perf_counter()
+            with pytest.raises(QueueFull):
+                writer.submit([make_update(-9)])
+            assert time.perf_counter() - began < 0.1
+        assert isinstance(first.result()[0], Receipt)
+        assert len(waiting.result()) == 5
+    writer.stop()
+
+
+def test_too_many_waiting_requests_are_refused_at_once(database: Database) -> None:
+    writer = make_writer(database, max_waiters=1)
+    writer.start()
+    with ThreadPoolExecutor(2) as threads:
+        with database.transaction() as conn:
+            conn.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+            first = threads.submit(writer.submit, [make_update(-1)])
+            wait_until(lambda: writer._waiters == 1)
+            with pytest.raises(QueueFull):
+                writer.submit([make_update(-2)])
+        first.result()
+    writer.stop()
+
+
+def test_wait_is_bounded(database: Database) -> None:
+    writer = make_writer(database, wait_seconds=0.1)
+    writer.start()
+    with database.transaction() as conn:
+        conn.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(Unavailable):
+            writer.submit([make_update(-1)])
+    writer.stop()
+
+
+def test_stop_stores_what_waits_and_refuses_what_comes(database: Database) -> None:
+    writer = make_writer(database)
+    writer.start()
+    with ThreadPoolExecutor(4) as threads:
+        with database.transaction() as conn:
+            conn.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+            waiting = [threads.submit(writer.submit, [make_update(-n)]) for n in range(1, 4)]
+            wait_until(lambda: writer._waiters == 3)
+            stopping = threading.Thread(target=writer.stop)
+            stopping.start()
+            wait_until(lambda: not writer.is_accepting)
+            with pytest.raises(Unavailable):
+                writer.submit([make_update(-9)])
+        stopping.join()
+        assert all(isinstance(answer.result()[0], Receipt) for answer in waiting)
+    assert stored(database) == 3
+
+
+def test_deadlock_is_tried_again(database: Database) -> None:
+    calls: list[int] = []
+
+    def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
+        calls.append(len(updates))
+        outcomes = store_updates(conn, updates, late_days)
+        if len(calls) == 1:
+            raise psycopg.errors.DeadlockDetected
+        return outcomes
+
+    writer = make_writer(database, store=store)
+    writer.start()
+    assert isinstance(writer.submit([make_update(-1)])[0], Receipt)
+    writer.stop()
+    assert len(calls) == 2 and stored(database) == 1
+
+
+def test_cut_connection_is_replaced_unseen(database: Database, writer: Writer) -> None:
+    writer.submit([make_update(-1)])
+    assert writer._conn is not None
+    writer._conn.close()
+    assert isinstance(writer.submit([make_update(-2)])[0], Receipt)
+    assert stored(database) == 2
+
+
+def test_database_away_refuses_at_once_and_recovers(database: Database) -> None:
+    is_away = threading.Event()
+
+    def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
+        if is_away.is_set():
+            raise psycopg.OperationalError("the server closed the connection unexpectedly")
+        return store_updates(conn, updates, late_days)
+
+    writer = make_writer(database, store=store)
+    writer.start()
+    is_away.set()
+    with pytest.raises(DatabaseUnavailable):
+        writer.submit([make_update(-1)])
+    is_away.clear()
+    wait_until(lambda: writer.is_accepting)
+    assert isinstance(writer.submit([make_update(-1)])[0], Receipt)
+    writer.stop()
+
+
+def test_two_writers_on_the_same_jobs_lose_nothing(database: Database) -> None:
+    writers = [make_writer(database) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+
+    def push(number: int) -> list[Outcome]:
+        updates = [
+            make_update(-number - 1, job_id=f"j{n}", bytes_transferred=number) for n in range(5)
+        ]
+        return writers[number % 2].submit(updates)
+
+    with ThreadPoolExecutor(8) as threads:
+        outcomes = [outcome for answer in threads.map(push, range(60)) for outcome in answer]
+    for writer in writers:
+        writer.stop()
+    assert all(isinstance(outcome, Receipt) for outcome in outcomes)
+    assert stored(database) == 300
+    with database.reading() as conn:
+        newest = conn.execute("SELECT DISTINCT bytes_transferred FROM jobs").fetchall()
+    assert newest == [(0,)], "each job shows its newest update"
