@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import psycopg
@@ -60,10 +61,11 @@ def read_migrations(directory: Path = MIGRATIONS_DIR) -> list[Migration]:
     Raises MigrationError for a name that is not NNNN_words.sql or a number used twice.
     """
     numbered = sorted(directory.glob("*.sql"))
-    for file, following in zip(numbered, [*numbered[1:], None], strict=True):
+    for file in numbered:
         if not _FILE_NAME.fullmatch(file.name):
             raise MigrationError(f"{file.name} is no migration's name: write 0001_what_it_does.sql")
-        if following is not None and following.name[:4] == file.name[:4]:
+    for file, following in pairwise(numbered):
+        if following.name[:4] == file.name[:4]:
             raise MigrationError(f"{file.name} and {following.name} have the same number.")
     repeatable = sorted((directory / "repeatable").glob("*.sql"))
     return [
@@ -110,25 +112,35 @@ def require_timescaledb(conn: Connection) -> None:
     row = conn.execute(
         "SELECT installed_version FROM pg_available_extensions WHERE name = 'timescaledb'"
     ).fetchone()
-    if row is None:
-        raise MigrationError(
+    if row is not None and row[0] is None:
+        _create_extension(conn)
+    version, licence = (None, "") if row is None else _version_and_licence(conn)
+    if complaint := server_complaint(version, licence):
+        raise MigrationError(complaint)
+
+
+def server_complaint(version: str | None, licence: str) -> str | None:
+    """What a server lacks, as a sentence; None when it has what the hub needs.
+
+    `version`: TimescaleDB's, None where it is not available; `licence`: timescaledb.license.
+    """
+    if version is None:
+        return (
             "This PostgreSQL server has no TimescaleDB extension: install it, or unset "
             "DATABASE_URL to use the embedded one."
         )
-    if row[0] is None:
-        _create_extension(conn)
-    version, licence = _version_and_licence(conn)
     if version_tuple(version) < OLDEST_TIMESCALEDB:
-        raise MigrationError(
+        return (
             f"TimescaleDB {version} is too old: the hub needs 2.20 or newer "
             "(ALTER EXTENSION timescaledb UPDATE)."
         )
     if licence != "timescale":
-        raise MigrationError(
+        return (
             f"TimescaleDB runs with timescaledb.license = '{licence}', which has no continuous "
             "aggregates and no compression: install the community edition and set "
             "timescaledb.license = 'timescale'."
         )
+    return None
 
 
 def version_tuple(version: str) -> tuple[int, ...]:

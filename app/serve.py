@@ -34,6 +34,7 @@ logger = logging.getLogger("hub.serve")
 WATCH_SECONDS = 1.0
 # A busy engine answers nobody else: an analyst's query or a large refresh may take this long.
 ENGINE_SILENCE_SECONDS = 30.0
+ENGINE_ANSWER_SECONDS = 2.0
 PORT_WAIT_SECONDS = 3.0  # the workers of a hub that was just killed need a moment to end
 STOP_SECONDS = 15
 RESPAWN_SECONDS = 0.2
@@ -182,18 +183,23 @@ class _EngineCheck:
 
     def __init__(self, engine: EmbeddedEngine) -> None:
         self._engine = engine
+        self._last_answer = time.monotonic()
 
     def check(self) -> None:
         if not self._engine.is_alive():
-            logger.error("the embedded database died; starting it again")
-        elif not self._engine.answers(ENGINE_SILENCE_SECONDS) and self._engine.is_alive():
-            logger.error("the embedded database does not answer; starting it again")
-        elif self._engine.is_alive():
-            return
-        self._engine.restart()
+            self._restart("died")
+        elif self._engine.answers(ENGINE_ANSWER_SECONDS):
+            self._last_answer = time.monotonic()
+        elif time.monotonic() - self._last_answer > ENGINE_SILENCE_SECONDS:
+            self._restart(f"has not answered for {ENGINE_SILENCE_SECONDS:.0f} s")
 
     def stop(self) -> None:
         """The engine is stopped last, by `serve`: the web workers drain into it."""
+
+    def _restart(self, why: str) -> None:
+        logger.error("the embedded database %s; starting it again", why)
+        self._engine.restart()
+        self._last_answer = time.monotonic()
 
 
 class _Watcher:
@@ -216,7 +222,7 @@ class _Watcher:
     def stop(self) -> None:
         self._stopping.set()
         for thread in self._threads:
-            thread.join(timeout=2)
+            thread.join(timeout=2 * ENGINE_ANSWER_SECONDS)
         for watched in self._watched:
             watched.stop()
 

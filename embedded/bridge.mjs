@@ -15,7 +15,8 @@ const ANALYST_TRANSACTION_MS = 10_000;
 // new one is back within a second: less harm than a hub that stands still.
 const STATEMENT_MS = { analyst: 15_000, hub: 600_000 };
 const HELD_TOO_LONG_MS = 10_000;
-const CHECKPOINT_LOOK_MS = 10_000;
+// A bulk load writes 25 MB of WAL a second, and a checkpoint of 64 MB takes some 0.3 s.
+const LOOK_EVERY_MS = 2_000;
 
 const digest = (text) => crypto.createHash("sha256").update(text).digest();
 
@@ -33,6 +34,8 @@ export class Bridge {
   #unnamedOwner = null;
   #isCheckpointDue = false;
   #hasWorked = false;
+  /** One warning for each transaction that is held too long. */
+  #warnedSince = 0;
   #lastId = 0;
 
   /** `passwords` by user name; `onTrap(error)` ends the process, for the engine has died. */
@@ -74,7 +77,7 @@ export class Bridge {
     this.#engine = engine;
     this.#session = session;
     for (const connection of this.#connections) connection.begin();
-    setInterval(() => this.#lookAround(), CHECKPOINT_LOOK_MS).unref();
+    setInterval(() => this.#lookAround(), LOOK_EVERY_MS).unref();
   }
 
   /** Ends every connection and transaction, and the engine. */
@@ -203,7 +206,7 @@ export class Bridge {
       text: isIdle
         ? `terminating connection due to idle-in-transaction timeout (${ANALYST_IDLE_MS / 1000} s)`
         : `terminating connection due to transaction timeout (${ANALYST_TRANSACTION_MS / 1000} s)`,
-      hint: "An open transaction stops the hub: use autocommit, or finish each transaction at once.",
+      hint: "An open transaction stops the hub: use autocommit, or end each transaction at once.",
     });
     this.#pump();
   }
@@ -233,11 +236,13 @@ export class Bridge {
 
   #lookAround() {
     const holder = this.#holder;
-    if (holder && this.#queue.length && Date.now() - holder.heldSince > HELD_TOO_LONG_MS) {
+    const heldMs = holder && this.#queue.length ? Date.now() - holder.heldSince : 0;
+    if (heldMs > HELD_TOO_LONG_MS && this.#warnedSince !== holder.heldSince) {
+      this.#warnedSince = holder.heldSince;
       this.#log("warning", "held", {
         text: "a transaction of the hub keeps everybody else waiting",
         connection: holder.id,
-        seconds: Math.round((Date.now() - holder.heldSince) / 1000),
+        seconds: Math.round(heldMs / 1000),
         waiting: this.#queue.length,
       });
     }

@@ -249,7 +249,8 @@ export class Connection {
       );
     }
     if (this.database !== "postgres") {
-      throw new FatalError("3D000", `database "${this.database}" does not exist`, 'Use "postgres".');
+      const text = `database "${this.database}" does not exist`;
+      throw new FatalError("3D000", text, 'Use "postgres".');
     }
     this.#state = "ready";
     this.#socket.setTimeout(0);

@@ -26,7 +26,9 @@ from jobs.schedule import tasks
 logger = logging.getLogger("hub.tasks")
 
 ADDRESS_SECONDS = 1.0  # how often to look for the embedded database's address
-STOP_SECONDS = 5.0  # for a task that runs; cut off, its transaction is undone, its lease expires
+# For a task that runs, or waits for the database. Cut off, its transaction is undone and its lease
+# expires, so there is no need to wait for long.
+STOP_SECONDS = 1.0
 
 
 def main() -> int:
@@ -90,7 +92,7 @@ def _run(database: Database, config: Config, stop: threading.Event) -> None:
     stop.wait()
     scheduler.shutdown(wait=False)
     if not runner.wait_until_idle(STOP_SECONDS):
-        logger.warning("a task is cut off")
+        logger.warning("the tasks stopped in the middle of one")
         os._exit(0)  # its thread would hold the process up
     database.close()
 

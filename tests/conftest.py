@@ -32,6 +32,14 @@ TABLES = (
 )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs several sessions, unless a server is there to have them."""
+    if not os.environ.get("TEST_DATABASE_URL"):
+        needs_server = [item for item in items if item.get_closest_marker("server")]
+        config.hook.pytest_deselected(items=needs_server)
+        items[:] = [item for item in items if item not in needs_server]
+
+
 @pytest.fixture(scope="session")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
     """Settings that lead to a migrated TimescaleDB."""

@@ -99,7 +99,7 @@ class HubProcess:
     def request(
         self, method: str, path: str, body: Any = None, timeout: float = 15
     ) -> tuple[int, dict[str, str], Any]:
-        """Status, headers and JSON of one request over a connection of its own."""
+        """Status, headers (lower case) and JSON of one request over its own connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             headers = {"Content-Type": "application/json"} if body is not None else {}
@@ -107,7 +107,7 @@ class HubProcess:
                 method, path, None if body is None else json.dumps(body), headers=headers
             )
             answer = connection.getresponse()
-            return answer.status, dict(answer.headers), json.loads(answer.read() or b"null")
+            return answer.status, _lower(answer), json.loads(answer.read() or b"null")
         finally:
             connection.close()
 
@@ -182,6 +182,10 @@ def is_running(pid: int) -> bool:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+def _lower(answer: http.client.HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in answer.getheaders()}
 
 
 def _processes() -> Iterator[tuple[int, int, str]]:

@@ -41,18 +41,17 @@ class _BadRequestParser(FlaskParser):
     DEFAULT_VALIDATION_STATUS = 400
 
 
-class _HubApi(Api):
+class _HubApi(Api):  # type: ignore[misc]  # flask-smorest has no types
     """Documents errors as the problem+json they are answered as."""
 
     ERROR_SCHEMA = ProblemSchema
+    DEFAULT_RESPONSE_CONTENT_TYPE = "application/json"
 
     def _register_responses(self) -> None:
-        content_type, self.DEFAULT_RESPONSE_CONTENT_TYPE = (
-            self.DEFAULT_RESPONSE_CONTENT_TYPE,
-            "application/problem+json",
-        )
+        ordinary = self.DEFAULT_RESPONSE_CONTENT_TYPE
+        self.DEFAULT_RESPONSE_CONTENT_TYPE = "application/problem+json"
         super()._register_responses()
-        self.DEFAULT_RESPONSE_CONTENT_TYPE = content_type
+        self.DEFAULT_RESPONSE_CONTENT_TYPE = ordinary
 
 
 def build_app(config: Config) -> Flask:

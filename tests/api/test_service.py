@@ -160,11 +160,10 @@ def test_a_server_that_never_greets_does_not_hold_the_request(monkeypatch: Patch
         assert time.monotonic() - started < 1.0
 
 
+@pytest.mark.server  # the embedded engine is one session: all of it would sleep
 def test_a_look_that_lost_its_connection_is_cut_and_made_again(
     database: Database, monkeypatch: Patch
 ) -> None:
-    if database.is_embedded:
-        pytest.skip("the embedded engine is one session: it would sleep for every other test")
     monkeypatch.setattr(service, "WAIT_SECONDS", 0.05)
     monkeypatch.setattr(service, "CUT_SECONDS", 0.1)
     monkeypatch.setattr(service, "pending", lambda conn: conn.execute("SELECT pg_sleep(5)"))

@@ -76,7 +76,7 @@ def test_silent_engine_is_answered_with_503(hub: HubProcess) -> None:
     subprocess.run(["kill", "-STOP", str(pid)], check=True)
     body = {"status": "running"}
     first = hub.request("POST", "/api/v1/telemetry/backup/a", body)
-    assert first[0] == 503 and int(first[1]["Retry-After"]) >= 1
+    assert first[0] == 503 and int(first[1]["retry-after"]) >= 1
     began = time.monotonic()
     assert hub.request("POST", "/api/v1/telemetry/backup/a", body)[0] == 503
     assert time.monotonic() - began < 0.5, "once it is known, it is told at once"
