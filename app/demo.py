@@ -81,7 +81,8 @@ class _HubClient:
             text = answer.read()
         except (OSError, http.client.HTTPException) as exc:
             self._conn.close()  # the next request connects again
-            raise _HubAway(str(exc) or type(exc).__name__) from exc
+            reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+            raise _HubAway(reason.lower()) from exc
         if answer.status == 503 and method == "POST":
             pause = answer.headers.get("Retry-After", "1")
             raise _HubAway("it cannot take updates now", float(pause) if pause.isdigit() else 1.0)

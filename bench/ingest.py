@@ -40,6 +40,8 @@ PGBENCH_CLIENTS = 8
 PGBENCH_JOBS = 1_000
 SMALL_QUEUE = 32  # updates, for --full-queue
 REFUSAL_LIMIT_SECONDS = 0.1
+# Far less patient than Retry-After asks, yet no endless loop: that would measure the machine.
+REST_SECONDS = 0.1
 MIB = 1024 * 1024
 
 Result = dict[str, Any]
@@ -364,7 +366,13 @@ def bench_full_queue(hub: Hub, args: argparse.Namespace) -> dict[str, Result]:
         health_seconds.append(time.monotonic() - began)
         peaks.append(hub.memory().get("all", 0))
 
-    load = _load(hub, args, connections=args.connections, batch=SMALL_QUEUE // 2)
+    load = _load(
+        hub,
+        args,
+        connections=args.connections,
+        batch=SMALL_QUEUE // 2,
+        rest_seconds=REST_SECONDS,
+    )
     outcome: Outcome = run_load(load, look)
     refused = outcome.latencies.get(503, [])
     result = {

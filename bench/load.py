@@ -12,6 +12,7 @@ import select
 import socket
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -40,7 +41,8 @@ class Load:
     """What to push. `rate`: requests/s in all, 0 for as fast as answers come.
 
     `batch` updates a request, by POST /telemetry/batch when that is more than one. `jobs`: how many
-    jobs are updated in all; their ids begin with `prefix`.
+    jobs are updated in all; their ids begin with `prefix`. A connection that was refused rests for
+    `rest_seconds`.
     """
 
     host: str
@@ -50,6 +52,7 @@ class Load:
     warmup_seconds: float = 2.0
     processes: int = 2
     rate: float = 0.0
+    rest_seconds: float = 0.0
     batch: int = 1
     jobs: int = 1000
     prefix: str = "bench"
@@ -144,19 +147,26 @@ class _Driver:
         counts_from = start_at + self._load.warmup_seconds
         stop_at = counts_from + self._load.seconds
         idle = list(self._sockets)
+        resting: deque[tuple[float, int]] = deque()
         due = start_at
         while (now := time.monotonic()) < stop_at:
+            while resting and resting[0][0] <= now:
+                idle.append(resting.popleft()[1])
             while idle and due <= now:
                 # At a fixed rate a request counts from when it was due, not from when a
                 # connection became free for it.
                 self._send(idle.pop(), due if self._interval else now)
                 due += self._interval
             until = min(due, stop_at) if self._interval and idle else stop_at
+            until = min(until, resting[0][0]) if resting else until
             for number, _ in self._epoll.poll(max(0.0, until - now)):
                 if answer := self._receive(number):
                     if now >= counts_from:
                         self._count(answer, time.monotonic() - self._since[number])
-                    idle.append(number)
+                    if self._load.rest_seconds and answer.startswith(b"HTTP/1.1 503"):
+                        resting.append((now + self._load.rest_seconds, number))
+                    else:
+                        idle.append(number)
         for sock in self._sockets.values():
             sock.close()
 

@@ -23,8 +23,13 @@ const EXIT_TRAPPED = 70; // EX_SOFTWARE
 const EXIT_PORT_TAKEN = 69; // EX_UNAVAILABLE
 
 // Synchronous: the last line before an exit must not get lost.
-const log = (level, event, fields = {}) =>
-  fs.writeSync(2, `${JSON.stringify({ level, event, ...fields })}\n`);
+function log(level, event, fields = {}) {
+  try {
+    fs.writeSync(2, `${JSON.stringify({ level, event, ...fields })}\n`);
+  } catch {
+    // EPIPE: the parent is gone. The database is still to be closed.
+  }
+}
 
 // PGlite prints to the console in places; stdout belongs to the ready line.
 console.log = console.info = console.warn = console.error = (...words) =>

@@ -27,7 +27,11 @@ export function startWatchdog() {
 }
 
 function die(text) {
-  fs.writeSync(2, `${JSON.stringify({ level: "critical", event: "killed", text })}\n`);
+  try {
+    fs.writeSync(2, `${JSON.stringify({ level: "critical", event: "killed", text })}\n`);
+  } catch {
+    // EPIPE: whoever read the log is gone, which may be why we are here.
+  }
   process.kill(process.pid, "SIGKILL");
 }
 

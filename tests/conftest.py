@@ -53,7 +53,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
 
 
 def _embedded(data_dir: Path) -> Iterator[Config]:
-    engine = EmbeddedEngine(data_dir, port=0)
+    engine = EmbeddedEngine(data_dir, port=0, durable=False)  # saves a sync at each commit
     engine.start()
     yield Config(data_dir=data_dir, log_level="WARNING")
     engine.stop()

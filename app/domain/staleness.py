@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-BEAT_SECONDS = 3  # also how much later than at its threshold a silence may be noticed
-# Five beats in a row that fail. Less would take a database that is busy for a moment for a hub
+BEAT_SECONDS = 2  # also how much later than at its threshold a silence may be noticed
+# Seven beats in a row that fail. Less would take a database that is busy for a moment for a hub
 # that is away, and put verdicts off again and again.
 BEAT_GAP_SECONDS = 15
 

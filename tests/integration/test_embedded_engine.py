@@ -685,7 +685,8 @@ def test_a_trap_ends_the_process_and_a_restart_serves_again(data_dir: Path) -> N
         assert engine.answers(5)
 
 
-def test_the_engine_ends_when_its_parent_is_killed(data_dir: Path) -> None:
+@pytest.mark.parametrize("is_busy", [False, True], ids=["idle", "in a long statement"])
+def test_the_engine_ends_when_its_parent_is_killed(data_dir: Path, is_busy: bool) -> None:
     script = textwrap.dedent(
         """
         import sys, time
@@ -694,7 +695,7 @@ def test_the_engine_ends_when_its_parent_is_killed(data_dir: Path) -> None:
 
         engine = EmbeddedEngine(Path(sys.argv[1]), durable=False)
         engine.start()
-        print(engine.pid, flush=True)
+        print(engine.pid, engine.dsn, flush=True)
         time.sleep(60)
         """
     )
@@ -703,16 +704,20 @@ def test_the_engine_ends_when_its_parent_is_killed(data_dir: Path) -> None:
     )
     with parent:
         assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        parent.kill()
-        parent.wait()
-        # Right away, while the orphan is still there: the lock waits for it.
-        with EmbeddedEngine(data_dir, durable=False) as next_engine:
-            assert not is_running(pid)
-            assert next_engine.answers(5)
+        pid, dsn = parent.stdout.readline().split()
+        with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as hub:
+            if is_busy:
+                hub.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 10000000000)")
+                time.sleep(0.2)
+            parent.kill()
+            parent.wait()
+            # Right away, while the orphan is still there: the lock waits two seconds for it.
+            with EmbeddedEngine(data_dir, durable=False, lock_wait_seconds=2) as next_engine:
+                assert not is_running(int(pid))
+                assert next_engine.answers(5)
 
 
-def test_the_engine_ends_with_its_parent_even_in_a_long_statement(data_dir: Path) -> None:
+def test_stop_does_not_wait_for_a_long_statement(data_dir: Path) -> None:
     with EmbeddedEngine(data_dir, durable=False) as engine:
         assert engine.pid is not None
         busy = raw_connection(engine, "hub")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from app.db import Connection, Database
 from app.domain.updates import Update
 from app.ingest.transaction import Receipt, store_updates
+from app.ingest.writer import Writer
 from tests.factories import make_update
 
 LATE_DAYS = 28
@@ -120,3 +123,30 @@ def test_any_order_gives_the_same_rows(database: Database, seed: int) -> None:
                 assert found[part] == content
     finally:
         conn.close()
+
+
+def test_twenty_jobs_from_eight_threads_out_of_order_and_twice(database: Database) -> None:
+    chance = random.Random(20)
+    makers = [make for n in range(20) for make in random_job(chance, f"j{n}")]
+    with closing(database.connect(autocommit=True)) as conn:
+        for make in makers:
+            store(conn, make())
+        expected = snapshot(conn)
+        conn.execute("TRUNCATE jobs, job_disks, job_events, job_telemetry, disk_telemetry")
+        mixed = makers * 2
+        chance.shuffle(mixed)
+        writer = Writer(
+            database,
+            {Update: store_updates},
+            capacity=1000,
+            max_waiters=8,
+            wait_seconds=30,
+            late_days=LATE_DAYS,
+        )
+        writer.start()
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda make: writer.submit([make()]), mixed))
+        writer.stop()
+        found = snapshot(conn)
+    for part, content in expected.items():
+        assert found[part] == content
