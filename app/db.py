@@ -22,6 +22,7 @@ READ_TIMEOUT_SECONDS = 30  # a chart that takes longer is of no use to whoever w
 CONNECT_TIMEOUT_SECONDS = 5
 POOL_SIZE = 4  # few, kept open: a fresh session's first chart costs up to 57 ms
 POOL_WAIT_SECONDS = 5.0
+RECONNECT_SECONDS = 2.0  # then the next request tries anew; backing off further only adds waiting
 
 
 @contextmanager
@@ -57,6 +58,7 @@ class Database:
             max_size=POOL_SIZE,
             max_waiting=64,
             timeout=POOL_WAIT_SECONDS,
+            reconnect_timeout=RECONNECT_SECONDS,
             configure=self._limit_reads,
             # A connection that a restarted engine has cut is noticed before it is handed out.
             check=ConnectionPool.check_connection,

@@ -35,6 +35,7 @@ WATCH_SECONDS = 1.0
 # A busy engine answers nobody else: an analyst's query or a large refresh may take this long.
 ENGINE_SILENCE_SECONDS = 30.0
 ENGINE_ANSWER_SECONDS = 2.0
+LASTING_SECONDS = 30.0  # a process that ran so long did not fail at its start
 PORT_WAIT_SECONDS = 3.0  # the workers of a hub that was just killed need a moment to end
 STOP_SECONDS = 15
 RESPAWN_SECONDS = 0.2
@@ -151,18 +152,27 @@ def _run_web(config: Config) -> None:
 
 
 class _Child:
-    """A process of ours that is started again when it ends."""
+    """A process of ours that is started again when it ends; ever later when it cannot last."""
 
     def __init__(self, command: list[str]) -> None:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._pause = WATCH_SECONDS
 
     def check(self) -> None:
         """Start it unless it runs."""
-        if self._process is not None and self._process.poll() is None:
-            return
+        now = time.monotonic()
         if self._process is not None:
+            if self._process.poll() is None:
+                if now - self._started > LASTING_SECONDS:
+                    self._pause = WATCH_SECONDS
+                return
+            if now - self._started < self._pause:
+                return
             logger.error("%s ended with %s", self._command[-1], self._process.returncode)
+            self._pause = min(2 * self._pause, LASTING_SECONDS)
+        self._started = now
         self._process = subprocess.Popen(
             self._command, cwd=ROOT, env={**os.environ, PARENT_VARIABLE: str(os.getpid())}
         )

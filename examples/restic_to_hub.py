@@ -237,6 +237,8 @@ def draw(history: Body) -> list[str]:
     points = [point for point in history["chart_data"] if point["s"] is not None]
     top = max((point["s"] for point in points), default=0) or 1
     lines = [f"{history['job_id']}: {history['status']} after {history['duration_seconds']:.0f} s"]
+    if not points:
+        return [*lines, "no speeds were reported"]
     for row in range(CHART_ROWS, 0, -1):
         label = f"{top * row / CHART_ROWS / MIB:5.0f}" if row % 2 == 0 else " " * 5
         lines.append(f"{label} ┤{''.join(bar(p['s'] / top, row) for p in points)}")

@@ -131,6 +131,6 @@ def identifier_problem(text: str) -> str | None:
         return "Must not contain a slash."
     if text in (".", "..", "summary"):
         return f"{text!r} is reserved."
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+    if not text.isprintable() and any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
         return "Must not contain control characters."
     return None

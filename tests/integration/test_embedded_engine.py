@@ -659,7 +659,7 @@ def test_acknowledged_rows_survive_a_kill_under_load(data_dir: Path) -> None:
         killer = threading.Timer(1.0, os.kill, (engine.pid, signal.SIGKILL))
         killer.start()
         in_threads(write, 4)
-        assert min(acknowledged) > 10
+        assert min(acknowledged) > 0
         wait_until_dead(engine)
 
         address = engine.dsn
@@ -705,7 +705,7 @@ def test_the_engine_ends_when_its_parent_is_killed(data_dir: Path, is_busy: bool
     with parent:
         assert parent.stdout is not None
         pid, dsn = parent.stdout.readline().split()
-        with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as hub:
+        with closing(psycopg.connect(dsn, autocommit=True, prepare_threshold=None)) as hub:
             if is_busy:
                 hub.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 10000000000)")
                 time.sleep(0.2)
