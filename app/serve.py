@@ -42,9 +42,19 @@ RESPAWN_SECONDS = 0.2
 # The web server's own log, in the hub's form.
 _SERVER_LOGGING = {
     "formatters": {"json": {"()": "app.logs.JsonFormatter"}},
-    "handlers": {"json": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "filters": {"expected": {"()": "app.serve.ExpectedThreads"}},
+    "handlers": {
+        "json": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["expected"]}
+    },
     "loggers": {"_granian": {"handlers": ["json"], "propagate": False}},
 }
+
+
+class ExpectedThreads(logging.Filter):
+    """Drops the server's advice against many threads: ours wait for commits, they do not run."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "Python threads" not in record.getMessage()
 
 
 def serve(config: Config) -> None:

@@ -49,12 +49,13 @@ def describe(errors: Mapping[str, list[str]]) -> str:
 
 def register_error_handlers(app: Flask) -> None:
     """Answer our own errors, HTTP errors and anything unforeseen as problem+json."""
-    app.register_error_handler(RequestError, _answer_request_error)
+    app.register_error_handler(RequestError, answer_request_error)
     app.register_error_handler(HTTPException, _answer_http_exception)
     app.register_error_handler(Exception, _answer_unforeseen)
 
 
-def _answer_request_error(error: Exception) -> Response:
+def answer_request_error(error: Exception) -> Response:
+    """The answer to one of our own errors."""
     assert isinstance(error, RequestError)
     headers = {}
     if isinstance(error, Unavailable):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from multiprocessing.util import Finalize
 
-from flask import Flask, Response, request
+from flask import Flask, Response, redirect, request
 from flask_smorest import Api
 from webargs.flaskparser import FlaskParser
 from werkzeug.routing import PathConverter
@@ -14,6 +14,7 @@ from app import __version__
 from app.api import history, jobs, nodes, registration, requests, service, telemetry
 from app.api.context import Hub
 from app.api.errors import problem, register_error_handlers
+from app.api.fast_push import FastPush
 from app.config import Config
 from app.db import Database
 from app.domain.snapshots import Snapshot
@@ -72,6 +73,7 @@ def build_app(config: Config) -> Flask:
     app.extensions["hub"], app.extensions["hub_heartbeat"] = _start_hub(config)
     _register_blueprints(app)
     register_error_handlers(app)  # after flask-smorest's own, which they replace
+    app.wsgi_app = FastPush(app.wsgi_app, app.extensions["hub"], PREFIX)  # type: ignore[method-assign]
     logger.info("Telemetry API endpoints enabled (Real-time SBC progress tracking)")
     logger.info("Telemetry API routes registered: POST %s/telemetry/{job_type}/{job_id}", PREFIX)
     return app
@@ -123,6 +125,7 @@ def _register_blueprints(app: Flask) -> None:
         blueprint.ARGUMENTS_PARSER = _BadRequestParser()
         api.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_blueprint(service.pages, url_prefix=PREFIX)
+    app.add_url_rule("/", "front", lambda: redirect(f"{PREFIX}/docs"))
     # Addresses of older senders and dashboards, without the prefix.
     app.register_blueprint(history.blueprint, url_prefix="", name="history_unprefixed")
     app.register_blueprint(telemetry.snapshots, url_prefix="/api", name="snapshots_unversioned")

@@ -43,9 +43,20 @@ def register_request_hooks(app: Flask) -> None:
     app.teardown_request(_forget)
 
 
+def choose_request_id(offered: str) -> str:
+    """The client's own X-Request-ID where it is acceptable, else a new one."""
+    return offered if _ACCEPTABLE_ID.fullmatch(offered) else uuid.uuid4().hex
+
+
+def count_request(method: str, route: str, status: int, seconds: float) -> None:
+    """Count an answered request. `route` is the rule; a path would have the job's id in it."""
+    requests_total, request_seconds = _children(method, route, status)
+    requests_total.inc()
+    request_seconds.observe(seconds)
+
+
 def _begin() -> None:
-    offered = request.headers.get("X-Request-ID", "")
-    g.request_id = offered if _ACCEPTABLE_ID.fullmatch(offered) else uuid.uuid4().hex
+    g.request_id = choose_request_id(request.headers.get("X-Request-ID", ""))
     g.began = time.perf_counter()
     request_id.set(g.request_id)
 
@@ -56,11 +67,8 @@ def _finish(response: Response) -> Response:
     response.headers["X-Request-ID"] = g.request_id
     seconds = time.perf_counter() - g.began
     method = request.method if request.method in _METHODS else "other"
-    # The rule and not the path: a path has the job's id in it.
     route = request.url_rule.rule if request.url_rule else "unknown"
-    requests_total, request_seconds = _children(method, route, response.status_code)
-    requests_total.inc()
-    request_seconds.observe(seconds)
+    count_request(method, route, response.status_code, seconds)
     # At full load ingest answers thousands a second: no line for each, at any level.
     if logger.isEnabledFor(logging.DEBUG) and not _is_ingest(method, route):
         logger.debug(

@@ -17,7 +17,7 @@ from app.domain.snapshots import Snapshot
 from app.domain.updates import Update
 from app.errors import RequestError, Unavailable
 from app.ingest.transaction import Outcome, Receipt
-from app.ingest.writer import Item
+from app.ingest.writer import Item, Writer
 from app.schemas.decode import Rejected, decode_batch, decode_snapshots, decode_update
 from app.schemas.nodes import SnapshotSchema
 from app.schemas.updates import BatchReceiptSchema, BatchSchema, ReceiptSchema, UpdateSchema
@@ -77,8 +77,13 @@ def push_snapshots() -> Response:
 
 def submit(items: Sequence[Item]) -> list[Outcome]:
     """Hand items to the writer and wait for their commit."""
+    return submit_to(hub().writer, items)
+
+
+def submit_to(writer: Writer, items: Sequence[Item]) -> list[Outcome]:
+    """The same with the writer at hand, outside of a Flask request. Counts refusals."""
     try:
-        return hub().writer.submit(items)
+        return writer.submit(items)
     except Unavailable as exc:
         metrics.REFUSED.labels(type(exc).__name__).inc()
         raise

@@ -23,6 +23,7 @@ from app.domain.job_state import (
 )
 from app.domain.lifecycle import Change, Event
 from app.domain.updates import DISK_FIELDS, JOB_FIELDS, Fields, Update
+from app.store.arrays import execute
 from app.store.sql import load_queries
 
 SQL = load_queries("ingest")
@@ -54,10 +55,10 @@ def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> tuple[int, dict[str, 
     """
     ids = {"job_ids": sorted(job_ids)}
     with conn.pipeline():
-        locked = conn.execute(SQL["lock_jobs"], ids)
+        locked = execute(conn, SQL["lock_jobs"], ids)
         # After the locks: whoever held them has noted an earlier time.
         clock = conn.execute("SELECT clock_timestamp()")
-        disks = conn.execute(SQL["read_disks"], ids)
+        disks = execute(conn, SQL["read_disks"], ids)
     jobs = locked.fetchall()
     states = {row[0]: _job_state(row) for row in jobs}
     hidden: dict[str, dict[str, str]] = {row[0]: row[-1] for row in jobs if row[-1]}
@@ -72,7 +73,8 @@ def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> tuple[int, dict[str, 
 
 def create_missing_jobs(conn: Connection, job_types: dict[str, str]) -> set[str]:
     """Create a row for each unknown id (id to type); the ids that this call created."""
-    rows = conn.execute(
+    rows = execute(
+        conn,
         SQL["create_missing_jobs"],
         {"job_ids": list(job_types), "job_types": list(job_types.values())},
     )
@@ -88,12 +90,12 @@ def find_updates(
     """
     if not instants and not shifted:
         return {}
-    rows = conn.execute(SQL["find_updates"], _columns_of(instants)).fetchall() if instants else []
+    rows = execute(conn, SQL["find_updates"], _columns_of(instants)).fetchall() if instants else []
     if shifted:
-        rows += conn.execute(SQL["find_shifted_updates"], _columns_of(shifted)).fetchall()
+        rows += execute(conn, SQL["find_shifted_updates"], _columns_of(shifted)).fetchall()
     found = {(row[0], to_micros(row[1]), row[2]): _update(row) for row in rows}
     stored = {(job_id, time) for job_id, time, _ in found}
-    for row in conn.execute(SQL["find_update_disks"], _columns_of(stored)):
+    for row in execute(conn, SQL["find_update_disks"], _columns_of(stored)):
         update = found.get((row[0], to_micros(row[1]), row[2]))
         if update is not None:
             update.disks[row[3]] = _named(DISK_FIELDS, row[4:])
@@ -106,8 +108,8 @@ def find_updates(
 def deciding_updates(conn: Connection, job_id: str, until: int) -> list[Update]:
     """The updates that decide the registers of a job at `until`: all of each deciding instant."""
     params = {"job_id": job_id, "until": until}
-    job_times = conn.execute(SQL["deciding_job_times"], params).fetchone() or ()
-    disk_times = [row[0] for row in conn.execute(SQL["deciding_disk_times"], params)]
+    job_times = execute(conn, SQL["deciding_job_times"], params).fetchone() or ()
+    disk_times = [row[0] for row in execute(conn, SQL["deciding_disk_times"], params)]
     times = {to_micros(time) for time in (*job_times, *disk_times) if time is not None}
     found = find_updates(conn, {(job_id, time) for time in times}, set())
     return [update for updates in found.values() for update in updates]
@@ -115,7 +117,7 @@ def deciding_updates(conn: Connection, job_id: str, until: int) -> list[Update]:
 
 def earliest_end(conn: Connection, job_id: str, status: str) -> int | None:
     """The time of the first stored update that ended the job so; None when there is none."""
-    row = conn.execute(SQL["earliest_end"], {"job_id": job_id, "status": status}).fetchone()
+    row = execute(conn, SQL["earliest_end"], {"job_id": job_id, "status": status}).fetchone()
     return to_micros(row[0]) if row and row[0] is not None else None
 
 
@@ -124,7 +126,8 @@ def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> Non
     named: dict[str, list[Any]] = {
         name: [update.fields.get(name) for update in updates] for name in JOB_FIELDS
     }
-    conn.execute(
+    execute(
+        conn,
         SQL["insert_updates"],
         {
             **named,
@@ -138,7 +141,8 @@ def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> Non
     )
     disks = [(u, index, fields) for u in updates for index, fields in u.disks.items()]
     if disks:
-        conn.execute(
+        execute(
+            conn,
             SQL["insert_update_disks"],
             {
                 **{name: [disk[2].get(name) for disk in disks] for name in DISK_FIELDS},
@@ -170,12 +174,13 @@ def write_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> None:
 
 def delete_disks_but(conn: Connection, job_id: str, kept: Iterable[int]) -> None:
     """Delete the rows of a job's disks that turned out not to be part of it."""
-    conn.execute(SQL["delete_disks_but"], {"job_id": job_id, "kept": list(kept)})
+    execute(conn, SQL["delete_disks_but"], {"job_id": job_id, "kept": list(kept)})
 
 
 def insert_events(conn: Connection, events: Sequence[tuple[str, Event]], now: int) -> None:
     """Append to the log of transitions and warnings, in the given order."""
-    conn.execute(
+    execute(
+        conn,
         SQL["insert_events"],
         {
             "now": now,
@@ -194,7 +199,8 @@ def _update_jobs(
     conn: Connection, rows: Sequence[tuple[JobState, JobColumns, Change]], now: int
 ) -> None:
     states = [state for state, _, _ in rows]
-    conn.execute(
+    execute(
+        conn,
         SQL["update_jobs"],
         {
             **{name: [columns[name] for _, columns, _ in rows] for name in JOB_FIELDS},
@@ -211,7 +217,7 @@ def _update_jobs(
 
 
 def _touch_jobs(conn: Connection, states: Sequence[JobState], now: int) -> None:
-    conn.execute(SQL["touch_jobs"], {**_life_of(states), "now": now})
+    execute(conn, SQL["touch_jobs"], {**_life_of(states), "now": now})
 
 
 def _life_of(states: Sequence[JobState]) -> dict[str, list[Any]]:
@@ -226,7 +232,8 @@ def _life_of(states: Sequence[JobState]) -> dict[str, list[Any]]:
 
 
 def _upsert_disks(conn: Connection, disks: list[tuple[str, int, DiskColumns, DiskState]]) -> None:
-    conn.execute(
+    execute(
+        conn,
         SQL["upsert_disks"],
         {
             **{name: [columns[name] for _, _, columns, _ in disks] for name in DISK_FIELDS},

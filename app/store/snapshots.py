@@ -8,6 +8,7 @@ from typing import Any
 from app.clock import to_micros
 from app.db import Connection
 from app.domain.snapshots import METRICS, Snapshot
+from app.store.arrays import execute
 from app.store.sql import load_queries
 
 SQL = load_queries("snapshots")
@@ -19,8 +20,8 @@ def lock_nodes(conn: Connection, node_ids: Iterable[str]) -> tuple[int, dict[str
     ids = {"node_ids": sorted(node_ids)}
     with conn.pipeline():
         clock = conn.execute("SELECT clock_timestamp()")
-        conn.execute(SQL["create_missing_nodes"], ids)
-        rows = conn.execute(SQL["lock_nodes"], ids)
+        execute(conn, SQL["create_missing_nodes"], ids)
+        rows = execute(conn, SQL["lock_nodes"], ids)
     now = clock.fetchone()
     assert now is not None
     offsets = {row[0]: None if row[1] is None else round(row[1] * _MICROS) for row in rows}
@@ -30,7 +31,8 @@ def lock_nodes(conn: Connection, node_ids: Iterable[str]) -> tuple[int, dict[str
 def find_snapshots(conn: Connection, instants: Iterable[tuple[str, int]]) -> list[Snapshot]:
     """What is stored at those instants, or was shifted from them."""
     wanted = list(instants)
-    rows = conn.execute(
+    rows = execute(
+        conn,
         SQL["find_snapshots"],
         {"node_ids": [node for node, _ in wanted], "times": [time for _, time in wanted]},
     )
@@ -39,7 +41,8 @@ def find_snapshots(conn: Connection, instants: Iterable[tuple[str, int]]) -> lis
 
 def insert_snapshots(conn: Connection, snapshots: Sequence[Snapshot], now: int) -> None:
     """Add snapshots to the series. They must be new (time, seq)."""
-    conn.execute(
+    execute(
+        conn,
         SQL["insert_snapshots"],
         {
             **{name: [s.metrics.get(name) for s in snapshots] for name in METRICS},
@@ -55,7 +58,8 @@ def insert_snapshots(conn: Connection, snapshots: Sequence[Snapshot], now: int) 
 def update_nodes(conn: Connection, offsets: dict[str, int | None], now: int) -> None:
     """Mark locked nodes (id to clock offset) as seen, showing their newest snapshot."""
     node_ids = list(offsets)
-    conn.execute(
+    execute(
+        conn,
         SQL["update_nodes"],
         {
             "now": now,
@@ -63,7 +67,7 @@ def update_nodes(conn: Connection, offsets: dict[str, int | None], now: int) -> 
             "clock_offsets": [None if o is None else o / _MICROS for o in offsets.values()],
         },
     )
-    conn.execute(SQL["show_newest_snapshots"], {"node_ids": node_ids})
+    execute(conn, SQL["show_newest_snapshots"], {"node_ids": node_ids})
 
 
 def _snapshot(row: Sequence[Any]) -> Snapshot:

@@ -10,7 +10,7 @@ SELECT job_id, job_type, status, ended_by, started_at, completed_at, newest_upda
             ELSE before_verdict ->> 'error_message' END,
        vm_name, repository_id, backup_type, before_verdict -> 'disks'
 FROM jobs
-WHERE job_id = ANY(%(job_ids)s)
+WHERE job_id = ANY(%(job_ids)s::text[])
 ORDER BY job_id
 FOR UPDATE
 
@@ -26,7 +26,7 @@ RETURNING job_id
 SELECT job_id, disk_index, size_bytes, field_times, status, bytes_transferred, total_bytes,
        transfer_speed_bps, progress_percent, error_message
 FROM job_disks
-WHERE job_id = ANY(%(job_ids)s)
+WHERE job_id = ANY(%(job_ids)s::text[])
 
 -- name: find_updates
 SELECT job_id, time, seq, sender_time, status, current_phase, bytes_transferred, total_bytes,
@@ -61,11 +61,11 @@ SELECT from_micros(v.time), from_micros(%(now)s), v.job_id, v.seq, v.status, v.c
        v.progress_percent, v.error_message, v.vm_name, v.repository_id, v.backup_type,
        from_micros(v.sender_time)
 FROM unnest(
-    %(time)b::bigint[], %(job_id)b::text[], %(seq)b::integer[], %(status)b::text[],
-    %(current_phase)b::text[], %(bytes_transferred)b::bigint[], %(total_bytes)b::bigint[],
-    %(transfer_speed_bps)b::bigint[], %(eta_seconds)b::bigint[],
-    %(progress_percent)b::double precision[], %(error_message)b::text[], %(vm_name)b::text[],
-    %(repository_id)b::text[], %(backup_type)b::text[], %(sender_time)b::bigint[]
+    %(time)s::bigint[], %(job_id)s::text[], %(seq)s::integer[], %(status)s::text[],
+    %(current_phase)s::text[], %(bytes_transferred)s::bigint[], %(total_bytes)s::bigint[],
+    %(transfer_speed_bps)s::bigint[], %(eta_seconds)s::bigint[],
+    %(progress_percent)s::double precision[], %(error_message)s::text[], %(vm_name)s::text[],
+    %(repository_id)s::text[], %(backup_type)s::text[], %(sender_time)s::bigint[]
 ) AS v (
     time, job_id, seq, status, current_phase, bytes_transferred, total_bytes,
     transfer_speed_bps, eta_seconds, progress_percent, error_message, vm_name, repository_id,
@@ -78,10 +78,10 @@ INSERT INTO disk_telemetry (
 SELECT from_micros(v.time), v.job_id, v.seq, v.disk_index, v.status, v.bytes_transferred,
        v.total_bytes, v.transfer_speed_bps, v.progress_percent, v.error_message
 FROM unnest(
-    %(time)b::bigint[], %(job_id)b::text[], %(seq)b::integer[], %(disk_index)b::smallint[],
-    %(status)b::text[], %(bytes_transferred)b::bigint[], %(total_bytes)b::bigint[],
-    %(transfer_speed_bps)b::bigint[], %(progress_percent)b::double precision[],
-    %(error_message)b::text[]
+    %(time)s::bigint[], %(job_id)s::text[], %(seq)s::integer[], %(disk_index)s::smallint[],
+    %(status)s::text[], %(bytes_transferred)s::bigint[], %(total_bytes)s::bigint[],
+    %(transfer_speed_bps)s::bigint[], %(progress_percent)s::double precision[],
+    %(error_message)s::text[]
 ) AS v (
     time, job_id, seq, disk_index, status, bytes_transferred, total_bytes, transfer_speed_bps,
     progress_percent, error_message)
@@ -122,14 +122,14 @@ FROM (
            bytes_transferred, total_bytes, transfer_speed_bps, eta_seconds, progress_percent,
            error_message, vm_name, repository_id, backup_type, has_life, is_new
     FROM unnest(
-        %(job_id)b::text[], %(status)b::text[], %(ended_by)b::text[], %(started_at)b::bigint[],
-        %(completed_at)b::bigint[], %(newest)b::bigint[],
-        %(clock_offset_seconds)b::double precision[], %(warnings)b::text[],
-        %(field_times)b::text[], %(current_phase)b::text[], %(bytes_transferred)b::bigint[],
-        %(total_bytes)b::bigint[], %(transfer_speed_bps)b::bigint[], %(eta_seconds)b::bigint[],
-        %(progress_percent)b::double precision[], %(error_message)b::text[],
-        %(vm_name)b::text[], %(repository_id)b::text[], %(backup_type)b::text[],
-        %(has_life)b::boolean[], %(is_new)b::boolean[]
+        %(job_id)s::text[], %(status)s::text[], %(ended_by)s::text[], %(started_at)s::bigint[],
+        %(completed_at)s::bigint[], %(newest)s::bigint[],
+        %(clock_offset_seconds)s::double precision[], %(warnings)s::text[],
+        %(field_times)s::text[], %(current_phase)s::text[], %(bytes_transferred)s::bigint[],
+        %(total_bytes)s::bigint[], %(transfer_speed_bps)s::bigint[], %(eta_seconds)s::bigint[],
+        %(progress_percent)s::double precision[], %(error_message)s::text[],
+        %(vm_name)s::text[], %(repository_id)s::text[], %(backup_type)s::text[],
+        %(has_life)s::boolean[], %(is_new)s::boolean[]
     ) AS u (
         job_id, status, ended_by, started_at, completed_at, newest, clock_offset_seconds,
         warnings, field_times, current_phase, bytes_transferred, total_bytes,
@@ -146,8 +146,8 @@ UPDATE jobs SET
     warnings = v.warnings::jsonb,
     last_telemetry_at = from_micros(%(now)s)
 FROM unnest(
-    %(job_id)b::text[], %(started_at)b::bigint[], %(newest)b::bigint[],
-    %(clock_offset_seconds)b::double precision[], %(warnings)b::text[]
+    %(job_id)s::text[], %(started_at)s::bigint[], %(newest)s::bigint[],
+    %(clock_offset_seconds)s::double precision[], %(warnings)s::text[]
 ) AS v (job_id, started_at, newest, clock_offset_seconds, warnings)
 WHERE jobs.job_id = v.job_id
 
@@ -159,10 +159,10 @@ SELECT v.job_id, v.disk_index, v.status, v.bytes_transferred, v.total_bytes,
        v.transfer_speed_bps, v.progress_percent, v.error_message, from_micros(v.newest),
        v.field_times::bigint[]
 FROM unnest(
-    %(job_id)b::text[], %(disk_index)b::smallint[], %(status)b::text[],
-    %(bytes_transferred)b::bigint[], %(total_bytes)b::bigint[], %(transfer_speed_bps)b::bigint[],
-    %(progress_percent)b::double precision[], %(error_message)b::text[], %(newest)b::bigint[],
-    %(field_times)b::text[]
+    %(job_id)s::text[], %(disk_index)s::smallint[], %(status)s::text[],
+    %(bytes_transferred)s::bigint[], %(total_bytes)s::bigint[], %(transfer_speed_bps)s::bigint[],
+    %(progress_percent)s::double precision[], %(error_message)s::text[], %(newest)s::bigint[],
+    %(field_times)s::text[]
 ) AS v (
     job_id, disk_index, status, bytes_transferred, total_bytes, transfer_speed_bps,
     progress_percent, error_message, newest, field_times)
@@ -181,8 +181,8 @@ INSERT INTO job_events (job_id, time, kind, from_status, to_status, actor, reaso
 SELECT v.job_id, from_micros(%(now)s), v.kind, v.from_status, v.to_status, v.actor, v.reason,
        v.evidence::jsonb
 FROM unnest(
-    %(job_id)b::text[], %(kind)b::text[], %(from_status)b::text[], %(to_status)b::text[],
-    %(actor)b::text[], %(reason)b::text[], %(evidence)b::text[]
+    %(job_id)s::text[], %(kind)s::text[], %(from_status)s::text[], %(to_status)s::text[],
+    %(actor)s::text[], %(reason)s::text[], %(evidence)s::text[]
 ) WITH ORDINALITY
     AS v (job_id, kind, from_status, to_status, actor, reason, evidence, position)
 ORDER BY v.position

@@ -10,7 +10,7 @@ ON CONFLICT (node_id) DO NOTHING
 -- name: lock_nodes
 SELECT node_id, clock_offset_seconds
 FROM nodes
-WHERE node_id = ANY(%(node_ids)s)
+WHERE node_id = ANY(%(node_ids)s::text[])
 ORDER BY node_id
 FOR UPDATE
 
@@ -43,16 +43,16 @@ SELECT from_micros(v.time), from_micros(%(now)s), v.node_id, v.seq, from_micros(
        v.network_rx_rate_mbps, v.network_tx_rate_mbps, v.uptime_seconds, v.process_count,
        v.active_connections, v.load_avg_1m, v.load_avg_5m, v.load_avg_15m
 FROM unnest(
-    %(time)b::bigint[], %(node_id)b::text[], %(seq)b::integer[], %(sender_time)b::bigint[],
-    %(cpu_percent)b::double precision[], %(memory_percent)b::double precision[],
-    %(memory_used_mb)b::double precision[], %(memory_total_mb)b::double precision[],
-    %(disk_percent)b::double precision[], %(disk_used_gb)b::double precision[],
-    %(disk_total_gb)b::double precision[], %(network_rx_bytes)b::bigint[],
-    %(network_tx_bytes)b::bigint[], %(network_rx_rate_mbps)b::double precision[],
-    %(network_tx_rate_mbps)b::double precision[], %(uptime_seconds)b::bigint[],
-    %(process_count)b::bigint[], %(active_connections)b::bigint[],
-    %(load_avg_1m)b::double precision[], %(load_avg_5m)b::double precision[],
-    %(load_avg_15m)b::double precision[]
+    %(time)s::bigint[], %(node_id)s::text[], %(seq)s::integer[], %(sender_time)s::bigint[],
+    %(cpu_percent)s::double precision[], %(memory_percent)s::double precision[],
+    %(memory_used_mb)s::double precision[], %(memory_total_mb)s::double precision[],
+    %(disk_percent)s::double precision[], %(disk_used_gb)s::double precision[],
+    %(disk_total_gb)s::double precision[], %(network_rx_bytes)s::bigint[],
+    %(network_tx_bytes)s::bigint[], %(network_rx_rate_mbps)s::double precision[],
+    %(network_tx_rate_mbps)s::double precision[], %(uptime_seconds)s::bigint[],
+    %(process_count)s::bigint[], %(active_connections)s::bigint[],
+    %(load_avg_1m)s::double precision[], %(load_avg_5m)s::double precision[],
+    %(load_avg_15m)s::double precision[]
 ) AS v (
     time, node_id, seq, sender_time, cpu_percent, memory_percent, memory_used_mb,
     memory_total_mb, disk_percent, disk_used_gb, disk_total_gb, network_rx_bytes,
