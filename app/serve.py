@@ -38,6 +38,9 @@ ENGINE_ANSWER_SECONDS = 2.0
 LASTING_SECONDS = 30.0  # a process that ran so long did not fail at its start
 PORT_WAIT_SECONDS = 3.0  # the workers of a hub that was just killed need a moment to end
 STOP_SECONDS = 15
+# The server counts the wait for a connection's next request as reading its head. Nodes push every
+# 60 s, and a connection that is closed just as it is used again costs its sender an error.
+KEEP_ALIVE_SECONDS = 75
 RESPAWN_SECONDS = 0.2
 # The web server's own log, in the hub's form.
 _SERVER_LOGGING = {
@@ -142,7 +145,7 @@ def _run_web(config: Config) -> None:
             port=config.port,
             interface=Interfaces.WSGI,
             http=HTTPModes.http1,
-            http1_settings=HTTP1Settings(header_read_timeout=10_000),
+            http1_settings=HTTP1Settings(header_read_timeout=KEEP_ALIVE_SECONDS * 1000),
             websockets=False,
             workers=config.workers,
             blocking_threads=config.threads,

@@ -8,7 +8,9 @@ from datetime import datetime
 
 from app.config import Config
 from app.db import Database
-from jobs import detect_stale_jobs
+from jobs import detect_stale_jobs, vacuum_tables
+
+VACUUM_SECONDS = 300  # at 1,000 updates a second, 300,000 dead rows at the most
 
 # (database, config, now) -> what is kept of the run: anything orjson can write. `now` is for tests;
 # in production it is None, and the database's clock counts. It must be idempotent: a process that
@@ -27,4 +29,7 @@ class Task:
 
 def tasks(config: Config) -> list[Task]:
     """Every task, as the settings have it."""
-    return [Task("detect_stale_jobs", detect_stale_jobs.run_once, config.sweep_seconds)]
+    scheduled = [Task("detect_stale_jobs", detect_stale_jobs.run_once, config.sweep_seconds)]
+    if config.is_embedded:
+        scheduled.append(Task("vacuum_tables", vacuum_tables.run_once, VACUUM_SECONDS))
+    return scheduled

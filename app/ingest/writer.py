@@ -26,7 +26,7 @@ from app.ingest.transaction import DAY, Outcome, Receipt
 
 logger = logging.getLogger("hub.writer")
 
-LARGEST_COMMIT = 1_000  # items: long enough to amortise a commit, short enough to answer soon
+LARGEST_COMMIT = 4_000  # items: more amortises nothing further and makes others wait
 OLD_AFTER = 600 * SECOND  # older updates must not widen a fresh transaction's span of time
 HOUR = 3_600 * SECOND
 RECONNECT_SECONDS = 0.5

@@ -301,11 +301,10 @@ def test_an_update_after_the_scan_saves_the_job(
     assert job(conn)["status"] == status
 
 
+@pytest.mark.server
 def test_a_job_that_is_just_being_updated_is_left_alone(
     conn: Connection, detector: Detector, database: Database
 ) -> None:
-    if database.is_embedded:
-        pytest.skip("one session: nothing runs beside an open transaction")
     store(conn, make_update(-60))
     given = verdict(detector, 60)
     other = database.connect()

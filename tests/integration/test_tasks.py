@@ -224,9 +224,8 @@ def test_a_schema_that_is_not_there_yet_is_waited_for(
 
 
 def test_the_schedule_has_the_detector_at_its_interval() -> None:
-    assert [(task.id, task.interval_seconds) for task in tasks(Config())] == [
-        ("detect_stale_jobs", 30)
-    ]
+    detector = tasks(Config())[0]
+    assert (detector.id, detector.interval_seconds) == ("detect_stale_jobs", 30)
     assert tasks(Config(sweep_seconds=7))[0].interval_seconds == 7
     assert LEASE_SECONDS > 0
 
@@ -457,7 +456,7 @@ def test_the_process_sweeps_and_ends_when_told(
 ) -> None:
     process = start()
     process.wait_for_message("Stale job detector started")
-    (run,) = wait_for(lambda: detector_runs(conn))
+    run = wait_for(lambda: detector_runs(conn))[0]
     assert run.task_id == "detect_stale_jobs" and run.last_error is None
     assert run.last_result.keys() == {"stalled", "failed", "errors", "watched_seconds"}
     process.popen.send_signal(signal.SIGTERM)

@@ -1,0 +1,39 @@
+"""The embedded engine has no autovacuum; the task is it."""
+
+from __future__ import annotations
+
+from app.config import Config
+from app.db import Database
+from jobs import vacuum_tables
+from jobs.schedule import tasks
+
+
+def test_dead_rows_are_reclaimed(database: Database, config: Config) -> None:
+    with database.reading() as conn:
+        conn.execute("INSERT INTO jobs (job_id, job_type) VALUES ('j', 'backup')")
+    _rewrite(database)
+    vacuum_tables.run_once(database, config)
+    size = _size(database)
+    _rewrite(database)
+    assert _size(database) == size, "the room of the dead rows is used again"
+
+
+def _rewrite(database: Database) -> None:
+    with database.reading() as conn:
+        for _ in range(300):
+            conn.execute(
+                "UPDATE jobs SET status = 'running', last_telemetry_at = clock_timestamp()"
+            )
+
+
+def _size(database: Database) -> int:
+    with database.reading() as conn:
+        row = conn.execute("SELECT pg_relation_size('jobs')").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_only_the_embedded_engine_needs_it(config: Config) -> None:
+    embedded = [task.id for task in tasks(Config())]
+    server = [task.id for task in tasks(Config(database_url="postgresql://server/hub"))]
+    assert set(embedded) - set(server) == {"vacuum_tables"}
