@@ -15,6 +15,7 @@ from app.clock import from_micros, isoformat, to_micros
 from app.domain.estimates import STATUSES, duration_seconds, hub_eta_seconds
 from app.errors import NotFound
 from app.schemas import jobs as schemas
+from app.schemas.queries import encode_cursor
 from app.store import jobs as store
 
 blueprint = Blueprint("jobs", __name__, description="Jobs, their events, and machines.")
@@ -36,7 +37,7 @@ def list_jobs(query: dict[str, Any]) -> Response:
     page, last = found[:limit], found[limit - 1 : limit]
     cursor = None
     if len(found) > limit:
-        cursor = schemas.encode_cursor("jobs", to_micros(last[0].created_at), last[0].id)
+        cursor = encode_cursor("jobs", to_micros(last[0].created_at), last[0].id)
     return json_response({"items": [_job(job) for job in page], "next_cursor": cursor})
 
 
@@ -75,7 +76,7 @@ def list_events(query: dict[str, Any], job_id: str) -> Response:
         found = store.list_events(conn, job_id, limit + 1, after_id)
         if not found and not store.job_exists(conn, job_id):
             raise _unknown(job_id)
-    cursor = schemas.encode_cursor("events", found[limit - 1].id) if len(found) > limit else None
+    cursor = encode_cursor("events", found[limit - 1].id) if len(found) > limit else None
     return json_response({"items": [vars(e) for e in found[:limit]], "next_cursor": cursor})
 
 
@@ -90,7 +91,7 @@ def list_machines(query: dict[str, Any]) -> Response:
         found = store.list_machines(conn, limit + 1, after_name)
     cursor = None
     if len(found) > limit:
-        cursor = schemas.encode_cursor("machines", found[limit - 1].vm_name)
+        cursor = encode_cursor("machines", found[limit - 1].vm_name)
     return json_response({"items": [_machine(m) for m in found[:limit]], "next_cursor": cursor})
 
 

@@ -16,7 +16,7 @@ from app.db import Connection
 from app.domain.chart import EPOCH, SECOND, Window, choose_window, window_step
 from app.errors import NotFound
 from app.schemas import nodes as schemas
-from app.schemas.jobs import encode_cursor
+from app.schemas.queries import encode_cursor
 from app.store import nodes as store
 
 blueprint = Blueprint("nodes", __name__, description="Nodes and their metrics.")

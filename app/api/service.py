@@ -2,213 +2,37 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
-import threading
 import time
-from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import flask
 from flask import Response, current_app, send_file
 from flask.blueprints import BlueprintSetupState
 from flask_smorest import Blueprint, current_api
-from marshmallow import Schema, fields
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import NotFound
 
 from app import __version__, metrics
 from app.api.context import hub
 from app.api.errors import problem
+from app.api.probe import FRESH_SECONDS, WAIT_SECONDS, DatabaseProbe, Look
 from app.api.requests import json_response
 from app.config import ROOT
-from app.db import Connection, Database, translated_errors
-from app.errors import DatabaseUnavailable
 from app.ingest.writer import Writer
-from app.migrate import pending
-from app.store.tasks import LATE_AFTER_INTERVALS, TaskRun, read_tasks, waited_for_tasks_seconds
-
-logger = logging.getLogger("hub.health")
+from app.schemas.health import HealthSchema
+from app.store.tasks import LATE_AFTER_INTERVALS, TaskRun
 
 blueprint = Blueprint("service", __name__, description="The hub about itself.")
 # Pages for people: not part of the API's description.
 pages = flask.Blueprint("docs", __name__)
 
-FRESH_SECONDS = 1.0  # probes of many load balancers share one look at the database
-WAIT_SECONDS = 0.7  # with the rest of the request, an answer stays below a second
 # Within this time an answer or a commit proves the database alive: on the embedded engine one
 # refresh of the rollups keeps everybody waiting for longer than WAIT_SECONDS.
 PROOF_SECONDS = 3.0
-CUT_SECONDS = 10.0  # a probe that hangs for longer has lost its connection (network split)
 RETRY_AFTER_SECONDS = 2
 
 
-# The look at the database.
-
-
-@dataclass(frozen=True)
-class Look:
-    """What one look at the database saw. `at` is monotonic; `error` a sentence without details."""
-
-    at: float = 0.0
-    seconds: float = 0.0
-    pending_migrations: tuple[str, ...] = ()
-    error: str | None = None
-    tasks: tuple[TaskRun, ...] = ()
-    waited_for_tasks_seconds: float = 0.0
-
-
-class DatabaseProbe:
-    """Looks at the database without ever waiting long for it. Thread-safe.
-
-    A look happens in a thread of its own, at most one at a time and only when somebody asks: a
-    database that accepts connections and answers nothing (stopped, out of disk, behind a broken
-    network) holds that one thread, while every request gets the last look and its age. The look
-    has a connection of its own, because a pool drained by slow charts says nothing about ingest.
-    """
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._latest: Look | None = None
-        self._began: float | None = None  # of the look that is under way
-        self._conn: Connection | None = None
-
-    def look(self, database: Database) -> Look | None:
-        """The latest look, at most FRESH_SECONDS old unless the database keeps silent.
-
-        Waits WAIT_SECONDS for the look under way, counted from its start: while the database is
-        silent only the first to ask waits. None before the first answer.
-        """
-        with self._changed:
-            if not self._is_fresh():
-                self._begin(database)
-                began = cast(float, self._began)
-                remaining = began + WAIT_SECONDS - time.monotonic()
-                self._changed.wait_for(self._is_fresh, max(0.0, remaining))
-            return self._latest
-
-    def _is_fresh(self) -> bool:
-        return self._latest is not None and time.monotonic() - self._latest.at < FRESH_SECONDS
-
-    def _begin(self, database: Database) -> None:
-        """Start a look, unless one is under way; cut that one off if it hangs."""
-        if self._began is None:
-            self._began = time.monotonic()
-            threading.Thread(
-                target=self._run, args=(database,), name="database-probe", daemon=True
-            ).start()
-        elif self._conn is not None and time.monotonic() - self._began > CUT_SECONDS:
-            # Its thread wakes to a closed connection, ends, and the next request starts another.
-            with socket.socket(fileno=os.dup(self._conn.fileno())) as duplicate:
-                duplicate.shutdown(socket.SHUT_RDWR)
-            self._conn = None
-
-    def _run(self, database: Database) -> None:
-        began = time.monotonic()
-        try:
-            look = self._ask(database)
-        except DatabaseUnavailable:
-            look = Look(error="The database cannot be reached.")
-        except Exception:  # whatever it was, the thread must report and end
-            logger.exception("the database could not be looked at")
-            look = Look(
-                error="The database does not answer as it should; the reason is in the hub's log."
-            )
-        now = time.monotonic()
-        with self._changed:
-            self._latest = replace(look, at=now, seconds=now - began)
-            self._began = None
-            self._changed.notify_all()
-
-    def _ask(self, database: Database) -> Look:
-        with translated_errors():
-            conn = database.connect(autocommit=True)  # bounded by its connect_timeout
-            with self._changed:
-                self._conn = conn
-            try:
-                return Look(
-                    pending_migrations=tuple(pending(conn)),
-                    tasks=tuple(read_tasks(conn)),
-                    waited_for_tasks_seconds=waited_for_tasks_seconds(conn),
-                )
-            finally:
-                with self._changed:  # not while another thread reads its file number
-                    self._conn = None
-                    conn.close()
-
-
 # Health.
-
-
-class DatabaseCheckSchema(Schema):
-    """Whether the database answers."""
-
-    status = fields.String(metadata={"enum": ["ok", "slow", "down"]})
-    seconds = fields.Float(
-        allow_none=True, metadata={"description": "How long its last answer took, seconds."}
-    )
-    detail = fields.String(allow_none=True)
-
-
-class MigrationsCheckSchema(Schema):
-    """Whether the schema is the one this version of the hub was written for."""
-
-    status = fields.String(metadata={"enum": ["ok", "pending", "unknown"]})
-    pending = fields.List(fields.String(), metadata={"description": "Files not yet applied."})
-
-
-class WriterCheckSchema(Schema):
-    """The queue of updates that wait for their commit, in this worker process."""
-
-    status = fields.String(metadata={"enum": ["ok", "full", "refusing"]})
-    queued = fields.Integer(metadata={"description": "Updates that wait."})
-    capacity = fields.Integer(metadata={"description": "Updates that may wait."})
-    last_commit_seconds_ago = fields.Float(
-        allow_none=True, metadata={"description": "Null before the first commit."}
-    )
-
-
-class TaskSchema(Schema):
-    """The last run of one scheduled task."""
-
-    task_id = fields.String()
-    status = fields.String(metadata={"enum": ["ok", "late", "failing"]})
-    interval_seconds = fields.Integer(metadata={"description": "How often it is due."})
-    age_seconds = fields.Float(metadata={"description": "Since its last run ended."})
-    last_started_at = fields.DateTime(allow_none=True)
-    last_finished_at = fields.DateTime(allow_none=True)
-    last_duration_seconds = fields.Float(allow_none=True)
-    error = fields.String(allow_none=True, metadata={"description": "Of the last run."})
-
-
-class TasksCheckSchema(Schema):
-    """Whether the scheduled tasks run, in whatever process. `late`: not for three intervals."""
-
-    status = fields.String(metadata={"enum": ["ok", "late", "failing", "unknown"]})
-    tasks = fields.List(fields.Nested(TaskSchema))
-
-
-class ChecksSchema(Schema):
-    """The parts of the hub."""
-
-    database = fields.Nested(DatabaseCheckSchema)
-    migrations = fields.Nested(MigrationsCheckSchema)
-    writer = fields.Nested(WriterCheckSchema)
-    tasks = fields.Nested(TasksCheckSchema)
-
-
-class HealthSchema(Schema):
-    """Whether the hub can do its work."""
-
-    status = fields.String(
-        metadata={
-            "enum": ["ok", "degraded", "unavailable"],
-            "description": "`unavailable` comes with 503: updates cannot be taken.",
-        }
-    )
-    version = fields.String()
-    checks = fields.Nested(ChecksSchema)
 
 
 @blueprint.route("/health")

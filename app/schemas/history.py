@@ -10,7 +10,7 @@ from typing import Any, get_args
 from marshmallow import Schema, fields, validate, validates_schema
 
 from app.domain.stretches import GAP_SECONDS, MOST_STRETCHES, GapReason
-from app.schemas.jobs import (
+from app.schemas.queries import (
     QuerySchema,
     QueryTimestamp,
     WholeNumber,
@@ -18,11 +18,11 @@ from app.schemas.jobs import (
     instant,
     require_order,
 )
+from app.schemas.updates import HIGHEST_DISK_INDEX
 
 DEFAULT_POINTS = 300  # about one for every few pixels of a chart
 MIN_POINTS = 10
 MAX_POINTS = 5000
-HIGHEST_DISK_INDEX = 1023
 FORMATS = ("json", "columns", "csv")
 
 

@@ -21,7 +21,7 @@ from marshmallow import (
 
 from app.domain.snapshots import METRICS
 from app.schemas.fields import StrictInteger, StrictNumber, Text, Timestamp, identifier_problem
-from app.schemas.jobs import (
+from app.schemas.queries import (
     CommaSeparated,
     Cursor,
     QuerySchema,

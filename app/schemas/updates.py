@@ -140,8 +140,8 @@ def _limit_disks(disks: list[Any]) -> None:
         raise ValidationError(f"Must be at most {HIGHEST_DISK_INDEX + 1} disks.")
 
 
-class BatchItemSchema(UpdateSchema):
-    """One update of a batch: as in a single push, and which job it is of."""
+class NamedJobSchema(Schema):
+    """Which job a body is about, where the path does not say it."""
 
     job_id = Text(required=True, metadata={"description": "Id of the job, 1 to 255 characters."})
     job_type = Text(required=True, metadata={"description": "Type of the job, a slug."})
@@ -155,6 +155,10 @@ class BatchItemSchema(UpdateSchema):
     def _check_job_type(self, value: str, data_key: str) -> None:
         if problem := job_type_problem(value):
             raise ValidationError(problem)
+
+
+class BatchItemSchema(NamedJobSchema, UpdateSchema):
+    """One update of a batch: as in a single push, and which job it is of."""
 
 
 class BatchSchema(Schema):
@@ -174,27 +178,15 @@ class RegisteredDiskSchema(_Strict):
     size_bytes = StrictInteger(required=True, metadata={"description": "Size, in bytes."})
 
 
-class RegistrationSchema(IdentitySchema):
+class RegistrationSchema(NamedJobSchema, IdentitySchema):
     """A job that is about to start."""
 
-    job_id = Text(required=True, metadata={"description": "Id of the job, 1 to 255 characters."})
-    job_type = Text(required=True, metadata={"description": "Type of the job, a slug."})
     total_bytes = StrictInteger(**_optional("Bytes to move in all."))
     disks = fields.List(
         fields.Nested(RegisteredDiskSchema),
         validate=_limit_disks,
         **_optional("The disks the job is going to move."),
     )
-
-    @validates("job_id")
-    def _check_job_id(self, value: str, data_key: str) -> None:
-        if problem := identifier_problem(value):
-            raise ValidationError(problem)
-
-    @validates("job_type")
-    def _check_job_type(self, value: str, data_key: str) -> None:
-        if problem := job_type_problem(value):
-            raise ValidationError(problem)
 
     @validates_schema
     def _disks_once(self, data: dict[str, Any], **_: Any) -> None:

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from app.db import Database
 from app.schemas import jobs as schemas
-from app.schemas.jobs import decode_cursor, encode_cursor
+from app.schemas.queries import decode_cursor, encode_cursor
 
 START = datetime(2025, 10, 10, 12, tzinfo=UTC)
 ENDED = {"completed", "failed", "cancelled"}

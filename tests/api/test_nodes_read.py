@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Identifier, Placeholder
 from app.db import Database
 from app.domain.snapshots import METRICS
 from app.schemas import nodes as schemas
-from app.schemas.jobs import encode_cursor
+from app.schemas.queries import encode_cursor
 from app.store import nodes as store
 
 START = datetime(2025, 10, 10, 12, tzinfo=UTC)  # 1760097600 s since 1970

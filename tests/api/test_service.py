@@ -15,8 +15,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.api import probe as probe_module
 from app.api import service
-from app.api.service import DatabaseProbe, Look, check_database
+from app.api.probe import DatabaseProbe, Look
+from app.api.service import check_database
 from app.db import Database
 from app.ingest.writer import Writer
 
@@ -42,7 +44,7 @@ def hung_database(monkeypatch: Patch) -> Iterator[list[threading.Thread]]:
         release.wait(10)
         return []
 
-    monkeypatch.setattr(service, "pending", hang)
+    monkeypatch.setattr(probe_module, "pending", hang)
     yield hanging
     release.set()
     for thread in hanging:
@@ -66,7 +68,7 @@ def test_a_hub_at_work_is_ok(client: FlaskClient, fresh_probe: DatabaseProbe) ->
 def test_pending_migrations_degrade(
     client: FlaskClient, fresh_probe: DatabaseProbe, monkeypatch: Patch
 ) -> None:
-    monkeypatch.setattr(service, "pending", lambda conn: ["0099_more.sql"])
+    monkeypatch.setattr(probe_module, "pending", lambda conn: ["0099_more.sql"])
     answer = client.get("/api/v1/health")
     assert (answer.status_code, answer.get_json()["status"]) == (200, "degraded")
     assert answer.get_json()["checks"]["migrations"]["pending"] == ["0099_more.sql"]
@@ -102,7 +104,7 @@ def test_a_recent_commit_proves_a_busy_database_alive(
     monkeypatch: Patch,
 ) -> None:
     monkeypatch.setattr(Writer, "last_commit_seconds_ago", property(lambda self: 0.5))
-    monkeypatch.setattr(service, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(probe_module, "WAIT_SECONDS", 0.05)
     answer = client.get("/api/v1/health")
     assert (answer.status_code, answer.get_json()["status"]) == (200, "degraded")
 
@@ -133,7 +135,7 @@ def test_a_writer_that_takes_nothing_is_a_503(
 
 def test_one_look_serves_everybody_for_a_moment(database: Database, monkeypatch: Patch) -> None:
     looks: list[None] = []
-    monkeypatch.setattr(service, "pending", lambda conn: looks.append(None) or [])
+    monkeypatch.setattr(probe_module, "pending", lambda conn: looks.append(None) or [])
     probe = DatabaseProbe()
     for _ in range(50):
         probe.look(database)
@@ -151,7 +153,7 @@ def test_a_database_that_is_away_is_said_so_without_details() -> None:
 
 
 def test_a_server_that_never_greets_does_not_hold_the_request(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(service, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(probe_module, "WAIT_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         silent = Database(f"postgresql://x@127.0.0.1:{port}/x", is_embedded=False)
@@ -164,17 +166,17 @@ def test_a_server_that_never_greets_does_not_hold_the_request(monkeypatch: Patch
 def test_a_look_that_lost_its_connection_is_cut_and_made_again(
     database: Database, monkeypatch: Patch
 ) -> None:
-    monkeypatch.setattr(service, "WAIT_SECONDS", 0.05)
-    monkeypatch.setattr(service, "CUT_SECONDS", 0.1)
-    monkeypatch.setattr(service, "pending", lambda conn: conn.execute("SELECT pg_sleep(5)"))
+    monkeypatch.setattr(probe_module, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(probe_module, "CUT_SECONDS", 0.1)
+    monkeypatch.setattr(probe_module, "pending", lambda conn: conn.execute("SELECT pg_sleep(5)"))
     probe = DatabaseProbe()
     look, deadline = None, time.monotonic() + 3
     while look is None and time.monotonic() < deadline:
         look = probe.look(database)
     assert look is not None and look.error is not None
-    monkeypatch.setattr(service, "pending", lambda conn: [])
-    monkeypatch.setattr(service, "FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(service, "WAIT_SECONDS", 2.0)
+    monkeypatch.setattr(probe_module, "pending", lambda conn: [])
+    monkeypatch.setattr(probe_module, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(probe_module, "WAIT_SECONDS", 2.0)
     monkeypatch.setattr(DatabaseProbe, "_is_fresh", lambda self: self._latest is not look)
     again = probe.look(database)
     assert again is not None and again.error is None

@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 import pytest
 from flask.testing import FlaskClient
 
-from app.api.service import Look, check_tasks
+from app.api.probe import Look
+from app.api.service import check_tasks
 from app.config import ROOT, Config
 from app.db import Connection, Database
 from app.doctor import run_checks
@@ -334,8 +335,8 @@ def test_health_of_the_tasks(look: Look | None, status: str) -> None:
 def test_a_late_task_degrades_the_hub_and_no_more(
     client: FlaskClient, database: Database, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.api.service.FRESH_SECONDS", 0.0)
-    monkeypatch.setattr("app.api.service.DatabaseProbe._is_fresh", _has_new_look())
+    monkeypatch.setattr("app.api.probe.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("app.api.probe.DatabaseProbe._is_fresh", _has_new_look())
     Runner(database, config).run(make_task(), now=later(-100_000))
     answer = client.get("/api/v1/health")
     body = answer.get_json()

@@ -1,0 +1,113 @@
+"""Looks at the database without ever waiting long for it, for GET /health."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import cast
+
+from app.db import Connection, Database, translated_errors
+from app.errors import DatabaseUnavailable
+from app.migrate import pending
+from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
+
+logger = logging.getLogger("hub.health")
+
+FRESH_SECONDS = 1.0  # probes of many load balancers share one look at the database
+WAIT_SECONDS = 0.7  # with the rest of the request, an answer stays below a second
+CUT_SECONDS = 10.0  # a probe that hangs for longer has lost its connection (network split)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at the database saw. `at` is monotonic; `error` a sentence without details."""
+
+    at: float = 0.0
+    seconds: float = 0.0
+    pending_migrations: tuple[str, ...] = ()
+    error: str | None = None
+    tasks: tuple[TaskRun, ...] = ()
+    waited_for_tasks_seconds: float = 0.0
+
+
+class DatabaseProbe:
+    """Looks at the database without ever waiting long for it. Thread-safe.
+
+    A look happens in a thread of its own, at most one at a time and only when somebody asks: a
+    database that accepts connections and answers nothing (stopped, out of disk, behind a broken
+    network) holds that one thread, while every request gets the last look and its age. The look
+    has a connection of its own, because a pool drained by slow charts says nothing about ingest.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._latest: Look | None = None
+        self._began: float | None = None  # of the look that is under way
+        self._conn: Connection | None = None
+
+    def look(self, database: Database) -> Look | None:
+        """The latest look, at most FRESH_SECONDS old unless the database keeps silent.
+
+        Waits WAIT_SECONDS for the look under way, counted from its start: while the database is
+        silent only the first to ask waits. None before the first answer.
+        """
+        with self._changed:
+            if not self._is_fresh():
+                self._begin(database)
+                began = cast(float, self._began)
+                remaining = began + WAIT_SECONDS - time.monotonic()
+                self._changed.wait_for(self._is_fresh, max(0.0, remaining))
+            return self._latest
+
+    def _is_fresh(self) -> bool:
+        return self._latest is not None and time.monotonic() - self._latest.at < FRESH_SECONDS
+
+    def _begin(self, database: Database) -> None:
+        """Start a look, unless one is under way; cut that one off if it hangs."""
+        if self._began is None:
+            self._began = time.monotonic()
+            threading.Thread(
+                target=self._run, args=(database,), name="database-probe", daemon=True
+            ).start()
+        elif self._conn is not None and time.monotonic() - self._began > CUT_SECONDS:
+            # Its thread wakes to a closed connection, ends, and the next request starts another.
+            with socket.socket(fileno=os.dup(self._conn.fileno())) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)
+            self._conn = None
+
+    def _run(self, database: Database) -> None:
+        began = time.monotonic()
+        try:
+            look = self._ask(database)
+        except DatabaseUnavailable:
+            look = Look(error="The database cannot be reached.")
+        except Exception:  # whatever it was, the thread must report and end
+            logger.exception("the database could not be looked at")
+            look = Look(
+                error="The database does not answer as it should; the reason is in the hub's log."
+            )
+        now = time.monotonic()
+        with self._changed:
+            self._latest = replace(look, at=now, seconds=now - began)
+            self._began = None
+            self._changed.notify_all()
+
+    def _ask(self, database: Database) -> Look:
+        with translated_errors():
+            conn = database.connect(autocommit=True)  # bounded by its connect_timeout
+            with self._changed:
+                self._conn = conn
+            try:
+                return Look(
+                    pending_migrations=tuple(pending(conn)),
+                    tasks=tuple(read_tasks(conn)),
+                    waited_for_tasks_seconds=waited_for_tasks_seconds(conn),
+                )
+            finally:
+                with self._changed:  # not while another thread reads its file number
+                    self._conn = None
+                    conn.close()

@@ -1,0 +1,75 @@
+"""The answer of GET /health."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+
+class DatabaseCheckSchema(Schema):
+    """Whether the database answers."""
+
+    status = fields.String(metadata={"enum": ["ok", "slow", "down"]})
+    seconds = fields.Float(
+        allow_none=True, metadata={"description": "How long its last answer took, seconds."}
+    )
+    detail = fields.String(allow_none=True)
+
+
+class MigrationsCheckSchema(Schema):
+    """Whether the schema is the one this version of the hub was written for."""
+
+    status = fields.String(metadata={"enum": ["ok", "pending", "unknown"]})
+    pending = fields.List(fields.String(), metadata={"description": "Files not yet applied."})
+
+
+class WriterCheckSchema(Schema):
+    """The queue of updates that wait for their commit, in this worker process."""
+
+    status = fields.String(metadata={"enum": ["ok", "full", "refusing"]})
+    queued = fields.Integer(metadata={"description": "Updates that wait."})
+    capacity = fields.Integer(metadata={"description": "Updates that may wait."})
+    last_commit_seconds_ago = fields.Float(
+        allow_none=True, metadata={"description": "Null before the first commit."}
+    )
+
+
+class TaskSchema(Schema):
+    """The last run of one scheduled task."""
+
+    task_id = fields.String()
+    status = fields.String(metadata={"enum": ["ok", "late", "failing"]})
+    interval_seconds = fields.Integer(metadata={"description": "How often it is due."})
+    age_seconds = fields.Float(metadata={"description": "Since its last run ended."})
+    last_started_at = fields.DateTime(allow_none=True)
+    last_finished_at = fields.DateTime(allow_none=True)
+    last_duration_seconds = fields.Float(allow_none=True)
+    error = fields.String(allow_none=True, metadata={"description": "Of the last run."})
+
+
+class TasksCheckSchema(Schema):
+    """Whether the scheduled tasks run, in whatever process. `late`: not for three intervals."""
+
+    status = fields.String(metadata={"enum": ["ok", "late", "failing", "unknown"]})
+    tasks = fields.List(fields.Nested(TaskSchema))
+
+
+class ChecksSchema(Schema):
+    """The parts of the hub."""
+
+    database = fields.Nested(DatabaseCheckSchema)
+    migrations = fields.Nested(MigrationsCheckSchema)
+    writer = fields.Nested(WriterCheckSchema)
+    tasks = fields.Nested(TasksCheckSchema)
+
+
+class HealthSchema(Schema):
+    """Whether the hub can do its work."""
+
+    status = fields.String(
+        metadata={
+            "enum": ["ok", "degraded", "unavailable"],
+            "description": "`unavailable` comes with 503: updates cannot be taken.",
+        }
+    )
+    version = fields.String()
+    checks = fields.Nested(ChecksSchema)

@@ -1,0 +1,149 @@
+"""What the queries and answers of all lists and charts share: fields of a query string, cursors."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validate
+
+from app.schemas.fields import Timestamp
+
+DEFAULT_LIMIT = 50  # a screenful
+MAX_LIMIT = 500
+
+
+def about(description: str, **more: Any) -> dict[str, Any]:
+    """The metadata of a field that is documented in one sentence."""
+    return {"description": description, **more}
+
+
+class WholeNumber(fields.Integer):
+    """A whole number written in the ten digits: no sign, no underscores, no other scripts."""
+
+    _DIGITS = re.compile(r"[0-9]{1,18}")
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> int:
+        if not isinstance(value, str) or not self._DIGITS.fullmatch(value):
+            raise ValidationError("Must be a whole number.")
+        return int(value)
+
+
+class CommaSeparated(fields.Field[tuple[str, ...]]):
+    """Some of `choices`, separated by commas. Each is kept once, in the order asked for."""
+
+    def __init__(self, choices: Sequence[str], **kwargs: Any) -> None:
+        kwargs["metadata"] = {"type": "string", **kwargs.get("metadata", {})}
+        super().__init__(**kwargs)
+        self.choices = choices
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> tuple[str, ...]:
+        parts = tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
+        unknown = [part for part in parts if part not in self.choices]
+        if unknown:
+            known = ", ".join(self.choices)
+            raise ValidationError(f"{unknown[0][:60]!r} is not known; known are: {known}.")
+        return parts
+
+
+class QueryTimestamp(Timestamp):
+    """A timestamp in a query string, where an unescaped `+` of the offset arrives as a space."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        text = re.sub(r" (\d\d:\d\d)$", r"+\1", value) if isinstance(value, str) else value
+        return super()._deserialize(text, attr, data, **kwargs)
+
+
+# The cursor of a list: where the next page starts. Its text means nothing to a client, and its
+# checksum refuses one that was cut, edited or made for another list. It is no secret: forging one
+# only starts a page elsewhere.
+
+_CHECKSUM_BYTES = 6
+
+
+def encode_cursor(kind: str, *key: int | str) -> str:
+    """The keyset of the last item of a page, of the list named `kind`, as URL-safe text."""
+    payload = orjson.dumps(key)
+    return base64.urlsafe_b64encode(_checksum(kind, payload) + payload).decode().rstrip("=")
+
+
+def decode_cursor(kind: str, text: str) -> list[int | str]:
+    """The inverse of `encode_cursor`. Raises ValueError for a text it did not make."""
+    raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    checksum, payload = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
+    if checksum != _checksum(kind, payload):
+        raise ValueError("the checksum is wrong")
+    key: list[int | str] = orjson.loads(payload)
+    if encode_cursor(kind, *key) != text:
+        raise ValueError("the padding bits were edited")
+    return key
+
+
+def _checksum(kind: str, payload: bytes) -> bytes:
+    return hashlib.blake2b(payload, digest_size=_CHECKSUM_BYTES, key=kind.encode()).digest()
+
+
+class Cursor(fields.Field[list[int | str]]):
+    """The `next_cursor` of an earlier answer of the list named `kind`; becomes its keyset."""
+
+    def __init__(self, kind: str) -> None:
+        description = "`next_cursor` of the page before; opaque. Leave it out for the first page."
+        super().__init__(metadata={"type": "string", "description": description})
+        self.kind = kind
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> list[int | str]:
+        try:
+            return decode_cursor(self.kind, str(value))
+        except ValueError:
+            raise ValidationError(
+                "Is no cursor of this list: use `next_cursor` of an answer as it is."
+            ) from None
+
+
+def limit_field() -> WholeNumber:
+    """The `limit` of a list."""
+    return WholeNumber(
+        load_default=DEFAULT_LIMIT,
+        validate=validate.Range(1, MAX_LIMIT, error="Must be {min} to {max}."),
+        metadata=about("Most items in one answer."),
+    )
+
+
+class QuerySchema(Schema):
+    """A query string. Parameters it does not know, and empty ones, are ignored."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    @pre_load
+    def _drop_empty(self, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return {name: value for name, value in data.items() if value != ""}
+
+
+def require_order(data: Mapping[str, Any]) -> None:
+    """Refuse a window that ends before it begins."""
+    if "from_" in data and "to" in data and data["to"] <= data["from_"]:
+        raise ValidationError("Must be later than `from`.", "to")
+
+
+def instant(description: str, *, allow_none: bool = False) -> fields.String:
+    """An instant of an answer."""
+    return fields.String(
+        allow_none=allow_none, metadata=about(f"RFC 3339, UTC. {description}", format="date-time")
+    )
+
+
+def next_cursor_field() -> fields.String:
+    """The `next_cursor` of a list."""
+    return fields.String(allow_none=True, metadata=about("Cursor of the next page; null: none."))
