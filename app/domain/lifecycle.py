@@ -86,21 +86,22 @@ def _take_live(change: Change, time: int, existing: list[Update], new: list[Upda
     if state.ended_by == "detector":
         state.reopen()
         change.is_revived = True
+    ends = [update for update in new if update.is_end]
+    end = max(ends, key=Update.tie_key, default=None)
     mine = {id(update) for update in new}
     for update in sorted([*existing, *new], key=Update.tie_key) if existing or new[1:] else new:
+        if end is not None and update.is_end and update.status != end.status:
+            change.events.append(_second_end(update, end.status))
+            change.verdicts[id(update)] = (False, f"the job ended otherwise: {end.status}")
+            continue
         taken = state.merge(update)
         if id(update) in mine:
             applied = taken or is_newest or update.is_end or was in ("stalled", "failed")
             change.verdicts[id(update)] = (applied, None if applied else _OLDER)
-    ends = [update for update in new if update.is_end]
-    if ends:
-        end = max(ends, key=Update.tie_key)
+    if end is not None:
         state.end(end.status, time, "sender")
         change.must_rebuild |= not is_newest
         change.events.append(_transition(was, end.status, end))
-        for other in ends:
-            if other.status != end.status:
-                change.events.append(_second_end(state, other))
     else:
         state.status = "running"
         if was != "running":
@@ -117,7 +118,7 @@ def _take_after_the_end(change: Change, new: list[Update]) -> None:
         is_late = state.completed_at is not None and update.time > state.completed_at
         is_other_end = update.is_end and update.status != state.status
         if is_other_end:
-            change.events.append(_second_end(state, update))
+            change.events.append(_second_end(update, state.status))
         if is_late or is_other_end:
             change.verdicts[id(update)] = (False, reason)
         else:  # from before the end: it may name what no other update does
@@ -139,12 +140,12 @@ def _transition(was: str | None, status: str, update: Update) -> Event:
     return Event("transition", was, status, "sender", reason, evidence)
 
 
-def _second_end(state: JobState, update: Update) -> Event:
+def _second_end(update: Update, first: str) -> Event:
     return Event(
         "warning",
         None,
         None,
         "sender",
-        f"The sender reported {update.status} after {state.status}; the first end stays.",
+        f"The sender reported {update.status} after {first}; the first end stays.",
         {"time": update.time, "error": update.fields.get("error_message")},
     )

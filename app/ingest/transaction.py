@@ -254,7 +254,7 @@ def _rebuild(conn: Connection, change: Change) -> None:
             store.earliest_end(conn, state.job_id, state.status) or state.completed_at or until
         )
     state.forget_telemetry()
-    state.merge_all(store.deciding_updates(conn, state.job_id, until))
+    state.merge_all(store.deciding_updates(conn, state.job_id, until, state.status))
     store.delete_disks_but(conn, state.job_id, state.disks)
     moved = _shown(state) != before
     for key, (applied, reason) in change.verdicts.items():

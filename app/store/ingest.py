@@ -105,14 +105,22 @@ def find_updates(
     return by_instant
 
 
-def deciding_updates(conn: Connection, job_id: str, until: int) -> list[Update]:
-    """The updates that decide the registers of a job at `until`: all of each deciding instant."""
-    params = {"job_id": job_id, "until": until}
+def deciding_updates(conn: Connection, job_id: str, until: int, status: str) -> list[Update]:
+    """The updates that decide the registers of a job at `until`: all of each deciding instant.
+
+    Ends other than `status` are left out.
+    """
+    params = {"job_id": job_id, "until": until, "status": status}
     job_times = execute(conn, SQL["deciding_job_times"], params).fetchone() or ()
     disk_times = [row[0] for row in execute(conn, SQL["deciding_disk_times"], params)]
     times = {to_micros(time) for time in (*job_times, *disk_times) if time is not None}
     found = find_updates(conn, {(job_id, time) for time in times}, set())
-    return [update for updates in found.values() for update in updates]
+    return [
+        update
+        for updates in found.values()
+        for update in updates
+        if not update.is_end or update.status == status
+    ]
 
 
 def earliest_end(conn: Connection, job_id: str, status: str) -> int | None:

@@ -179,6 +179,28 @@ def test_a_second_different_end_is_an_event_only(client: FlaskClient) -> None:
     assert events(client)[-1] == ("warning", None, None)
 
 
+def test_a_second_end_decides_nothing_later_either(client: FlaskClient) -> None:
+    push(client, bytes_transferred=10, timestamp=at(-50), disks=[disk(0, bytes_transferred=1)])
+    push(client, status="completed", bytes_transferred=None, timestamp=at(-30))
+    other = {"bytes_transferred": 99, "disks": [disk(0, bytes_transferred=9), disk(1)]}
+    push(client, status="failed", error="no", timestamp=at(-35), **other)
+    push(client, current_phase="snapshot", bytes_transferred=5, timestamp=at(-60))  # a straggler
+    stored = job(client)
+    assert (stored["status"], stored["error_message"]) == ("completed", None)
+    assert stored["bytes_transferred"] == 1 and len(stored["disks"]) == 1
+
+
+def test_two_ends_of_one_instant_leave_one(client: FlaskClient) -> None:
+    both = [
+        make_body(job_type="backup", job_id="job-1", status=status, bytes_transferred=number)
+        for number, status in enumerate(["completed", "failed"])
+    ]
+    client.post("/api/v1/telemetry/batch", json={"updates": both})
+    stored = job(client)
+    assert (stored["status"], stored["bytes_transferred"]) == ("failed", 1)
+    assert sorted(kind for kind, _, _ in events(client)) == ["transition", "warning"]
+
+
 # -- disks ---------------------------------------------------------------------------------------
 
 

@@ -194,7 +194,8 @@ DELETE FROM job_disks WHERE job_id = %(job_id)s AND NOT disk_index = ANY(%(kept)
 SELECT min(time) FROM job_telemetry WHERE job_id = %(job_id)s AND status = %(status)s
 
 -- The instants whose updates decide the job's registers, up to and including an end: for each
--- field the newest that names it. One pass over the job's rows.
+-- field the newest that names it. One pass over the job's rows. An end other than the one the job
+-- came to is an event only, and decides nothing.
 -- name: deciding_job_times
 SELECT max(time) FILTER (WHERE current_phase IS NOT NULL),
        max(time) FILTER (WHERE bytes_transferred IS NOT NULL),
@@ -208,6 +209,7 @@ SELECT max(time) FILTER (WHERE current_phase IS NOT NULL),
        max(time) FILTER (WHERE backup_type IS NOT NULL)
 FROM job_telemetry
 WHERE job_id = %(job_id)s AND time <= from_micros(%(until)s)
+  AND status IN ('running', %(status)s)
 
 -- name: deciding_disk_times
 SELECT DISTINCT instant
@@ -219,8 +221,12 @@ FROM (
            max(time) FILTER (WHERE transfer_speed_bps IS NOT NULL) AS speed_time,
            max(time) FILTER (WHERE progress_percent IS NOT NULL) AS percent_time,
            max(time) FILTER (WHERE error_message IS NOT NULL) AS error_time
-    FROM disk_telemetry
+    FROM disk_telemetry AS d
     WHERE job_id = %(job_id)s AND time <= from_micros(%(until)s)
+      AND NOT EXISTS (
+          SELECT FROM job_telemetry AS u
+          WHERE u.job_id = d.job_id AND u.time = d.time AND u.seq = d.seq
+            AND u.status NOT IN ('running', %(status)s))
     GROUP BY disk_index
 ) AS newest,
 LATERAL unnest(ARRAY[any_time, status_time, bytes_time, total_time, speed_time, percent_time,
