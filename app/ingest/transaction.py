@@ -60,6 +60,7 @@ class _Transaction:
         self.late_days = late_days
         self.now = 0
         self.changes: dict[str, Change] = {}
+        self.completions: dict[str, Update] = {}  # the first without telemetry of each job
         self.outcomes: dict[int, Outcome] = {}  # by position in `updates`
         self.stored: dict[int, Update] = {}  # likewise, those that are new
 
@@ -100,9 +101,12 @@ class _Transaction:
             self.outcomes[position] = NotFound(f"There is no job {update.job_id}.")
             return False
         state = change.state
-        if state.has_ended and not update.is_telemetry:
-            self.outcomes[position] = self._ended_before(state, update)
-            return False
+        if not update.is_telemetry:
+            first = self.completions.setdefault(update.job_id, update)
+            if state.has_ended or first is not update:
+                ended = state.status if state.has_ended else first.status
+                self.outcomes[position] = self._ended_before(state, update, ended)
+                return False
         known = state.job_type
         if update.job_type and update.job_type != known:
             self.outcomes[position] = Conflict(
@@ -112,14 +116,11 @@ class _Transaction:
             return False
         return True
 
-    def _ended_before(self, state: JobState, update: Update) -> Outcome:
+    def _ended_before(self, state: JobState, update: Update, ended: str) -> Outcome:
         """POST …/complete of an ended job: done already, or a contradiction."""
-        if state.status != update.status:
-            return Conflict(
-                f"status: {state.job_id} has already ended: {state.status}.",
-                {"status": [f"The job has already ended: {state.status}."]},
-            )
-        reason = f"the job has already ended: {state.status}"
+        reason = f"the job has already ended: {ended}"
+        if ended != update.status:
+            return Conflict(f"status: {reason}", {"status": [reason]})
         at = state.completed_at or self.now
         return Receipt(update.status, True, False, reason, at, self.now)
 
@@ -127,8 +128,10 @@ class _Transaction:
         """Decide the instant at which the series keeps the update (invariant 4)."""
         update.sender_time = None  # a transaction that is tried again places it anew
         if update.timestamp is None:
-            # Two of one transaction must not look like one sent twice.
-            update.time = self.now + position
+            # Two of one transaction must not look like one sent twice. And it is the newest, even
+            # where the sender's clock, which stamped those before it, is ahead of the hub's.
+            newest = self.changes[update.job_id].state.newest or 0
+            update.time = max(self.now, newest + 1) + position
             return
         late_horizon = self.now - self.late_days * DAY
         update.time = update.timestamp

@@ -499,6 +499,16 @@ def test_completing_twice_is_fine_and_otherwise_a_conflict(client: FlaskClient) 
     assert missing.status_code == 404
 
 
+def test_end_without_a_timestamp_follows_a_sender_whose_clock_is_ahead(
+    client: FlaskClient,
+) -> None:
+    push(client, timestamp=at(200), disks=[disk(0, bytes_transferred=50_000)])
+    client.post("/api/v1/jobs/job-1/complete", json={"status": "completed"})
+    stored = job(client)
+    assert (stored["bytes_transferred"], stored["current_phase"]) == (50_000, "transferring")
+    assert stored["completed_at"] > stored["started_at"] and len(stored["disks"]) == 1
+
+
 # -- snapshots -----------------------------------------------------------------------------------
 
 

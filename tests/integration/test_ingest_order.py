@@ -12,6 +12,7 @@ import pytest
 
 from app.db import Connection, Database
 from app.domain.updates import Update
+from app.errors import Conflict
 from app.ingest.transaction import Receipt, store_updates
 from app.ingest.writer import Writer
 from tests.factories import make_update
@@ -123,6 +124,24 @@ def test_any_order_gives_the_same_rows(database: Database, seed: int) -> None:
                 assert found[part] == content
     finally:
         conn.close()
+
+
+def test_completions_of_one_transaction_are_judged_one_after_the_other(
+    database: Database,
+) -> None:
+    def completion(status: str) -> Update:
+        return Update("", "j", status, is_telemetry=False)
+
+    with closing(database.connect(autocommit=True)) as conn:
+        store(conn, make_update(-60))
+        with conn.transaction():
+            first, other, again = store_updates(
+                conn, [completion("completed"), completion("failed"), completion("completed")], 28
+            )
+        assert isinstance(first, Receipt) and not first.is_duplicate
+        assert isinstance(other, Conflict)
+        assert isinstance(again, Receipt) and again.is_duplicate
+        assert rows(conn, "SELECT count(*) FROM job_telemetry") == [(2,)]
 
 
 def test_twenty_jobs_from_eight_threads_out_of_order_and_twice(database: Database) -> None:
