@@ -114,6 +114,8 @@ class Config:
     log_level: str = _setting("HUB_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
 
     def __post_init__(self) -> None:
+        # Processes that share it may be started in different folders.
+        object.__setattr__(self, "data_dir", self.data_dir.absolute())
         if self.fail_after_seconds <= self.stale_after_seconds:
             raise ConfigError(
                 f"HUB_FAIL_AFTER_SECONDS ({self.fail_after_seconds}) must be larger than "

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from app.config import Config
-from app.errors import DatabaseUnavailable, Unavailable
+from app.errors import ConfigError, DatabaseUnavailable, Unavailable
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -42,6 +43,12 @@ class Database:
     """A bounded pool of connections. Thread-safe. Open it after a fork, close it on exit."""
 
     def __init__(self, dsn: str, *, is_embedded: bool) -> None:
+        try:
+            conninfo_to_dict(dsn)
+        except psycopg.ProgrammingError as exc:
+            raise ConfigError(
+                f"DATABASE_URL is no address of a database: {str(exc).strip()}"
+            ) from exc
         self._dsn = dsn
         # The embedded engine is one session: statement names would be shared by all connections,
         # and it knows no statement_timeout. On a server both are wanted.
@@ -105,10 +112,6 @@ class Database:
         """
         with translated_errors(), self._pool.connection() as conn, conn.transaction():
             yield conn
-
-    def pool_statistics(self) -> dict[str, int]:
-        """Counters of the pool (psycopg_pool's names; waits in milliseconds)."""
-        return dict(self._pool.get_stats())
 
     def _limit_reads(self, conn: Connection) -> None:
         if not self.is_embedded:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.clock import isoformat, utc_now
+from app.config import Config
 from app.simulation import (
     HISTORY,
     NODES,
@@ -92,7 +93,7 @@ class _HubClient:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("--url", default="http://127.0.0.1:8082", help="where the hub is")
+    parser.add_argument("--url", help="where the hub is (default: as HUB_HOST and HUB_PORT say)")
     parser.add_argument(
         "--minutes", type=float, help="stop after this many minutes (0: only the history)"
     )
@@ -113,17 +114,19 @@ def run(args: argparse.Namespace) -> int:
     if args.speed <= 0:
         print("demo: --speed must be above 0.", file=sys.stderr)
         return 1
+    config = Config.from_env()
+    url = args.url or f"http://{config.host}:{config.port}"
     try:
-        client = _HubClient(args.url)
+        client = _HubClient(url)
         client.get("/health")
         now = utc_now().replace(microsecond=0)
         senders = Senders(args.seed, now, args.speed)
         nodes = {node_id: snapshots(node_id, args.seed) for node_id in NODES}
         _backfill(client, senders, nodes, args.seed, now)
-        _print_addresses(args.url.rstrip("/") + PREFIX, senders.jobs)
+        _print_addresses(url.rstrip("/") + PREFIX, senders.jobs)
     except _HubAway as exc:
         print(
-            f"demo: no hub answers at {args.url} ({exc}); start one with `make run`.",
+            f"demo: no hub answers at {url} ({exc}); start one with `make run`.",
             file=sys.stderr,
         )
         return 1

@@ -105,7 +105,13 @@ class EmbeddedEngine:
         with self._lifecycle:
             if self.is_alive():
                 return
-            self._data_dir.mkdir(parents=True, exist_ok=True)
+            try:
+                self._data_dir.mkdir(parents=True, exist_ok=True)
+            except OSError as exc:
+                raise EngineError(
+                    f"{self._data_dir} cannot be made ({exc.strerror}): set HUB_DATA_DIR to a "
+                    "folder the hub may write to"
+                ) from exc
             if self._lock_fd is None:
                 self._lock_fd = _lock(self._data_dir / "engine.lock", self._lock_wait_seconds)
             try:

@@ -5,8 +5,6 @@ The docstring of a class is its default message, so `raise QueueFull` reads as a
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class HubError(Exception):
     """The hub could not do what was asked."""
@@ -92,10 +90,6 @@ class Unavailable(RequestError):
 
     status = 503
     retry_after_seconds = 1
-
-    def __init__(self, message: str | None = None, **context: Any) -> None:
-        super().__init__(message)
-        self.context = context
 
 
 class QueueFull(Unavailable):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -38,6 +39,9 @@ ENGINE_ANSWER_SECONDS = 2.0
 LASTING_SECONDS = 30.0  # a process that ran so long did not fail at its start
 PORT_WAIT_SECONDS = 3.0  # the workers of a hub that was just killed need a moment to end
 STOP_SECONDS = 15
+# Open connections, most of them idle senders between two pushes; what they may hold is bounded by
+# the gate and the queue.
+CONNECTIONS = 20_000
 # The server counts the wait for a connection's next request as reading its head. Nodes push every
 # 60 s, and a connection that is closed just as it is used again costs its sender an error.
 KEEP_ALIVE_SECONDS = 75
@@ -74,7 +78,7 @@ def serve(config: Config) -> None:
             engine.start()
             watcher.watch(_EngineCheck(engine))
         _migrate(config)
-        watcher.watch(_Child([sys.executable, "-m", "jobs"]))
+        watcher.watch(_Child([sys.executable, "-m", "jobs"], config))
         watcher.start()
         _announce(config, engine)
         _run_web(config)
@@ -127,15 +131,23 @@ def _announce(config: Config, engine: EmbeddedEngine | None) -> None:
     url = f"http://{config.host}:{config.port}"
     print(f"\nTelemetry Hub is at {url}", flush=True)
     print(f"  API documentation  {url}/api/v1/docs")
-    print("  Simulated senders  python -m app demo")
+    print(f"  Simulated senders  {_this_python()} -m app demo --url {url}")
     if engine is not None:
         print(f'  Read-only SQL      psql "{engine.analyst_dsn}"')
     print(flush=True)
 
 
+def _this_python() -> str:
+    """The interpreter as one would type it here."""
+    relative = os.path.relpath(sys.executable)
+    return sys.executable if relative.startswith("..") else relative
+
+
 def _run_web(config: Config) -> None:
     """Serve HTTP until told to stop. A worker that dies is started again, time after time."""
     os.environ[PARENT_VARIABLE] = str(os.getpid())
+    os.environ["HUB_DATA_DIR"] = str(config.data_dir)  # absolute; the workers start elsewhere
+    _raise_file_limit()
     # A forked worker would inherit the engine's pipe, and locks that other threads hold.
     multiprocessing.set_start_method("spawn", force=True)
     while True:
@@ -149,7 +161,7 @@ def _run_web(config: Config) -> None:
             websockets=False,
             workers=config.workers,
             blocking_threads=config.threads,
-            backpressure=4 * config.threads,
+            backpressure=CONNECTIONS,
             respawn_failed_workers=True,
             respawn_interval=RESPAWN_SECONDS,
             workers_kill_timeout=STOP_SECONDS,
@@ -164,11 +176,22 @@ def _run_web(config: Config) -> None:
         time.sleep(RESPAWN_SECONDS)
 
 
+def _raise_file_limit() -> None:
+    """Each connection is an open file, and many systems start a process with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + 1_000
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 class _Child:
     """A process of ours that is started again when it ends; ever later when it cannot last."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], config: Config) -> None:
         self._command = command
+        # The data directory is absolute in there; this process may have been started elsewhere.
+        self._env = {PARENT_VARIABLE: str(os.getpid()), "HUB_DATA_DIR": str(config.data_dir)}
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._pause = WATCH_SECONDS
@@ -186,9 +209,7 @@ class _Child:
             logger.error("%s ended with %s", self._command[-1], self._process.returncode)
             self._pause = min(2 * self._pause, LASTING_SECONDS)
         self._started = now
-        self._process = subprocess.Popen(
-            self._command, cwd=ROOT, env={**os.environ, PARENT_VARIABLE: str(os.getpid())}
-        )
+        self._process = subprocess.Popen(self._command, cwd=ROOT, env={**os.environ, **self._env})
 
     def stop(self) -> None:
         if self._process is None:

@@ -52,7 +52,8 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="restic backup, with its progress in the hub")
-    parser.add_argument("--url", default="http://127.0.0.1:8082", help="where the hub is")
+    address = os.environ.get("SHA_API_URL", "http://127.0.0.1:8082")
+    parser.add_argument("--url", default=address, help="where the hub is (default: SHA_API_URL)")
     parser.add_argument("--job-id", help="default: backup-<machine>-<epoch>")
     parser.add_argument("--vm-name", default=socket.gethostname(), help="default: this machine")
     parser.add_argument(

@@ -31,6 +31,7 @@ CREATE TABLE jobs (
     clock_offset_seconds double precision,
     performance_metrics jsonb,
     field_times bigint[] NOT NULL DEFAULT '{}',
+    registered jsonb NOT NULL DEFAULT '{}',
     CONSTRAINT jobs_pkey PRIMARY KEY (id),
     CONSTRAINT jobs_job_id_key UNIQUE (job_id),
     CONSTRAINT jobs_job_id_length CHECK (char_length(job_id) BETWEEN 1 AND 255),

@@ -15,6 +15,7 @@ from app.api import history, jobs, nodes, registration, requests, service, telem
 from app.api.context import Hub
 from app.api.errors import problem, register_error_handlers
 from app.api.fast_push import FastPush
+from app.api.gate import PushGate
 from app.config import Config
 from app.db import Database
 from app.domain.snapshots import Snapshot
@@ -28,7 +29,7 @@ from app.schemas.updates import ProblemSchema
 logger = logging.getLogger("hub.api")
 
 PREFIX = "/api/v1"
-SPARE_THREADS = 12  # never wait for a commit, so that reads and /health always find one
+SPARE_THREADS = 12  # never taken by a push, so that reads and /health always find one
 
 
 class IdentifierConverter(PathConverter):
@@ -73,7 +74,8 @@ def build_app(config: Config) -> Flask:
     app.extensions["hub"], app.extensions["hub_heartbeat"] = _start_hub(config)
     _register_blueprints(app)
     register_error_handlers(app)  # after flask-smorest's own, which they replace
-    app.wsgi_app = FastPush(app.wsgi_app, app.extensions["hub"], PREFIX)  # type: ignore[method-assign]
+    fast = FastPush(app.wsgi_app, app.extensions["hub"], PREFIX)
+    app.wsgi_app = PushGate(fast, config.threads - SPARE_THREADS)  # type: ignore[method-assign]
     logger.info("Telemetry API endpoints enabled (Real-time SBC progress tracking)")
     logger.info("Telemetry API routes registered: POST %s/telemetry/{job_type}/{job_id}", PREFIX)
     return app
@@ -91,7 +93,6 @@ def _start_hub(config: Config) -> tuple[Hub, Heartbeat]:
         database,
         {Update: store_updates, Snapshot: store_snapshots},
         capacity=config.queue_updates,
-        max_waiters=config.threads - SPARE_THREADS,
         wait_seconds=config.wait_seconds,
         late_days=config.late_data_days,
     )

@@ -9,10 +9,10 @@ from flask_smorest import Blueprint
 from app.api.bodies import JSON, check_identifier, read_body
 from app.api.context import hub
 from app.api.telemetry import receipt_body, require_stored, submit
+from app.ingest.registration import register
 from app.schemas.decode import decode_completion, load, parse_object
 from app.schemas.jobs import JobSchema
 from app.schemas.updates import CompletionSchema, ReceiptSchema, RegistrationSchema
-from app.store.registration import register
 
 blueprint = Blueprint(
     "registration", __name__, description="Jobs announced before they start, or without telemetry."

@@ -48,13 +48,19 @@ class DiskState(Registers):
 
 @dataclass(slots=True)
 class JobState:
-    """A job's registers, its disks and its life. Instants in µs, None where there is none."""
+    """A job's registers, its disks and its life. Instants in µs, None where there is none.
+
+    `registered` are the values from POST /jobs by field, whatever updates have named since, and
+    `registered_disks` the indexes of its disks.
+    """
 
     job_id: str
     job_type: str
     status: str = "pending"
     registers: Registers = field(default_factory=Registers)
     disks: dict[int, DiskState] = field(default_factory=dict)
+    registered: Fields = field(default_factory=dict)
+    registered_disks: frozenset[int] = frozenset()
     warnings: dict[str, str] = field(default_factory=dict)
     started_at: int = 0
     completed_at: int | None = None
@@ -94,21 +100,17 @@ class JobState:
 
     def forget_telemetry(self) -> None:
         """Drop what updates named and keep what was registered, before the series is read again."""
-        self.registers = _registered_part(self.registers)
+        self.registers = Registers()
+        self.merge_registered()
         self.disks = {
-            index: DiskState(*_parts(_registered_part(disk)), size_bytes=disk.size_bytes)
+            index: DiskState(size_bytes=disk.size_bytes)
             for index, disk in self.disks.items()
-            if disk.size_bytes is not None
+            if index in self.registered_disks
         }
 
-
-def _registered_part(registers: Registers) -> Registers:
-    kept = [name for name, time in registers.times.items() if time == REGISTERED]
-    return Registers({name: registers.values[name] for name in kept}, dict.fromkeys(kept, 0))
-
-
-def _parts(registers: Registers) -> tuple[Fields, dict[str, int]]:
-    return registers.values, registers.times
+    def merge_registered(self) -> None:
+        """Take the registered values of the fields that no update has named."""
+        self.registers.merge(REGISTERED, self.registered)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -210,14 +210,14 @@ class _Transaction:
             return
         store.insert_updates(self.conn, new, self.now)
         for job_id in rebuilds:
-            _rebuild(self.conn, self.changes[job_id])
+            rebuild(self.conn, self.changes[job_id])
         store.write_jobs(self.conn, self._rows(touched, new), self.now)
 
     def _rows(self, touched: set[str], new: list[Update]) -> list[store.JobRow]:
         named_disks: dict[str, set[int]] = defaultdict(set)
         for update in new:
             named_disks[update.job_id].update(update.disks)
-        return [_row(self.changes[job_id], named_disks[job_id]) for job_id in sorted(touched)]
+        return [make_row(self.changes[job_id], named_disks[job_id]) for job_id in sorted(touched)]
 
     def _receipt(self, update: Update) -> Receipt:
         applied, reason = self.changes[update.job_id].verdicts[id(update)]
@@ -230,7 +230,7 @@ _CLOCK_WARNING = (
 )
 
 
-def _row(change: Change, named_disks: set[int]) -> store.JobRow:
+def make_row(change: Change, named_disks: set[int]) -> store.JobRow:
     """The row of a job as its state now says, with the disks that may have changed."""
     state = change.state
     if change.is_charted_only:
@@ -247,7 +247,7 @@ def _row(change: Change, named_disks: set[int]) -> store.JobRow:
     return store.JobRow(change, columns, disks)
 
 
-def _rebuild(conn: Connection, change: Change) -> None:
+def rebuild(conn: Connection, change: Change) -> None:
     """Read the registers of a job from the series again, up to its end."""
     state = change.state
     before = _shown(state)

@@ -1,8 +1,8 @@
 """The group-commit writer: one thread and one connection that store what every request hands in.
 
 A request submits its updates and waits for its commit; the writer takes all that has queued up and
-stores it in as few transactions as it can. Acknowledged means committed. The queue, the number of
-waiting requests and the time of a wait are all bounded: beyond them a request is refused at once.
+stores it in as few transactions as it can. Acknowledged means committed. The queue and the time of
+a wait are bounded: beyond them a request is refused at once.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ _TROUBLES = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.UndefinedTable,  # not migrated
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InsufficientPrivilege,
     DatabaseUnavailable,
 )
 
@@ -93,7 +96,6 @@ class Writer:
         stores: dict[type, Store],
         *,
         capacity: int,
-        max_waiters: int,
         wait_seconds: float,
         late_days: int,
     ) -> None:
@@ -101,9 +103,7 @@ class Writer:
         self._database = database
         self._stores = stores
         self._wait_seconds = wait_seconds
-        self._max_waiters = max_waiters
         self._late_days = late_days
-        self._waiters = 0
         self._queue: deque[_Entry] = deque()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -126,16 +126,11 @@ class Writer:
         ticket = _Ticket(len(items))
         with self._changed:
             self._refuse_if_unable(len(items))
-            self._waiters += 1
             self._queue.extend((item, ticket, i) for i, item in enumerate(items))
             self._changed.notify()
-        try:
-            if not ticket.wait(self._wait_seconds):
-                self._withdraw(ticket)
-                raise Unavailable("The database did not answer in time; try again.")
-        finally:
-            with self._changed:
-                self._waiters -= 1
+        if not ticket.wait(self._wait_seconds):
+            self._withdraw(ticket)
+            raise Unavailable("The database did not answer in time; try again.")
         return _without_database_trouble(ticket.outcomes)
 
     @property
@@ -161,8 +156,6 @@ class Writer:
         # One request larger than the whole queue may pass when nothing else waits.
         if self._queue and len(self._queue) + count > self.capacity:
             raise QueueFull
-        if self._waiters >= self._max_waiters:
-            raise QueueFull("Too many requests are waiting for their commit; try again.")
 
     def _is_stuck(self) -> bool:
         since = self._busy_since

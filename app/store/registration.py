@@ -1,13 +1,15 @@
-"""Registering a job before it starts; the caller commits."""
+"""What is kept of a registration, apart from what follows from it; the caller commits."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from app.db import Connection
-from app.domain.job_state import REGISTERED
-from app.domain.updates import JOB_FIELDS
 from app.errors import Conflict
+from app.store.ingest import create_missing_jobs
 from app.store.sql import load_queries
 
 SQL = load_queries("registration")
@@ -15,60 +17,56 @@ SQL = load_queries("registration")
 IDENTITY = ("vm_name", "repository_id", "backup_type")
 
 
-def register(conn: Connection, registration: dict[str, Any]) -> bool:
-    """Create the job, or fill what is not known of it yet; whether it was created.
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What a registration did: whether the job is new, and whether it said anything new."""
+
+    is_new: bool
+    is_changed: bool
+
+
+def register(conn: Connection, registration: dict[str, Any]) -> Registered:
+    """Keep what is registered of a job, which is created if missing and locked.
 
     `registration`: job_id, job_type, and optionally the identity fields, total_bytes (bytes) and
-    disks [{disk_index, size_bytes}]. What telemetry has said stays. Raises Conflict when an
-    identity field is already known otherwise. Idempotent.
+    disks [{disk_index, size_bytes}]. What was registered before stays. Raises Conflict when an
+    identity field is already known otherwise. What the job's row shows does not change here
+    (`app.ingest.registration`).
     """
-    job_id = registration["job_id"]
-    known = {name: registration.get(name) or None for name in IDENTITY}
-    params = {
-        **known,
-        "job_id": job_id,
-        "job_type": registration["job_type"],
-        "total_bytes": registration.get("total_bytes"),
-    }
-    times = _merged_times([], params)
-    created = conn.execute(SQL["insert_job"], {**params, "field_times": times}).fetchone()
-    if created is None:
-        _fill(conn, params)
-    else:
-        conn.execute(SQL["insert_event"], {"job_id": job_id})
-    if disks := registration.get("disks"):
-        conn.execute(
-            SQL["upsert_disks"],
-            {
-                "job_id": job_id,
-                "indexes": [disk["disk_index"] for disk in disks],
-                "sizes": [disk.get("size_bytes") for disk in disks],
-            },
-        )
-    return created is not None
-
-
-def _fill(conn: Connection, params: dict[str, Any]) -> None:
-    row = conn.execute(SQL["lock_job"], params).fetchone()
+    job_id, job_type = registration["job_id"], registration["job_type"]
+    is_new = bool(create_missing_jobs(conn, {job_id: job_type}))
+    row = conn.execute(SQL["lock_job"], {"job_id": job_id}).fetchone()
     assert row is not None  # rows of jobs are never deleted by the hub
-    stored = dict(zip(("job_type", *IDENTITY), row, strict=False))
+    named = {name: registration[name] for name in IDENTITY if registration.get(name)}
+    _check_identity(dict(zip(("job_type", *IDENTITY), row, strict=False)), job_type, named)
+    if registration.get("total_bytes") is not None:
+        named["total_bytes"] = registration["total_bytes"]
+    before: dict[str, Any] = row[4]
+    after = {**named, **before}
+    disks = registration.get("disks") or []
+    if disks:
+        indexes = {disk["disk_index"] for disk in disks}
+        after["disks"] = sorted(indexes.union(before.get("disks", ())))
+    is_changed = is_new or after != before
+    if after != before:
+        values = {"job_id": job_id, "registered": orjson.dumps(after).decode()}
+        conn.execute(SQL["keep_registered"], values)
+    if disks:
+        sizes = {
+            "job_id": job_id,
+            "indexes": [disk["disk_index"] for disk in disks],
+            "sizes": [disk.get("size_bytes") for disk in disks],
+        }
+        is_changed |= conn.execute(SQL["keep_disks"], sizes).rowcount > 0
+    return Registered(is_new, is_changed)
+
+
+def _check_identity(known: dict[str, Any], job_type: str, named: dict[str, Any]) -> None:
     errors = {
-        name: [f"The job has {value!r}."]
-        for name, value in stored.items()
-        if value is not None and params[name] not in (None, value)
+        name: [f"The job has {known[name]!r}."]
+        for name, value in {"job_type": job_type, **named}.items()
+        if known[name] not in (None, value)
     }
     if errors:
         field, reasons = next(iter(errors.items()))
         raise Conflict(f"{field}: {reasons[0]}", errors)
-    conn.execute(SQL["fill_job"], {**params, "field_times": _merged_times(row[4], params)})
-
-
-def _merged_times(times: list[int | None], params: dict[str, Any]) -> list[int | None]:
-    """The registers' instants, with those that only the registration names at REGISTERED."""
-    stored = dict(zip(JOB_FIELDS, times, strict=False))
-    return [
-        REGISTERED
-        if stored.get(name) is None and params.get(name) is not None
-        else stored.get(name)
-        for name in JOB_FIELDS
-    ]

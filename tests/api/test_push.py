@@ -506,7 +506,8 @@ def test_end_without_a_timestamp_follows_a_sender_whose_clock_is_ahead(
     client.post("/api/v1/jobs/job-1/complete", json={"status": "completed"})
     stored = job(client)
     assert (stored["bytes_transferred"], stored["current_phase"]) == (50_000, "transferring")
-    assert stored["completed_at"] > stored["started_at"] and len(stored["disks"]) == 1
+    assert _micros(stored["completed_at"]) > _micros(stored["started_at"])
+    assert len(stored["disks"]) == 1
 
 
 # -- snapshots -----------------------------------------------------------------------------------

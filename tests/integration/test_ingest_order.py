@@ -158,7 +158,6 @@ def test_twenty_jobs_from_eight_threads_out_of_order_and_twice(database: Databas
             database,
             {Update: store_updates},
             capacity=1000,
-            max_waiters=8,
             wait_seconds=30,
             late_days=LATE_DAYS,
         )

@@ -22,7 +22,6 @@ from tests.factories import make_update
 def make_writer(database: Database, **changes: Any) -> Writer:
     settings: dict[str, Any] = {
         "capacity": 1000,
-        "max_waiters": 50,
         "wait_seconds": 20,
         "late_days": 28,
         **changes,
@@ -134,20 +133,6 @@ def test_full_queue_refuses_at_once(database: Database) -> None:
     writer.stop()
 
 
-def test_too_many_waiting_requests_are_refused_at_once(database: Database) -> None:
-    writer = make_writer(database, max_waiters=1)
-    writer.start()
-    with ThreadPoolExecutor(2) as threads:
-        with database.transaction() as conn:
-            conn.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
-            first = threads.submit(writer.submit, [make_update(-1)])
-            wait_until(lambda: writer._waiters == 1)
-            with pytest.raises(QueueFull):
-                writer.submit([make_update(-2)])
-        first.result()
-    writer.stop()
-
-
 def test_wait_is_bounded(database: Database) -> None:
     writer = make_writer(database, wait_seconds=0.1)
     writer.start()
@@ -165,7 +150,7 @@ def test_stop_stores_what_waits_and_refuses_what_comes(database: Database) -> No
         with database.transaction() as conn:
             conn.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
             waiting = [threads.submit(writer.submit, [make_update(-n)]) for n in range(1, 4)]
-            wait_until(lambda: writer._waiters == 3)
+            wait_until(lambda: writer.queued == 2)
             stopping = threading.Thread(target=writer.stop)
             stopping.start()
             wait_until(lambda: not writer.is_accepting)
@@ -217,6 +202,17 @@ def test_database_away_refuses_at_once_and_recovers(database: Database) -> None:
     is_away.clear()
     wait_until(lambda: writer.is_accepting)
     assert isinstance(writer.submit([make_update(-1)])[0], Receipt)
+    writer.stop()
+
+
+def test_unmigrated_database_refuses_instead_of_blaming_the_updates(database: Database) -> None:
+    def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
+        raise psycopg.errors.UndefinedTable('relation "jobs" does not exist')
+
+    writer = make_writer(database, store=store)
+    writer.start()
+    with pytest.raises(DatabaseUnavailable):
+        writer.submit([make_update(-n) for n in range(1, 50)])
     writer.stop()
 
 

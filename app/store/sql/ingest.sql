@@ -4,7 +4,7 @@
 -- name: lock_jobs
 SELECT job_id, job_type, status, ended_by, started_at, completed_at, newest_update_at,
        last_telemetry_at IS NOT NULL, clock_offset_seconds, warnings, field_times,
-       current_phase, bytes_transferred, total_bytes, transfer_speed_bps, eta_seconds,
+       registered, current_phase, bytes_transferred, total_bytes, transfer_speed_bps, eta_seconds,
        progress_percent,
        CASE WHEN before_verdict IS NULL THEN error_message
             ELSE before_verdict ->> 'error_message' END,
@@ -87,11 +87,12 @@ FROM unnest(
     progress_percent, error_message)
 
 -- name: update_jobs
--- What is written here comes from the sender: no verdict of the detector is left to hide it, and a
--- summary of the job is out of date.
+-- An update leaves no verdict of the detector to hide what the sender said. Only a registration
+-- leaves it: then the row goes on to show the verdict's message. A summary of the job is out of date.
 UPDATE jobs SET
     status = v.status,
-    before_verdict = NULL,
+    before_verdict = CASE
+        WHEN v.status = 'stalled' OR v.ended_by = 'detector' THEN jobs.before_verdict END,
     performance_metrics = NULL,
     ended_by = v.ended_by,
     started_at = from_micros(v.started_at),
@@ -106,7 +107,9 @@ UPDATE jobs SET
     transfer_speed_bps = v.transfer_speed_bps,
     eta_seconds = v.eta_seconds,
     progress_percent = v.progress_percent,
-    error_message = v.error_message,
+    error_message = CASE
+        WHEN v.status = 'stalled' OR v.ended_by = 'detector' THEN jobs.error_message
+        ELSE v.error_message END,
     vm_name = v.vm_name,
     repository_id = v.repository_id,
     backup_type = v.backup_type,

@@ -1,0 +1,38 @@
+"""Keeps threads free for those who ask: pushes may hold only so many, whatever they wait for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from app import metrics
+from app.api.errors import answer_request_error
+from app.errors import QueueFull
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+class PushGate:
+    """WSGI middleware: at most `limit` requests with a body at once, the others 503 at once.
+
+    A push holds its thread while it waits for its body and for its commit. Without a limit, slow
+    senders or a slow database would hold every thread, and /health would find none.
+    """
+
+    def __init__(self, next_app: WSGIApplication, limit: int) -> None:
+        self._next = next_app
+        self._free = threading.Semaphore(limit)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS"):
+            return self._next(environ, start_response)
+        if not self._free.acquire(blocking=False):
+            metrics.REFUSED.labels("TooManyPushes").inc()
+            refusal = QueueFull("Too many requests are waiting for their commit; try again.")
+            return answer_request_error(refusal)(environ, start_response)
+        try:
+            return self._next(environ, start_response)
+        finally:
+            self._free.release()
