@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from multiprocessing.util import Finalize
+from urllib.parse import unquote_to_bytes
 
 from flask import Flask, Response, redirect, request
 from flask_smorest import Api
@@ -133,11 +134,15 @@ def _register_blueprints(app: Flask) -> None:
 
 
 def _refuse_broken_path() -> Response | None:
-    """A path that is no UTF-8 would otherwise reach the views with replacement characters."""
+    """A path or query that is no UTF-8 would reach the views with replacement characters."""
     raw: str = request.environ.get("PATH_INFO", "")
+    query: str = request.environ.get("QUERY_STRING", "")
+    name = "path"
     try:
         raw.encode("latin-1").decode()
+        name = "query"
+        unquote_to_bytes(query.encode("latin-1")).decode()
     except UnicodeError:
         reason = "Is not UTF-8."
-        return problem(400, f"path: {reason}", errors={"path": [reason]})
+        return problem(400, f"{name}: {reason}", errors={name: [reason]})
     return None

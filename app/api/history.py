@@ -42,7 +42,12 @@ class History:
 
     @property
     def points(self) -> list[Point]:
-        return chart.to_points(self.buckets, self.job.started_at, self.total_bytes)
+        return chart.to_points(
+            self.buckets,
+            self.job.started_at,
+            self.total_bytes,
+            has_completed=self.job.status == "completed",
+        )
 
 
 @blueprint.route("/telemetry/history/<identifier:job_id>")

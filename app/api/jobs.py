@@ -12,7 +12,8 @@ from app.api.bodies import check_identifier
 from app.api.context import hub
 from app.api.requests import json_response
 from app.clock import from_micros, isoformat, to_micros
-from app.domain.estimates import STATUSES, duration_seconds, hub_eta_seconds
+from app.domain.estimates import duration_seconds, hub_eta_seconds
+from app.domain.statuses import JOB_STATUSES
 from app.errors import NotFound
 from app.schemas import jobs as schemas
 from app.schemas.queries import encode_cursor
@@ -149,7 +150,7 @@ def _disk(disk: dict[str, Any]) -> dict[str, Any]:
 
 
 def _machine(machine: store.Machine) -> dict[str, Any]:
-    by_status = dict.fromkeys(STATUSES, 0) | machine.by_status
+    by_status = dict.fromkeys(JOB_STATUSES, 0) | machine.by_status
     last_job = {
         "job_id": machine.job_id,
         "job_type": machine.job_type,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from app.domain.job_state import percent_of
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -133,16 +135,23 @@ class Statistics:
 
 
 def to_points(
-    buckets: Sequence[Bucket], started_at: datetime, total_bytes: int | None
+    buckets: Sequence[Bucket],
+    started_at: datetime,
+    total_bytes: int | None,
+    *,
+    has_completed: bool = False,
 ) -> list[Point]:
-    """A point for each bucket. `total_bytes` gives a percent to those that report none."""
+    """A point for each bucket. `total_bytes` gives a percent to those that report none.
+
+    That percent is 100 only if the job `has_completed`.
+    """
     return [
         Point(
             seconds_since(started_at, bucket.at),
             _mean(bucket.speed_sum, bucket.speed_count, bucket.speed_min, bucket.speed_max),
             bucket.speed_min,
             bucket.speed_max,
-            _percent(bucket, total_bytes),
+            _percent(bucket, total_bytes, has_completed),
             bucket.bytes,
         )
         for bucket in buckets
@@ -184,10 +193,13 @@ def _mean(total: float | None, count: int, lowest: int | None, highest: int | No
     return min(max(round(total / count, 2), lowest), highest)
 
 
-def _percent(bucket: Bucket, total_bytes: int | None) -> float | None:
+def _percent(bucket: Bucket, total_bytes: int | None, has_completed: bool) -> float | None:
     """What was reported, else what the bytes say; 0 to 100, two decimals."""
     if bucket.percent is not None and math.isfinite(bucket.percent):
         return round(min(max(bucket.percent, 0.0), 100.0), 2)
     if bucket.bytes is None or not total_bytes:  # a total of 0 is an unknown one
         return None
-    return round(min(bucket.bytes / total_bytes, 1.0) * 100, 2)
+    if has_completed and bucket.bytes >= total_bytes:
+        return 100.0
+    percent = percent_of(bucket.bytes, total_bytes)
+    return None if percent is None else round(percent, 2)

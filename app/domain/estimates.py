@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
-# Every status there is, as the constraints of `jobs` and `job_disks` have them.
-STATUSES = ("pending", "running", "stalled", "completed", "failed", "cancelled")
-DISK_STATUSES = ("pending", "transferring", "completed", "failed", "cancelled")
-LIVE_STATUSES = frozenset({"running", "stalled"})
+from app.domain.statuses import LIVE_STATUSES
+
 # Beyond this a rate is noise (one byte in a day of a 100 TiB job), and a count of seconds
 # would outgrow what JSON readers keep exactly.
 LONGEST_ETA_SECONDS = 10 * 365 * 86_400

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.domain.updates import END_STATUSES, Fields, Update, Value
+from app.domain.statuses import END_STATUSES
+from app.domain.updates import Fields, Update, Value
 
 REGISTERED = 0  # the instant of values from POST /jobs: older than any update
 HIGHEST_DERIVED_PERCENT = 99.99  # a percent we computed never says 100 before the job completed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.domain.statuses import END_STATUSES
+
 Value = int | float | str
 
 # The fields an update may name, in the order in which `field_times` keeps their instants.
@@ -27,8 +29,6 @@ DISK_FIELDS = (
     "progress_percent",
     "error_message",
 )
-
-END_STATUSES = frozenset({"completed", "failed", "cancelled"})
 
 Fields = dict[str, Value]
 

@@ -1,13 +1,15 @@
 """From the bytes of a push to the domain's objects.
 
 The common case is decoded by msgspec, which is about 40 times faster than marshmallow. It may only
-take what the schemas take, and with the same result: whatever it refuses, and every body with a
-`\\u` escape (lone surrogates, NUL), goes to orjson and the schema, which decide and explain.
+take what the schemas take, and with the same result: whatever it refuses, every body with a `\\u`
+escape (lone surrogates, NUL) and every unknown field (msgspec would skip its value unread) goes to
+orjson and the schema, which decide and explain.
 `tests/unit/test_decode.py` holds the two together.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -38,7 +40,7 @@ _Percent = Annotated[float, msgspec.Meta(ge=0, le=100)] | None
 _ShortText = Annotated[str, msgspec.Meta(max_length=255)] | None
 
 
-class _Disk(msgspec.Struct):
+class _Disk(msgspec.Struct, forbid_unknown_fields=True):
     disk_index: Annotated[int, msgspec.Meta(ge=0, le=HIGHEST_DISK_INDEX)]
     status: Literal["pending", "transferring", "completed", "failed"] | None = None
     bytes_transferred: _Integer = None
@@ -48,7 +50,7 @@ class _Disk(msgspec.Struct):
     error_message: str | None = None
 
 
-class _Update(msgspec.Struct):
+class _Update(msgspec.Struct, forbid_unknown_fields=True):
     status: Literal["running", "completed", "failed", "cancelled"]
     job_id: str | None = None
     job_type: str | None = None
@@ -66,7 +68,7 @@ class _Update(msgspec.Struct):
     disks: list[_Disk] | None = None
 
 
-class _Batch(msgspec.Struct):
+class _Batch(msgspec.Struct, forbid_unknown_fields=True):
     updates: list[_Update]
 
 
@@ -76,6 +78,10 @@ _decode_batch = msgspec.json.Decoder(_Batch).decode
 _UPDATE = UpdateSchema()
 _BATCH_ITEM = BatchItemSchema()
 _COMPLETION = CompletionSchema()
+
+# The key whose value begins where a text ends, with the sign of a number perhaps.
+_KEY_BEFORE = re.compile(r'"((?:[^"\\]|\\.){1,255})"\s*:\s*-?\Z')
+_KEY_REACH = 300  # how far back it is looked for, in characters
 
 # How the fast path says "not for me". Deep nesting is a RecursionError.
 _NOT_FAST = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -191,8 +197,20 @@ def _parse(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as exc:
-        reason = f"Is not JSON: {exc}."
-        raise InvalidInput(f"body: {reason}", {"body": [reason]}) from exc
+        field, reason = _explain(exc)
+        raise InvalidInput(f"{field}: {reason}", {field: [reason]}) from exc
+
+
+def _explain(error: orjson.JSONDecodeError) -> tuple[str, str]:
+    """The field that could not be read, `body` where it is none or at its end, and why not."""
+    text, at = error.doc, error.pos  # empty and 0 if it is no UTF-8
+    key = _KEY_BEFORE.search(text[max(0, at - _KEY_REACH) : at]) if at < len(text) else None
+    if "infinity" in str(error):
+        reason = "too large a number"
+        return (key[1], f"Is {reason}.") if key else ("body", f"Holds {reason}: {error}.")
+    if key:
+        return key[1], f"Is not a JSON value the hub can read: {error}."
+    return "body", f"Is not JSON the hub can read: {error}."
 
 
 def _parse_lines(body: bytes) -> list[Any]:

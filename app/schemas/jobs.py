@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validates_schema
 
-from app.domain.estimates import DISK_STATUSES, STATUSES
+from app.domain.statuses import DISK_STATUSES, JOB_STATUSES
 from app.schemas.fields import Text
 from app.schemas.queries import (
     CommaSeparated,
@@ -30,8 +30,8 @@ class JobFilterQuery(QuerySchema):
     """Which jobs: all filters given must hold."""
 
     status = CommaSeparated(
-        STATUSES,
-        metadata=about(f"One status, or several by comma: {', '.join(STATUSES)}."),
+        JOB_STATUSES,
+        metadata=about(f"One status, or several by comma: {', '.join(JOB_STATUSES)}."),
     )
     job_type = Text(longest=LONGEST_FILTER, metadata=about("Type of the job, such as `backup`."))
     vm_name = Text(longest=LONGEST_FILTER, metadata=about("The machine the job is for."))
@@ -98,7 +98,7 @@ class JobItemSchema(Schema):
     vm_name = fields.String(allow_none=True)
     repository_id = fields.String(allow_none=True)
     backup_type = fields.String(allow_none=True)
-    status = fields.String(metadata=about("Current status.", enum=list(STATUSES)))
+    status = fields.String(metadata=about("Current status.", enum=list(JOB_STATUSES)))
     current_phase = fields.String()
     bytes_transferred = fields.Integer(metadata=about("Bytes."))
     total_bytes = fields.Integer(metadata=about("Bytes; 0: not known."))
@@ -193,7 +193,7 @@ class LastJobSchema(Schema):
 
     job_id = fields.String()
     job_type = fields.String()
-    status = fields.String(metadata=about("Current status.", enum=list(STATUSES)))
+    status = fields.String(metadata=about("Current status.", enum=list(JOB_STATUSES)))
     started_at = instant("The start.")
     completed_at = instant("The end.", allow_none=True)
     bytes_transferred = fields.Integer(metadata=about("Bytes."))

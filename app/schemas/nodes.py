@@ -38,6 +38,7 @@ DEFAULT_METRICS = ("cpu_percent", "memory_percent", "disk_percent", "load_avg_1m
 DEFAULT_POINTS = 300
 MIN_POINTS = 10
 MAX_POINTS = 5000
+HIGHEST_MEASURE = 10**15  # no metric comes near, and sums over any chart stay finite
 
 
 # What comes in.
@@ -56,7 +57,7 @@ def _count(description: str) -> StrictInteger:
     return StrictInteger(allow_none=True, metadata=about(description))
 
 
-def _measure(description: str, high: float | None = None) -> StrictNumber:
+def _measure(description: str, high: float = HIGHEST_MEASURE) -> StrictNumber:
     return StrictNumber(high=high, allow_none=True, metadata=about(description))
 
 
@@ -64,8 +65,8 @@ class SnapshotSchema(Schema):
     """One snapshot of a node's metrics.
 
     A metric may be absent or null, both meaning that the node does not say: loaded, it is absent.
-    Unknown fields are ignored. `cpu_percent` has no upper bound, because collectors that add up
-    cores exceed 100.
+    Unknown fields are ignored. `cpu_percent` may exceed 100, because collectors add up cores. No
+    measure exceeds 10^15, and no count 2^63 - 1.
     """
 
     class Meta:

@@ -20,11 +20,9 @@ from marshmallow import (
 )
 from marshmallow.validate import OneOf
 
+from app.domain.statuses import END_STATUSES, REPORTED_DISK_STATUSES, REPORTED_STATUSES
 from app.schemas.fields import StrictInteger, StrictNumber, Text, Timestamp, identifier_problem
 
-STATUSES = ("running", "completed", "failed", "cancelled")
-END_STATUSES = ("completed", "failed", "cancelled")
-DISK_STATUSES = ("pending", "transferring", "completed", "failed")
 HIGHEST_DISK_INDEX = 1023
 RESERVED_JOB_TYPES = frozenset({"batch", "history", "snapshot"})
 _JOB_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,49}", re.ASCII)
@@ -72,7 +70,7 @@ class DiskSchema(_Strict):
         required=True,
         metadata={"description": "Position of the disk in its job, unique in an update."},
     )
-    status = _status(DISK_STATUSES, "State of the disk.", allow_none=True)
+    status = _status(REPORTED_DISK_STATUSES, "State of the disk.", allow_none=True)
     bytes_transferred = StrictInteger(**_optional("Bytes moved so far."))
     total_bytes = StrictInteger(**_optional("Bytes to move in all."))
     transfer_speed_bps = StrictInteger(**_optional("Speed, in bytes per second."))
@@ -104,7 +102,7 @@ def _reject_repeated_disks(data: dict[str, Any]) -> None:
 class UpdateSchema(IdentitySchema):
     """One update of a job. An absent field means "unchanged", never zero."""
 
-    status = _status(STATUSES, "State of the job; all but running end it.", required=True)
+    status = _status(REPORTED_STATUSES, "State of the job; all but running end it.", required=True)
     job_id = Text(**_optional("The path's job id again, or absent."))
     job_type = Text(**_optional("The path's job type again, or absent."))
     current_phase = Text(

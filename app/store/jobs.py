@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL, Composed
 
 from app.db import Connection
-from app.domain.estimates import STATUSES
+from app.domain.statuses import JOB_STATUSES
 from app.store.sql import load_queries
 
 QUERIES = load_queries("jobs")
@@ -122,13 +122,13 @@ def read_job(conn: Connection, job_id: str) -> JobDetail | None:
 
 
 def count_jobs_by_status(conn: Connection, wanted: JobFilter) -> dict[str, int]:
-    """How many jobs have each of STATUSES, 0 where none.
+    """How many jobs have each of JOB_STATUSES, 0 where none.
 
     It counts rows, and without a filter all of them: 0.25 s among a million jobs on two busy cores
     (a machine's jobs: 3 ms). Beyond that a table of counters, kept with the transitions, is due.
     """
     query, values = _filtered("count_jobs_by_status", wanted)
-    return dict.fromkeys(STATUSES, 0) | dict(conn.execute(query, values).fetchall())
+    return dict.fromkeys(JOB_STATUSES, 0) | dict(conn.execute(query, values).fetchall())
 
 
 def list_events(conn: Connection, job_id: str, limit: int, after_id: int = 0) -> list[JobEvent]:
