@@ -76,6 +76,7 @@ class FastPush:
         if (
             environ.get("CONTENT_TYPE") != JSON
             or "HTTP_CONTENT_ENCODING" in environ
+            or environ.get("QUERY_STRING")
             or not length.isdecimal()
             or int(length) > self._largest
         ):

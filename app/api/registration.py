@@ -28,7 +28,8 @@ _REGISTRATION = RegistrationSchema()
 def register_job() -> Response:
     """Register a job before it starts. What is not known of it yet is filled in.
 
-    409 when the job is there with another type, machine, repository or kind of backup.
+    409 when the job is there with another type, machine, repository or kind of backup, or ended so
+    long ago that its updates are no longer kept.
     """
     from app.api.jobs import job_body
 

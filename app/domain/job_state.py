@@ -51,8 +51,7 @@ class DiskState(Registers):
 class JobState:
     """A job's registers, its disks and its life. Instants in µs, None where there is none.
 
-    `registered` are the values from POST /jobs by field, whatever updates have named since, and
-    `registered_disks` the indexes of its disks.
+    `registered` are the values from POST /jobs by field, whatever updates have named since.
     """
 
     job_id: str
@@ -61,7 +60,6 @@ class JobState:
     registers: Registers = field(default_factory=Registers)
     disks: dict[int, DiskState] = field(default_factory=dict)
     registered: Fields = field(default_factory=dict)
-    registered_disks: frozenset[int] = frozenset()
     warnings: dict[str, str] = field(default_factory=dict)
     started_at: int = 0
     completed_at: int | None = None
@@ -106,7 +104,7 @@ class JobState:
         self.disks = {
             index: DiskState(size_bytes=disk.size_bytes)
             for index, disk in self.disks.items()
-            if index in self.registered_disks
+            if disk.size_bytes is not None
         }
 
     def merge_registered(self) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from app.db import Connection
+from app.domain.job_state import JobState
 from app.domain.lifecycle import Change, Event
+from app.errors import Conflict
 from app.ingest.transaction import make_row, rebuild
 from app.store import ingest as store
 from app.store import registration as registrations
@@ -16,7 +18,8 @@ def register(conn: Connection, registration: dict[str, Any]) -> bool:
 
     Inside the caller's transaction. What telemetry has said stays, as if the registration had come
     first; a verdict of the detector stays too, as this is no sign of life. Raises Conflict when an
-    identity field is already known otherwise. Idempotent.
+    identity field is already known otherwise, or when what the job's row shows cannot be told from
+    its updates any more. Idempotent.
     """
     job_id = registration["job_id"]
     done = registrations.register(conn, registration)
@@ -27,6 +30,7 @@ def register(conn: Connection, registration: dict[str, Any]) -> bool:
     change = Change(state, is_new=done.is_new, moves=True)
     if done.is_new:
         change.events.append(Event("transition", None, "pending", "sender", "Registered"))
+    _require_its_updates(conn, state)
     if state.has_ended:  # the row shows the consequences of the end, not the registers
         change.must_rebuild = True
         rebuild(conn, change)
@@ -34,3 +38,20 @@ def register(conn: Connection, registration: dict[str, Any]) -> bool:
         state.merge_registered()
     store.write_jobs(conn, [make_row(change, set(state.disks))], now)
     return done.is_new
+
+
+def _require_its_updates(conn: Connection, state: JobState) -> None:
+    """Refuse where deriving the row again would lose what it shows.
+
+    So it is with a job that was imported, and with one that ended so long ago that the series no
+    longer reaches back to its first update.
+    """
+    if state.status == "pending":
+        return
+    first = state.started_at if state.has_telemetry else state.newest
+    is_known = state.newest is not None
+    if state.has_ended and first is not None:
+        is_known = bool(store.find_updates(conn, {(state.job_id, first)}, set()))
+    if not is_known:
+        reason = f"the job is {state.status} and its updates are no longer kept"
+        raise Conflict(f"job_id: {reason}", {"job_id": [reason]})

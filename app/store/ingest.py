@@ -293,8 +293,7 @@ def _job_state(row: Sequence[Any]) -> JobState:
         clock_offset=None if row[8] is None else round(row[8] * _MICROS),
         warnings=row[9],
         registers=_registers(JOB_FIELDS, row[10], row[12:]),
-        registered={name: row[11][name] for name in JOB_FIELDS if name in row[11]},
-        registered_disks=frozenset(row[11].get("disks", ())),
+        registered=row[11],
     )
 
 

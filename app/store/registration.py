@@ -43,19 +43,15 @@ def register(conn: Connection, registration: dict[str, Any]) -> Registered:
         named["total_bytes"] = registration["total_bytes"]
     before: dict[str, Any] = row[4]
     after = {**named, **before}
-    disks = registration.get("disks") or []
-    if disks:
-        indexes = {disk["disk_index"] for disk in disks}
-        after["disks"] = sorted(indexes.union(before.get("disks", ())))
     is_changed = is_new or after != before
     if after != before:
         values = {"job_id": job_id, "registered": orjson.dumps(after).decode()}
         conn.execute(SQL["keep_registered"], values)
-    if disks:
+    if disks := registration.get("disks"):
         sizes = {
             "job_id": job_id,
             "indexes": [disk["disk_index"] for disk in disks],
-            "sizes": [disk.get("size_bytes") for disk in disks],
+            "sizes": [disk["size_bytes"] for disk in disks],
         }
         is_changed |= conn.execute(SQL["keep_disks"], sizes).rowcount > 0
     return Registered(is_new, is_changed)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.test import create_environ
+from werkzeug.wrappers import Response
 
 from app.api import fast_push
 from app.errors import QueueFull
@@ -64,6 +67,29 @@ def test_ordinary_push_does_not_reach_flask(
 ) -> None:
     monkeypatch.setattr(app.wsgi_app._next, "_next", None)  # type: ignore[attr-defined]
     assert client.post(URL, json=make_body()).status_code == 200
+
+
+@pytest.mark.parametrize("missing", [1, 1000])
+def test_body_cut_off_is_refused_though_it_reads_as_json(app: Flask, missing: int) -> None:
+    body = json.dumps(make_body()).encode()
+    environ = create_environ(URL, method="POST", data=body, content_type=JSON)
+    environ["CONTENT_LENGTH"] = str(len(body) + missing)
+    answer = Response.from_app(app.wsgi_app, environ)
+    assert answer.status_code == 400
+    assert json.loads(answer.data)["errors"]["body"][0].startswith("Is cut off")
+
+
+def test_body_of_a_failing_connection_is_refused(app: Flask) -> None:
+    environ = create_environ(URL, method="POST", data=b"{}", content_type=JSON)
+    environ["wsgi.input"] = Failing()
+    answer = Response.from_app(app.wsgi_app, environ)
+    assert answer.status_code == 400
+    assert list(json.loads(answer.data)["errors"]) == ["body"]
+
+
+class Failing(io.BytesIO):
+    def read(self, *_: Any) -> bytes:
+        raise ConnectionResetError
 
 
 @pytest.mark.parametrize(

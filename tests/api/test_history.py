@@ -150,6 +150,27 @@ def test_it_is_in_the_openapi_document(client: FlaskClient) -> None:
     assert set(operation["responses"]["200"]["content"]) == {"application/json", "text/csv"}
 
 
+@pytest.mark.parametrize(
+    ("status", "percent"), [("running", 99.99), ("failed", 99.99), ("completed", 100.0)]
+)
+@pytest.mark.parametrize("disk", [None, 0])
+def test_all_bytes_are_100_percent_only_of_a_completed_job(
+    client: FlaskClient, conn: Connection, status: str, percent: float, disk: int | None
+) -> None:
+    end = {} if status == "running" else {"completed_at": START, "ended_by": "sender"}
+    store_job(conn, [(0, 1, 200)], status=status, bytes_transferred=200, total_bytes=200, **end)
+    conn.execute(
+        """INSERT INTO job_disks (job_id, disk_index, total_bytes) VALUES ('j', 0, 200)""",
+    )
+    conn.execute(
+        """INSERT INTO disk_telemetry (time, job_id, disk_index, bytes_transferred)
+           VALUES (%s, 'j', 0, 200)""",
+        (START,),
+    )
+    [point] = read(client, **({} if disk is None else {"disk": disk}))["chart_data"]
+    assert point["p"] == percent
+
+
 def test_a_live_job_lasts_until_its_newest_update(client: FlaskClient, conn: Connection) -> None:
     store_job(conn, [(0, 1, 1), (30.25, 1, 1)])
     assert read(client)["duration_seconds"] == 30.25
@@ -420,7 +441,7 @@ def test_csv_holds_the_same_points(client: FlaskClient, conn: Connection) -> Non
         ["t", "s", "s_min", "s_max", "p", "b"],
         ["0.0", "", "", "", "", ""],
         ["5.5", "3", "3", "3", "25.0", "1000"],
-        ["10.0", "4", "4", "4", "100.0", str(LARGEST)],
+        ["10.0", "4", "4", "4", "99.99", str(LARGEST)],
     ]
 
 

@@ -16,6 +16,7 @@ from app.domain.snapshots import METRICS
 from app.schemas import nodes as schemas
 from app.schemas.queries import encode_cursor
 from app.store import nodes as store
+from tests.factories import at
 
 START = datetime(2025, 10, 10, 12, tzinfo=UTC)  # 1760097600 s since 1970
 EPOCH_START = 1_760_097_600
@@ -321,6 +322,10 @@ def test_cores_that_are_added_up_exceed_100_percent() -> None:
         ("memory_percent", "100.1"),
         ("disk_percent", "101"),
         ("load_avg_1m", "[1]"),
+        ("load_avg_1m", "1.7e308"),
+        ("cpu_percent", "1000000000000000.2"),
+        ("memory_used_mb", "1e16"),
+        ("network_rx_rate_mbps", "9223372036854775807"),
         ("network_rx_bytes", "1.5"),
         ("network_rx_bytes", "-1"),
         ("network_tx_bytes", "9223372036854775808"),
@@ -344,6 +349,20 @@ def test_a_bad_value_is_refused_naming_its_field(field: str, value: str) -> None
     with pytest.raises(ValidationError) as caught:
         load(body)
     assert list(caught.value.normalized_messages()) == [field]
+
+
+def test_the_largest_metrics_can_be_charted(client: FlaskClient) -> None:
+    for second in range(40):
+        snapshot = {
+            "node_id": "n",
+            "timestamp": at(second - 60),
+            "load_avg_1m": 1e15,
+            "network_rx_bytes": 2**63 - 1,
+        }
+        assert client.post("/api/v1/telemetry/snapshot", json=snapshot).status_code == 200
+    chart = get(client, "/nodes/n/history", metrics="load_avg_1m,network_rx_bytes", points=10)
+    assert chart["resolution_seconds"] > 0
+    assert set(chart["series"]["load_avg_1m"]["mean"]) - {None} == {1e15}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

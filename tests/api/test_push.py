@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.db import Database
+from app.store.staleness import Verdict, fail_jobs, stall_jobs
 from tests.factories import at, make_body
 
 URL = "/api/v1/telemetry/backup/job-1"
@@ -473,6 +474,139 @@ def test_registration_that_differs_is_a_conflict(client: FlaskClient, field: str
     client.post("/api/v1/jobs", json=REGISTRATION)
     answer = client.post("/api/v1/jobs", json={**REGISTRATION, field: "other"})
     assert answer.status_code == 409 and list(answer.get_json()["errors"]) == [field]
+
+
+def register(client: FlaskClient, **named: Any) -> None:
+    body = {"job_id": "job-1", "job_type": "backup", **named}
+    assert client.post("/api/v1/jobs", json=body).status_code in (200, 201)
+
+
+SIZES = [{"disk_index": 0, "size_bytes": 60}, {"disk_index": 1, "size_bytes": 40}]
+
+
+def test_registered_disks_alone_give_the_total(client: FlaskClient) -> None:
+    register(client, disks=SIZES)
+    stored = job(client)
+    assert (stored["total_bytes"], [d["total_bytes"] for d in stored["disks"]]) == (100, [60, 40])
+
+
+def test_a_total_registered_later_gives_the_percent(client: FlaskClient) -> None:
+    client.post(URL, json={"status": "running", "bytes_transferred": 50})
+    seen = job(client)["last_telemetry_at"]
+    register(client, total_bytes=100)
+    stored = job(client)
+    assert (stored["status"], stored["progress_percent"]) == ("running", 50.0)
+    assert stored["last_telemetry_at"] == seen
+
+
+def test_disks_registered_after_a_completion_are_unfinished(client: FlaskClient) -> None:
+    push(client, status="completed", bytes_transferred=77, progress_percent=40)
+    register(client, disks=SIZES)
+    stored = job(client)
+    assert (stored["status"], stored["progress_percent"]) == ("completed", 100.0)
+    assert (stored["bytes_transferred"], stored["completed_at"]) == (77, at(-60))
+    assert [d["status"] for d in stored["disks"]] == ["pending", "pending"]
+    assert any("disk 0 (pending), 1 (pending)" in warning for warning in stored["warnings"])
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_disks_registered_after_another_end_share_it(client: FlaskClient, end: str) -> None:
+    push(client, status=end, error="why", disks=[disk(0, status="completed")])
+    register(client, disks=SIZES)
+    stored = job(client)
+    assert (stored["status"], stored["error_message"]) == (end, "why")
+    assert [d["status"] for d in stored["disks"]] == ["completed", end]
+    assert [d["size_bytes"] for d in stored["disks"]] == [60, 40]
+
+
+@pytest.mark.parametrize("is_in_order", [True, False])
+def test_a_rebuild_keeps_what_was_registered(client: FlaskClient, is_in_order: bool) -> None:
+    register(client, total_bytes=1000, vm_name="vmR", disks=SIZES)
+    end = {"status": "completed", "timestamp": at(-60)}
+    later = {"status": "running", "timestamp": at(-50), "total_bytes": 2000, "vm_name": "vmX"}
+    for body in [end, later] if is_in_order else [later, end]:
+        assert client.post(URL, json=body).status_code == 200
+    stored = job(client)
+    assert (stored["total_bytes"], stored["vm_name"]) == (1000, "vmR")
+    assert len(stored["disks"]) == 2
+    assert "registered" not in stored
+
+
+@pytest.mark.parametrize("status", ["running", "completed", "failed"])
+def test_registering_again_alike_changes_nothing(
+    client: FlaskClient, database: Database, status: str
+) -> None:
+    push(client, status=status)
+    register(client, total_bytes=9, disks=SIZES)
+    before, log = job(client), events(client)
+    with database.transaction() as conn:
+        conn.execute("UPDATE jobs SET performance_metrics = '{}'")
+    register(client, total_bytes=9, disks=SIZES)
+    register(client, total_bytes=8, disks=[{"disk_index": 1, "size_bytes": 7}])  # the first stays
+    assert events(client) == log
+    after = job(client)
+    assert after.pop("performance_metrics") == {} and before.pop("performance_metrics") is None
+    assert [(d["disk_index"], d["size_bytes"]) for d in after["disks"]] == [(0, 60), (1, 40)]
+    assert after == before
+
+
+def test_an_ended_job_whose_updates_are_gone_keeps_its_row(
+    client: FlaskClient, database: Database
+) -> None:
+    push(client, status="completed", vm_name="vm-1", disks=[disk(0, bytes_transferred=5)])
+    before = job(client)
+    with database.transaction() as conn:
+        conn.execute("DELETE FROM job_telemetry")
+        conn.execute("DELETE FROM disk_telemetry")
+    answer = client.post("/api/v1/jobs", json=REGISTRATION)
+    assert answer.status_code == 409 and list(answer.get_json()["errors"]) == ["job_id"]
+    assert job(client) == before
+
+
+def _judge(database: Database, status: str) -> tuple[Any, ...]:
+    """Let the detector stall the silent job, or fail it; what its verdict hides."""
+    with database.transaction() as conn:
+        row = conn.execute("SELECT id, clock_timestamp() FROM jobs").fetchone()
+        assert row is not None
+        verdict = Verdict(row[1], row[1], 60, "silent")
+        stall_jobs(conn, [row[0]], verdict)
+        if status == "failed":
+            fail_jobs(conn, [row[0]], verdict)
+    return _verdict(database)
+
+
+def _verdict(database: Database) -> tuple[Any, ...]:
+    with database.reading() as conn:
+        row = conn.execute(
+            "SELECT status, error_message, before_verdict, ended_by, completed_at,"
+            " last_telemetry_at FROM jobs"
+        ).fetchone()
+    assert row is not None
+    return row
+
+
+@pytest.mark.parametrize("status", ["stalled", "failed"])
+def test_registering_is_no_life_and_hides_no_verdict(
+    client: FlaskClient, database: Database, status: str
+) -> None:
+    disks = [disk(0, status="transferring", bytes_transferred=30)]
+    client.post(URL, json={"status": "running", "error": "slow", "timestamp": at(-60)})
+    client.post(URL, json={"status": "running", "disks": disks, "timestamp": at(-50)})
+    verdict = _judge(database, status)
+    log = events(client)
+    register(client, vm_name="vm-1", total_bytes=300, disks=SIZES)
+    assert _verdict(database) == verdict and verdict[:2] == (status, "silent")
+    assert events(client) == log
+    stored = job(client)
+    assert (stored["vm_name"], stored["total_bytes"]) == ("vm-1", 300)
+    assert (stored["bytes_transferred"], stored["progress_percent"]) == (30, 10.0)
+    shown = ["failed", "failed"] if status == "failed" else ["transferring", "pending"]
+    assert [d["status"] for d in stored["disks"]] == shown
+    client.post(URL, json={"status": "running", "timestamp": at(-40)})
+    revived = job(client)
+    assert (revived["status"], revived["error_message"]) == ("running", "slow")
+    assert [d["status"] for d in revived["disks"]] == ["transferring", "pending"]
+    assert (revived["vm_name"], revived["total_bytes"]) == ("vm-1", 300)
 
 
 def test_old_client_completes_without_telemetry(client: FlaskClient) -> None:

@@ -13,6 +13,7 @@ import pytest
 from app.db import Connection, Database
 from app.domain.updates import Update
 from app.errors import Conflict
+from app.ingest.registration import register
 from app.ingest.transaction import Receipt, store_updates
 from app.ingest.writer import Writer
 from tests.factories import make_update
@@ -124,6 +125,46 @@ def test_any_order_gives_the_same_rows(database: Database, seed: int) -> None:
                 assert found[part] == content
     finally:
         conn.close()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_registration_gives_the_same_rows_whenever_it_comes(
+    database: Database, seed: int
+) -> None:
+    chance = random.Random(seed)
+    jobs = {f"j{n}": random_job(chance, f"j{n}") for n in range(6)}
+    registrations = {
+        job_id: {
+            "job_id": job_id,
+            "job_type": "backup",
+            "repository_id": "repo",
+            "total_bytes": chance.choice([None, 450]),
+            "disks": [
+                {"disk_index": index, "size_bytes": chance.choice([0, 300])}
+                for index in chance.sample(range(5), chance.randrange(4))
+            ],
+        }
+        for job_id in jobs
+    }
+    with closing(database.connect(autocommit=True)) as conn:
+        expected = None
+        for turn in range(6):
+            conn.execute("TRUNCATE jobs, job_disks, job_events, job_telemetry, disk_telemetry")
+            for job_id, makers in jobs.items():
+                mixed = makers * 2
+                chance.shuffle(mixed)
+                # First, last, and then anywhere.
+                moment = [0, len(mixed)][turn] if turn < 2 else chance.randrange(len(mixed))
+                for position in range(len(mixed) + 1):
+                    if position == moment:
+                        with conn.transaction():
+                            register(conn, registrations[job_id])
+                    if position < len(mixed):
+                        store(conn, mixed[position]())
+            found = snapshot(conn)
+            expected = expected or found
+            for part, content in expected.items():
+                assert found[part] == content, turn
 
 
 def test_completions_of_one_transaction_are_judged_one_after_the_other(

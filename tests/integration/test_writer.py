@@ -149,7 +149,9 @@ def test_stop_stores_what_waits_and_refuses_what_comes(database: Database) -> No
     with ThreadPoolExecutor(4) as threads:
         with database.transaction() as conn:
             conn.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
-            waiting = [threads.submit(writer.submit, [make_update(-n)]) for n in range(1, 4)]
+            waiting = [threads.submit(writer.submit, [make_update(-1)])]
+            wait_until(lambda: writer._busy_since is not None and not writer.queued)
+            waiting += [threads.submit(writer.submit, [make_update(-n)]) for n in (2, 3)]
             wait_until(lambda: writer.queued == 2)
             stopping = threading.Thread(target=writer.stop)
             stopping.start()

@@ -188,7 +188,16 @@ def test_a_mean_never_leaves_its_range() -> None:
 
 def test_a_percent_follows_from_the_bytes_where_none_was_reported() -> None:
     buckets = [make_bucket(bytes=1), make_bucket(bytes=2, percent=50.0), make_bucket(bytes=9)]
-    assert [point.p for point in to_points(buckets, START, 3)] == [33.33, 50.0, 100.0]
+    assert [point.p for point in to_points(buckets, START, 3)] == [33.33, 50.0, 99.99]
+
+
+def test_a_computed_percent_is_100_only_once_the_job_has_completed() -> None:
+    buckets = [make_bucket(bytes=done) for done in (99_998, 99_999, 100_000, 200_000)]
+    running = to_points(buckets, START, 100_000)
+    completed = to_points(buckets, START, 100_000, has_completed=True)
+    assert [point.p for point in running] == [99.99] * 4
+    assert [point.p for point in completed] == [99.99, 99.99, 100.0, 100.0]
+    assert to_points([make_bucket(bytes=1, percent=100.0)], START, 2)[0].p == 100.0
 
 
 def test_no_percent_follows_from_an_unknown_total() -> None:

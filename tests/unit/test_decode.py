@@ -13,6 +13,7 @@ from app.domain.updates import Update
 from app.errors import InvalidInput
 from app.schemas import decode
 from app.schemas.decode import decode_batch, decode_update
+from app.schemas.fields import parse_timestamp
 
 NUMBERS = st.one_of(
     st.integers(-2, 3),
@@ -32,6 +33,7 @@ TIMESTAMPS = st.sampled_from(
         "9999-12-31T23:59:59-23:59",
         "2026-01-31T24:00:00Z",
         "2026-01-31T12:00:00+25:00",
+        "2026-01-31T12:00:00+00:99",
         "٢٠٢٦-01-31T12:00:00Z",
         "20260131T120000Z",
     ]
@@ -147,12 +149,21 @@ def test_common_update_takes_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> N
         (b"nonsense", "body"),
         (b"[1]", "body"),
         (b'"text"', "body"),
-        (b'{"status":"running","bytes_transferred":NaN}', "body"),
-        (b'{"status":"running","bytes_transferred":Infinity}', "body"),
+        (b'{"status":"running","bytes_transferred":NaN}', "bytes_transferred"),
+        (b'{"status":"running","bytes_transferred":Infinity}', "bytes_transferred"),
+        (b'{"status":"running","bytes_transferred" : -Infinity}', "bytes_transferred"),
+        (b'{"status":"running","current_phase":"\xc3\xa4","eta_seconds":NaN}', "eta_seconds"),
+        (b'{"status":"running","disks":[{"disk_index":0,"total_bytes":NaN}]}', "total_bytes"),
+        (b'{"status":"running","disks":[NaN]}', "body"),
+        (b'{"status":"running","x":[1,1e999]}', "body"),
+        (b'{"status":"running","a\\"b":NaN}', 'a\\"b'),
+        (b'{"status":"running","' + b"x" * 400 + b'":NaN}', "body"),
+        (b'{"status":"running","eta_seconds":', "body"),
+        (b'{"status":"running","current_phase":"\xff","eta_seconds":NaN}', "body"),
         (b'{"status":"running","current_phase":"\\ud800"}', "body"),
         (b'{"status":"running","current_phase":"\\u0000"}', "current_phase"),
-        (b'{"status":"running","bytes_transferred":' + b"9" * 5000 + b"}", "body"),
-        (b'{"status":"running","progress_percent":' + b"9" * 5000 + b"}", "body"),
+        (b'{"status":"running","bytes_transferred":' + b"9" * 5000 + b"}", "bytes_transferred"),
+        (b'{"status":"running","progress_percent":' + b"9" * 5000 + b"}", "progress_percent"),
         (b'{"status":"running","disks":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "body"),
         (b'{"status":"running","x":' + b'{"x":' * 10_000 + b"1" + b"}" * 10_000 + b"}", "body"),
         (b'{"status":"running","bytes_transferred":-1}', "bytes_transferred"),
@@ -161,7 +172,7 @@ def test_common_update_takes_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> N
         (b'{"status":"running","bytes_transferred":1.5}', "bytes_transferred"),
         (b'{"status":"running","bytes_transferred":9223372036854775808}', "bytes_transferred"),
         (b'{"status":"running","progress_percent":-0.1}', "progress_percent"),
-        (b'{"status":"running","progress_percent":1e999}', "body"),
+        (b'{"status":"running","progress_percent":1e999}', "progress_percent"),
         (b'{"status":"sleeping"}', "status"),
         (b"{}", "status"),
         (b'{"status":null}', "status"),
@@ -183,6 +194,141 @@ def test_bad_body_is_refused_naming_its_field(body: bytes, field: str) -> None:
         decode_update(body, "backup", "j")
     assert list(refusal.value.errors) == [field]
     assert str(refusal.value).startswith(field)
+
+
+@pytest.mark.parametrize("number", [b"9" * 5000, b"1e999", b"-1e999"])
+@pytest.mark.parametrize("body", [b'{"status":"running","x":%s}', b'{"status":"running","x":[%s]}'])
+def test_a_number_too_large_is_not_called_no_json(body: bytes, number: bytes) -> None:
+    with pytest.raises(InvalidInput, match="too large a number") as refusal:
+        decode_update(body % number, "backup", "j")
+    assert "JSON" not in str(refusal.value)
+
+
+# What msgspec might skip or take in another way than orjson, as bytes.
+ODD_MEMBERS = [
+    b'"x":' + b"9" * 5000,
+    b'"x":1e999',
+    b'"x":-1e999',
+    b'"x":1e-999',
+    b'"x":NaN',
+    b'"x":"\xff"',
+    b'"x":"\xed\xa0\x80"',
+    b'"x":"\xc0\x80"',
+    b'"x":"\x01"',
+    b'"x":"\\ud800"',
+    b'"x":"\\x"',
+    b'"x":01',
+    b'"x":1.',
+    b'"x":{"y":[tru]}',
+    b'"x":' + b"[" * 2000 + b"]" * 2000,
+    b'"\xff":1',
+    b'"x\x01":1',
+    b'"x":1,"x":2',
+    b'"status":"completed"',
+    b'"stat\\u0075s":"completed"',
+    b'"bytes_transferred":1,"bytes_transferred":2',
+    b'"bytes_transferred":-1,"bytes_transferred":2',
+    b'"bytes_transferred":1,"bytes_transferred":NaN',
+    b'"bytes_transferred":1,"bytes_transferred":null',
+    b'"bytes_transferred":1e2',
+    b'"bytes_transferred":9.3e18',
+    b'"bytes_transferred":-0',
+    b'"bytes_transferred":1.0000000000000000000001',
+    b'"progress_percent":1e-999',
+    b'"progress_percent":99.999999999999999999999',
+    b'"bytes_transferred\xff":1',
+    b'"error_message":"\xff"',
+    b'"error":"\xff"',
+    b'"error":"\xed\xa0\x80"',
+    b'"error":"\xf5\x80\x80\x80"',
+    b'"error":"\xc3"',
+    b'"error":"\x1f"',
+    b'"error":"\x7f\\/\\n"',
+    b'"error":"\\x"',
+    b'"job_id":"other","job_id":"j"',
+    b'"timestamp":"2026-01-31T12:00:00\xff"',
+]
+
+
+@pytest.mark.parametrize("member", ODD_MEMBERS)
+@pytest.mark.parametrize(
+    "around",
+    [
+        b'{"status":"running",%s}',
+        b'{%s,"status":"running"}',
+        b'{"status":"running","disks":[{"disk_index":0,%s}]}',
+        b'{"status":"running"}%s',
+    ],
+)
+def test_fast_decoder_and_schema_agree_on_odd_bytes(
+    monkeypatch: pytest.MonkeyPatch, around: bytes, member: bytes
+) -> None:
+    body = around % member
+    fast = _outcome(body)
+    monkeypatch.setattr(decode, "_decode_update", _refuse)
+    assert fast == _outcome(body)
+
+
+@pytest.mark.parametrize("member", ODD_MEMBERS)
+@pytest.mark.parametrize(
+    "around",
+    [
+        b'{"updates":[{"status":"running","job_id":"j","job_type":"backup"}],%s}',
+        b'{%s,"updates":[{"status":"running","job_id":"j","job_type":"backup"}]}',
+        b'{"updates":[{"status":"running","job_id":"j","job_type":"backup",%s}]}',
+        b'{"updates":[{"status":"running","job_id":"j","job_type":"backup",'
+        b'"disks":[{"disk_index":0,%s}]}]}',
+    ],
+)
+@pytest.mark.parametrize("is_ndjson", [False, True])
+def test_fast_decoder_and_schema_agree_on_odd_bytes_of_batches(
+    monkeypatch: pytest.MonkeyPatch, around: bytes, member: bytes, is_ndjson: bool
+) -> None:
+    body = around % member
+    if is_ndjson:
+        body = body.removeprefix(b'{"updates":[').removesuffix(b"]}")
+    fast = _batch_outcome(body, is_ndjson)
+    monkeypatch.setattr(decode, "_decode_batch", _refuse)
+    monkeypatch.setattr(decode.msgspec, "convert", _refuse)
+    assert fast == _batch_outcome(body, is_ndjson)
+
+
+@pytest.mark.parametrize("member", [b'"x":1e999', b'"x":"\xff"', b'"x":' + b"9" * 5000])
+def test_an_unreadable_unknown_field_is_refused(member: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        decode_update(b'{"status":"running",' + member + b"}", "backup", "j")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-31T12:00:00+00:99",
+        "2026-01-31T12:00:00+14:60",
+        "2026-01-31T12:00:00-24:00",
+        "2026-01-31T12:00:00+25:00",
+        "2026-01-31T24:00:00Z",
+        "2026-01-31T12:60:00Z",
+        "2026-01-31T12:00:61Z",
+        "2026-01-31T12:00:99Z",
+        "9999-12-31T23:59:60Z",
+    ],
+)
+def test_a_time_that_does_not_exist_is_refused(text: str) -> None:
+    body = json.dumps({"status": "running", "timestamp": text}).encode()
+    with pytest.raises(InvalidInput, match=r"\Atimestamp: "):
+        decode_update(body, "backup", "j")
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
+        ("2026-01-31T12:00:00+23:59", "2026-01-30T12:01:00Z"),
+        ("2026-01-31T00:00:00-00:00", "2026-01-31T00:00:00Z"),
+    ],
+)
+def test_odd_times_that_exist_are_taken(text: str, same: str) -> None:
+    assert parse_timestamp(text) == parse_timestamp(same)
 
 
 def test_phase_may_have_255_characters_and_not_256() -> None:

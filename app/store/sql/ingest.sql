@@ -88,7 +88,8 @@ FROM unnest(
 
 -- name: update_jobs
 -- An update leaves no verdict of the detector to hide what the sender said. Only a registration
--- leaves it: then the row goes on to show the verdict's message. A summary of the job is out of date.
+-- leaves it: then the row goes on to show the verdict's message. A summary of the job is out of
+-- date.
 UPDATE jobs SET
     status = v.status,
     before_verdict = CASE

@@ -16,4 +16,4 @@ SELECT %(job_id)s, v.disk_index, v.size_bytes
 FROM unnest(%(indexes)s::smallint[], %(sizes)s::bigint[]) AS v (disk_index, size_bytes)
 ORDER BY v.disk_index
 ON CONFLICT (job_id, disk_index) DO UPDATE SET size_bytes = excluded.size_bytes
-    WHERE job_disks.size_bytes IS NULL AND excluded.size_bytes IS NOT NULL
+    WHERE job_disks.size_bytes IS NULL

@@ -1,0 +1,163 @@
+"""Bodies as they are sent: packed in members, cut off, in pieces; and broken queries."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import time
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse, create_environ
+from werkzeug.wrappers import Response
+
+from app.api.bodies import _unpack
+from app.errors import InvalidInput, TooLarge
+from tests.factories import make_body
+
+BATCH = "/api/v1/telemetry/batch"
+NDJSON = "application/x-ndjson"
+JOBS = "/api/v1/jobs"
+LIMIT = 1 << 20
+
+
+def line(number: int) -> bytes:
+    return json.dumps(make_body(job_id=f"job-{number}", job_type="backup")).encode() + b"\n"
+
+
+def post_packed(client: FlaskClient, packed: bytes) -> TestResponse:
+    headers = {"Content-Type": NDJSON, "Content-Encoding": "gzip"}
+    return client.post(BATCH, data=packed, headers=headers)
+
+
+def refused_body(answer: Any) -> str:
+    assert answer.status_code == 400, answer.data
+    errors = json.loads(answer.data)["errors"]
+    assert list(errors) == ["body"]
+    return str(errors["body"][0])
+
+
+# Gzip.
+
+
+def test_all_members_of_gzip_are_read(client: FlaskClient) -> None:
+    answer = post_packed(client, b"".join(gzip.compress(line(number)) for number in range(3)))
+    assert (answer.status_code, answer.get_json()["accepted"]) == (200, 3)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"garbage", b"\0", b"\x1f", gzip.compress(line(1))[:-1], gzip.compress(line(1))[:12], line(1)],
+)
+def test_what_follows_gzip_and_is_no_gzip_is_refused(client: FlaskClient, rest: bytes) -> None:
+    assert "gzip" in refused_body(post_packed(client, gzip.compress(line(0)) + rest))
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, LIMIT])
+def test_gzip_of_any_size_up_to_the_limit(size: int) -> None:
+    text = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    packed = gzip.compress(text[: size // 3]) + gzip.compress(text[size // 3 :], 0)
+    assert _unpack(packed, LIMIT) == text
+
+
+def test_the_limit_is_one_for_all_members() -> None:
+    packed = gzip.compress(b" " * (LIMIT // 2)) * 2
+    assert len(_unpack(packed, LIMIT)) == LIMIT
+    with pytest.raises(TooLarge, match="once unpacked"):
+        _unpack(packed + gzip.compress(b" "), LIMIT)
+
+
+def test_many_tiny_members_take_linear_time() -> None:
+    empty = gzip.compress(b"")
+    began = time.perf_counter()
+    assert _unpack(empty * 400_000, LIMIT) == b""  # 8 MB; quadratic would be many minutes
+    assert time.perf_counter() - began < 20
+
+
+def test_no_body_is_no_gzip() -> None:
+    with pytest.raises(InvalidInput):
+        _unpack(b"", LIMIT)
+
+
+# Cut off.
+
+
+class Pieces(io.RawIOBase):
+    """A body that comes a few bytes at a time, and may fail at its end."""
+
+    def __init__(self, body: bytes, *, fails: bool = False) -> None:
+        self._body = io.BytesIO(body)
+        self._fails = fails
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._body.read(min(size, 7))
+        if not piece and self._fails:
+            raise OSError("the chunk's end is missing")
+        return piece
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def push(app: Flask, body: io.RawIOBase, length: int | None, *, terminated: bool) -> Response:
+    environ = create_environ(BATCH, method="POST", content_type=NDJSON)
+    environ["wsgi.input"] = body
+    environ.pop("CONTENT_LENGTH", None)
+    if length is not None:
+        environ["CONTENT_LENGTH"] = str(length)
+    if terminated:  # as Granian says
+        environ["wsgi.input_terminated"] = True
+    return Response.from_app(app.wsgi_app, environ)
+
+
+@pytest.mark.parametrize("terminated", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+def test_body_shorter_than_its_length_is_refused(app: Flask, terminated: bool, fails: bool) -> None:
+    body = Pieces(line(0), fails=fails)
+    answer = push(app, body, len(line(0)) + len(line(1)), terminated=terminated)
+    assert refused_body(answer).startswith("Is cut off")
+
+
+@pytest.mark.parametrize("terminated", [False, True])
+def test_body_in_pieces_is_read_to_its_end(app: Flask, terminated: bool) -> None:
+    body = line(0) + line(1)
+    answer = push(app, Pieces(body, fails=True), len(body), terminated=terminated)
+    assert answer.status_code == 200, answer.data
+
+
+def test_body_without_a_length_is_read_to_its_end(app: Flask) -> None:
+    answer = push(app, Pieces(line(0) + line(1)), None, terminated=True)
+    assert (answer.status_code, json.loads(answer.data)["accepted"]) == (200, 2)
+
+
+def test_body_without_a_length_that_fails_is_refused(app: Flask) -> None:
+    answer = push(app, Pieces(line(0), fails=True), None, terminated=True)
+    assert refused_body(answer).startswith("Is cut off")
+
+
+# Queries.
+
+
+@pytest.mark.parametrize(
+    "query", ["vm_name=%ff", "vm_name=%C3", "%ff=1", "vm_name=%ED%A0%80", "vm_name=\xff"]
+)
+def test_query_that_is_no_utf_8_is_refused(app: Flask, query: str) -> None:
+    environ = create_environ(JOBS)
+    environ["QUERY_STRING"] = query
+    answer = Response.from_app(app.wsgi_app, environ)
+    assert answer.status_code == 400
+    assert list(json.loads(answer.data)["errors"]) == ["query"]
+
+
+@pytest.mark.parametrize("query", ["vm_name=%C3%A4", "vm_name=100%", "vm_name=%zz", "", "&&=%00"])
+def test_any_other_query_is_left_to_its_route(client: FlaskClient, query: str) -> None:
+    answer = client.get(f"{JOBS}?{query}")
+    assert answer.status_code == 200, answer.data
