@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -127,7 +128,8 @@ class Senders:
         self.acknowledged: list[tuple[str, int, dict[str, Any]]] = []
         self._stopping = threading.Event()
         self._threads = [
-            threading.Thread(target=self._send, args=(f"job-{n}",)) for n in range(count)
+            threading.Thread(target=self._send, args=(f"job-{secrets.token_hex(4)}-{n}",))
+            for n in range(count)
         ]
 
     def __enter__(self) -> Senders:

@@ -18,9 +18,10 @@ ROUNDS = 5
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[HubProcess]:
-    with HubProcess(tmp_path) as hub:
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
+    """One hub for all: each test leaves it running."""
+    with HubProcess(tmp_path_factory.mktemp("hub")) as hub:
         yield hub
 
 
@@ -69,6 +70,7 @@ def test_everything_ends_with_the_hub(hub: HubProcess) -> None:
     assert len(children) >= 3, children  # engine, tasks, web worker
     hub.kill()
     wait_until(lambda: not any(map(is_running, children)), 5)
+    hub.start()
 
 
 def test_silent_engine_is_answered_with_503(hub: HubProcess) -> None:
