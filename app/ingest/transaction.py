@@ -75,8 +75,8 @@ class _Transaction:
             self._place(position, update)
         existing = self._find_existing([update for _, update in accepted])
         new = self._drop_duplicates(accepted, existing)
-        self._take(new, existing)
-        self._write()
+        if new:
+            self._write(new, existing)
         for position, update in self.stored.items():
             self.outcomes[position] = self._receipt(update)
         return [self.outcomes[position] for position in range(len(self.updates))]
@@ -197,21 +197,19 @@ class _Transaction:
             if any(update.sender_time is not None for update in group):
                 note(change, {"clock_shifted": _CLOCK_WARNING})
 
-    def _write(self) -> None:
-        new = list(self.stored.values())
-        if not new:
-            return
+    def _write(self, new: list[Update], existing: dict[Instant, list[Update]]) -> None:
         touched = {update.job_id for update in new}
-        rebuilds = [job_id for job_id in touched if self.changes[job_id].must_rebuild]
-        if not rebuilds:
-            with self.conn.pipeline():
-                store.insert_updates(self.conn, new, self.now)
+        with self.conn.pipeline() as pipeline:
+            store.insert_updates(self.conn, new, self.now)
+            pipeline.sync()  # the database is at it while the jobs are brought forward
+            self._take(new, existing)
+            rebuilds = [job_id for job_id in touched if self.changes[job_id].must_rebuild]
+            if not rebuilds:
                 store.write_jobs(self.conn, self._rows(touched, new), self.now)
-            return
-        store.insert_updates(self.conn, new, self.now)
-        for job_id in rebuilds:
-            rebuild(self.conn, self.changes[job_id])
-        store.write_jobs(self.conn, self._rows(touched, new), self.now)
+        if rebuilds:
+            for job_id in rebuilds:
+                rebuild(self.conn, self.changes[job_id])
+            store.write_jobs(self.conn, self._rows(touched, new), self.now)
 
     def _rows(self, touched: set[str], new: list[Update]) -> list[store.JobRow]:
         named_disks: dict[str, set[int]] = defaultdict(set)
