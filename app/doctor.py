@@ -65,7 +65,7 @@ _COLUMNS = {
         actor text; reason text; evidence jsonb
         """,
     "job_telemetry": """
-        time timestamptz; received_at timestamptz; job_id text; status text; current_phase text;
+        time timestamptz; arrival_lag_ms int8; job_id text; status text; current_phase text;
         bytes_transferred int8 NULL; total_bytes int8 NULL; transfer_speed_bps int8 NULL;
         eta_seconds int8 NULL; progress_percent float8 NULL
         """,

@@ -273,9 +273,9 @@ _DISKS = """INSERT INTO job_disks (job_id, disk_index, status, bytes_transferred
     total_bytes = excluded.total_bytes, progress_percent = excluded.progress_percent,
     newest_update_at = excluded.newest_update_at;
 """
-_SERIES = """INSERT INTO job_telemetry (time, received_at, job_id, status, current_phase,
+_SERIES = """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, status, current_phase,
     bytes_transferred, total_bytes, transfer_speed_bps, eta_seconds, progress_percent)
-    VALUES (now(), now(), 'pgbench-' || :job, 'running', 'transferring', :bytes, 1099511627776,
+    VALUES (now(), 0, 'pgbench-' || :job, 'running', 'transferring', :bytes, 1099511627776,
             :speed, :eta, 42.42);
 """
 _DISK_SERIES = """INSERT INTO disk_telemetry (time, job_id, disk_index, status, bytes_transferred,

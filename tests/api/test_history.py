@@ -40,9 +40,9 @@ def store_job(conn: Connection, samples: Sequence[Sample] = (), **columns: Any) 
     """Store job `j` with one update for each sample, and columns of its row."""
     seconds = [float(sample[0]) for sample in samples]
     conn.execute(
-        """INSERT INTO job_telemetry (time, received_at, job_id, status, current_phase,
+        """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, status, current_phase,
                transfer_speed_bps, bytes_transferred)
-           SELECT %s + make_interval(secs => v.seconds), now(), 'j', 'running', 'transferring',
+           SELECT %s + make_interval(secs => v.seconds), 0, 'j', 'running', 'transferring',
                   v.speed, v.bytes
            FROM unnest(%s::float8[], %s::bigint[], %s::bigint[]) AS v (seconds, speed, bytes)""",
         (START, seconds, [sample[1] for sample in samples], [sample[2] for sample in samples]),
@@ -246,8 +246,8 @@ def test_ten_years_between_two_updates_fit_into_ten_points(
 def test_two_updates_of_one_instant_are_two_points(client: FlaskClient, conn: Connection) -> None:
     store_job(conn, [(0, 1, 1)])
     conn.execute(
-        """INSERT INTO job_telemetry (time, received_at, job_id, seq, status, bytes_transferred)
-           VALUES (%s, now(), 'j', 1, 'completed', 2)""",
+        """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, seq, status, bytes_transferred)
+           VALUES (%s, 0, 'j', 1, 'completed', 2)""",
         (START,),
     )
     assert [(point["t"], point["b"]) for point in read(client)["chart_data"]] == [(0, 1), (0, 2)]

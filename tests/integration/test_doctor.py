@@ -66,12 +66,12 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
             "nodes.process_count is of type int4 and must be int8.",
         ),
         (
-            "DROP TABLE disk_telemetry",
+            "DROP TABLE disk_telemetry CASCADE",
             "columns",
             "The table disk_telemetry is missing.",
         ),
         (
-            "DROP TABLE disk_telemetry; CREATE TABLE disk_telemetry (time timestamptz)",
+            "DROP TABLE disk_telemetry CASCADE; CREATE TABLE disk_telemetry (time timestamptz)",
             "hypertables",
             "disk_telemetry is not a hypertable.",
         ),

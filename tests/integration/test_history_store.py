@@ -49,9 +49,9 @@ def store(conn: Connection, rows: Sequence[Row], job_id: str = "j") -> Window:
     """Store a job with these updates in any order; returns its span."""
     shuffled = random.Random(1).sample(rows, len(rows))
     conn.execute(
-        """INSERT INTO job_telemetry (time, received_at, job_id, seq, status, current_phase,
+        """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, seq, status, current_phase,
                bytes_transferred, transfer_speed_bps, progress_percent)
-           SELECT v.time, now(), %s, v.seq, 'running', v.phase, v.bytes, v.speed, v.percent
+           SELECT v.time, 0, %s, v.seq, 'running', v.phase, v.bytes, v.speed, v.percent
            FROM unnest(%s::timestamptz[], %s::smallint[], %s::text[], %s::bigint[], %s::bigint[],
                        %s::float8[]) AS v (time, seq, phase, bytes, speed, percent)""",
         (
@@ -277,9 +277,9 @@ def test_another_job_is_not_charted(conn: Connection) -> None:
 
 def test_a_hundred_thousand_updates_in_one_hour_keep_their_peak(conn: Connection) -> None:
     conn.execute(
-        """INSERT INTO job_telemetry (time, received_at, job_id, status, transfer_speed_bps,
+        """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, status, transfer_speed_bps,
                bytes_transferred, current_phase)
-           SELECT %s + make_interval(secs => i * 0.036), now(), 'j', 'running',
+           SELECT %s + make_interval(secs => i * 0.036), 0, 'j', 'running',
                   CASE i WHEN 77777 THEN 1000 ELSE i %% 10 END, i, 'transferring'
            FROM generate_series(0, 99999) AS i""",
         (START,),

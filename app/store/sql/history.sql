@@ -29,7 +29,8 @@ ORDER BY preference
 LIMIT 1
 
 -- name: job_series
-SELECT time, seq, transfer_speed_bps AS speed, progress_percent AS percent,
+SELECT time, seq, transfer_speed_bps AS speed,
+       reported_percent(progress_percent, percent_scale, bytes_transferred, total_bytes) AS percent,
        bytes_transferred AS bytes
 FROM job_telemetry
 WHERE job_id = %(job_id)s AND time >= %(from_at)s AND time < %(before_at)s

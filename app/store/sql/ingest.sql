@@ -30,16 +30,18 @@ WHERE job_id = ANY(%(job_ids)s::text[])
 
 -- name: find_updates
 SELECT job_id, time, seq, sender_time, status, current_phase, bytes_transferred, total_bytes,
-       transfer_speed_bps, eta_seconds, progress_percent, error_message, vm_name, repository_id,
-       backup_type
+       transfer_speed_bps, eta_seconds,
+       reported_percent(progress_percent, percent_scale, bytes_transferred, total_bytes),
+       error_message, vm_name, repository_id, backup_type
 FROM job_telemetry
 JOIN unnest(%(job_ids)s::text[], %(times)s::bigint[]) AS v (job, micros)
     ON job_id = v.job AND time = from_micros(v.micros)
 
 -- name: find_shifted_updates
 SELECT job_id, time, seq, sender_time, status, current_phase, bytes_transferred, total_bytes,
-       transfer_speed_bps, eta_seconds, progress_percent, error_message, vm_name, repository_id,
-       backup_type
+       transfer_speed_bps, eta_seconds,
+       reported_percent(progress_percent, percent_scale, bytes_transferred, total_bytes),
+       error_message, vm_name, repository_id, backup_type
 FROM job_telemetry
 JOIN unnest(%(job_ids)s::text[], %(times)s::bigint[]) AS v (job, micros)
     ON job_id = v.job AND sender_time = from_micros(v.micros)
@@ -52,24 +54,29 @@ JOIN unnest(%(job_ids)s::text[], %(times)s::bigint[]) AS v (job, micros)
     ON job_id = v.job AND time = from_micros(v.micros)
 
 -- name: insert_updates
+-- OFFSET 0 keeps the planner from working out the scale for each of its two uses.
 INSERT INTO job_telemetry (
-    time, received_at, job_id, seq, status, current_phase, bytes_transferred, total_bytes,
-    transfer_speed_bps, eta_seconds, progress_percent, error_message, vm_name, repository_id,
-    backup_type, sender_time)
-SELECT from_micros(v.time), from_micros(%(now)s), v.job_id, v.seq, v.status, v.current_phase,
-       v.bytes_transferred, v.total_bytes, v.transfer_speed_bps, v.eta_seconds,
-       v.progress_percent, v.error_message, v.vm_name, v.repository_id, v.backup_type,
-       from_micros(v.sender_time)
-FROM unnest(
-    %(time)s::bigint[], %(job_id)s::text[], %(seq)s::integer[], %(status)s::text[],
-    %(current_phase)s::text[], %(bytes_transferred)s::bigint[], %(total_bytes)s::bigint[],
-    %(transfer_speed_bps)s::bigint[], %(eta_seconds)s::bigint[],
-    %(progress_percent)s::double precision[], %(error_message)s::text[], %(vm_name)s::text[],
-    %(repository_id)s::text[], %(backup_type)s::text[], %(sender_time)s::bigint[]
-) AS v (
-    time, job_id, seq, status, current_phase, bytes_transferred, total_bytes,
-    transfer_speed_bps, eta_seconds, progress_percent, error_message, vm_name, repository_id,
-    backup_type, sender_time)
+    time, arrival_lag_ms, job_id, seq, status, current_phase, bytes_transferred, total_bytes,
+    transfer_speed_bps, eta_seconds, progress_percent, percent_scale, error_message, vm_name,
+    repository_id, backup_type, sender_time)
+SELECT from_micros(v.time), (%(now)s::bigint - v.time) / 1000, v.job_id, v.seq, v.status,
+       v.current_phase, v.bytes_transferred, v.total_bytes, v.transfer_speed_bps, v.eta_seconds,
+       CASE WHEN v.percent_scale IS NULL THEN v.progress_percent END, v.percent_scale,
+       v.error_message, v.vm_name, v.repository_id, v.backup_type, from_micros(v.sender_time)
+FROM (
+    SELECT *, percent_scale_of(progress_percent, bytes_transferred, total_bytes) AS percent_scale
+    FROM unnest(
+        %(time)s::bigint[], %(job_id)s::text[], %(seq)s::integer[], %(status)s::text[],
+        %(current_phase)s::text[], %(bytes_transferred)s::bigint[], %(total_bytes)s::bigint[],
+        %(transfer_speed_bps)s::bigint[], %(eta_seconds)s::bigint[],
+        %(progress_percent)s::double precision[], %(error_message)s::text[], %(vm_name)s::text[],
+        %(repository_id)s::text[], %(backup_type)s::text[], %(sender_time)s::bigint[]
+    ) AS u (
+        time, job_id, seq, status, current_phase, bytes_transferred, total_bytes,
+        transfer_speed_bps, eta_seconds, progress_percent, error_message, vm_name, repository_id,
+        backup_type, sender_time)
+    OFFSET 0
+) AS v
 
 -- name: insert_update_disks
 INSERT INTO disk_telemetry (
@@ -148,6 +155,7 @@ UPDATE jobs SET
     newest_update_at = from_micros(v.newest),
     clock_offset_seconds = v.clock_offset_seconds,
     warnings = v.warnings::jsonb,
+    performance_metrics = NULL,
     last_telemetry_at = from_micros(%(now)s)
 FROM unnest(
     %(job_id)s::text[], %(started_at)s::bigint[], %(newest)s::bigint[],
@@ -206,7 +214,7 @@ SELECT max(time) FILTER (WHERE current_phase IS NOT NULL),
        max(time) FILTER (WHERE total_bytes IS NOT NULL),
        max(time) FILTER (WHERE transfer_speed_bps IS NOT NULL),
        max(time) FILTER (WHERE eta_seconds IS NOT NULL),
-       max(time) FILTER (WHERE progress_percent IS NOT NULL),
+       max(time) FILTER (WHERE progress_percent IS NOT NULL OR percent_scale IS NOT NULL),
        max(time) FILTER (WHERE error_message IS NOT NULL),
        max(time) FILTER (WHERE vm_name IS NOT NULL),
        max(time) FILTER (WHERE repository_id IS NOT NULL),
