@@ -23,7 +23,7 @@ CREATE FUNCTION milliseconds_between(from_at timestamptz, to_at timestamptz) RET
 
 -- moving_*: speeds above zero. moving_min is kept only where it is not speed_min, first_ms and
 -- last_ms (of the earliest and the latest update) count from the bucket: both compress better so.
--- phase_varies: more phases than phase_first and phase_last may have been reported in it.
+-- phase_varies: its updates did not all report one phase, or all none.
 CREATE MATERIALIZED VIEW job_speed_1m
 WITH (timescaledb.continuous, timescaledb.materialized_only = false,
       timescaledb.chunk_interval = '1 day') AS
@@ -52,7 +52,8 @@ SELECT job_id,
            FILTER (WHERE current_phase IS NOT NULL) AS phase_first,
        last(current_phase, series_place(time, seq))
            FILTER (WHERE current_phase IS NOT NULL) AS phase_last,
-       min(current_phase COLLATE "C") <> max(current_phase COLLATE "C") AS phase_varies
+       min(current_phase COLLATE "C") <> max(current_phase COLLATE "C")
+           OR count(current_phase) BETWEEN 1 AND count(*) - 1 AS phase_varies
 FROM job_telemetry
 GROUP BY job_id, time_bucket(INTERVAL '1 minute', time)
 WITH NO DATA;
@@ -82,7 +83,8 @@ SELECT job_id,
        first(phase_first, bucket) FILTER (WHERE phase_first IS NOT NULL) AS phase_first,
        last(phase_last, bucket) FILTER (WHERE phase_last IS NOT NULL) AS phase_last,
        bool_or(phase_varies)
-           OR min(phase_first COLLATE "C") <> max(phase_first COLLATE "C") AS phase_varies,
+           OR min(phase_first COLLATE "C") <> max(phase_first COLLATE "C")
+           OR count(phase_first) BETWEEN 1 AND count(*) - 1 AS phase_varies,
        count(*) AS minutes,
        max(first_ms) AS longest_head_ms,
        max(60000 - last_ms) AS longest_tail_ms

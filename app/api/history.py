@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -15,39 +14,14 @@ from flask_smorest import Blueprint
 from app.api.bodies import check_identifier
 from app.api.context import hub
 from app.api.requests import json_response
-from app.db import Connection
 from app.domain import chart
-from app.domain.chart import Bucket, Point, Window
-from app.domain.estimates import duration_seconds
-from app.domain.stretches import Gap, Phase, Stretches
-from app.errors import NotFound
+from app.domain.chart import Point
+from app.domain.stretches import Gap, Phase
+from app.history.read import History, read_chart
 from app.schemas.history import HistoryQuery, HistorySchema
-from app.store import history as store
+from app.store.history import ChartedJob, use_one_snapshot
 
 blueprint = Blueprint("history", __name__, description="Charts of jobs.")
-
-
-@dataclass(frozen=True)
-class History:
-    """A chart as read, before it takes its form."""
-
-    job: store.ChartedJob
-    disk: int | None
-    moved_bytes: int
-    total_bytes: int
-    window: Window
-    resolution_seconds: int
-    buckets: list[Bucket]
-    stretches: Stretches
-
-    @property
-    def points(self) -> list[Point]:
-        return chart.to_points(
-            self.buckets,
-            self.job.started_at,
-            self.total_bytes,
-            has_completed=self.job.status == "completed",
-        )
 
 
 @blueprint.route("/telemetry/history/<identifier:job_id>")
@@ -68,52 +42,16 @@ def read_history(query: dict[str, Any], job_id: str) -> Response:
     # states: points that the header does not know of. One statement for all would have to keep a
     # copy of the run's rows; one snapshot costs nothing, and it is let go before any rendering.
     with hub().database.transaction() as conn:
-        store.use_one_snapshot(conn)
-        history = _read(conn, job_id, query)
+        use_one_snapshot(conn)
+        history = read_chart(
+            conn,
+            job_id,
+            points=query["points"],
+            from_at=query.get("from_"),
+            before_at=query.get("to"),
+            disk=query.get("disk"),
+        )
     return _conditional(_RENDERERS[query["format"]](history))
-
-
-def _read(conn: Connection, job_id: str, query: dict[str, Any]) -> History:
-    """The chart that the query asks for. Raises NotFound for an unknown job or disk."""
-    job = store.read_charted_job(conn, job_id)
-    if job is None:
-        raise NotFound(f"There is no job {job_id!r}.")
-    span = chart.job_span(job.started_at, job.newest_update_at)
-    series = store.Series(job_id, query.get("disk"))
-    sizes = _sizes(conn, job, series, span)
-    window = chart.choose_window(span, query.get("from_"), query.get("to"))
-    # The step follows from the part of the window that has data: a window of a year around a job
-    # of an hour shows that hour as well as any.
-    shown, step = window.within(span), 0
-    if store.count_updates(conn, series, shown, query["points"] + 1) <= query["points"]:
-        buckets = store.read_updates(conn, series, shown)
-    else:
-        step = chart.window_step(shown, query["points"])
-        window = window.widened(step)
-        buckets = store.read_buckets(conn, series, shown.widened(step), step)
-    stretches = store.read_stretches(conn, job, span, window)
-    return History(
-        job,
-        series.disk,
-        sizes.bytes_transferred,
-        sizes.total_bytes,
-        window,
-        step,
-        buckets,
-        stretches,
-    )
-
-
-def _sizes(
-    conn: Connection, job: store.ChartedJob, series: store.Series, span: Window
-) -> store.ChartedJob | store.ChartedDisk:
-    """What is charted: the job, or its disk if the series is one."""
-    if series.disk is None:
-        return job
-    disk = store.read_charted_disk(conn, series, span)
-    if disk is None:
-        raise NotFound(f"disk: job {job.job_id!r} has no disk {series.disk}.")
-    return disk
 
 
 def _conditional(response: Response) -> Response:
@@ -156,9 +94,7 @@ _RENDERERS = {"json": _render_json, "columns": _render_columns, "csv": _render_c
 
 def _answer(history: History, chart_data: Any) -> dict[str, Any]:
     """The answer by its keys; `HistorySchema` documents them."""
-    job = history.job
-    duration = duration_seconds(job.started_at, job.completed_at, job.newest_update_at)
-    statistics = chart.summarise(history.buckets)
+    job, statistics = history.job, history.statistics
     return {
         "job_id": job.job_id,
         "job_type": job.job_type,
@@ -167,17 +103,18 @@ def _answer(history: History, chart_data: Any) -> dict[str, Any]:
         "status": job.status,
         "started_at": job.started_at,
         "completed_at": job.completed_at,
-        "duration_seconds": duration,
+        "duration_seconds": history.duration_seconds,
         "from": history.window.from_at,
         "to": history.window.before_at,
-        "source": "updates",
+        "source": history.source,
         "resolution_seconds": history.resolution_seconds,
         "snapshots": statistics.updates,
         "peak_speed_bps": statistics.peak_speed_bps,
         "avg_speed_bps": statistics.avg_speed_bps,
         "min_speed_bps": statistics.min_speed_bps,
-        "effective_speed_bps": chart.effective_speed(history.moved_bytes, duration),
+        "effective_speed_bps": history.effective_speed_bps,
         "chart_data": chart_data,
+        "last_point_unfinished": history.last_point_unfinished,
         "gaps": [_gap(gap) for gap in history.stretches.gaps],
         "gaps_omitted": history.stretches.gaps_omitted,
         "phases": [_phase(job, phase) for phase in history.stretches.phases],
@@ -189,12 +126,14 @@ def _gap(gap: Gap) -> dict[str, Any]:
     return {"from": gap.from_at, "to": gap.to_at, "reason": gap.reason}
 
 
-def _phase(job: store.ChartedJob, phase: Phase) -> dict[str, Any]:
+def _phase(job: ChartedJob, phase: Phase) -> dict[str, Any]:
+    from_t = chart.seconds_since(job.started_at, phase.from_at)
+    to_t = chart.seconds_since(job.started_at, phase.to_at)
     return {
         "phase": phase.phase,
-        "from_t": chart.seconds_since(job.started_at, phase.from_at),
-        "to_t": chart.seconds_since(job.started_at, phase.to_at),
-        "seconds": chart.seconds_since(phase.from_at, phase.to_at),
+        "from_t": from_t,
+        "to_t": to_t,
+        "seconds": round(to_t - from_t, 3),
         "bytes": phase.bytes,
     }
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.domain.job_state import percent_of
 
@@ -94,8 +94,8 @@ class Bucket:
     """Updates summed up from `at` on: those of one step, or a single one.
 
     Sums and counts and no means, so that buckets can be added up. Reported zeros count in the
-    speeds; the `moving_` ones are about speeds above zero. `percent` and `bytes` are the last ones
-    reported. None: nothing was reported.
+    speeds; the `moving_` ones are about speeds above zero. `progress_bp` (basis points, hundredths
+    of a percent) and `bytes` are the last ones reported. None: nothing was reported.
     """
 
     at: datetime
@@ -106,8 +106,36 @@ class Bucket:
     speed_max: int | None
     moving_count: int
     moving_min: int | None
-    percent: float | None
+    progress_bp: int | None
     bytes: int | None
+
+
+def merge_buckets(buckets: Iterable[Bucket], step_seconds: int) -> list[Bucket]:
+    """Ascending buckets added up to larger ones, in whole steps since 1970."""
+    step = timedelta(seconds=step_seconds)
+    return [
+        _merged(EPOCH + number * step, list(group))
+        for number, group in itertools.groupby(buckets, key=lambda b: (b.at - EPOCH) // step)
+    ]
+
+
+def _merged(at: datetime, buckets: Sequence[Bucket]) -> Bucket:
+    def known(values: Iterable[Any]) -> list[Any]:
+        return [value for value in values if value is not None]
+
+    sums = known(bucket.speed_sum for bucket in buckets)
+    return Bucket(
+        at=at,
+        updates=sum(bucket.updates for bucket in buckets),
+        speed_sum=math.fsum(sums) if sums else None,
+        speed_count=sum(bucket.speed_count for bucket in buckets),
+        speed_min=min(known(bucket.speed_min for bucket in buckets), default=None),
+        speed_max=max(known(bucket.speed_max for bucket in buckets), default=None),
+        moving_count=sum(bucket.moving_count for bucket in buckets),
+        moving_min=min(known(bucket.moving_min for bucket in buckets), default=None),
+        progress_bp=next(iter(known(bucket.progress_bp for bucket in reversed(buckets))), None),
+        bytes=next(iter(known(bucket.bytes for bucket in reversed(buckets))), None),
+    )
 
 
 class Point(NamedTuple):
@@ -195,8 +223,8 @@ def _mean(total: float | None, count: int, lowest: int | None, highest: int | No
 
 def _percent(bucket: Bucket, total_bytes: int | None, has_completed: bool) -> float | None:
     """What was reported, else what the bytes say; 0 to 100, two decimals."""
-    if bucket.percent is not None and math.isfinite(bucket.percent):
-        return round(min(max(bucket.percent, 0.0), 100.0), 2)
+    if bucket.progress_bp is not None:
+        return bucket.progress_bp / 100
     if bucket.bytes is None or not total_bytes:  # a total of 0 is an unknown one
         return None
     if has_completed and bucket.bytes >= total_bytes:

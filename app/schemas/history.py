@@ -106,7 +106,7 @@ class PhaseSchema(Schema):
     bytes = fields.Integer(
         allow_none=True,
         metadata=about(
-            "Bytes moved in it; a counter that restarts takes nothing back; "
+            "By how much the count of bytes grew in it, 0 where it restarted; "
             "null while no bytes were reported."
         ),
     )
@@ -132,8 +132,11 @@ class HistorySchema(Schema):
     )
     to = instant("End of the window, exclusive, on a whole step.")
     source = fields.String(
-        validate=validate.OneOf(["updates"]),
-        metadata=about("What the chart was made of."),
+        validate=validate.OneOf(["updates", "1m", "1h", "summary"]),
+        metadata=about(
+            "What the chart was made of: the updates, what is kept of each minute or hour of "
+            "them, or the summary of an ended job, which shows the whole of it."
+        ),
     )
     resolution_seconds = fields.Integer(
         metadata=about("Length of a step, seconds, counted from 1970 UTC; 0: each update a point.")
@@ -158,6 +161,11 @@ class HistorySchema(Schema):
     chart_data = fields.List(
         fields.Nested(ChartPointSchema),
         metadata=about("Ascending by time; a step without updates has no point, see `gaps`."),
+    )
+    last_point_unfinished = fields.Boolean(
+        metadata=about(
+            "The job goes on and the last point's step is not over: what comes may still change it."
+        )
     )
     gaps = fields.List(
         fields.Nested(GapSchema),

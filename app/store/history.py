@@ -1,7 +1,7 @@
-"""Reads the series of a job or of one of its disks for a chart. Writes nothing.
+"""Reads a job, and the series of a job or of one of its disks, for a chart. Writes nothing.
 
 The functions of one chart belong in one transaction that began with `use_one_snapshot`. `Series`
-says whose updates; each later source of charts gives the same `Bucket`s.
+says whose updates; each source of them gives the same `Bucket`s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from psycopg.sql import SQL, Composed
 
 from app.db import Connection
 from app.domain.chart import Bucket, Window
-from app.domain.stretches import GAP_SECONDS, MOST_STRETCHES, Gap, Phase, Stretches
 from app.store.sql import load_queries
 
 QUERIES = load_queries("history")
@@ -23,7 +22,11 @@ QUERIES = load_queries("history")
 
 @dataclass(frozen=True)
 class ChartedJob:
-    """What a chart tells of its job. Sizes in bytes, 0 while unknown."""
+    """What a chart tells of its job. Sizes in bytes, 0 while unknown.
+
+    `summary_json` is the summary kept of an ended job, and `version` changes with the row. The
+    `…_from` say how far back the series of updates and their rollups by the minute are kept.
+    """
 
     job_id: str
     job_type: str
@@ -34,6 +37,12 @@ class ChartedJob:
     newest_update_at: datetime | None
     bytes_transferred: int
     total_bytes: int
+    summary_json: str | None
+    version: str
+    job_updates_from: datetime
+    job_minutes_from: datetime
+    disk_updates_from: datetime
+    disk_minutes_from: datetime
 
 
 @dataclass(frozen=True)
@@ -51,14 +60,32 @@ class Series:
     job_id: str
     disk: int | None = None
 
-    def statement(self, name: str) -> Composed:
-        """The named statement over this series."""
-        series = "job_series" if self.disk is None else "disk_series"
-        return SQL(QUERIES[name]).format(series=SQL(QUERIES[series]))
+    @property
+    def has_hours(self) -> bool:
+        """Whether a rollup by the hour is kept of it."""
+        return self.disk is None
+
+    def updates_from(self, job: ChartedJob) -> datetime:
+        """How far back its single updates are kept."""
+        return job.job_updates_from if self.disk is None else job.disk_updates_from
+
+    def minutes_from(self, job: ChartedJob) -> datetime:
+        """How far back its rollup by the minute is kept."""
+        return job.job_minutes_from if self.disk is None else job.disk_minutes_from
+
+    def statement(self, name: str, source: str) -> Composed:
+        """The named statement over one source of this series: updates, minutes or hours."""
+        whose = "job" if self.disk is None else "disk"
+        return SQL(QUERIES[name]).format(series=SQL(QUERIES[f"{whose}_{source}"]))
 
     def values(self, window: Window) -> dict[str, Any]:
         """What the statement's series and its window are."""
-        return {"job_id": self.job_id, "disk": self.disk, **_bounds(window)}
+        return {
+            "job_id": self.job_id,
+            "disk": self.disk,
+            "from_at": window.from_at,
+            "before_at": window.before_at,
+        }
 
 
 def use_one_snapshot(conn: Connection) -> None:
@@ -84,57 +111,43 @@ def read_charted_disk(conn: Connection, series: Series, span: Window) -> Charted
 def count_updates(conn: Connection, series: Series, window: Window, limit: int) -> int:
     """How many updates the window holds, counting no further than `limit`."""
     values = series.values(window) | {"limit": limit}
-    row = conn.execute(series.statement("count_updates"), values).fetchone()
+    row = conn.execute(series.statement("count_updates", "updates"), values).fetchone()
     return 0 if row is None else int(row[0])
 
 
-def read_updates(conn: Connection, series: Series, window: Window) -> list[Bucket]:
-    """Every update of the window as a bucket of its own, by time, those of one instant by seq.
-
-    The window's size is the caller's to check (`count_updates`).
-    """
+def read_updates(conn: Connection, series: Series, window: Window, limit: int) -> list[Bucket]:
+    """The first `limit` updates of the window, each a bucket of its own, by time and seq."""
     cursor = conn.cursor(row_factory=args_row(Bucket))
-    return cursor.execute(series.statement("read_updates"), series.values(window)).fetchall()
+    values = series.values(window) | {"limit": limit}
+    return cursor.execute(series.statement("read_updates", "updates"), values).fetchall()
 
 
 def read_buckets(
     conn: Connection, series: Series, window: Window, step_seconds: int
 ) -> list[Bucket]:
     """The buckets of the window that have updates, ascending, in whole steps since 1970."""
-    values = series.values(window) | {"step_seconds": step_seconds}
-    cursor = conn.cursor(row_factory=args_row(Bucket))
-    return cursor.execute(series.statement("read_buckets"), values).fetchall()
-
-
-def read_stretches(conn: Connection, job: ChartedJob, span: Window, window: Window) -> Stretches:
-    """The gaps that overlap the window, cut to it, and the phases of the whole run.
-
-    `span` holds every update of the job. At most MOST_STRETCHES of either, the longest.
-    """
-    values = {
-        "job_id": job.job_id,
-        "newest_update_at": job.newest_update_at,
-        "gap_seconds": GAP_SECONDS,
-        "most": MOST_STRETCHES,
-        "window_from_at": window.from_at,
-        "window_before_at": window.before_at,
-        **_bounds(span),
-    }
-    rows = conn.execute(QUERIES["read_stretches"], values).fetchall()
-    gaps = [row for row in rows if row[0] == "gap"]
-    phases = [row for row in rows if row[0] == "phase"]
-    return Stretches(
-        gaps=[Gap(row[2], row[3], "silence") for row in gaps],
-        phases=[Phase(*row[1:5]) for row in phases],
-        gaps_omitted=_omitted(gaps),
-        phases_omitted=_omitted(phases),
+    return _read_steps(
+        conn, series.statement("read_buckets", "updates"), series, window, step_seconds
     )
 
 
-def _omitted(rows: list[tuple[Any, ...]]) -> int:
-    """How many more were found than are in `rows`."""
-    return rows[0][5] - len(rows) if rows else 0
+def read_minutes(
+    conn: Connection, series: Series, window: Window, step_seconds: int
+) -> list[Bucket]:
+    """The same as `read_buckets`, from the rollup by the minute; steps are whole minutes."""
+    return _read_steps(
+        conn, series.statement("read_rollup", "minutes"), series, window, step_seconds
+    )
 
 
-def _bounds(window: Window) -> dict[str, Any]:
-    return {"from_at": window.from_at, "before_at": window.before_at}
+def read_hours(conn: Connection, series: Series, window: Window, step_seconds: int) -> list[Bucket]:
+    """The same as `read_buckets`, from the rollup by the hour; steps are whole hours."""
+    return _read_steps(conn, series.statement("read_rollup", "hours"), series, window, step_seconds)
+
+
+def _read_steps(
+    conn: Connection, statement: Composed, series: Series, window: Window, step_seconds: int
+) -> list[Bucket]:
+    cursor = conn.cursor(row_factory=args_row(Bucket))
+    values = series.values(window) | {"step_seconds": step_seconds}
+    return cursor.execute(statement, values).fetchall()

@@ -115,7 +115,8 @@ def test_a_finished_job_is_charted_in_full(client: FlaskClient, conn: Connection
             {"t": 10, "s": None, "s_min": None, "s_max": None, "p": None, "b": None},
             {"t": 95.5, "s": 100, "s_min": 100, "s_max": 100, "p": 66.67, "b": 2000},
         ],
-        "gaps": [
+        "last_point_unfinished": False,
+            "gaps": [
             {"from": "2026-03-01T10:00:17Z", "to": "2026-03-01T10:01:42.500000Z",
              "reason": "silence"}
         ],

@@ -46,7 +46,7 @@ def make_bucket(seconds: float = 0, *speeds: int, **changes: Any) -> Bucket:
         "speed_max": max(speeds, default=None),
         "moving_count": len(moving),
         "moving_min": min(moving, default=None),
-        "percent": None,
+        "progress_bp": None,
         "bytes": None,
         **changes,
     }
@@ -165,7 +165,7 @@ def test_the_part_of_a_window_within_another() -> None:
 
 
 def test_a_point_has_mean_and_extremes_and_the_last_values() -> None:
-    bucket = make_bucket(30, 10, 0, 21, percent=33.333, bytes=500)
+    bucket = make_bucket(30, 10, 0, 21, progress_bp=3333, bytes=500)
     assert to_points([bucket], START, None) == [(30.0, 10.33, 0, 21, 33.33, 500)]
 
 
@@ -187,7 +187,7 @@ def test_a_mean_never_leaves_its_range() -> None:
 
 
 def test_a_percent_follows_from_the_bytes_where_none_was_reported() -> None:
-    buckets = [make_bucket(bytes=1), make_bucket(bytes=2, percent=50.0), make_bucket(bytes=9)]
+    buckets = [make_bucket(bytes=1), make_bucket(bytes=2, progress_bp=5000), make_bucket(bytes=9)]
     assert [point.p for point in to_points(buckets, START, 3)] == [33.33, 50.0, 99.99]
 
 
@@ -197,18 +197,13 @@ def test_a_computed_percent_is_100_only_once_the_job_has_completed() -> None:
     completed = to_points(buckets, START, 100_000, has_completed=True)
     assert [point.p for point in running] == [99.99] * 4
     assert [point.p for point in completed] == [99.99, 99.99, 100.0, 100.0]
-    assert to_points([make_bucket(bytes=1, percent=100.0)], START, 2)[0].p == 100.0
+    assert to_points([make_bucket(bytes=1, progress_bp=10_000)], START, 2)[0].p == 100.0
 
 
 def test_no_percent_follows_from_an_unknown_total() -> None:
     buckets = [make_bucket(bytes=1)]
     assert to_points(buckets, START, 0)[0].p is None
     assert to_points(buckets, START, None)[0].p is None
-
-
-@pytest.mark.parametrize("percent", [float("nan"), float("inf"), -float("inf")])
-def test_a_percent_is_never_infinite(percent: float) -> None:
-    assert to_points([make_bucket(percent=percent)], START, None)[0].p is None
 
 
 def test_seconds_have_milliseconds_and_never_precede_the_start() -> None:

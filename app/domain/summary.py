@@ -1,0 +1,230 @@
+"""The summary of an ended job (R59): a few kilobytes of JSON that are kept for ever.
+
+It is `jobs.performance_metrics`, made of the job's chart. Its keys are a contract with analysts;
+`n` (updates that reported a speed) lets points be added up without a mean of means.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from app.domain.chart import (
+    NICE_STEPS_SECONDS,
+    Bucket,
+    Statistics,
+    Window,
+    merge_buckets,
+    seconds_since,
+    to_points,
+    window_step,
+)
+from app.domain.stretches import Gap, Phase, Stretches
+
+MOST_BYTES = 5_000  # R60: 2 to 5 KB a job, whatever its length
+# Tried in this order until the whole is small enough: points, and stretches of either kind.
+MOST_POINTS = 80
+SIZES = (
+    (MOST_POINTS, 20),
+    (60, 20),
+    (48, 20),
+    (40, 20),
+    (40, 12),
+    (40, 6),
+    (32, 3),
+    (24, 2),
+    (16, 1),
+)
+
+Json = dict[str, Any]
+Stretch = TypeVar("Stretch", Gap, Phase)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A stored summary, as read back."""
+
+    stored: Json
+
+    @property
+    def resolution_seconds(self) -> int:
+        """The step of its points; 0: each is one update."""
+        return int(self.stored["resolution_seconds"])
+
+    @property
+    def statistics(self) -> Statistics:
+        """Of the whole job."""
+        return Statistics(
+            updates=self.stored["snapshots"],
+            peak_speed_bps=self.stored["peak_speed_bps"],
+            avg_speed_bps=self.stored["avg_speed_bps"],
+            min_speed_bps=self.stored["min_speed_bps"],
+        )
+
+    def is_finer_than(self, source: str, step_seconds: int) -> bool:
+        """Whether it shows the job better than a rollup by the hour; nothing else is coarser."""
+        return source == "1h" and self.resolution_seconds < step_seconds
+
+    def buckets_of(
+        self, started_at: datetime, span: Window, most_points: int
+    ) -> tuple[int, list[Bucket]]:
+        """The step and the buckets of the chart, at most `most_points`."""
+        buckets = [_bucket(started_at, point) for point in self.stored["chart_data"]]
+        return fit_buckets(self.resolution_seconds, buckets, span, most_points)
+
+    def stretches(self, started_at: datetime) -> Stretches:
+        """The gaps and phases it keeps, and how many it does not."""
+
+        def at(seconds: float) -> datetime:
+            return started_at + timedelta(seconds=seconds)
+
+        return Stretches(
+            gaps=[
+                Gap(_instant(gap["from"]), _instant(gap["to"]), gap["reason"])
+                for gap in self.stored["gaps"]
+            ],
+            phases=[
+                Phase(phase["phase"], at(phase["from_t"]), at(phase["to_t"]), phase["bytes"])
+                for phase in self.stored["phases"]
+            ],
+            gaps_omitted=self.stored["gaps_omitted"],
+            phases_omitted=self.stored["phases_omitted"],
+        )
+
+    def stretches_of(self, started_at: datetime, window: Window) -> Stretches | None:
+        """The same with the gaps cut to a window; None where the summary does not keep all."""
+        whole = self.stretches(started_at)
+        if whole.gaps_omitted or whole.phases_omitted:
+            return None
+        cut = [
+            Gap(max(gap.from_at, window.from_at), min(gap.to_at, window.before_at), gap.reason)
+            for gap in whole.gaps
+            if gap.from_at < window.before_at and gap.to_at > window.from_at
+        ]
+        return Stretches(cut, whole.phases, 0, 0)
+
+
+def parse_summary(text: str | None) -> Summary | None:
+    """The summary of a job's row; None where there is none yet."""
+    return None if text is None else Summary(json.loads(text))
+
+
+def fit_buckets(
+    step_seconds: int, buckets: list[Bucket], span: Window, most_points: int
+) -> tuple[int, list[Bucket]]:
+    """A chart's step and buckets; added up to a larger step where they are too many."""
+    if len(buckets) <= most_points:
+        return step_seconds, buckets
+    coarser = _multiple(step_seconds, window_step(span, most_points))
+    return coarser, merge_buckets(buckets, coarser)
+
+
+@dataclass(frozen=True)
+class WholeRun:
+    """All of an ended job: `buckets` of `step_seconds` (0: each is one update) cover `span`."""
+
+    started_at: datetime
+    has_completed: bool
+    total_bytes: int
+    duration_seconds: float | None
+    effective_speed_bps: float | None
+    span: Window
+    step_seconds: int
+    buckets: list[Bucket]
+    statistics: Statistics
+    stretches: Stretches
+
+
+def make_summary(run: WholeRun) -> Json:
+    """What is kept of a job: at most MOST_BYTES of JSON, as many points as that gives room for."""
+    summary: Json = {}
+    for most_points, most_stretches in SIZES:
+        summary = _summary(run, most_points, most_stretches)
+        if len(json.dumps(summary, separators=(",", ":")).encode()) <= MOST_BYTES:
+            break
+    return summary
+
+
+def _summary(run: WholeRun, most_points: int, most_stretches: int) -> Json:
+    step, buckets = fit_buckets(run.step_seconds, run.buckets, run.span, most_points)
+    points = to_points(buckets, run.started_at, run.total_bytes, has_completed=run.has_completed)
+    gaps = _longest(run.stretches.gaps, most_stretches)
+    phases = _longest(run.stretches.phases, most_stretches)
+    return {
+        "peak_speed_bps": run.statistics.peak_speed_bps,
+        "avg_speed_bps": run.statistics.avg_speed_bps,
+        "min_speed_bps": run.statistics.min_speed_bps,
+        "effective_speed_bps": run.effective_speed_bps,
+        "duration_seconds": run.duration_seconds,
+        "snapshots": run.statistics.updates,
+        "resolution_seconds": step,
+        "chart_data": [
+            {**point._asdict(), "t": _short(point.t), "n": bucket.speed_count}
+            for bucket, point in zip(buckets, points, strict=True)
+        ],
+        "phases": [_phase(run.started_at, phase) for phase in phases],
+        "phases_omitted": run.stretches.phases_omitted + len(run.stretches.phases) - len(phases),
+        "gaps": [_gap(gap) for gap in gaps],
+        "gaps_omitted": run.stretches.gaps_omitted + len(run.stretches.gaps) - len(gaps),
+    }
+
+
+def _longest(stretches: Sequence[Stretch], most: int) -> list[Stretch]:
+    """The longest, in their order."""
+    ranked = sorted(stretches, key=lambda each: each.from_at - each.to_at)[:most]
+    return sorted(ranked, key=lambda each: each.from_at)
+
+
+def _phase(started_at: datetime, phase: Phase) -> Json:
+    return {
+        "phase": phase.phase,
+        "from_t": _short(seconds_since(started_at, phase.from_at)),
+        "to_t": _short(seconds_since(started_at, phase.to_at)),
+        "bytes": phase.bytes,
+    }
+
+
+def _gap(gap: Gap) -> Json:
+    return {
+        "from": gap.from_at.isoformat(timespec="milliseconds"),
+        "to": gap.to_at.isoformat(timespec="milliseconds"),
+        "reason": gap.reason,
+    }
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _short(seconds: float) -> float:
+    """Whole seconds without a `.0`: a point has little room."""
+    return int(seconds) if seconds == int(seconds) else seconds
+
+
+def _multiple(step: int, at_least: int) -> int:
+    """The smallest nice step that whole steps of `step` add up to, `at_least` seconds."""
+    if not step:
+        return at_least
+    for nice in NICE_STEPS_SECONDS:
+        if nice >= at_least and nice % step == 0:
+            return nice
+    return -(-at_least // step) * step
+
+
+def _bucket(started_at: datetime, point: Json) -> Bucket:
+    count = point["n"]
+    return Bucket(
+        at=started_at + timedelta(seconds=point["t"]),
+        updates=count,
+        speed_sum=None if point["s"] is None else point["s"] * count,
+        speed_count=count,
+        speed_min=point["s_min"],
+        speed_max=point["s_max"],
+        moving_count=0,
+        moving_min=None,
+        progress_bp=None if point["p"] is None else round(point["p"] * 100),
+        bytes=point["b"],
+    )

@@ -1,0 +1,151 @@
+-- The gaps and phases of a job, from its rollups and as exact as from its updates: a bucket is
+-- looked into only where it may hide one. An hour is told apart from its minutes by what
+-- job_speed_1h keeps of them, a minute from its updates by phase_varies.
+
+-- name: minutes_of_run
+-- For runs of a few days: every minute, no hours.
+minutes AS MATERIALIZED (
+    SELECT bucket, updates, first_ms, last_ms, phase_first, phase_last, bytes_first, bytes_last,
+           coalesce(phase_varies, false) AS phase_varies
+    FROM job_speed_1m
+    WHERE job_id = %(job_id)s AND bucket >= %(from_at)s AND bucket < %(before_at)s
+),
+closed_hours AS (
+    SELECT * FROM minutes WHERE false
+)
+
+-- name: minutes_of_suspect_hours
+-- For longer runs: the hours, and the minutes of those that may hide a gap or a change of phase,
+-- as far back as there are minutes.
+hours AS MATERIALIZED (
+    SELECT bucket, updates, first_ms, last_ms, phase_first, phase_last, bytes_first, bytes_last,
+           bucket >= %(minutes_from)s
+               AND (coalesce(phase_varies, false) OR minutes < 60
+                    OR longest_head_ms + longest_tail_ms > %(gap_seconds)s * 1000) AS is_suspect
+    FROM job_speed_1h
+    WHERE job_id = %(job_id)s AND bucket >= %(from_at)s AND bucket < %(before_at)s
+),
+minutes AS MATERIALIZED (
+    SELECT minute.*
+    FROM hours
+    CROSS JOIN LATERAL (
+        SELECT bucket, updates, first_ms, last_ms, phase_first, phase_last, bytes_first,
+               bytes_last, coalesce(phase_varies, false) AS phase_varies
+        FROM job_speed_1m
+        WHERE job_id = %(job_id)s
+            AND bucket >= hours.bucket AND bucket < hours.bucket + INTERVAL '1 hour'
+    ) AS minute
+    WHERE hours.is_suspect
+),
+closed_hours AS (
+    SELECT bucket, updates, first_ms, last_ms, phase_first, phase_last, bytes_first, bytes_last,
+           false AS phase_varies
+    FROM hours
+    WHERE NOT is_suspect
+)
+
+-- name: read_stretches
+WITH {minutes},
+opened AS MATERIALIZED (
+    -- The minutes to look into. Not all of a job whose phases flip all the time: then its minutes'
+    -- first and last phases must do.
+    SELECT bucket
+    FROM minutes
+    WHERE phase_varies AND bucket >= %(updates_from)s AND updates <= %(most_opened_updates)s
+    ORDER BY bucket
+    LIMIT %(most_opened)s
+),
+cells AS (
+    SELECT bucket + first_ms * INTERVAL '1 millisecond' AS first_at,
+           bucket + last_ms * INTERVAL '1 millisecond' AS last_at,
+           0 AS seq, phase_first, phase_last, bytes_first, bytes_last
+    FROM (
+        SELECT * FROM closed_hours
+        UNION ALL
+        SELECT * FROM minutes WHERE NOT EXISTS (
+            SELECT FROM opened WHERE opened.bucket = minutes.bucket)
+    ) AS closed
+    UNION ALL
+    SELECT time, time, seq, current_phase, current_phase, bytes_transferred, bytes_transferred
+    FROM opened
+    CROSS JOIN LATERAL (
+        SELECT time, seq, current_phase, bytes_transferred
+        FROM job_telemetry
+        WHERE job_id = %(job_id)s
+            AND time >= opened.bucket AND time < opened.bucket + INTERVAL '1 minute'
+    ) AS updates
+),
+steps AS (
+    -- The first and the last of each cell, each beside the one before it. Both ends of a cell stay
+    -- on its side of every other cell, so ordering by the cell is ordering by time.
+    SELECT date_trunc('milliseconds', at) AS at, phase, bytes, is_last,
+           row_number() OVER in_order AS n,
+           date_trunc('milliseconds', lag(at) OVER in_order) AS at_before,
+           lag(phase) OVER in_order AS phase_before,
+           lag(bytes) OVER in_order AS bytes_before,
+           lead(at) OVER in_order IS NULL AS is_newest
+    FROM cells
+    CROSS JOIN LATERAL (
+        VALUES (first_at, false, phase_first, bytes_first), (last_at, true, phase_last, bytes_last)
+    ) AS ends (at, is_last, phase, bytes)
+    WINDOW in_order AS (ORDER BY first_at, seq, is_last)
+),
+turns AS (
+    -- The few at which anything turns; what follows works on these alone. lag() sees one back, and
+    -- an absent value means "unchanged": where values come and go, both edges are kept, so that the
+    -- last known value is always at hand.
+    SELECT steps.*,
+           NOT is_last AND at - at_before > make_interval(secs => %(gap_seconds)s) AS ends_gap
+    FROM steps
+    WHERE at_before IS NULL
+        OR is_newest
+        OR (NOT is_last AND at - at_before > make_interval(secs => %(gap_seconds)s))
+        OR (phase IS NOT NULL AND phase IS DISTINCT FROM phase_before)
+        OR (bytes IS NULL) <> (bytes_before IS NULL)
+),
+gaps AS (
+    SELECT 'gap' AS kind, n, NULL AS phase,
+           greatest(at_before, %(window_from_at)s) AS from_at,
+           least(at, %(window_before_at)s) AS to_at, NULL::bigint AS bytes,
+           count(*) OVER () AS found
+    FROM turns
+    WHERE ends_gap AND at_before < %(window_before_at)s AND at > %(window_from_at)s
+    ORDER BY least(at, %(window_before_at)s) - greatest(at_before, %(window_from_at)s) DESC, n
+    LIMIT %(most)s
+),
+known AS (
+    -- At each turn: the last phase named before it, and the last bytes up to it.
+    SELECT n, at, phase, is_newest,
+           last(phase, n) FILTER (WHERE phase IS NOT NULL) OVER earlier AS phase_before,
+           coalesce(bytes, bytes_before,
+                    last(coalesce(bytes, bytes_before), n)
+                        FILTER (WHERE coalesce(bytes, bytes_before) IS NOT NULL) OVER earlier)
+               AS bytes,
+           first(bytes, n) FILTER (WHERE bytes IS NOT NULL) OVER (ORDER BY n
+               ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS bytes_first
+    FROM turns
+    WINDOW earlier AS (ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+),
+runs AS (
+    SELECT n, phase, begins, at AS from_at, lead(at, 1, at) OVER later AS to_at,
+           greatest(lead(bytes, 1, bytes) OVER later - coalesce(bytes, bytes_first), 0) AS bytes,
+           lead(bytes, 1, bytes) OVER later IS NULL AS is_unknown
+    FROM (
+        SELECT known.*, phase IS NOT NULL AND phase IS DISTINCT FROM phase_before AS begins
+        FROM known
+    ) AS begun
+    WHERE begins OR is_newest
+    WINDOW later AS (ORDER BY n)
+),
+phases AS (
+    SELECT 'phase' AS kind, n, phase, from_at, to_at,
+           CASE WHEN NOT is_unknown THEN bytes END AS bytes,
+           count(*) OVER () AS found
+    FROM runs
+    WHERE begins
+    ORDER BY to_at - from_at DESC, n
+    LIMIT %(most)s
+)
+SELECT kind, phase, from_at, to_at, bytes, found
+FROM (SELECT * FROM gaps UNION ALL SELECT * FROM phases) AS stretches
+ORDER BY kind, n

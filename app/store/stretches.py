@@ -1,0 +1,61 @@
+"""Reads the gaps and phases of a job, whatever is still kept of its updates. Writes nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from psycopg.sql import SQL
+
+from app.db import Connection
+from app.domain.chart import Window
+from app.domain.stretches import GAP_SECONDS, MOST_STRETCHES, Gap, Phase, Stretches
+from app.store.history import ChartedJob
+from app.store.sql import load_queries
+
+QUERIES = load_queries("stretches")
+
+LONG_RUN = timedelta(days=2)  # beyond 2,880 minutes it pays to read the hours first
+# Bounds of the work that a job may cause whose phases flip all the time.
+MOST_OPENED_MINUTES = 200
+MOST_OPENED_UPDATES = 600  # of one minute: ten a second
+
+
+def read_stretches(conn: Connection, job: ChartedJob, span: Window, window: Window) -> Stretches:
+    """The gaps that overlap the window, cut to it, and the phases of the whole run.
+
+    `span` holds every update of the job. At most MOST_STRETCHES of either, the longest. Instants in
+    whole milliseconds. While a minute's updates are kept its changes of phase are exact; later they
+    are as exact as a minute.
+    """
+    is_long = span.before_at - span.from_at > LONG_RUN
+    minutes = QUERIES["minutes_of_suspect_hours" if is_long else "minutes_of_run"]
+    statement = SQL(QUERIES["read_stretches"]).format(minutes=SQL(minutes))
+    whole = span.widened(3600 if is_long else 60)
+    values = {
+        "job_id": job.job_id,
+        "from_at": whole.from_at,
+        "before_at": whole.before_at,
+        "minutes_from": job.job_minutes_from,
+        "updates_from": job.job_updates_from,
+        "gap_seconds": GAP_SECONDS,
+        "most": MOST_STRETCHES,
+        "most_opened": MOST_OPENED_MINUTES,
+        "most_opened_updates": MOST_OPENED_UPDATES,
+        "window_from_at": window.from_at,
+        "window_before_at": window.before_at,
+    }
+    rows = conn.execute(statement, values).fetchall()
+    gaps = [row for row in rows if row[0] == "gap"]
+    phases = [row for row in rows if row[0] == "phase"]
+    return Stretches(
+        gaps=[Gap(row[2], row[3], "silence") for row in gaps],
+        phases=[Phase(*row[1:5]) for row in phases],
+        gaps_omitted=_omitted(gaps),
+        phases_omitted=_omitted(phases),
+    )
+
+
+def _omitted(rows: list[tuple[Any, ...]]) -> int:
+    """How many more were found than are in `rows`."""
+    return rows[0][5] - len(rows) if rows else 0

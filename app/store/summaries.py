@@ -1,0 +1,51 @@
+"""Statements that keep the summary of ended jobs; the caller commits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from psycopg.rows import class_row
+
+from app.db import Connection
+from app.store.sql import load_queries
+
+SQL = load_queries("summaries")
+
+
+@dataclass(frozen=True, slots=True)
+class UnsummarisedJob:
+    """An ended job without a summary, and where its page continues."""
+
+    id: int
+    job_id: str
+
+
+def read_refreshed_at(conn: Connection) -> datetime | None:
+    """When the last refresh of the rollups that succeeded began; None while there was none."""
+    row = conn.execute(SQL["read_refreshed_at"]).fetchone()
+    return None if row is None else row[0]
+
+
+def read_unsummarised_jobs(
+    conn: Connection, *, refreshed_at: datetime | None, after_id: int, limit: int
+) -> list[UnsummarisedJob]:
+    """At most `limit` ended jobs without a summary, all of whose updates the rollups have.
+
+    Ascending by id, above `after_id`.
+    """
+    values = {"refreshed_at": refreshed_at, "after_id": after_id, "limit": limit}
+    with conn.cursor(row_factory=class_row(UnsummarisedJob)) as cursor:
+        return cursor.execute(SQL["read_unsummarised_jobs"], values).fetchall()
+
+
+def write_summary(conn: Connection, job_id: str, version: str, summary: dict[str, Any]) -> bool:
+    """Keep the summary; False when the job's row is no longer of that version."""
+    values = {
+        "job_id": job_id,
+        "version": version,
+        "summary": orjson.dumps(summary).decode(),
+    }
+    return conn.execute(SQL["write_summary"], values).rowcount == 1

@@ -1,0 +1,85 @@
+"""Keeps the summary of each ended job, from which its chart is drawn for ever."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.config import Config
+from app.db import Database
+from app.errors import Unavailable
+from app.history.summary import summarise_job
+from app.store import summaries as store
+from app.store.history import use_one_snapshot
+from app.store.summaries import UnsummarisedJob
+
+logger = logging.getLogger("hub.tasks.summaries")
+
+PAGE_JOBS = 500
+# After a restore or an upgrade there may be very many: the rest waits for the next run, so that a
+# process that stops has not long to wait.
+LONGEST_RUN_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Summaries:
+    """What one run did. `overtaken`: updates came meanwhile, so the next run does them again.
+
+    `errors`: jobs that could not be summarised; the log has the reason.
+    """
+
+    written: int
+    overtaken: int
+    errors: int
+
+
+def run_once(database: Database, config: Config, now: datetime | None = None) -> Summaries:
+    """Summarise the ended jobs that have no summary, or lost it to a late update.
+
+    Idempotent, and safe beside ingest and beside itself; `now` is not needed. Raises
+    DatabaseUnavailable, then with some jobs done.
+    """
+    written = overtaken = errors = 0
+    give_up_at = time.monotonic() + LONGEST_RUN_SECONDS
+    for job in _jobs(database):
+        try:
+            is_written = _summarise(database, job.job_id)
+        except Unavailable:
+            raise
+        except Exception:
+            logger.exception("the job %s could not be summarised", job.job_id)
+            errors += 1
+            continue
+        written += is_written
+        overtaken += not is_written
+        if time.monotonic() > give_up_at:
+            break
+    return Summaries(written, overtaken, errors)
+
+
+def _jobs(database: Database) -> Iterator[UnsummarisedJob]:
+    """By key and not anew each time: some may stay as they are."""
+    with database.reading() as conn:
+        refreshed_at = store.read_refreshed_at(conn)
+    after_id = 0
+    while True:
+        with database.reading() as conn:
+            page = store.read_unsummarised_jobs(
+                conn, refreshed_at=refreshed_at, after_id=after_id, limit=PAGE_JOBS
+            )
+        yield from page
+        if len(page) < PAGE_JOBS:
+            return
+        after_id = page[-1].id
+
+
+def _summarise(database: Database, job_id: str) -> bool:
+    # Not in one transaction: the reading may take long, and it must not hold up the job's updates.
+    with database.transaction() as conn:
+        use_one_snapshot(conn)
+        version, summary = summarise_job(conn, job_id)
+    with database.transaction() as conn:
+        return store.write_summary(conn, job_id, version, summary)
