@@ -17,9 +17,9 @@ from app.api.requests import json_response
 from app.domain import chart
 from app.domain.chart import Point
 from app.domain.stretches import Gap, Phase
-from app.history.read import History, read_chart
+from app.history.read import History, read_history
 from app.schemas.history import HistoryQuery, HistorySchema
-from app.store.history import ChartedJob, use_one_snapshot
+from app.store.history import ChartedJob
 
 blueprint = Blueprint("history", __name__, description="Charts of jobs.")
 
@@ -31,26 +31,21 @@ blueprint = Blueprint("history", __name__, description="Charts of jobs.")
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
-def read_history(query: dict[str, Any], job_id: str) -> Response:
+def get_history(query: dict[str, Any], job_id: str) -> Response:
     """Chart the speed and progress of a job, or of one of its disks, over its run or a window.
 
     Never more than `points` points, and never a lost peak: where a window holds more updates than
     that, each point is a step with its mean, lowest and highest speed.
     """
     check_identifier("job_id", job_id)
-    # The answer takes a few statements, and a commit between them would give a chart of two
-    # states: points that the header does not know of. One statement for all would have to keep a
-    # copy of the run's rows; one snapshot costs nothing, and it is let go before any rendering.
-    with hub().database.transaction() as conn:
-        use_one_snapshot(conn)
-        history = read_chart(
-            conn,
-            job_id,
-            points=query["points"],
-            from_at=query.get("from_"),
-            before_at=query.get("to"),
-            disk=query.get("disk"),
-        )
+    history = read_history(
+        hub().database,
+        job_id,
+        points=query["points"],
+        from_at=query.get("from_"),
+        before_at=query.get("to"),
+        disk=query.get("disk"),
+    )
     return _conditional(_RENDERERS[query["format"]](history))
 
 
@@ -70,7 +65,12 @@ def _conditional(response: Response) -> Response:
 
 
 def _render_json(history: History) -> Response:
-    return json_response(_answer(history, [point._asdict() for point in history.points]))
+    # Spelled out, it costs a third of _asdict().
+    points = [
+        {"t": t, "s": s, "s_min": s_min, "s_max": s_max, "p": p, "b": b}
+        for t, s, s_min, s_max, p, b in history.points
+    ]
+    return json_response(_answer(history, points))
 
 
 def _render_columns(history: History) -> Response:

@@ -1,7 +1,8 @@
 """The summary of an ended job (R59): a few kilobytes of JSON that are kept for ever.
 
 It is `jobs.performance_metrics`, made of the job's chart. Its keys are a contract with analysts;
-`n` (updates that reported a speed) lets points be added up without a mean of means.
+`n` (updates that reported a speed, where they are not `speeds_per_point`) lets points be added up
+without a mean of means.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from statistics import mode
 from typing import Any, TypeVar
 
 from app.domain.chart import (
     NICE_STEPS_SECONDS,
     Bucket,
+    Point,
     Statistics,
     Window,
     merge_buckets,
@@ -25,18 +28,20 @@ from app.domain.chart import (
 from app.domain.stretches import Gap, Phase, Stretches
 
 MOST_BYTES = 5_000  # R60: 2 to 5 KB a job, whatever its length
-# Tried in this order until the whole is small enough: points, and stretches of either kind.
 MOST_POINTS = 80
+# What is left out, step by step, until it is small enough: first what points show beside mean,
+# peak and percent, then points, then the shortest gaps and phases.
 SIZES = (
-    (MOST_POINTS, 20),
-    (60, 20),
-    (48, 20),
-    (40, 20),
-    (40, 12),
-    (40, 6),
-    (32, 3),
-    (24, 2),
-    (16, 1),
+    # points, gaps and phases, what a point leaves out
+    (MOST_POINTS, 20, ()),
+    (MOST_POINTS, 20, ("b",)),
+    (MOST_POINTS, 20, ("b", "s_min")),
+    (48, 20, ("b", "s_min")),
+    (40, 20, ("b", "s_min")),
+    (40, 10, ("b", "s_min")),
+    (40, 5, ("b", "s_min")),
+    (30, 3, ("b", "s_min")),
+    (20, 1, ("b", "s_min")),
 )
 
 Json = dict[str, Any]
@@ -72,7 +77,8 @@ class Summary:
         self, started_at: datetime, span: Window, most_points: int
     ) -> tuple[int, list[Bucket]]:
         """The step and the buckets of the chart, at most `most_points`."""
-        buckets = [_bucket(started_at, point) for point in self.stored["chart_data"]]
+        usual = self.stored["speeds_per_point"]
+        buckets = [_bucket(started_at, point, usual) for point in self.stored["chart_data"]]
         return fit_buckets(self.resolution_seconds, buckets, span, most_points)
 
     def stretches(self, started_at: datetime) -> Stretches:
@@ -107,11 +113,6 @@ class Summary:
         return Stretches(cut, whole.phases, 0, 0)
 
 
-def parse_summary(text: str | None) -> Summary | None:
-    """The summary of a job's row; None where there is none yet."""
-    return None if text is None else Summary(json.loads(text))
-
-
 def fit_buckets(
     step_seconds: int, buckets: list[Bucket], span: Window, most_points: int
 ) -> tuple[int, list[Bucket]]:
@@ -141,16 +142,20 @@ class WholeRun:
 def make_summary(run: WholeRun) -> Json:
     """What is kept of a job: at most MOST_BYTES of JSON, as many points as that gives room for."""
     summary: Json = {}
-    for most_points, most_stretches in SIZES:
-        summary = _summary(run, most_points, most_stretches)
-        if len(json.dumps(summary, separators=(",", ":")).encode()) <= MOST_BYTES:
+    for most_points, most_stretches, left_out in SIZES:
+        summary = _summary(run, most_points, most_stretches, left_out)
+        # Spaced and unescaped, as PostgreSQL prints it.
+        if len(json.dumps(summary, ensure_ascii=False).encode()) <= MOST_BYTES:
             break
     return summary
 
 
-def _summary(run: WholeRun, most_points: int, most_stretches: int) -> Json:
+def _summary(
+    run: WholeRun, most_points: int, most_stretches: int, left_out: tuple[str, ...]
+) -> Json:
     step, buckets = fit_buckets(run.step_seconds, run.buckets, run.span, most_points)
     points = to_points(buckets, run.started_at, run.total_bytes, has_completed=run.has_completed)
+    usual = mode([bucket.speed_count for bucket in buckets] or [0])
     gaps = _longest(run.stretches.gaps, most_stretches)
     phases = _longest(run.stretches.phases, most_stretches)
     return {
@@ -161,8 +166,9 @@ def _summary(run: WholeRun, most_points: int, most_stretches: int) -> Json:
         "duration_seconds": run.duration_seconds,
         "snapshots": run.statistics.updates,
         "resolution_seconds": step,
+        "speeds_per_point": usual,
         "chart_data": [
-            {**point._asdict(), "t": _short(point.t), "n": bucket.speed_count}
+            _point(point, bucket.speed_count, usual, left_out)
             for bucket, point in zip(buckets, points, strict=True)
         ],
         "phases": [_phase(run.started_at, phase) for phase in phases],
@@ -176,6 +182,13 @@ def _longest(stretches: Sequence[Stretch], most: int) -> list[Stretch]:
     """The longest, in their order."""
     ranked = sorted(stretches, key=lambda each: each.from_at - each.to_at)[:most]
     return sorted(ranked, key=lambda each: each.from_at)
+
+
+def _point(point: Point, speeds: int, usual: int, left_out: tuple[str, ...]) -> Json:
+    stored = {**point._asdict(), "t": _short(point.t)}
+    for name in left_out:
+        del stored[name]
+    return stored if speeds == usual else {**stored, "n": speeds}
 
 
 def _phase(started_at: datetime, phase: Phase) -> Json:
@@ -214,17 +227,17 @@ def _multiple(step: int, at_least: int) -> int:
     return -(-at_least // step) * step
 
 
-def _bucket(started_at: datetime, point: Json) -> Bucket:
-    count = point["n"]
+def _bucket(started_at: datetime, point: Json, usual: int) -> Bucket:
+    count = point.get("n", usual)
     return Bucket(
         at=started_at + timedelta(seconds=point["t"]),
         updates=count,
         speed_sum=None if point["s"] is None else point["s"] * count,
         speed_count=count,
-        speed_min=point["s_min"],
+        speed_min=point.get("s_min"),
         speed_max=point["s_max"],
         moving_count=0,
         moving_min=None,
         progress_bp=None if point["p"] is None else round(point["p"] * 100),
-        bytes=point["b"],
+        bytes=point.get("b"),
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from app.db import Connection
+from app.db import Connection, Database
 from app.domain import chart
 from app.domain.chart import Bucket, Point, Statistics, Window
 from app.domain.estimates import duration_seconds
 from app.domain.statuses import LIVE_STATUSES
 from app.domain.stretches import Stretches
-from app.domain.summary import Summary, parse_summary
+from app.domain.summary import Summary
 from app.errors import NotFound
 from app.store import history as store
 from app.store.stretches import read_stretches
@@ -74,37 +74,69 @@ class _Chart:
     buckets: list[Bucket]
 
 
-def read_chart(
-    conn: Connection,
+def read_history(
+    database: Database,
     job_id: str,
     *,
     points: int,
     from_at: datetime | None = None,
     before_at: datetime | None = None,
     disk: int | None = None,
-    use_summary: bool = True,
 ) -> History:
-    """The chart of a job, or of one of its disks, in at most `points` points.
+    """The chart of a job, or of one of its disks, in at most `points` points, as of one moment.
 
-    In the caller's transaction, which should be one snapshot. Without `use_summary` it is made of
-    the series alone. Raises NotFound for an unknown job or disk.
+    Raises NotFound for an unknown job or disk, and DatabaseUnavailable.
     """
+    with database.reading() as conn:
+        job = _find_job(conn, job_id)
+        if job.summary is not None:
+            # Nothing moves any more, so there is no need for the two round trips of a transaction.
+            # A late update between the statements takes the summary away: the next reader sees it.
+            return read_chart(conn, job, points, from_at, before_at, disk)
+        # A commit between the statements would give a chart of two states: points that the header
+        # does not know of.
+        with conn.transaction():
+            store.use_one_snapshot(conn)
+            job = _find_job(conn, job_id)
+            return read_chart(conn, job, points, from_at, before_at, disk)
+
+
+def read_whole_run(conn: Connection, job_id: str, points: int) -> History:
+    """The chart of a job from its series alone, whatever summary it has. Raises NotFound."""
+    job = replace(_find_job(conn, job_id), summary=None)
+    return read_chart(conn, job, points)
+
+
+def _find_job(conn: Connection, job_id: str) -> store.ChartedJob:
     job = store.read_charted_job(conn, job_id)
     if job is None:
         raise NotFound(f"There is no job {job_id!r}.")
+    return job
+
+
+def read_chart(
+    conn: Connection,
+    job: store.ChartedJob,
+    points: int,
+    from_at: datetime | None = None,
+    before_at: datetime | None = None,
+    disk: int | None = None,
+) -> History:
+    """The chart of a job that was read on the same connection. Raises NotFound for a disk."""
     span = chart.job_span(job.started_at, job.newest_update_at)
-    series = store.Series(job_id, disk)
+    series = store.Series(job.job_id, disk)
     sizes = _sizes(conn, job, series, span)
-    summary = parse_summary(job.summary_json) if use_summary else None
+    summary = Summary(job.summary) if job.summary else None
     window = chart.choose_window(span, from_at, before_at)
     # The step follows from the part of the window that has data: a window of a year around a job
     # of an hour shows that hour as well as any.
     shown = window.within(span)
-    drawn = _draw(conn, job, series, shown, points)
-    if summary is not None and disk is None and summary.is_finer_than(drawn.source, drawn.step):
+    known = summary.statistics if summary and disk is None and shown == span else None
+    drawn = _draw(conn, job, series, shown, points, known)
+    if summary and disk is None and summary.is_finer_than(drawn.source, drawn.step):
         return _from_summary(job, summary, span, points)
     window = window.widened(drawn.step) if drawn.step else window
-    stretches = None if summary is None else summary.stretches_of(job.started_at, window)
+    stretches = summary.stretches_of(job.started_at, window) if summary else None
     return History(
         job=job,
         disk=disk,
@@ -114,7 +146,7 @@ def read_chart(
         source=drawn.source,
         resolution_seconds=drawn.step,
         buckets=drawn.buckets,
-        statistics=chart.summarise(drawn.buckets),
+        statistics=known or chart.summarise(drawn.buckets),
         stretches=stretches or read_stretches(conn, job, span, window),
         last_point_unfinished=_is_unfinished(job, drawn),
     )
@@ -133,20 +165,28 @@ def _sizes(
 
 
 def _draw(
-    conn: Connection, job: store.ChartedJob, series: store.Series, shown: Window, points: int
+    conn: Connection,
+    job: store.ChartedJob,
+    series: store.Series,
+    shown: Window,
+    points: int,
+    known: Statistics | None,
 ) -> _Chart:
-    """The finest chart of a window that is cheap and still kept."""
+    """The finest chart of a window that is cheap and still kept.
+
+    `known`: the window's statistics where they need not be worked out.
+    """
     step = chart.window_step(shown, points)
     has_updates = shown.from_at >= series.updates_from(job)
-    if has_updates and step < MINUTE:
+    if has_updates and (step < MINUTE or (known and known.updates <= points)):
         count = store.count_updates(conn, series, shown, MOST_UPDATES + 1)
         if count <= points:
             return _every_update(conn, series, shown, points)
         if count <= MOST_UPDATES:
             window = shown.widened(step)
             return _Chart("updates", step, window, store.read_buckets(conn, series, window, step))
-    drawn = _draw_rollup(conn, job, series, shown, step)
-    if has_updates and sum(bucket.updates for bucket in drawn.buckets) <= points:
+    drawn = _draw_rollup(conn, job, series, shown, step, points_only=known is not None)
+    if has_updates and not known and sum(b.updates for b in drawn.buckets) <= points:
         every = _every_update(conn, series, shown, points + 1)
         if len(every.buckets) <= points:  # the newest may not be in the rollup yet
             return every
@@ -154,18 +194,23 @@ def _draw(
 
 
 def _draw_rollup(
-    conn: Connection, job: store.ChartedJob, series: store.Series, shown: Window, step: int
+    conn: Connection,
+    job: store.ChartedJob,
+    series: store.Series,
+    shown: Window,
+    step: int,
+    *,
+    points_only: bool,
 ) -> _Chart:
     minutes = (shown.before_at - shown.from_at) / timedelta(minutes=1)
     has_minutes = shown.from_at >= series.minutes_from(job) and minutes <= MOST_MINUTES
-    source, read, bucket = (
-        ("1m", store.read_minutes, MINUTE)
-        if has_minutes or not series.has_hours
-        else ("1h", store.read_hours, HOUR)
+    name, source, bucket = (
+        ("1m", "minutes", MINUTE) if has_minutes or not series.has_hours else ("1h", "hours", HOUR)
     )
     step = max(step, bucket)
     window = shown.widened(step)
-    return _Chart(source, step, window, read(conn, series, window, step))
+    buckets = store.read_rollup(conn, series, source, window, step, points_only=points_only)
+    return _Chart(name, step, window, buckets)
 
 
 def _every_update(conn: Connection, series: store.Series, shown: Window, limit: int) -> _Chart:

@@ -7,7 +7,7 @@ from typing import Any
 from app.db import Connection
 from app.domain.chart import job_span
 from app.domain.summary import MOST_POINTS, WholeRun, make_summary
-from app.history.read import read_chart
+from app.history.read import read_whole_run
 
 
 def summarise_job(conn: Connection, job_id: str) -> tuple[str, dict[str, Any]]:
@@ -15,7 +15,7 @@ def summarise_job(conn: Connection, job_id: str) -> tuple[str, dict[str, Any]]:
 
     In the caller's transaction, which should be one snapshot. Raises NotFound.
     """
-    history = read_chart(conn, job_id, points=MOST_POINTS, use_summary=False)
+    history = read_whole_run(conn, job_id, MOST_POINTS)
     job = history.job
     run = WholeRun(
         started_at=job.started_at,

@@ -7,16 +7,16 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 -- name: read_charted_job
 -- '-infinity' is no instant of Python's; nothing is older than 1970.
 SELECT job_id, job_type, vm_name, status, started_at, completed_at, newest_update_at,
-       bytes_transferred, total_bytes, performance_metrics::text AS summary_json,
-       xmin::text AS version,
+       bytes_transferred, total_bytes, xmin::text,
        (SELECT greatest(dropped_before, TIMESTAMPTZ 'epoch') FROM series_edges
-        WHERE series = 'job_telemetry') AS job_updates_from,
+        WHERE series = 'job_telemetry'),
        (SELECT greatest(dropped_before, TIMESTAMPTZ 'epoch') FROM series_edges
-        WHERE series = 'job_speed_1m') AS job_minutes_from,
+        WHERE series = 'job_speed_1m'),
        (SELECT greatest(dropped_before, TIMESTAMPTZ 'epoch') FROM series_edges
-        WHERE series = 'disk_telemetry') AS disk_updates_from,
+        WHERE series = 'disk_telemetry'),
        (SELECT greatest(dropped_before, TIMESTAMPTZ 'epoch') FROM series_edges
-        WHERE series = 'disk_speed_1m') AS disk_minutes_from
+        WHERE series = 'disk_speed_1m'),
+       performance_metrics::text
 FROM jobs
 WHERE job_id = %(job_id)s
 
@@ -94,11 +94,24 @@ FROM ({series}) AS updates
 GROUP BY bucket_at
 ORDER BY bucket_at
 
--- name: read_rollup
+-- name: read_rollup_points
+-- What points need and no more, for a window whose statistics are known: a quarter less work.
 SELECT time_bucket(make_interval(secs => %(step_seconds)s), bucket, TIMESTAMPTZ 'epoch')
            AS bucket_at,
-       sum(updates)::bigint, sum(speed_sum), sum(speed_count)::bigint, min(speed_min),
-       max(speed_max), sum(moving_count)::bigint,
+       0, sum(speed_sum), sum(speed_count::integer), min(speed_min), max(speed_max), 0, NULL,
+       last(progress_last_bp, bucket) FILTER (WHERE progress_last_bp IS NOT NULL),
+       last(bytes_last, bucket) FILTER (WHERE bytes_last IS NOT NULL)
+FROM ({series}) AS rollup
+GROUP BY bucket_at
+ORDER BY bucket_at
+
+-- name: read_rollup
+-- No bucket holds 2 billion updates, and the sum of integers is a bigint: that of bigints is a
+-- numeric, which costs more than all the rest.
+SELECT time_bucket(make_interval(secs => %(step_seconds)s), bucket, TIMESTAMPTZ 'epoch')
+           AS bucket_at,
+       sum(updates::integer), sum(speed_sum), sum(speed_count::integer), min(speed_min),
+       max(speed_max), sum(moving_count::integer),
        min(CASE WHEN speed_min > 0 THEN speed_min ELSE moving_min END),
        last(progress_last_bp, bucket) FILTER (WHERE progress_last_bp IS NOT NULL),
        last(bytes_last, bucket) FILTER (WHERE bytes_last IS NOT NULL)
