@@ -62,10 +62,12 @@ class Summary:
     @property
     def statistics(self) -> Statistics:
         """Of the whole job."""
+        average = self.stored["avg_speed_bps"]
         return Statistics(
             updates=self.stored["snapshots"],
             peak_speed_bps=self.stored["peak_speed_bps"],
-            avg_speed_bps=self.stored["avg_speed_bps"],
+            # The database writes a very large float without its point.
+            avg_speed_bps=None if average is None else float(average),
             min_speed_bps=self.stored["min_speed_bps"],
         )
 

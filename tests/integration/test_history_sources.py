@@ -1,0 +1,384 @@
+"""Charts are the same whatever they are made of: updates, minutes, hours or the stored summary."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.config import Config
+from app.db import Connection, Database
+from app.domain.chart import EPOCH, Bucket, Window, job_span, summarise, to_points
+from app.domain.summary import MOST_BYTES
+from app.history.read import History, read_chart, read_history
+from app.store import history as store
+from app.store.history import ChartedJob
+from jobs import refresh_rollups, summarise_finished_jobs
+from tests import series
+from tests.series import START, Row, expect_buckets, expect_gaps, expect_phases, random_rows
+
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # the edge of what is all gone
+
+
+@pytest.fixture
+def conn(database: Database) -> Iterator[Connection]:
+    with database.connect(autocommit=True) as conn:
+        yield conn
+
+
+def refresh(database: Database, config: Config) -> None:
+    """Materialise all rollups, long after everything has come; and say so, as the runner does."""
+    now = START + timedelta(days=3)
+    refresh_rollups.run_once(database, config, now)
+    with database.transaction() as conn:
+        conn.execute(
+            """INSERT INTO tasks (task_id, interval_seconds, last_started_at, last_finished_at)
+               VALUES ('refresh_rollups', 60, now(), now())
+               ON CONFLICT (task_id) DO UPDATE SET last_started_at = now(),
+                   last_finished_at = now()"""
+        )
+
+
+def end(conn: Connection, status: str = "completed") -> None:
+    conn.execute(
+        """UPDATE jobs SET status = %s, ended_by = 'sender', completed_at = newest_update_at
+           WHERE job_id = 'j'""",
+        (status,),
+    )
+
+
+def job(conn: Connection) -> ChartedJob:
+    found = store.read_charted_job(conn, "j")
+    assert found is not None
+    return found
+
+
+def without(job: ChartedJob, *gone: str) -> ChartedJob:
+    """The job as it is read once its updates, and then its minutes, are gone."""
+    return replace(job, **{f"job_{name}_from": NEVER for name in gone})
+
+
+def close(buckets: list[Bucket]) -> list[Bucket]:
+    return [bucket._replace(speed_sum=None) for bucket in buckets]
+
+
+def near(value: float | None, expected: float | None) -> bool:
+    if value is None or expected is None:
+        return value is expected
+    return value == pytest.approx(expected, rel=1e-9, abs=0.01)  # means have two decimals
+
+
+def assert_exact(rows: list[Row], history: History) -> None:
+    """Exactly for counts, lowest, highest and last; sums and means within 1e-9."""
+    span = job_span(history.job.started_at, history.job.newest_update_at)
+    step = history.resolution_seconds
+    shown = history.window.within(span).widened(step)
+    expected = expect_buckets(rows, shown, step)
+    assert close(history.buckets) == close(expected)
+    for bucket, other in zip(history.buckets, expected, strict=True):
+        assert near(bucket.speed_sum, other.speed_sum)
+    statistics = summarise(expected)
+    assert replace(history.statistics, avg_speed_bps=None) == replace(
+        statistics, avg_speed_bps=None
+    )
+    assert near(history.statistics.avg_speed_bps, statistics.avg_speed_bps)
+
+
+def short(rows: list[Row]) -> list[Row]:
+    """The first day of a series: what the refresh of these tests reaches."""
+    return [row for row in rows if row.seconds < 86_400]
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_minutes_and_hours_agree_with_the_updates(
+    database: Database, config: Config, conn: Connection, seed: int
+) -> None:
+    rows = short(random_rows(seed, has_steady_bytes=True))
+    span = series.store(conn, rows)
+    if seed % 2:
+        refresh(database, config)
+    for window in series.windows_of(span, seed):
+        points = random.Random(seed).choice([10, 37, 300])
+        bounds = window.from_at, max(window.before_at, window.from_at)
+        minutes = read_chart(conn, without(job(conn), "updates"), points, *bounds)
+        hours = read_chart(conn, without(job(conn), "updates", "minutes"), points, *bounds)
+        assert (minutes.source, hours.source) == ("1m", "1h")
+        assert_exact(rows, minutes)
+        assert_exact(rows, hours)
+        assert len(minutes.buckets) <= points
+        assert minutes.stretches.gaps == expect_gaps(rows, span, minutes.window)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_summary_agrees_with_the_updates(
+    database: Database, config: Config, conn: Connection, seed: int
+) -> None:
+    rows = short(random_rows(seed, has_steady_bytes=True))
+    span = series.store(conn, rows)
+    end(conn)
+    refresh(database, config)
+    assert summarise_finished_jobs.run_once(database, config).written == 1
+    stored = job(conn)
+    live = read_chart(conn, replace(stored, summary=None), 300)
+    history = read_chart(conn, without(stored, "updates", "minutes"), 300)
+    assert history.source == "summary"
+    assert history.statistics == live.statistics
+    if not live.stretches.gaps_omitted and not stored.summary["gaps_omitted"]:  # type: ignore[index]
+        assert history.stretches.gaps == live.stretches.gaps
+    step = history.resolution_seconds
+    shown = span.widened(step) if step else span
+    drawn = to_points(
+        expect_buckets(rows, shown, step)
+        if step
+        else [series.expect_bucket(row.time, [row]) for row in series.in_order(rows, span)],
+        stored.started_at,
+        0,
+    )
+    for point, expected in zip(history.points, drawn, strict=True):
+        assert (point.t, point.s_max, point.p) == (expected.t, expected.s_max, expected.p)
+        assert near(point.s, expected.s)
+        assert point.s_min in (None, expected.s_min)
+        assert point.b in (None, expected.b)
+    coarse = read_chart(conn, without(stored, "updates", "minutes"), 10)
+    assert len(coarse.points) <= 10
+    assert max((p.s_max or 0 for p in coarse.points), default=0) == max(
+        (p.s_max or 0 for p in history.points), default=0
+    )
+
+
+def every_5_seconds(count: int) -> list[Row]:
+    phases = ["snapshot", "transferring", "finalizing"]
+    return [
+        Row(
+            seconds=5.0 * n + n % 7 / 1000,
+            speed=200_000_000 + n * 7919 % 100_000_000,
+            percent=round(100 * n / count, 2),
+            bytes=n * 1_500_000_000,
+            phase=phases[0 if n < 60 else 2 if n > count - 60 else 1],
+        )
+        for n in range(count)
+    ]
+
+
+def test_a_day_is_summarised_in_two_to_five_kilobytes(
+    database: Database, config: Config, conn: Connection
+) -> None:
+    rows = every_5_seconds(17_280)
+    rows[9000] = replace(rows[9000], speed=999_999_999)
+    series.store(conn, rows)
+    end(conn)
+    refresh(database, config)
+    assert summarise_finished_jobs.run_once(database, config).written == 1
+    row = conn.execute(
+        "SELECT performance_metrics, octet_length(performance_metrics::text) FROM jobs"
+    ).fetchone()
+    assert row is not None
+    summary, size = row
+    assert 2_000 <= size <= MOST_BYTES
+    assert 24 < len(summary["chart_data"]) <= 80
+    assert max(point["s_max"] for point in summary["chart_data"]) == 999_999_999
+    assert summary["peak_speed_bps"] == 999_999_999
+    assert summary["snapshots"] == 17_280
+    assert [phase["phase"] for phase in summary["phases"]] == [
+        "snapshot",
+        "transferring",
+        "finalizing",
+    ]
+    assert {"t", "s", "s_max", "p"} <= set(summary["chart_data"][0])
+
+
+def test_a_wild_job_is_summarised_in_five_kilobytes(
+    database: Database, config: Config, conn: Connection
+) -> None:
+    rows = [
+        Row(100.0 * n, speed=2**62 + n, percent=n / 10, bytes=n, phase=f"{n}" + "ü" * 250)
+        for n in range(800)
+    ]
+    series.store(conn, rows)
+    end(conn, "failed")
+    refresh(database, config)
+    assert summarise_finished_jobs.run_once(database, config).written == 1
+    summary = job(conn).summary
+    assert summary is not None
+    assert len(json.dumps(summary, ensure_ascii=False).encode()) <= MOST_BYTES
+    assert summary["phases_omitted"] + len(summary["phases"]) == 800
+    assert summary["gaps_omitted"] + len(summary["gaps"]) == 799
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+def test_every_kind_of_end_is_summarised_once(
+    database: Database, config: Config, conn: Connection, status: str
+) -> None:
+    series.store(conn, [Row(0, speed=1), Row(5, speed=3)])
+    assert summarise_finished_jobs.run_once(database, config).written == 0  # it runs
+    end(conn, status)
+    refresh(database, config)
+    assert summarise_finished_jobs.run_once(database, config).written == 1
+    assert summarise_finished_jobs.run_once(database, config).written == 0
+
+
+def test_a_job_without_telemetry_is_summarised(
+    database: Database, config: Config, conn: Connection
+) -> None:
+    conn.execute(
+        """INSERT INTO jobs (job_id, job_type, status, ended_by, completed_at, bytes_transferred)
+           VALUES ('j', 'backup', 'completed', 'sender', now(), 7)"""
+    )
+    assert summarise_finished_jobs.run_once(database, config).written == 1
+    summary = job(conn).summary
+    assert summary is not None
+    assert (summary["snapshots"], summary["chart_data"]) == (0, [])
+    assert read_history(database, "j", points=300).points == []
+
+
+def test_a_summary_waits_until_the_rollups_have_the_last_update(
+    database: Database, config: Config, conn: Connection
+) -> None:
+    series.store(conn, [Row(0), Row(5)])
+    end(conn)
+    refresh(database, config)
+    conn.execute("UPDATE jobs SET last_telemetry_at = now() + interval '1 second'")
+    assert summarise_finished_jobs.run_once(database, config).written == 0
+
+
+def test_an_update_that_overtakes_the_summary_is_not_forgotten(
+    database: Database, config: Config, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series.store(conn, [Row(0), Row(5)])
+    end(conn)
+    refresh(database, config)
+    real = summarise_finished_jobs.summarise_job
+
+    def slow(read: Connection, job_id: str) -> object:
+        answer = real(read, job_id)
+        read.commit() if read.autocommit is False else None
+        return ("0", answer[1])  # the row has become another version meanwhile
+
+    monkeypatch.setattr(summarise_finished_jobs, "summarise_job", slow)
+    assert summarise_finished_jobs.run_once(database, config).overtaken == 1
+    monkeypatch.undo()
+    assert summarise_finished_jobs.run_once(database, config).written == 1
+
+
+def test_one_job_that_cannot_be_summarised_does_not_stop_the_others(
+    database: Database, config: Config, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series.store(conn, [Row(0)])
+    series.store(conn, [Row(0)], job_id="k")
+    conn.execute(
+        "UPDATE jobs SET status = 'completed', ended_by = 'sender', completed_at = started_at"
+    )
+    refresh(database, config)
+    real = summarise_finished_jobs.summarise_job
+
+    def broken(read: Connection, job_id: str) -> object:
+        if job_id == "j":
+            raise ValueError("broken")
+        return real(read, job_id)
+
+    monkeypatch.setattr(summarise_finished_jobs, "summarise_job", broken)
+    done = summarise_finished_jobs.run_once(database, config)
+    assert (done.written, done.errors) == (1, 1)
+
+
+# Phases and gaps without the updates.
+
+
+def test_phases_are_exact_while_updates_are_kept_and_to_the_minute_later(
+    database: Database, config: Config, conn: Connection
+) -> None:
+    rows = every_5_seconds(1000)
+    span = series.store(conn, rows)
+    refresh(database, config)
+    assert read_chart(conn, job(conn), 300).stretches.phases == expect_phases(rows, span)
+    later = read_chart(conn, without(job(conn), "updates"), 300).stretches.phases
+    for phase, exact in zip(later, expect_phases(rows, span), strict=True):
+        assert phase.phase == exact.phase
+        assert abs(phase.from_at - exact.from_at) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("days", [1, 5])
+def test_a_gap_is_found_in_a_run_of_any_length(
+    database: Database, config: Config, conn: Connection, days: int
+) -> None:
+    count = days * 1440
+    rows = [Row(60.0 * n + 30, phase="a") for n in range(count) if n not in (700, 701)]
+    rows.append(Row(60.0 * 100 + 31.5, phase="a"))
+    span = series.store(conn, rows)
+    [gap] = read_chart(conn, job(conn), 300).stretches.gaps
+    assert (gap.from_at, gap.to_at) == (Row(60.0 * 699 + 30).time, Row(60.0 * 702 + 30).time)
+    window = Window(Row(60.0 * 700).time, Row(60.0 * 701).time)
+    [cut] = read_chart(conn, job(conn), 300, window.from_at, window.before_at).stretches.gaps
+    assert (cut.from_at, cut.to_at) == (window.from_at, window.before_at)
+    assert span.from_at == Row(30).time
+
+
+# What is marked, and odd series.
+
+
+def test_the_unfinished_last_bucket_of_a_live_job_is_marked(conn: Connection) -> None:
+    series.store(conn, every_5_seconds(1000))
+    live = read_chart(conn, job(conn), 50)
+    assert live.resolution_seconds == 120
+    assert live.last_point_unfinished
+    end(conn)
+    assert not read_chart(conn, job(conn), 50).last_point_unfinished
+
+
+def test_a_chart_of_single_updates_has_no_unfinished_bucket(conn: Connection) -> None:
+    series.store(conn, every_5_seconds(20))
+    assert not read_chart(conn, job(conn), 50).last_point_unfinished
+
+
+def test_ten_years_between_two_updates_are_two_points(conn: Connection) -> None:
+    series.store(conn, [Row(0, speed=5), Row(series.TEN_YEARS, speed=7)])
+    history = read_chart(conn, job(conn), 300)
+    assert [bucket.speed_max for bucket in history.buckets] == [5, 7]
+    assert len(history.stretches.gaps) == 1
+
+
+def test_a_crowded_hour_is_charted_by_the_minute(
+    database: Database, config: Config, conn: Connection
+) -> None:
+    conn.execute(
+        """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, status, transfer_speed_bps,
+               current_phase)
+           SELECT %s + n * interval '1 hour' / 50000, 0, 'j', 'running', n %% 1000,
+                  'phase ' || n %% 2
+           FROM generate_series(0, 49999) AS n""",
+        (START,),
+    )
+    conn.execute(
+        """INSERT INTO jobs (job_id, job_type, status, started_at, newest_update_at)
+           VALUES ('j', 'backup', 'running', %(start)s, %(start)s + interval '1 hour')""",
+        {"start": START},
+    )
+    refresh(database, config)
+    history = read_chart(conn, job(conn), 300)
+    assert (history.source, history.statistics.updates) == ("1m", 50_000)
+    assert len(history.buckets) == 61
+    assert history.statistics.peak_speed_bps == 999
+
+
+def test_updates_that_the_rollup_does_not_have_yet_never_exceed_the_points(
+    database: Database, config: Config, conn: Connection
+) -> None:
+    series.store(conn, [Row(600.0 * n, speed=n) for n in range(30)])
+    refresh(database, config)
+    conn.execute(
+        """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, status)
+           SELECT %s + n * interval '1 minute', 0, 'j', 'running'
+           FROM generate_series(1, 9) AS n""",
+        (START,),
+    )
+    assert len(read_chart(conn, job(conn), 30).buckets) <= 30
+    assert len(read_chart(conn, job(conn), 39).buckets) == 39
+
+
+def test_no_chart_is_older_than_time(conn: Connection) -> None:
+    series.store(conn, [Row(0)])
+    assert read_chart(conn, job(conn), 10, EPOCH, EPOCH).buckets == []
