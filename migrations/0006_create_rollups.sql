@@ -117,7 +117,7 @@ GROUP BY job_id, disk_index, time_bucket(INTERVAL '1 minute', time)
 WITH NO DATA;
 
 -- A node sends about one snapshot a minute: what is the sum already is not kept again as the
--- lowest, highest and last.
+-- lowest, highest and last. Beyond 2^53 the sum, a float, does not hold a whole number exactly.
 CREATE MATERIALIZED VIEW node_telemetry_1m
 WITH (timescaledb.continuous, timescaledb.materialized_only = false,
       timescaledb.chunk_interval = '7 days') AS
@@ -168,45 +168,66 @@ SELECT node_id,
            FILTER (WHERE disk_total_gb IS NOT NULL) END AS disk_total_gb_last,
        count(network_rx_bytes) AS network_rx_bytes_count,
        sum(network_rx_bytes)::double precision AS network_rx_bytes_sum,
-       CASE WHEN count(network_rx_bytes) > 1 THEN min(network_rx_bytes) END AS network_rx_bytes_min,
-       CASE WHEN count(network_rx_bytes) > 1 THEN max(network_rx_bytes) END AS network_rx_bytes_max,
-       CASE WHEN count(network_rx_bytes) > 1 THEN last(network_rx_bytes, series_place(time, seq))
+       CASE WHEN count(network_rx_bytes) > 1 OR max(network_rx_bytes) > 9007199254740992
+            THEN min(network_rx_bytes) END AS network_rx_bytes_min,
+       CASE WHEN count(network_rx_bytes) > 1 OR max(network_rx_bytes) > 9007199254740992
+            THEN max(network_rx_bytes) END AS network_rx_bytes_max,
+       CASE WHEN count(network_rx_bytes) > 1 OR max(network_rx_bytes) > 9007199254740992
+            THEN last(network_rx_bytes, series_place(time, seq))
            FILTER (WHERE network_rx_bytes IS NOT NULL) END AS network_rx_bytes_last,
        count(network_tx_bytes) AS network_tx_bytes_count,
        sum(network_tx_bytes)::double precision AS network_tx_bytes_sum,
-       CASE WHEN count(network_tx_bytes) > 1 THEN min(network_tx_bytes) END AS network_tx_bytes_min,
-       CASE WHEN count(network_tx_bytes) > 1 THEN max(network_tx_bytes) END AS network_tx_bytes_max,
-       CASE WHEN count(network_tx_bytes) > 1 THEN last(network_tx_bytes, series_place(time, seq))
+       CASE WHEN count(network_tx_bytes) > 1 OR max(network_tx_bytes) > 9007199254740992
+            THEN min(network_tx_bytes) END AS network_tx_bytes_min,
+       CASE WHEN count(network_tx_bytes) > 1 OR max(network_tx_bytes) > 9007199254740992
+            THEN max(network_tx_bytes) END AS network_tx_bytes_max,
+       CASE WHEN count(network_tx_bytes) > 1 OR max(network_tx_bytes) > 9007199254740992
+            THEN last(network_tx_bytes, series_place(time, seq))
            FILTER (WHERE network_tx_bytes IS NOT NULL) END AS network_tx_bytes_last,
        count(network_rx_rate_mbps) AS network_rx_rate_mbps_count,
        sum(network_rx_rate_mbps)::double precision AS network_rx_rate_mbps_sum,
-       CASE WHEN count(network_rx_rate_mbps) > 1 THEN min(network_rx_rate_mbps) END AS network_rx_rate_mbps_min,
-       CASE WHEN count(network_rx_rate_mbps) > 1 THEN max(network_rx_rate_mbps) END AS network_rx_rate_mbps_max,
-       CASE WHEN count(network_rx_rate_mbps) > 1 THEN last(network_rx_rate_mbps, series_place(time, seq))
+       CASE WHEN count(network_rx_rate_mbps) > 1
+            THEN min(network_rx_rate_mbps) END AS network_rx_rate_mbps_min,
+       CASE WHEN count(network_rx_rate_mbps) > 1
+            THEN max(network_rx_rate_mbps) END AS network_rx_rate_mbps_max,
+       CASE WHEN count(network_rx_rate_mbps) > 1
+            THEN last(network_rx_rate_mbps, series_place(time, seq))
            FILTER (WHERE network_rx_rate_mbps IS NOT NULL) END AS network_rx_rate_mbps_last,
        count(network_tx_rate_mbps) AS network_tx_rate_mbps_count,
        sum(network_tx_rate_mbps)::double precision AS network_tx_rate_mbps_sum,
-       CASE WHEN count(network_tx_rate_mbps) > 1 THEN min(network_tx_rate_mbps) END AS network_tx_rate_mbps_min,
-       CASE WHEN count(network_tx_rate_mbps) > 1 THEN max(network_tx_rate_mbps) END AS network_tx_rate_mbps_max,
-       CASE WHEN count(network_tx_rate_mbps) > 1 THEN last(network_tx_rate_mbps, series_place(time, seq))
+       CASE WHEN count(network_tx_rate_mbps) > 1
+            THEN min(network_tx_rate_mbps) END AS network_tx_rate_mbps_min,
+       CASE WHEN count(network_tx_rate_mbps) > 1
+            THEN max(network_tx_rate_mbps) END AS network_tx_rate_mbps_max,
+       CASE WHEN count(network_tx_rate_mbps) > 1
+            THEN last(network_tx_rate_mbps, series_place(time, seq))
            FILTER (WHERE network_tx_rate_mbps IS NOT NULL) END AS network_tx_rate_mbps_last,
        count(uptime_seconds) AS uptime_seconds_count,
        sum(uptime_seconds)::double precision AS uptime_seconds_sum,
-       CASE WHEN count(uptime_seconds) > 1 THEN min(uptime_seconds) END AS uptime_seconds_min,
-       CASE WHEN count(uptime_seconds) > 1 THEN max(uptime_seconds) END AS uptime_seconds_max,
-       CASE WHEN count(uptime_seconds) > 1 THEN last(uptime_seconds, series_place(time, seq))
+       CASE WHEN count(uptime_seconds) > 1 OR max(uptime_seconds) > 9007199254740992
+            THEN min(uptime_seconds) END AS uptime_seconds_min,
+       CASE WHEN count(uptime_seconds) > 1 OR max(uptime_seconds) > 9007199254740992
+            THEN max(uptime_seconds) END AS uptime_seconds_max,
+       CASE WHEN count(uptime_seconds) > 1 OR max(uptime_seconds) > 9007199254740992
+            THEN last(uptime_seconds, series_place(time, seq))
            FILTER (WHERE uptime_seconds IS NOT NULL) END AS uptime_seconds_last,
        count(process_count) AS process_count_count,
        sum(process_count)::double precision AS process_count_sum,
-       CASE WHEN count(process_count) > 1 THEN min(process_count) END AS process_count_min,
-       CASE WHEN count(process_count) > 1 THEN max(process_count) END AS process_count_max,
-       CASE WHEN count(process_count) > 1 THEN last(process_count, series_place(time, seq))
+       CASE WHEN count(process_count) > 1 OR max(process_count) > 9007199254740992
+            THEN min(process_count) END AS process_count_min,
+       CASE WHEN count(process_count) > 1 OR max(process_count) > 9007199254740992
+            THEN max(process_count) END AS process_count_max,
+       CASE WHEN count(process_count) > 1 OR max(process_count) > 9007199254740992
+            THEN last(process_count, series_place(time, seq))
            FILTER (WHERE process_count IS NOT NULL) END AS process_count_last,
        count(active_connections) AS active_connections_count,
        sum(active_connections)::double precision AS active_connections_sum,
-       CASE WHEN count(active_connections) > 1 THEN min(active_connections) END AS active_connections_min,
-       CASE WHEN count(active_connections) > 1 THEN max(active_connections) END AS active_connections_max,
-       CASE WHEN count(active_connections) > 1 THEN last(active_connections, series_place(time, seq))
+       CASE WHEN count(active_connections) > 1 OR max(active_connections) > 9007199254740992
+            THEN min(active_connections) END AS active_connections_min,
+       CASE WHEN count(active_connections) > 1 OR max(active_connections) > 9007199254740992
+            THEN max(active_connections) END AS active_connections_max,
+       CASE WHEN count(active_connections) > 1 OR max(active_connections) > 9007199254740992
+            THEN last(active_connections, series_place(time, seq))
            FILTER (WHERE active_connections IS NOT NULL) END AS active_connections_last,
        count(load_avg_1m) AS load_avg_1m_count,
        sum(load_avg_1m)::double precision AS load_avg_1m_sum,

@@ -1,4 +1,4 @@
-"""Reading nodes: their current state, and the chart of their metrics."""
+"""Reading nodes: their current state, its changes, and the chart of their metrics."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from app.api.bodies import check_identifier
 from app.api.context import hub
 from app.api.requests import json_response
 from app.db import Connection
-from app.domain.chart import EPOCH, SECOND, Window, choose_window, window_step
+from app.domain.chart import EPOCH, SECOND, Window, choose_window
+from app.domain.nodes import MOST_SNAPSHOTS, ChartedNode, choose_source
 from app.errors import NotFound
 from app.schemas import nodes as schemas
 from app.schemas.queries import encode_cursor
 from app.store import nodes as store
+from app.store.history import use_one_snapshot
 
 blueprint = Blueprint("nodes", __name__, description="Nodes and their metrics.")
 
@@ -40,9 +42,8 @@ class Point(NamedTuple):
 def list_nodes(query: dict[str, Any]) -> Response:
     """List nodes by id."""
     limit, after_id = query["limit"], query.get("cursor", [""])[0]
-    offline_after = hub().config.node_offline_seconds
     with hub().database.reading() as conn:
-        found = store.list_nodes(conn, limit + 1, offline_after, after_id)
+        found = store.list_nodes(conn, limit + 1, after_id)
     cursor = encode_cursor("nodes", found[limit - 1].node_id) if len(found) > limit else None
     return json_response({"items": [_node(node) for node in found[:limit]], "next_cursor": cursor})
 
@@ -56,10 +57,27 @@ def read_node(node_id: str) -> Response:
     """Read the current state of one node."""
     check_identifier("node_id", node_id)
     with hub().database.reading() as conn:
-        node = store.read_node(conn, node_id, hub().config.node_offline_seconds)
+        node = store.read_node(conn, node_id)
     if node is None:
         raise _unknown(node_id)
     return json_response(_node(node))
+
+
+@blueprint.route("/nodes/<identifier:node_id>/events")
+@blueprint.arguments(schemas.NodeEventListQuery, location="query", error_status_code=400)
+@blueprint.response(200, schemas.NodeEventListSchema)
+@blueprint.alt_response(404, "NOT_FOUND")
+@blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+def list_events(query: dict[str, Any], node_id: str) -> Response:
+    """List the changes of a node's state, newest first."""
+    check_identifier("node_id", node_id)
+    limit, before_id = query["limit"], query.get("cursor", [None])[0]
+    with hub().database.reading() as conn:
+        found = store.list_events(conn, node_id, limit + 1, before_id)
+        if not found and not store.node_exists(conn, node_id):
+            raise _unknown(node_id)
+    cursor = encode_cursor("node_events", found[limit - 1].id) if len(found) > limit else None
+    return json_response({"items": [vars(e) for e in found[:limit]], "next_cursor": cursor})
 
 
 @blueprint.route("/nodes/<identifier:node_id>/history")
@@ -68,13 +86,20 @@ def read_node(node_id: str) -> Response:
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def read_history(query: dict[str, Any], node_id: str) -> Response:
-    """Chart the metrics of one node: each snapshot, or mean, minimum and maximum of equal steps."""
+    """Chart the metrics of one node: each snapshot, or mean, minimum and maximum of equal steps.
+
+    Never more than `points` points, and never a lost peak, however much of the window is left only
+    as what is kept of each minute or hour.
+    """
     check_identifier("node_id", node_id)
-    with hub().database.reading() as conn:
-        span = store.find_span(conn, node_id)
-        if span is None:
+    # A commit between the statements would give a chart of two states: see the chart of a job.
+    with hub().database.transaction() as conn:
+        use_one_snapshot(conn)
+        node = store.read_charted_node(conn, node_id)
+        if node is None:
             raise _unknown(node_id)
-        return json_response(_history(conn, node_id, span, query))
+        history = _history(conn, node, query)
+    return json_response(history)
 
 
 def _unknown(node_id: str) -> NotFound:
@@ -82,10 +107,7 @@ def _unknown(node_id: str) -> NotFound:
 
 
 def _node(node: store.Node) -> dict[str, Any]:
-    shown = dict(vars(node))
-    shown["state"] = "offline" if shown.pop("is_offline") else "online"
-    shown["age_seconds"] = round(node.age_seconds, 3)
-    return shown
+    return {**vars(node), "age_seconds": round(node.age_seconds, 3)}
 
 
 def _window(span: Window, from_at: datetime | None, before_at: datetime | None) -> Window:
@@ -94,30 +116,31 @@ def _window(span: Window, from_at: datetime | None, before_at: datetime | None) 
     return choose_window(Window(end - DEFAULT_WINDOW, end), from_at, before_at)
 
 
-def _history(conn: Connection, node_id: str, span: Window, query: dict[str, Any]) -> dict[str, Any]:
+def _history(conn: Connection, node: ChartedNode, query: dict[str, Any]) -> dict[str, Any]:
     """The answer of the chart, from as many points as fit: each snapshot if they do."""
     metrics, points = query["metrics"], query["points"]
-    window = _window(span, query.get("from_"), query.get("to"))
+    window = _window(node.span, query.get("from_"), query.get("to"))
     # The step follows from the part that has data, so that a long window costs no sharpness.
-    shown = window.within(span)
-    snapshots = store.list_snapshots(conn, node_id, shown, metrics, points + 1)
-    if len(snapshots) <= points:
-        step, count = 0, len(snapshots)
+    shown = window.within(node.span)
+    count = store.count_snapshots(conn, node.node_id, shown, MOST_SNAPSHOTS + 1)
+    source, step = choose_source(node, shown, count, points)
+    if step == 0:
+        snapshots = store.list_snapshots(conn, node.node_id, shown, metrics, points)
         rows = [Point(row[0], [(v, v, v) for v in row[1:]]) for row in snapshots]
     else:
-        step = window_step(shown, points)
         window, shown = window.widened(step), shown.widened(step)
-        steps = store.summarise_snapshots(conn, node_id, shown, metrics, step)
+        steps = store.read_steps(conn, source, node.node_id, shown, metrics, step)
         count = sum(each.snapshots for each in steps)
         rows = _grid(shown, step, steps, len(metrics))
     return {
-        "node_id": node_id,
+        "node_id": node.node_id,
         "from": window.from_at,
         "to": window.before_at,
         "resolution_seconds": step,
-        "source": "snapshots",
+        "source": source,
         "metrics": metrics,
         "snapshots": count,
+        "last_point_unfinished": step > 0 and node.is_unfinished(rows[-1].at, step),
         "series": _series(metrics, rows),
     }
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 
 from app.db import Connection
 from app.domain import timestamps
 from app.domain.snapshots import Snapshot
 from app.ingest.transaction import DAY, Outcome, Receipt
 from app.store import snapshots as store
+from app.store.node_states import mark_nodes_online
+
+logger = logging.getLogger("hub.nodes")
 
 
 def store_snapshots(
@@ -17,9 +21,10 @@ def store_snapshots(
     """Store snapshots; a receipt for each, in order. The caller commits.
 
     The rules of updates hold: one sent again is stored once, and an implausible timestamp is
-    shifted by the node's clock offset.
+    shifted by the node's clock offset. A new one brings an offline node back.
     """
-    now, offsets = store.lock_nodes(conn, {snapshot.node_id for snapshot in snapshots})
+    locked = store.lock_nodes(conn, {snapshot.node_id for snapshot in snapshots})
+    now, offsets = locked.now, locked.offsets
     for position, snapshot in enumerate(snapshots):
         _place(snapshot, position, now, now - late_days * DAY, offsets)
     wanted = {(s.node_id, s.time) for s in snapshots}
@@ -45,9 +50,30 @@ def store_snapshots(
         receipts.append(_receipt(first, is_duplicate=first is not snapshot, now=now))
     if new:
         store.insert_snapshots(conn, new, now)
-        touched = {snapshot.node_id for snapshot in new}
-        store.update_nodes(conn, {node: offsets[node] for node in touched}, now)
+        oldest = _earliest_times(new)
+        _bring_back(conn, locked.offline & oldest.keys(), now)
+        store.update_nodes(conn, oldest, offsets, now)
     return receipts
+
+
+def _earliest_times(snapshots: Iterable[Snapshot]) -> dict[str, int]:
+    """The time of the earliest snapshot of each node."""
+    earliest: dict[str, int] = {}
+    for snapshot in snapshots:
+        earliest[snapshot.node_id] = min(
+            snapshot.time, earliest.get(snapshot.node_id, snapshot.time)
+        )
+    return earliest
+
+
+def _bring_back(conn: Connection, node_ids: set[str], now: int) -> None:
+    """Note that offline nodes report again; before their rows show this snapshot."""
+    if not node_ids:
+        return
+    mark_nodes_online(conn, sorted(node_ids), now)
+    for node_id in sorted(node_ids):
+        # Said before the commit: if that fails, it is said again with the snapshot's repeat.
+        logger.info("Node online: %s", node_id, extra={"node_id": node_id})
 
 
 def _place(

@@ -19,6 +19,7 @@ from marshmallow import (
     validates_schema,
 )
 
+from app.domain.nodes import Source
 from app.domain.snapshots import METRICS
 from app.schemas.fields import StrictInteger, StrictNumber, Text, Timestamp, identifier_problem
 from app.schemas.queries import (
@@ -117,6 +118,13 @@ class NodeListQuery(QuerySchema):
     cursor = Cursor("nodes")
 
 
+class NodeEventListQuery(QuerySchema):
+    """Page of the events of a node."""
+
+    limit = limit_field()
+    cursor = Cursor("node_events")
+
+
 class NodeHistoryQuery(QuerySchema):
     """Which metrics of a node, over which window, in how many points."""
 
@@ -147,16 +155,19 @@ class NodeHistoryQuery(QuerySchema):
 # Answers.
 
 
+def _state(description: str) -> fields.String:
+    return fields.String(metadata=about(description, enum=["online", "offline"]))
+
+
 class NodeSchema(Schema):
     """The current state of a node: its newest snapshot, and whether it still reports."""
 
     node_id = fields.String()
-    state = fields.String(
-        metadata=about(
-            "`offline` after HUB_NODE_OFFLINE_SECONDS without a snapshot, by the hub's clock.",
-            enum=["online", "offline"],
-        )
+    state = _state(
+        "`offline` after HUB_NODE_OFFLINE_SECONDS without a snapshot while the hub took them; "
+        "the next new snapshot brings it back."
     )
+    state_since = instant("When the state last changed, or the node was first seen; hub's clock.")
     age_seconds = fields.Float(metadata=about("Seconds since the last snapshot arrived."))
     first_seen_at = instant("The hub's clock.")
     last_seen_at = instant("Arrival of the last snapshot; the hub's clock.")
@@ -190,6 +201,29 @@ class NodeListSchema(Schema):
     next_cursor = next_cursor_field()
 
 
+class NodeEventSchema(Schema):
+    """A change of a node's state."""
+
+    id = fields.Integer()
+    time = instant("The hub's clock.")
+    from_state = _state("The state before.")
+    to_state = _state("The state after.")
+    reason = fields.String(metadata=about("A sentence."))
+    evidence = fields.Dict(
+        metadata=about(
+            "`last_seen`: arrival of the last snapshot before; `silent_seconds`: from then to the "
+            "change; `threshold_seconds`: what was allowed, only when going offline."
+        )
+    )
+
+
+class NodeEventListSchema(Schema):
+    """A page of a node's events, newest first."""
+
+    items = fields.List(fields.Nested(NodeEventSchema))
+    next_cursor = next_cursor_field()
+
+
 class NodeHistorySchema(Schema):
     """Metrics of a node over a window, in columns of one length."""
 
@@ -202,9 +236,21 @@ class NodeHistorySchema(Schema):
     resolution_seconds = fields.Integer(
         metadata=about("Length of a step, seconds; 0: each snapshot is a point.")
     )
-    source = fields.String(metadata=about("What the answer was made of.", enum=["snapshots"]))
+    source = fields.String(
+        metadata=about(
+            "What the answer was made of: the snapshots, or what is kept of each minute or hour "
+            "of them, with steps of at least that length.",
+            enum=[source.value for source in Source],
+        )
+    )
     metrics = fields.List(fields.String(), metadata=about("The metrics of `series`, in order."))
     snapshots = fields.Integer(metadata=about("Snapshots in the window."))
+    last_point_unfinished = fields.Boolean(
+        metadata=about(
+            "The node is online and the last point's step is not over at its newest snapshot: "
+            "what comes may still change that point."
+        )
+    )
     series = fields.Dict(
         metadata=about(
             "`t`: the start of each step, seconds since 1970-01-01T00:00:00Z; and for each metric "

@@ -1,8 +1,11 @@
-"""Reads nodes and their snapshots. Writes nothing; each function runs one statement."""
+"""Reads nodes, their events and their charts. Writes nothing; each function runs one statement.
+
+The functions of one chart belong in one transaction that sees one state of the database.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,11 +14,14 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL, Composed, Identifier
 
 from app.db import Connection
-from app.domain.chart import SECOND, Window
+from app.domain.chart import Window
+from app.domain.nodes import WHOLE_METRICS, ChartedNode, Source
 from app.domain.snapshots import METRICS
 from app.store.sql import load_queries
 
 QUERIES = load_queries("nodes")
+
+_HIGHEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class Node:
     """
 
     node_id: str
+    state: str
+    state_since: datetime
     first_seen_at: datetime
     last_seen_at: datetime
     newest_snapshot_at: datetime
@@ -49,7 +57,18 @@ class Node:
     load_avg_5m: float | None
     load_avg_15m: float | None
     age_seconds: float
-    is_offline: bool
+
+
+@dataclass(frozen=True)
+class NodeEvent:
+    """One row of `node_events`: a change of a node's state."""
+
+    id: int
+    time: datetime
+    from_state: str
+    to_state: str
+    reason: str
+    evidence: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,37 +80,51 @@ class Step:
     values: list[tuple[float | None, float | None, float | None]]
 
 
-def list_nodes(
-    conn: Connection, limit: int, offline_after_seconds: int, after_id: str = ""
-) -> list[Node]:
+def list_nodes(conn: Connection, limit: int, after_id: str = "") -> list[Node]:
     """At most `limit` nodes ascending by id, above `after_id`."""
     cursor = conn.cursor(row_factory=class_row(Node))
-    values = {
-        "limit": limit,
-        "offline_after_seconds": offline_after_seconds,
-        "after_id": after_id,
-    }
-    return cursor.execute(QUERIES["list_nodes"], values).fetchall()
+    return cursor.execute(QUERIES["list_nodes"], {"limit": limit, "after_id": after_id}).fetchall()
 
 
-def read_node(conn: Connection, node_id: str, offline_after_seconds: int) -> Node | None:
+def read_node(conn: Connection, node_id: str) -> Node | None:
     """One node."""
     cursor = conn.cursor(row_factory=class_row(Node))
-    values = {"node_id": node_id, "offline_after_seconds": offline_after_seconds}
-    return cursor.execute(QUERIES["read_node"], values).fetchone()
+    return cursor.execute(QUERIES["read_node"], {"node_id": node_id}).fetchone()
 
 
-def find_span(conn: Connection, node_id: str) -> Window | None:
-    """All of a node's snapshots: from the oldest kept to the whole second after the newest.
+def list_events(
+    conn: Connection, node_id: str, limit: int, before_id: int | None = None
+) -> list[NodeEvent]:
+    """At most `limit` events of a node, descending by id, below `before_id`."""
+    cursor = conn.cursor(row_factory=class_row(NodeEvent))
+    values = {
+        "node_id": node_id,
+        "before_id": _HIGHEST_ID if before_id is None else before_id,
+        "limit": limit,
+    }
+    return cursor.execute(QUERIES["list_events"], values).fetchall()
 
-    None for an unknown node.
-    """
-    row = conn.execute(QUERIES["find_span"], {"node_id": node_id}).fetchone()
-    if row is None:
-        return None
-    oldest, newest = row
-    before_at = newest.replace(microsecond=0) + SECOND
-    return Window(before_at if oldest is None else oldest, before_at)
+
+def node_exists(conn: Connection, node_id: str) -> bool:
+    """Whether there is such a node."""
+    row = conn.execute(QUERIES["node_exists"], {"node_id": node_id}).fetchone()
+    return row is not None and bool(row[0])
+
+
+# Charts.
+
+
+def read_charted_node(conn: Connection, node_id: str) -> ChartedNode | None:
+    """One node as its chart needs it."""
+    cursor = conn.cursor(row_factory=class_row(ChartedNode))
+    return cursor.execute(QUERIES["read_charted_node"], {"node_id": node_id}).fetchone()
+
+
+def count_snapshots(conn: Connection, node_id: str, window: Window, limit: int) -> int:
+    """How many snapshots of the window are kept, counting no further than `limit`."""
+    values = {**_bounds(node_id, window), "limit": limit}
+    row = conn.execute(QUERIES["count_snapshots"], values).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def list_snapshots(
@@ -101,20 +134,32 @@ def list_snapshots(
 
     Raises ValueError for a metric that is not in METRICS.
     """
-    query = SQL(QUERIES["list_snapshots"]).format(metrics=_each("{0}", metrics))
+    query = SQL(QUERIES["list_snapshots"]).format(metrics=_each(_identifier, metrics))
     return conn.execute(query, {**_bounds(node_id, window), "limit": limit}).fetchall()
 
 
-def summarise_snapshots(
-    conn: Connection, node_id: str, window: Window, metrics: Sequence[str], step_seconds: int
+def read_steps(
+    conn: Connection,
+    source: Source,
+    node_id: str,
+    window: Window,
+    metrics: Sequence[str],
+    step_seconds: int,
 ) -> list[Step]:
     """The steps that have snapshots, ascending; whole multiples of `step_seconds` since 1970.
 
-    Raises ValueError for a metric that is not in METRICS.
+    The window must be of whole steps, and a step of whole buckets of the source. Raises ValueError
+    for a metric that is not in METRICS.
     """
-    # avg() of a bigint is numeric, which would arrive as a Decimal.
-    aggregates = _each("avg({0})::double precision, min({0}), max({0})", metrics)
-    query = SQL(QUERIES["summarise_snapshots"]).format(aggregates=aggregates)
+    if source is Source.SNAPSHOTS:
+        query = SQL(QUERIES["summarise_snapshots"]).format(
+            aggregates=_each(_aggregates_of_snapshots, metrics)
+        )
+    else:
+        query = SQL(QUERIES["summarise_rollup"]).format(
+            aggregates=_each(_aggregates_of_buckets, metrics),
+            rollup=Identifier(f"node_telemetry_{source}"),
+        )
     rows = conn.execute(query, {**_bounds(node_id, window), "step_seconds": step_seconds})
     return [
         Step(row[0], row[1], list(zip(row[2::3], row[3::3], row[4::3], strict=True)))
@@ -126,9 +171,41 @@ def _bounds(node_id: str, window: Window) -> dict[str, Any]:
     return {"node_id": node_id, "from_at": window.from_at, "before_at": window.before_at}
 
 
-def _each(template: str, metrics: Sequence[str]) -> Composed:
-    """The template for each metric, its name quoted; only ever the names that are columns."""
+def _identifier(metric: str) -> Composed:
+    return Composed([Identifier(metric)])
+
+
+def _aggregates_of_snapshots(metric: str) -> Composed:
+    name = Identifier(metric)
+    return _mean_and_range(
+        # avg() of a bigint is numeric, which would arrive as a Decimal.
+        SQL("avg({})::double precision").format(name),
+        SQL("min({})").format(name),
+        SQL("max({})").format(name),
+    )
+
+
+def _aggregates_of_buckets(metric: str) -> Composed:
+    total, count, lowest, highest = (
+        Identifier(f"{metric}_{part}") for part in ("sum", "count", "min", "max")
+    )
+    # The lowest and the highest of a minute with one value are not kept: they are its sum.
+    single = SQL("{}::bigint" if metric in WHOLE_METRICS else "{}").format(total)
+    return _mean_and_range(
+        SQL("sum({}) / nullif(sum({}::integer), 0)").format(total, count),
+        SQL("min(coalesce({}, {}))").format(lowest, single),
+        SQL("max(coalesce({}, {}))").format(highest, single),
+    )
+
+
+def _mean_and_range(mean: Composed, lowest: Composed, highest: Composed) -> Composed:
+    """The three columns; a mean of floating-point numbers may leave its range by a bit."""
+    return SQL("least(greatest({0}, {1}), {2}), {1}, {2}").format(mean, lowest, highest)
+
+
+def _each(expression: Callable[[str], Composed], metrics: Sequence[str]) -> Composed:
+    """The expression of each metric; only ever the names that are columns."""
     unknown = set(metrics) - set(METRICS)
     if unknown or not metrics:
         raise ValueError(f"no such metrics: {sorted(unknown)}")
-    return SQL(", ").join(SQL(template).format(Identifier(name)) for name in metrics)
+    return SQL(", ").join(map(expression, metrics))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from app.clock import to_micros
@@ -15,8 +16,17 @@ SQL = load_queries("snapshots")
 _MICROS = 1_000_000
 
 
-def lock_nodes(conn: Connection, node_ids: Iterable[str]) -> tuple[int, dict[str, int | None]]:
-    """Lock the nodes' rows, creating missing ones; the database's clock, and each clock offset."""
+@dataclass(frozen=True, slots=True)
+class LockedNodes:
+    """The database's clock, the clock offset of each locked node, and which of them are offline."""
+
+    now: int
+    offsets: dict[str, int | None]
+    offline: set[str]
+
+
+def lock_nodes(conn: Connection, node_ids: Iterable[str]) -> LockedNodes:
+    """Lock the nodes' rows, creating missing ones."""
     ids = {"node_ids": sorted(node_ids)}
     with conn.pipeline():
         clock = conn.execute("SELECT clock_timestamp()")
@@ -24,8 +34,12 @@ def lock_nodes(conn: Connection, node_ids: Iterable[str]) -> tuple[int, dict[str
         rows = execute(conn, SQL["lock_nodes"], ids)
     now = clock.fetchone()
     assert now is not None
-    offsets = {row[0]: None if row[1] is None else round(row[1] * _MICROS) for row in rows}
-    return to_micros(now[0]), offsets
+    nodes = rows.fetchall()
+    return LockedNodes(
+        now=to_micros(now[0]),
+        offsets={row[0]: None if row[1] is None else round(row[1] * _MICROS) for row in nodes},
+        offline={row[0] for row in nodes if row[2]},
+    )
 
 
 def find_snapshots(conn: Connection, instants: Iterable[tuple[str, int]]) -> list[Snapshot]:
@@ -55,16 +69,23 @@ def insert_snapshots(conn: Connection, snapshots: Sequence[Snapshot], now: int) 
     )
 
 
-def update_nodes(conn: Connection, offsets: dict[str, int | None], now: int) -> None:
-    """Mark locked nodes (id to clock offset) as seen, showing their newest snapshot."""
-    node_ids = list(offsets)
+def update_nodes(
+    conn: Connection, oldest: Mapping[str, int], offsets: Mapping[str, int | None], now: int
+) -> None:
+    """Mark locked nodes as seen, showing their newest snapshot.
+
+    `oldest`: for each node, the time of the earliest of its new snapshots.
+    """
+    node_ids = list(oldest)
+    clock_offsets = [offsets[node_id] for node_id in node_ids]
     execute(
         conn,
         SQL["update_nodes"],
         {
             "now": now,
             "node_ids": node_ids,
-            "clock_offsets": [None if o is None else o / _MICROS for o in offsets.values()],
+            "oldest": list(oldest.values()),
+            "clock_offsets": [None if o is None else o / _MICROS for o in clock_offsets],
         },
     )
     execute(conn, SQL["show_newest_snapshots"], {"node_ids": node_ids})

@@ -53,7 +53,8 @@ def add_snapshots(database: Database, *snapshots: dict[str, Any], node_id: str =
         for snapshot in snapshots
     ]
     insert(database, "node_telemetry", rows)
-    add_node(database, node_id, newest_snapshot_at=max(row["time"] for row in rows))
+    times = [row["time"] for row in rows]
+    add_node(database, node_id, oldest_snapshot_at=min(times), newest_snapshot_at=max(times))
 
 
 def get(client: FlaskClient, path: str, **query: Any) -> Any:
@@ -83,16 +84,23 @@ def test_a_node_has_the_documented_keys(client: FlaskClient, database: Database)
     assert get(client, "/nodes")["items"][0].keys() == node.keys()
 
 
-@pytest.mark.parametrize("silence, state", [(170, "online"), (190, "offline"), (-30, "online")])
-def test_a_silent_node_is_offline_by_the_database_clock(
-    client: FlaskClient, database: Database, silence: int, state: str
+@pytest.mark.parametrize("silence, age", [(170, 170), (-30, 0)])
+def test_the_age_of_a_node_is_told_by_the_database_clock(
+    client: FlaskClient, database: Database, silence: int, age: int
 ) -> None:
     add_node(database)
     with database.reading() as conn:
         conn.execute("UPDATE nodes SET last_seen_at = now() - make_interval(secs => %s)", [silence])
-    node = get(client, "/nodes/n")
-    assert node["state"] == state
-    assert node["age_seconds"] == pytest.approx(max(0, silence), abs=5)
+    assert get(client, "/nodes/n")["age_seconds"] == pytest.approx(age, abs=5)
+
+
+def test_a_node_shows_its_state_as_stored(client: FlaskClient, database: Database) -> None:
+    add_node(database, "gone", state="offline", state_since=START)
+    add_node(database, "quiet", last_seen_at=START, state_since=START)
+    for node_id, state in (("gone", "offline"), ("quiet", "online")):
+        node = get(client, f"/nodes/{node_id}")
+        assert (node["state"], node["state_since"]) == (state, "2025-10-10T12:00:00Z")
+    assert [node["state"] for node in get(client, "/nodes")["items"]] == ["offline", "online"]
 
 
 def test_nodes_are_paged_by_id(client: FlaskClient, database: Database) -> None:
@@ -112,9 +120,63 @@ def test_a_cursor_of_another_list_is_refused(client: FlaskClient) -> None:
     assert list(refused(client, "/nodes", cursor=encode_cursor("jobs", 1, 2))) == ["cursor"]
 
 
-@pytest.mark.parametrize("path", ["/nodes/nobody", "/nodes/nobody/history"])
+@pytest.mark.parametrize("path", ["", "/history", "/events"])
 def test_an_unknown_node_is_a_404(client: FlaskClient, path: str) -> None:
-    assert client.get(f"/api/v1{path}").status_code == 404
+    assert client.get(f"/api/v1/nodes/nobody{path}").status_code == 404
+
+
+# Events.
+
+
+def add_events(database: Database, count: int, node_id: str = "n") -> None:
+    states = ("online", "offline")
+    rows = [
+        {
+            "node_id": node_id,
+            "time": after(n),
+            "from_state": states[n % 2],
+            "to_state": states[(n + 1) % 2],
+            "reason": f"reason {n}",
+            "evidence": '{"silent_seconds": 180.5}',
+        }
+        for n in range(count)
+    ]
+    insert(database, "node_events", rows)
+
+
+def test_an_event_has_the_documented_keys(client: FlaskClient, database: Database) -> None:
+    add_node(database)
+    add_events(database, 1)
+    [event] = get(client, "/nodes/n/events")["items"]
+    assert set(event) == set(schemas.NodeEventSchema().fields)
+    assert (event["from_state"], event["to_state"]) == ("online", "offline")
+    assert event["time"] == "2025-10-10T12:00:00Z"
+    assert event["evidence"] == {"silent_seconds": 180.5}
+
+
+def test_events_are_paged_newest_first(client: FlaskClient, database: Database) -> None:
+    add_node(database)
+    add_node(database, "other")
+    add_events(database, 5)
+    add_events(database, 2, "other")
+    seen: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = get(client, "/nodes/n/events", limit=2, cursor=cursor)
+        seen += [event["reason"] for event in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == [f"reason {n}" for n in (4, 3, 2, 1, 0)]
+
+
+def test_a_node_that_never_changed_has_no_events(client: FlaskClient, database: Database) -> None:
+    add_node(database)
+    assert get(client, "/nodes/n/events") == {"items": [], "next_cursor": None}
+
+
+def test_the_cursor_of_a_jobs_events_is_refused(client: FlaskClient, database: Database) -> None:
+    add_node(database)
+    wrong = encode_cursor("events", 1)
+    assert list(refused(client, "/nodes/n/events", cursor=wrong)) == ["cursor"]
 
 
 # Charts.
@@ -267,6 +329,7 @@ def test_a_node_whose_snapshots_were_dropped_has_an_empty_chart(
         ({"points": "5001"}, "points"),
         ({"from": "yesterday"}, "from"),
         ({"from": "2025-10-10T12:00:00Z", "to": "2025-10-10T11:00:00Z"}, "to"),
+        ({"from": "2025-10-10T12:00:00Z", "to": "2025-10-10T12:00:00Z"}, "to"),
     ],
 )
 def test_a_bad_query_is_refused_naming_its_field(

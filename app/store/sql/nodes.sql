@@ -1,36 +1,60 @@
--- Reading nodes and their snapshots. `{…}` stands for metric names, which the caller has checked
--- against the known ones and quoted as identifiers.
+-- Reading nodes, their events and their charts. `{metrics}` and `{aggregates}` name metrics, which
+-- the caller has checked against the known ones and quoted; `{rollup}` is one of two names.
 
 -- name: list_nodes
-SELECT node_id, first_seen_at, last_seen_at, newest_snapshot_at, clock_offset_seconds,
+SELECT node_id, state, state_since,
+       first_seen_at, last_seen_at, newest_snapshot_at, clock_offset_seconds,
        cpu_percent, memory_percent, memory_used_mb, memory_total_mb,
        disk_percent, disk_used_gb, disk_total_gb,
        network_rx_bytes, network_tx_bytes, network_rx_rate_mbps, network_tx_rate_mbps,
        uptime_seconds, process_count, active_connections,
        load_avg_1m, load_avg_5m, load_avg_15m,
-       greatest(0, extract(epoch FROM now() - last_seen_at))::double precision AS age_seconds,
-       now() - last_seen_at > make_interval(secs => %(offline_after_seconds)s) AS is_offline
+       greatest(0, extract(epoch FROM now() - last_seen_at))::double precision AS age_seconds
 FROM nodes
 WHERE node_id > %(after_id)s
 ORDER BY node_id
 LIMIT %(limit)s
 
 -- name: read_node
-SELECT node_id, first_seen_at, last_seen_at, newest_snapshot_at, clock_offset_seconds,
+SELECT node_id, state, state_since,
+       first_seen_at, last_seen_at, newest_snapshot_at, clock_offset_seconds,
        cpu_percent, memory_percent, memory_used_mb, memory_total_mb,
        disk_percent, disk_used_gb, disk_total_gb,
        network_rx_bytes, network_tx_bytes, network_rx_rate_mbps, network_tx_rate_mbps,
        uptime_seconds, process_count, active_connections,
        load_avg_1m, load_avg_5m, load_avg_15m,
-       greatest(0, extract(epoch FROM now() - last_seen_at))::double precision AS age_seconds,
-       now() - last_seen_at > make_interval(secs => %(offline_after_seconds)s) AS is_offline
+       greatest(0, extract(epoch FROM now() - last_seen_at))::double precision AS age_seconds
 FROM nodes
 WHERE node_id = %(node_id)s
 
--- name: find_span
-SELECT (SELECT min(time) FROM node_telemetry WHERE node_id = nodes.node_id), newest_snapshot_at
+-- name: list_events
+SELECT id, time, from_state, to_state, reason, evidence
+FROM node_events
+WHERE node_id = %(node_id)s AND id < %(before_id)s
+ORDER BY id DESC
+LIMIT %(limit)s
+
+-- name: node_exists
+SELECT EXISTS (SELECT FROM nodes WHERE node_id = %(node_id)s)
+
+-- name: read_charted_node
+-- Neither 'infinity' is an instant of Python's; nothing is older than 1970.
+SELECT node_id, state = 'online' AS is_online,
+       least(oldest_snapshot_at, newest_snapshot_at) AS oldest_snapshot_at, newest_snapshot_at,
+       (SELECT greatest(dropped_before, TIMESTAMPTZ 'epoch') FROM series_edges
+        WHERE series = 'node_telemetry') AS snapshots_from,
+       (SELECT greatest(dropped_before, TIMESTAMPTZ 'epoch') FROM series_edges
+        WHERE series = 'node_telemetry_1m') AS minutes_from
 FROM nodes
 WHERE node_id = %(node_id)s
+
+-- name: count_snapshots
+SELECT count(*)
+FROM (
+    SELECT FROM node_telemetry
+    WHERE node_id = %(node_id)s AND time >= %(from_at)s AND time < %(before_at)s
+    LIMIT %(limit)s
+) AS counted
 
 -- name: list_snapshots
 SELECT time, {metrics}
@@ -45,5 +69,16 @@ SELECT time_bucket(make_interval(secs => %(step_seconds)s), time, TIMESTAMPTZ 'e
        count(*), {aggregates}
 FROM node_telemetry
 WHERE node_id = %(node_id)s AND time >= %(from_at)s AND time < %(before_at)s
+GROUP BY bucket_at
+ORDER BY bucket_at
+
+-- name: summarise_rollup
+-- No bucket holds 2 billion snapshots, and the sum of integers is a bigint: that of bigints would
+-- be a numeric, which costs more.
+SELECT time_bucket(make_interval(secs => %(step_seconds)s), bucket, TIMESTAMPTZ 'epoch')
+           AS bucket_at,
+       sum(snapshots::integer), {aggregates}
+FROM {rollup}
+WHERE node_id = %(node_id)s AND bucket >= %(from_at)s AND bucket < %(before_at)s
 GROUP BY bucket_at
 ORDER BY bucket_at

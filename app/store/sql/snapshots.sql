@@ -8,7 +8,7 @@ ORDER BY v.node_id
 ON CONFLICT (node_id) DO NOTHING
 
 -- name: lock_nodes
-SELECT node_id, clock_offset_seconds
+SELECT node_id, clock_offset_seconds, state = 'offline'
 FROM nodes
 WHERE node_id = ANY(%(node_ids)s::text[])
 ORDER BY node_id
@@ -63,9 +63,10 @@ FROM unnest(
 -- name: update_nodes
 UPDATE nodes SET
     last_seen_at = from_micros(%(now)s),
+    oldest_snapshot_at = least(nodes.oldest_snapshot_at, from_micros(v.oldest)),
     clock_offset_seconds = v.clock_offset_seconds
-FROM unnest(%(node_ids)s::text[], %(clock_offsets)s::double precision[])
-    AS v (node_id, clock_offset_seconds)
+FROM unnest(%(node_ids)s::text[], %(oldest)s::bigint[], %(clock_offsets)s::double precision[])
+    AS v (node_id, oldest, clock_offset_seconds)
 WHERE nodes.node_id = v.node_id
 
 -- name: show_newest_snapshots

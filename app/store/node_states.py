@@ -1,0 +1,70 @@
+"""Statements that take nodes offline and bring them back, each with its event; the caller commits.
+
+Instants of a verdict are on the database's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from psycopg.rows import class_row
+
+from app.db import Connection
+from app.store.sql import load_queries
+from app.store.staleness import Verdict
+
+SQL = load_queries("node_states")
+
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SilentNode:
+    """A node that may be offline, and where its page continues."""
+
+    node_id: str
+    last_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineNode:
+    """A node that a verdict has taken offline, and how long it had been silent."""
+
+    node_id: str
+    silent_seconds: float
+
+
+def read_silent_nodes(
+    conn: Connection, silent_since: datetime, *, after: SilentNode | None, limit: int
+) -> list[SilentNode]:
+    """Online nodes without a snapshot after `silent_since`, the most silent first; no lock."""
+    params = {
+        "silent_since": silent_since,
+        "after_at": _BEGINNING if after is None else after.last_seen_at,
+        "after_id": "" if after is None else after.node_id,
+        "limit": limit,
+    }
+    with conn.cursor(row_factory=class_row(SilentNode)) as cursor:
+        return cursor.execute(SQL["read_silent_nodes"], params).fetchall()
+
+
+def mark_nodes_offline(
+    conn: Connection, node_ids: Sequence[str], verdict: Verdict
+) -> list[OfflineNode]:
+    """Take those of the nodes offline that are online and still silent; ascending by id."""
+    params = {
+        "node_ids": list(node_ids),
+        "now": verdict.now,
+        "silent_since": verdict.silent_since,
+        "threshold_seconds": verdict.threshold_seconds,
+        "text": verdict.text,
+    }
+    rows = conn.execute(SQL["mark_nodes_offline"], params)
+    return [OfflineNode(node_id, silent_seconds) for node_id, silent_seconds in rows]
+
+
+def mark_nodes_online(conn: Connection, node_ids: Sequence[str], now: int) -> None:
+    """Bring those of the locked nodes back that are offline. `now` is in microseconds."""
+    conn.execute(SQL["mark_nodes_online"], {"node_ids": list(node_ids), "now": now})
