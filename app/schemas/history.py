@@ -88,7 +88,8 @@ class GapSchema(Schema):
     reason = fields.String(
         validate=validate.OneOf(get_args(GapReason)),
         metadata=about(
-            "`silence`: the job sent nothing; `hub_away`: the hub took nothing; "
+            "`silence`: the job sent nothing; `hub_away`: it would be no gap without the time in "
+            "which the hub took nothing; "
             "`sender_lost`: the sender dropped what it could not send."
         ),
     )

@@ -49,7 +49,7 @@ def read_stretches(conn: Connection, job: ChartedJob, span: Window, window: Wind
     gaps = [row for row in rows if row[0] == "gap"]
     phases = [row for row in rows if row[0] == "phase"]
     return Stretches(
-        gaps=[Gap(row[2], row[3], "silence") for row in gaps],
+        gaps=[Gap(row[2], row[3], row[1]) for row in gaps],
         phases=[Phase(*row[1:5]) for row in phases],
         gaps_omitted=_omitted(gaps),
         phases_omitted=_omitted(phases),

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -380,6 +380,17 @@ def test_a_second_process_keeps_the_watch(conn: Connection, detector: Detector) 
     detector.watch("stayed", now - timedelta(hours=1), now)
     detector.watch("started", now - timedelta(seconds=9), now)
     assert run_once(detector.database, detector.config, now).stalled == 1
+
+
+def test_the_first_beat_after_an_absence_notes_it(conn: Connection) -> None:
+    conn.execute("DELETE FROM ingest_presence; DELETE FROM hub_absences")
+    # Far ahead, where the beats of a running application are not.
+    at = [datetime(3000, 1, 1, tzinfo=UTC) + timedelta(seconds=s) for s in (0, 2, 16, 40, 42)]
+    for moment in at:
+        staleness.beat(conn, "web", moment)
+    staleness.beat(conn, "another", at[-1])
+    assert conn.execute("SELECT from_at, to_at FROM hub_absences").fetchall() == [(at[2], at[3])]
+    conn.execute("DELETE FROM ingest_presence; DELETE FROM hub_absences")
 
 
 def test_a_gap_in_the_beats_begins_a_new_watch(conn: Connection) -> None:

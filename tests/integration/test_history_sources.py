@@ -317,6 +317,31 @@ def test_a_gap_is_found_in_a_run_of_any_length(
     assert span.from_at == Row(30).time
 
 
+@pytest.mark.parametrize(
+    ("absences", "reason"),
+    [
+        ([], "silence"),
+        ([(10, 290)], "hub_away"),
+        ([(-900, 900)], "hub_away"),
+        ([(0, 100), (150, 300)], "hub_away"),  # what is left is a minute at the most
+        ([(100, 130)], "silence"),  # a restart within a long silence
+        ([(-900, 0), (300, 900)], "silence"),
+    ],
+)
+def test_a_gap_while_the_hub_was_away_is_not_the_jobs(
+    conn: Connection, absences: list[tuple[int, int]], reason: str
+) -> None:
+    series.store(conn, [Row(0), Row(300)])
+    conn.execute("DELETE FROM hub_absences")
+    for from_at, to_at in absences:
+        conn.execute(
+            "INSERT INTO hub_absences VALUES (%s, %s)", [Row(from_at).time, Row(to_at).time]
+        )
+    [gap] = read_chart(conn, job(conn), 300).stretches.gaps
+    assert gap.reason == reason
+    conn.execute("DELETE FROM hub_absences")
+
+
 # What is marked, and odd series.
 
 

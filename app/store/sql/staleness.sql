@@ -1,10 +1,27 @@
 -- The stale detector: who watches, which jobs have been silent, and the verdicts. `now` is a
 -- parameter of tests; without it the clock is the database's.
 
+-- The first beat after a time in which nobody beat notes that time.
 -- name: beat
+WITH clock AS (
+    SELECT coalesce(%(now)s::timestamptz, clock_timestamp()) AS now
+), before AS (
+    SELECT last_beat_at FROM ingest_presence FOR UPDATE
+), noted AS (
+    INSERT INTO hub_absences (from_at, to_at)
+    SELECT last_beat_at, clock.now
+    FROM before, clock
+    WHERE last_beat_at < clock.now - make_interval(secs => %(gap_seconds)s)
+    ON CONFLICT (from_at) DO NOTHING
+), present AS (
+    INSERT INTO ingest_presence (last_beat_at)
+    SELECT clock.now FROM clock
+    ON CONFLICT (is_only) DO UPDATE SET
+        last_beat_at = greatest(ingest_presence.last_beat_at, excluded.last_beat_at)
+)
 INSERT INTO ingest_beats (process_id, up_since, beat_at)
 SELECT %(process_id)s, clock.now, clock.now
-FROM (SELECT coalesce(%(now)s::timestamptz, clock_timestamp()) AS now) AS clock
+FROM clock
 ON CONFLICT (process_id) DO UPDATE SET
     up_since = CASE
         WHEN ingest_beats.beat_at < excluded.beat_at - make_interval(secs => %(gap_seconds)s)

@@ -104,14 +104,28 @@ turns AS (
         OR (bytes IS NULL) <> (bytes_before IS NULL)
 ),
 gaps AS (
-    SELECT 'gap' AS kind, n, NULL AS phase,
+    SELECT n, at_before, at,
            greatest(at_before, %(window_from_at)s) AS from_at,
-           least(at, %(window_before_at)s) AS to_at, NULL::bigint AS bytes,
+           least(at, %(window_before_at)s) AS to_at,
            count(*) OVER () AS found
     FROM turns
     WHERE ends_gap AND at_before < %(window_before_at)s AND at > %(window_from_at)s
     ORDER BY least(at, %(window_before_at)s) - greatest(at_before, %(window_from_at)s) DESC, n
     LIMIT %(most)s
+),
+explained AS (
+    -- Without the time in which the hub took no updates, would it be a gap?
+    SELECT 'gap' AS kind, n,
+           CASE WHEN at - at_before - coalesce(away, INTERVAL '0')
+                     <= make_interval(secs => %(gap_seconds)s)
+                THEN 'hub_away' ELSE 'silence' END AS name,
+           from_at, to_at, NULL::bigint AS bytes, found
+    FROM gaps
+    CROSS JOIN LATERAL (
+        SELECT sum(least(absence.to_at, at) - greatest(absence.from_at, at_before)) AS away
+        FROM hub_absences AS absence
+        WHERE absence.from_at < at AND absence.to_at > at_before
+    ) AS absent
 ),
 known AS (
     -- At each turn: the last phase named before it, and the last bytes up to it.
@@ -138,7 +152,7 @@ runs AS (
     WINDOW later AS (ORDER BY n)
 ),
 phases AS (
-    SELECT 'phase' AS kind, n, phase, from_at, to_at,
+    SELECT 'phase' AS kind, n, phase AS name, from_at, to_at,
            CASE WHEN NOT is_unknown THEN bytes END AS bytes,
            count(*) OVER () AS found
     FROM runs
@@ -146,6 +160,6 @@ phases AS (
     ORDER BY to_at - from_at DESC, n
     LIMIT %(most)s
 )
-SELECT kind, phase, from_at, to_at, bytes, found
-FROM (SELECT * FROM gaps UNION ALL SELECT * FROM phases) AS stretches
+SELECT kind, name, from_at, to_at, bytes, found
+FROM (SELECT * FROM explained UNION ALL SELECT * FROM phases) AS stretches
 ORDER BY kind, n
