@@ -14,8 +14,9 @@ WITH clock AS (
     WHERE last_beat_at < clock.now - make_interval(secs => %(gap_seconds)s)
     ON CONFLICT (from_at) DO NOTHING
 ), present AS (
+    -- Joined, so that the row is read before it is written.
     INSERT INTO ingest_presence (last_beat_at)
-    SELECT clock.now FROM clock
+    SELECT clock.now FROM clock LEFT JOIN before ON true
     ON CONFLICT (is_only) DO UPDATE SET
         last_beat_at = greatest(ingest_presence.last_beat_at, excluded.last_beat_at)
 )
