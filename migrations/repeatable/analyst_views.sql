@@ -1,0 +1,307 @@
+-- The views of docs/analysts.md. Names and columns are a contract: columns are only added. They are
+-- made anew whenever this text changes, so their comments belong here; what analyst may read, the
+-- default privileges decide. A migration that has to drop one changes this text as well.
+--
+-- "gb" and "mb" are 1024^3 and 1024^2 bytes, as in the queries these views succeed.
+
+DROP VIEW IF EXISTS job_performance, job_updates, telemetry_history, telemetry_coverage,
+    update_frequency, stale_statistics, aggregation_check, running_verdicts, backup_jobs,
+    backup_disks;
+
+-- Without a filter on job_id this adds up every hour of every job; with one (a constant, or = ANY
+-- of an array) only the job's own, by the index of the rollup.
+CREATE VIEW job_performance AS
+SELECT job_id,
+       nullif(max(speed_max), 0) AS peak_speed_bps,
+       sum(speed_sum) / nullif(sum(moving_count), 0)::double precision AS avg_speed_bps,
+       min(moving_min) AS min_speed_bps,
+       sum(updates)::bigint AS snapshots,
+       min(bucket + first_ms * INTERVAL '1 millisecond') AS first_at,
+       max(bucket + last_ms * INTERVAL '1 millisecond') AS last_at
+FROM job_speed_1h
+GROUP BY job_id;
+
+CREATE VIEW job_updates AS
+SELECT time,
+       time + arrival_lag_ms * INTERVAL '1 millisecond' AS received_at,
+       job_id, seq, status, current_phase, bytes_transferred, total_bytes, transfer_speed_bps,
+       eta_seconds,
+       reported_percent(progress_percent, percent_scale, bytes_transferred, total_bytes)
+           AS progress_percent,
+       error_message, vm_name, repository_id, backup_type, sender_time
+FROM job_telemetry;
+
+CREATE VIEW telemetry_history AS
+SELECT node_id, time AS "timestamp", cpu_percent, memory_percent, memory_used_mb, memory_total_mb,
+       disk_percent, disk_used_gb, disk_total_gb, network_rx_bytes, network_tx_bytes,
+       network_rx_rate_mbps, network_tx_rate_mbps, uptime_seconds, process_count,
+       active_connections, load_avg_1m, load_avg_5m, load_avg_15m
+FROM node_telemetry;
+
+CREATE VIEW telemetry_coverage AS
+SELECT status,
+       count(*) AS total,
+       count(last_telemetry_at) AS with_telemetry,
+       count(*) - count(last_telemetry_at) AS without_telemetry,
+       round(100.0 * count(last_telemetry_at) / count(*), 1)::double precision AS coverage_percent
+FROM jobs
+WHERE created_at > now() - INTERVAL '24 hours'
+GROUP BY status;
+
+-- An ended job's updates are counted in its summary; only a live one's are counted here.
+CREATE VIEW update_frequency AS
+SELECT job_id, job_type, vm_name, status, created_at, last_telemetry_at,
+       extract(epoch FROM last_telemetry_at - created_at)::double precision AS telemetry_seconds,
+       updates,
+       extract(epoch FROM newest_update_at - started_at)::double precision
+           / nullif(updates - 1, 0) AS seconds_per_update,
+       bytes_transferred / 1073741824.0::double precision AS gb_transferred,
+       transfer_speed_bps / 1048576.0::double precision AS mb_per_second
+FROM jobs
+CROSS JOIN LATERAL (
+    SELECT coalesce(
+        (performance_metrics ->> 'snapshots')::bigint,
+        (SELECT snapshots FROM job_performance WHERE job_performance.job_id = jobs.job_id)
+    ) AS updates) AS counted
+WHERE last_telemetry_at IS NOT NULL;
+
+CREATE VIEW stale_statistics AS
+SELECT status, error_message, count(*) AS total,
+       min(last_telemetry_at) AS oldest_telemetry_at, max(last_telemetry_at) AS newest_telemetry_at
+FROM jobs
+WHERE status = 'stalled' OR ended_by = 'detector'
+GROUP BY status, error_message;
+
+CREATE VIEW aggregation_check AS
+SELECT job_id, job_type, vm_name, completed_at, bytes_transferred,
+       disks, disk_bytes, bytes_transferred - disk_bytes AS difference_bytes,
+       (bytes_transferred > 0 AND coalesce(bytes_transferred = disk_bytes, true))::integer
+           AS aggregation_correct
+FROM jobs
+CROSS JOIN LATERAL (
+    SELECT count(*) AS disks, sum(job_disks.bytes_transferred) AS disk_bytes
+    FROM job_disks
+    WHERE job_disks.job_id = jobs.job_id) AS summed
+WHERE status = 'completed';
+
+-- A view cannot see the hub's settings: the thresholds are its defaults (app/config.py), or what
+-- the session or the database says, as in SET hub.stale_after_seconds = '120'. A process that has
+-- not beaten for 15 s watches no more (app/domain/staleness.py).
+CREATE VIEW running_verdicts AS
+SELECT job_id, job_type, vm_name, status, last_telemetry_at, silent_seconds,
+       CASE WHEN silent_seconds > fail_after_seconds THEN 'should_be_failed'
+            WHEN silent_seconds > stale_after_seconds AND status = 'running'
+            THEN 'should_be_stalled'
+            ELSE 'OK' END AS verdict,
+       stale_after_seconds, fail_after_seconds,
+       (SELECT max(extract(epoch FROM beat_at - up_since))::double precision
+        FROM ingest_beats
+        WHERE beat_at >= now() - INTERVAL '15 seconds') AS watched_seconds
+FROM (
+    SELECT job_id, job_type, vm_name, status, last_telemetry_at,
+           extract(epoch FROM now() - last_telemetry_at)::double precision AS silent_seconds,
+           coalesce(nullif(current_setting('hub.stale_after_seconds', true), ''), '60')::integer
+               AS stale_after_seconds,
+           coalesce(nullif(current_setting('hub.fail_after_seconds', true), ''), '300')::integer
+               AS fail_after_seconds
+    FROM jobs
+    WHERE status IN ('running', 'stalled')) AS live;
+
+CREATE VIEW backup_jobs AS
+SELECT job_id AS id,
+       vm_name || '/' || repository_id AS vm_backup_context_id,
+       vm_name AS vm_context_id,
+       vm_name, repository_id, backup_type, status,
+       NULL::text AS repository_path,
+       created_at, started_at, completed_at, bytes_transferred, total_bytes, current_phase,
+       transfer_speed_bps, eta_seconds, progress_percent, last_telemetry_at, error_message,
+       performance_metrics
+FROM jobs
+WHERE job_type = 'backup';
+
+CREATE VIEW backup_disks AS
+SELECT job_disks.job_id AS backup_job_id, disk_index, job_disks.bytes_transferred,
+       job_disks.progress_percent, job_disks.status, job_disks.error_message,
+       round(coalesce(size_bytes, nullif(job_disks.total_bytes, 0)) / 1073741824.0, 2) AS size_gb
+FROM job_disks
+JOIN jobs USING (job_id)
+WHERE job_type = 'backup';
+
+COMMENT ON VIEW job_performance IS
+    'Speeds of each job with telemetry, over all its history. Ask for job_ids: unfiltered it reads '
+    'every job.';
+COMMENT ON COLUMN job_performance.job_id IS 'The job.';
+COMMENT ON COLUMN job_performance.peak_speed_bps IS
+    'Highest reported speed, bytes per second; NULL when none above zero was reported.';
+COMMENT ON COLUMN job_performance.avg_speed_bps IS
+    'Mean of the reported speeds above zero, bytes per second; each update counts once.';
+COMMENT ON COLUMN job_performance.min_speed_bps IS
+    'Lowest reported speed above zero, bytes per second.';
+COMMENT ON COLUMN job_performance.snapshots IS 'Updates stored, with or without a speed.';
+COMMENT ON COLUMN job_performance.first_at IS
+    'Time of the first update, to the millisecond, on the sender''s clock.';
+COMMENT ON COLUMN job_performance.last_at IS
+    'Time of the last update, to the millisecond, on the sender''s clock.';
+
+COMMENT ON VIEW job_updates IS
+    'Every update as it was reported, one row each. NULL: the update did not name the field, which '
+    'means unchanged. Kept as long as job_telemetry. Filter by job_id, or by a range of time.';
+COMMENT ON COLUMN job_updates.time IS
+    'The update''s timestamp, sender''s clock; the hub''s where the sender gave none or its clock '
+    'was wrong (see sender_time).';
+COMMENT ON COLUMN job_updates.received_at IS
+    'When the hub stored it, database''s clock, to the millisecond.';
+COMMENT ON COLUMN job_updates.job_id IS 'The job.';
+COMMENT ON COLUMN job_updates.seq IS
+    'Tells apart different updates of one job with one timestamp: 0, 1, 2… in order of arrival.';
+COMMENT ON COLUMN job_updates.status IS 'As reported: running, completed, failed or cancelled.';
+COMMENT ON COLUMN job_updates.current_phase IS 'As reported: snapshot, transferring, finalizing…';
+COMMENT ON COLUMN job_updates.bytes_transferred IS 'Bytes moved since the job''s start.';
+COMMENT ON COLUMN job_updates.total_bytes IS 'Bytes to move in all.';
+COMMENT ON COLUMN job_updates.transfer_speed_bps IS 'Speed, bytes per second.';
+COMMENT ON COLUMN job_updates.eta_seconds IS 'Seconds left by the sender''s own estimate.';
+COMMENT ON COLUMN job_updates.progress_percent IS 'Percent done, 0 to 100, as reported.';
+COMMENT ON COLUMN job_updates.error_message IS 'The sender''s error text.';
+COMMENT ON COLUMN job_updates.vm_name IS 'The machine, where the update names it.';
+COMMENT ON COLUMN job_updates.repository_id IS 'The backup''s target, where the update names it.';
+COMMENT ON COLUMN job_updates.backup_type IS 'full, incremental…, where the update names it.';
+COMMENT ON COLUMN job_updates.sender_time IS
+    'The sender''s timestamp where it was too wrong to be kept as time; NULL for all others.';
+
+COMMENT ON VIEW telemetry_history IS
+    'Every snapshot of every node, one row each; NULL: the snapshot did not name it. Kept as long '
+    'as node_telemetry.';
+COMMENT ON COLUMN telemetry_history.node_id IS 'The node.';
+COMMENT ON COLUMN telemetry_history."timestamp" IS 'When the node took it, node''s clock.';
+COMMENT ON COLUMN telemetry_history.cpu_percent IS 'Processor use, percent.';
+COMMENT ON COLUMN telemetry_history.memory_percent IS 'Memory in use, percent.';
+COMMENT ON COLUMN telemetry_history.memory_used_mb IS 'Memory in use, megabytes.';
+COMMENT ON COLUMN telemetry_history.memory_total_mb IS 'Memory installed, megabytes.';
+COMMENT ON COLUMN telemetry_history.disk_percent IS 'Disk space in use, percent.';
+COMMENT ON COLUMN telemetry_history.disk_used_gb IS 'Disk space in use, gigabytes.';
+COMMENT ON COLUMN telemetry_history.disk_total_gb IS 'Disk space in all, gigabytes.';
+COMMENT ON COLUMN telemetry_history.network_rx_bytes IS
+    'Bytes received since the node''s start; falls when it restarts.';
+COMMENT ON COLUMN telemetry_history.network_tx_bytes IS
+    'Bytes sent since the node''s start; falls when it restarts.';
+COMMENT ON COLUMN telemetry_history.network_rx_rate_mbps IS
+    'Received, MEGABYTES per second (not megabits, whatever the name says).';
+COMMENT ON COLUMN telemetry_history.network_tx_rate_mbps IS
+    'Sent, MEGABYTES per second (not megabits, whatever the name says).';
+COMMENT ON COLUMN telemetry_history.uptime_seconds IS 'Seconds since the node''s start.';
+COMMENT ON COLUMN telemetry_history.process_count IS 'Processes.';
+COMMENT ON COLUMN telemetry_history.active_connections IS 'Open network connections.';
+COMMENT ON COLUMN telemetry_history.load_avg_1m IS 'Load average over 1 minute.';
+COMMENT ON COLUMN telemetry_history.load_avg_5m IS 'Load average over 5 minutes.';
+COMMENT ON COLUMN telemetry_history.load_avg_15m IS 'Load average over 15 minutes.';
+
+COMMENT ON VIEW telemetry_coverage IS
+    'Jobs created in the last 24 hours by status: how many sent telemetry. Aim for 100 percent.';
+COMMENT ON COLUMN telemetry_coverage.status IS 'The jobs'' status now.';
+COMMENT ON COLUMN telemetry_coverage.total IS 'Jobs.';
+COMMENT ON COLUMN telemetry_coverage.with_telemetry IS 'Jobs that have sent an update.';
+COMMENT ON COLUMN telemetry_coverage.without_telemetry IS
+    'Jobs that have not: only registered, or ended by an older sender.';
+COMMENT ON COLUMN telemetry_coverage.coverage_percent IS 'with_telemetry of total, percent.';
+
+COMMENT ON VIEW update_frequency IS
+    'How often each job with telemetry reports, and what it moved. Filter by created_at or job_id.';
+COMMENT ON COLUMN update_frequency.job_id IS 'The job.';
+COMMENT ON COLUMN update_frequency.job_type IS 'backup, replication, restore…';
+COMMENT ON COLUMN update_frequency.vm_name IS 'The machine it is about.';
+COMMENT ON COLUMN update_frequency.status IS 'Its status now.';
+COMMENT ON COLUMN update_frequency.created_at IS 'When the hub first heard of it, hub''s clock.';
+COMMENT ON COLUMN update_frequency.last_telemetry_at IS
+    'When its last update arrived, hub''s clock.';
+COMMENT ON COLUMN update_frequency.telemetry_seconds IS
+    'Seconds from created_at to last_telemetry_at.';
+COMMENT ON COLUMN update_frequency.updates IS 'Updates stored.';
+COMMENT ON COLUMN update_frequency.seconds_per_update IS
+    'Mean distance of its updates on the sender''s clock, seconds; senders aim for 5.';
+COMMENT ON COLUMN update_frequency.gb_transferred IS 'Moved so far, units of 1024^3 bytes.';
+COMMENT ON COLUMN update_frequency.mb_per_second IS
+    'Last reported speed, units of 1024^2 bytes per second.';
+
+COMMENT ON VIEW stale_statistics IS
+    'Jobs that the detector has stalled or failed for their silence, by status and message. Jobs '
+    'that came back are not in it.';
+COMMENT ON COLUMN stale_statistics.status IS 'stalled or failed.';
+COMMENT ON COLUMN stale_statistics.error_message IS 'The detector''s text.';
+COMMENT ON COLUMN stale_statistics.total IS 'Jobs.';
+COMMENT ON COLUMN stale_statistics.oldest_telemetry_at IS
+    'The earliest last sign of life among them, hub''s clock.';
+COMMENT ON COLUMN stale_statistics.newest_telemetry_at IS
+    'The latest last sign of life among them, hub''s clock.';
+
+COMMENT ON VIEW aggregation_check IS
+    'Completed jobs: whether their bytes are what their disks add up to. '
+    '`python -m app repair` sets right what can be.';
+COMMENT ON COLUMN aggregation_check.job_id IS 'The job.';
+COMMENT ON COLUMN aggregation_check.job_type IS 'backup, replication, restore…';
+COMMENT ON COLUMN aggregation_check.vm_name IS 'The machine it is about.';
+COMMENT ON COLUMN aggregation_check.completed_at IS 'When it completed, sender''s clock.';
+COMMENT ON COLUMN aggregation_check.bytes_transferred IS 'The job''s bytes.';
+COMMENT ON COLUMN aggregation_check.disks IS 'Disks known of it; 0: there is nothing to compare.';
+COMMENT ON COLUMN aggregation_check.disk_bytes IS 'Sum of the disks'' bytes; NULL without disks.';
+COMMENT ON COLUMN aggregation_check.difference_bytes IS
+    'bytes_transferred less disk_bytes; NULL without disks.';
+COMMENT ON COLUMN aggregation_check.aggregation_correct IS
+    '1: bytes were moved, and the disks (if any) add up to them. 0: look at this job.';
+
+COMMENT ON VIEW running_verdicts IS
+    'Running and stalled jobs: what their silence calls for. A verdict that stays means that the '
+    'detector does not run.';
+COMMENT ON COLUMN running_verdicts.job_id IS 'The job.';
+COMMENT ON COLUMN running_verdicts.job_type IS 'backup, replication, restore…';
+COMMENT ON COLUMN running_verdicts.vm_name IS 'The machine it is about.';
+COMMENT ON COLUMN running_verdicts.status IS 'running or stalled.';
+COMMENT ON COLUMN running_verdicts.last_telemetry_at IS
+    'When its last update arrived, hub''s clock; NULL: an older sender, never judged.';
+COMMENT ON COLUMN running_verdicts.silent_seconds IS
+    'Seconds since then; counts the hub''s own absence, which the detector forgives.';
+COMMENT ON COLUMN running_verdicts.verdict IS 'OK, should_be_stalled or should_be_failed.';
+COMMENT ON COLUMN running_verdicts.stale_after_seconds IS
+    'The threshold used: the setting hub.stale_after_seconds of this session, else 60.';
+COMMENT ON COLUMN running_verdicts.fail_after_seconds IS
+    'The threshold used: the setting hub.fail_after_seconds of this session, else 300.';
+COMMENT ON COLUMN running_verdicts.watched_seconds IS
+    'For how long the hub has been taking updates without a gap; NULL: it does not now. The '
+    'detector judges no silence longer than this.';
+
+COMMENT ON VIEW backup_jobs IS
+    'Jobs of the type backup under the older names of their columns. New queries use jobs.';
+COMMENT ON COLUMN backup_jobs.id IS 'jobs.job_id.';
+COMMENT ON COLUMN backup_jobs.vm_backup_context_id IS
+    'Machine and repository as vm_name/repository_id, for grouping; NULL where one is not known.';
+COMMENT ON COLUMN backup_jobs.vm_context_id IS 'The machine: vm_name.';
+COMMENT ON COLUMN backup_jobs.vm_name IS 'The machine.';
+COMMENT ON COLUMN backup_jobs.repository_id IS 'The backup''s target.';
+COMMENT ON COLUMN backup_jobs.backup_type IS 'full, incremental…';
+COMMENT ON COLUMN backup_jobs.status IS
+    'pending, running, stalled, completed, failed or cancelled.';
+COMMENT ON COLUMN backup_jobs.repository_path IS 'Always NULL: the hub is not told it.';
+COMMENT ON COLUMN backup_jobs.created_at IS 'When the hub first heard of it, hub''s clock.';
+COMMENT ON COLUMN backup_jobs.started_at IS 'Time of its first update, sender''s clock.';
+COMMENT ON COLUMN backup_jobs.completed_at IS 'When it ended in whatever way, sender''s clock.';
+COMMENT ON COLUMN backup_jobs.bytes_transferred IS 'Bytes moved.';
+COMMENT ON COLUMN backup_jobs.total_bytes IS 'Bytes to move in all; 0: not known.';
+COMMENT ON COLUMN backup_jobs.current_phase IS 'snapshot, transferring, finalizing…';
+COMMENT ON COLUMN backup_jobs.transfer_speed_bps IS 'Last reported speed, bytes per second.';
+COMMENT ON COLUMN backup_jobs.eta_seconds IS 'Seconds left by the sender''s own estimate.';
+COMMENT ON COLUMN backup_jobs.progress_percent IS 'Percent done, 0 to 100.';
+COMMENT ON COLUMN backup_jobs.last_telemetry_at IS
+    'When its last update arrived, hub''s clock; NULL: it never sent one.';
+COMMENT ON COLUMN backup_jobs.error_message IS 'The sender''s error, or the detector''s verdict.';
+COMMENT ON COLUMN backup_jobs.performance_metrics IS 'Summary of the ended job: see jobs.';
+
+COMMENT ON VIEW backup_disks IS
+    'Disks of jobs of the type backup under their older names. New queries use job_disks.';
+COMMENT ON COLUMN backup_disks.backup_job_id IS 'backup_jobs.id.';
+COMMENT ON COLUMN backup_disks.disk_index IS 'Number of the disk in its job, from 0.';
+COMMENT ON COLUMN backup_disks.bytes_transferred IS 'Bytes moved.';
+COMMENT ON COLUMN backup_disks.progress_percent IS 'Percent done, 0 to 100.';
+COMMENT ON COLUMN backup_disks.status IS
+    'pending, transferring, completed, failed or cancelled.';
+COMMENT ON COLUMN backup_disks.error_message IS 'The sender''s error text.';
+COMMENT ON COLUMN backup_disks.size_gb IS
+    'Size, units of 1024^3 bytes: as registered, else the bytes to move; NULL: not known.';

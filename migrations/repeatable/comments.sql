@@ -1,0 +1,300 @@
+-- What every table, rollup, column and function is, with units: for `\d+` in psql, and for tools
+-- that show comments. The views' own are in analyst_views.sql, which is applied before this.
+-- tests/integration/test_analysts.py fails for whatever has none.
+
+DO $$
+BEGIN
+    COMMENT ON SCHEMA public IS
+        'Telemetry Hub. bps are BYTES per second; network_*_rate_mbps are MEGABYTES per second. '
+        'Instants are UTC. docs/analysts.md is the way in.';
+EXCEPTION
+    WHEN insufficient_privilege THEN NULL;  -- the schema is somebody else's
+END
+$$;
+
+COMMENT ON TABLE jobs IS
+    'Every job: what it is about and its state now. One run of a backup, replication, restore…';
+COMMENT ON COLUMN jobs.id IS 'Running number, in the order the hub heard of the jobs.';
+COMMENT ON COLUMN jobs.job_id IS 'The job''s name, given by its sender; unique.';
+COMMENT ON COLUMN jobs.job_type IS 'backup, replication, restore…';
+COMMENT ON COLUMN jobs.vm_name IS 'The machine it is about.';
+COMMENT ON COLUMN jobs.repository_id IS 'The backup''s target.';
+COMMENT ON COLUMN jobs.backup_type IS 'full, incremental…';
+COMMENT ON COLUMN jobs.status IS
+    'pending (only registered), running, stalled (silent for a while), completed, failed or '
+    'cancelled.';
+COMMENT ON COLUMN jobs.current_phase IS 'snapshot, transferring, finalizing…; pending: not told.';
+COMMENT ON COLUMN jobs.bytes_transferred IS
+    'Bytes moved; of a completed job the sum over its disks where each has reported its own.';
+COMMENT ON COLUMN jobs.total_bytes IS 'Bytes to move in all; 0: not known.';
+COMMENT ON COLUMN jobs.transfer_speed_bps IS
+    'Last reported speed, bytes per second. An ended job keeps it.';
+COMMENT ON COLUMN jobs.eta_seconds IS
+    'Seconds left by the sender''s own estimate, which is often wrong; 0 once completed.';
+COMMENT ON COLUMN jobs.progress_percent IS
+    'Percent done, 0 to 100: as reported, else from the bytes; 100 once completed.';
+COMMENT ON COLUMN jobs.error_message IS 'The sender''s error, or the detector''s verdict.';
+COMMENT ON COLUMN jobs.warnings IS 'What is odd about the job: {"code": "sentence"}.';
+COMMENT ON COLUMN jobs.created_at IS 'When the hub first heard of it, hub''s clock.';
+COMMENT ON COLUMN jobs.started_at IS
+    'Time of its earliest update, sender''s clock; created_at while there is none.';
+COMMENT ON COLUMN jobs.completed_at IS
+    'When it ended in whatever way, sender''s clock; NULL while it has not.';
+COMMENT ON COLUMN jobs.ended_by IS
+    'Who ended it: sender, operator, or detector (failed for its silence; an update revives it).';
+COMMENT ON COLUMN jobs.newest_update_at IS 'Time of its newest update, sender''s clock.';
+COMMENT ON COLUMN jobs.last_telemetry_at IS
+    'When its last update arrived, hub''s clock; NULL: it never sent one. Nothing else moves it.';
+COMMENT ON COLUMN jobs.last_progress_at IS
+    'When an update last moved its bytes or its phase, hub''s clock. Old beside a fresh '
+    'last_telemetry_at: it hangs.';
+COMMENT ON COLUMN jobs.clock_offset_seconds IS
+    'Seconds added to timestamps of a sender whose clock is wrong; NULL: never needed.';
+COMMENT ON COLUMN jobs.performance_metrics IS
+    'Summary of an ended job, kept for ever: peak_speed_bps, avg_speed_bps, min_speed_bps, '
+    'duration_seconds, snapshots, chart_data [{t, s, p…}], phases, gaps. NULL until it is made.';
+COMMENT ON COLUMN jobs.field_times IS
+    'Internal: instants (µs since 1970) of the updates that each field''s value comes from.';
+COMMENT ON COLUMN jobs.registered IS 'Internal: values from POST /jobs, by field.';
+COMMENT ON COLUMN jobs.before_verdict IS
+    'Internal: what the sender had said and the detector''s verdict hides: {"error_message": text '
+    'or null, "disks": {disk_index: status}}. An update that revives the job brings it back.';
+
+COMMENT ON TABLE job_disks IS 'Every disk of every job, and its state now.';
+COMMENT ON COLUMN job_disks.job_id IS 'The job.';
+COMMENT ON COLUMN job_disks.disk_index IS 'Number of the disk in its job, from 0.';
+COMMENT ON COLUMN job_disks.status IS
+    'pending, transferring, completed, failed or cancelled.';
+COMMENT ON COLUMN job_disks.size_bytes IS 'Size as registered, bytes; NULL: not registered.';
+COMMENT ON COLUMN job_disks.bytes_transferred IS 'Bytes moved.';
+COMMENT ON COLUMN job_disks.total_bytes IS 'Bytes to move in all; 0: not known.';
+COMMENT ON COLUMN job_disks.transfer_speed_bps IS 'Last reported speed, bytes per second.';
+COMMENT ON COLUMN job_disks.progress_percent IS
+    'Percent done, 0 to 100: as reported, else from the bytes.';
+COMMENT ON COLUMN job_disks.error_message IS 'The sender''s error text about this disk.';
+COMMENT ON COLUMN job_disks.newest_update_at IS
+    'Time of the newest update that named the disk, sender''s clock.';
+COMMENT ON COLUMN job_disks.field_times IS
+    'Internal: instants (µs since 1970) of the updates that each field''s value comes from.';
+
+COMMENT ON TABLE job_events IS 'Log of each job: changes of its status, and warnings, in order.';
+COMMENT ON COLUMN job_events.id IS 'Running number: the order of events.';
+COMMENT ON COLUMN job_events.job_id IS 'The job.';
+COMMENT ON COLUMN job_events.time IS 'When the hub noted it, hub''s clock.';
+COMMENT ON COLUMN job_events.kind IS 'transition or warning.';
+COMMENT ON COLUMN job_events.from_status IS
+    'Status before; NULL for a job''s first event and for warnings.';
+COMMENT ON COLUMN job_events.to_status IS 'Status after; NULL for warnings.';
+COMMENT ON COLUMN job_events.actor IS 'Who caused it: sender, detector, operator or hub.';
+COMMENT ON COLUMN job_events.reason IS 'Why, as a sentence.';
+COMMENT ON COLUMN job_events.evidence IS
+    'What it rests on: {"time"…}; of the detector last_seen, silent_seconds, threshold_seconds.';
+
+COMMENT ON TABLE job_telemetry IS
+    'Series of every update, as stored; the view job_updates shows it as it was reported. Kept for '
+    'HUB_RAW_RETENTION_DAYS (30).';
+COMMENT ON COLUMN job_telemetry.time IS
+    'The update''s timestamp, sender''s clock; the hub''s where the sender gave none or its clock '
+    'was wrong (see sender_time).';
+COMMENT ON COLUMN job_telemetry.arrival_lag_ms IS
+    'Milliseconds from time (sender''s clock) to arrival (hub''s clock): delay and clock '
+    'difference together; negative when the sender''s clock is ahead.';
+COMMENT ON COLUMN job_telemetry.job_id IS 'The job.';
+COMMENT ON COLUMN job_telemetry.seq IS
+    'Tells apart different updates of one job with one timestamp: 0, 1, 2… in order of arrival.';
+COMMENT ON COLUMN job_telemetry.status IS 'As reported: running, completed, failed or cancelled.';
+COMMENT ON COLUMN job_telemetry.current_phase IS
+    'As reported: snapshot, transferring, finalizing…';
+COMMENT ON COLUMN job_telemetry.bytes_transferred IS 'Bytes moved since the job''s start.';
+COMMENT ON COLUMN job_telemetry.total_bytes IS 'Bytes to move in all.';
+COMMENT ON COLUMN job_telemetry.transfer_speed_bps IS 'Speed, bytes per second.';
+COMMENT ON COLUMN job_telemetry.eta_seconds IS 'Seconds left by the sender''s own estimate.';
+COMMENT ON COLUMN job_telemetry.progress_percent IS
+    'Percent as reported, where it does not follow from the bytes: see reported_percent().';
+COMMENT ON COLUMN job_telemetry.percent_scale IS
+    'How the reported percent follows from the bytes; NULL where it does not: see '
+    'percent_by_bytes().';
+COMMENT ON COLUMN job_telemetry.error_message IS 'The sender''s error text.';
+COMMENT ON COLUMN job_telemetry.vm_name IS 'The machine, where the update names it.';
+COMMENT ON COLUMN job_telemetry.repository_id IS 'The backup''s target, where the update names it.';
+COMMENT ON COLUMN job_telemetry.backup_type IS 'full, incremental…, where the update names it.';
+COMMENT ON COLUMN job_telemetry.sender_time IS
+    'The sender''s timestamp where it was too wrong to be kept as time; NULL for all others.';
+
+COMMENT ON TABLE disk_telemetry IS
+    'Series of the disk part of every update, as reported. NULL: not named, which means unchanged. '
+    'Kept as long as job_telemetry.';
+COMMENT ON COLUMN disk_telemetry.time IS 'Time of the update it is part of: job_telemetry.time.';
+COMMENT ON COLUMN disk_telemetry.job_id IS 'The job.';
+COMMENT ON COLUMN disk_telemetry.seq IS 'job_telemetry.seq of the update it is part of.';
+COMMENT ON COLUMN disk_telemetry.disk_index IS 'Number of the disk in its job, from 0.';
+COMMENT ON COLUMN disk_telemetry.status IS
+    'As reported: pending, transferring, completed or failed.';
+COMMENT ON COLUMN disk_telemetry.bytes_transferred IS 'Bytes moved of this disk.';
+COMMENT ON COLUMN disk_telemetry.total_bytes IS 'Bytes of this disk to move in all.';
+COMMENT ON COLUMN disk_telemetry.transfer_speed_bps IS 'Speed, bytes per second.';
+COMMENT ON COLUMN disk_telemetry.progress_percent IS 'Percent done, 0 to 100, as reported.';
+COMMENT ON COLUMN disk_telemetry.error_message IS 'The sender''s error text about this disk.';
+
+COMMENT ON TABLE nodes IS 'Every machine with an agent: its newest snapshot, and when it came.';
+COMMENT ON COLUMN nodes.node_id IS 'The node''s name, given by its agent; unique.';
+COMMENT ON COLUMN nodes.first_seen_at IS 'When its first snapshot arrived, hub''s clock.';
+COMMENT ON COLUMN nodes.last_seen_at IS 'When its last snapshot arrived, hub''s clock.';
+COMMENT ON COLUMN nodes.newest_snapshot_at IS 'Time of the snapshot shown here, node''s clock.';
+COMMENT ON COLUMN nodes.clock_offset_seconds IS
+    'Seconds added to timestamps of a node whose clock is wrong; NULL: never needed.';
+
+COMMENT ON TABLE node_telemetry IS
+    'Series of every snapshot. NULL: not named. Kept for HUB_RAW_RETENTION_DAYS (30).';
+COMMENT ON COLUMN node_telemetry.time IS
+    'The snapshot''s timestamp, node''s clock; the hub''s where the node gave none or its clock '
+    'was wrong (see sender_time).';
+COMMENT ON COLUMN node_telemetry.received_at IS 'When the hub stored it, database''s clock.';
+COMMENT ON COLUMN node_telemetry.node_id IS 'The node.';
+COMMENT ON COLUMN node_telemetry.seq IS
+    'Tells apart different snapshots of one node with one timestamp: 0, 1, 2…';
+COMMENT ON COLUMN node_telemetry.sender_time IS
+    'The node''s timestamp where it was too wrong to be kept as time; NULL for all others.';
+
+COMMENT ON VIEW job_speed_1m IS
+    'Rollup of job_telemetry: one row a job and UTC minute with updates. Sums and counts, so that '
+    'rows can be added up. Kept for HUB_ROLLUP_1M_RETENTION_DAYS (365).';
+COMMENT ON VIEW job_speed_1h IS
+    'Rollup of job_speed_1m: one row a job and UTC hour with updates. Kept for ever.';
+COMMENT ON VIEW disk_speed_1m IS
+    'Rollup of disk_telemetry: one row a disk and UTC minute with updates. Kept for '
+    'HUB_ROLLUP_1M_RETENTION_DAYS (365).';
+COMMENT ON COLUMN disk_speed_1m.disk_index IS 'Number of the disk in its job, from 0.';
+COMMENT ON COLUMN job_speed_1h.minutes IS 'Minutes of the hour with updates.';
+COMMENT ON COLUMN job_speed_1h.longest_head_ms IS
+    'Longest time from the start of a minute to its first update, milliseconds.';
+COMMENT ON COLUMN job_speed_1h.longest_tail_ms IS
+    'Longest time from a minute''s last update to its end, milliseconds.';
+
+COMMENT ON VIEW node_telemetry_1m IS
+    'Rollup of node_telemetry: one row a node and UTC minute with snapshots; five columns a '
+    'metric. _min, _max and _last are NULL where one snapshot reported the metric: then they are '
+    '_sum. Kept for HUB_ROLLUP_1M_RETENTION_DAYS (365).';
+COMMENT ON VIEW node_telemetry_1h IS
+    'Rollup of node_telemetry_1m: one row a node and UTC hour with snapshots; five columns a '
+    'metric. Kept for ever.';
+COMMENT ON COLUMN node_telemetry_1m.node_id IS 'The node.';
+COMMENT ON COLUMN node_telemetry_1m.bucket IS 'Start of the minute, UTC, on the node''s clock.';
+COMMENT ON COLUMN node_telemetry_1m.snapshots IS 'Snapshots in it.';
+COMMENT ON COLUMN node_telemetry_1h.node_id IS 'The node.';
+COMMENT ON COLUMN node_telemetry_1h.bucket IS 'Start of the hour, UTC, on the node''s clock.';
+COMMENT ON COLUMN node_telemetry_1h.snapshots IS 'Snapshots in it.';
+
+COMMENT ON TABLE series_edges IS
+    'How far back each series reaches: what is older was dropped for its age.';
+COMMENT ON COLUMN series_edges.series IS 'The series or the rollup.';
+COMMENT ON COLUMN series_edges.dropped_before IS
+    'Rows before this instant are gone; -infinity: nothing was ever dropped.';
+
+COMMENT ON TABLE tasks IS
+    'One row per scheduled task: who runs it now, and what became of its last run.';
+COMMENT ON COLUMN tasks.task_id IS 'The task: detect_stale_jobs, refresh_rollups…';
+COMMENT ON COLUMN tasks.interval_seconds IS 'How often it is due, seconds.';
+COMMENT ON COLUMN tasks.created_at IS 'When it was first claimed.';
+COMMENT ON COLUMN tasks.lease_holder IS
+    'The process that runs it now; NULL while nobody does. Void once lease_expires_at has passed.';
+COMMENT ON COLUMN tasks.lease_expires_at IS 'Until when the holder may run it.';
+COMMENT ON COLUMN tasks.last_started_at IS 'When its last run began.';
+COMMENT ON COLUMN tasks.last_finished_at IS 'When its last run ended, well or not.';
+COMMENT ON COLUMN tasks.last_duration_seconds IS 'How long that run took, seconds.';
+COMMENT ON COLUMN tasks.last_result IS 'What the last run returned; NULL after a failure.';
+COMMENT ON COLUMN tasks.last_error IS 'Why the last run failed; NULL after a success.';
+
+COMMENT ON TABLE ingest_beats IS
+    'One row per web process that takes updates: without a gap it has done so from up_since to '
+    'beat_at. Only what some process watched counts as a job''s silence.';
+COMMENT ON COLUMN ingest_beats.process_id IS 'The process: host, number and a random part.';
+COMMENT ON COLUMN ingest_beats.up_since IS 'Since when it has been taking updates without a gap.';
+COMMENT ON COLUMN ingest_beats.beat_at IS 'When it last said so.';
+
+COMMENT ON TABLE schema_migrations IS 'Ledger of the applied files of migrations/.';
+COMMENT ON COLUMN schema_migrations.name IS 'The file.';
+COMMENT ON COLUMN schema_migrations.checksum IS 'SHA-256 of its text when it was applied.';
+COMMENT ON COLUMN schema_migrations.applied_at IS 'When it was last applied.';
+
+COMMENT ON FUNCTION from_micros(bigint) IS 'The instant so many microseconds after 1970.';
+COMMENT ON FUNCTION reported_percent(double precision, smallint, bigint, bigint) IS
+    'The percent an update reported, from progress_percent, percent_scale, bytes_transferred and '
+    'total_bytes of job_telemetry.';
+COMMENT ON FUNCTION percent_by_bytes(bigint, bigint, smallint) IS
+    'Percent of total that bytes are, rounded to 1/scale; scale 0 and -1: not rounded.';
+COMMENT ON FUNCTION percent_scale_of(double precision, bigint, bigint) IS
+    'The scale at which percent_by_bytes() gives exactly this percent; NULL where none does.';
+COMMENT ON FUNCTION series_place(timestamptz, integer) IS
+    'Orders updates by time and seq, for first() and last(), which order by one value.';
+COMMENT ON FUNCTION basis_points(double precision) IS 'A percent in hundredths of a percent.';
+COMMENT ON FUNCTION milliseconds_between(timestamptz, timestamptz) IS
+    'Milliseconds from one instant to another, cut off.';
+
+-- The columns that the rollups of speeds have in common.
+DO $$
+DECLARE
+    each record;
+BEGIN
+    FOR each IN
+        SELECT attrelid::regclass AS rollup, name, meaning
+        FROM (VALUES
+            ('job_id', 'The job.'),
+            ('bucket', 'Start of the bucket, UTC, on the sender''s clock.'),
+            ('updates', 'Updates in it.'),
+            ('speed_sum', 'Sum of the reported speeds, bytes per second; by speed_count: mean.'),
+            ('speed_count', 'Updates that reported a speed.'),
+            ('speed_min', 'Lowest reported speed, zero included, bytes per second.'),
+            ('speed_max', 'Highest reported speed, bytes per second.'),
+            ('moving_count', 'Updates that reported a speed above zero.'),
+            ('moving_min', 'Lowest reported speed above zero, bytes per second.'),
+            ('bytes_first', 'bytes_transferred of the first update that reports it.'),
+            ('bytes_last', 'bytes_transferred of the last update that reports it.'),
+            ('progress_last_bp', 'Last reported percent, in hundredths: 5000 is 50 %.'),
+            ('first_ms', 'Milliseconds from bucket to the first update in it.'),
+            ('last_ms', 'Milliseconds from bucket to the last update in it.'),
+            ('phase_first', 'First reported phase.'),
+            ('phase_last', 'Last reported phase.'),
+            ('phase_varies', 'Whether its updates did not all report one phase, or all none.')
+        ) AS common (name, meaning)
+        JOIN pg_attribute ON attname = name
+            AND attrelid = ANY ('{job_speed_1m, job_speed_1h, disk_speed_1m}'::regclass[])
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', each.rollup, each.name, each.meaning);
+    END LOOP;
+END
+$$;
+COMMENT ON COLUMN job_speed_1m.moving_min IS
+    'Lowest reported speed above zero, bytes per second; kept only where it is not speed_min: CASE '
+    'WHEN speed_min > 0 THEN speed_min ELSE moving_min END.';
+COMMENT ON COLUMN disk_speed_1m.moving_min IS
+    'Lowest reported speed above zero, bytes per second; kept only where it is not speed_min: CASE '
+    'WHEN speed_min > 0 THEN speed_min ELSE moving_min END.';
+
+-- The metrics of nodes mean everywhere what they mean in telemetry_history.
+DO $$
+DECLARE
+    each record;
+BEGIN
+    FOR each IN
+        SELECT target.attrelid::regclass AS relation, target.attname AS name,
+               part.meaning || col_description(metric.attrelid, metric.attnum) AS meaning
+        FROM pg_attribute AS metric
+        CROSS JOIN (VALUES
+            ('', ''),
+            ('_count', 'Snapshots that report it. '),
+            ('_sum', 'Sum; by _count: the mean. '),
+            ('_min', 'Lowest. '),
+            ('_max', 'Highest. '),
+            ('_last', 'Last reported. ')
+        ) AS part (suffix, meaning)
+        JOIN pg_attribute AS target ON target.attname = metric.attname || part.suffix
+            AND target.attrelid = ANY (
+                '{nodes, node_telemetry, node_telemetry_1m, node_telemetry_1h}'::regclass[])
+        WHERE metric.attrelid = 'telemetry_history'::regclass
+          AND metric.attname NOT IN ('node_id', 'timestamp')
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', each.relation, each.name, each.meaning);
+    END LOOP;
+END
+$$;
