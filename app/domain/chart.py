@@ -19,6 +19,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 DAY_SECONDS = 86_400
+# Below it a float is off by far less than the two decimals that are shown.
+LARGE = 10**12
 # What a person reads off an axis. Each divides a day; beyond a day come whole days.
 NICE_STEPS_SECONDS = (
     *(1, 2, 5, 10, 15, 30),
@@ -173,16 +175,20 @@ def to_points(
     That percent is 100 only if the job `has_completed`.
     """
     points = []
-    # Unpacked, and each case looked at where it is cheapest: this loop is what a chart costs most
-    # in Python.
-    for at, _, speed_sum, speed_count, lowest, highest, _, _, progress_bp, done in buckets:
+    # Unpacked, and the usual cases decided here: this loop is what a chart costs most in Python.
+    for at, _, speed_sum, speeds, lowest, highest, _, _, progress_bp, done in buckets:
+        seconds = round((at - started_at).total_seconds(), 3)
+        mean: float | None
+        if speed_sum and lowest is not None and highest and lowest < highest < LARGE:
+            mean = round(speed_sum / speeds, 2)
+        else:
+            mean = _mean(speed_sum, speeds, lowest, highest)
+        percent: float | None
         if progress_bp is not None:
-            percent: float | None = progress_bp / 100
+            percent = progress_bp / 100
         else:
             percent = _percent(done, total_bytes, has_completed)
-        mean = _mean(speed_sum, speed_count, lowest, highest)
-        t = seconds_since(started_at, at)
-        points.append(Point(t, mean, lowest, highest, percent, done))
+        points.append(Point(seconds if seconds > 0 else 0.0, mean, lowest, highest, percent, done))
     return points
 
 

@@ -209,6 +209,8 @@ def _draw_rollup(
     )
     step = max(step, bucket)
     window = shown.widened(step)
+    if source == "minutes" and series.disk is None and window.before_at <= job.job_minutes_before:
+        source = "materialised_minutes"
     buckets = store.read_rollup(conn, series, source, window, step, points_only=points_only)
     return _Chart(name, step, window, buckets)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, LiteralString
 
 import orjson
 from psycopg.rows import class_row
-from psycopg.sql import SQL, Composed
+from psycopg.sql import SQL
 
 from app.db import Connection
 from app.domain.chart import Bucket, Window
@@ -26,7 +27,8 @@ class ChartedJob:
     """What a chart tells of its job. Sizes in bytes, 0 while unknown.
 
     `summary` is what is kept of an ended job for ever, and `version` changes with the row. The
-    `…_from` say how far back the series of updates and their rollups by the minute are kept.
+    `…_from` say how far back the series of updates and their rollups by the minute are kept, and
+    `job_minutes_before` up to when the job's minutes are materialised.
     """
 
     job_id: str
@@ -39,6 +41,7 @@ class ChartedJob:
     bytes_transferred: int
     total_bytes: int
     version: str
+    job_minutes_before: datetime
     job_updates_from: datetime
     job_minutes_from: datetime
     disk_updates_from: datetime
@@ -74,10 +77,9 @@ class Series:
         """How far back its rollup by the minute is kept."""
         return job.job_minutes_from if self.disk is None else job.disk_minutes_from
 
-    def statement(self, name: str, source: str) -> Composed:
+    def statement(self, name: str, source: str) -> LiteralString:
         """The named statement over one source of this series: updates, minutes or hours."""
-        whose = "job" if self.disk is None else "disk"
-        return SQL(QUERIES[name]).format(series=SQL(QUERIES[f"{whose}_{source}"]))
+        return _statement(name, "job" if self.disk is None else "disk", source)
 
     def values(self, window: Window) -> dict[str, Any]:
         """What the statement's series and its window are."""
@@ -87,6 +89,12 @@ class Series:
             "from_at": window.from_at,
             "before_at": window.before_at,
         }
+
+
+@cache  # as text: psycopg composes a Composed anew for each execution
+def _statement(name: str, whose: str, source: str) -> LiteralString:
+    series = SQL(QUERIES[f"{whose}_{source}"])
+    return SQL(QUERIES[name]).format(series=series).as_string()
 
 
 def use_one_snapshot(conn: Connection) -> None:
@@ -144,7 +152,9 @@ def read_rollup(
     *,
     points_only: bool = False,
 ) -> list[Bucket]:
-    """The same as `read_buckets` from a rollup, "minutes" or "hours"; steps are whole ones of it.
+    """The same as `read_buckets` from a rollup; steps are whole ones of it.
+
+    `source`: "minutes", "hours" or, of a job, "materialised_minutes".
 
     With `points_only` the buckets lack what only statistics need.
     """
@@ -153,7 +163,7 @@ def read_rollup(
 
 
 def _read_steps(
-    conn: Connection, statement: Composed, series: Series, window: Window, step_seconds: int
+    conn: Connection, statement: LiteralString, series: Series, window: Window, step_seconds: int
 ) -> list[Bucket]:
     # _make() of plain rows is five times as fast as a row factory, and there are hundreds.
     values = series.values(window) | {"step_seconds": step_seconds}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from functools import cache
+from typing import Any, LiteralString
 
 from psycopg.sql import SQL
 
@@ -29,8 +30,7 @@ def read_stretches(conn: Connection, job: ChartedJob, span: Window, window: Wind
     are as exact as a minute.
     """
     is_long = span.before_at - span.from_at > LONG_RUN
-    minutes = QUERIES["minutes_of_suspect_hours" if is_long else "minutes_of_run"]
-    statement = SQL(QUERIES["read_stretches"]).format(minutes=SQL(minutes))
+    statement = _statement("minutes_of_suspect_hours" if is_long else "minutes_of_run")
     whole = span.widened(3600 if is_long else 60)
     values = {
         "job_id": job.job_id,
@@ -54,6 +54,11 @@ def read_stretches(conn: Connection, job: ChartedJob, span: Window, window: Wind
         gaps_omitted=_omitted(gaps),
         phases_omitted=_omitted(phases),
     )
+
+
+@cache  # as text: psycopg composes a Composed anew for each execution
+def _statement(minutes: str) -> LiteralString:
+    return SQL(QUERIES["read_stretches"]).format(minutes=SQL(QUERIES[minutes])).as_string()
 
 
 def _omitted(rows: list[tuple[Any, ...]]) -> int:

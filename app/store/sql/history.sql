@@ -7,7 +7,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 -- name: read_charted_job
 -- '-infinity' is no instant of Python's; nothing is older than 1970.
 SELECT job_id, job_type, vm_name, status, started_at, completed_at, newest_update_at,
-       bytes_transferred, total_bytes, xmin::text,
+       bytes_transferred, total_bytes, xmin::text, job_speed_1m_materialised_before(),
        (SELECT greatest(dropped_before, TIMESTAMPTZ 'epoch') FROM series_edges
         WHERE series = 'job_telemetry'),
        (SELECT greatest(dropped_before, TIMESTAMPTZ 'epoch') FROM series_edges
@@ -59,6 +59,12 @@ SELECT bucket, updates, speed_sum, speed_count, speed_min, speed_max, moving_cou
 FROM job_speed_1m
 WHERE job_id = %(job_id)s AND bucket >= %(from_at)s AND bucket < %(before_at)s
 
+-- name: job_materialised_minutes
+SELECT bucket, updates, speed_sum, speed_count, speed_min, speed_max, moving_count, moving_min,
+       progress_last_bp, bytes_last
+FROM job_speed_1m_materialised
+WHERE job_id = %(job_id)s AND bucket >= %(from_at)s AND bucket < %(before_at)s
+
 -- name: disk_minutes
 SELECT bucket, updates, speed_sum, speed_count, speed_min, speed_max, moving_count, moving_min,
        progress_last_bp, bytes_last
@@ -85,7 +91,7 @@ LIMIT %(limit)s
 
 -- name: read_buckets
 -- The sum leaves as a float because that of two large bigints is no bigint.
-SELECT time_bucket(make_interval(secs => %(step_seconds)s), time, TIMESTAMPTZ 'epoch') AS bucket_at,
+SELECT date_bin(make_interval(secs => %(step_seconds)s), time, TIMESTAMPTZ 'epoch') AS bucket_at,
        count(*), sum(speed)::double precision, count(speed), min(speed), max(speed),
        count(*) FILTER (WHERE speed > 0), min(speed) FILTER (WHERE speed > 0),
        last(progress_bp, series_place(time, seq)) FILTER (WHERE progress_bp IS NOT NULL),
@@ -96,8 +102,7 @@ ORDER BY bucket_at
 
 -- name: read_rollup_points
 -- What points need and no more, for a window whose statistics are known: a quarter less work.
-SELECT time_bucket(make_interval(secs => %(step_seconds)s), bucket, TIMESTAMPTZ 'epoch')
-           AS bucket_at,
+SELECT date_bin(make_interval(secs => %(step_seconds)s), bucket, TIMESTAMPTZ 'epoch') AS bucket_at,
        0, sum(speed_sum), sum(speed_count::integer), min(speed_min), max(speed_max), 0, NULL,
        last(progress_last_bp, bucket) FILTER (WHERE progress_last_bp IS NOT NULL),
        last(bytes_last, bucket) FILTER (WHERE bytes_last IS NOT NULL)
@@ -108,8 +113,7 @@ ORDER BY bucket_at
 -- name: read_rollup
 -- No bucket holds 2 billion updates, and the sum of integers is a bigint: that of bigints is a
 -- numeric, which costs more than all the rest.
-SELECT time_bucket(make_interval(secs => %(step_seconds)s), bucket, TIMESTAMPTZ 'epoch')
-           AS bucket_at,
+SELECT date_bin(make_interval(secs => %(step_seconds)s), bucket, TIMESTAMPTZ 'epoch') AS bucket_at,
        sum(updates::integer), sum(speed_sum), sum(speed_count::integer), min(speed_min),
        max(speed_max), sum(moving_count::integer),
        min(CASE WHEN speed_min > 0 THEN speed_min ELSE moving_min END),
