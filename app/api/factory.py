@@ -15,6 +15,7 @@ from app import __version__
 from app.api import history, jobs, nodes, registration, requests, service, telemetry
 from app.api.context import Hub
 from app.api.errors import problem, register_error_handlers
+from app.api.fast_chart import FastChart
 from app.api.fast_push import FastPush
 from app.api.gate import PushGate
 from app.config import Config
@@ -75,7 +76,8 @@ def build_app(config: Config) -> Flask:
     app.extensions["hub"], app.extensions["hub_heartbeat"] = _start_hub(config)
     _register_blueprints(app)
     register_error_handlers(app)  # after flask-smorest's own, which they replace
-    fast = FastPush(app.wsgi_app, app.extensions["hub"], PREFIX)
+    hub: Hub = app.extensions["hub"]
+    fast = FastPush(FastChart(app.wsgi_app, hub, PREFIX), hub, PREFIX)
     app.wsgi_app = PushGate(fast, config.threads - SPARE_THREADS)  # type: ignore[method-assign]
     logger.info("Telemetry API endpoints enabled (Real-time SBC progress tracking)")
     logger.info("Telemetry API routes registered: POST %s/telemetry/{job_type}/{job_id}", PREFIX)

@@ -26,8 +26,12 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 def json_response(body: Any, status: int = 200) -> Response:
     """An application/json answer. Instants become RFC 3339 in UTC with a `Z`; NaN becomes null."""
-    text = orjson.dumps(body, default=_encode, option=orjson.OPT_PASSTHROUGH_DATETIME)
-    return Response(text, status, mimetype="application/json")
+    return Response(encode_json(body), status, mimetype="application/json")
+
+
+def encode_json(body: Any) -> bytes:
+    """The text of a JSON answer; see `json_response`."""
+    return orjson.dumps(body, default=_encode, option=orjson.OPT_PASSTHROUGH_DATETIME)
 
 
 def _encode(value: Any) -> str:
