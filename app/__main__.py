@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", _migrate, "bring the database's schema up to date")
     add("config", _config, "print every setting with its source and meaning")
     add("doctor", _doctor, "check the database's schema against what the hub needs")
-    repair.add_arguments(add("repair", _repair, "recompute bytes of completed jobs from disks"))
+    repair.add_arguments(
+        add("repair", _repair, "recompute bytes of completed jobs from disks, or rollups")
+    )
     demo.add_arguments(add("demo", demo.run, "simulate senders, so that there is something to see"))
     return parser
 

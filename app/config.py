@@ -97,8 +97,8 @@ class Config:
     rollup_1m_retention_days: int = _setting(
         "HUB_ROLLUP_1M_RETENTION_DAYS",
         365,
-        "days that 1-minute rollups are kept",
-        low=2,
+        "days that 1-minute rollups are kept; more than the raw retention",
+        low=3,
         high=36_500,
     )
     compress_after_hours: int = _setting(
@@ -125,6 +125,11 @@ class Config:
             raise ConfigError(
                 f"HUB_LATE_DATA_DAYS ({self.late_data_days}) must be smaller than "
                 f"HUB_RAW_RETENTION_DAYS ({self.raw_retention_days})."
+            )
+        if self.raw_retention_days >= self.rollup_1m_retention_days:
+            raise ConfigError(
+                f"HUB_RAW_RETENTION_DAYS ({self.raw_retention_days}) must be smaller than "
+                f"HUB_ROLLUP_1M_RETENTION_DAYS ({self.rollup_1m_retention_days})."
             )
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigError(

@@ -14,8 +14,10 @@ import psycopg
 
 from app.config import Config
 from app.db import Connection
+from app.domain.nodes import WHOLE_METRICS
 from app.domain.snapshots import METRICS
 from app.migrate import OLDEST_TIMESCALEDB, read_migrations, version_tuple
+from app.rollup_checks import judge_retention, judge_rollups
 from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
 
 logger = logging.getLogger("hub.doctor")
@@ -35,16 +37,20 @@ class Check:
 
 # `name type [default]`, the type by PostgreSQL's short name, the default as pg_get_expr writes it
 # (NULL: must have none). Without a default here, any will do.
-_WHOLE_METRICS = frozenset(
-    {
-        "network_rx_bytes",
-        "network_tx_bytes",
-        "uptime_seconds",
-        "process_count",
-        "active_connections",
-    }
+_METRIC_COLUMNS = "; ".join(f"{m} {'int8' if m in WHOLE_METRICS else 'float8'}" for m in METRICS)
+_SPEED_COLUMNS = """
+    bucket timestamptz; updates int8; speed_sum float8; speed_count int8; speed_min int8;
+    speed_max int8; moving_count int8; moving_min int8; bytes_first int8; bytes_last int8;
+    progress_last_bp int4
+    """
+_JOB_ROLLUP_COLUMNS = f"""
+    {_SPEED_COLUMNS}; first_ms int4; last_ms int4; phase_first text; phase_last text;
+    phase_varies bool
+    """
+_NODE_ROLLUP_COLUMNS = "node_id text; bucket timestamptz; snapshots int8; " + "; ".join(
+    f"{m}_count int8; {m}_sum float8; {m}_min {t}; {m}_max {t}; {m}_last {t}"
+    for m, t in ((m, "int8" if m in WHOLE_METRICS else "float8") for m in METRICS)
 )
-_METRIC_COLUMNS = "; ".join(f"{m} {'int8' if m in _WHOLE_METRICS else 'float8'}" for m in METRICS)
 _COLUMNS = {
     "jobs": """
         id int8; job_id text; job_type text; vm_name text; repository_id text; backup_type text;
@@ -75,9 +81,23 @@ _COLUMNS = {
         """,
     "nodes": f"""
         node_id text; first_seen_at timestamptz; last_seen_at timestamptz;
-        newest_snapshot_at timestamptz; {_METRIC_COLUMNS}
+        newest_snapshot_at timestamptz; state text 'online'::text; state_since timestamptz now();
+        oldest_snapshot_at timestamptz; {_METRIC_COLUMNS}
         """,
+    "node_events": """
+        id int8; node_id text; time timestamptz; from_state text; to_state text; reason text;
+        evidence jsonb
+        """,
+    "hub_absences": "from_at timestamptz; to_at timestamptz",
     "node_telemetry": f"time timestamptz; received_at timestamptz; node_id text; {_METRIC_COLUMNS}",
+    "series_edges": """
+        series text NULL; dropped_before timestamptz '-infinity'::timestamp with time zone
+        """,
+    "job_speed_1m": f"job_id text; {_JOB_ROLLUP_COLUMNS}",
+    "job_speed_1h": f"job_id text; {_JOB_ROLLUP_COLUMNS}; minutes int8",
+    "disk_speed_1m": f"job_id text; disk_index int2; {_SPEED_COLUMNS}",
+    "node_telemetry_1m": _NODE_ROLLUP_COLUMNS,
+    "node_telemetry_1h": _NODE_ROLLUP_COLUMNS,
 }
 _HYPERTABLES = ("job_telemetry", "disk_telemetry", "node_telemetry")
 # The columns as pg_get_indexdef writes them; `unique` where invariant 2 rests on it.
@@ -86,11 +106,14 @@ _INDEXES = {
     "jobs_live_idx": "(status, last_telemetry_at)",
     "jobs_newest_idx": "(created_at DESC, id DESC)",
     "jobs_machine_idx": "(vm_name, created_at DESC, id DESC)",
+    "jobs_unsummarised_idx": "(id)",
     "job_disks_pkey": "unique (job_id, disk_index)",
     "job_events_job_idx": "(job_id, id)",
     "job_telemetry_key": 'unique (job_id, "time", seq)',
     "disk_telemetry_key": 'unique (job_id, "time", seq, disk_index)',
     "nodes_pkey": "unique (node_id)",
+    "nodes_online_idx": "(last_seen_at, node_id)",
+    "node_events_node_idx": "(node_id, id)",
     "node_telemetry_key": 'unique (node_id, "time", seq)',
 }
 
@@ -105,9 +128,10 @@ def run_checks(conn: Connection, config: Config) -> list[Check]:
         "migrations": lambda: _judge_migrations(conn),
         "columns": lambda: _judge_columns(conn),
         "hypertables": lambda: _judge_hypertables(conn),
+        "rollups": lambda: judge_rollups(conn),
         "indexes": lambda: _judge_indexes(conn),
         "analyst": lambda: _judge_analyst(conn),
-        "retention": lambda: _judge_retention(config),
+        "retention": lambda: judge_retention(conn, config),
     }
     return [*(_check(name, judge) for name, judge in judges.items()), _check_tasks(conn)]
 
@@ -117,9 +141,10 @@ _HEALTHY = {
     "migrations": "Every migration is applied, as written.",
     "columns": "Every column others rely on has its type and default.",
     "hypertables": "Every series is a hypertable.",
+    "rollups": "Every rollup shows the newest data, and every series can be compressed.",
     "indexes": "Every index is there, on its columns.",
     "analyst": "The role analyst may read everything and write nothing.",
-    "retention": "Late data always meets the chunk it belongs to.",
+    "retention": "No refresh reaches what was dropped, and the rollups have what is dropped next.",
 }
 
 
@@ -255,6 +280,7 @@ def _judge_analyst(conn: Connection) -> Iterator[str]:
                OR has_table_privilege(%(role)s, c.oid, 'DELETE, TRUNCATE')
         FROM pg_class AS c
         WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'v', 'm')
+          AND pg_has_role(c.relowner, 'USAGE')  -- other people's tables are not the hub's to grant
           AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype = 'e')
         ORDER BY c.relname
         """,
@@ -275,15 +301,6 @@ def _judge_analyst(conn: Connection) -> Iterator[str]:
         yield f"{ANALYST} may not use the schema."
     if schema is not None and schema[1]:
         yield f"{ANALYST} may create tables."
-
-
-def _judge_retention(config: Config) -> Iterator[str]:
-    if config.late_data_days >= config.raw_retention_days:
-        yield (
-            f"HUB_LATE_DATA_DAYS ({config.late_data_days}) must be smaller than "
-            f"HUB_RAW_RETENTION_DAYS ({config.raw_retention_days}): late updates would be "
-            "stored into chunks that are about to be dropped."
-        )
 
 
 def _check_tasks(conn: Connection) -> Check:

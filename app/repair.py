@@ -2,16 +2,21 @@
 
 Completed jobs whose bytes are 0, or not what their disks add up to, get the sum over their disks
 where every known disk has reported bytes; the same rule that ingest applies to a job that ends.
+With `--rollups` the rollups are made anew from their series instead, as far as there is one.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from datetime import datetime
 
 from app.config import Config
-from app.db import Database
+from app.db import Connection, Database, translated_errors
+from app.domain.rollups import REFRESH_STEP, ROLLUPS, SETTLED_AFTER, Rollup, Window
+from app.errors import ConfigError
 from app.store import repair as store
+from app.store import rollups
 from app.store.repair import CompletedJob
 
 PAGE = 500  # jobs a transaction: their rows are locked for milliseconds, and ingest goes on between
@@ -23,6 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="say what would be repaired and change nothing"
     )
     parser.add_argument("--job", metavar="JOB_ID", help="only this job")
+    parser.add_argument(
+        "--rollups", action="store_true", help="make the rollups anew from their series instead"
+    )
+    for option, meaning in (("from", "not before this instant"), ("to", "not after it")):
+        parser.add_argument(
+            f"--{option}",
+            dest=f"{option}_at",
+            metavar="TIME",
+            type=_instant,
+            help=f"with --rollups: {meaning}, like 2026-03-10T12:00:00Z",
+        )
 
 
 def run(config: Config, args: argparse.Namespace) -> int:
@@ -31,7 +47,13 @@ def run(config: Config, args: argparse.Namespace) -> int:
     May be run at any time, beside a running hub, and again. Raises ConfigError and
     DatabaseUnavailable.
     """
+    if args.rollups and args.job:
+        raise ConfigError("--rollups are made anew for all jobs: leave --job out.")
+    if not args.rollups and (args.from_at or args.to_at):
+        raise ConfigError("--from and --to are said of --rollups.")
     database = Database.from_config(config)
+    if args.rollups:
+        return _run_rollups(database, args.from_at, args.to_at, is_dry_run=args.dry_run)
     database.open()
     try:
         return _run(database, args.job, is_dry_run=args.dry_run)
@@ -85,3 +107,48 @@ def _problem(database: Database, job_id: str) -> str | None:
 
 def _jobs(count: int) -> str:
     return "1 job" if count == 1 else f"{count} jobs"
+
+
+def rebuild_rollup(conn: Connection, rollup: Rollup, window: Window) -> None:
+    """Make a window of a rollup anew. `conn`: as `app.store.rollups` has it."""
+    for part in window.parts(REFRESH_STEP):
+        with rollups.alone(conn):
+            rollups.refresh(conn, rollup, part, force=True)
+
+
+def _run_rollups(
+    database: Database, from_at: datetime | None, to_at: datetime | None, *, is_dry_run: bool
+) -> int:
+    with translated_errors(), database.connect(autocommit=True) as conn:
+        settled = rollups.read_clock(conn) - SETTLED_AFTER
+        for rollup in ROLLUPS:
+            chunk = next(iter(rollups.read_chunks(conn, rollup.source)), None)
+            if chunk is None:
+                print(f"{rollup.name}: {rollup.source} is empty.")
+                continue
+            start = max(from_at or chunk.start, chunk.start)
+            window = rollups.refreshable_window(conn, rollup, start, min(to_at or settled, settled))
+            if window.is_empty:
+                print(f"{rollup.name}: {rollup.source} has nothing of that time.")
+                continue
+            if not is_dry_run:
+                rebuild_rollup(conn, rollup, window)
+            done = "would be rebuilt" if is_dry_run else "rebuilt"
+            print(f"{rollup.name} {done} {_describe(rollup, window, from_at)}.")
+    return 0
+
+
+def _describe(rollup: Rollup, window: Window, from_at: datetime | None) -> str:
+    is_cut = from_at is not None and window.start - from_at >= rollup.bucket
+    why = f", where {rollup.source} begins," if is_cut else ""
+    return f"from {window.start.isoformat()}{why} to {window.end.isoformat()}"
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no instant") from exc
+    if instant.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text} has no offset: write {text}Z for UTC")
+    return instant

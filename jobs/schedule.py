@@ -8,8 +8,19 @@ from datetime import datetime
 
 from app.config import Config
 from app.db import Database
-from jobs import detect_stale_jobs, vacuum_tables
+from jobs import (
+    compress_chunks,
+    detect_offline_nodes,
+    detect_stale_jobs,
+    drop_expired_chunks,
+    refresh_rollups,
+    summarise_finished_jobs,
+    vacuum_tables,
+)
 
+# Compressing and dropping: a chunk spans 6 hours at the least, so an hour later is soon enough.
+CHUNKS_SECONDS = 3_600
+NODES_SECONDS = 30  # a sixth of the silence that takes a node offline
 VACUUM_SECONDS = 300  # at 1,000 updates a second, 300,000 dead rows at the most
 
 # (database, config, now) -> what is kept of the run: anything orjson can write. `now` is for tests;
@@ -29,7 +40,14 @@ class Task:
 
 def tasks(config: Config) -> list[Task]:
     """Every task, as the settings have it."""
-    scheduled = [Task("detect_stale_jobs", detect_stale_jobs.run_once, config.sweep_seconds)]
+    scheduled = [
+        Task("detect_stale_jobs", detect_stale_jobs.run_once, config.sweep_seconds),
+        Task("detect_offline_nodes", detect_offline_nodes.run_once, NODES_SECONDS),
+        Task("refresh_rollups", refresh_rollups.run_once, config.rollup_seconds),
+        Task("summarise_finished_jobs", summarise_finished_jobs.run_once, config.rollup_seconds),
+        Task("compress_chunks", compress_chunks.run_once, CHUNKS_SECONDS),
+        Task("drop_expired_chunks", drop_expired_chunks.run_once, CHUNKS_SECONDS),
+    ]
     if config.is_embedded:
         scheduled.append(Task("vacuum_tables", vacuum_tables.run_once, VACUUM_SECONDS))
     return scheduled

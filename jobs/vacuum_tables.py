@@ -8,8 +8,21 @@ from typing import Any
 from app.config import Config
 from app.db import Database
 
-# The rows of live jobs are rewritten at every commit. The series are only added to.
-TABLES = ("jobs", "job_disks", "nodes", "tasks", "ingest_beats")
+# The rows of live jobs are rewritten at every commit, and TimescaleDB's notes of what is to be
+# refreshed at every refresh. The series are only added to.
+TABLES = (
+    "jobs",
+    "job_disks",
+    "nodes",
+    "tasks",
+    "ingest_beats",
+    "ingest_presence",
+    "_timescaledb_catalog.continuous_aggs_hypertable_invalidation_log",
+    "_timescaledb_catalog.continuous_aggs_materialization_invalidation_log",
+    "_timescaledb_catalog.continuous_aggs_materialization_ranges",
+    "_timescaledb_catalog.continuous_aggs_invalidation_threshold",
+    "_timescaledb_catalog.continuous_aggs_watermark",
+)
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.api.factory import close_app
 from app.config import Config
-from app.db import Database
+from app.db import Connection, Database
+from app.domain.rollups import ROLLUPS
 from app.engine import EmbeddedEngine
 from app.migrate import migrate
 
@@ -30,6 +31,14 @@ TABLES = (
     "tasks",
     "ingest_beats",
 )
+HYPERTABLES = TABLES[:3]
+# A test has refreshed, compressed or dropped something. Else deleting a few rows is enough.
+_IS_WORKED_ON = """
+SELECT EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_watermark
+               WHERE _timescaledb_functions.to_timestamp(watermark) > 'epoch')
+    OR EXISTS (SELECT FROM _timescaledb_catalog.chunk WHERE status <> 0 AND NOT dropped)
+    OR EXISTS (SELECT FROM series_edges WHERE isfinite(dropped_before))
+"""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -81,9 +90,20 @@ def open_database(config: Config) -> Iterator[Database]:
 def database(open_database: Database) -> Database:
     """An opened database whose tables are empty."""
     with open_database.transaction() as conn:  # a DELETE of few rows is quicker than a TRUNCATE
+        if conn.execute(_IS_WORKED_ON).fetchone() == (True,):
+            _forget_work(conn)
         for table in TABLES:
             conn.execute(f"DELETE FROM {table}")
     return open_database
+
+
+def _forget_work(conn: Connection) -> None:
+    """Drop every chunk, and let the rollups begin anew: with their watermarks before all rows."""
+    for rollup in ROLLUPS:
+        conn.execute(f"TRUNCATE {rollup.name}")
+    for table in HYPERTABLES:
+        conn.execute(f"TRUNCATE {table}")
+    conn.execute("UPDATE series_edges SET dropped_before = '-infinity'")
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,9 @@ HOUR = 3_600 * SECOND
 RECONNECT_SECONDS = 0.5
 STUCK_SECONDS = 5.0  # a commit that takes longer means a database that does not answer
 CONFLICT_TRIES = 3  # deadlocks and serialization failures are the other transaction's luck
+# Whoever else writes a row holds it for milliseconds. What takes longer is a chunk that is being
+# compressed, seconds to a minute, and only updates older than HUB_COMPRESS_AFTER_HOURS wait for it.
+OLD_LOCK_WAIT_MS = 200
 
 # The database's own troubles: every update would fail, so there is no poisoned one to look for.
 _TROUBLES = (
@@ -184,10 +187,10 @@ class Writer:
 
     def _run(self) -> None:
         while (entries := self._next_entries()) is not None:
-            for group in _narrow_groups(entries, self._late_days):
+            for group, is_old in _narrow_groups(entries, self._late_days):
                 self._busy_since = time.monotonic()
                 try:
-                    self._store(group)
+                    self._store(group, is_old=is_old)
                 except Exception:  # nothing may end this thread
                     logger.exception("the writer failed on a group of %d", len(group))
                     _settle_all(group, StorageFailed())
@@ -224,10 +227,12 @@ class Writer:
             self._is_down = False
             logger.info("the database is back")
 
-    def _store(self, group: list[_Entry]) -> None:
+    def _store(self, group: list[_Entry], *, is_old: bool) -> None:
         """Store one group in one transaction; halve it until a poisoned item is alone."""
         try:
-            outcomes = self._commit([entry[0] for entry in group])
+            outcomes = self._commit([entry[0] for entry in group], is_old=is_old)
+        except psycopg.errors.LockNotAvailable:
+            _settle_all(group, Unavailable("Data of that time is being compressed; try again."))
         except _TROUBLES as exc:
             self._go_down(exc)
             _settle_all(group, DatabaseUnavailable())
@@ -237,21 +242,24 @@ class Writer:
                 _settle_all(group, StorageFailed())
                 return
             middle = len(group) // 2
-            self._store(group[:middle])
-            self._store(group[middle:])
+            self._store(group[:middle], is_old=is_old)
+            self._store(group[middle:], is_old=is_old)
         else:
             for (_, ticket, position), outcome in zip(group, outcomes, strict=True):
                 ticket.settle(position, outcome)
 
-    def _commit(self, items: list[Item]) -> list[Outcome]:
+    def _commit(self, items: list[Item], *, is_old: bool) -> list[Outcome]:
         started = time.perf_counter()
-        outcomes = self._transaction(items)
+        outcomes = self._transaction(items, is_old=is_old)
         self._last_commit = time.monotonic()
         _report(outcomes, time.perf_counter() - started)
         return outcomes
 
-    def _transaction(self, items: list[Item]) -> list[Outcome]:
-        """Run one transaction; again after a conflict, or on a connection that had been cut."""
+    def _transaction(self, items: list[Item], *, is_old: bool) -> list[Outcome]:
+        """Run one transaction; again after a conflict, or on a connection that had been cut.
+
+        Raises LockNotAvailable when old items would have to wait: everybody else waits with them.
+        """
         store = self._stores[type(items[0])]
         tries = 0
         while True:
@@ -259,6 +267,8 @@ class Writer:
             is_committing = False
             conn = self._connection()
             try:
+                if is_old:
+                    conn.execute(f"SET LOCAL lock_timeout = '{OLD_LOCK_WAIT_MS}ms'")
                 outcomes = store(conn, items, self._late_days)
                 is_committing = True
                 conn.commit()
@@ -267,6 +277,9 @@ class Writer:
                 conn.rollback()
                 if tries >= CONFLICT_TRIES:
                     raise
+            except psycopg.errors.LockNotAvailable:
+                conn.rollback()
+                raise
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 self._disconnect()
                 # After COMMIT was sent nobody knows whether it was done: the sender must repeat.
@@ -297,8 +310,10 @@ class Writer:
         _settle_all(waiting, DatabaseUnavailable())
 
 
-def _narrow_groups(entries: list[_Entry], late_days: int) -> Iterator[list[_Entry]]:
+def _narrow_groups(entries: list[_Entry], late_days: int) -> Iterator[tuple[list[_Entry], bool]]:
     """Entries that may share a transaction: of one kind, and all fresh or of one old UTC hour.
+
+    With each, whether it is old.
 
     TimescaleDB notes one range of changed time per transaction, which the next refresh of the
     rollups reads again: an old update beside a fresh one would make it read all that lies between.
@@ -311,8 +326,8 @@ def _narrow_groups(entries: list[_Entry], late_days: int) -> Iterator[list[_Entr
         is_old = OLD_AFTER < age < late_days * DAY
         return type(entry[0]).__name__, (now - age) // HOUR if is_old else now
 
-    for _, group in groupby(sorted(entries, key=kind), key=kind):
-        yield list(group)
+    for (_, time_of_group), group in groupby(sorted(entries, key=kind), key=kind):
+        yield list(group), time_of_group != now
 
 
 def _settle_all(entries: list[_Entry], outcome: Outcome) -> None:

@@ -53,6 +53,10 @@ def test_config_shows_each_setting_with_its_source() -> None:
         ({"HUB_LOG_LEVEL": "LOUD"}, "HUB_LOG_LEVEL is 'LOUD'"),
         ({"HUB_FAIL_AFTER_SECONDS": "30"}, "HUB_FAIL_AFTER_SECONDS (30) must be larger than"),
         ({"HUB_LATE_DATA_DAYS": "30"}, "HUB_LATE_DATA_DAYS (30) must be smaller than"),
+        (
+            {"HUB_RAW_RETENTION_DAYS": "365"},
+            "HUB_RAW_RETENTION_DAYS (365) must be smaller than HUB_ROLLUP_1M_RETENTION_DAYS (365).",
+        ),
     ],
 )
 def test_bad_setting_is_a_sentence(env: dict[str, str], sentence: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields, replace
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,6 +13,10 @@ import pytest
 from app.config import Config
 from app.db import Connection, Database
 from app.doctor import ANALYST, Check, run_checks
+from app.domain.rollups import ROLLUPS, Window
+from app.store.rollups import refresh
+from jobs import compress_chunks, drop_expired_chunks, refresh_rollups
+from tests.chunks import DAY, HOUR, add_updates, edge_of, table_of
 
 
 @pytest.fixture
@@ -41,7 +47,7 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
     "change, name, sentence",
     [
         (
-            "ALTER TABLE jobs DROP COLUMN eta_seconds",
+            "ALTER TABLE jobs DROP COLUMN eta_seconds CASCADE",
             "columns",
             "jobs.eta_seconds is missing.",
         ),
@@ -75,7 +81,38 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
             "hypertables",
             "disk_telemetry is not a hypertable.",
         ),
+        (
+            "DROP MATERIALIZED VIEW node_telemetry_1h",
+            "columns",
+            "The table node_telemetry_1h is missing.",
+        ),
+        (
+            "ALTER TABLE series_edges RENAME COLUMN dropped_before TO edge",
+            "columns",
+            "series_edges.dropped_before is missing.",
+        ),
+        (
+            "DROP MATERIALIZED VIEW node_telemetry_1h",
+            "rollups",
+            "The rollup node_telemetry_1h is missing: migrations/0006_create_rollups.sql makes it.",
+        ),
+        (
+            "ALTER MATERIALIZED VIEW job_speed_1m SET (timescaledb.materialized_only = true)",
+            "rollups",
+            "job_speed_1m hides what is not materialised yet: run ALTER MATERIALIZED VIEW",
+        ),
+        (
+            "ALTER MATERIALIZED VIEW job_speed_1h SET (timescaledb.compress = false)",
+            "rollups",
+            "job_speed_1h cannot be compressed",
+        ),
+        (
+            "ALTER TABLE node_telemetry SET (timescaledb.compress = false)",
+            "rollups",
+            "node_telemetry cannot be compressed",
+        ),
         ("DROP INDEX jobs_live_idx", "indexes", "The index jobs_live_idx is missing."),
+        ("DROP INDEX jobs_unsummarised_idx", "indexes", "jobs_unsummarised_idx is missing."),
         (
             "DROP INDEX jobs_live_idx; CREATE INDEX jobs_live_idx ON jobs (status)",
             "indexes",
@@ -116,6 +153,32 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
             "analyst",
             "analyst may create tables.",
         ),
+        (
+            "DELETE FROM series_edges WHERE series = 'job_speed_1m'",
+            "retention",
+            "series_edges has no row for job_speed_1m, so its rollups are not refreshed",
+        ),
+        (
+            "SELECT add_retention_policy('job_telemetry', INTERVAL '30 days')",
+            "retention",
+            "drops chunks of job_telemetry behind the hub's back",
+        ),
+        (
+            "SELECT add_continuous_aggregate_policy('job_speed_1m', NULL, INTERVAL '1 minute', "
+            "INTERVAL '1 minute')",
+            "retention",
+            "run SELECT remove_continuous_aggregate_policy('job_speed_1m').",
+        ),
+        (
+            "SELECT add_compression_policy('disk_telemetry', INTERVAL '1 day')",
+            "retention",
+            "compresses chunks of disk_telemetry behind the hub's back",
+        ),
+        (
+            "SELECT add_retention_policy('node_telemetry_1m', INTERVAL '30 days')",
+            "retention",
+            "drops chunks of node_telemetry_1m behind the hub's back",
+        ),
     ],
 )
 def test_a_change_is_named(
@@ -134,13 +197,6 @@ def test_a_missing_analyst_is_named(conn: Connection, config: Config) -> None:
     assert "There is no role analyst" in check(conn, config, "analyst").detail
 
 
-def test_a_late_horizon_beyond_retention_is_named(conn: Connection) -> None:
-    # Config refuses this at the start; doctor does not lean on that.
-    config = cast(Config, SimpleNamespace(late_data_days=30, raw_retention_days=30))
-    found = check(conn, config, "retention")
-    assert not found.ok and "HUB_LATE_DATA_DAYS (30)" in found.detail
-
-
 def test_several_faults_are_all_named(conn: Connection, config: Config) -> None:
     conn.execute("DROP INDEX jobs_live_idx, jobs_newest_idx")
     detail = check(conn, config, "indexes").detail
@@ -152,3 +208,131 @@ def test_the_doctor_writes_nothing(database: Database, config: Config) -> None:
         conn.execute("SET TRANSACTION READ ONLY")
         checks: list[Any] = run_checks(conn, config)
     assert all("could not be looked at" not in each.detail for each in checks)
+
+
+# Retention: that nothing can be erased. Here time is the database's, which the doctor asks for.
+
+
+@pytest.fixture
+def live(database: Database) -> Iterator[Connection]:
+    """A connection whose changes stay until the next test."""
+    with database.connect(autocommit=True) as conn:
+        yield conn
+
+
+def clock(conn: Connection) -> datetime:
+    row = conn.execute("SELECT now()").fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    return now
+
+
+def faults(conn: Connection, config: Config) -> str:
+    """What the doctor says of retention; nothing when all is well."""
+    found = check(conn, config, "retention")
+    return "" if found.ok else found.detail
+
+
+def set_edge(conn: Connection, edge: datetime, series: str = "job_telemetry") -> None:
+    conn.execute("UPDATE series_edges SET dropped_before = %s WHERE series = %s", [edge, series])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"late_data_days": 30}, "HUB_LATE_DATA_DAYS (30) must be smaller than"),
+        ({"rollup_1m_retention_days": 30}, "HUB_RAW_RETENTION_DAYS (30) must be smaller than"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_named(
+    live: Connection, config: Config, change: dict[str, int], sentence: str
+) -> None:
+    # Config refuses these at the start; doctor does not lean on that.
+    settings = {field.name: getattr(config, field.name) for field in fields(config)}
+    assert sentence in faults(live, cast(Config, SimpleNamespace(**{**settings, **change})))
+
+
+def test_a_hub_that_has_dropped_and_compressed_is_healthy(
+    live: Connection, database: Database, config: Config
+) -> None:
+    now = clock(live)
+    add_updates(live, [now - days * DAY for days in (33, 32, 9, 2, 0)])
+    for task in (refresh_rollups, compress_chunks, drop_expired_chunks):
+        task.run_once(database, config)
+    assert edge_of(live, "job_telemetry") is not None
+    assert [each for each in run_checks(live, config) if not each.ok] == []
+
+
+def test_late_rows_that_wait_for_the_next_tick_are_no_fault(
+    live: Connection, database: Database, config: Config
+) -> None:
+    now = clock(live)
+    add_updates(live, [now - 3 * DAY])
+    refresh_rollups.run_once(database, config)
+    add_updates(live, [now - 3 * DAY], job_id="late")
+    assert faults(live, config) == ""
+
+
+def test_a_late_horizon_that_was_raised_behind_the_edge_is_named(
+    live: Connection, config: Config
+) -> None:
+    set_edge(live, clock(live) - 10 * DAY)
+    found = faults(live, config)
+    assert "HUB_LATE_DATA_DAYS (28) reaches back behind" in found
+    assert "job_telemetry was dropped" in found and found.endswith("Set it to 10 at most.")
+    assert faults(live, replace(config, late_data_days=10)) == ""
+
+
+def test_rows_behind_the_edge_are_named(live: Connection, config: Config) -> None:
+    now = clock(live)
+    set_edge(live, now - 29 * DAY)
+    add_updates(live, [now - 29 * DAY - HOUR])
+    assert "job_telemetry has rows from before" in faults(live, config)
+    live.execute("DELETE FROM job_telemetry")
+    assert faults(live, config) == ""
+
+
+def test_minutes_behind_their_edge_are_named(live: Connection, config: Config) -> None:
+    now = clock(live)
+    add_updates(live, [now - 29 * DAY])
+    refresh(live, ROLLUPS[0], Window(now - 30 * DAY, now))
+    set_edge(live, now - 28 * DAY - HOUR, "job_speed_1m")
+    assert "job_speed_1m has rows from before" in faults(live, config)
+
+
+def test_an_unfinished_refresh_behind_the_edge_is_named(live: Connection, config: Config) -> None:
+    set_edge(live, clock(live) - 40 * DAY)
+    live.execute(
+        """
+        INSERT INTO _timescaledb_catalog.continuous_aggs_materialization_ranges
+        SELECT mat_hypertable_id, 0, 1 FROM _timescaledb_catalog.continuous_agg
+        WHERE user_view_name = 'job_speed_1m'
+        """
+    )
+    try:
+        assert "A refresh of job_speed_1m that reaches behind" in faults(live, config)
+    finally:
+        live.execute("DELETE FROM _timescaledb_catalog.continuous_aggs_materialization_ranges")
+
+
+def test_a_rollup_that_has_lost_rows_of_the_oldest_chunk_is_named(
+    live: Connection, database: Database, config: Config
+) -> None:
+    now = clock(live)
+    add_updates(live, [now - 3 * DAY, now - 3 * DAY + HOUR])
+    refresh_rollups.run_once(database, config)
+    assert faults(live, config) == ""
+    live.execute(f"DELETE FROM {table_of(live, 'job_speed_1m')}".encode())
+    found = faults(live, config)
+    assert "could not be dropped: job_speed_1m has counted 0 of its" in found
+    assert "Run `python -m app repair --rollups --from " in found
+
+
+def test_a_chunk_that_should_have_been_dropped_is_named(live: Connection, config: Config) -> None:
+    now = clock(live)
+    add_updates(live, [now - 30 * DAY - 12 * HOUR])
+    assert faults(live, config) == "", "the next run may drop it"
+    add_updates(live, [now - 40 * DAY])
+    found = faults(live, config)
+    assert "The oldest chunk of job_telemetry, from" in found
+    assert "should have been dropped: job_speed_1m is not up to date there." in found

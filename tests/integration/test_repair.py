@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from app import repair
 from app.config import Config
-from app.db import Database
+from app.db import Connection, Database
 from app.domain.updates import DISK_FIELDS
+from app.errors import ConfigError
+from app.store.rollups import read_chunks
+from jobs import refresh_rollups
+from tests.chunks import DAY, HOUR, add_updates, every, materialised, table_of
 
 MANY = repair.PAGE + 2  # more than one page
 
@@ -212,3 +217,134 @@ def test_a_job_that_was_put_right_meanwhile_is_left_alone(
     with database.transaction() as conn:
         assert repair.store.repair_jobs(conn, ["old"]) == []
     assert events(database) == []
+
+
+# Rollups.
+
+
+@pytest.fixture
+def conn(database: Database) -> Iterator[Connection]:
+    with database.connect(autocommit=True) as conn:
+        yield conn
+
+
+def spoil(conn: Connection) -> None:
+    """Give every materialised bucket a wrong number, behind the back of TimescaleDB."""
+    for rollup in ("job_speed_1m", "job_speed_1h", "disk_speed_1m"):
+        conn.execute(f"UPDATE {table_of(conn, rollup)} SET speed_max = 12345".encode())
+
+
+def maxima(conn: Connection, rollup: str = "job_speed_1m") -> dict[datetime, int]:
+    return dict(materialised(conn, rollup, "bucket, speed_max"))
+
+
+def fill(conn: Connection, database: Database, config: Config) -> datetime:
+    """Two days of updates, refreshed and then spoiled; the first one's time."""
+    row = conn.execute("SELECT date_trunc('hour', now()) - interval '2 days'").fetchone()
+    assert row is not None
+    start: datetime = row[0]
+    add_updates(conn, every(2 * HOUR, start, start + 2 * DAY))
+    refresh_rollups.run_once(database, config)
+    spoil(conn)
+    return start
+
+
+def test_rollups_are_made_anew(
+    conn: Connection, config: Config, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = fill(conn, database, config)
+    assert run(config, "--rollups") == 0
+    for rollup in ("job_speed_1m", "job_speed_1h", "disk_speed_1m"):
+        assert set(maxima(conn, rollup).values()) == {5}, rollup
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 and lines[0].startswith("job_speed_1m rebuilt from ")
+    assert lines[3] == "node_telemetry_1m: node_telemetry is empty."
+    refresh_rollups.run_once(database, config)
+    assert min(maxima(conn)) == start, "nothing was lost by it"
+
+
+def test_only_the_asked_for_time_is_made_anew(
+    conn: Connection, config: Config, database: Database
+) -> None:
+    start = fill(conn, database, config)
+    window = (start + 10 * HOUR, start + 20 * HOUR)
+    run(config, "--rollups", "--from", window[0].isoformat(), "--to", window[1].isoformat())
+    made = {bucket for bucket, speed in maxima(conn).items() if speed == 5}
+    assert made == {bucket for bucket in maxima(conn) if window[0] <= bucket < window[1]} != set()
+
+
+def test_nothing_is_made_anew_from_before_the_edge(
+    conn: Connection, config: Config, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = fill(conn, database, config)
+    kept = max(chunk.end for chunk in read_chunks(conn, "job_telemetry")[:2])
+    conn.execute(
+        "UPDATE series_edges SET dropped_before = %s WHERE series = 'job_telemetry'", [kept]
+    )
+    conn.execute("DELETE FROM job_telemetry WHERE time < %s", [kept])
+    run(config, "--rollups", "--from", (start - DAY).isoformat())
+    made = {bucket for bucket, speed in maxima(conn).items() if speed == 5}
+    assert made == {bucket for bucket in maxima(conn) if bucket >= kept}
+    assert start in maxima(conn), "what is older is still there"
+    said = capsys.readouterr().out.splitlines()[0]
+    assert said.startswith(
+        f"job_speed_1m rebuilt from {kept.isoformat()}, where job_telemetry begins, to "
+    )
+
+
+def test_nothing_is_made_anew_where_the_series_has_no_chunks(
+    conn: Connection, config: Config, database: Database
+) -> None:
+    """Also where an operator has dropped them, which no edge tells of."""
+    start = fill(conn, database, config)
+    first = read_chunks(conn, "job_telemetry")[0]
+    conn.execute("SELECT drop_chunks('job_telemetry', older_than => %s)", [first.end])
+    run(config, "--rollups", "--from", (start - DAY).isoformat())
+    assert start in maxima(conn)
+
+
+def test_a_dry_run_leaves_rollups_as_they_are(
+    conn: Connection, config: Config, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(conn, database, config)
+    run(config, "--rollups", "--dry-run")
+    assert set(maxima(conn).values()) == {12345}
+    assert capsys.readouterr().out.startswith("job_speed_1m would be rebuilt from ")
+
+
+def test_a_time_without_data_has_nothing_to_rebuild(
+    conn: Connection, config: Config, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(conn, database, config)
+    assert run(config, "--rollups", "--to", "2020-01-01T00:00:00Z") == 0
+    assert "job_speed_1m: job_telemetry has nothing of that time." in capsys.readouterr().out
+    assert set(maxima(conn).values()) == {12345}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--rollups", "--job", "j"], "leave --job out"),
+        (["--from", "2026-03-10T00:00:00Z"], "--from and --to are said of --rollups"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    config: Config, options: list[str], sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        run(config, *options)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("yesterday", "'yesterday' is no instant"),
+        ("2026-03-10T00:00:00", "has no offset: write 2026-03-10T00:00:00Z for UTC"),
+    ],
+)
+def test_an_instant_must_be_certain(
+    config: Config, capsys: pytest.CaptureFixture[str], text: str, sentence: str
+) -> None:
+    with pytest.raises(SystemExit):
+        run(config, "--rollups", "--from", text)
+    assert sentence in capsys.readouterr().err

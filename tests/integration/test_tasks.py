@@ -195,6 +195,22 @@ def test_a_long_run_keeps_its_lease(
     assert row_of(conn).last_error is None
 
 
+def test_a_run_that_keeps_the_embedded_engine_busy_is_recorded(
+    conn: Connection, database: Database, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can renew its lease meanwhile: it expires, and the run is still its own."""
+    monkeypatch.setattr("jobs.runner.LEASE_SECONDS", 0.1)
+
+    def work() -> str:
+        with database.connect(autocommit=True) as own:
+            own.execute("SELECT pg_sleep(0.5)")
+        return "done"
+
+    assert Runner(database, config).run(make_task(work))
+    run = row_of(conn)
+    assert (run.last_result, run.last_error) == ("done", None)
+
+
 def test_a_database_that_is_away_is_logged_once(
     database: Database, config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -229,6 +245,12 @@ def test_the_schedule_has_the_detector_at_its_interval() -> None:
     assert (detector.id, detector.interval_seconds) == ("detect_stale_jobs", 30)
     assert tasks(Config(sweep_seconds=7))[0].interval_seconds == 7
     assert LEASE_SECONDS > 0
+
+
+def test_the_schedule_has_the_work_on_chunks() -> None:
+    intervals = {task.id: task.interval_seconds for task in tasks(Config(rollup_seconds=20))}
+    assert intervals["refresh_rollups"] == 20
+    assert intervals["compress_chunks"] == intervals["drop_expired_chunks"] == 3_600
 
 
 # Beats of web processes.
@@ -449,7 +471,8 @@ def start(config: Config) -> Iterator[Callable[..., Process]]:
 
 
 def detector_runs(conn: Connection) -> list[TaskRun]:
-    return [run for run in store.read_tasks(conn) if run.last_finished_at is not None]
+    runs = [run for run in store.read_tasks(conn) if run.last_finished_at is not None]
+    return [run for run in runs if run.task_id == "detect_stale_jobs"]
 
 
 def test_the_process_sweeps_and_ends_when_told(
@@ -458,7 +481,7 @@ def test_the_process_sweeps_and_ends_when_told(
     process = start()
     process.wait_for_message("Stale job detector started")
     run = wait_for(lambda: detector_runs(conn))[0]
-    assert run.task_id == "detect_stale_jobs" and run.last_error is None
+    assert run.last_error is None
     assert run.last_result.keys() == {"stalled", "failed", "errors", "watched_seconds"}
     process.popen.send_signal(signal.SIGTERM)
     assert process.popen.wait(2) == 0

@@ -16,6 +16,7 @@ from app.domain.updates import Update
 from app.errors import DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
 from app.ingest.transaction import Outcome, Receipt, store_updates
 from app.ingest.writer import Writer
+from app.store.rollups import read_chunks
 from tests.factories import make_update
 
 
@@ -112,6 +113,43 @@ def test_old_updates_are_committed_by_the_hour(database: Database) -> None:
     writer.stop()
     assert sorted(map(len, groups)) in ([2, 3], [1, 1, 3])  # the hour may turn between the two
     assert max(groups, key=len) == groups[-1], "what is fresh or will be shifted goes together"
+
+
+@pytest.mark.server
+def test_old_updates_do_not_wait_for_a_chunk_that_is_being_compressed(
+    database: Database, writer: Writer
+) -> None:
+    writer.submit([make_update(-50 * 3_600)])
+    with database.transaction() as conn:
+        chunk = read_chunks(conn, "job_telemetry")[0].identifier.as_string(conn)
+        conn.execute(f"LOCK TABLE {chunk} IN EXCLUSIVE MODE".encode())  # as compress_chunk does
+        began = time.perf_counter()
+        with pytest.raises(Unavailable, match="being compressed") as refused:
+            writer.submit([make_update(-50 * 3_600, job_id="old")])
+        assert time.perf_counter() - began < 2
+        assert not isinstance(refused.value, DatabaseUnavailable)
+        assert writer.is_accepting
+        assert isinstance(writer.submit([make_update(-30 * 3_600)])[0], Receipt), "another chunk"
+    assert isinstance(writer.submit([make_update(-50 * 3_600, job_id="old")])[0], Receipt)
+
+
+@pytest.mark.server
+def test_fresh_updates_are_stored_beside_old_ones_that_cannot_be(database: Database) -> None:
+    writer = make_writer(database)
+    store_all = [make_update(-60, job_id="fresh"), make_update(-50 * 3_600, job_id="old")]
+    with database.connect() as conn:
+        store_updates(conn, [make_update(-50 * 3_600)], 28)
+        conn.commit()
+        chunk = read_chunks(conn, "job_telemetry")[0].identifier.as_string(conn)
+        conn.execute(f"LOCK TABLE {chunk} IN EXCLUSIVE MODE".encode())
+        writer.start()
+        with pytest.raises(Unavailable):  # the sender sends both again
+            writer.submit(store_all)
+        assert stored(database) == 2, "what was there, and what is fresh"
+    fresh, old = writer.submit(store_all)
+    writer.stop()
+    assert isinstance(fresh, Receipt) and fresh.is_duplicate
+    assert isinstance(old, Receipt) and not old.is_duplicate
 
 
 def test_full_queue_refuses_at_once(database: Database) -> None:

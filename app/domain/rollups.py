@@ -1,0 +1,96 @@
+"""The rollups: what each is made from, and which part of it a refresh may touch (invariant 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+
+# A bucket that ended this long ago is made once; what comes later still is late data.
+SETTLED_AFTER = timedelta(minutes=1)
+# Beyond the late horizon: a row that was stored right at it is refreshed even by tasks that were
+# down for half a day. Config leaves a day between the late horizon and the retention.
+REFRESH_MARGIN = timedelta(hours=12)
+
+# Refreshed at once, at most: the embedded engine serves nobody meanwhile, and needs a second for
+# 180,000 updates.
+REFRESH_STEP = timedelta(hours=3)
+
+RAW_SERIES = ("job_telemetry", "disk_telemetry", "node_telemetry")
+# Hours are kept for ever. disk_speed_1m is made into nothing coarser.
+MINUTE_ROLLUPS = ("job_speed_1m", "disk_speed_1m", "node_telemetry_1m")
+DROPPED_SERIES = (*RAW_SERIES, *MINUTE_ROLLUPS)  # each has its edge
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """A rollup, the series it is made from, and the column that counts that series' raw rows."""
+
+    name: str
+    source: str
+    bucket: timedelta
+    count_column: str
+
+
+# Each after its source, which is the order to refresh them in.
+ROLLUPS = (
+    Rollup("job_speed_1m", "job_telemetry", MINUTE, "updates"),
+    Rollup("job_speed_1h", "job_speed_1m", HOUR, "updates"),
+    Rollup("disk_speed_1m", "disk_telemetry", MINUTE, "updates"),
+    Rollup("node_telemetry_1m", "node_telemetry", MINUTE, "snapshots"),
+    Rollup("node_telemetry_1h", "node_telemetry_1m", HOUR, "snapshots"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A range of time: from `start` until before `end`."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def is_empty(self) -> bool:
+        return self.start >= self.end
+
+    def parts(self, length: timedelta) -> Iterator[Window]:
+        """The window in parts of at most `length`, ascending."""
+        start = self.start
+        while start < self.end:
+            yield Window(start, min(start + length, self.end))
+            start += length
+
+
+def rollups_of(series: str) -> list[Rollup]:
+    """Every rollup made from a series, and from such a rollup, each after its source."""
+    found: list[Rollup] = []
+    for rollup in ROLLUPS:
+        if rollup.source in (series, *(other.name for other in found)):
+            found.append(rollup)
+    return found
+
+
+def late_horizon(now: datetime, late_days: int) -> datetime:
+    """The oldest instant at which ingest stores an update."""
+    return now - timedelta(days=late_days)
+
+
+def refresh_start(now: datetime, late_days: int) -> datetime:
+    """How far back a refresh looks for late data."""
+    return late_horizon(now, late_days) - REFRESH_MARGIN
+
+
+def whole_buckets(
+    rollup: Rollup, start: datetime, end: datetime, edge: datetime | None = None
+) -> Window:
+    """The buckets of a rollup that lie wholly in a range, and after the edge of its source.
+
+    The window may be empty.
+    """
+    start = start if edge is None else max(start, edge)
+    return Window(start + (EPOCH - start) % rollup.bucket, end - (end - EPOCH) % rollup.bucket)

@@ -1,0 +1,128 @@
+-- Refreshing rollups, compressing and dropping chunks. `now` is a parameter of tests; without it
+-- the clock is the database's.
+--
+-- What is not materialised, and whether a chunk has uncompressed rows, TimescaleDB tells in
+-- _timescaledb_catalog only, which everybody may read. Instants there are microseconds since 1970.
+
+-- name: read_clock
+SELECT coalesce(%(now)s::timestamptz, clock_timestamp())
+
+-- One refresh, compression or drop at a time, whoever asks for it (timescaledb#10219). Two refreshes
+-- at once may lose an invalidation, and an edge must not move under one. The embedded engine is
+-- one session, in which this excludes nobody and nothing runs at once anyhow.
+-- name: lock
+SELECT pg_advisory_lock(7305118043)
+
+-- name: unlock
+SELECT pg_advisory_unlock(7305118043)
+
+-- name: read_edges
+SELECT series, CASE WHEN isfinite(dropped_before) THEN dropped_before END FROM series_edges
+
+-- name: advance_edge
+UPDATE series_edges SET dropped_before = greatest(dropped_before, %(edge)s)
+WHERE series = %(series)s
+
+-- Status 8: rows came in after the chunk was compressed, and lie beside its compressed ones.
+-- name: read_chunks
+SELECT chunks.chunk_schema AS schema, chunks.chunk_name AS name,
+       chunks.range_start AS start, chunks.range_end AS end,
+       chunks.is_compressed, (catalog.status & 8) <> 0 AS is_partial
+FROM timescaledb_information.chunks
+JOIN _timescaledb_catalog.chunk AS catalog
+  ON (catalog.schema_name, catalog.table_name) = (chunks.chunk_schema, chunks.chunk_name)
+LEFT JOIN timescaledb_information.continuous_aggregates AS rollup
+  ON (rollup.materialization_hypertable_schema, rollup.materialization_hypertable_name)
+   = (chunks.hypertable_schema, chunks.hypertable_name)
+WHERE coalesce(rollup.view_schema, chunks.hypertable_schema) = current_schema()
+  AND coalesce(rollup.view_name, chunks.hypertable_name) = %(series)s
+ORDER BY chunks.range_start
+
+-- The hours of a window in which the source has chunks and the rollup is not up to date: rows that
+-- came in since, what a refresh noted and did not get round to (it was killed), and everything
+-- after the last refresh. Hours that follow each other are joined, up to `most_hours` of them.
+-- name: read_stale_windows
+WITH made_from AS (
+    SELECT mat_hypertable_id, raw_hypertable_id
+    FROM _timescaledb_catalog.continuous_agg
+    WHERE format('%%I.%%I', user_view_schema, user_view_name)::regclass = %(rollup)s::regclass
+), asked AS (
+    SELECT (extract(epoch FROM %(start)s::timestamptz) * 1000000)::bigint AS start,
+           (extract(epoch FROM %(end)s::timestamptz) * 1000000)::bigint AS before
+), stale AS (
+    SELECT lowest_modified_value AS lowest, greatest_modified_value AS greatest
+    FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log
+    JOIN made_from ON hypertable_id = raw_hypertable_id
+    UNION ALL
+    SELECT lowest_modified_value, greatest_modified_value
+    FROM _timescaledb_catalog.continuous_aggs_materialization_invalidation_log
+    JOIN made_from ON materialization_id = mat_hypertable_id
+    UNION ALL
+    SELECT lowest_modified_value, greatest_modified_value
+    FROM _timescaledb_catalog.continuous_aggs_materialization_ranges
+    JOIN made_from ON materialization_id = mat_hypertable_id
+), parts AS (
+    SELECT greatest(stale.lowest, slice.range_start, asked.start) AS lowest,
+           least(stale.greatest, slice.range_end - 1, asked.before - 1) AS greatest
+    FROM made_from
+    JOIN _timescaledb_catalog.chunk ON chunk.hypertable_id = raw_hypertable_id
+    JOIN _timescaledb_catalog.chunk_constraint AS member ON member.chunk_id = chunk.id
+    JOIN _timescaledb_catalog.dimension_slice AS slice ON slice.id = member.dimension_slice_id
+    CROSS JOIN asked
+    CROSS JOIN stale
+), hours AS (
+    SELECT DISTINCT hour
+    FROM parts
+    CROSS JOIN LATERAL generate_series(lowest / 3600000000, greatest / 3600000000) AS hour
+    WHERE lowest <= greatest
+)
+SELECT greatest(to_timestamp(min(hour) * 3600), %(start)s),
+       least(to_timestamp((max(hour) + 1) * 3600), %(end)s)
+FROM (SELECT hour, hour - row_number() OVER (ORDER BY hour) AS run FROM hours) AS numbered
+GROUP BY run, hour / %(most_hours)s
+ORDER BY 1
+
+-- name: refresh
+CALL refresh_continuous_aggregate(
+    %(rollup)s::regclass, refreshable_from(%(source)s, %(start)s::timestamptz),
+    %(end)s::timestamptz, force => %(force)s)
+
+-- Compresses also what came in since a chunk was compressed. It waits for nobody who reads.
+-- name: compress_chunk
+SELECT compress_chunk(%(chunk)s::regclass, if_not_compressed => true)
+
+-- name: limit_lock_wait
+SELECT set_config('lock_timeout', %(milliseconds)s::text, true)
+
+-- The rollup's own table, and up to where its view reads it; from there on it reads the source.
+-- name: read_materialization
+SELECT materialization_hypertable_schema, materialization_hypertable_name,
+       greatest(_timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(id)),
+                TIMESTAMPTZ 'epoch')
+FROM timescaledb_information.continuous_aggregates
+JOIN _timescaledb_catalog.hypertable
+  ON (schema_name, table_name)
+   = (materialization_hypertable_schema, materialization_hypertable_name)
+WHERE view_schema = current_schema() AND view_name = %(rollup)s
+
+-- A killed refresh leaves the ranges that it had still to do; the next one that touches such a
+-- range does all of it.
+-- name: has_unfinished_refresh
+SELECT EXISTS (
+    SELECT FROM _timescaledb_catalog.continuous_aggs_materialization_ranges
+    JOIN _timescaledb_catalog.continuous_agg ON materialization_id = mat_hypertable_id
+    WHERE user_view_schema = current_schema() AND user_view_name = %(rollup)s
+      AND lowest_modified_value < extract(epoch FROM %(before)s::timestamptz) * 1000000)
+
+-- name: count_rows
+SELECT count(*) FROM {series} WHERE time >= %(start)s AND time < %(end)s
+
+-- name: count_materialised
+SELECT coalesce(sum({rows}), 0) FROM {table} WHERE bucket >= %(start)s AND bucket < %(end)s
+
+-- name: lock_chunk
+LOCK TABLE {chunk} IN SHARE MODE
+
+-- name: drop_chunk
+SELECT drop_chunks(
+    %(series)s::regclass, older_than => %(end)s::timestamptz, newer_than => %(start)s::timestamptz)

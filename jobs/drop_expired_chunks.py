@@ -1,0 +1,89 @@
+"""Drops chunks whose retention is over, once every rollup made from them has all they hold."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import psycopg
+
+from app.config import Config
+from app.db import Connection, Database
+from app.domain.rollups import MINUTE_ROLLUPS, RAW_SERIES, rollups_of
+from app.store import rollups as store
+from app.store.rollups import Chunk
+from jobs.attempts import Attempts
+
+logger = logging.getLogger("hub.tasks.retention")
+
+# Who reads a chunk keeps it from being dropped, and who wants to read it next waits for the drop.
+LOCK_WAIT_MS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What became of the expired chunks of a series. `why`: why the first that stayed did."""
+
+    chunks: int
+    stayed: int
+    why: str | None
+
+
+def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, Dropped]:
+    """Drop what has expired, a chunk at a time; what was done, by series.
+
+    `now` is for tests; without it the database's clock counts. Idempotent; killed, the next run
+    goes on. Raises HubError naming the series where the database failed, after the others.
+    """
+    days = {
+        **dict.fromkeys(RAW_SERIES, config.raw_retention_days),
+        **dict.fromkeys(MINUTE_ROLLUPS, config.rollup_1m_retention_days),
+    }
+    done = {}
+    with database.connect(autocommit=True) as conn:
+        attempts = Attempts(conn, "shortened")
+        now = store.read_clock(conn, now)
+        for series, retention_days in days.items():
+            with attempts.attempt(series):
+                done[series] = _drop_expired(conn, series, now - timedelta(days=retention_days))
+    attempts.raise_failed()
+    return done
+
+
+def _drop_expired(conn: Connection, series: str, expired_before: datetime) -> Dropped:
+    """Drop in the order of time: nothing is refreshed behind the edge, so it passes no chunk."""
+    edge = store.read_edges(conn).get(series)
+    expired = [chunk for chunk in store.read_chunks(conn, series) if chunk.end <= expired_before]
+    dropped, stayed, why = 0, 0, None
+    for chunk in expired:
+        reason = _drop(conn, series, chunk)
+        if reason is None:
+            dropped += 1
+            continue
+        logger.error("the expired chunk %s of %s stays: %s", chunk.name, series, reason)
+        why = why or reason
+        if edge is None or chunk.end > edge:
+            stayed = len(expired) - dropped
+            break
+        stayed += 1
+    return Dropped(dropped, stayed, why)
+
+
+def _drop(conn: Connection, series: str, chunk: Chunk) -> str | None:
+    """Drop a chunk; None, or why it stays."""
+    rollups = rollups_of(series)
+    with store.alone(conn):
+        for rollup in rollups:
+            store.refresh_stale(conn, rollup, chunk.start, chunk.end)
+        try:
+            with conn.transaction():
+                # Nothing may come in between the counting and the end.
+                store.lock_chunk(conn, chunk, LOCK_WAIT_MS)
+                gaps = (store.read_gap(conn, rollup, series, chunk.window) for rollup in rollups)
+                if gap := next(filter(None, gaps), None):
+                    return gap
+                store.drop_chunk(conn, series, chunk)
+        except psycopg.errors.LockNotAvailable:
+            return "somebody reads it"
+    return None

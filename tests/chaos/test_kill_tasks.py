@@ -1,0 +1,189 @@
+"""Killed in the middle of its work on chunks, `python -m jobs` completes it at the next tick.
+
+Nothing is lost, nothing is counted twice, and edge and chunks agree.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.config import ROOT, Config
+from app.db import Connection, Database
+from app.doctor import run_checks
+from app.engine import EmbeddedEngine
+from app.lifeline import PARENT_VARIABLE
+from app.migrate import migrate
+from app.store.rollups import read_chunks
+from app.store.tasks import TaskRun, read_tasks
+from tests.chunks import edge_of, table_of
+from tests.hub_process import kill, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+
+TASKS = ("refresh_rollups", "compress_chunks", "drop_expired_chunks")
+SETTINGS = {
+    "late_data_days": 1,
+    "raw_retention_days": 2,
+    "rollup_1m_retention_days": 30,
+    "compress_after_hours": 1,
+}
+# A day that has expired, and the last one.
+FILL = """
+WITH updates AS (
+    INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, status, transfer_speed_bps)
+    SELECT start + n * interval '5 minutes', 0, 'job-' || job, 'running', n
+    FROM (VALUES (date_trunc('day', now()) - interval '4 days'),
+                 (now() - interval '24 hours')) AS days (start),
+         generate_series(0, 286) AS n, generate_series(1, 5) AS job
+    RETURNING time, job_id
+)
+INSERT INTO disk_telemetry (time, job_id, disk_index) SELECT time, job_id, 0 FROM updates
+"""
+LATE = """
+INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, status, transfer_speed_bps)
+SELECT now() - n * interval '50 minutes', 0, 'late', 'running', 9 FROM generate_series(1, 20) AS n
+"""
+
+
+def test_tasks_killed_in_the_middle(database: Database, config: Config) -> None:
+    with database.connect(autocommit=True) as conn:
+        stored = fill(conn)
+        for task_id in TASKS:
+            for _ in range(2):
+                with jobs(config) as process:
+                    begin(conn, task_id)
+                    process.kill()
+                assert is_unfinished(conn, task_id), "it was too quick for this test"
+            if task_id == "refresh_rollups":
+                stored += conn.execute(LATE).rowcount
+        complete(conn, config)
+        assert_whole(conn, config, stored)
+
+
+def test_engine_killed_in_the_middle(tmp_path: Path) -> None:
+    engine = EmbeddedEngine(tmp_path, port=0)
+    engine.start()
+    config = Config(data_dir=tmp_path, log_level="WARNING")
+    try:
+        with connected(config) as conn:
+            migrate(conn)
+            stored = fill(conn)
+        for task_id in TASKS:
+            with connected(config) as conn, jobs(config):
+                begin(conn, task_id)
+                assert engine.pid is not None
+                kill(engine.pid)
+            engine.restart()
+            with connected(config) as conn:
+                assert is_unfinished(conn, task_id), "it was too quick for this test"
+        with connected(config) as conn:
+            complete(conn, config)
+            assert_whole(conn, config, stored)
+    finally:
+        engine.stop()
+
+
+@contextmanager
+def connected(config: Config) -> Iterator[Connection]:
+    with Database.from_config(config).connect(autocommit=True) as conn:
+        yield conn
+
+
+def fill(conn: Connection) -> int:
+    return conn.execute(FILL).rowcount
+
+
+@contextmanager
+def jobs(config: Config) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m jobs` with a short retention, killed at the end."""
+    ours = {k: v for k, v in os.environ.items() if k not in (PARENT_VARIABLE, "DATABASE_URL")}
+    settings = {f"HUB_{name.upper()}": str(value) for name, value in SETTINGS.items()}
+    if config.database_url is not None:
+        settings["DATABASE_URL"] = config.database_url
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobs"],
+        cwd=ROOT,
+        env={
+            **ours,
+            **settings,
+            "HUB_DATA_DIR": str(config.data_dir),
+        },
+        stderr=subprocess.DEVNULL,  # it complains when its database is killed
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def begin(conn: Connection, task_id: str) -> None:
+    """Let one task be due, and the others not; return when it has run for a moment."""
+    conn.execute("UPDATE tasks SET lease_holder = NULL, lease_expires_at = NULL")
+    conn.execute(
+        """INSERT INTO tasks (task_id, interval_seconds, last_started_at)
+           SELECT id, 3600, now() FROM unnest(%s::text[]) AS id
+           ON CONFLICT (task_id) DO UPDATE SET last_started_at = now()""",
+        [[other for other in TASKS if other != task_id]],
+    )
+    conn.execute("DELETE FROM tasks WHERE task_id = %s", [task_id])
+    sql = "SELECT FROM tasks WHERE task_id = %s AND lease_holder IS NOT NULL"
+    deadline = time.monotonic() + 30
+    while conn.execute(sql, [task_id]).fetchone() is None:  # at once: it takes but a moment
+        assert time.monotonic() < deadline
+    time.sleep(random.random() / 50)
+
+
+def is_unfinished(conn: Connection, task_id: str) -> bool:
+    sql = "SELECT lease_holder IS NOT NULL AND last_finished_at IS NULL FROM tasks"
+    return value(conn, f"{sql} WHERE task_id = %s", task_id) is True
+
+
+def complete(conn: Connection, config: Config) -> None:
+    """Let every task run once, undisturbed."""
+    conn.execute("DELETE FROM tasks")
+
+    def finished() -> dict[str, TaskRun]:
+        return {run.task_id: run for run in read_tasks(conn) if run.last_finished_at is not None}
+
+    with jobs(config):
+        wait_until(lambda: set(TASKS) <= set(finished()), 60)
+    assert [finished()[task_id].last_error for task_id in TASKS] == [None] * 3
+
+
+def assert_whole(conn: Connection, config: Config, stored: int) -> None:
+    edge = edge_of(conn, "job_telemetry")
+    assert edge is not None and read_chunks(conn, "job_telemetry")[0].start >= edge
+    assert value(conn, "SELECT count(*) FROM job_telemetry WHERE time < %s", edge) == 0
+    for rollup in ("job_speed_1m", "job_speed_1h"):
+        assert value(conn, f"SELECT sum(updates) FROM {rollup}") == stored, rollup
+        buckets = f"FROM {table_of(conn, rollup)}"
+        repeated = f"SELECT count(*) - count(DISTINCT (job_id, bucket)) {buckets}"
+        assert value(conn, repeated) == 0, rollup
+    kept = "SELECT count(*) FROM job_telemetry"
+    assert value(conn, kept) == value(
+        conn, "SELECT sum(updates) FROM job_speed_1m WHERE bucket >= %s", edge
+    )
+    assert sum(chunk.is_compressed for chunk in read_chunks(conn, "job_telemetry")) >= 3
+    retention = [
+        check
+        for check in run_checks(conn, replace(config, **SETTINGS))
+        if check.name == "retention"
+    ]
+    assert retention[0].ok, retention
+
+
+def value(conn: Connection, sql: str, *params: object) -> object:
+    row = conn.execute(sql.encode(), params or None).fetchone()
+    assert row is not None
+    return row[0]

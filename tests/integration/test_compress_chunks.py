@@ -1,0 +1,210 @@
+"""Old chunks are compressed, those of rollups later; what comes in afterwards is not lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from app.config import Config
+from app.db import Connection, Database
+from app.domain.rollups import ROLLUPS, Window
+from app.errors import HubError
+from app.ingest.transaction import Receipt, store_updates
+from app.store.rollups import Chunk, read_chunks, refresh
+from jobs import compress_chunks, refresh_rollups
+from tests.chunks import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NOW,
+    add_snapshots,
+    add_updates,
+    every,
+    materialised,
+    starts,
+)
+from tests.factories import make_update
+
+Run = Callable[..., dict[str, int]]
+
+
+@pytest.fixture
+def conn(database: Database) -> Iterator[Connection]:
+    with database.connect(autocommit=True) as conn:
+        yield conn
+
+
+@pytest.fixture
+def run(database: Database, config: Config) -> Run:
+    """One run of the task, at NOW unless told otherwise."""
+    return lambda now=NOW: compress_chunks.run_once(database, config, now)
+
+
+def compressed(conn: Connection, series: str) -> list[datetime]:
+    """The starts of the chunks all of whose rows are compressed."""
+    chunks = read_chunks(conn, series)
+    return [chunk.start for chunk in chunks if chunk.is_compressed and not chunk.is_partial]
+
+
+def chunk(start: datetime, end: datetime, *, compressed: bool, partial: bool) -> Chunk:
+    return Chunk("s", "n", start, end, is_compressed=compressed, is_partial=partial)
+
+
+@pytest.mark.parametrize(
+    ("compressed", "partial", "is_due"),
+    [(False, False, True), (True, False, False), (True, True, True)],
+)
+def test_only_what_has_uncompressed_rows_is_due(
+    compressed: bool, partial: bool, is_due: bool
+) -> None:
+    ended = chunk(NOW - HOUR, NOW, compressed=compressed, partial=partial)
+    assert compress_chunks.is_due(ended, NOW) == is_due
+    assert not compress_chunks.is_due(ended, NOW - timedelta(microseconds=1))
+
+
+def test_a_chunk_is_compressed_once_it_has_ended_a_day_ago(conn: Connection, run: Run) -> None:
+    add_updates(conn, every(3 * HOUR, NOW - 2 * DAY, NOW))
+    done = run()
+    for series in ("job_telemetry", "disk_telemetry"):
+        chunks = starts(conn, series)
+        old = [start for start in chunks if start + 6 * HOUR <= NOW - DAY]
+        assert compressed(conn, series) == old and 0 < len(old) < len(chunks)
+        assert done[series] == len(old)
+
+
+def test_nodes_are_compressed_too(conn: Connection, run: Run) -> None:
+    add_snapshots(conn, [NOW - 20 * DAY, NOW])
+    assert run()["node_telemetry"] == 1
+
+
+def test_a_second_run_has_nothing_to_do(conn: Connection, run: Run) -> None:
+    add_updates(conn, [NOW - 3 * DAY])
+    assert run()["job_telemetry"] == 1
+    assert set(run().values()) == {0}
+
+
+def test_compressing_changes_no_row(conn: Connection, run: Run) -> None:
+    add_updates(conn, every(10 * MINUTE, NOW - 3 * DAY, NOW))
+    sql = "SELECT * FROM job_telemetry ORDER BY time"
+    before = conn.execute(sql).fetchall()
+    run()
+    assert conn.execute(sql).fetchall() == before != []
+
+
+def test_a_late_row_in_a_compressed_chunk_is_compressed_by_the_next_run(
+    conn: Connection, run: Run
+) -> None:
+    late = NOW - 3 * DAY
+    add_updates(conn, every(MINUTE, late, late + HOUR))
+    run()
+    add_updates(conn, [late + timedelta(seconds=7)])
+    assert compressed(conn, "job_telemetry") == []
+    assert run()["job_telemetry"] == 1
+    assert compressed(conn, "job_telemetry") == starts(conn, "job_telemetry")
+    assert conn.execute("SELECT count(*) FROM job_telemetry").fetchone() == (61,)
+
+
+def test_late_rows_in_compressed_chunks_are_in_the_rollups_after_a_tick(
+    conn: Connection, run: Run, database: Database, config: Config
+) -> None:
+    late = NOW - 3 * DAY
+    add_updates(conn, every(MINUTE, late, late + HOUR))
+    refresh_rollups.run_once(database, config, NOW)
+    run()
+    add_updates(conn, [late + timedelta(seconds=7)], job_id="late", speed=99)
+    refresh_rollups.run_once(database, config, NOW)
+    for rollup in ("job_speed_1m", "job_speed_1h", "disk_speed_1m"):
+        assert ("late", 99) in materialised(conn, rollup, "job_id, speed_max"), rollup
+        assert sum(row[0] for row in materialised(conn, rollup, "updates")) == 61, rollup
+
+
+def test_an_update_that_is_compressed_is_not_stored_a_second_time(
+    conn: Connection, database: Database, config: Config
+) -> None:
+    def push() -> bool:
+        with conn.transaction():
+            (outcome,) = store_updates(conn, [make_update(-3 * 86_400)], 28)
+        assert isinstance(outcome, Receipt)
+        return outcome.is_duplicate
+
+    assert not push()
+    assert compress_chunks.run_once(database, config)["job_telemetry"] == 1
+    assert push()
+    assert conn.execute("SELECT count(*) FROM job_telemetry").fetchone() == (1,)
+
+
+# Rollups.
+
+
+def fill_rollups(conn: Connection) -> None:
+    """Chunks of rollups on both sides of the age at which they are compressed."""
+    times = every(12 * HOUR, NOW - 9 * DAY, NOW - 5 * DAY)
+    add_updates(conn, times)
+    add_snapshots(conn, [NOW - 20 * DAY, *times])
+    for rollup in ROLLUPS:
+        refresh(conn, rollup, Window(NOW - 21 * DAY, NOW - 4 * DAY))
+
+
+def test_rollups_are_compressed_when_late_data_is_no_longer_likely(
+    conn: Connection, run: Run
+) -> None:
+    fill_rollups(conn)
+    run()
+    for rollup in ("job_speed_1m", "disk_speed_1m"):
+        old = [start for start in starts(conn, rollup) if start + DAY <= NOW - 7 * DAY]
+        assert compressed(conn, rollup) == old and 0 < len(old) < len(starts(conn, rollup))
+    assert compressed(conn, "node_telemetry_1m") == starts(conn, "node_telemetry_1m")[:1]
+
+
+def test_rollups_are_never_compressed_before_their_series(
+    conn: Connection, database: Database, config: Config
+) -> None:
+    fill_rollups(conn)
+    patient = replace(config, compress_after_hours=24 * 30)
+    assert set(compress_chunks.run_once(database, patient, NOW).values()) == {0}
+
+
+def test_a_late_row_in_a_compressed_rollup_is_refreshed_and_compressed_again(
+    conn: Connection, run: Run, database: Database, config: Config
+) -> None:
+    fill_rollups(conn)
+    run()
+    add_updates(conn, [NOW - 9 * DAY], job_id="late")
+    refresh_rollups.run_once(database, config, NOW)
+    assert ("late", 1) in materialised(conn, "job_speed_1m", "job_id, updates")
+    before = len(materialised(conn, "job_speed_1m"))
+    assert run()["job_speed_1m"] == 1
+    assert len(materialised(conn, "job_speed_1m")) == before
+
+
+# What may go wrong.
+
+
+def test_one_chunk_that_fails_does_not_stop_the_others(
+    conn: Connection, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_updates(conn, every(DAY, NOW - 5 * DAY, NOW - 2 * DAY))
+    frozen = read_chunks(conn, "job_telemetry")[0]
+    set_frozen = "SELECT _timescaledb_functions.{}_chunk(%s::regclass)"
+    name = [frozen.identifier.as_string(conn)]
+    conn.execute(set_frozen.format("freeze").encode(), name)
+    try:
+        with pytest.raises(HubError, match=f"^{frozen.name} could not be compressed"):
+            run()
+    finally:
+        conn.execute(set_frozen.format("unfreeze").encode(), name)
+    assert compressed(conn, "job_telemetry") == starts(conn, "job_telemetry")[1:]
+    assert compressed(conn, "disk_telemetry") == starts(conn, "disk_telemetry")
+    assert any(message.startswith(frozen.name) for message in caplog.messages)
+
+
+def test_an_empty_hub_has_nothing_to_compress(run: Run) -> None:
+    assert set(run()) == {
+        "job_telemetry",
+        "disk_telemetry",
+        "node_telemetry",
+        *(rollup.name for rollup in ROLLUPS),
+    }

@@ -1,0 +1,444 @@
+"""Rollups have what their series have: at once where it is fresh, after one tick where it is late.
+
+Time is a parameter: nothing waits for a bucket to close.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+
+from app.config import Config
+from app.db import Connection, Database
+from app.domain.rollups import ROLLUPS
+from app.errors import HubError
+from app.ingest.transaction import store_updates
+from app.store import rollups as store
+from jobs import refresh_rollups
+from jobs.runner import Runner
+from jobs.schedule import Task
+from tests.chunks import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NOW,
+    add_snapshots,
+    add_updates,
+    every,
+    materialised,
+    versions,
+)
+from tests.factories import make_update
+
+THIS_MINUTE = NOW.replace(second=0)
+Tick = Callable[..., dict[str, float]]
+
+
+@pytest.fixture
+def conn(database: Database) -> Iterator[Connection]:
+    with database.connect(autocommit=True) as conn:
+        yield conn
+
+
+@pytest.fixture
+def tick(database: Database, config: Config) -> Tick:
+    """One run of the task, at NOW unless told otherwise."""
+    return lambda now=NOW: refresh_rollups.run_once(database, config, now)
+
+
+def seen(conn: Connection, rollup: str, column: str = "updates") -> dict[datetime, int]:
+    """The buckets that whoever reads the rollup sees, with a count each."""
+    sql = f"SELECT bucket, sum({column})::bigint FROM {rollup} GROUP BY bucket ORDER BY bucket"
+    return dict(conn.execute(sql.encode()).fetchall())
+
+
+# What is fresh.
+
+
+def test_the_newest_buckets_are_seen_before_any_refresh(conn: Connection) -> None:
+    add_updates(conn, [NOW - MINUTE, NOW])
+    add_snapshots(conn, [NOW])
+    assert seen(conn, "job_speed_1m") == {THIS_MINUTE - MINUTE: 1, THIS_MINUTE: 1}
+    assert seen(conn, "job_speed_1h") == {NOW.replace(minute=0, second=0): 2}
+    assert seen(conn, "disk_speed_1m") == {THIS_MINUTE - MINUTE: 1, THIS_MINUTE: 1}
+    assert seen(conn, "node_telemetry_1m", "snapshots") == {THIS_MINUTE: 1}
+    assert sum(seen(conn, "node_telemetry_1h", "snapshots").values()) == 1
+
+
+def test_a_bucket_is_materialised_once_it_has_been_closed_for_a_minute(
+    conn: Connection, tick: Tick
+) -> None:
+    add_updates(conn, every(30 * timedelta(seconds=1), NOW - 4 * MINUTE, NOW))
+    before = seen(conn, "job_speed_1m")
+    tick()
+    assert max(versions(conn, "job_speed_1m")) == THIS_MINUTE - 2 * MINUTE
+    assert seen(conn, "job_speed_1m") == before, "the others are still seen"
+    tick(NOW + MINUTE)
+    assert max(versions(conn, "job_speed_1m")) == THIS_MINUTE - MINUTE
+
+
+def test_an_open_hour_is_seen_and_not_materialised(conn: Connection, tick: Tick) -> None:
+    add_updates(conn, [NOW - HOUR, NOW])
+    tick()
+    hour = NOW.replace(minute=0, second=0)
+    assert seen(conn, "job_speed_1h") == {hour - HOUR: 1, hour: 1}
+    assert list(versions(conn, "job_speed_1h")) == [hour - HOUR]
+
+
+def test_a_closed_bucket_is_not_made_again(conn: Connection, tick: Tick) -> None:
+    add_updates(conn, every(MINUTE, NOW - 3 * HOUR, NOW))
+    tick()
+    before = {rollup.name: versions(conn, rollup.name) for rollup in ROLLUPS}
+    add_updates(conn, [NOW])
+    tick(NOW + 2 * MINUTE)
+    for name, made in before.items():
+        after = versions(conn, name)
+        assert {bucket: after[bucket] for bucket in made} == made, name
+
+
+def test_a_sender_ahead_of_its_time_is_seen_and_materialised_when_it_is_due(
+    conn: Connection, tick: Tick
+) -> None:
+    ahead = NOW + 5 * MINUTE
+    add_updates(conn, [NOW - 5 * MINUTE, ahead])
+    tick()
+    assert ahead.replace(second=0) in seen(conn, "job_speed_1m")
+    assert ahead.replace(second=0) not in versions(conn, "job_speed_1m")
+    tick(NOW + 10 * MINUTE)
+    assert ahead.replace(second=0) in versions(conn, "job_speed_1m")
+
+
+def test_without_a_given_time_the_clock_is_the_databases(
+    conn: Connection, database: Database, config: Config
+) -> None:
+    conn.execute(
+        """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, status)
+           SELECT now() - interval '5 minutes', 0, 'j', 'running'"""
+    )
+    refresh_rollups.run_once(database, config)
+    assert len(versions(conn, "job_speed_1m")) == 1
+
+
+# What is late.
+
+
+def test_an_update_of_two_days_ago_is_in_every_rollup_after_one_tick(
+    conn: Connection, tick: Tick
+) -> None:
+    add_updates(conn, every(HOUR, NOW - 3 * DAY, NOW))
+    tick()
+    add_updates(conn, [NOW - 2 * DAY], job_id="late", speed=77)
+    tick(NOW + MINUTE)
+    for rollup in ("job_speed_1m", "job_speed_1h", "disk_speed_1m"):
+        rows = materialised(conn, rollup, "job_id, speed_max, updates")
+        assert ("late", 77, 1) in rows, rollup
+
+
+def test_late_updates_make_their_own_buckets_anew_and_no_others(
+    conn: Connection, tick: Tick
+) -> None:
+    add_updates(conn, every(MINUTE, NOW - 3 * DAY, NOW))
+    tick()
+    before = {name: versions(conn, name) for name in ("job_speed_1m", "job_speed_1h")}
+    late = [NOW - 2 * DAY, NOW - 26 * HOUR, NOW - 5 * HOUR]
+    for at in late:  # each from another sender, in its own transaction, as ingest stores them
+        add_updates(conn, [at], job_id=f"late-{at}")
+    tick(NOW + MINUTE)
+    minutes = _made_anew(before["job_speed_1m"], versions(conn, "job_speed_1m"))
+    assert minutes == {at.replace(second=0) for at in late}
+    hours = _made_anew(before["job_speed_1h"], versions(conn, "job_speed_1h"))
+    assert hours == {at.replace(minute=0, second=0) for at in late}
+
+
+def _made_anew(before: dict[datetime, str], after: dict[datetime, str]) -> set[datetime]:
+    return {bucket for bucket, version in before.items() if after.get(bucket) != version}
+
+
+def test_late_snapshots_reach_both_rollups_of_nodes(conn: Connection, tick: Tick) -> None:
+    add_snapshots(conn, every(MINUTE, NOW - 3 * HOUR, NOW))
+    tick()
+    late = NOW - 2 * HOUR + timedelta(seconds=7)
+    add_snapshots(conn, [late], node_id="late")
+    tick()
+    for rollup in ("node_telemetry_1m", "node_telemetry_1h"):
+        assert ("late", 1) in materialised(conn, rollup, "node_id, snapshots")
+
+
+def test_updates_at_the_late_horizon_are_refreshed_even_by_a_tick_that_is_hours_late(
+    conn: Connection, tick: Tick, config: Config
+) -> None:
+    add_updates(conn, [NOW - config.late_data_days * DAY])
+    tick(NOW + 11 * HOUR)
+    assert len(versions(conn, "job_speed_1m")) == len(versions(conn, "job_speed_1h")) == 1
+
+
+# What rollups hold.
+
+# The sum last: it is the only one that is not exact.
+_COLUMNS = """
+    bucket, updates, speed_count, speed_min, speed_max, moving_count, bytes_first, bytes_last,
+    progress_last_bp, phase_first, phase_last, coalesce(speed_sum, -1)
+    """
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_after_random_late_updates_a_rollup_is_what_its_series_says(
+    conn: Connection, tick: Tick, seed: int
+) -> None:
+    chance = random.Random(seed)
+    rows = [_random_row(chance, seq) for seq in range(240)]
+    for part in range(4):
+        for row in rows[60 * part : 60 * part + 60]:  # a transaction each: late one by one
+            _add_row(conn, row)
+        tick(NOW + part * MINUTE)
+    tick(NOW + DAY)  # now every bucket is closed
+    for rollup, length in (("job_speed_1m", MINUTE), ("job_speed_1h", HOUR)):
+        found = materialised(conn, rollup, _COLUMNS)
+        expected = _expected(rows, length)
+        assert [row[:-1] for row in found] == [row[:-1] for row in expected], rollup
+        assert [row[-1] for row in found] == pytest.approx([row[-1] for row in expected], rel=1e-9)
+
+
+def _random_row(chance: random.Random, seq: int) -> dict[str, Any]:
+    def maybe(value: Any) -> Any:
+        return chance.choice([None, value, value])
+
+    age = chance.choice([HOUR, DAY, 3 * DAY])
+    return {
+        "time": (NOW - chance.random() * age).replace(microsecond=0, second=chance.choice([0, 30])),
+        "seq": seq,
+        "speed": maybe(chance.choice([0, chance.randint(1, 10**10)])),
+        "bytes": maybe(chance.randint(0, 10**12)),
+        "percent": maybe(chance.randint(0, 100)),
+        "phase": maybe(chance.choice("abc")),
+    }
+
+
+def _add_row(conn: Connection, row: dict[str, Any]) -> None:
+    conn.execute(
+        """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, seq, status,
+               transfer_speed_bps, bytes_transferred, progress_percent, current_phase)
+           VALUES (%(time)s, 0, 'j', %(seq)s, 'running', %(speed)s, %(bytes)s, %(percent)s,
+               %(phase)s)""",
+        row,
+    )
+
+
+def _expected(rows: Sequence[dict[str, Any]], length: timedelta) -> list[tuple[Any, ...]]:
+    def bucket(row: dict[str, Any]) -> datetime:
+        at: datetime = row["time"]
+        return at - (at - NOW.replace(hour=0, minute=0, second=0)) % length
+
+    ordered = sorted(rows, key=lambda row: (row["time"], row["seq"]))
+    return [_expected_bucket(at, list(held)) for at, held in groupby(ordered, key=bucket)]
+
+
+def _expected_bucket(at: datetime, rows: list[dict[str, Any]]) -> tuple[Any, ...]:
+    def told(field: str) -> list[Any]:
+        return [row[field] for row in rows if row[field] is not None]
+
+    def ends(values: list[Any]) -> tuple[Any, Any]:
+        return (values[0], values[-1]) if values else (None, None)
+
+    speeds, percents = told("speed"), told("percent")
+    return (
+        at,
+        len(rows),
+        len(speeds),
+        min(speeds, default=None),
+        max(speeds, default=None),
+        len([speed for speed in speeds if speed > 0]),
+        *ends(told("bytes")),
+        percents[-1] * 100 if percents else None,
+        *ends(told("phase")),
+        sum(speeds) if speeds else -1,
+    )
+
+
+@pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25"])
+def test_a_day_on_which_clocks_change_has_24_hours(conn: Connection, tick: Tick, day: str) -> None:
+    start = datetime.fromisoformat(f"{day}T00:00:00+00:00")
+    add_updates(conn, every(MINUTE, start, start + DAY))
+    tick(start + DAY + 2 * MINUTE)
+    with conn.transaction():
+        conn.execute("SET LOCAL timezone TO 'Europe/Berlin'")
+        hours = conn.execute("SELECT bucket, updates FROM job_speed_1h ORDER BY 1").fetchall()
+    assert [(at.astimezone(UTC), count) for at, count in hours] == [
+        (at, 60) for at in every(HOUR, start, start + DAY)
+    ]
+
+
+# What may go wrong.
+
+
+def test_an_empty_hub_has_nothing_to_refresh(tick: Tick) -> None:
+    seconds = tick()
+    assert list(seconds) == [rollup.name for rollup in ROLLUPS]
+    assert orjson.loads(orjson.dumps(seconds)) == seconds
+
+
+def test_a_clock_that_is_set_back_behind_the_edge_does_no_harm(
+    conn: Connection, tick: Tick
+) -> None:
+    add_updates(conn, [NOW - HOUR])
+    conn.execute("UPDATE series_edges SET dropped_before = %s", [NOW + DAY])
+    tick()
+    assert versions(conn, "job_speed_1m") == {}
+
+
+def test_one_rollup_that_fails_does_not_stop_the_others(
+    conn: Connection, tick: Tick, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_updates(conn, [NOW - 2 * HOUR])
+    add_snapshots(conn, [NOW - 2 * HOUR])
+    conn.execute("UPDATE disk_telemetry SET progress_percent = 1e30")  # no integer basis points
+    with pytest.raises(HubError, match="^disk_speed_1m could not be refreshed; the log has"):
+        tick()
+    for rollup in ("job_speed_1m", "job_speed_1h", "node_telemetry_1m", "node_telemetry_1h"):
+        assert len(versions(conn, rollup)) == 1, rollup
+    assert "disk_speed_1m could not be refreshed" in caplog.messages
+
+
+def test_a_rollup_that_is_not_there_is_a_failure(conn: Connection, tick: Tick) -> None:
+    conn.execute("ALTER MATERIALIZED VIEW node_telemetry_1h RENAME TO elsewhere")
+    try:
+        with pytest.raises(HubError, match="^node_telemetry_1h could not be refreshed"):
+            tick()
+    finally:
+        conn.execute("ALTER MATERIALIZED VIEW elsewhere RENAME TO node_telemetry_1h")
+
+
+def test_a_series_without_an_edge_is_not_refreshed(conn: Connection) -> None:
+    add_updates(conn, [NOW - HOUR])
+    with conn.transaction(force_rollback=True):
+        conn.execute("DELETE FROM series_edges WHERE series = 'job_telemetry'")
+        row = conn.execute("SELECT refreshable_from('job_telemetry', now())::text").fetchone()
+    assert row == ("infinity",)
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="too small"):
+        conn.execute(
+            "CALL refresh_continuous_aggregate('job_speed_1m', 'infinity'::timestamptz, %s)", [NOW]
+        )
+
+
+def test_what_a_killed_refresh_has_left_is_finished_by_the_next(
+    conn: Connection, tick: Tick
+) -> None:
+    add_updates(conn, every(MINUTE, NOW - 3 * HOUR, NOW))
+    tick()
+    late = NOW - 2 * HOUR
+    add_updates(conn, [late], job_id="late")
+    _leave_unfinished(conn, "job_speed_1m", late.replace(second=0))
+    tick()
+    for rollup in ("job_speed_1m", "job_speed_1h"):
+        assert ("late", 1) in materialised(conn, rollup, "job_id, updates"), rollup
+
+
+def _leave_unfinished(conn: Connection, rollup: str, bucket: datetime) -> None:
+    """As a refresh does that is killed after it has noted what it is about to do."""
+    conn.execute(
+        """
+        WITH taken AS (DELETE FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log)
+        INSERT INTO _timescaledb_catalog.continuous_aggs_materialization_ranges
+        SELECT mat_hypertable_id, extract(epoch FROM %(bucket)s::timestamptz) * 1000000,
+               extract(epoch FROM %(bucket)s::timestamptz + interval '1 minute') * 1000000
+        FROM _timescaledb_catalog.continuous_agg WHERE user_view_name = %(rollup)s
+        """,
+        {"rollup": rollup, "bucket": bucket},
+    )
+
+
+def test_an_unfinished_refresh_that_reaches_behind_the_edge_is_not_finished(
+    conn: Connection, tick: Tick
+) -> None:
+    add_updates(conn, every(HOUR, NOW - 2 * DAY, NOW))
+    tick()
+    _leave_unfinished(conn, "job_speed_1m", (NOW - DAY).replace(second=0))
+    conn.execute(
+        "UPDATE series_edges SET dropped_before = %s WHERE series = 'job_telemetry'", [NOW - HOUR]
+    )
+    try:
+        with pytest.raises(HubError, match="^job_speed_1m could not be refreshed"):
+            tick()
+    finally:
+        conn.execute("DELETE FROM _timescaledb_catalog.continuous_aggs_materialization_ranges")
+
+
+@pytest.mark.server
+def test_a_refresh_killed_in_the_middle_is_finished_by_the_next(
+    conn: Connection, database: Database, tick: Tick
+) -> None:
+    add_updates(conn, every(MINUTE, NOW - 3 * HOUR, NOW))
+    chunk = store.read_chunks(conn, "job_telemetry")[0].identifier.as_string(conn)
+    with database.connect() as holder:
+        holder.execute(f"LOCK TABLE {chunk} IN ACCESS EXCLUSIVE MODE".encode())
+        thread = threading.Thread(target=_ignore_failure, args=(tick,))
+        thread.start()
+        _kill_one_that_waits(conn)
+        thread.join(20)
+    sql = "SELECT count(*) FROM _timescaledb_catalog.continuous_aggs_materialization_ranges"
+    assert conn.execute(sql).fetchone() != (0,), "it was killed too early for this test"
+    tick()
+    assert conn.execute(sql).fetchone() == (0,)
+    assert sum(row[0] for row in materialised(conn, "job_speed_1m", "updates")) == 3 * 60 - 1
+
+
+def _ignore_failure(tick: Tick) -> None:
+    with pytest.raises(HubError):
+        tick()
+
+
+def _kill_one_that_waits(conn: Connection) -> None:
+    sql = """
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'
+        """
+    deadline = time.monotonic() + 20
+    while not conn.execute(sql).fetchall():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.server
+def test_only_one_refreshes_compresses_or_drops_at_a_time(conn: Connection, tick: Tick) -> None:
+    with store.alone(conn):
+        thread = threading.Thread(target=tick)
+        thread.start()
+        sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        deadline = time.monotonic() + 20
+        while conn.execute(sql).fetchone() != (1,):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_the_runner_records_a_tick(conn: Connection, database: Database, config: Config) -> None:
+    add_updates(conn, [NOW - HOUR])
+    task = Task("refresh_rollups", refresh_rollups.run_once, 60)
+    assert Runner(database, config).run(task, now=NOW)
+    row = conn.execute("SELECT last_error, last_result FROM tasks").fetchone()
+    assert row is not None and row[0] is None
+    assert row[1].keys() == {rollup.name for rollup in ROLLUPS}
+
+
+def test_ingest_and_refresh_agree_on_the_past(
+    conn: Connection, database: Database, config: Config
+) -> None:
+    """An update as ingest stores it, a day late, is in the rollups after a tick."""
+    with conn.transaction():
+        store_updates(conn, [make_update(-86_400, transfer_speed_bps=3)], 28)
+    refresh_rollups.run_once(database, config)
+    with conn.transaction():
+        store_updates(conn, [make_update(-86_390, transfer_speed_bps=4)], 28)
+    refresh_rollups.run_once(database, config)
+    rows = materialised(conn, "job_speed_1h", "updates, speed_max")
+    assert sum(row[0] for row in rows) == 2 and max(row[1] for row in rows) == 4
