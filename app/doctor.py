@@ -89,6 +89,7 @@ _COLUMNS = {
         evidence jsonb
         """,
     "hub_absences": "from_at timestamptz; to_at timestamptz",
+    "rollup_refreshes": "rollup text; refreshed_at timestamptz",
     "node_telemetry": f"time timestamptz; received_at timestamptz; node_id text; {_METRIC_COLUMNS}",
     "series_edges": """
         series text NULL; dropped_before timestamptz '-infinity'::timestamp with time zone

@@ -114,12 +114,15 @@ def rebuild_rollup(conn: Connection, rollup: Rollup, window: Window) -> None:
     for part in window.parts(REFRESH_STEP):
         with rollups.alone(conn):
             rollups.refresh(conn, rollup, part, force=True)
+    # TimescaleDB takes note of the last instant of each part as if it were still to be done.
+    with rollups.alone(conn):
+        rollups.refresh_stale(conn, rollup, window.start, window.end)
 
 
 def _run_rollups(
     database: Database, from_at: datetime | None, to_at: datetime | None, *, is_dry_run: bool
 ) -> int:
-    with translated_errors(), database.connect(autocommit=True) as conn:
+    with translated_errors(), rollups.own_connection(database) as conn:
         settled = rollups.read_clock(conn) - SETTLED_AFTER
         for rollup in ROLLUPS:
             chunk = next(iter(rollups.read_chunks(conn, rollup.source)), None)

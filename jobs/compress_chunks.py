@@ -30,7 +30,7 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
         **{rollup.name: rollups_after for rollup in ROLLUPS},
     }
     compressed = {}
-    with database.connect(autocommit=True) as conn:
+    with store.own_connection(database) as conn:
         attempts = Attempts(conn, "compressed")
         now = store.read_clock(conn, now)
         for series, age in ages.items():

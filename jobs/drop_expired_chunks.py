@@ -41,7 +41,7 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
         **dict.fromkeys(MINUTE_ROLLUPS, config.rollup_1m_retention_days),
     }
     done = {}
-    with database.connect(autocommit=True) as conn:
+    with store.own_connection(database) as conn:
         attempts = Attempts(conn, "shortened")
         now = store.read_clock(conn, now)
         for series, retention_days in days.items():

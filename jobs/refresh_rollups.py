@@ -7,26 +7,27 @@ from datetime import datetime
 
 from app.config import Config
 from app.db import Database
-from app.domain.rollups import ROLLUPS, SETTLED_AFTER, refresh_start
+from app.domain.rollups import EPOCH, ROLLUPS, SETTLED_AFTER
 from app.store import rollups as store
 from jobs.attempts import Attempts
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, float]:
-    """Refresh every rollup; seconds by rollup.
+    """Refresh what is stale of every rollup, as far back as there are updates; seconds by rollup.
 
     `now` is for tests; without it the database's clock counts. Idempotent; killed, the next run
     goes on. Raises HubError naming the rollups that could not be refreshed, after the others were.
     """
     seconds = {}
-    with database.connect(autocommit=True) as conn:
+    with store.own_connection(database) as conn:
         attempts = Attempts(conn, "refreshed")
         now = store.read_clock(conn, now)
         for rollup in ROLLUPS:
             started = time.monotonic()
             with attempts.attempt(rollup.name), store.alone(conn):
-                start = refresh_start(now, config.late_data_days)
-                store.refresh_stale(conn, rollup, start, now - SETTLED_AFTER)
+                began_at = store.read_clock(conn)
+                store.refresh_stale(conn, rollup, EPOCH, now - SETTLED_AFTER)
+                store.note_refresh(conn, rollup, began_at)
             seconds[rollup.name] = round(time.monotonic() - started, 3)
     attempts.raise_failed()
     return seconds

@@ -30,6 +30,7 @@ TABLES = (
     "jobs",  # with its disks and events
     "tasks",
     "ingest_beats",
+    "rollup_refreshes",
 )
 HYPERTABLES = TABLES[:3]
 # A test has refreshed, compressed or dropped something. Else deleting a few rows is enough.

@@ -74,6 +74,7 @@ class FastChart:
             environ["REQUEST_METHOD"] != "GET"
             or not below.startswith(_PATH)
             or "HTTP_IF_NONE_MATCH" in environ
+            or "HTTP_IF_MATCH" in environ
         ):
             return None
         job_id = below[len(_PATH) :]

@@ -39,6 +39,11 @@ class Registers:
                 taken = True
         return taken
 
+    def before(self, instant: int) -> Registers:
+        """Those of them that come from updates before an instant (µs)."""
+        times = {name: time for name, time in self.times.items() if time < instant}
+        return Registers({name: self.values[name] for name in times}, times)
+
 
 @dataclass(slots=True)
 class DiskState(Registers):
@@ -97,15 +102,19 @@ class JobState:
         """Back to running: the job lives after all."""
         self.status, self.completed_at, self.ended_by = "running", None, None
 
-    def forget_telemetry(self) -> None:
-        """Drop what updates named and keep what was registered, before the series is read again."""
-        self.registers = Registers()
+    def forget_telemetry(self, since: int) -> None:
+        """Drop what updates from `since` (µs) on named, before the series is read again.
+
+        What was named before is kept: its updates have been dropped, nothing could say it again.
+        """
+        self.registers = self.registers.before(since)
         self.merge_registered()
-        self.disks = {
-            index: DiskState(size_bytes=disk.size_bytes)
-            for index, disk in self.disks.items()
-            if disk.size_bytes is not None
-        }
+        disks: dict[int, DiskState] = {}
+        for index, disk in self.disks.items():
+            kept = disk.before(since)
+            if kept.times or disk.size_bytes is not None:
+                disks[index] = DiskState(kept.values, kept.times, disk.size_bytes)
+        self.disks = disks
 
     def merge_registered(self) -> None:
         """Take the registered values of the fields that no update has named."""

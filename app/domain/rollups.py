@@ -11,9 +11,6 @@ HOUR = timedelta(hours=1)
 
 # A bucket that ended this long ago is made once; what comes later still is late data.
 SETTLED_AFTER = timedelta(minutes=1)
-# Beyond the late horizon: a row that was stored right at it is refreshed even by tasks that were
-# down for half a day. Config leaves a day between the late horizon and the retention.
-REFRESH_MARGIN = timedelta(hours=12)
 
 # Refreshed at once, at most: the embedded engine serves nobody meanwhile, and needs a second for
 # 180,000 updates.
@@ -80,11 +77,6 @@ def late_horizon(now: datetime, late_days: int) -> datetime:
     return now - timedelta(days=late_days)
 
 
-def refresh_start(now: datetime, late_days: int) -> datetime:
-    """How far back a refresh looks for late data."""
-    return late_horizon(now, late_days) - REFRESH_MARGIN
-
-
 def whole_buckets(
     rollup: Rollup, start: datetime, end: datetime, edge: datetime | None = None
 ) -> Window:
@@ -93,4 +85,6 @@ def whole_buckets(
     The window may be empty.
     """
     start = start if edge is None else max(start, edge)
+    if start >= end:
+        return Window(start, start)
     return Window(start + (EPOCH - start) % rollup.bucket, end - (end - EPOCH) % rollup.bucket)

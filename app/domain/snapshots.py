@@ -36,6 +36,11 @@ class Snapshot:
     seq: int = 0
     sender_time: int | None = None
 
+    @property
+    def sender(self) -> str:
+        """Whose clock `timestamp` is by."""
+        return self.node_id
+
     def content(self) -> str:
         """The metrics as text: equal for equal snapshots, and only then."""
         return repr(sorted((name, float(value)) for name, value in self.metrics.items()))

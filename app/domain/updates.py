@@ -56,6 +56,11 @@ class Update:
     sender_time: int | None = None
 
     @property
+    def sender(self) -> str:
+        """Whose clock `timestamp` is by."""
+        return self.job_id
+
+    @property
     def is_end(self) -> bool:
         return self.status in END_STATUSES
 

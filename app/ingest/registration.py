@@ -25,18 +25,18 @@ def register(conn: Connection, registration: dict[str, Any]) -> bool:
     done = registrations.register(conn, registration)
     if not done.is_changed:
         return False
-    now, states = store.lock_jobs(conn, [job_id])
-    state = states[job_id]
+    locked = store.lock_jobs(conn, [job_id])
+    state = locked.states[job_id]
     change = Change(state, is_new=done.is_new, moves=True)
     if done.is_new:
         change.events.append(Event("transition", None, "pending", "sender", "Registered"))
     _require_its_updates(conn, state)
     if state.has_ended:  # the row shows the consequences of the end, not the registers
         change.must_rebuild = True
-        rebuild(conn, change)
+        rebuild(conn, change, locked.dropped_before)
     else:
         state.merge_registered()
-    store.write_jobs(conn, [make_row(change, set(state.disks))], now)
+    store.write_jobs(conn, [make_row(change, set(state.disks))], locked.now)
     return done.is_new
 
 

@@ -25,8 +25,9 @@ def store_snapshots(
     """
     locked = store.lock_nodes(conn, {snapshot.node_id for snapshot in snapshots})
     now, offsets = locked.now, locked.offsets
+    late_horizon = max(now - late_days * DAY, locked.dropped_before)
     for position, snapshot in enumerate(snapshots):
-        _place(snapshot, position, now, now - late_days * DAY, offsets)
+        _place(snapshot, position, now, late_horizon, offsets)
     wanted = {(s.node_id, s.time) for s in snapshots}
     wanted |= {(s.node_id, s.timestamp) for s in snapshots if s.timestamp is not None}
     seen: dict[tuple[str, int | None, str], Snapshot] = {}

@@ -58,7 +58,7 @@ class _Transaction:
         self.conn = conn
         self.updates = updates
         self.late_days = late_days
-        self.now = 0
+        self.now = self.dropped_before = 0
         self.changes: dict[str, Change] = {}
         self.completions: dict[str, Update] = {}  # the first without telemetry of each job
         self.outcomes: dict[int, Outcome] = {}  # by position in `updates`
@@ -85,14 +85,16 @@ class _Transaction:
         """Lock the jobs' rows, creating those that are missing."""
         types = {u.job_id: u.job_type for u in reversed(self.updates) if u.is_telemetry}
         ids = {update.job_id for update in self.updates}
-        self.now, states = store.lock_jobs(self.conn, ids)
+        locked = store.lock_jobs(self.conn, ids)
         created: set[str] = set()
-        missing = {job_id: types[job_id] for job_id in ids - set(states) if job_id in types}
+        missing = {job_id: types[job_id] for job_id in ids - set(locked.states) if job_id in types}
         if missing:
             created = store.create_missing_jobs(self.conn, missing)
-            self.now, states = store.lock_jobs(self.conn, ids)
+            locked = store.lock_jobs(self.conn, ids)
+        self.now, self.dropped_before = locked.now, locked.dropped_before
         self.changes = {
-            job_id: Change(state, is_new=job_id in created) for job_id, state in states.items()
+            job_id: Change(state, is_new=job_id in created)
+            for job_id, state in locked.states.items()
         }
 
     def _belongs(self, position: int, update: Update) -> bool:
@@ -133,7 +135,7 @@ class _Transaction:
             newest = self.changes[update.job_id].state.newest or 0
             update.time = max(self.now, newest + 1) + position
             return
-        late_horizon = self.now - self.late_days * DAY
+        late_horizon = max(self.now - self.late_days * DAY, self.dropped_before)
         update.time = update.timestamp
         if timestamps.is_plausible(update.timestamp, self.now, late_horizon):
             return
@@ -208,7 +210,7 @@ class _Transaction:
                 store.write_jobs(self.conn, self._rows(touched, new), self.now)
         if rebuilds:
             for job_id in rebuilds:
-                rebuild(self.conn, self.changes[job_id])
+                rebuild(self.conn, self.changes[job_id], self.dropped_before)
             store.write_jobs(self.conn, self._rows(touched, new), self.now)
 
     def _rows(self, touched: set[str], new: list[Update]) -> list[store.JobRow]:
@@ -245,8 +247,11 @@ def make_row(change: Change, named_disks: set[int]) -> store.JobRow:
     return store.JobRow(change, columns, disks)
 
 
-def rebuild(conn: Connection, change: Change) -> None:
-    """Read the registers of a job from the series again, up to its end."""
+def rebuild(conn: Connection, change: Change, dropped_before: int) -> None:
+    """Read the registers of a job from the series again, up to its end.
+
+    What the updates said that were dropped (`dropped_before`, µs) stays as it is.
+    """
     state = change.state
     before = _shown(state)
     until = state.newest or 0
@@ -254,7 +259,7 @@ def rebuild(conn: Connection, change: Change) -> None:
         state.completed_at = until = (
             store.earliest_end(conn, state.job_id, state.status) or state.completed_at or until
         )
-    state.forget_telemetry()
+    state.forget_telemetry(dropped_before)
     state.merge_all(store.deciding_updates(conn, state.job_id, until, state.status))
     store.delete_disks_but(conn, state.job_id, state.disks)
     moved = _shown(state) != before

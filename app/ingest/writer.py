@@ -20,7 +20,7 @@ import psycopg
 from app import metrics
 from app.clock import to_micros, utc_now
 from app.db import Connection, Database
-from app.domain.timestamps import SECOND
+from app.domain.timestamps import FUTURE_TOLERANCE, SECOND, is_plausible
 from app.errors import DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
 from app.ingest.transaction import DAY, Outcome, Receipt
 
@@ -52,6 +52,10 @@ class Item(Protocol):
     """What can be stored: an update or a snapshot."""
 
     timestamp: int | None
+
+    @property
+    def sender(self) -> str:
+        """Whose clock the timestamp is by."""
 
 
 Store = Callable[[Connection, Sequence[Any], int], list[Outcome]]  # the int: late_days
@@ -313,21 +317,24 @@ class Writer:
 def _narrow_groups(entries: list[_Entry], late_days: int) -> Iterator[tuple[list[_Entry], bool]]:
     """Entries that may share a transaction: of one kind, and all fresh or of one old UTC hour.
 
-    With each, whether it is old.
+    With each, whether it is old. What will be shifted keeps its shape, so by its own clock it is of
+    one hour as well; but each sender is shifted by another offset.
 
     TimescaleDB notes one range of changed time per transaction, which the next refresh of the
     rollups reads again: an old update beside a fresh one would make it read all that lies between.
     """
     now = to_micros(utc_now())
 
-    def kind(entry: _Entry) -> tuple[str, int]:
-        age = now - (now if entry[0].timestamp is None else entry[0].timestamp)
-        # Beyond the late horizon it will be shifted to about now.
-        is_old = OLD_AFTER < age < late_days * DAY
-        return type(entry[0]).__name__, (now - age) // HOUR if is_old else now
+    def kind(entry: _Entry) -> tuple[str, int, str]:
+        item = entry[0]
+        name = type(item).__name__
+        if item.timestamp is None or -FUTURE_TOLERANCE <= now - item.timestamp <= OLD_AFTER:
+            return name, now, ""
+        is_shifted = not is_plausible(item.timestamp, now, now - late_days * DAY)
+        return name, item.timestamp // HOUR, item.sender if is_shifted else ""
 
-    for (_, time_of_group), group in groupby(sorted(entries, key=kind), key=kind):
-        yield list(group), time_of_group != now
+    for (_, hour, _), group in groupby(sorted(entries, key=kind), key=kind):
+        yield list(group), hour != now
 
 
 def _settle_all(entries: list[_Entry], outcome: Outcome) -> None:

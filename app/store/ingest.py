@@ -48,16 +48,24 @@ class JobRow:
         return self.change.state
 
 
-def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> tuple[int, dict[str, JobState]]:
-    """Lock the rows of jobs, in the order of their ids; the database's clock, and the states.
+@dataclass(frozen=True, slots=True)
+class LockedJobs:
+    """The database's clock, the instant before which updates were dropped, and states by job."""
+
+    now: int
+    dropped_before: int
+    states: dict[str, JobState]
+
+
+def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> LockedJobs:
+    """Lock the rows of jobs, in the order of their ids.
 
     Unknown ids are missing from the answer. What a verdict of the detector hides is uncovered.
     """
     ids = {"job_ids": sorted(job_ids)}
     with conn.pipeline():
         locked = execute(conn, SQL["lock_jobs"], ids)
-        # After the locks: whoever held them has noted an earlier time.
-        clock = conn.execute("SELECT clock_timestamp()")
+        clock = conn.execute(SQL["read_clock"])
         disks = execute(conn, SQL["read_disks"], ids)
     jobs = locked.fetchall()
     states = {row[0]: _job_state(row) for row in jobs}
@@ -66,9 +74,10 @@ def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> tuple[int, dict[str, 
         if row[0] in states:
             former = hidden.get(row[0], {}).get(str(row[1]))
             states[row[0]].disks[row[1]] = _disk_state(row, former)
-    now = clock.fetchone()
-    assert now is not None
-    return to_micros(now[0]), states
+    instants = clock.fetchone()
+    assert instants is not None
+    now, dropped_before = map(to_micros, instants)
+    return LockedJobs(now, dropped_before, states)
 
 
 def create_missing_jobs(conn: Connection, job_types: dict[str, str]) -> set[str]:

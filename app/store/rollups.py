@@ -1,7 +1,7 @@
 """Refreshing rollups, and compressing and dropping chunks of series (a hypertable or a rollup).
 
-A refresh and a compression may not run in a transaction and take as long as they take: `conn` is in
-autocommit and of the caller's own, not of the pool, whose statements are limited.
+A refresh and a compression may not run in a transaction and take as long as they take: `conn` is an
+`own_connection`, not one of the pool, whose statements are limited.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, LiteralString
 from psycopg import sql
 from psycopg.rows import class_row
 
-from app.db import Connection
+from app.db import Connection, Database
 from app.domain.rollups import EPOCH, HOUR, REFRESH_STEP, ROLLUPS, Rollup, Window, whole_buckets
 from app.errors import HubError
 from app.store.sql import load_queries
@@ -43,6 +43,15 @@ class Chunk:
     @property
     def identifier(self) -> sql.Identifier:
         return sql.Identifier(self.schema, self.name)
+
+
+@contextmanager
+def own_connection(database: Database) -> Iterator[Connection]:
+    """A connection for all this, in autocommit; closed at the end. Raises DatabaseUnavailable."""
+    with database.connect(autocommit=True) as conn:
+        if not database.is_embedded:  # its one session is everybody's
+            conn.execute(SQL["plan_for_refreshes"])
+        yield conn
 
 
 def read_clock(conn: Connection, now: datetime | None = None) -> datetime:
@@ -129,6 +138,11 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
     for part in stale:
         refresh(conn, rollup, part)
     return len(stale)
+
+
+def note_refresh(conn: Connection, rollup: Rollup, began_at: datetime) -> None:
+    """Note that the rollup has all that was committed before `began_at`."""
+    conn.execute(SQL["note_refresh"], {"rollup": rollup.name, "began_at": began_at})
 
 
 def refreshable_window(conn: Connection, rollup: Rollup, start: datetime, end: datetime) -> Window:

@@ -18,9 +18,12 @@ _MICROS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class LockedNodes:
-    """The database's clock, the clock offset of each locked node, and which of them are offline."""
+    """The database's clock, the instant before which snapshots were dropped, the clock offset of
+    each locked node, and which of them are offline.
+    """
 
     now: int
+    dropped_before: int
     offsets: dict[str, int | None]
     offline: set[str]
 
@@ -29,16 +32,20 @@ def lock_nodes(conn: Connection, node_ids: Iterable[str]) -> LockedNodes:
     """Lock the nodes' rows, creating missing ones."""
     ids = {"node_ids": sorted(node_ids)}
     with conn.pipeline():
-        clock = conn.execute("SELECT clock_timestamp()")
+        clock = conn.execute(SQL["read_clock"])
         execute(conn, SQL["create_missing_nodes"], ids)
         rows = execute(conn, SQL["lock_nodes"], ids)
-    now = clock.fetchone()
-    assert now is not None
+    row = clock.fetchone()
+    assert row is not None
     nodes = rows.fetchall()
     return LockedNodes(
-        now=to_micros(now[0]),
-        offsets={row[0]: None if row[1] is None else round(row[1] * _MICROS) for row in nodes},
-        offline={row[0] for row in nodes if row[2]},
+        now=to_micros(row[0]),
+        dropped_before=to_micros(row[1]),
+        offsets={
+            node_id: None if offset is None else round(offset * _MICROS)
+            for node_id, offset, _ in nodes
+        },
+        offline={node_id for node_id, _, is_offline in nodes if is_offline},
     )
 
 

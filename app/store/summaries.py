@@ -24,7 +24,7 @@ class UnsummarisedJob:
 
 
 def read_refreshed_at(conn: Connection) -> datetime | None:
-    """When the last refresh of the rollups that succeeded began; None while there was none."""
+    """The jobs' rollups have every update stamped before that; None while they were never made."""
     row = conn.execute(SQL["read_refreshed_at"]).fetchone()
     return None if row is None else row[0]
 

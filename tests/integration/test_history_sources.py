@@ -31,16 +31,8 @@ def conn(database: Database) -> Iterator[Connection]:
 
 
 def refresh(database: Database, config: Config) -> None:
-    """Materialise all rollups, long after everything has come; and say so, as the runner does."""
-    now = START + timedelta(days=3)
-    refresh_rollups.run_once(database, config, now)
-    with database.transaction() as conn:
-        conn.execute(
-            """INSERT INTO tasks (task_id, interval_seconds, last_started_at, last_finished_at)
-               VALUES ('refresh_rollups', 60, now(), now())
-               ON CONFLICT (task_id) DO UPDATE SET last_started_at = now(),
-                   last_finished_at = now()"""
-        )
+    """Materialise all rollups, long after everything has come."""
+    refresh_rollups.run_once(database, config, START + timedelta(days=3))
 
 
 def end(conn: Connection, status: str = "completed") -> None:

@@ -12,8 +12,6 @@ from app.domain.rollups import (
     ROLLUPS,
     Rollup,
     Window,
-    late_horizon,
-    refresh_start,
     rollups_of,
     whole_buckets,
 )
@@ -46,15 +44,6 @@ def test_only_minutes_are_dropped() -> None:
     assert dropped == set(MINUTE_ROLLUPS)
 
 
-@pytest.mark.parametrize("late_days", [1, 28, 36_499])
-def test_a_refresh_reaches_beyond_the_late_horizon_and_not_to_the_drop_edge(
-    late_days: int,
-) -> None:
-    now = datetime(2126, 3, 10, tzinfo=UTC)
-    drop_edge = now - timedelta(days=late_days + 1)  # the least that Config allows
-    assert drop_edge < refresh_start(now, late_days) < late_horizon(now, late_days)
-
-
 @pytest.mark.parametrize(
     ("rollup", "start", "end", "window"),
     [
@@ -82,3 +71,8 @@ def test_a_window_never_begins_before_the_edge() -> None:
     window = whole_buckets(HOURS, at("08:00"), at("12:00"), edge=at("10:30"))
     assert window == Window(at("11:00"), at("12:00"))
     assert whole_buckets(HOURS, at("08:00"), at("12:00"), edge=at("13:00")).is_empty
+
+
+@pytest.mark.parametrize("end", [datetime.max.replace(tzinfo=UTC), at("10:00")])
+def test_a_window_that_is_none_is_empty(end: datetime) -> None:
+    assert whole_buckets(HOURS, datetime.max.replace(tzinfo=UTC), end).is_empty

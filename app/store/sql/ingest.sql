@@ -14,6 +14,13 @@ WHERE job_id = ANY(%(job_ids)s::text[])
 ORDER BY job_id
 FOR UPDATE
 
+-- After the locks: whoever held them has noted an earlier time. Nothing is stored behind what was
+-- dropped, where no refresh reaches.
+-- name: read_clock
+SELECT clock_timestamp(), greatest(max(dropped_before), TIMESTAMPTZ 'epoch')
+FROM series_edges
+WHERE series IN ('job_telemetry', 'disk_telemetry')
+
 -- name: create_missing_jobs
 INSERT INTO jobs (job_id, job_type)
 SELECT v.job_id, v.job_type
@@ -101,7 +108,11 @@ UPDATE jobs SET
     status = v.status,
     before_verdict = CASE
         WHEN v.status = 'stalled' OR v.ended_by = 'detector' THEN jobs.before_verdict END,
-    performance_metrics = NULL,
+    performance_metrics = CASE
+        -- What it was made of is gone, so it could not be made again.
+        WHEN jobs.started_at < (
+            SELECT dropped_before FROM series_edges WHERE series = 'job_speed_1m')
+        THEN jobs.performance_metrics END,
     ended_by = v.ended_by,
     started_at = from_micros(v.started_at),
     completed_at = from_micros(v.completed_at),
@@ -155,7 +166,11 @@ UPDATE jobs SET
     newest_update_at = from_micros(v.newest),
     clock_offset_seconds = v.clock_offset_seconds,
     warnings = v.warnings::jsonb,
-    performance_metrics = NULL,
+    performance_metrics = CASE
+        -- What it was made of is gone, so it could not be made again.
+        WHEN jobs.started_at < (
+            SELECT dropped_before FROM series_edges WHERE series = 'job_speed_1m')
+        THEN jobs.performance_metrics END,
     last_telemetry_at = from_micros(%(now)s)
 FROM unnest(
     %(job_id)s::text[], %(started_at)s::bigint[], %(newest)s::bigint[],

@@ -48,6 +48,13 @@ WITH summed AS (
 ), repaired AS (
     UPDATE jobs
     SET bytes_transferred = wrong.after,
+        -- Only this of a summary follows from the bytes: what it was made of may be gone.
+        performance_metrics = CASE
+            WHEN (performance_metrics ->> 'duration_seconds')::double precision > 0
+            THEN performance_metrics || jsonb_build_object(
+                'effective_speed_bps', round(wrong.after
+                    / (performance_metrics ->> 'duration_seconds')::numeric, 2))
+            ELSE performance_metrics END,
         warnings = CASE WHEN wrong.after > 0 THEN warnings - 'no_bytes' ELSE warnings END
     FROM wrong
     WHERE jobs.id = wrong.id

@@ -7,6 +7,12 @@
 -- name: read_clock
 SELECT coalesce(%(now)s::timestamptz, clock_timestamp())
 
+-- A refresh of a rollup of a rollup reads the other one's view, in which TimescaleDB 2.23 works out
+-- the watermark anew for each row, unless it is the bound of an index: 3.5 s instead of 0.5 s for an
+-- hour of 5,000 jobs. Compiling such a statement took 0.5 s more.
+-- name: plan_for_refreshes
+SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)
+
 -- One refresh, compression or drop at a time, whoever asks for it (timescaledb#10219). Two refreshes
 -- at once may lose an invalidation, and an edge must not move under one. The embedded engine is
 -- one session, in which this excludes nobody and nothing runs at once anyhow.
@@ -93,6 +99,10 @@ SELECT compress_chunk(%(chunk)s::regclass, if_not_compressed => true)
 
 -- name: limit_lock_wait
 SELECT set_config('lock_timeout', %(milliseconds)s::text, true)
+
+-- name: note_refresh
+INSERT INTO rollup_refreshes (rollup, refreshed_at) VALUES (%(rollup)s, %(began_at)s)
+ON CONFLICT (rollup) DO UPDATE SET refreshed_at = excluded.refreshed_at
 
 -- The rollup's own table, and up to where its view reads it; from there on it reads the source.
 -- name: read_materialization

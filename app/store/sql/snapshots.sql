@@ -1,5 +1,11 @@
 -- Storing node snapshots: the node's row first, then the series.
 
+-- Nothing is stored behind what was dropped, where no refresh reaches.
+-- name: read_clock
+SELECT clock_timestamp(), greatest(max(dropped_before), TIMESTAMPTZ 'epoch')
+FROM series_edges
+WHERE series = 'node_telemetry'
+
 -- name: create_missing_nodes
 INSERT INTO nodes (node_id, newest_snapshot_at)
 SELECT v.node_id, '-infinity'

@@ -1,10 +1,12 @@
 -- Keeping the summary of ended jobs.
 
--- What was refreshed before a job's last update came may lack that update.
+-- What was refreshed before a job's last update was committed may lack that update. An update is
+-- stamped before its commit, and no commit takes a minute.
 -- name: read_refreshed_at
-SELECT last_started_at
-FROM tasks
-WHERE task_id = 'refresh_rollups' AND last_error IS NULL AND last_finished_at >= last_started_at
+SELECT min(refreshed_at) - interval '1 minute'
+FROM rollup_refreshes
+WHERE rollup IN ('job_speed_1m', 'job_speed_1h')
+HAVING count(*) = 2
 
 -- name: read_unsummarised_jobs
 SELECT id, job_id

@@ -1,0 +1,169 @@
+"""What arrives for a job of which something has been dropped: nothing that is known gets lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.clock import to_micros
+from app.config import Config
+from app.db import Connection, Database
+from app.domain.rollups import ROLLUPS, Window
+from app.domain.updates import Update
+from app.history.read import read_history
+from app.ingest.transaction import Receipt, store_updates
+from app.ingest.writer import _narrow_groups, _Ticket
+from app.store.rollups import read_stale_windows
+from jobs import drop_expired_chunks, refresh_rollups, summarise_finished_jobs
+from tests.factories import make_update
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def conn(database: Database) -> Iterator[Connection]:
+    with database.connect(autocommit=True) as conn:
+        yield conn
+
+
+def at(days: float) -> int:
+    """That many days before now, at the start of an hour."""
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    return to_micros(hour - timedelta(days=days))
+
+
+def push(conn: Connection, days_ago: float, status: str = "running", **fields: Any) -> Receipt:
+    disks = fields.pop("disks", {})
+    update = Update("backup", "j", status, at(days_ago), fields, disks)
+    with conn.transaction():
+        [receipt] = store_updates(conn, [update], 28)
+    assert isinstance(receipt, Receipt)
+    return receipt
+
+
+def row(conn: Connection, query: str) -> Any:
+    return conn.execute(query.encode()).fetchone()
+
+
+def shorter(config: Config, **days: int) -> Config:
+    return replace(config, **{"late_data_days": 5, "raw_retention_days": 6, **days})
+
+
+def test_a_straggler_leaves_what_was_dropped_as_it_is(
+    database: Database, config: Config, conn: Connection
+) -> None:
+    disks = {0: {"bytes_transferred": 5, "status": "completed"}, 1: {"bytes_transferred": 7}}
+    push(conn, 20, vm_name="vm1", repository_id="repo", total_bytes=10**12, disks=disks)
+    push(conn, 2, current_phase="transferring", bytes_transferred=500)
+    push(conn, 1, "completed")
+    shown = row(conn, "SELECT vm_name, repository_id, total_bytes, current_phase FROM jobs")
+    refresh_rollups.run_once(database, config)
+    dropped = drop_expired_chunks.run_once(database, shorter(config))
+    assert dropped["job_telemetry"].chunks == 1
+    push(conn, 1.5, bytes_transferred=499)
+    assert row(conn, "SELECT vm_name, repository_id, total_bytes, current_phase FROM jobs") == shown
+    assert conn.execute(
+        "SELECT disk_index, bytes_transferred, status FROM job_disks ORDER BY 1"
+    ).fetchall() == [(0, 5, "completed"), (1, 7, "transferring")]
+
+
+def test_nothing_is_stored_behind_what_was_dropped(
+    database: Database, config: Config, conn: Connection
+) -> None:
+    push(conn, 20, bytes_transferred=1)
+    push(conn, 1, bytes_transferred=2)
+    refresh_rollups.run_once(database, config)
+    drop_expired_chunks.run_once(database, shorter(config))
+    receipt = push(conn, 19.9, bytes_transferred=3)  # inside the late horizon of 28 days
+    assert receipt.time > at(1)
+    assert "clock_shifted" in row(conn, "SELECT warnings FROM jobs")[0]
+
+
+def test_a_stray_update_years_later_does_not_take_the_chart(
+    database: Database, config: Config, conn: Connection
+) -> None:
+    for minute in range(200):
+        push(conn, 10 - minute / 1440, bytes_transferred=minute, transfer_speed_bps=minute)
+    push(conn, 9, "completed")
+    refresh_rollups.run_once(database, config)
+    conn.execute("UPDATE jobs SET last_telemetry_at = now() - interval '9 days'")
+    assert summarise_finished_jobs.run_once(database, config).written == 1
+    summary = row(conn, "SELECT performance_metrics FROM jobs")
+    short = shorter(config, rollup_1m_retention_days=7)
+    assert drop_expired_chunks.run_once(database, short)["job_speed_1m"].chunks == 2
+    push(conn, 0, "completed", bytes_transferred=9)
+    assert row(conn, "SELECT performance_metrics FROM jobs") == summary
+    history = read_history(database, "j", points=300)
+    assert history.source == "summary"
+    assert history.statistics.peak_speed_bps == 199
+
+
+def test_old_updates_of_an_older_hub_are_rolled_up_first(
+    database: Database, config: Config, conn: Connection
+) -> None:
+    """They are older than the late horizon, and nothing was ever refreshed."""
+    conn.execute(
+        """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, status, transfer_speed_bps)
+           SELECT date_trunc('hour', now()) - interval '40 days' + n * interval '5 s', 0, 'j',
+                  'running', n
+           FROM generate_series(1, 1500) AS n"""
+    )
+    conn.execute(
+        """INSERT INTO jobs (job_id, job_type, status, ended_by, started_at, newest_update_at,
+               completed_at, last_telemetry_at)
+           SELECT 'j', 'backup', 'completed', 'sender', min(time), max(time), max(time), max(time)
+           FROM job_telemetry"""
+    )
+    assert summarise_finished_jobs.run_once(database, config).written == 0
+    refresh_rollups.run_once(database, config)
+    assert summarise_finished_jobs.run_once(database, config).written == 1
+    assert row(conn, "SELECT performance_metrics -> 'snapshots' FROM jobs") == (1500,)
+    assert drop_expired_chunks.run_once(database, config)["job_telemetry"].chunks >= 1
+    assert read_history(database, "j", points=300).statistics.peak_speed_bps == 1500
+
+
+def test_a_summary_does_not_wait_for_the_rollups_of_nodes(
+    database: Database, config: Config, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(conn, 1)
+    push(conn, 1, "completed")
+    conn.execute("UPDATE jobs SET last_telemetry_at = now() - interval '1 day'")
+    real = refresh_rollups.store.refresh_stale
+
+    def broken(*args: Any) -> int:
+        if args[1].name == "node_telemetry_1h":
+            args[0].execute("SELECT 1 / 0")
+        return real(*args)
+
+    monkeypatch.setattr(refresh_rollups.store, "refresh_stale", broken)
+    with pytest.raises(Exception, match="node_telemetry_1h"):
+        refresh_rollups.run_once(database, config)
+    assert summarise_finished_jobs.run_once(database, config).written == 1
+
+
+def test_a_rebuilt_rollup_is_up_to_date(
+    database: Database, config: Config, conn: Connection
+) -> None:
+    from app.repair import rebuild_rollup
+
+    for hours in range(20):
+        push(conn, 3 - hours / 24)
+    refresh_rollups.run_once(database, config)
+    window = Window(
+        datetime.fromtimestamp(at(4) / 1e6, UTC), datetime.fromtimestamp(at(1) / 1e6, UTC)
+    )
+    rebuild_rollup(conn, ROLLUPS[0], window)
+    assert read_stale_windows(conn, ROLLUPS[0], window) == []
+
+
+def test_a_backlog_that_will_be_shifted_is_stored_by_the_hour() -> None:
+    old = [make_update(-5 * 365 * DAY + minute * 60) for minute in range(0, 180, 10)]
+    entries = [(update, _Ticket(1), 0) for update in (*old, make_update(0))]
+    groups = [(len(group), is_old) for group, is_old in _narrow_groups(entries, 28)]
+    assert groups[-1] == (1, False)
+    assert all(is_old for _, is_old in groups[:-1])
+    assert 3 <= len(groups) - 1 <= 4
