@@ -1,4 +1,4 @@
-"""Killed in the middle of its work on chunks, `python -m jobs` completes it at the next tick.
+"""Killed in the middle of any task, `python -m jobs` completes its work at the next tick.
 
 Nothing is lost, nothing is counted twice, and edge and chunks agree.
 """
@@ -10,7 +10,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from tests.hub_process import kill, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 TASKS = ("refresh_rollups", "compress_chunks", "drop_expired_chunks")
+ROW_TASKS = ("detect_stale_jobs", "summarise_finished_jobs", "detect_offline_nodes")
 SETTINGS = {
     "late_data_days": 1,
     "raw_retention_days": 2,
@@ -68,6 +69,46 @@ def test_tasks_killed_in_the_middle(database: Database, config: Config) -> None:
                 stored += conn.execute(LATE).rowcount
         complete(conn, config)
         assert_whole(conn, config, stored)
+
+
+FILL_ROWS = """
+INSERT INTO jobs (job_id, job_type, status, ended_by, completed_at, last_telemetry_at)
+SELECT 'job-' || n, 'backup', CASE WHEN n % 2 = 0 THEN 'running' ELSE 'completed' END,
+       CASE WHEN n % 2 = 1 THEN 'sender' END, CASE WHEN n % 2 = 1 THEN now() END,
+       now() - interval '1 hour'
+FROM generate_series(1, 6000) AS n;
+INSERT INTO nodes (node_id, last_seen_at, newest_snapshot_at)
+SELECT 'node-' || n, now() - interval '1 hour', now() - interval '1 hour'
+FROM generate_series(1, 6000) AS n;
+INSERT INTO ingest_beats VALUES ('web', now() - interval '2 hours', now() + interval '1 hour');
+INSERT INTO rollup_refreshes VALUES ('job_speed_1m', now()), ('job_speed_1h', now())
+"""
+
+
+def test_tasks_on_rows_killed_in_the_middle(database: Database, config: Config) -> None:
+    with database.connect(autocommit=True) as conn:
+        conn.execute(FILL_ROWS)
+        for task_id in ROW_TASKS:
+            with jobs(config) as process:
+                begin(conn, task_id, among=ROW_TASKS)
+                process.kill()
+            assert is_unfinished(conn, task_id), "it was too quick for this test"
+        complete(conn, config, ROW_TASKS)
+        assert value(conn, "SELECT count(*) FROM jobs WHERE status = 'running'") == 0
+        stalled = "SELECT count(*), count(DISTINCT job_id) FROM job_events WHERE to_status = %s"
+        assert conn.execute(stalled, ["stalled"]).fetchone() == (3000, 3000)
+        row = conn.execute(stalled, ["failed"]).fetchone()
+        assert row is not None and row[0] == row[1]
+        assert (
+            value(
+                conn,
+                "SELECT count(*) FROM jobs WHERE performance_metrics IS NULL "
+                "AND status = 'completed'",
+            )
+            == 0
+        )
+        offline = "SELECT count(*), count(DISTINCT node_id) FROM node_events"
+        assert conn.execute(offline).fetchone() == (6000, 6000)
 
 
 def test_engine_killed_in_the_middle(tmp_path: Path) -> None:
@@ -127,14 +168,14 @@ def jobs(config: Config) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def begin(conn: Connection, task_id: str) -> None:
+def begin(conn: Connection, task_id: str, among: Sequence[str] = TASKS) -> None:
     """Let one task be due, and the others not; return when it has run for a moment."""
     conn.execute("UPDATE tasks SET lease_holder = NULL, lease_expires_at = NULL")
     conn.execute(
         """INSERT INTO tasks (task_id, interval_seconds, last_started_at)
            SELECT id, 3600, now() FROM unnest(%s::text[]) AS id
            ON CONFLICT (task_id) DO UPDATE SET last_started_at = now()""",
-        [[other for other in TASKS if other != task_id]],
+        [[other for other in among if other != task_id]],
     )
     conn.execute("DELETE FROM tasks WHERE task_id = %s", [task_id])
     sql = "SELECT FROM tasks WHERE task_id = %s AND lease_holder IS NOT NULL"
@@ -149,16 +190,16 @@ def is_unfinished(conn: Connection, task_id: str) -> bool:
     return value(conn, f"{sql} WHERE task_id = %s", task_id) is True
 
 
-def complete(conn: Connection, config: Config) -> None:
-    """Let every task run once, undisturbed."""
+def complete(conn: Connection, config: Config, tasks: Sequence[str] = TASKS) -> None:
+    """Let tasks run once, undisturbed."""
     conn.execute("DELETE FROM tasks")
 
     def finished() -> dict[str, TaskRun]:
         return {run.task_id: run for run in read_tasks(conn) if run.last_finished_at is not None}
 
     with jobs(config):
-        wait_until(lambda: set(TASKS) <= set(finished()), 60)
-    assert [finished()[task_id].last_error for task_id in TASKS] == [None] * 3
+        wait_until(lambda: set(tasks) <= set(finished()), 60)
+    assert [finished()[task_id].last_error for task_id in tasks] == [None] * len(tasks)
 
 
 def assert_whole(conn: Connection, config: Config, stored: int) -> None:
