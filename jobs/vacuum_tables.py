@@ -8,6 +8,14 @@ from typing import Any
 from app.config import Config
 from app.db import Database
 
+# A refresh finds the updates of a minute by indexes of block ranges, which a server's autovacuum
+# keeps up to date.
+_SUMMARISE = """
+SELECT brin_summarize_new_values(index.oid)
+FROM pg_class AS index
+JOIN pg_am ON pg_am.oid = index.relam
+WHERE index.relkind = 'i' AND pg_am.amname = 'brin'
+"""
 # The rows of live jobs are rewritten at every commit, and TimescaleDB's notes of what is to be
 # refreshed at every refresh. The series are only added to.
 TABLES = (
@@ -34,4 +42,6 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
     for table in TABLES:
         with database.reading() as conn:
             conn.execute(f"VACUUM (ANALYZE) {table}".encode())
+    with database.reading() as conn:
+        conn.execute(_SUMMARISE)
     return {"tables": len(TABLES)}
