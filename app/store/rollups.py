@@ -112,6 +112,9 @@ def read_stale_windows(conn: Connection, rollup: Rollup, window: Window) -> list
 def refresh(conn: Connection, rollup: Rollup, window: Window, *, force: bool = False) -> None:
     """Refresh what is stale in a window (with `force` all of it), never behind the source's edge.
 
+    Chunks of the rollup that are compressed there are unpacked; `jobs.compress_chunks` packs them
+    again.
+
     Raises psycopg.errors.InvalidParameterValue where no bucket is left of the window.
     """
     params = {
@@ -121,6 +124,7 @@ def refresh(conn: Connection, rollup: Rollup, window: Window, *, force: bool = F
         "end": window.end,
         "force": force,
     }
+    conn.execute(SQL["decompress_chunks"], params)
     conn.execute(SQL["refresh"], params)
 
 

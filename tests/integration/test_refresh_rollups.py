@@ -163,6 +163,27 @@ def _made_anew(before: dict[datetime, str], after: dict[datetime, str]) -> set[d
     return {bucket for bucket, version in before.items() if after.get(bucket) != version}
 
 
+def test_late_updates_into_a_compressed_rollup_double_no_bucket(
+    conn: Connection, tick: Tick
+) -> None:
+    """A day of minutes is more than one compressed batch; TimescaleDB 2.23.1 had doubled some."""
+    midnight = (NOW - 9 * DAY).replace(hour=0, minute=0, second=0)
+    sql = """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, status)
+             SELECT %s + n * interval '1 minute', 0, 'job-' || job, 'running'
+             FROM generate_series(0, 1439) AS n, generate_series(1, 3) AS job"""
+    conn.execute(sql, [midnight])
+    tick()
+    for chunk in store.read_chunks(conn, "job_speed_1m"):
+        store.compress_chunk(conn, chunk)
+    late = [midnight + timedelta(hours=h, minutes=7, seconds=1) for h in (5, 17, 18, 6, 23)]
+    for n, at in enumerate(late, start=1):
+        add_updates(conn, [at], job_id="job-2")
+        tick()
+        buckets = seen(conn, "job_speed_1m")
+        assert sum(buckets.values()) == 3 * 1440 + n
+        assert buckets[at.replace(second=0)] == 4
+
+
 def test_late_snapshots_reach_both_rollups_of_nodes(conn: Connection, tick: Tick) -> None:
     add_snapshots(conn, every(MINUTE, NOW - 3 * HOUR, NOW))
     tick()

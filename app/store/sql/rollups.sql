@@ -88,6 +88,18 @@ FROM (SELECT hour, hour - row_number() OVER (ORDER BY hour) AS run FROM hours) A
 GROUP BY run, hour / %(most_hours)s
 ORDER BY 1
 
+-- A refresh deletes what it makes anew. In a chunk that was compressed and then in part unpacked by
+-- an earlier refresh, TimescaleDB (2.23.1) left the old rows beside the new ones.
+-- name: decompress_chunks
+SELECT decompress_chunk(format('%%I.%%I', chunks.chunk_schema, chunks.chunk_name)::regclass)
+FROM timescaledb_information.continuous_aggregates AS rollup
+JOIN timescaledb_information.chunks
+  ON (chunks.hypertable_schema, chunks.hypertable_name)
+   = (rollup.materialization_hypertable_schema, rollup.materialization_hypertable_name)
+WHERE rollup.view_schema = current_schema() AND rollup.view_name = %(rollup)s
+  AND chunks.is_compressed
+  AND chunks.range_start < %(end)s AND chunks.range_end > %(start)s
+
 -- name: refresh
 CALL refresh_continuous_aggregate(
     %(rollup)s::regclass, refreshable_from(%(source)s, %(start)s::timestamptz),
