@@ -91,7 +91,7 @@ def _run(database: Database, config: Config, stop: threading.Event) -> None:
     logger.info("Stale job detector started", extra={"every_seconds": config.sweep_seconds})
     stop.wait()
     scheduler.shutdown(wait=False)
-    if not runner.wait_until_idle(STOP_SECONDS):
+    if not runner.stop(STOP_SECONDS):
         logger.warning("the tasks stopped in the middle of one")
         os._exit(0)  # its thread would hold the process up
     database.close()

@@ -39,6 +39,7 @@ class Runner:
         self._config = config
         self._changed = threading.Condition()
         self._running = 0
+        self._is_stopping = False
         self._trouble: str | None = None
 
     def run(self, task: Task, now: datetime | None = None) -> bool:
@@ -47,6 +48,8 @@ class Runner:
         Raises nothing that a task or the database can cause: a failure is recorded and logged.
         """
         with self._changed:
+            if self._is_stopping:
+                return False
             self._running += 1
         try:
             return self._run(task, now)
@@ -61,9 +64,10 @@ class Runner:
                 self._running -= 1
                 self._changed.notify_all()
 
-    def wait_until_idle(self, seconds: float) -> bool:
-        """Wait for the tasks that run now; False when some still run after that long."""
+    def stop(self, seconds: float) -> bool:
+        """Begin no more tasks and wait for those that run; False when one does after that long."""
         with self._changed:
+            self._is_stopping = True
             return self._changed.wait_for(lambda: self._running == 0, seconds)
 
     def _run(self, task: Task, now: datetime | None) -> bool:

@@ -211,6 +211,16 @@ def test_a_run_that_keeps_the_embedded_engine_busy_is_recorded(
     assert (run.last_result, run.last_error) == ("done", None)
 
 
+def test_a_runner_that_is_stopping_begins_nothing(
+    conn: Connection, database: Database, config: Config
+) -> None:
+    """A tick that comes with the signal would keep the process up for as long as it takes."""
+    runner = Runner(database, config)
+    assert runner.stop(0)
+    assert not runner.run(make_task())
+    assert store.read_tasks(conn) == []
+
+
 def test_a_database_that_is_away_is_logged_once(
     database: Database, config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
