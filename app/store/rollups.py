@@ -6,6 +6,7 @@ A refresh and a compression may not run in a transaction and take as long as the
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 
 from psycopg import sql
+from psycopg.errors import InvalidParameterValue
 from psycopg.rows import class_row
 
 from app.db import Connection, Database
@@ -23,6 +25,9 @@ from app.store.sql import load_queries
 SQL = load_queries("rollups")
 
 Query = sql.SQL | sql.Composed | LiteralString
+
+# The embedded engine is one session: its advisory locks exclude nobody.
+_only_one = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +73,13 @@ def alone(conn: Connection) -> Iterator[None]:
 
     May be nested. Ends with the connection at the latest.
     """
-    conn.execute(SQL["lock"])
-    try:
-        yield
-    finally:
-        if not conn.closed:
-            conn.execute(SQL["unlock"])
+    with _only_one:
+        conn.execute(SQL["lock"])
+        try:
+            yield
+        finally:
+            if not conn.closed:
+                conn.execute(SQL["unlock"])
 
 
 def read_edges(conn: Connection) -> dict[str, datetime]:
@@ -140,7 +146,12 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
     window = refreshable_window(conn, rollup, start, end)
     stale = [] if window.is_empty else read_stale_windows(conn, rollup, window)
     for part in stale:
-        refresh(conn, rollup, part)
+        try:
+            refresh(conn, rollup, part)
+        except InvalidParameterValue:
+            # Another process of the embedded engine may have dropped it meanwhile.
+            if not refreshable_window(conn, rollup, part.start, part.end).is_empty:
+                raise
     return len(stale)
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from app.config import Config
 from app.db import Connection, Database
-from app.domain.rollups import ROLLUPS
+from app.domain.rollups import ROLLUPS, Rollup, Window
 from app.errors import HubError
 from app.ingest.transaction import store_updates
 from app.store import rollups as store
@@ -428,9 +428,38 @@ def _kill_one_that_waits(conn: Connection) -> None:
         time.sleep(0.01)
 
 
+def test_what_was_dropped_since_it_was_found_stale_is_not_refreshed(
+    conn: Connection, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_updates(conn, [NOW - 2 * HOUR])
+    tick()
+    add_updates(conn, [NOW - 2 * HOUR + timedelta(seconds=1)])
+    read = store.read_stale_windows
+
+    def read_and_drop(conn: Connection, rollup: Rollup, window: Window) -> list[Window]:
+        stale = read(conn, rollup, window)
+        conn.execute("UPDATE series_edges SET dropped_before = %s", [NOW])
+        return stale
+
+    monkeypatch.setattr(store, "read_stale_windows", read_and_drop)
+    assert tick()
+
+
+def test_tasks_of_one_process_wait_for_each_other(conn: Connection, tick: Tick) -> None:
+    """Also on the embedded engine, in which an advisory lock excludes nobody."""
+    with store.alone(conn), store.alone(conn):
+        thread = threading.Thread(target=tick)
+        thread.start()
+        thread.join(1)
+        assert thread.is_alive()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
 @pytest.mark.server
 def test_only_one_refreshes_compresses_or_drops_at_a_time(conn: Connection, tick: Tick) -> None:
-    with store.alone(conn):
+    with conn.transaction():
+        conn.execute(store.SQL["lock"])  # as another process has it
         thread = threading.Thread(target=tick)
         thread.start()
         sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
@@ -438,6 +467,7 @@ def test_only_one_refreshes_compresses_or_drops_at_a_time(conn: Connection, tick
         while conn.execute(sql).fetchone() != (1,):
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        conn.execute(store.SQL["unlock"])
     thread.join(20)
     assert not thread.is_alive()
 

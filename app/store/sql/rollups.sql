@@ -15,7 +15,8 @@ SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', fals
 
 -- One refresh, compression or drop at a time, whoever asks for it (timescaledb#10219). Two refreshes
 -- at once may lose an invalidation, and an edge must not move under one. The embedded engine is
--- one session, in which this excludes nobody and nothing runs at once anyhow.
+-- one session, in which this excludes nobody: there no two statements run at once, and the tasks
+-- of a process wait for each other.
 -- name: lock
 SELECT pg_advisory_lock(7305118043)
 
