@@ -35,11 +35,12 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
         now = store.read_clock(conn, now)
         for series, age in ages.items():
             chunks = store.read_chunks(conn, series)
-            due = [chunk for chunk in chunks if is_due(chunk, now - age)]
-            for chunk in due:
+            compressed[series] = 0
+            for chunk in chunks:
+                if not is_due(chunk, now - age):
+                    continue
                 with attempts.attempt(chunk.name), store.alone(conn):
-                    store.compress_chunk(conn, chunk)
-            compressed[series] = len(due)
+                    compressed[series] += store.compress_chunk(conn, chunk)
     attempts.raise_failed()
     return compressed
 

@@ -231,12 +231,13 @@ def _value(conn: Connection, query: Query, params: dict[str, Any]) -> Any:
 # Compressing and dropping.
 
 
-def compress_chunk(conn: Connection, chunk: Chunk) -> None:
-    """Compress a chunk, or those rows of it that are not yet. Idempotent.
+def compress_chunk(conn: Connection, chunk: Chunk) -> bool:
+    """Compress a chunk, or those rows of it that are not yet; False: it is gone. Idempotent.
 
     Rows for a chunk that is compressed for the first time wait until that is done.
     """
-    conn.execute(SQL["compress_chunk"], {"chunk": chunk.identifier.as_string(conn)})
+    params = {"chunk": chunk.identifier.as_string(conn)}
+    return conn.execute(SQL["compress_chunk"], params).fetchone() is not None
 
 
 def lock_chunk(conn: Connection, chunk: Chunk, wait_ms: int) -> None:

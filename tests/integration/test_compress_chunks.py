@@ -13,6 +13,7 @@ from app.db import Connection, Database
 from app.domain.rollups import ROLLUPS, Window
 from app.errors import HubError
 from app.ingest.transaction import Receipt, store_updates
+from app.store import rollups
 from app.store.rollups import Chunk, read_chunks, refresh
 from jobs import compress_chunks, refresh_rollups
 from tests.chunks import (
@@ -199,6 +200,24 @@ def test_one_chunk_that_fails_does_not_stop_the_others(
     assert compressed(conn, "job_telemetry") == starts(conn, "job_telemetry")[1:]
     assert compressed(conn, "disk_telemetry") == starts(conn, "disk_telemetry")
     assert any(message.startswith(frozen.name) for message in caplog.messages)
+
+
+def test_a_chunk_that_was_dropped_since_it_was_listed_is_no_failure(
+    conn: Connection, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_updates(conn, every(DAY, NOW - 5 * DAY, NOW - 2 * DAY))
+    read = rollups.read_chunks
+
+    def read_and_drop(conn: Connection, series: str) -> list[Chunk]:
+        chunks = read(conn, series)
+        if series == "job_telemetry":
+            rollups.drop_chunk(conn, series, chunks[0])
+        return chunks
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rollups, "read_chunks", read_and_drop)
+        done = run()
+    assert done["job_telemetry"] == len(read(conn, "job_telemetry"))
 
 
 def test_an_empty_hub_has_nothing_to_compress(run: Run) -> None:

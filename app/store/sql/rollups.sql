@@ -107,8 +107,11 @@ CALL refresh_continuous_aggregate(
     %(end)s::timestamptz, force => %(force)s)
 
 -- Compresses also what came in since a chunk was compressed. It waits for nobody who reads.
+-- No row for a chunk that was dropped since it was listed.
 -- name: compress_chunk
-SELECT compress_chunk(%(chunk)s::regclass, if_not_compressed => true)
+SELECT compress_chunk(chunk, if_not_compressed => true)
+FROM to_regclass(%(chunk)s) AS chunk
+WHERE chunk IS NOT NULL
 
 -- name: limit_lock_wait
 SELECT set_config('lock_timeout', %(milliseconds)s::text, true)
