@@ -152,7 +152,8 @@ class Bench:
         print(f"{self.jobs:,} jobs, {updates:,} updates", flush=True)
         self._fill()
         self._task("refresh_rollups", refresh_rollups.run_once)
-        self._task("summarise_finished_jobs", summarise)
+        while self._is_any_unsummarised():  # a run of the task does not take long
+            self._task("summarise_finished_jobs", summarise)
         self._sizes("before compression", updates)
         self._charts("not compressed")
         self._task("compress_chunks", compress_chunks.run_once)
@@ -187,6 +188,11 @@ class Bench:
         if failure is not None:
             raise SystemExit(f"bench: {name}: {failure}")
         print(f"  {name}: {time.perf_counter() - started:.1f} s", flush=True)
+
+    def _is_any_unsummarised(self) -> bool:
+        with self.database.connect(autocommit=True) as conn:
+            sql = "SELECT count(*) FROM jobs WHERE performance_metrics IS NULL"
+            return _value(conn, sql) > 0
 
     def _drop_updates(self) -> None:
         config = Config(
