@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from app.config import Config
-from app.db import Database
+from app.db import Connection, Database
 from app.domain.staleness import go_duration, silent_since
-from app.errors import Unavailable
 from app.store import node_states as store
 from app.store.node_states import OfflineNode, SilentNode
 from app.store.staleness import Verdict, read_watches
+from jobs.pages import change_page, read_pages
 
 logger = logging.getLogger("hub.tasks.nodes")
-
-# Short transactions: the embedded database serves nobody else meanwhile.
-PAGE_NODES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +45,17 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
     if since is None:
         return Sweep(0, 0, watched)
     verdict = Verdict(now, since, threshold, f"No snapshot for {go_duration(threshold)}")
+
+    def read(conn: Connection, after: SilentNode | None, limit: int) -> list[SilentNode]:
+        return store.read_silent_nodes(conn, since, after=after, limit=limit)
+
+    def change(conn: Connection, node_ids: Sequence[str]) -> list[OfflineNode]:
+        return store.mark_nodes_offline(conn, node_ids, verdict)
+
     offline = errors = 0
-    for page in _pages(database, since):
-        marked, failures = _mark_page(database, [node.node_id for node in page], verdict)
+    for page in read_pages(database, read):
+        node_ids = [node.node_id for node in page]
+        marked, failures = change_page(database, node_ids, change, "silent node")
         offline += len(marked)
         errors += failures
         for node in marked:
@@ -60,35 +65,3 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
                 extra={"node_id": node.node_id, "silent_seconds": round(node.silent_seconds, 1)},
             )
     return Sweep(offline, errors, watched)
-
-
-def _pages(database: Database, since: datetime) -> Iterator[list[SilentNode]]:
-    """The silent nodes in pages. By key and not anew each time: some may stay as they are."""
-    after: SilentNode | None = None
-    while True:
-        with database.reading() as conn:
-            page = store.read_silent_nodes(conn, since, after=after, limit=PAGE_NODES)
-        if page:
-            yield page
-        if len(page) < PAGE_NODES:
-            return
-        after = page[-1]
-
-
-def _mark_page(
-    database: Database, node_ids: Sequence[str], verdict: Verdict
-) -> tuple[list[OfflineNode], int]:
-    """Mark some nodes in one transaction; halve them until one that cannot be changed is alone."""
-    try:
-        with database.transaction() as conn:
-            return store.mark_nodes_offline(conn, node_ids, verdict), 0
-    except Unavailable:
-        raise
-    except Exception:
-        if len(node_ids) == 1:
-            logger.exception("the silent node %s cannot be changed", node_ids[0])
-            return [], 1
-    middle = len(node_ids) // 2
-    marked, errors = _mark_page(database, node_ids[:middle], verdict)
-    more, more_errors = _mark_page(database, node_ids[middle:], verdict)
-    return marked + more, errors + more_errors

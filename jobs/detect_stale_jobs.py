@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from app.config import Config
 from app.db import Connection, Database
 from app.domain.staleness import Watch, fail_text, silent_since, stall_text
-from app.errors import Unavailable
 from app.store import staleness as store
 from app.store.staleness import Judged, SilentJob, Verdict
+from jobs.pages import change_page, read_pages
 
 logger = logging.getLogger("hub.tasks.stale")
-
-# Short transactions: the embedded database serves nobody else meanwhile, and an update of a job
-# waits for its row.
-PAGE_JOBS = 1_000
 
 Judge = Callable[[Connection, Sequence[int], Verdict], list[Judged]]
 
@@ -70,8 +66,17 @@ def _judge_all(
     if verdict is None:
         return 0, 0
     changed = errors = 0
-    for page in _pages(database, status, verdict):
-        judged, failures = _judge_page(database, judge, [job.id for job in page], verdict)
+
+    def read(conn: Connection, after: SilentJob | None, limit: int) -> list[SilentJob]:
+        since = verdict.silent_since
+        return store.read_silent_jobs(conn, status, since, after=after, limit=limit)
+
+    def change(conn: Connection, ids: Sequence[int]) -> list[Judged]:
+        return judge(conn, ids, verdict)
+
+    for page in read_pages(database, read):
+        ids = [job.id for job in page]
+        judged, failures = change_page(database, ids, change, "stale job with id")
         changed += len(judged)
         errors += failures
         for job in judged:
@@ -82,37 +87,3 @@ def _judge_all(
                 extra={"job_id": job.job_id, "silent_seconds": round(job.silent_seconds, 1)},
             )
     return changed, errors
-
-
-def _pages(database: Database, status: str, verdict: Verdict) -> Iterator[list[SilentJob]]:
-    """The silent jobs in pages. By key and not anew each time: some may stay as they are."""
-    after: SilentJob | None = None
-    while True:
-        with database.reading() as conn:
-            page = store.read_silent_jobs(
-                conn, status, verdict.silent_since, after=after, limit=PAGE_JOBS
-            )
-        if page:
-            yield page
-        if len(page) < PAGE_JOBS:
-            return
-        after = page[-1]
-
-
-def _judge_page(
-    database: Database, judge: Judge, ids: list[int], verdict: Verdict
-) -> tuple[list[Judged], int]:
-    """Judge some jobs in one transaction; halve them until one that cannot be changed is alone."""
-    try:
-        with database.transaction() as conn:
-            return judge(conn, ids, verdict), 0
-    except Unavailable:
-        raise
-    except Exception:
-        if len(ids) == 1:
-            logger.exception("the stale job with id %d cannot be changed", ids[0])
-            return [], 1
-    middle = len(ids) // 2
-    judged, errors = _judge_page(database, judge, ids[:middle], verdict)
-    more, more_errors = _judge_page(database, judge, ids[middle:], verdict)
-    return judged + more, errors + more_errors

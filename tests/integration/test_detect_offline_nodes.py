@@ -21,7 +21,7 @@ from app.ingest.snapshots import store_snapshots
 from app.ingest.transaction import Receipt
 from app.store import node_states
 from app.store.staleness import Verdict
-from jobs import detect_offline_nodes
+from jobs import pages
 from jobs.detect_offline_nodes import Sweep, run_once
 from tests.factories import NOW, at, micros
 
@@ -304,7 +304,7 @@ def test_the_api_shows_the_changes(
 def test_nodes_are_judged_page_by_page(
     conn: Connection, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detect_offline_nodes, "PAGE_NODES", 2)
+    monkeypatch.setattr(pages, "PAGE_ROWS", 2)
     store(conn, *(snapshot(node_id=f"n{n}") for n in range(5)))  # all of one instant
     assert detector.sweep(THRESHOLD).offline == 5
 
@@ -312,7 +312,7 @@ def test_nodes_are_judged_page_by_page(
 def test_a_row_that_cannot_be_changed_stops_no_other(
     conn: Connection, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detect_offline_nodes, "PAGE_NODES", 4)
+    monkeypatch.setattr(pages, "PAGE_ROWS", 4)
     store(conn, *(snapshot(node_id=f"n{n}") for n in range(7)))
     conn.execute(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql "

@@ -19,7 +19,7 @@ from app.domain.updates import Update
 from app.ingest.transaction import Receipt, store_updates
 from app.store import registration, staleness
 from app.store.staleness import Verdict
-from jobs import detect_stale_jobs
+from jobs import pages
 from jobs.detect_stale_jobs import Sweep, run_once
 from tests.factories import NOW, make_update
 
@@ -236,7 +236,7 @@ def test_stale_jobs_are_logged(
 def test_jobs_are_judged_page_by_page(
     conn: Connection, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detect_stale_jobs, "PAGE_JOBS", 2)
+    monkeypatch.setattr(pages, "PAGE_ROWS", 2)
     store(conn, *(make_update(job_id=f"j{n}") for n in range(5)))  # all of one instant
     assert detector.sweep(60).stalled == 5
     assert detector.sweep(300).failed == 5

@@ -1,0 +1,63 @@
+"""What sweeps over many rows share: short transactions, and one bad row that stops no other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from app.db import Connection, Database
+from app.errors import Unavailable
+
+logger = logging.getLogger("hub.tasks")
+
+# The embedded database serves nobody else meanwhile, and an update of a job waits for its row.
+PAGE_ROWS = 1_000
+
+Row = TypeVar("Row")
+Key = TypeVar("Key")
+Changed = TypeVar("Changed")
+
+
+def read_pages(
+    database: Database, read: Callable[[Connection, Row | None, int], list[Row]]
+) -> Iterator[list[Row]]:
+    """Pages of up to PAGE_ROWS rows, none empty. `read` gives so many after a row, or the first.
+
+    By key and not anew each time: some may stay as they are.
+    """
+    after: Row | None = None
+    while True:
+        with database.reading() as conn:
+            page = read(conn, after, PAGE_ROWS)
+        if page:
+            yield page
+        if len(page) < PAGE_ROWS:
+            return
+        after = page[-1]
+
+
+def change_page(
+    database: Database,
+    keys: Sequence[Key],
+    change: Callable[[Connection, Sequence[Key]], list[Changed]],
+    what: str,
+) -> tuple[list[Changed], int]:
+    """Change some rows in one transaction; halve them until one that cannot be changed is alone.
+
+    What was changed, and how many could not be; `what` they are is for the log, which has the
+    reason. Raises DatabaseUnavailable.
+    """
+    try:
+        with database.transaction() as conn:
+            return change(conn, keys), 0
+    except Unavailable:
+        raise
+    except Exception:
+        if len(keys) == 1:
+            logger.exception("the %s %s cannot be changed", what, keys[0])
+            return [], 1
+    middle = len(keys) // 2
+    changed, errors = change_page(database, keys[:middle], change, what)
+    more, more_errors = change_page(database, keys[middle:], change, what)
+    return changed + more, errors + more_errors
