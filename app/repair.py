@@ -110,8 +110,14 @@ def _jobs(count: int) -> str:
 
 
 def rebuild_rollup(conn: Connection, rollup: Rollup, window: Window) -> None:
-    """Make a window of a rollup anew. `conn`: as `app.store.rollups` has it."""
+    """Make a window of a rollup anew. `conn`: as `app.store.rollups` has it.
+
+    Not where its source has no chunk: one stray update of long ago would cost all the time since.
+    """
+    chunks = [chunk.window for chunk in rollups.read_chunks(conn, rollup.source)]
     for part in window.parts(REFRESH_STEP):
+        if not any(chunk.start < part.end and chunk.end > part.start for chunk in chunks):
+            continue
         with rollups.alone(conn):
             rollups.refresh(conn, rollup, part, force=True)
     # TimescaleDB takes note of the last instant of each part as if it were still to be done.

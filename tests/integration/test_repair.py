@@ -12,8 +12,10 @@ import pytest
 from app import repair
 from app.config import Config
 from app.db import Connection, Database
+from app.domain.rollups import Rollup, Window
 from app.domain.updates import DISK_FIELDS
 from app.errors import ConfigError
+from app.store import rollups
 from app.store.rollups import read_chunks
 from jobs import refresh_rollups
 from tests.chunks import DAY, HOUR, add_updates, every, materialised, table_of
@@ -261,6 +263,24 @@ def test_rollups_are_made_anew(
     assert lines[3] == "node_telemetry_1m: node_telemetry is empty."
     refresh_rollups.run_once(database, config)
     assert min(maxima(conn)) == start, "nothing was lost by it"
+
+
+def test_a_stray_update_of_long_ago_does_not_cost_all_the_time_since(
+    conn: Connection, config: Config, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = fill(conn, database, config)
+    add_updates(conn, [start - 300 * DAY])
+    refreshed: list[Window] = []
+    refresh = rollups.refresh
+
+    def refresh_and_note(conn: Connection, rollup: Rollup, part: Window, **kw: bool) -> None:
+        refreshed.append(part)
+        refresh(conn, rollup, part, **kw)
+
+    monkeypatch.setattr(rollups, "refresh", refresh_and_note)
+    run(config, "--rollups")
+    assert len(refreshed) < 100
+    assert start - 300 * DAY in maxima(conn)
 
 
 def test_only_the_asked_for_time_is_made_anew(
