@@ -88,6 +88,9 @@ _COLUMNS = {
         id int8; node_id text; time timestamptz; from_state text; to_state text; reason text;
         evidence jsonb
         """,
+    "sender_losses": """
+        job_id text; time timestamptz; lost_updates int4; received_at timestamptz
+        """,
     "hub_absences": "from_at timestamptz; to_at timestamptz",
     "rollup_refreshes": "rollup text; refreshed_at timestamptz",
     "node_telemetry": f"time timestamptz; received_at timestamptz; node_id text; {_METRIC_COLUMNS}",
@@ -110,6 +113,7 @@ _INDEXES = {
     "jobs_unsummarised_idx": "(id)",
     "job_disks_pkey": "unique (job_id, disk_index)",
     "job_events_job_idx": "(job_id, id)",
+    "sender_losses_pkey": 'unique (job_id, "time")',
     "job_telemetry_key": 'unique (job_id, "time", seq)',
     "disk_telemetry_key": 'unique (job_id, "time", seq, disk_index)',
     "nodes_pkey": "unique (node_id)",

@@ -12,6 +12,11 @@ UPDATES = Counter(
     ["result"],
     registry=REGISTRY,
 )
+LOST = Counter(
+    "hub_sender_lost_updates_total",
+    "Updates that senders say they dropped, as this process has heard.",
+    registry=REGISTRY,
+)
 REFUSED = Counter(
     "hub_refused_total",
     "Requests refused before anything was stored, in this process.",
@@ -59,6 +64,11 @@ def count_commit(accepted: int, duplicates: int, rejected: int, seconds: float) 
     _REJECTED.inc(rejected)
     COMMIT_SECONDS.observe(seconds)
     COMMIT_UPDATES.observe(accepted + duplicates + rejected)
+
+
+def count_lost(count: int) -> None:
+    """Count updates that senders had to drop before the hub ever saw them."""
+    LOST.inc(count)
 
 
 def count_rejected(count: int) -> None:

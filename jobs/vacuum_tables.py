@@ -21,6 +21,7 @@ WHERE index.relkind = 'i' AND pg_am.amname = 'brin'
 TABLES = (
     "jobs",
     "job_disks",
+    "sender_losses",
     "nodes",
     "tasks",
     "ingest_beats",

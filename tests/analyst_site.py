@@ -27,7 +27,8 @@ class Run:
     """A job as its sender tells it: `count` updates at a constant speed, the first one a snapshot.
 
     `end`: the status of the last one, None while it runs; `fraction`: how much of the whole has
-    moved by then; `disks`: each one's share; `pause`: after which update, and for how many seconds.
+    moved by then; `disks`: each one's share; `pause`: after which update, and for how many seconds;
+    `lost_updates`: as the update after the pause tells.
     """
 
     job_id: str
@@ -42,6 +43,7 @@ class Run:
     disks: dict[int, float] = field(default_factory=dict)
     error: str | None = None
     pause: tuple[int, int] = (0, 0)
+    lost_updates: int = 0
 
     @property
     def moved_bytes(self) -> int:
@@ -78,6 +80,7 @@ class Run:
             fields=fields,
             disks=disks,
             time=time,
+            lost_updates=self.lost_updates if n == self.pause[0] + 1 else 0,
         )
 
     def _disk(self, share: float, done: int, n: int) -> Fields:
@@ -110,7 +113,7 @@ ENDED = [
         error="I/O stalled: disk full",
         fraction=0.5,
     ),
-    Run("backup-web01-gap", "web01", 6 * HOUR, pause=(6, 600)),
+    Run("backup-web01-gap", "web01", 6 * HOUR, pause=(6, 600), lost_updates=120),
     Run("backup-web01-empty", "web01", 7 * HOUR, speed_bps=0),
     Run("backup-web01-differs", "web01", 8 * HOUR, disks={0: 0.5, 1: 0.5}),
     Run("replication-web01-1", "web01", 9 * HOUR, "cancelled", fraction=0.5),

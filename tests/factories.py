@@ -41,6 +41,7 @@ def make_update(seconds: float = -60, status: str = "running", **changes: Any) -
     """An update of job `j` at an instant, naming only what is given."""
     disks = changes.pop("disks", {})
     job_id = changes.pop("job_id", "j")
+    lost_updates = changes.pop("lost_updates", 0)
     return Update(
         "backup",
         job_id,
@@ -49,4 +50,5 @@ def make_update(seconds: float = -60, status: str = "running", **changes: Any) -
         fields=changes,
         disks=disks,
         time=micros(seconds),
+        lost_updates=lost_updates,
     )

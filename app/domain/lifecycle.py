@@ -79,6 +79,14 @@ def note(change: Change, warnings: dict[str, str]) -> None:
             change.events.append(Event("warning", None, None, "hub", sentence))
 
 
+def renew(change: Change, code: str, sentence: str) -> bool:
+    """Record a warning whose sentence grows, an event only the first time; whether it has grown."""
+    is_news = change.state.warnings.get(code) != sentence
+    note(change, {code: sentence})
+    change.state.warnings[code] = sentence
+    return is_news
+
+
 def _take_live(change: Change, time: int, existing: list[Update], new: list[Update]) -> None:
     state = change.state
     was = None if change.is_new and not state.newest else state.status

@@ -40,7 +40,8 @@ class Update:
     Instants are whole microseconds since the epoch. `timestamp` is the sender's own, None when it
     gave none; `time` is where the series keeps it (the two differ for a shifted update); `seq`
     tells apart different updates of one instant. `notes` are warnings about this update alone,
-    code to sentence.
+    code to sentence. `lost_updates` were dropped by the sender before it; they are no part of what
+    makes two updates the same.
     """
 
     job_type: str
@@ -54,6 +55,7 @@ class Update:
     time: int = 0
     seq: int = 0
     sender_time: int | None = None
+    lost_updates: int = 0
 
     @property
     def sender(self) -> str:
@@ -65,7 +67,7 @@ class Update:
         return self.status in END_STATUSES
 
     def content(self) -> str:
-        """Everything it says but the instants, as text: equal for equal updates, and only then."""
+        """What it says of the job, without instants, as text: equal for equal updates alone."""
         disks = [(index, sorted(named.items())) for index, named in sorted(self.disks.items())]
         return repr((self.status, sorted(self.fields.items()), disks))
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from app.clock import from_micros, isoformat
 from app.db import Connection
 from app.domain import timestamps
 from app.domain.job_state import (
@@ -19,7 +20,7 @@ from app.domain.job_state import (
     end_warnings,
     job_columns,
 )
-from app.domain.lifecycle import Change, note, take
+from app.domain.lifecycle import Change, note, renew, take
 from app.domain.updates import Update
 from app.errors import Conflict, NotFound, RequestError
 from app.store import ingest as store
@@ -30,7 +31,10 @@ DAY = 86_400 * timestamps.SECOND
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a stored update. Instants in µs."""
+    """What became of a stored update. Instants in µs.
+
+    `lost_updates`: how many that its sender lost the hub has learnt of by it.
+    """
 
     status: str
     is_duplicate: bool
@@ -38,6 +42,7 @@ class Receipt:
     reason: str | None
     time: int
     received_at: int
+    lost_updates: int = 0
 
 
 Outcome = Receipt | RequestError
@@ -63,6 +68,7 @@ class _Transaction:
         self.completions: dict[str, Update] = {}  # the first without telemetry of each job
         self.outcomes: dict[int, Outcome] = {}  # by position in `updates`
         self.stored: dict[int, Update] = {}  # likewise, those that are new
+        self.losses: dict[str, store.Losses] = {}  # of the jobs whose senders lost something
 
     def run(self) -> list[Outcome]:
         self._lock()
@@ -75,10 +81,16 @@ class _Transaction:
             self._place(position, update)
         existing = self._find_existing([update for _, update in accepted])
         new = self._drop_duplicates(accepted, existing)
+        tellers = [(position, update) for position, update in accepted if update.lost_updates]
+        if tellers:
+            self._add_losses(tellers)
         if new:
             self._write(new, existing)
         for position, update in self.stored.items():
             self.outcomes[position] = self._receipt(update)
+        if tellers:
+            self._tell_repeats({update.job_id for update in new})
+            self._credit(tellers)
         return [self.outcomes[position] for position in range(len(self.updates))]
 
     def _lock(self) -> None:
@@ -198,6 +210,40 @@ class _Transaction:
             take(change, time, existing.get((job_id, time), []), group)
             if any(update.sender_time is not None for update in group):
                 note(change, {"clock_shifted": _CLOCK_WARNING})
+        for job_id in self.losses.keys() & {update.job_id for update in new}:
+            self._warn_of_losses(job_id)
+
+    def _add_losses(self, tellers: list[tuple[int, Update]]) -> None:
+        """Store what senders say they lost; a repeat may say more than was said before."""
+        told: dict[Instant, int] = {}
+        for position, update in tellers:
+            repeat = self.outcomes.get(position)
+            time = repeat.time if isinstance(repeat, Receipt) else update.time
+            instant = (update.job_id, time)
+            told[instant] = max(update.lost_updates, told.get(instant, 0))
+        self.losses = store.add_losses(self.conn, told, self.now)
+
+    def _warn_of_losses(self, job_id: str) -> bool:
+        """The warning about all that a job's sender lost; whether it says anything new."""
+        losses = self.losses[job_id]
+        at = isoformat(from_micros(losses.last_told // timestamps.SECOND * timestamps.SECOND))
+        updates = "1 update" if losses.total == 1 else f"{losses.total} updates"
+        sentence = f"The sender lost {updates} (last told {at})."
+        return renew(self.changes[job_id], "sender_lost", sentence)
+
+    def _tell_repeats(self, touched: set[str]) -> None:
+        """Write what repeats alone have told of; `touched` are the jobs written already."""
+        repeats = sorted(self.losses.keys() - touched)
+        if told := [self.changes[job_id] for job_id in repeats if self._warn_of_losses(job_id)]:
+            store.write_warnings(self.conn, told, self.now)
+
+    def _credit(self, tellers: list[tuple[int, Update]]) -> None:
+        """Say in one receipt of each job how many lost updates are news: they are counted once."""
+        first = {update.job_id: position for position, update in reversed(tellers)}
+        for job_id, position in first.items():
+            receipt = self.outcomes[position]
+            assert isinstance(receipt, Receipt)
+            self.outcomes[position] = replace(receipt, lost_updates=self.losses[job_id].news)
 
     def _write(self, new: list[Update], existing: dict[Instant, list[Update]]) -> None:
         touched = {update.job_id for update in new}

@@ -355,14 +355,17 @@ def _without_database_trouble(outcomes: Sequence[Outcome | None]) -> list[Outcom
 
 
 def _report(outcomes: list[Outcome], seconds: float) -> None:
-    accepted = duplicates = refused = 0
+    accepted = duplicates = refused = lost = 0
     for outcome in outcomes:
         if isinstance(outcome, Receipt):
             duplicates += outcome.is_duplicate
             accepted += not outcome.is_duplicate
+            lost += outcome.lost_updates
         else:
             refused += 1
     metrics.count_commit(accepted, duplicates, refused, seconds)
+    if lost:
+        metrics.count_lost(lost)
     logger.info(
         "Telemetry received and processed",
         extra={

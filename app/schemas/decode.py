@@ -27,6 +27,7 @@ from app.schemas.errors import flatten
 from app.schemas.fields import LARGEST_INTEGER, identifier_problem, parse_timestamp
 from app.schemas.updates import (
     HIGHEST_DISK_INDEX,
+    LARGEST_LOSS,
     BatchItemSchema,
     CompletionSchema,
     UpdateSchema,
@@ -66,6 +67,7 @@ class _Update(msgspec.Struct, forbid_unknown_fields=True):
     repository_id: _ShortText = None
     backup_type: _ShortText = None
     disks: list[_Disk] | None = None
+    lost_updates: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_LOSS)] | None = None
 
 
 class _Batch(msgspec.Struct, forbid_unknown_fields=True):
@@ -287,7 +289,8 @@ def _from_struct(said: _Update, job_type: str, job_id: str) -> Update:
         fields["backup_type"] = said.backup_type
     disks = _disks_from_structs(said.disks) if said.disks else {}
     timestamp = None if said.timestamp is None else to_micros(parse_timestamp(said.timestamp))
-    return Update(job_type, job_id, said.status, timestamp, fields, disks)
+    lost = said.lost_updates or 0
+    return Update(job_type, job_id, said.status, timestamp, fields, disks, lost_updates=lost)
 
 
 def _disks_from_structs(said: list[_Disk]) -> dict[int, Fields]:
@@ -320,6 +323,7 @@ def _from_data(data: dict[str, Any], job_type: str, job_id: str) -> Update:
     for disk in data.pop("disks", []):
         index = disk.pop("disk_index")
         disks[index] = clamp_percent(disk, notes)
+    lost_updates = data.pop("lost_updates", 0)
     update = Update(
         job_type,
         job_id,
@@ -328,6 +332,7 @@ def _from_data(data: dict[str, Any], job_type: str, job_id: str) -> Update:
         clamp_percent(_job_fields(data), notes),
         disks,
         notes,
+        lost_updates=lost_updates,
     )
     return update
 

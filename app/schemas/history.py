@@ -93,7 +93,7 @@ class GapSchema(Schema):
         metadata=about(
             "`silence`: the job sent nothing; `hub_away`: it would be no gap without the time in "
             "which the hub took nothing; "
-            "`sender_lost`: the sender dropped what it could not send."
+            "`sender_lost`: the update after it told of others that its sender had to drop."
         ),
     )
 

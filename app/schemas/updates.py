@@ -24,6 +24,7 @@ from app.domain.statuses import END_STATUSES, REPORTED_DISK_STATUSES, REPORTED_S
 from app.schemas.fields import StrictInteger, StrictNumber, Text, Timestamp, identifier_problem
 
 HIGHEST_DISK_INDEX = 1023
+LARGEST_LOSS = 2**31 - 1  # PostgreSQL's integer
 RESERVED_JOB_TYPES = frozenset({"batch", "history", "snapshot"})
 _JOB_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,49}", re.ASCII)
 
@@ -126,6 +127,14 @@ class UpdateSchema(IdentitySchema):
             "The sender's clock when it measured; without it the hub's clock, and a repeat "
             "cannot be recognised."
         )
+    )
+    lost_updates = StrictInteger(
+        high=LARGEST_LOSS,
+        **_optional(
+            "How many updates of this job the sender had to drop since the last one it delivered; "
+            "absent or 0: none. No part of the update itself: the same update with another count "
+            "is a repeat, and the larger count is kept."
+        ),
     )
 
     @validates_schema

@@ -5,7 +5,7 @@ Rules are in `app.domain`; this module turns rows into its objects and back, a b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -55,6 +55,18 @@ class LockedJobs:
     now: int
     dropped_before: int
     states: dict[str, JobState]
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What a job's sender has lost in all, and when (µs) an update last told so.
+
+    `news` is how much of it was not known before.
+    """
+
+    total: int
+    last_told: int
+    news: int
 
 
 def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> LockedJobs:
@@ -171,6 +183,35 @@ def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> Non
         )
 
 
+def add_losses(conn: Connection, told: Mapping[Instant, int], now: int) -> dict[str, Losses]:
+    """Store how many updates were lost before the updates of some instants; all losses by job.
+
+    What was told of an instant before stays where it is more. The jobs must be locked.
+    """
+    rows = execute(
+        conn,
+        SQL["add_losses"],
+        {**_columns_of(told), "lost_updates": list(told.values()), "now": now},
+    )
+    return {row[0]: Losses(row[1], to_micros(row[2]), row[3]) for row in rows}
+
+
+def write_warnings(conn: Connection, changes: Sequence[Change], now: int) -> None:
+    """Write the warnings of locked jobs, and their events, and nothing else of them."""
+    states = [change.state for change in changes]
+    execute(
+        conn,
+        SQL["warn_jobs"],
+        {
+            "job_id": [state.job_id for state in states],
+            "warnings": [orjson.dumps(state.warnings).decode() for state in states],
+        },
+    )
+    events = [(change.state.job_id, event) for change in changes for event in change.events]
+    if events:
+        insert_events(conn, events, now)
+
+
 def write_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> None:
     """Write the rows of locked jobs, of their disks, and their events."""
     if moved := [(row.state, row.columns, row.change) for row in rows if row.columns is not None]:
@@ -268,7 +309,7 @@ def _times_literal(registers: Registers, names: Sequence[str]) -> str:
     return "{" + ",".join([str(get(name, "NULL")) for name in names]) + "}"
 
 
-def _columns_of(instants: set[Instant]) -> dict[str, list[Any]]:
+def _columns_of(instants: Collection[Instant]) -> dict[str, list[Any]]:
     return {
         "job_ids": [job_id for job_id, _ in instants],
         "times": [time for _, time in instants],

@@ -279,8 +279,8 @@ def test_success_leaves_out_what_was_cancelled(analyst: Analyst) -> None:
 
 def test_silences_are_found_in_the_rollup(analyst: Analyst) -> None:
     silences = ask(analyst, "Silences of the last day")
-    assert [(row["job_id"], row["silence"]) for row in silences] == [
-        ("backup-web01-gap", timedelta(seconds=660))
+    assert [(row["job_id"], row["silence"], row["lost_updates"]) for row in silences] == [
+        ("backup-web01-gap", timedelta(seconds=660), 120)
     ]
 
 
@@ -297,7 +297,11 @@ def test_phases_come_from_summaries_and_updates(analyst: Analyst) -> None:
 
 def test_warnings_estimates_and_false_alarms(analyst: Analyst) -> None:
     warnings = by(ask(analyst, "Jobs with warnings"), "code", "newest_job_id")
-    assert warnings == {"no_bytes": "backup-web01-empty", "clock_shifted": "backup-erp-shifted"}
+    assert warnings == {
+        "no_bytes": "backup-web01-empty",
+        "clock_shifted": "backup-erp-shifted",
+        "sender_lost": "backup-web01-gap",
+    }
     errors = by(ask(analyst, "How good the senders' estimates are"), "quarter", "median_error")
     assert errors == {quarter: 0.5 for quarter in (1, 2, 3, 4)}
     (alarm,) = ask(analyst, "False alarms")
@@ -321,6 +325,12 @@ def test_late_and_wrong_senders_are_named(analyst: Analyst) -> None:
     quickest = by(ask(analyst, "Wrong clocks", 1), "vm_name", "quickest_arrival")
     assert quickest["laptop"] == timedelta(minutes=20)
     assert quickest["pgtest1"] == timedelta(milliseconds=700)
+
+
+def test_what_senders_lost_is_added_up_by_job(analyst: Analyst) -> None:
+    (lost,) = ask(analyst, "What senders lost")
+    assert (lost["job_id"], lost["vm_name"]) == ("backup-web01-gap", "web01")
+    assert (lost["lost_updates"], lost["times"]) == (120, 1)
 
 
 def test_charts_of_live_and_ended_jobs(analyst: Analyst) -> None:

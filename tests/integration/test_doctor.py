@@ -111,6 +111,8 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
             "rollups",
             "node_telemetry cannot be compressed",
         ),
+        ("DROP TABLE sender_losses", "columns", "The table sender_losses is missing."),
+        ("DROP TABLE sender_losses", "indexes", "The index sender_losses_pkey is missing."),
         ("DROP INDEX jobs_live_idx", "indexes", "The index jobs_live_idx is missing."),
         ("DROP INDEX jobs_unsummarised_idx", "indexes", "jobs_unsummarised_idx is missing."),
         (

@@ -334,6 +334,81 @@ def test_a_gap_while_the_hub_was_away_is_not_the_jobs(
     conn.execute("DELETE FROM hub_absences")
 
 
+def lose(conn: Connection, seconds: float, job_id: str = "j") -> None:
+    """Let the update of an instant tell of losses."""
+    conn.execute("INSERT INTO sender_losses VALUES (%s, %s, 7, now())", [job_id, Row(seconds).time])
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+@pytest.mark.parametrize("days", [1, 5])
+def test_every_source_says_that_the_sender_lost_what_is_missing(
+    database: Database, config: Config, conn: Connection, days: int, is_ended: bool
+) -> None:
+    told = 7 * 3600 + 3.456789  # the end of the second gap
+    rows = [Row(0), Row(3 * 3600 + 1.5), Row(told), Row(told + 0.0002), Row(told + 59)]
+    rows.append(Row((days - 0.1) * 86_400))
+    series.store(conn, rows)
+    lose(conn, told)
+    expected = ["silence", "sender_lost", "silence"]
+    if is_ended:
+        end(conn)
+        refresh(database, config)
+    for gone in ((), ("updates",), ("updates", "minutes")):
+        history = read_chart(conn, without(job(conn), *gone), 300)
+        assert history.source == ("updates", "1m", "1h")[len(gone)]
+        assert [gap.reason for gap in history.stretches.gaps] == expected
+        window = Row(4 * 3600).time, Row(5 * 3600).time
+        [cut] = read_chart(conn, without(job(conn), *gone), 300, *window).stretches.gaps
+        assert cut.reason == "sender_lost"
+    if is_ended:
+        assert summarise_finished_jobs.run_once(database, config).written == 1
+        summarised = read_chart(conn, without(job(conn), "updates", "minutes"), 300)
+        assert summarised.source == "summary"
+        assert [gap.reason for gap in summarised.stretches.gaps] == expected
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_only_gaps_that_end_with_a_loss_are_lost(
+    database: Database, config: Config, conn: Connection, seed: int
+) -> None:
+    rows = short(random_rows(seed + 100, has_steady_bytes=True))
+    span = series.store(conn, rows)
+    chance = random.Random(seed)
+    tellers = chance.sample(sorted({row.seconds for row in rows}), k=(len(rows) + 5) // 6)
+    series.store(conn, [Row(0)], job_id="other")
+    for seconds in tellers:
+        lose(conn, seconds)
+    for row in rows:  # nobody else's
+        conn.execute(
+            "INSERT INTO sender_losses VALUES ('other', %s, 1, now()) ON CONFLICT DO NOTHING",
+            [row.time],
+        )
+    if seed % 2:
+        refresh(database, config)
+    told = {series.milliseconds(Row(seconds).time) for seconds in tellers}
+    expected = [
+        replace(gap, reason="sender_lost") if gap.to_at in told else gap
+        for gap in expect_gaps(rows, span, span)
+    ]
+    for gone in ((), ("updates",)):
+        chart = read_chart(conn, without(job(conn), *gone), 300)
+        assert chart.stretches.gaps == expected
+
+
+@pytest.mark.parametrize(("away", "reason"), [((10, 290), "hub_away"), ((10, 30), "sender_lost")])
+def test_what_was_lost_while_the_hub_was_away_is_the_hubs(
+    conn: Connection, away: tuple[int, int], reason: str
+) -> None:
+    series.store(conn, [Row(0), Row(300)])
+    lose(conn, 300)
+    lose(conn, 0)  # before the gap
+    conn.execute("DELETE FROM hub_absences")
+    conn.execute("INSERT INTO hub_absences VALUES (%s, %s)", [Row(at).time for at in away])
+    [gap] = read_chart(conn, job(conn), 300).stretches.gaps
+    assert gap.reason == reason
+    conn.execute("DELETE FROM hub_absences")
+
+
 # What is marked, and odd series.
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -275,6 +276,38 @@ def test_a_chart_writes_nothing(conn: Connection) -> None:
     history.use_one_snapshot(conn)
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), conn.transaction():
         conn.execute("DELETE FROM jobs")
+
+
+def test_the_reason_of_a_gap_is_looked_up_in_an_index(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [Row(100.0 * n) for n in range(50)]
+    span = store(conn, rows)
+    conn.execute(
+        "INSERT INTO sender_losses SELECT 'j', %s + n * interval '1 second', 1, now() "
+        "FROM generate_series(1, 20000) AS n",
+        (START,),
+    )
+    conn.execute("ANALYZE sender_losses")
+    assert {gap.reason for gap in read_stretches(conn, span).gaps} == {"sender_lost"}
+    statement = stretches._statement
+
+    def explained(minutes: str) -> Any:
+        return "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) " + statement(minutes)
+
+    plans: list[str] = []
+
+    class Explaining:
+        def execute(self, query: Any, values: Any) -> Any:
+            plans.extend(row[0] for row in conn.execute(query, values))
+            return conn.execute("SELECT 1 WHERE false")
+
+    monkeypatch.setattr(stretches, "_statement", explained)
+    job = history.read_charted_job(conn, "j")
+    assert job is not None
+    stretches.read_stretches(Explaining(), job, span, span)  # type: ignore[arg-type]
+    (scan,) = [line for line in plans if "sender_losses" in line]
+    assert "sender_losses_pkey" in scan and "rows=1 loops=49" in scan.replace(".00", "")
 
 
 def test_every_statement_walks_the_unique_index(conn: Connection) -> None:

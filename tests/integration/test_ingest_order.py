@@ -16,7 +16,8 @@ from app.errors import Conflict
 from app.ingest.registration import register
 from app.ingest.transaction import Receipt, store_updates
 from app.ingest.writer import Writer
-from tests.factories import make_update
+from app.store import ingest
+from tests.factories import at, make_update
 
 LATE_DAYS = 28
 # What depends on when the hub heard of something, not on what it was told.
@@ -25,6 +26,8 @@ UPDATE = (
     "eta_seconds, progress_percent, error_message, vm_name, sender_time"
 )
 DISK = "job_id, time, disk_index, status, bytes_transferred, progress_percent, error_message"
+EMPTY = "TRUNCATE jobs, job_disks, job_events, sender_losses, job_telemetry, disk_telemetry"
+LOSS = "job_id, time, lost_updates"
 HUB_TIMES = "id, created_at, last_telemetry_at, last_progress_at"
 
 
@@ -54,11 +57,14 @@ def snapshot(conn: Connection) -> dict[str, Any]:
         "disks": rows(conn, "SELECT * FROM job_disks ORDER BY job_id, disk_index"),
         "updates": sorted(rows(conn, f"SELECT {UPDATE} FROM job_telemetry"), key=repr),
         "disk_updates": sorted(rows(conn, f"SELECT {DISK} FROM disk_telemetry"), key=repr),
+        "losses": rows(conn, f"SELECT {LOSS} FROM sender_losses ORDER BY job_id, time"),
     }
 
 
 def random_job(chance: random.Random, job_id: str) -> list[Callable[[], Update]]:
-    """A job's updates with partial bodies, whole-second ties, stragglers after its end."""
+    """A job's updates with partial bodies, whole-second ties, stragglers after its end, and repeats
+    that tell of other losses.
+    """
 
     def some(**fields: Any) -> dict[str, Any]:
         return {name: value for name, value in fields.items() if chance.random() < 0.5}
@@ -89,10 +95,14 @@ def random_job(chance: random.Random, job_id: str) -> list[Callable[[], Update]]
             if chance.random() < 0.3
         }
         makers.append((seconds, "running", {**fields, "disks": disks}))
+        if chance.random() < 0.3:
+            for _ in range(chance.randrange(1, 4)):
+                told = {**makers[-1][2], "lost_updates": chance.randrange(9)}
+                makers.append((seconds, "running", told))
     if chance.random() < 0.8:
-        at = chance.choice([seconds + 1, seconds, -498])
+        end_at = chance.choice([seconds + 1, seconds, -498])
         status = chance.choice(["completed", "failed", "cancelled"])
-        makers.append((at, status, some(bytes_transferred=300, error_message="end")))
+        makers.append((end_at, status, some(bytes_transferred=300, error_message="end")))
     return [
         lambda s=s, status=status, fields=fields: make_update(  # type: ignore[misc]
             s,
@@ -113,7 +123,7 @@ def test_any_order_gives_the_same_rows(database: Database, seed: int) -> None:
         store(conn, *(make() for make in makers))
         expected = snapshot(conn)
         for _ in range(2):
-            conn.execute("TRUNCATE jobs, job_disks, job_events, job_telemetry, disk_telemetry")
+            conn.execute(EMPTY)
             mixed = makers * 2
             chance.shuffle(mixed)
             while mixed:
@@ -149,7 +159,7 @@ def test_a_registration_gives_the_same_rows_whenever_it_comes(
     with closing(database.connect(autocommit=True)) as conn:
         expected = None
         for turn in range(6):
-            conn.execute("TRUNCATE jobs, job_disks, job_events, job_telemetry, disk_telemetry")
+            conn.execute(EMPTY)
             for job_id, makers in jobs.items():
                 mixed = makers * 2
                 chance.shuffle(mixed)
@@ -165,6 +175,89 @@ def test_a_registration_gives_the_same_rows_whenever_it_comes(
             expected = expected or found
             for part, content in expected.items():
                 assert found[part] == content, turn
+
+
+def test_what_was_lost_is_told_once_and_never_less(database: Database) -> None:
+    def told() -> dict[str, Any]:
+        found = snapshot(conn)
+        (job,) = found["jobs"]
+        losses = [(job_id, lost) for job_id, _, lost in found["losses"]]
+        return {"losses": losses, "warning": job["warnings"].get("sender_lost")}
+
+    def lost_by(*updates: Update) -> list[tuple[bool, int]]:
+        return [(receipt.is_duplicate, receipt.lost_updates) for receipt in store(conn, *updates)]
+
+    sentence = f"The sender lost {{}} (last told {at(-60)})."
+    with closing(database.connect(autocommit=True)) as conn:
+        assert lost_by(make_update(-60)) == [(False, 0)]
+        assert told() == {"losses": [], "warning": None}
+        conn.execute("UPDATE jobs SET performance_metrics = '{}', last_telemetry_at = '2026-01-01'")
+        assert lost_by(make_update(-60, lost_updates=1)) == [(True, 1)]
+        assert told() == {"losses": [("j", 1)], "warning": sentence.format("1 update")}
+        assert rows(
+            conn, "SELECT performance_metrics, last_telemetry_at = '2026-01-01' FROM jobs"
+        ) == [(None, True)]  # the chart is another; the job said nothing
+        conn.execute("UPDATE jobs SET performance_metrics = '{}'")
+        for less in (0, 1):
+            assert lost_by(make_update(-60, lost_updates=less)) == [(True, 0)]
+        assert rows(conn, "SELECT performance_metrics FROM jobs") == [({},)]
+        more = [make_update(-60, lost_updates=lost) for lost in (3, 12, 5)]
+        assert lost_by(*more) == [(True, 11), (True, 0), (True, 0)]
+        assert told() == {"losses": [("j", 12)], "warning": sentence.format("12 updates")}
+        assert lost_by(make_update(-90, lost_updates=2)) == [(False, 2)]
+        assert told()["warning"] == sentence.format("14 updates")
+        events = rows(conn, "SELECT kind, actor, reason FROM job_events ORDER BY id")
+    assert events[1:] == [("warning", "hub", sentence.format("1 update"))]
+
+
+def test_a_loss_is_known_by_the_time_at_which_its_update_is_kept(database: Database) -> None:
+    """A sender whose clock is wrong: stored shifted, and repeated with another count."""
+    with closing(database.connect(autocommit=True)) as conn:
+        store(conn, make_update(7200, lost_updates=4))
+        store(conn, make_update(7200, lost_updates=6))
+        stored = rows(conn, f"SELECT {LOSS} FROM sender_losses")
+        assert stored == rows(conn, "SELECT job_id, time, 6 FROM job_telemetry")
+
+
+def test_a_refused_update_tells_of_no_loss(database: Database) -> None:
+    with closing(database.connect(autocommit=True)) as conn:
+        store(conn, make_update(-60))
+        other = make_update(-50, lost_updates=4)
+        other.job_type = "restore"
+        with conn.transaction():
+            refused, stored = store_updates(conn, [other, make_update(-40, lost_updates=3)], 28)
+        assert isinstance(refused, Conflict)
+        assert isinstance(stored, Receipt) and stored.lost_updates == 3
+        assert rows(conn, "SELECT job_id, lost_updates FROM sender_losses") == [("j", 3)]
+
+
+def test_losses_are_told_after_the_end_and_go_with_their_job(database: Database) -> None:
+    with closing(database.connect(autocommit=True)) as conn:
+        store(conn, make_update(-60), make_update(-50, "completed"))
+        store(conn, make_update(-55, lost_updates=2), make_update(-40, lost_updates=3))
+        (job,) = snapshot(conn)["jobs"]
+        assert job["status"] == "completed"
+        assert job["warnings"]["sender_lost"].startswith("The sender lost 5 updates")
+        conn.execute("DELETE FROM jobs")
+        assert rows(conn, "SELECT * FROM sender_losses") == []
+
+
+def test_ordinary_updates_run_no_statement_about_losses(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[str] = []
+    execute = ingest.execute
+
+    def noted(conn: Connection, query: Any, params: Any) -> Any:
+        statements.append(query)
+        return execute(conn, query, params)
+
+    monkeypatch.setattr(ingest, "execute", noted)
+    with closing(database.connect(autocommit=True)) as conn:
+        store(conn, make_update(-60), make_update(-50))
+        assert statements and "sender_losses" not in "".join(statements)
+        store(conn, make_update(-40, lost_updates=1), make_update(-30, lost_updates=1))
+        assert sum("sender_losses" in statement for statement in statements) == 1
 
 
 def test_completions_of_one_transaction_are_judged_one_after_the_other(
@@ -192,7 +285,7 @@ def test_twenty_jobs_from_eight_threads_out_of_order_and_twice(database: Databas
         for make in makers:
             store(conn, make())
         expected = snapshot(conn)
-        conn.execute("TRUNCATE jobs, job_disks, job_events, job_telemetry, disk_telemetry")
+        conn.execute(EMPTY)
         mixed = makers * 2
         chance.shuffle(mixed)
         writer = Writer(

@@ -76,6 +76,7 @@ UPDATES = _objects(
         "disks": DISKS,
         "error": TEXTS,
         "timestamp": TIMESTAMPS,
+        "lost_updates": NUMBERS | st.sampled_from([2**31 - 1, 2**31]),
         "vm_name": TEXTS,
         "repository_id": TEXTS,
         "backup_type": TEXTS,
@@ -139,6 +140,8 @@ def test_common_update_takes_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(decode, "load", None)  # the schema is not called
     body = b'{"status":"running","bytes_transferred":5,"timestamp":"2026-01-31T12:00:00Z"}'
     assert decode_update(body, "backup", "j").fields == {"bytes_transferred": 5}
+    telling = body.replace(b'"running"', b'"running","lost_updates":7')
+    assert decode_update(telling, "backup", "j").lost_updates == 7
 
 
 @pytest.mark.parametrize(
@@ -172,6 +175,12 @@ def test_common_update_takes_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> N
         (b'{"status":"running","bytes_transferred":1.5}', "bytes_transferred"),
         (b'{"status":"running","bytes_transferred":9223372036854775808}', "bytes_transferred"),
         (b'{"status":"running","progress_percent":-0.1}', "progress_percent"),
+        (b'{"status":"running","lost_updates":-1}', "lost_updates"),
+        (b'{"status":"running","lost_updates":2147483648}', "lost_updates"),
+        (b'{"status":"running","lost_updates":1.5}', "lost_updates"),
+        (b'{"status":"running","lost_updates":true}', "lost_updates"),
+        (b'{"status":"running","lost_updates":"3"}', "lost_updates"),
+        (b'{"status":"running","lost_updates":NaN}', "lost_updates"),
         (b'{"status":"running","progress_percent":1e999}', "progress_percent"),
         (b'{"status":"sleeping"}', "status"),
         (b"{}", "status"),
@@ -342,6 +351,23 @@ def test_percent_above_100_is_100_with_a_note() -> None:
     update = decode_update(b'{"status":"running","progress_percent":140}', "backup", "j")
     assert update.fields == {"progress_percent": 100.0}
     assert list(update.notes) == ["progress_above_100"]
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [(b"12", 12), (b"12.0", 12), (b"0", 0), (b"null", 0), (b"2147483647", 2**31 - 1)],
+)
+def test_what_was_lost_is_no_part_of_what_the_update_says(said: bytes, lost: int) -> None:
+    plain = b'{"status":"running","eta_seconds":3,"timestamp":"2026-01-31T12:00:00Z"}'
+    update = decode_update(plain.replace(b'"eta', b'"lost_updates":%s,"eta' % said), "backup", "j")
+    assert update.lost_updates == lost
+    same = decode_update(plain, "backup", "j")
+    assert same.lost_updates == 0
+    assert (same.fields, same.content(), same.tie_key()) == (
+        update.fields,
+        update.content(),
+        update.tie_key(),
+    )
 
 
 def test_batch_of_one_bad_among_999_good_keeps_the_good() -> None:

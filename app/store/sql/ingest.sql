@@ -100,6 +100,37 @@ FROM unnest(
     time, job_id, seq, disk_index, status, bytes_transferred, total_bytes, transfer_speed_bps,
     progress_percent, error_message)
 
+-- name: add_losses
+-- What was told before is seen as it was before this statement, so what it wrote comes on top.
+WITH written AS (
+    INSERT INTO sender_losses AS known (job_id, time, lost_updates, received_at)
+    SELECT v.job_id, from_micros(v.time), v.lost_updates, from_micros(%(now)s)
+    FROM unnest(%(job_ids)s::text[], %(times)s::bigint[], %(lost_updates)s::integer[])
+        AS v (job_id, time, lost_updates)
+    ON CONFLICT (job_id, time) DO UPDATE SET lost_updates = excluded.lost_updates
+        WHERE known.lost_updates < excluded.lost_updates
+    RETURNING job_id, time, lost_updates
+)
+SELECT job_id, sum(coalesce(written.lost_updates, known.lost_updates))::bigint, max(time),
+       sum(coalesce(written.lost_updates - coalesce(known.lost_updates, 0), 0))::bigint
+FROM (
+    SELECT job_id, time, lost_updates FROM sender_losses WHERE job_id = ANY(%(job_ids)s::text[])
+) AS known
+FULL JOIN written USING (job_id, time)
+GROUP BY job_id
+
+-- name: warn_jobs
+-- Of repeats alone, which are no sign of life. A summary of the job is out of date.
+UPDATE jobs SET
+    warnings = v.warnings::jsonb,
+    performance_metrics = CASE
+        -- What it was made of is gone, so it could not be made again.
+        WHEN jobs.started_at < (
+            SELECT dropped_before FROM series_edges WHERE series = 'job_speed_1m')
+        THEN jobs.performance_metrics END
+FROM unnest(%(job_id)s::text[], %(warnings)s::text[]) AS v (job_id, warnings)
+WHERE jobs.job_id = v.job_id
+
 -- name: update_jobs
 -- An update leaves no verdict of the detector to hide what the sender said. Only a registration
 -- leaves it: then the row goes on to show the verdict's message. A summary of the job is out of

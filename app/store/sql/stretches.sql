@@ -114,11 +114,19 @@ gaps AS (
     LIMIT %(most)s
 ),
 explained AS (
-    -- Without the time in which the hub took no updates, would it be a gap?
+    -- Without the time in which the hub took no updates, would it be a gap? If so, does the update
+    -- that ends it tell of others that its sender lost? It is known to the millisecond.
     SELECT 'gap' AS kind, n,
            CASE WHEN at - at_before - coalesce(away, INTERVAL '0')
                      <= make_interval(secs => %(gap_seconds)s)
-                THEN 'hub_away' ELSE 'silence' END AS name,
+                THEN 'hub_away'
+                WHEN EXISTS (
+                    SELECT FROM sender_losses AS loss
+                    WHERE loss.job_id = %(job_id)s
+                        AND loss.time >= gaps.at
+                        AND loss.time < gaps.at + INTERVAL '1 millisecond')
+                THEN 'sender_lost'
+                ELSE 'silence' END AS name,
            from_at, to_at, NULL::bigint AS bytes, found
     FROM gaps
     CROSS JOIN LATERAL (

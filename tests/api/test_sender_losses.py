@@ -1,0 +1,142 @@
+"""What a sender had to drop: from the push that tells of it to the job, its chart, the metrics."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from app.api import fast_chart, fast_push
+from app.db import Database
+from tests.factories import at
+
+URL = "/api/v1/telemetry/backup/job-1"
+BATCH = "/api/v1/telemetry/batch"
+
+
+def body(seconds: float, **fields: Any) -> dict[str, Any]:
+    return {"status": "running", "timestamp": at(seconds), **fields}
+
+
+def named(seconds: float, **fields: Any) -> dict[str, Any]:
+    return {"job_id": "job-1", "job_type": "backup", **body(seconds, **fields)}
+
+
+def losses(database: Database) -> list[tuple[Any, ...]]:
+    with database.reading() as conn:
+        return conn.execute(
+            "SELECT job_id, lost_updates, received_at > now() - interval '1 minute' "
+            "FROM sender_losses ORDER BY job_id, time"
+        ).fetchall()
+
+
+def counted(client: FlaskClient) -> float:
+    """What the metrics say that senders lost, since the process began."""
+    text = client.get("/api/v1/metrics").get_data(as_text=True)
+    name = "hub_sender_lost_updates_total "
+    return float(next(line for line in text.splitlines() if line.startswith(name)).split()[1])
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_a_push_tells_what_was_lost_before_it(
+    client: FlaskClient, database: Database, monkeypatch: pytest.MonkeyPatch, is_fast: bool
+) -> None:
+    if not is_fast:
+        monkeypatch.setattr(fast_push.FastPush, "_ordinary_update", lambda *_: None)
+    before = counted(client)
+    answer = client.post(URL, json=body(-30, lost_updates=12))
+    assert answer.status_code == 200 and not answer.get_json()["duplicate"]
+    assert losses(database) == [("job-1", 12, True)]
+    job = client.get("/api/v1/jobs/job-1").get_json()
+    assert job["warnings"] == [f"The sender lost 12 updates (last told {at(-30)})."]
+    for lost, is_news in ((12, 0), (3, 0), (15, 3)):
+        again = client.post(URL, json=body(-30, lost_updates=lost)).get_json()
+        assert again["duplicate"] and not again["applied"]
+        assert counted(client) - before == 12 + is_news
+    assert losses(database) == [("job-1", 15, True)]
+    events = client.get("/api/v1/jobs/job-1/events").get_json()["items"]
+    assert [event["kind"] for event in events] == ["transition", "warning"]
+    assert events[1]["reason"] == f"The sender lost 12 updates (last told {at(-30)})."
+
+
+@pytest.mark.parametrize("nothing", [{}, {"lost_updates": 0}, {"lost_updates": None}])
+def test_nothing_lost_is_nothing_to_tell(
+    client: FlaskClient, database: Database, nothing: dict[str, Any]
+) -> None:
+    assert client.post(URL, json=body(-30, **nothing)).status_code == 200
+    assert losses(database) == []
+    assert client.get("/api/v1/jobs/job-1").get_json()["warnings"] == []
+
+
+@pytest.mark.parametrize("is_ndjson", [False, True])
+def test_each_update_of_a_batch_may_tell(
+    client: FlaskClient, database: Database, is_ndjson: bool
+) -> None:
+    before = counted(client)
+    items = [
+        named(-50),
+        named(-40, lost_updates=2),
+        named(-40, lost_updates=5),  # a repeat that knows more
+        named(-30, lost_updates=2.0),
+        named(-20, lost_updates=-1),
+        {**named(-30, lost_updates=9), "job_id": "job-2"},
+    ]
+    text = "\n".join(map(json.dumps, items)) if is_ndjson else json.dumps({"updates": items})
+    kind = "application/x-ndjson" if is_ndjson else "application/json"
+    answer = client.post(BATCH, data=text, content_type=kind).get_json()
+    assert (answer["accepted"], answer["duplicates"]) == (4, 1)
+    assert [(each["index"], list(each["errors"])) for each in answer["rejected"]] == [
+        (4, ["lost_updates"])
+    ]
+    assert losses(database) == [("job-1", 5, True), ("job-1", 2, True), ("job-2", 9, True)]
+    assert counted(client) - before == 16
+    warnings = client.get("/api/v1/jobs/job-1").get_json()["warnings"]
+    assert warnings == [f"The sender lost 7 updates (last told {at(-30)})."]
+
+
+@pytest.mark.parametrize("bad", [-1, 2**31, 1.5, True, "3", [], 10**30])
+def test_a_bad_count_is_refused_naming_the_field(client: FlaskClient, bad: Any) -> None:
+    answer = client.post(URL, json=body(-30, lost_updates=bad))
+    assert answer.status_code == 400
+    assert list(answer.get_json()["errors"]) == ["lost_updates"]
+
+
+def test_the_field_and_the_reason_are_described(client: FlaskClient) -> None:
+    schemas = client.get("/api/v1/openapi.json").get_json()["components"]["schemas"]
+    for name in ("Update", "BatchItem"):
+        said = schemas[name]["properties"]["lost_updates"]
+        assert (said["type"], said["minimum"], said["maximum"]) == ("integer", 0, 2**31 - 1)
+        assert "drop" in said["description"]
+    assert "sender_lost" in schemas["Gap"]["properties"]["reason"]["enum"]
+
+
+def chart(client: FlaskClient) -> dict[str, Any]:
+    got: dict[str, Any] = client.get("/telemetry/history/job-1").get_json()
+    return got
+
+
+def test_the_chart_shows_the_gap_as_the_senders_both_ways(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.post(URL, json=body(-500))
+    client.post(URL, json=body(-400))
+    client.post(URL, json=body(-100, lost_updates=60))
+    shown = chart(client)
+    assert [gap["reason"] for gap in shown["gaps"]] == ["silence", "sender_lost"]
+    monkeypatch.setattr(fast_chart.FastChart, "_usual_chart", lambda *_: None)
+    assert chart(client) == shown
+    client.post(URL, json=body(-90, status="completed"))
+    assert chart(client)["gaps"] == shown["gaps"]
+
+
+def test_a_repeat_that_tells_more_changes_the_chart(client: FlaskClient) -> None:
+    client.post(URL, json=body(-400))
+    client.post(URL, json=body(-100))
+    before = client.get("/telemetry/history/job-1")
+    client.post(URL, json=body(-100, lost_updates=60))
+    after = client.get("/telemetry/history/job-1")
+    assert before.get_json()["gaps"][0]["reason"] == "silence"
+    assert after.get_json()["gaps"][0]["reason"] == "sender_lost"
+    assert before.headers["ETag"] != after.headers["ETag"]
