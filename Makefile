@@ -11,7 +11,7 @@ NPM_CI = cd $(1) && PATH="$(NODE_WHEEL)/bin:$$PATH" \
 NODE_MODULES := embedded/node_modules/.package-lock.json app/static/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types bench
+.PHONY: help setup tools run test lint types bench
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -21,7 +21,10 @@ setup: $(VENV)/.dev $(NODE_MODULES) ## install everything that running and devel
 run: $(VENV)/.runtime $(NODE_MODULES) ## start the hub with its embedded TimescaleDB
 	@$(BIN)/python -m app serve
 
-test: setup ## run the whole test suite against a real TimescaleDB
+tools: ## install the tools that tests drive, as root on Debian and the like
+	@.ci/install-tools
+
+test: setup tools ## run the whole test suite against a real TimescaleDB
 	@$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev ## check style and formatting
@@ -45,7 +48,7 @@ $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements.txt | $(BIN)/python
+$(VENV)/.dev: requirements-dev.txt requirements.txt client/pyproject.toml | $(BIN)/python
 	@echo "Installing the runtime and developer packages …"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $(VENV)/.runtime $@

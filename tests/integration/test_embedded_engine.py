@@ -24,6 +24,7 @@ from psycopg import errors
 
 from app.engine import EmbeddedEngine
 from app.errors import EngineError
+from tests.client.tools import need
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -333,10 +334,10 @@ def test_garbage_is_turned_away_and_the_engine_lives(
     assert count_readings(hub) == 3
 
 
-@pytest.mark.skipif(shutil.which("psql") is None, reason="psql is not installed")
 @pytest.mark.parametrize("user", ["hub", "analyst"])
 @pytest.mark.parametrize("command", ["SELECT 1 AS one", r"\dt", r"\d readings", r"\dv", r"\du"])
 def test_psql_works(engine: EmbeddedEngine, user: str, command: str) -> None:
+    need("psql")
     dsn = engine.dsn if user == "hub" else engine.analyst_dsn
     answer = subprocess.run(["psql", "-X", dsn, "-c", command], capture_output=True, text=True)
     assert (answer.returncode, answer.stderr) in [

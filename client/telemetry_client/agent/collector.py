@@ -1,0 +1,207 @@
+"""What psutil says of this node, as the message that WebSocket clients get.
+
+One sensor that fails costs its own fields only. "gb" and "mb" are 1024³ and 1024² bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+import psutil
+
+from telemetry_client.agent.rates import Rate
+
+logger = logging.getLogger("telemetry.agent")
+
+GIGABYTE = 1024**3
+TOP_PROCESSES = 5
+ROOT = os.path.abspath(os.sep)  # "/", and the system's drive on Windows
+
+Message = dict[str, Any]
+_Value = TypeVar("_Value")
+
+
+class Collector:
+    """Measures this node. Not thread-safe: psutil keeps its last readings by thread.
+
+    Speeds and processor load are those since the call before, so that the first call knows none:
+    `prime()` a moment earlier.
+    """
+
+    def __init__(self, node_id: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._node_id = node_id
+        self._clock = clock
+        self._received, self._sent = Rate(), Rate()
+        self._read, self._written = Rate(), Rate()
+        self._broken: set[str] = set()
+
+    def prime(self) -> None:
+        """Take the readings that the next call compares with."""
+        self._cpu()
+        self._network()
+        self._disk_io()
+
+    def collect(self) -> Message:
+        """The message; a field that is not known is absent."""
+        return {
+            "timestamp": datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z",
+            "node_id": self._node_id,
+            "metrics": {
+                "cpu": self._cpu(),
+                "memory": self._memory(),
+                "disk": {"disk_usage": self._disk_usage(), "disk_io": self._disk_io()},
+                "network": self._network(),
+                "processes": self._processes(),
+                "system": _known(uptime_seconds=self._sense("uptime", uptime_seconds)),
+            },
+        }
+
+    def _cpu(self) -> Message:
+        load = self._sense("load average", psutil.getloadavg) or (None, None, None)
+        return _known(
+            cpu_usage_percent=self._sense("processor", psutil.cpu_percent),
+            cpu_per_core_percent=self._sense("cores", lambda: psutil.cpu_percent(percpu=True)),
+            load_avg_1min=load[0],
+            load_avg_5min=load[1],
+            load_avg_15min=load[2],
+        )
+
+    def _memory(self) -> Message:
+        memory = self._sense("memory", psutil.virtual_memory)
+        swap = self._sense("swap", psutil.swap_memory)
+        found: Message = {}
+        if memory is not None:
+            found |= {
+                "memory_total_gb": _gigabytes(memory.total),
+                "memory_used_gb": _gigabytes(memory.used),
+                "memory_available_gb": _gigabytes(memory.available),
+                "memory_usage_percent": memory.percent,
+            }
+        if swap is not None:
+            found |= {
+                "swap_total_gb": _gigabytes(swap.total),
+                "swap_used_gb": _gigabytes(swap.used),
+                "swap_usage_percent": swap.percent,
+            }
+        return found
+
+    def _disk_usage(self) -> Message:
+        """Each mounted disk. Never network file systems: one whose server is gone answers never."""
+        usages: Message = {}
+        for mount in self._mounts():
+            usage = self._sense(f"disk {mount}", partial(psutil.disk_usage, mount))
+            if usage is not None:
+                usages[mount] = {
+                    "total_gb": _gigabytes(usage.total),
+                    "used_gb": _gigabytes(usage.used),
+                    "free_gb": _gigabytes(usage.free),
+                    "usage_percent": usage.percent,
+                }
+        return usages
+
+    def _mounts(self) -> list[str]:
+        """The root, and where each further device is mounted first: not again what a sandbox, a
+        container or a snapshot mounts elsewhere."""
+        partitions = self._sense("partitions", lambda: psutil.disk_partitions(all=False)) or []
+        mounts: dict[str, str] = {}
+        for partition in sorted(partitions, key=lambda partition: len(partition.mountpoint)):
+            mounts.setdefault(partition.device, partition.mountpoint)
+        return list(dict.fromkeys((ROOT, *mounts.values())))
+
+    def _disk_io(self) -> Message:
+        counters = self._sense("disk counters", lambda: psutil.disk_io_counters(nowrap=False))
+        if counters is None:
+            self._read.forget()
+            self._written.forget()
+            return {}
+        now = self._clock()
+        return _known(
+            read_mb_per_sec=_speed(self._read, {"all": counters.read_bytes}, now),
+            write_mb_per_sec=_speed(self._written, {"all": counters.write_bytes}, now),
+        )
+
+    def _network(self) -> Message:
+        """All interfaces together, the loopback included."""
+        found = _known(active_connections=self._sense("connections", _connection_count))
+        counters = self._sense("network", lambda: psutil.net_io_counters(pernic=True, nowrap=False))
+        if not counters:
+            self._received.forget()
+            self._sent.forget()
+            return found
+        now = self._clock()
+        received = {name: nic.bytes_recv for name, nic in counters.items()}
+        sent = {name: nic.bytes_sent for name, nic in counters.items()}
+        return found | _known(
+            bytes_sent_mb_per_sec=_speed(self._sent, sent, now),
+            bytes_recv_mb_per_sec=_speed(self._received, received, now),
+            bytes_sent=sum(sent.values()),
+            bytes_recv=sum(received.values()),
+            packets_sent=sum(nic.packets_sent for nic in counters.values()),
+            packets_recv=sum(nic.packets_recv for nic in counters.values()),
+        )
+
+    def _processes(self) -> Message:
+        pids = self._sense("processes", psutil.pids)
+        return _known(
+            process_count=None if pids is None else len(pids),
+            top_memory_processes=self._sense("top processes", _top_processes),
+        )
+
+    def _sense(self, name: str, read: Callable[[], _Value]) -> _Value | None:
+        """What a sensor says; None when it fails, which is said when it begins."""
+        try:
+            value = read()
+        except Exception as exc:  # whatever a driver or /proc comes up with
+            if name not in self._broken:
+                self._broken.add(name)
+                logger.warning(
+                    "[telemetry-ws] Sensor %r fails, its fields are left out: %s: %s",
+                    name,
+                    type(exc).__name__,
+                    exc,
+                )
+            return None
+        if name in self._broken:
+            self._broken.discard(name)
+            logger.info("[telemetry-ws] Sensor %r works again", name)
+        return value
+
+
+def uptime_seconds() -> int:
+    """Since the start of the node. On Linux by a clock that nobody sets."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return int(time.clock_gettime(time.CLOCK_BOOTTIME))
+    return max(0, int(time.time() - psutil.boot_time()))
+
+
+def _connection_count() -> int:
+    return len(psutil.net_connections())
+
+
+def _top_processes() -> list[Message]:
+    """Those that use most memory."""
+    found = [process.info for process in psutil.process_iter(["pid", "name", "memory_percent"])]
+    found.sort(key=lambda info: info["memory_percent"] or 0.0, reverse=True)
+    return [
+        {**info, "memory_percent": round(info["memory_percent"] or 0.0, 2)}
+        for info in found[:TOP_PROCESSES]
+    ]
+
+
+def _speed(rate: Rate, counters: Mapping[str, int], now: float) -> float | None:
+    speed = rate.megabytes_per_second(counters, now)
+    return None if speed is None else round(speed, 4)
+
+
+def _gigabytes(count: int) -> float:
+    return round(count / GIGABYTE, 3)
+
+
+def _known(**values: Any) -> Message:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,124 @@
+"""What the agent is told on its command line and by its environment."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+import sys
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from telemetry_client.settings import SHARED_SPOOL, Settings
+
+SECONDS = 60.0
+WS_HOST = "localhost"
+WS_PORT = 8756
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+LONGEST_NODE_ID = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of an agent. The token stays in the environment: others can read a command line."""
+
+    node_id: str
+    url: str
+    queue: Path
+    spool: Path
+    interval_seconds: float = SECONDS
+    ws_host: str = WS_HOST
+    ws_port: int = WS_PORT
+    log_level: str = "INFO"
+    once: bool = False
+
+    def arguments(self) -> list[str]:
+        """The command line that leads to the same options."""
+        return [
+            f"--node-id={self.node_id}",
+            f"--url={self.url}",
+            f"--queue={self.queue}",
+            f"--spool={self.spool}",
+            f"--interval={self.interval_seconds}",
+            f"--ws-host={self.ws_host}",
+            f"--ws-port={self.ws_port}",
+            f"--log-level={self.log_level}",
+        ]
+
+
+def parse(argv: Sequence[str] | None = None) -> Options:
+    """Exits with 2 and a sentence for what cannot be."""
+    settings = Settings.from_env()
+    parser = argparse.ArgumentParser(
+        prog="telemetry-agent",
+        description="Measures this machine, serves it to WebSocket clients and pushes it to a hub.",
+        epilog="The hub's token is read from TELEMETRY_TOKEN only.",
+    )
+    add = parser.add_argument
+    add("--node-id", help="name of this node; default: TELEMETRY_NODE_ID, else the host's name")
+    add("--url", default=settings.url, help="the hub; default: SHA_API_URL, else %(default)s")
+    add("--interval", type=_interval, default=SECONDS, help="seconds between two snapshots (60)")
+    add("--queue", type=Path, default=settings.queue, help="TELEMETRY_QUEUE, else %(default)s")
+    add(
+        "--spool",
+        type=Path,
+        default=settings.spool or SHARED_SPOOL,
+        help="what jobs of this machine left to be sent; TELEMETRY_SPOOL, else %(default)s",
+    )
+    add("--ws-host", default=WS_HOST, help="address to serve WebSocket clients at (%(default)s)")
+    add("--ws-port", type=_port, default=WS_PORT, help="port of it (%(default)s)")
+    add("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO")
+    add("--once", action="store_true", help="print one snapshot as JSON and end")
+    given = parser.parse_args(argv)
+    node_id = given.node_id or os.environ.get("TELEMETRY_NODE_ID") or socket.gethostname()
+    if problem := node_id_problem(node_id):
+        parser.error(f"the node id {node_id!r} {problem}; give another with --node-id")
+    return Options(
+        node_id=node_id,
+        url=given.url,
+        queue=given.queue,
+        spool=given.spool,
+        interval_seconds=given.interval,
+        ws_host=given.ws_host,
+        ws_port=given.ws_port,
+        log_level=given.log_level,
+        once=given.once,
+    )
+
+
+def node_id_problem(text: str) -> str | None:
+    """Why the hub would refuse the name; None when it takes it."""
+    if not 1 <= len(text) <= LONGEST_NODE_ID:
+        return f"is not 1 to {LONGEST_NODE_ID} characters long"
+    if "/" in text or text in (".", "..", "summary"):
+        return "contains a slash" if "/" in text else "is reserved"
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        return "contains control characters"
+    return None
+
+
+def configure_logging(level: str) -> None:
+    """Log lines to standard error."""
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", force=True
+    )
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # a traceback for each port scan
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # what came of a request, we tell
+
+
+def _interval(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not 0.1 to 3600 seconds")
+    return seconds
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port")
+    return port

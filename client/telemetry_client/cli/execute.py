@@ -1,0 +1,262 @@
+"""`telemetry exec`: runs a tool as if nothing were between it and its caller, and tells the hub."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from signal import struct_siginfo
+from typing import NoReturn
+
+from telemetry_client.cli.bar import Bar, is_wanted
+from telemetry_client.cli.process import (
+    ENDING,
+    CannotRun,
+    Signals,
+    Tool,
+    leave,
+    occupy_closed_streams,
+    start,
+)
+from telemetry_client.cli.relay import Relay, plan_pipes
+from telemetry_client.cli.reporting import JobIdentity, Reporter, route_logging
+from telemetry_client.cli.screen import Screen
+from telemetry_client.readers import (
+    End,
+    Missing,
+    Reader,
+    Stream,
+    plain_end,
+    reader_for,
+    repository_of,
+)
+from telemetry_client.settings import FALLBACK_JOB_TYPE, Settings, job_type_of
+from telemetry_client.throughput import Throughput, eta_seconds
+from telemetry_client.updates import Progress
+
+# An update goes out every 5 s: a speed over about as long loses no peak that the hub could show.
+_SPEED_SECONDS = 5.0
+# Beyond the wait for the end's delivery: for what hangs where it must not.
+_GRACE_SECONDS = 0.5
+
+
+def execute(
+    command: Sequence[str],
+    job: JobIdentity,
+    *,
+    url: str | None = None,
+    spool: Path | None = None,
+    wait_seconds: float = 5.0,
+    shows_bar: bool = True,
+) -> NoReturn:
+    """Run the command to its end and end as it did."""
+    signals = Signals()
+    signals.hold()
+    run = _Run(command, job, url=url, spool=spool, wait_seconds=wait_seconds)
+    try:
+        tool, relays = run.start(signals)
+    except CannotRun as exc:
+        run.fail_to_start(str(exc), signals)
+        leave(exc.exit_status)
+    bar = run.begin_reporting(shows_bar)
+    exit_status = tool.wait()
+    run.empty_pipes(relays, signals)
+    if bar is not None:
+        bar.stop()
+    run.end(exit_status, signals, was_interrupted=tool.was_interrupted)
+    leave(exit_status)
+
+
+class _Run:
+    """One run: the tool's bytes go to the reader, the reader's progress to the reporter."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        job: JobIdentity,
+        *,
+        url: str | None,
+        spool: Path | None,
+        wait_seconds: float,
+    ) -> None:
+        self.screen = Screen()
+        self._command = command
+        self._name = os.path.basename(command[0])
+        self._wait_seconds = wait_seconds
+        self._reporter = Reporter(
+            job, url=url, spool=spool, wait_seconds=wait_seconds, say=self.screen.say
+        )
+        choice = _choose(command)
+        self._hint = choice if isinstance(choice, Missing) else None
+        self._reader = choice if isinstance(choice, Reader) else None
+        self._reading = threading.Lock()
+        self._throughput = Throughput(_SPEED_SECONDS)
+        self._newest = Progress()
+        self._owns_terminal = False
+
+    def start(self, signals: Signals) -> tuple[Tool, list[Relay]]:
+        """Start the tool, with pipes for what the reader has to see. Raises CannotRun."""
+        pipes: dict[int, int] = {}
+        relays = []
+        plan = plan_pipes(self._reader.streams) if self._reader is not None else []
+        for target, descriptors, stream in plan:
+            source, sink = os.pipe()
+            pipes.update(dict.fromkeys(descriptors, sink))
+            relays.append(Relay(source, target, self.screen, self._look_at(stream)))
+        terminals = {fd for fd in (1, 2) if os.isatty(fd)}
+        self._owns_terminal = terminals <= pipes.keys()
+        try:
+            tool = start(self._command, pipes, signals)
+        finally:
+            for sink in set(pipes.values()):
+                os.close(sink)
+        occupy_closed_streams()
+        for relay in relays:
+            relay.start()
+        return tool, relays
+
+    def begin_reporting(self, shows_bar: bool) -> Bar | None:
+        """Once the tool runs: nothing of this was in its way."""
+        route_logging(self.screen.say)
+        self._reporter.start()
+        if self._hint is not None:
+            self.screen.say(
+                f"{self._hint.tool} does not say how far it is: call it with {self._hint.hint} "
+                "to see its progress. Until then the hub only sees that it runs."
+            )
+        # A bar on a terminal that the tool writes to by itself would end up inside its lines.
+        if not (shows_bar and self._reader is not None and self._owns_terminal and is_wanted()):
+            return None
+        bar = Bar(self.screen, self._name, lambda: self._newest)
+        bar.start()
+        return bar
+
+    def empty_pipes(self, relays: Sequence[Relay], signals: Signals) -> None:
+        """Pass on what the tool has left in its pipes; where nobody reads it, until a signal."""
+        for relay in relays:
+            relay.tool_ended()
+        while any(relay.is_alive() for relay in relays):
+            for relay in relays:
+                relay.join(0.02)
+            if _is_ending(signals.next(0)):
+                return
+        for relay in relays:
+            if relay.trouble is not None and relay.trouble.errno != errno.EPIPE:
+                self.screen.say(f"{self._name}'s output could not be passed on: {relay.trouble}")
+
+    def _look_at(self, stream: Stream) -> Callable[[bytes], None]:
+        def look(data: bytes) -> None:
+            reader = self._reader
+            if reader is None:
+                return
+            try:
+                with self._reading:
+                    progress = reader.feed(data, stream)
+                    if progress is not None:
+                        self._take(progress)
+            except Exception as exc:
+                self._reader = None
+                self.screen.say(f"{self._name}'s output cannot be read ({exc!r}); it runs on.")
+
+        return look
+
+    def _take(self, progress: Progress) -> None:
+        self._newest = self._with_speed(progress)
+        self._reporter.report(self._newest)
+
+    def _with_speed(self, progress: Progress) -> Progress:
+        """Speed and time left, where the tool does not say them."""
+        done = progress.bytes_transferred
+        if done is None or progress.speed_bps is not None:
+            return progress
+        self._throughput.sample(time.monotonic(), done)
+        speed = self._throughput.bps
+        left = progress.eta_seconds
+        if left is None:
+            left = eta_seconds(done, progress.total_bytes, speed)
+        return replace(progress, speed_bps=speed, eta_seconds=left)
+
+    def fail_to_start(self, reason: str, signals: Signals) -> None:
+        occupy_closed_streams()
+        self.screen.say(f"{reason}.")
+        route_logging(self.screen.say)
+        self._reporter.start()
+        self._deliver(End("failed", reason, Progress()), signals)
+
+    def end(self, exit_status: int, signals: Signals, *, was_interrupted: bool) -> None:
+        """Tell how it ended; waits for the delivery, but not for long."""
+        end = self._describe_end(exit_status)
+        if was_interrupted and end.status == "failed":
+            end = replace(end, status="cancelled")
+        self._deliver(end, signals)
+
+    def _describe_end(self, exit_status: int) -> End:
+        if self._reader is None:
+            return plain_end(self._name, exit_status)
+        try:
+            end = self._reader.end(exit_status)
+            return replace(end, progress=self._with_speed(end.progress))
+        except Exception:
+            return plain_end(self._name, exit_status)
+
+    def _deliver(self, end: End, signals: Signals) -> None:
+        """An interrupt ends the waiting: what is not delivered by then is in the spool."""
+        self._reporter.finish(end)
+        deadline = time.monotonic() + self._wait_seconds + _GRACE_SECONDS
+        while not self._reporter.done.wait(0.02) and time.monotonic() < deadline:
+            if _is_ending(signals.next(0)):
+                break
+
+
+def _is_ending(info: struct_siginfo | None) -> bool:
+    return info is not None and info.si_signo in ENDING
+
+
+def _choose(command: Sequence[str]) -> Reader | Missing | None:
+    try:
+        return reader_for(command, os.environ, _size_of)
+    except Exception:  # an odd command line is the tool's to judge
+        return None
+
+
+def _size_of(name: str) -> int | None:
+    """The size of a regular file; `-` is standard input."""
+    try:
+        found = os.fstat(0) if name == "-" else os.stat(name)
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def identify(
+    command: Sequence[str],
+    *,
+    job_id: str | None,
+    job_type: str | None,
+    vm_name: str | None,
+    repository_id: str | None,
+    backup_type: str | None,
+) -> JobIdentity:
+    """Who the job is: what was said, else the environment, else what can be seen."""
+    machine = socket.gethostname().partition(".")[0] or "localhost"
+    job_id = job_id or Settings.from_env().job_id
+    if job_id is None:
+        job_type = job_type or FALLBACK_JOB_TYPE
+        job_id = f"{job_type}-{vm_name or machine}-{int(time.time())}".replace("/", "_")
+    try:
+        repository_id = repository_id or repository_of(command, os.environ)
+    except Exception:
+        repository_id = None
+    return JobIdentity(
+        job_id=job_id,
+        job_type=job_type or job_type_of(job_id),
+        vm_name=vm_name or machine,
+        repository_id=repository_id,
+        backup_type=backup_type,
+    )

@@ -1,0 +1,130 @@
+"""`telemetry queue`: looks into a queue of unsent updates, sends it, puts dead letters back."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from telemetry_client.cli.bar import duration_text
+from telemetry_client.client import TelemetryClient
+from telemetry_client.drain import Drain
+from telemetry_client.errors import QueueError
+from telemetry_client.queue import DeadLetter, TelemetryQueue
+from telemetry_client.settings import default_spool
+
+OK, FAILED, UNREACHABLE = 0, 1, 2
+_IDLE_SECONDS = 10.0  # what is left belongs to a running job, or waits for its next try
+
+
+def show_stats(path: Path | None) -> int:
+    """Everything that the queue counts, a line each."""
+    return _with_queue(path, lambda queue: _print_stats(queue))
+
+
+def drain_queue(path: Path | None, url: str | None, wait_seconds: float) -> int:
+    """Send until nothing is left that may be sent now."""
+    return _with_queue(path, lambda queue: _drain(queue, url, wait_seconds))
+
+
+def show_dead(path: Path | None, limit: int) -> int:
+    return _with_queue(path, lambda queue: _print_dead(queue.dead_letters(limit)))
+
+
+def replay_dead(path: Path | None, ids: Sequence[int] | None) -> int:
+    return _with_queue(path, lambda queue: _replay(queue, ids))
+
+
+def _with_queue(path: Path | None, use: Callable[[TelemetryQueue], int]) -> int:
+    """A command must not make a queue where none is: the path may be mistyped."""
+    path = path or default_spool()
+    if not path.exists():
+        print(f"{path}: nothing was ever queued here.", file=sys.stderr)
+        return OK
+    try:
+        with TelemetryQueue(path) as queue:
+            return use(queue)
+    except QueueError as exc:
+        print(str(exc), file=sys.stderr)
+        return FAILED
+
+
+def _print_stats(queue: TelemetryQueue) -> int:
+    for name, value in queue.get_stats().items():
+        print(f"{name:24} {'-' if value is None else value}")
+    return OK
+
+
+def _print_dead(letters: Sequence[DeadLetter]) -> int:
+    if not letters:
+        print("No dead letters.")
+        return OK
+    table = Table("id", "died", "job", "status", "reason", box=box.SIMPLE_HEAD)
+    for letter in letters:
+        payload = letter.payload
+        died = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter.died_at))
+        stream = str(payload.get("job_id") or payload.get("node_id") or "-")
+        table.add_row(str(letter.id), died, stream, str(payload.get("status", "-")), letter.reason)
+    if sys.stdout.isatty():
+        Console().print(table)
+        return OK
+    for letter in letters:  # for programs: everything, a JSON object a line
+        print(
+            json.dumps(
+                {
+                    "id": letter.id,
+                    "died_at": letter.died_at,
+                    "tries": letter.tries,
+                    "reason": letter.reason,
+                    "payload": letter.payload,
+                }
+            )
+        )
+    return OK
+
+
+def _replay(queue: TelemetryQueue, ids: Sequence[int] | None) -> int:
+    wanted = list(ids) if ids else None
+    count = queue.replay(wanted)
+    print(f"{count} put back into the queue.")
+    if wanted and count < len(wanted):
+        print(f"{len(wanted) - count} of those ids are no dead letters.", file=sys.stderr)
+        return FAILED
+    return OK
+
+
+def _drain(queue: TelemetryQueue, url: str | None, wait_seconds: float) -> int:
+    began = time.monotonic()
+    try:
+        client = TelemetryClient(url)
+    except ValueError as exc:
+        print(str(exc), file=sys.stderr)
+        return FAILED
+    with client:
+        drain = Drain(queue, client)
+        settled, settled_at = 0, began
+        while (pause := drain.step()) is not None:
+            now = time.monotonic()
+            if drain.stats.sent + drain.stats.dead > settled:
+                settled, settled_at = drain.stats.sent + drain.stats.dead, now
+            if drain.is_away and now - began + pause > wait_seconds:
+                break
+            if not drain.is_away and now - settled_at > max(wait_seconds, _IDLE_SECONDS):
+                break
+            time.sleep(pause)
+    return _tell(queue, drain, time.monotonic() - began)
+
+
+def _tell(queue: TelemetryQueue, drain: Drain, seconds: float) -> int:
+    sent, left = drain.stats.sent, queue.get_queue_size()
+    print(f"{sent} sent in {duration_text(seconds)}, {left} left, {drain.stats.dead} refused.")
+    if drain.is_away:
+        print("The hub could not be reached; `telemetry doctor` says more.", file=sys.stderr)
+        return UNREACHABLE
+    return FAILED if drain.stats.dead else OK

@@ -1,0 +1,129 @@
+"""The telemetry of one run of a tool, on threads of its own: the tool waits for none of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from telemetry_client.client import TelemetryClient
+from telemetry_client.readers import End
+from telemetry_client.tracker import ProgressTracker
+from telemetry_client.updates import Progress
+
+PUSH_TIMEOUT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobIdentity:
+    """What the job is about."""
+
+    job_id: str
+    job_type: str
+    vm_name: str | None = None
+    repository_id: str | None = None
+    backup_type: str | None = None
+
+
+class Reporter:
+    """Makes the tracker and ends it. What goes wrong is said once and costs the tool nothing."""
+
+    def __init__(
+        self,
+        job: JobIdentity,
+        *,
+        url: str | None,
+        spool: Path | None,
+        wait_seconds: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self.job = job
+        self.done = threading.Event()
+        self._url = url
+        self._spool = spool
+        self._wait_seconds = wait_seconds
+        self._say = say
+        self._tracker: ProgressTracker | None = None
+        self._newest = Progress()
+        self._end: End | None = None
+        self._has_end = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="telemetry-report", daemon=True).start()
+
+    def report(self, progress: Progress) -> None:
+        """The newest progress; costs a few microseconds."""
+        self._newest = progress
+        if self._tracker is not None:
+            self._tracker.report(progress)
+
+    def finish(self, end: End) -> None:
+        """The tool has ended. `done` is set once that is delivered or given up for now."""
+        self._end = end
+        self._has_end.set()
+
+    @property
+    def is_delivered(self) -> bool:
+        return self._tracker is not None and self._tracker.is_delivered
+
+    def _run(self) -> None:
+        try:
+            self._tracker = tracker = self._make_tracker()
+            tracker.report(self._newest)
+            self._has_end.wait()
+            assert self._end is not None
+            _end_tracker(tracker, self._end)
+        except Exception as exc:
+            self._say(f"no telemetry of this run: {exc}")
+        finally:
+            self.done.set()
+
+    def _make_tracker(self) -> ProgressTracker:
+        client = TelemetryClient(self._url, timeout=PUSH_TIMEOUT_SECONDS)
+        return ProgressTracker(
+            self.job.job_id,
+            self.job.job_type,
+            client=client,
+            spool=self._spool,
+            vm_name=self.job.vm_name,
+            repository_id=self.job.repository_id,
+            backup_type=self.job.backup_type,
+            end_deadline_seconds=self._wait_seconds,
+        )
+
+
+def _end_tracker(tracker: ProgressTracker, end: End) -> None:
+    tracker.report(end.progress)
+    if end.status == "failed":
+        tracker.fail(end.error or "it failed")
+    elif end.status == "cancelled":
+        tracker.cancel(end.error)
+    else:
+        if end.error:
+            tracker.report_error(end.error)
+        tracker.complete()
+
+
+class SaidOnce(logging.Handler):
+    """The library's errors as sentences of ours, each kind once: a terminal is no log."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.ERROR)
+        self._speak = say
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg not in self._said:
+            self._said.add(record.msg)
+            self._speak(f"{record.getMessage()} (said once; the tool runs on)")
+
+
+def route_logging(say: Callable[[str], None]) -> None:
+    """The library's log lines to the screen, so that they do not land inside the tool's."""
+    handler = SaidOnce(say)
+    for name in ("telemetry_client", "telemetry"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.addHandler(handler)

@@ -1,0 +1,194 @@
+"""The hub's API as a sender sees it: pushes, and what became of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote
+
+from telemetry_client.results import (
+    Accepted,
+    Refused,
+    Rejection,
+    Result,
+    Unreachable,
+    describe_problem,
+    judge_batch,
+    judge_push,
+)
+from telemetry_client.settings import Settings, job_type_of
+from telemetry_client.transport import Answer, Transport
+
+PREFIX = "/api/v1"
+BATCH_PATH = f"{PREFIX}/telemetry/batch"
+SNAPSHOT_PATH = f"{PREFIX}/telemetry/snapshot"
+# 5 packs telemetry to a tenth; more costs the host time and saves next to nothing.
+GZIP_LEVEL = 5
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """What the hub says of itself, and how it looks from here."""
+
+    is_reachable: bool
+    status: str | None = None  # ok, degraded or unavailable, in the hub's own words
+    version: str | None = None
+    clock_offset_seconds: float | None = None  # the hub's clock minus ours, to about a second
+    latency_seconds: float | None = None
+    reason: str | None = None  # why it is not reachable
+
+
+class TelemetryClient:
+    """Pushes to the hub over pooled connections, from any thread.
+
+    Trouble with the network, the hub or a payload is a result and never raised. Raises ValueError
+    for an address that is none or a token that cannot be one.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = 10.0,
+        connect_timeout: float = 2.0,
+    ) -> None:
+        settings = Settings.from_env()
+        self._transport = Transport(
+            settings.url if url is None else url,
+            settings.token if token is None else token,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+        )
+        self.url = self._transport.url
+
+    def push(self, update: Mapping[str, Any]) -> Result:
+        """One update, an item as of a batch: `job_id`, `job_type` and what it tells."""
+        job_id = update.get("job_id")
+        if not isinstance(job_id, str) or job_id in ("", ".", ".."):
+            return Refused(400, "job_id: is missing or cannot name a job")
+        job_type = update.get("job_type") or job_type_of(job_id)
+        body = _encode(update)
+        if isinstance(body, Refused):
+            return body
+        path = f"{PREFIX}/telemetry/{_quote(str(job_type))}/{_quote(job_id)}"
+        answer = self._transport.post(path, body)
+        if isinstance(answer, Unreachable):
+            return answer
+        return judge_push(answer.status, answer.json, answer.retry_after_seconds)
+
+    def push_batch(self, updates: Sequence[Mapping[str, Any]]) -> Result:
+        """Many updates of any jobs, each judged by itself."""
+        return self._push_many(BATCH_PATH, "updates", updates)
+
+    def push_snapshot(self, snapshot: Mapping[str, Any]) -> Result:
+        """One snapshot of a node's health, the 19 flat fields."""
+        return push_snapshot_to(self._transport, SNAPSHOT_PATH, snapshot)
+
+    def push_snapshots(self, snapshots: Sequence[Mapping[str, Any]]) -> Result:
+        """Many snapshots, each judged by itself."""
+        return self._push_many(SNAPSHOT_PATH, "snapshots", snapshots)
+
+    def check_ingest(self) -> Result:
+        """Whether pushes would be taken, by the address and the token; stores nothing."""
+        return self._post_items(BATCH_PATH, "updates", [])
+
+    def health(self) -> HealthReport:
+        """Ask the hub how it is. A hub that says it is unavailable is reachable."""
+        answer = self._transport.get(f"{PREFIX}/health")
+        if isinstance(answer, Unreachable):
+            return HealthReport(is_reachable=False, reason=answer.reason)
+        said = answer.json
+        if not isinstance(said, Mapping) or answer.status not in (200, 503) or "checks" not in said:
+            reason = describe_problem(answer.status, said) if answer.status != 200 else None
+            return HealthReport(False, reason=reason or "something answers that is not the hub")
+        return HealthReport(
+            is_reachable=True,
+            status=str(said.get("status")),
+            version=str(said.get("version")),
+            clock_offset_seconds=_clock_offset(answer),
+            latency_seconds=answer.elapsed_seconds,
+        )
+
+    def close(self) -> None:
+        """Close the pooled connections; pushes after it are Unreachable."""
+        self._transport.close()
+
+    def __enter__(self) -> TelemetryClient:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _push_many(self, path: str, key: str, items: Sequence[Mapping[str, Any]]) -> Result:
+        """Post the items that can be encoded; one that cannot costs its neighbours nothing."""
+        encoded: dict[int, bytes] = {}
+        unsendable: list[Rejection] = []
+        for index, item in enumerate(items):
+            body = _encode(item)
+            if isinstance(body, Refused):
+                unsendable.append(Rejection(index, body.reason))
+            else:
+                encoded[index] = body
+        if not encoded:
+            return Accepted(rejected=tuple(unsendable))
+        result = self._post_items(path, key, list(encoded.values()))
+        if not isinstance(result, Accepted):
+            return result
+        positions = list(encoded)
+        refused = [replace(item, index=positions[item.index]) for item in result.rejected]
+        rejected = sorted([*refused, *unsendable], key=lambda rejection: rejection.index)
+        return Accepted(result.duplicates, tuple(rejected))
+
+    def _post_items(self, path: str, key: str, items: list[bytes]) -> Result:
+        body = b'{"%s":[%s]}' % (key.encode(), b",".join(items))
+        packed = gzip.compress(body, GZIP_LEVEL, mtime=0)
+        answer = self._transport.post(path, packed, headers={"Content-Encoding": "gzip"})
+        if isinstance(answer, Unreachable):
+            return answer
+        return judge_batch(answer.status, answer.json, len(items), answer.retry_after_seconds)
+
+
+def push_snapshot_to(transport: Transport, path: str, snapshot: Mapping[str, Any]) -> Result:
+    """One snapshot, as itself, to the path given."""
+    body = _encode(snapshot)
+    if isinstance(body, Refused):
+        return body
+    answer = transport.post(path, body)
+    if isinstance(answer, Unreachable):
+        return answer
+    return judge_batch(answer.status, answer.json, 1, answer.retry_after_seconds)
+
+
+def _encode(payload: Mapping[str, Any]) -> bytes | Refused:
+    """Compact UTF-8. A payload that is no JSON is refused here, as the hub would.
+
+    Names of files may hold bytes that are no text; such a character is sent as a question mark,
+    because the rest of the update is worth having.
+    """
+    try:
+        text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        return Refused(400, f"cannot be sent as JSON: {exc}")
+    return text.encode("utf-8", "replace")
+
+
+def _quote(text: str) -> str:
+    return quote(text, safe="", errors="replace")
+
+
+def _clock_offset(answer: Answer) -> float | None:
+    """The hub's clock minus ours, from a header that knows whole seconds only."""
+    try:
+        hub = parsedate_to_datetime(answer.headers.get("Date", ""))
+    except (TypeError, ValueError):
+        return None
+    if hub.tzinfo is None:
+        hub = hub.replace(tzinfo=UTC)
+    now = datetime.now(UTC).timestamp()
+    return hub.timestamp() + 0.5 - (now - answer.elapsed_seconds / 2)

@@ -1,0 +1,219 @@
+"""Takes a queue's backlog to the hub: in batches, in order, at a pace a returning hub can bear."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from telemetry_client.backoff import after_retry_after, around
+from telemetry_client.client import TelemetryClient
+from telemetry_client.errors import QueueError
+from telemetry_client.queue import Entry, TelemetryQueue
+from telemetry_client.results import Accepted, Refused, Rejection, Result, Unreachable
+
+logger = logging.getLogger("telemetry.drain")
+
+PROBE_BATCH = 10  # what is risked on finding out whether the hub is back
+SPLIT_SECONDS = 0.1  # the hub is well, and is asked which entry it means
+IDLE_SECONDS = 1.0  # between looks at an empty queue: other processes fill it too
+
+
+@dataclass(slots=True)
+class DrainStats:
+    """What a drain has done so far."""
+
+    sent: int = 0  # entries that the hub has, duplicates too
+    duplicates: int = 0
+    dead: int = 0  # entries refused, or failed too often
+    failed: int = 0  # requests that did not get through
+
+
+class Drain:
+    """Empties a queue. One thread at a time; any number of drains may share a queue.
+
+    A batch that the hub refuses or fails on as a whole is halved from one step to the next until
+    the guilty entry is alone, so that only that one dies or spends a try; then it grows again.
+    """
+
+    def __init__(
+        self,
+        queue: TelemetryQueue,
+        client: TelemetryClient,
+        *,
+        batch: int = 100,
+        batches_per_second: float = 2.0,
+        probe_seconds: float = 5.0,
+        max_retries: int = 3,
+        on_sent: Callable[[list[Entry]], None] | None = None,
+        on_dead: Callable[[Entry, str], None] | None = None,
+        on_away: Callable[[Unreachable], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.queue = queue
+        self.client = client
+        self.stats = DrainStats()
+        self.is_away = False  # the last request did not get through
+        self._batch = batch
+        self._pace_seconds = 1 / batches_per_second
+        self._probe_seconds = probe_seconds
+        self._max_retries = max_retries
+        self._on_sent = on_sent
+        self._on_dead = on_dead
+        self._on_away = on_away
+        self._clock = clock
+        self._limit = batch  # less while a guilty entry is looked for
+        self._next_at = clock()
+        self._trouble: str | None = None  # last one that was logged
+
+    def step(self) -> float | None:
+        """Send at most one batch. Seconds to wait for the next; None when the queue is empty.
+
+        Called too early it only says how long to wait. Raises QueueError.
+        """
+        early = self._next_at - self._clock()
+        if early > 0:
+            return early
+        limit = min(self._limit, PROBE_BATCH) if self.is_away else self._limit
+        entries = self.queue.dequeue(limit)
+        if not entries:
+            wait = self.queue.seconds_until_ready()
+            return None if wait is None else min(max(wait, SPLIT_SECONDS), self._probe_seconds)
+        wait = self._send(entries)
+        self._next_at = self._clock() + wait
+        return wait
+
+    def run(self, stop: threading.Event) -> None:
+        """Step until `stop` is set. Trouble with the queue is logged, once while it lasts."""
+        while not stop.is_set():
+            try:
+                wait = self.step()
+                wait = IDLE_SECONDS if wait is None else wait
+            except QueueError as exc:
+                self._log_once(logging.ERROR, f"the telemetry queue cannot be used: {exc}")
+                wait = self._probe_seconds
+            except Exception:
+                logger.exception("draining the telemetry queue failed")
+                wait = self._probe_seconds
+            stop.wait(wait)
+
+    def _send(self, entries: list[Entry]) -> float:
+        """Post what was leased; how long to wait afterwards."""
+        updates = [entry for entry in entries if _is_update(entry)]
+        snapshots = [entry for entry in entries if _is_snapshot(entry)]
+        for entry in entries:
+            if not _is_update(entry) and not _is_snapshot(entry):
+                self._bury(entry, "it names neither a job_id nor a node_id")
+        wait = self._pace_seconds
+        for group, push in (
+            (updates, self.client.push_batch),
+            (snapshots, self.client.push_snapshots),
+        ):
+            if group:
+                wait, goes_on = self._settle(group, push([entry.payload for entry in group]))
+                if not goes_on:
+                    self.queue.release_all([entry.id for entry in entries])  # those still leased
+                    return wait
+        return wait
+
+    def _settle(self, group: list[Entry], result: Result) -> tuple[float, bool]:
+        """Do with the entries what the hub's answer asks for; the wait, and whether to go on."""
+        if isinstance(result, Accepted):
+            self._note_back()
+            self._limit = min(self._batch, self._limit * 2)
+            self._settle_accepted(group, result)
+            return around(self._pace_seconds), True
+        if isinstance(result, Refused):
+            self._note_back()
+            if len(group) == 1:
+                self._bury(group[0], f"{result.status}: {result.reason}")
+            else:
+                self._limit = len(group) // 2
+            return min(SPLIT_SECONDS, self._pace_seconds), False
+        self._note_away(result)
+        if result.spends_try and len(group) == 1:
+            self._fail(group[0], result.reason)
+        elif result.spends_try:
+            self._limit = len(group) // 2
+        if result.retry_after_seconds is not None:
+            return after_retry_after(result.retry_after_seconds), False
+        # A hub that answers 500 is there: look for the entry it means at the usual pace.
+        pause = self._pace_seconds if result.spends_try else self._probe_seconds
+        return around(pause), False
+
+    def _settle_accepted(self, group: list[Entry], result: Accepted) -> None:
+        rejected = {rejection.index: rejection for rejection in result.rejected}
+        sent = [entry for index, entry in enumerate(group) if index not in rejected]
+        self._acknowledge(sent, result.duplicates)
+        for index, rejection in rejected.items():
+            self._settle_rejected(group[index], rejection)
+
+    def _settle_rejected(self, entry: Entry, rejection: Rejection) -> None:
+        """Bury it, or ask once more with it alone: then the status says whose fault it is."""
+        if rejection.names_fields:
+            self._bury(entry, rejection.reason)
+            return
+        is_snapshot = _is_snapshot(entry)
+        push = self.client.push_snapshot if is_snapshot else self.client.push
+        result = push(entry.payload)
+        if isinstance(result, Accepted) and not result.rejected:
+            self._acknowledge([entry], result.duplicates)
+        elif isinstance(result, Refused):
+            self._bury(entry, f"{result.status}: {result.reason}")
+        elif isinstance(result, Accepted) or result.spends_try:
+            self._fail(entry, rejection.reason)
+        else:
+            self.queue.release(entry.id)
+
+    def _acknowledge(self, entries: list[Entry], duplicates: int) -> None:
+        if not entries:
+            return
+        self.queue.acknowledge([entry.id for entry in entries])
+        self.stats.sent += len(entries)
+        self.stats.duplicates += duplicates
+        if self._on_sent is not None:
+            self._on_sent(entries)
+
+    def _fail(self, entry: Entry, reason: str) -> None:
+        self.queue.mark_failed(entry.id, self._max_retries, reason=reason)
+        if entry.tries + 1 >= self._max_retries:
+            self._note_dead(entry, f"failed {entry.tries + 1} times: {reason}")
+
+    def _bury(self, entry: Entry, reason: str) -> None:
+        self.queue.mark_dead(entry.id, reason)
+        self._note_dead(entry, reason)
+
+    def _note_dead(self, entry: Entry, reason: str) -> None:
+        self.stats.dead += 1
+        name = entry.payload.get("job_id") or entry.payload.get("node_id")
+        logger.error("telemetry of %s is not sent any more: %s", name, reason)
+        if self._on_dead is not None:
+            self._on_dead(entry, reason)
+
+    def _note_away(self, result: Unreachable) -> None:
+        self.is_away = True
+        self.stats.failed += 1
+        self._log_once(logging.WARNING, f"the hub takes no telemetry now: {result.reason}")
+        if self._on_away is not None:
+            self._on_away(result)
+
+    def _note_back(self) -> None:
+        if self.is_away:
+            logger.info("the hub takes telemetry again")
+        self.is_away = False
+        self._trouble = None
+
+    def _log_once(self, level: int, text: str) -> None:
+        if text != self._trouble:
+            self._trouble = text
+            logger.log(level, text)
+
+
+def _is_update(entry: Entry) -> bool:
+    return bool(entry.payload.get("job_id"))
+
+
+def _is_snapshot(entry: Entry) -> bool:
+    return bool(entry.payload.get("node_id")) and not _is_update(entry)

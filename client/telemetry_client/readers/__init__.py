@@ -1,0 +1,7 @@
+"""Readers: what a backup tool says of itself, turned into progress. Pure, no I/O."""
+
+from telemetry_client.readers.base import End, Missing, Reader, Stream, plain_end
+from telemetry_client.readers.choose import reader_for
+from telemetry_client.readers.repository import repository_of
+
+__all__ = ["End", "Missing", "Reader", "Stream", "plain_end", "reader_for", "repository_of"]

@@ -1,0 +1,38 @@
+"""Bytes of a stream cut into lines, the same ones however the stream was cut into reads."""
+
+from __future__ import annotations
+
+LONGEST_LINE = 1 << 20  # bytes; what has no end by then is no line of a progress report
+
+
+class Lines:
+    """Lines end with \\n or \\r (progress that overwrites itself). Longer ones are left out."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._is_too_long = False
+
+    def feed(self, data: bytes) -> list[str]:
+        """The lines that these bytes complete; empty ones are left out."""
+        *ended, rest = data.replace(b"\r", b"\n").split(b"\n")
+        lines = []
+        for piece in ended:
+            self._add(piece)
+            lines += self.flush()
+        self._add(rest)
+        return lines
+
+    def flush(self) -> list[str]:
+        """The last line, which nothing has ended; none or one."""
+        line = self._rest.decode("utf-8", "replace").strip()
+        is_line = bool(line) and not self._is_too_long
+        self._rest.clear()
+        self._is_too_long = False
+        return [line] if is_line else []
+
+    def _add(self, piece: bytes) -> None:
+        if self._is_too_long or len(self._rest) + len(piece) > LONGEST_LINE:
+            self._is_too_long = True
+            self._rest.clear()
+        else:
+            self._rest += piece

@@ -1,0 +1,88 @@
+"""Where a tool writes to, from its command line and environment, without anybody's password."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from telemetry_client.readers.arguments import Arguments, arguments_of
+from telemetry_client.readers.words import without_credentials
+from telemetry_client.updates import LONGEST_NAME
+
+# Switches of rclone, so that the word after them is no value; the others are taken to have one.
+_RCLONE_SWITCHES = frozenset(
+    """--use-json-log --progress --dry-run --interactive --checksum --update --fast-list --quiet
+    --verbose --size-only --ignore-existing --immutable --inplace --metadata --no-traverse
+    --check-first --create-empty-src-dirs --delete-excluded --error-on-no-transfer
+    --stats-one-line --ignore-errors --ignore-times --links --copy-links --one-file-system
+    """.split()
+)
+_RSYNC_VALUED = frozenset(
+    """-e -f -B -M -T --rsh --exclude --include --filter --files-from --exclude-from
+    --include-from --bwlimit --timeout --port --log-file --temp-dir --partial-dir""".split()
+)
+
+
+def repository_of(command: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """The repository or target of a known tool's call; None where it names none."""
+    arguments = arguments_of(command)
+    if arguments is None:
+        return None
+    find = _FINDERS.get(arguments.tool)
+    found = find(arguments, environ) if find else None
+    if not found:
+        return None
+    return _plain(found)[:LONGEST_NAME] or None
+
+
+def _restic(arguments: Arguments, environ: Mapping[str, str]) -> str | None:
+    return arguments.value("-r", "--repo") or environ.get("RESTIC_REPOSITORY")
+
+
+def _borg(arguments: Arguments, environ: Mapping[str, str]) -> str | None:
+    for word in arguments.given:
+        repository, colons, _ = word.partition("::")
+        if colons and repository and not word.startswith("-"):
+            return repository
+    return arguments.value("-r", "--repo") or environ.get("BORG_REPO")
+
+
+def _rclone(arguments: Arguments, environ: Mapping[str, str]) -> str | None:
+    words, skips = [], False
+    for arg in arguments.given:
+        if skips:
+            skips = False
+        elif not arg.startswith("-"):
+            words.append(arg)
+        else:
+            is_long = arg.startswith("--") and "=" not in arg
+            skips = is_long and arg not in _RCLONE_SWITCHES
+    return words[2] if len(words) == 3 else None  # command, source, target
+
+
+def _rsync(arguments: Arguments, environ: Mapping[str, str]) -> str | None:
+    words, skips = [], False
+    for arg in arguments.given:
+        if skips:
+            skips = False
+        elif not arg.startswith("-"):
+            words.append(arg)
+        else:
+            skips = arg in _RSYNC_VALUED
+    return words[-1] if len(words) > 1 else None
+
+
+_FINDERS: dict[str, Callable[[Arguments, Mapping[str, str]], str | None]] = {
+    "restic": _restic,
+    "borg": _borg,
+    "rclone": _rclone,
+    "rsync": _rsync,
+}
+
+
+def _plain(text: str) -> str:
+    """Without credentials, also those of rclone's `:sftp,host=h,pass=p:path`."""
+    printable = "".join(char for char in without_credentials(text) if char.isprintable())
+    backend, comma, options = printable.partition(",")
+    if comma and "=" in options and "/" not in backend:
+        return f"{backend}:{options.rpartition(':')[2]}"
+    return printable

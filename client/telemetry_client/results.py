@@ -1,0 +1,138 @@
+"""What can become of a push, and which answer of the hub means what (decision 10).
+
+An outage never spends one of an entry's tries; a refused payload is never sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+CONNECTION_ERROR = "connection_error"
+TIMEOUT = "timeout"
+
+# This payload will never be taken, whenever it is sent.
+REFUSING = frozenset({400, 409, 413, 415, 422})
+# The hub, or what stands before it, cannot take anything now: a token being rotated, a wrong
+# route while a proxy is set up, too many requests, a restart.
+OUTAGE = frozenset({401, 402, 403, 404, 408, 425, 429, 502, 503, 504})
+
+_LONGEST_REASON = 500  # characters; reasons end up in logs and in the queue
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One item of a batch that was not taken while its neighbours were."""
+
+    index: int
+    reason: str
+    # Whether fields of the item are to blame. Otherwise the hub failed to store it, which may pass.
+    names_fields: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The hub has stored it, but for what is `rejected` (batches only)."""
+
+    duplicates: int = 0
+    rejected: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """This payload will never be taken; `reason` is the hub's own, naming fields."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Nothing is known to be stored; send it again later. `status`: of the answer, if one came."""
+
+    reason: str
+    retry_after_seconds: float | None = None
+    spends_try: bool = False
+    status: int | None = None
+
+
+Result = Accepted | Refused | Unreachable
+
+
+def judge_failure(
+    status: int, answer: Any, retry_after_seconds: float | None = None
+) -> Refused | Unreachable:
+    """What an answer other than 200 means. `answer`: its JSON, None where it is none."""
+    reason = describe_problem(status, answer)
+    if status in REFUSING:
+        return Refused(status, reason)
+    # A redirect is not followed: it is a login page or a mistake in the address, never the hub.
+    spends_try = status not in OUTAGE and not 300 <= status < 400
+    return Unreachable(reason, retry_after_seconds, spends_try, status)
+
+
+def judge_push(status: int, answer: Any, retry_after_seconds: float | None = None) -> Result:
+    """What the answer to one pushed update means."""
+    if status != 200:
+        return judge_failure(status, answer, retry_after_seconds)
+    if isinstance(answer, Mapping) and answer.get("accepted") is True:
+        return Accepted(duplicates=int(answer.get("duplicate") is True))
+    return not_the_hub(status)
+
+
+def judge_batch(
+    status: int, answer: Any, count: int, retry_after_seconds: float | None = None
+) -> Result:
+    """What the answer to a batch of `count` items means."""
+    if status != 200:
+        return judge_failure(status, answer, retry_after_seconds)
+    try:
+        accepted, duplicates = answer["accepted"], answer["duplicates"]
+        rejected = tuple(_rejection(item, count) for item in answer["rejected"])
+        is_whole = accepted + duplicates + len(rejected) == count
+    except (KeyError, TypeError, ValueError):
+        return not_the_hub(status)
+    return Accepted(duplicates, rejected) if is_whole else not_the_hub(status)
+
+
+def not_the_hub(status: int) -> Unreachable:
+    """Half an answer, or a captive portal's page: whatever it is, it acknowledges nothing."""
+    return Unreachable(f"{status}, but the answer is none of the hub's", status=status)
+
+
+def describe_problem(status: int, answer: Any) -> str:
+    """The hub's reasons by field, or the best other sentence there is; one line."""
+    if isinstance(answer, Mapping):
+        errors = answer.get("errors")
+        if isinstance(errors, Mapping) and errors:
+            return describe_errors(errors)
+        detail = answer.get("detail") or answer.get("title")
+        if isinstance(detail, str) and detail:
+            return _one_line(detail)
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"status {status}"
+
+
+def describe_errors(errors: Mapping[Any, Any]) -> str:
+    """`{field: [reason]}` as a sentence."""
+    parts = []
+    for field, reasons in errors.items():
+        reasons = reasons if isinstance(reasons, list) else [reasons]
+        parts.append(f"{field}: {' '.join(str(reason) for reason in reasons)}")
+    return _one_line("; ".join(parts))
+
+
+def _rejection(item: Mapping[str, Any], count: int) -> Rejection:
+    index, errors = item["index"], item["errors"]
+    if not isinstance(index, int) or not 0 <= index < count or not isinstance(errors, Mapping):
+        raise ValueError("no rejection of the hub's")
+    return Rejection(index, describe_errors(errors), names_fields=set(errors) != {"body"})
+
+
+def _one_line(text: str) -> str:
+    line = "".join(char if char.isprintable() else " " for char in text[:_LONGEST_REASON])
+    return line.strip()

@@ -1,0 +1,106 @@
+"""`telemetry doctor`: a line for each thing that sending needs, and what to do about it."""
+
+from __future__ import annotations
+
+import pytest
+
+from telemetry_client import HealthReport, Refused, TelemetryQueue, Unreachable
+from telemetry_client.cli.doctor import judge_backlog, judge_clock, judge_hub, judge_token
+from tests.client.cli.conftest import Shell
+from tests.client.faulty_hub import FaultyHub
+from tests.hub_process import HubProcess
+
+
+def verdicts(shell: Shell) -> tuple[int, dict[str, str], str]:
+    """Exit code, verdict by what was looked at, and everything it said."""
+    done = shell.telemetry("doctor")
+    text = done.stdout.decode()
+    lines = [line for line in text.splitlines() if not line.startswith("      ")]
+    return done.returncode, {line[5:].split(":")[0]: line[:4].strip() for line in lines}, text
+
+
+def test_all_is_well_with_a_real_hub(shell: Shell, real_hub: HubProcess) -> None:
+    shell.env["SHA_API_URL"] = f"http://127.0.0.1:{real_hub.port}"
+    shell.spool.parent.mkdir()
+    TelemetryQueue(shell.spool).close()
+    status, found, text = verdicts(shell)
+    assert status == 0, text
+    assert found["hub"] in ("ok", "warn")  # a hub that just began may be degraded
+    del found["hub"]
+    assert found == {"token": "ok", "clock": "ok", "spool": "ok", "spool losses": "ok"}
+
+
+def test_a_missing_hub_fails_with_what_to_try(lonely_shell: Shell) -> None:
+    status, found, text = verdicts(lonely_shell)
+    assert (status, found["hub"]) == (1, "fail")
+    assert "token" not in found and found["spool"] == "ok"
+    assert f"curl {lonely_shell.env['SHA_API_URL']}/api/v1/health" in text
+
+
+def test_something_that_is_not_the_hub_is_no_hub(shell: Shell, faulty_hub: FaultyHub) -> None:
+    shell.env["SHA_API_URL"] = f"{faulty_hub.url}/somewhere"
+    faulty_hub.token = "secret"  # it answers 401 to a request without one
+    assert verdicts(shell)[1]["hub"] == "fail"
+
+
+def test_a_bad_address_is_a_finding(shell: Shell) -> None:
+    shell.env["SHA_API_URL"] = "nonsense"
+    status, found, text = verdicts(shell)
+    assert (status, found["address"]) == (1, "fail")
+    assert "SHA_API_URL" in text
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_wrong_token_fails(status: int) -> None:
+    finding = judge_token(Unreachable("no", status=status), has_token=True)
+    assert finding.verdict == "fail" and "TELEMETRY_TOKEN" in finding.detail
+    assert "ingest" in finding.advice
+
+
+def test_a_hub_that_takes_nothing_fails() -> None:
+    assert judge_token(Unreachable("timeout"), has_token=False).verdict == "fail"
+    assert judge_token(Refused(400, "updates: what?"), has_token=False).verdict == "fail"
+    assert judge_hub("http://h", HealthReport(True, "unavailable")).verdict == "fail"
+    assert judge_hub("http://h", HealthReport(True, "degraded")).verdict == "warn"
+
+
+@pytest.mark.parametrize(
+    ("offset", "verdict", "word"),
+    [
+        (0.4, "ok", "as the hub's"),
+        (-4.0, "ok", "4 s ahead of"),
+        (30.0, "warn", "30 s behind"),
+        (-301.0, "fail", "301 s ahead of"),
+        (None, "warn", "no date"),
+    ],
+)
+def test_the_clock_is_compared(offset: float | None, verdict: str, word: str) -> None:
+    finding = judge_clock(offset)
+    assert finding.verdict == verdict and word in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("pending", "oldest", "verdict"),
+    [(0, None, "ok"), (10, 60.0, "ok"), (10, 7200.0, "warn"), (950, 60.0, "fail")],
+)
+def test_a_backlog_is_judged_by_age_and_size(
+    shell: Shell, pending: int, oldest: float | None, verdict: str
+) -> None:
+    stats = {"pending": pending, "max_size": 1000, "oldest_age_seconds": oldest}
+    assert judge_backlog("spool", shell.spool, stats).verdict == verdict
+
+
+def test_dead_letters_are_a_warning_that_says_where_they_are(shell: Shell) -> None:
+    shell.spool.parent.mkdir()
+    with TelemetryQueue(shell.spool) as queue:
+        queue.mark_dead(queue.enqueue({"job_id": "j"}), "status: is missing")
+    status, found, text = verdicts(shell)
+    assert (status, found["spool losses"]) == (0, "warn")
+    assert f"telemetry queue dead --path {shell.spool}" in text
+
+
+def test_a_spool_that_cannot_be_used_fails(shell: Shell) -> None:
+    shell.env["TELEMETRY_SPOOL"] = "/proc/no/spool.db"
+    status, found, text = verdicts(shell)
+    assert (status, found["spool"]) == (1, "fail")
+    assert "TELEMETRY_SPOOL" in text

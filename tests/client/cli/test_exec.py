@@ -1,0 +1,248 @@
+"""`telemetry exec` is not there, as far as the tool and its caller can tell: output, input, exit
+codes, signals, environment.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.client.cli.conftest import Shell, below_exec
+from tests.client.faulty_hub import FaultyHub
+from tests.hub_process import is_running, wait_until
+
+# Bytes that are no text, no lines and no JSON, and progress among them, on both streams.
+NOISY = """
+import random
+for turn in range(40):
+    out = random.Random(turn).randbytes(random.Random(turn).randrange(9000))
+    os.write(1, out)
+    os.write(2, out[::-1] + b"\\r\\n")
+    os.write(1, b'{"message_type":"status","percent_done":0.5,"bytes_done":%d}\\n' % turn)
+sys.exit(7)
+"""
+SAYS_SIGNALS = """
+seen = []
+for number in (1, 2, 3, 10, 12, 15):
+    signal.signal(number, lambda number, frame: seen.append(number))
+open("ready", "w").close()
+deadline = time.monotonic() + 20
+while not seen and time.monotonic() < deadline:
+    time.sleep(0.01)
+time.sleep(0.4)
+print(*seen, flush=True)
+sys.exit(9)
+"""
+
+
+@pytest.mark.parametrize("tool", ["restic backup --json", "rsync --info=progress2", "unknown"])
+@pytest.mark.parametrize("is_merged", [False, True], ids=["apart", "merged"])
+def test_output_is_the_same_byte_for_byte(shell: Shell, tool: str, is_merged: bool) -> None:
+    """Merged into one pipe also the order of both streams is the same."""
+    shell.fake(tool.split()[0], NOISY)
+    pipes = {"capture_output": False, "stdout": subprocess.PIPE}
+    pipes["stderr"] = subprocess.STDOUT if is_merged else subprocess.PIPE
+    plain = shell.run(tool.split(), **pipes)
+    wrapped = shell.exec(tool.split(), **pipes)
+    assert plain.returncode == wrapped.returncode == 7
+    assert wrapped.stdout == plain.stdout
+    assert wrapped.stderr == plain.stderr
+
+
+@pytest.mark.parametrize("status", [0, 3, 130, 255])
+def test_the_exit_code_is_the_tools(shell: Shell, faulty_hub: FaultyHub, status: int) -> None:
+    tool = shell.fake("restic", f"sys.exit({status})")
+    done = shell.exec([tool, "backup", "--json"])
+    assert (done.returncode, done.stderr) == (status, b"")
+    end = faulty_hub.accepted[-1]
+    expected = {0: "completed", 3: "completed", 130: "cancelled"}.get(status, "failed")
+    assert end["status"] == expected
+    errors = {update["error"] for update in faulty_hub.accepted if "error" in update}
+    assert errors == ({f"restic exited with {status}"} if status else set())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_a_tool_killed_by_a_signal_is_seen_to_be(
+    shell: Shell, faulty_hub: FaultyHub, number: signal.Signals
+) -> None:
+    tool = shell.fake("unknown", f"os.kill(os.getpid(), {int(number)})")
+    assert shell.exec([tool]).returncode == -number
+    assert faulty_hub.accepted[-1]["error"] == f"unknown was ended by {number.name}"
+
+
+def test_a_tool_that_is_not_there_is_127_and_a_failed_job(
+    shell: Shell, faulty_hub: FaultyHub
+) -> None:
+    done = shell.exec(["no-such-tool"])
+    assert (done.returncode, done.stdout) == (127, b"")
+    assert done.stderr == b"telemetry: no-such-tool: command not found.\n"
+    assert faulty_hub.accepted[-1]["status"] == "failed"
+
+
+def test_a_file_that_cannot_be_run_is_126(shell: Shell) -> None:
+    path = Path(shell.fake("tool", ""))
+    path.chmod(0o644)
+    done = shell.exec([str(path)])
+    assert (done.returncode, done.stderr.count(b"\n")) == (126, 1)
+
+
+@pytest.mark.parametrize("name", ["restic", "unknown"])
+def test_input_reaches_the_tool(shell: Shell, name: str) -> None:
+    data = os.urandom(3_000_000)
+    shell.fake(name, "sys.stdout.buffer.write(sys.stdin.buffer.read())")
+    assert shell.exec([name, "backup", "--json"], input=data).stdout == data
+
+
+def test_arguments_and_environment_are_left_alone(shell: Shell) -> None:
+    tool = shell.fake("restic", "print(sys.argv[1:], sorted(os.environ.items()))")
+    command = [tool, "backup", "--json", "a b", "", "--help", "--"]
+    assert shell.exec(command).stdout == shell.run(command).stdout
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 10, 15])
+def test_a_signal_for_us_reaches_the_tool_once(
+    shell: Shell, faulty_hub: FaultyHub, number: int
+) -> None:
+    tool = shell.fake("restic", SAYS_SIGNALS)
+    process = shell.start(below_exec([tool, "backup", "--json"]), stdout=subprocess.PIPE)
+    wait_until((shell.folder / "ready").exists)
+    process.send_signal(number)
+    assert process.communicate(timeout=60)[0] == f"{number}\n".encode()
+    assert process.returncode == 9
+    is_ending = number in (1, 2, 3, 15)
+    assert faulty_hub.accepted[-1]["status"] == ("cancelled" if is_ending else "failed")
+
+
+def test_what_is_ignored_stays_ignored(shell: Shell) -> None:
+    """As nohup has it: SIGHUP does nothing, neither to us nor to the tool."""
+    tool = shell.fake(
+        "unknown",
+        "open('ready', 'w').close(); time.sleep(1); print(signal.getsignal(1) == signal.SIG_IGN)",
+    )
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *below_exec([tool])]
+    process = shell.start(command, stdout=subprocess.PIPE)
+    wait_until((shell.folder / "ready").exists)
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate(timeout=60)[0] == b"True\n"
+    assert process.returncode == 0
+
+
+def test_the_exit_code_is_known_where_ends_of_children_are_ignored(shell: Shell) -> None:
+    command = ["sh", "-c", 'trap "" CHLD; exec "$@"', "sh", *below_exec(["sh", "-c", "exit 4"])]
+    assert shell.run(command).returncode == 4
+
+
+def test_a_reader_that_stalls_does_not_make_us_unstoppable(shell: Shell) -> None:
+    """The tool has ended, and what it has left in its pipe nobody takes."""
+    tool = shell.fake("restic", "os.write(1, bytes(120_000)); open('ready', 'w').close()")
+    process = shell.start(below_exec([tool, "backup", "--json"]), stdout=subprocess.PIPE)
+    wait_until((shell.folder / "ready").exists)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait(30) == 0
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_a_full_disk_is_said(shell: Shell) -> None:
+    tool = shell.fake("restic", "signal.signal(13, signal.SIG_DFL); os.write(1, b'line')")
+    with open("/dev/full", "wb") as full:
+        done = shell.exec(
+            [tool, "backup", "--json"], capture_output=False, stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 0
+    assert b"No space left" in done.stderr
+
+
+def test_a_kill_of_us_leaves_the_tool_running(shell: Shell) -> None:
+    tool = shell.fake(
+        "unknown",
+        "open('pid', 'w').write(str(os.getpid())); os.rename('pid', 'ready')\n"
+        "time.sleep(1.5); open('done', 'w').close()",
+    )
+    process = shell.start(below_exec([tool]))
+    wait_until((shell.folder / "ready").exists)
+    process.kill()
+    process.wait()
+    assert is_running(int((shell.folder / "ready").read_text()))
+    wait_until((shell.folder / "done").exists)
+
+
+def test_a_process_that_the_tool_leaves_behind_holds_nothing_up(shell: Shell) -> None:
+    tool = shell.fake(
+        "restic",
+        "print('said', flush=True)\nif os.fork() == 0:\n    time.sleep(30)\n",
+    )
+    began = time.monotonic()
+    done = shell.exec([tool, "backup", "--json"])
+    assert (done.returncode, done.stdout) == (0, b"said\n")
+    assert time.monotonic() - began < 15
+
+
+def test_nobody_reading_ends_the_tool_as_ever(shell: Shell) -> None:
+    shell.fake("restic", "while True: os.write(1, b'line\\n')")
+    for command in (["restic", "backup", "--json"], below_exec(["restic", "backup", "--json"])):
+        process = shell.start(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert process.stdout is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(60) == 1  # Python's BrokenPipeError
+
+
+def test_closed_streams_are_left_closed(shell: Shell) -> None:
+    tool = shell.fake("restic", "open('said', 'w').write(str(os.listdir('/proc/self/fd')))")
+    said = []
+    for command in ([tool, "backup", "--json"], below_exec([tool, "backup", "--json"])):
+        closing = ["sh", "-c", '"$@" >&- 2>&-', "sh", *command]
+        assert shell.run(closing, capture_output=False).returncode == 0
+        said.append((shell.folder / "said").read_text())
+    assert said[0] == said[1]
+
+
+def test_a_known_tool_without_its_flag_is_told_once(shell: Shell, faulty_hub: FaultyHub) -> None:
+    tool = shell.fake("restic", "print(sys.argv[1:]); sys.exit(0)")
+    done = shell.exec([tool, "backup", "/home"])
+    assert done.stdout == b"['backup', '/home']\n"
+    assert done.stderr.count(b"\n") == 1
+    assert b"call it with --json" in done.stderr
+    assert [update["status"] for update in faulty_hub.accepted] == ["running", "completed"]
+
+
+def test_a_tool_nobody_knows_has_a_start_heartbeats_and_an_end(
+    shell: Shell, faulty_hub: FaultyHub
+) -> None:
+    done = shell.exec(["sleep", "6"])
+    assert (done.returncode, done.stderr) == (0, b"")
+    updates = faulty_hub.accepted
+    assert [update["status"] for update in updates] == ["running", "running", "completed"]
+    assert all("bytes_transferred" not in update for update in updates)
+
+
+def test_the_job_is_named_by_what_can_be_seen(shell: Shell, faulty_hub: FaultyHub) -> None:
+    shell.env["RESTIC_REPOSITORY"] = "rest:https://user:secret@host/repo"
+    shell.fake(
+        "restic", "print('Fatal: https://u:secret@h/ is away', file=sys.stderr); sys.exit(1)"
+    )
+    command = ["restic", "backup", "--json"]
+    exec_command = below_exec(command, "--job-id", "x", "--job-type", "backup")
+    exec_command = [word for word in exec_command if word not in ("--job-id", "x")]
+    shell.run([*exec_command[:4], "--vm-name", "vm7", *exec_command[4:]])
+    first, last = faulty_hub.accepted[0], faulty_hub.accepted[-1]
+    assert first["job_id"].startswith("backup-vm7-1")
+    assert (first["job_type"], first["vm_name"]) == ("backup", "vm7")
+    assert first["repository_id"] == "rest:https://host/repo"
+    assert last["error"] == "restic exited with 1: Fatal: https://h/ is away"
+
+
+def test_the_id_in_the_environment_is_honoured(shell: Shell, faulty_hub: FaultyHub) -> None:
+    shell.env["MIGRATEKIT_JOB_ID"] = "replication-7"
+    command = [word for word in below_exec(["true"]) if word not in ("--job-id", "backup-vm1-1")]
+    assert shell.run(command).returncode == 0
+    assert faulty_hub.accepted[0]["job_id"] == "replication-7"
+    assert faulty_hub.accepted[0]["job_type"] == "replication"

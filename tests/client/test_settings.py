@@ -1,0 +1,83 @@
+"""What the environment may say, and the job's type that is read from its id."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from telemetry_client import Settings, TelemetryClient, job_type_of
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    settings = Settings.from_env({})
+    assert settings == Settings(
+        url="http://localhost:8082",
+        job_id=None,
+        token=None,
+        spool=None,
+        queue=Path("/var/lib/resolvix/telemetry_queue.db"),
+    )
+
+
+def test_the_environment_names_everything() -> None:
+    settings = Settings.from_env(
+        {
+            "SHA_API_URL": "https://hub:9",
+            "MIGRATEKIT_JOB_ID": "backup-1",
+            "TELEMETRY_TOKEN": "secret",
+            "TELEMETRY_SPOOL": "/s/spool.db",
+            "TELEMETRY_QUEUE": "/q/queue.db",
+        }
+    )
+    assert settings == Settings(
+        "https://hub:9", "backup-1", "secret", Path("/s/spool.db"), Path("/q/queue.db")
+    )
+
+
+def test_what_is_empty_is_not_set() -> None:
+    assert Settings.from_env({"SHA_API_URL": " ", "MIGRATEKIT_JOB_ID": ""}) == Settings()
+
+
+def test_a_token_is_not_shown() -> None:
+    assert "secret" not in repr(Settings(token="secret"))
+
+
+@pytest.mark.parametrize(
+    ("job_id", "job_type"),
+    [
+        ("backup-vm1-20260101", "backup"),
+        ("replication-7", "replication"),
+        ("restore-x", "restore"),
+        ("migration-x", "migration"),
+        ("verify-x", "verify"),
+        ("test-telemetry-1", "job"),  # its prefix is a name
+        ("backup", "job"),  # and this is no prefix
+        ("snapshot-1", "job"),  # reserved by the hub
+        ("", "job"),
+    ],
+)
+def test_the_type_is_the_prefix_of_the_id(job_id: str, job_type: str) -> None:
+    assert job_type_of(job_id) == job_type
+
+
+def test_the_fallback_may_be_chosen() -> None:
+    assert job_type_of("nightly-1", fallback="backup") == "backup"
+
+
+def test_a_client_asks_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TelemetryClient() as client:
+        assert client.url == "http://localhost:8082"
+    monkeypatch.setenv("SHA_API_URL", "http://elsewhere:1234/")
+    with TelemetryClient() as client:
+        assert client.url == "http://elsewhere:1234"
+    with TelemetryClient("http://here:1") as client:
+        assert client.url == "http://here:1"
+
+
+def test_the_package_loads_nothing_of_the_command_line_or_the_agent() -> None:
+    script = "import sys, telemetry_client; print(*sorted(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(ran.stdout.split())
+    assert not loaded & {"typer", "rich", "click", "psutil", "websockets", "asyncio", "app"}
