@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from app import demo, repair
+    from app.auth import command as token
 
     parser = argparse.ArgumentParser(prog="python -m app", description="Telemetry Hub")
     parser.add_argument("--version", action="version", version=__version__)
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", _migrate, "bring the database's schema up to date")
     add("config", _config, "print every setting with its source and meaning")
     add("doctor", _doctor, "check the database's schema against what the hub needs")
+    token.add_arguments(add("token", _token, "make, list and revoke tokens, and their key"))
     repair.add_arguments(
         add("repair", _repair, "recompute bytes of completed jobs from disks, or rollups")
     )
@@ -101,6 +103,12 @@ def _shown(variable: str, value: object) -> str:
             "", **{**parts, **({"password": "***"} if "password" in parts else {})}
         )
     return str(value)
+
+
+def _token(args: argparse.Namespace) -> int:
+    from app.auth import command
+
+    return command.run(Config.from_env(), args)
 
 
 def _repair(args: argparse.Namespace) -> int:

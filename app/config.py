@@ -41,6 +41,9 @@ class Config:
     database_url: str | None = _setting(
         "DATABASE_URL", None, "a TimescaleDB server to use instead of the embedded one"
     )
+    token_key_file: Path | None = _setting(
+        "HUB_TOKEN_KEY_FILE", None, "file of the keys that tokens are signed with; none: no tokens"
+    )
     embedded_port: int = _setting(
         "HUB_EMBEDDED_PORT", 8432, "port of the embedded database (0: any free)", low=0, high=65535
     )
@@ -116,6 +119,8 @@ class Config:
     def __post_init__(self) -> None:
         # Processes that share it may be started in different folders.
         object.__setattr__(self, "data_dir", self.data_dir.absolute())
+        if self.token_key_file is not None:
+            object.__setattr__(self, "token_key_file", Path(self.token_key_file).absolute())
         if self.fail_after_seconds <= self.stale_after_seconds:
             raise ConfigError(
                 f"HUB_FAIL_AFTER_SECONDS ({self.fail_after_seconds}) must be larger than "

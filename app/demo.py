@@ -51,7 +51,7 @@ class _HubAway(Exception):
 class _HubClient:
     """One keep-alive connection to the hub."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise _HubAway("an address is needed, such as http://127.0.0.1:8082")
@@ -60,6 +60,7 @@ class _HubClient:
         )
         self._conn = kind(parts.hostname, parts.port, timeout=15)
         self._base = parts.path.rstrip("/") + PREFIX
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str) -> int:
         """The status of an answer. Raises _HubAway when there is none."""
@@ -77,7 +78,8 @@ class _HubClient:
         self, method: str, path: str, data: bytes | None = None, headers: Body | None = None
     ) -> tuple[int, Any]:
         try:
-            self._conn.request(method, self._base + path, data, headers or {})
+            asked = {**self._headers, **(headers or {})}
+            self._conn.request(method, self._base + path, data, asked)
             answer = self._conn.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException) as exc:
@@ -94,6 +96,7 @@ class _HubClient:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("--url", help="where the hub is (default: as HUB_HOST and HUB_PORT say)")
+    parser.add_argument("--token", help="of scope ingest, for a hub that asks for one")
     parser.add_argument(
         "--minutes", type=float, help="stop after this many minutes (0: only the history)"
     )
@@ -117,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     config = Config.from_env()
     url = args.url or f"http://{config.host}:{config.port}"
     try:
-        client = _HubClient(url)
+        client = _HubClient(url, args.token)
         client.get("/health")
         now = utc_now().replace(microsecond=0)
         senders = Senders(args.seed, now, args.speed)

@@ -97,6 +97,10 @@ _COLUMNS = {
     "series_edges": """
         series text NULL; dropped_before timestamptz '-infinity'::timestamp with time zone
         """,
+    "tokens": """
+        id text; name text; scope text; job_types _text; created_at timestamptz now();
+        expires_at timestamptz; revoked_at timestamptz NULL
+        """,
     "job_speed_1m": f"job_id text; {_JOB_ROLLUP_COLUMNS}",
     "job_speed_1h": f"job_id text; {_JOB_ROLLUP_COLUMNS}; minutes int8",
     "disk_speed_1m": f"job_id text; disk_index int2; {_SPEED_COLUMNS}",
@@ -120,6 +124,7 @@ _INDEXES = {
     "nodes_online_idx": "(last_seen_at, node_id)",
     "node_events_node_idx": "(node_id, id)",
     "node_telemetry_key": 'unique (node_id, "time", seq)',
+    "tokens_pkey": "unique (id)",
 }
 
 

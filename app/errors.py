@@ -51,6 +51,18 @@ class InvalidInput(RequestError):
         self.errors = errors or {}
 
 
+class Unauthorized(RequestError):
+    """This needs a token: send it as `Authorization: Bearer <token>`."""
+
+    status = 401
+
+
+class Forbidden(RequestError):
+    """The token does not allow this."""
+
+    status = 403
+
+
 class NotFound(RequestError):
     """There is nothing under that address."""
 

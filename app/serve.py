@@ -23,6 +23,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 
+from app.auth.keys import read_keys
 from app.config import ROOT, Config
 from app.db import Database
 from app.engine import EmbeddedEngine
@@ -92,10 +93,13 @@ def serve(config: Config) -> None:
 
 
 def _require_safe_address(config: Config) -> None:
-    if not config.is_loopback:
+    if config.token_key_file is not None:
+        read_keys(config.token_key_file)  # else it would be the workers that die of it
+    elif not config.is_loopback:
         raise StartError(
-            f"HUB_HOST is {config.host}: this version has no tokens, so it serves this machine "
-            "only. Use 127.0.0.1, with a reverse proxy that checks who may come in before it."
+            f"HUB_HOST is {config.host}, where others can reach the hub, and without a key for "
+            "tokens it serves this machine only: name the file of one in HUB_TOKEN_KEY_FILE "
+            "(`python -m app token key FILE` makes it), or use 127.0.0.1."
         )
 
 
@@ -149,6 +153,8 @@ def _run_web(config: Config) -> None:
     """Serve HTTP until told to stop. A worker that dies is started again, time after time."""
     os.environ[PARENT_VARIABLE] = str(os.getpid())
     os.environ["HUB_DATA_DIR"] = str(config.data_dir)  # absolute; the workers start elsewhere
+    if config.token_key_file is not None:
+        os.environ["HUB_TOKEN_KEY_FILE"] = str(config.token_key_file)
     _raise_file_limit()
     # A forked worker would inherit the engine's pipe, and locks that other threads hold.
     multiprocessing.set_start_method("spawn", force=True)

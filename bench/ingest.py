@@ -54,14 +54,16 @@ Result = dict[str, Any]
 class Hub:
     """A running hub, and what can be seen of it from outside."""
 
-    def __init__(self, url: str, pid: int | None) -> None:
+    def __init__(self, url: str, pid: int | None, token: str = "") -> None:
         parts = urlsplit(url)
         self.url = url.rstrip("/")
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
         self._pid = pid
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str) -> str:
-        with urllib.request.urlopen(f"{self.url}/api/v1{path}", timeout=10) as answer:
+        asked = urllib.request.Request(f"{self.url}/api/v1{path}", headers=self._headers)
+        with urllib.request.urlopen(asked, timeout=10) as answer:
             return str(answer.read().decode())
 
     def memory(self) -> dict[str, float]:
@@ -86,8 +88,8 @@ class Hub:
 
 
 @contextmanager
-def running_hub(args: argparse.Namespace, **settings: str) -> Iterator[Hub]:
-    """The hub at --url, or one of our own that is stopped in the end."""
+def running_hub(args: argparse.Namespace, token: str = "", **settings: str) -> Iterator[Hub]:
+    """The hub at --url, or one of our own that is stopped in the end. `token`: to look at it."""
     if args.url:
         yield Hub(args.url, _listener(urlsplit(args.url).port or 80))
         return
@@ -109,7 +111,7 @@ def running_hub(args: argparse.Namespace, **settings: str) -> Iterator[Hub]:
                 [sys.executable, "-m", "app", "serve"], cwd=ROOT, env=env, stdout=log, stderr=log
             )
         try:
-            hub = Hub(f"http://127.0.0.1:{port}", process.pid)
+            hub = Hub(f"http://127.0.0.1:{port}", process.pid, token)
             _wait_until_healthy(hub, process, log_path)
             yield hub
         finally:

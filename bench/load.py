@@ -56,6 +56,7 @@ class Load:
     batch: int = 1
     jobs: int = 1000
     prefix: str = "bench"
+    token: str = ""  # of a hub that asks for one
 
 
 @dataclass(frozen=True)
@@ -199,10 +200,11 @@ class _Driver:
 # Bodies.
 
 
-def _head(path: str, length: int) -> bytes:
+def _head(path: str, length: int, token: str) -> bytes:
+    authorization = f"Authorization: Bearer {token}\r\n" if token else ""
     return (
         f"POST /api/v1{path} HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {length}\r\n\r\n"
+        f"{authorization}Content-Length: {length}\r\n\r\n"
     ).encode()
 
 
@@ -246,7 +248,7 @@ def _singles(load: Load, index: int) -> Iterator[bytes]:
     at = ("2026-01-01T00:00:00", 0)
     lengths = [len(template % _values(step, at)) for step, template in enumerate(_TEMPLATES)]
     heads = [
-        [_head(f"/telemetry/backup/{job_id}", length) for length in lengths]
+        [_head(f"/telemetry/backup/{job_id}", length, load.token) for length in lengths]
         for job_id in _job_ids(load, index)
     ]
     for step, now in enumerate(_clock()):
@@ -274,4 +276,4 @@ def _batches(load: Load, index: int) -> Iterator[bytes]:
             body = template % _values(step, (text, min(micros + item, 999_999)))
             items.append(f'{{"job_id":"{job_id}","job_type":"backup",{body[1:]}')
         body = f'{{"updates":[{",".join(items)}]}}'
-        yield _head("/telemetry/batch", len(body)) + body.encode()
+        yield _head("/telemetry/batch", len(body), load.token) + body.encode()

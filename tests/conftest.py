@@ -27,9 +27,10 @@ TABLES = (
     "disk_telemetry",
     "node_telemetry",
     "nodes",
-    "jobs",  # with its disks and events
+    "jobs",  # with its disks, its events and what its sender lost
     "tasks",
     "ingest_beats",
+    "tokens",
     "rollup_refreshes",
 )
 HYPERTABLES = TABLES[:3]

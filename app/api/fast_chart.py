@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from app.api.bodies import JSON
 from app.api.context import Hub
 from app.api.errors import answer_request_error
-from app.api.history import CACHE_CONTROL, encode_chart, make_etag
-from app.api.requests import choose_request_id, count_request
+from app.api.history import encode_chart
+from app.api.requests import CACHE_CONTROL, choose_request_id, count_request, make_etag
 from app.errors import RequestError
 from app.history.read import read_history
 from app.schemas.fields import identifier_problem

@@ -37,7 +37,7 @@ class FastPush:
         self._writer = hub.writer
         self._largest = hub.config.max_body_bytes
         self._prefix = f"{prefix}/telemetry/"
-        self._route = f"{prefix}/telemetry/<job_type>/<identifier:job_id>"
+        self._route = f"{prefix}/telemetry/<job_type:job_type>/<identifier:job_id>"
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         update = self._ordinary_update(environ)

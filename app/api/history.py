@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from flask import Response, request
+from flask import Response
 from flask_smorest import Blueprint
 
 from app.api.bodies import check_identifier
 from app.api.context import hub
-from app.api.requests import encode_json, json_response
+from app.api.requests import encode_json, json_response, make_conditional
 from app.domain import chart
 from app.domain.chart import Point
 from app.domain.stretches import Gap, Phase
 from app.history.read import History, read_history
-from app.schemas.history import HistoryQuery, HistorySchema
+from app.schemas.history import HistoryColumnsSchema, HistoryQuery, HistorySchema
 from app.store.history import ChartedJob
 
 blueprint = Blueprint("history", __name__, description="Charts of jobs.")
 
-CACHE_CONTROL = "no-cache"  # keep it, but ask before using it
-
 
 @blueprint.route("/telemetry/history/<identifier:job_id>")
 @blueprint.arguments(HistoryQuery, location="query", error_status_code=400)
-@blueprint.response(200, HistorySchema)
+@blueprint.response(200, {"anyOf": [HistorySchema, HistoryColumnsSchema]})
 @blueprint.response(200, {"type": "string"}, content_type="text/csv")
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
@@ -48,24 +45,7 @@ def get_history(query: dict[str, Any], job_id: str) -> Response:
         before_at=query.get("to"),
         disk=query.get("disk"),
     )
-    return _conditional(_RENDERERS[query["format"]](history))
-
-
-def _conditional(response: Response) -> Response:
-    """The response with its ETag; 304 if the client has it already.
-
-    The tag is a hash of the body. A version of the job's row would save making the body, but not
-    all that changes a chart changes that row: old updates are dropped by age, whole chunks at once.
-    """
-    response.set_etag(make_etag(response.get_data()))
-    response.headers["Cache-Control"] = CACHE_CONTROL
-    response.make_conditional(request)
-    return response
-
-
-def make_etag(body: bytes) -> str:
-    """The strong ETag of a chart, without its quotes."""
-    return hashlib.blake2b(body, digest_size=16).hexdigest()
+    return make_conditional(_RENDERERS[query["format"]](history))
 
 
 # The three forms.

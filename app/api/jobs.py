@@ -10,7 +10,7 @@ from flask_smorest import Blueprint
 
 from app.api.bodies import check_identifier
 from app.api.context import hub
-from app.api.requests import json_response
+from app.api.requests import conditional_json
 from app.clock import from_micros, isoformat, to_micros
 from app.domain.estimates import duration_seconds, hub_eta_seconds
 from app.domain.statuses import JOB_STATUSES
@@ -25,6 +25,7 @@ blueprint = Blueprint("jobs", __name__, description="Jobs, their events, and mac
 @blueprint.route("/jobs")
 @blueprint.arguments(schemas.JobListQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.JobListSchema)
+@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def list_jobs(query: dict[str, Any]) -> Response:
     """List jobs, newest first."""
@@ -39,34 +40,37 @@ def list_jobs(query: dict[str, Any]) -> Response:
     cursor = None
     if len(found) > limit:
         cursor = encode_cursor("jobs", to_micros(last[0].created_at), last[0].id)
-    return json_response({"items": [_job(job) for job in page], "next_cursor": cursor})
+    return conditional_json({"items": [_job(job) for job in page], "next_cursor": cursor})
 
 
 @blueprint.route("/jobs/summary")
 @blueprint.arguments(schemas.JobFilterQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.JobSummarySchema)
+@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def summarise_jobs(query: dict[str, Any]) -> Response:
     """Count jobs by status."""
     with hub().database.reading() as conn:
         by_status = store.count_jobs_by_status(conn, _job_filter(query))
-    return json_response({"total": sum(by_status.values()), "by_status": by_status})
+    return conditional_json({"total": sum(by_status.values()), "by_status": by_status})
 
 
-@blueprint.route("/jobs/<identifier:job_id>")
+@blueprint.route("/jobs/<job:job_id>")
 @blueprint.response(200, schemas.JobSchema)
+@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(400, "BAD_REQUEST")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def read_job(job_id: str) -> Response:
     """Read one job with its disks and summary."""
     check_identifier("job_id", job_id)
-    return json_response(job_body(job_id))
+    return conditional_json(job_body(job_id))
 
 
 @blueprint.route("/jobs/<identifier:job_id>/events")
 @blueprint.arguments(schemas.EventListQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.JobEventListSchema)
+@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def list_events(query: dict[str, Any], job_id: str) -> Response:
@@ -78,12 +82,13 @@ def list_events(query: dict[str, Any], job_id: str) -> Response:
         if not found and not store.job_exists(conn, job_id):
             raise _unknown(job_id)
     cursor = encode_cursor("events", found[limit - 1].id) if len(found) > limit else None
-    return json_response({"items": [vars(e) for e in found[:limit]], "next_cursor": cursor})
+    return conditional_json({"items": [vars(e) for e in found[:limit]], "next_cursor": cursor})
 
 
 @blueprint.route("/machines")
 @blueprint.arguments(schemas.MachineListQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.MachineListSchema)
+@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def list_machines(query: dict[str, Any]) -> Response:
     """List the machines that jobs ran for, each with its newest job and counts."""
@@ -93,7 +98,7 @@ def list_machines(query: dict[str, Any]) -> Response:
     cursor = None
     if len(found) > limit:
         cursor = encode_cursor("machines", found[limit - 1].vm_name)
-    return json_response({"items": [_machine(m) for m in found[:limit]], "next_cursor": cursor})
+    return conditional_json({"items": [_machine(m) for m in found[:limit]], "next_cursor": cursor})
 
 
 def job_body(job_id: str) -> dict[str, Any]:
@@ -117,6 +122,7 @@ def _job_filter(query: dict[str, Any]) -> store.JobFilter:
         repository_id=query.get("repository_id"),
         created_from=query.get("from_"),
         created_before=query.get("to"),
+        job_id=query.get("job_id"),
     )
 
 

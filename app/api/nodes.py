@@ -11,7 +11,7 @@ from flask_smorest import Blueprint
 
 from app.api.bodies import check_identifier
 from app.api.context import hub
-from app.api.requests import json_response
+from app.api.requests import conditional_json
 from app.db import Connection
 from app.domain.chart import EPOCH, SECOND, Window, choose_window
 from app.domain.nodes import MOST_SNAPSHOTS, ChartedNode, choose_source
@@ -38,6 +38,7 @@ class Point(NamedTuple):
 @blueprint.route("/nodes")
 @blueprint.arguments(schemas.NodeListQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.NodeListSchema)
+@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def list_nodes(query: dict[str, Any]) -> Response:
     """List nodes by id."""
@@ -45,11 +46,16 @@ def list_nodes(query: dict[str, Any]) -> Response:
     with hub().database.reading() as conn:
         found = store.list_nodes(conn, limit + 1, after_id)
     cursor = encode_cursor("nodes", found[limit - 1].node_id) if len(found) > limit else None
-    return json_response({"items": [_node(node) for node in found[:limit]], "next_cursor": cursor})
+    page = [_node(node) for node in found[:limit]]
+    return conditional_json(
+        {"items": page, "next_cursor": cursor},
+        same_but_for=[[_without_age(node) for node in page], cursor],
+    )
 
 
 @blueprint.route("/nodes/<identifier:node_id>")
 @blueprint.response(200, schemas.NodeSchema)
+@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(400, "BAD_REQUEST")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
@@ -60,12 +66,14 @@ def read_node(node_id: str) -> Response:
         node = store.read_node(conn, node_id)
     if node is None:
         raise _unknown(node_id)
-    return json_response(_node(node))
+    body = _node(node)
+    return conditional_json(body, same_but_for=_without_age(body))
 
 
 @blueprint.route("/nodes/<identifier:node_id>/events")
 @blueprint.arguments(schemas.NodeEventListQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.NodeEventListSchema)
+@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def list_events(query: dict[str, Any], node_id: str) -> Response:
@@ -77,12 +85,13 @@ def list_events(query: dict[str, Any], node_id: str) -> Response:
         if not found and not store.node_exists(conn, node_id):
             raise _unknown(node_id)
     cursor = encode_cursor("node_events", found[limit - 1].id) if len(found) > limit else None
-    return json_response({"items": [vars(e) for e in found[:limit]], "next_cursor": cursor})
+    return conditional_json({"items": [vars(e) for e in found[:limit]], "next_cursor": cursor})
 
 
 @blueprint.route("/nodes/<identifier:node_id>/history")
 @blueprint.arguments(schemas.NodeHistoryQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.NodeHistorySchema)
+@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def read_history(query: dict[str, Any], node_id: str) -> Response:
@@ -99,7 +108,7 @@ def read_history(query: dict[str, Any], node_id: str) -> Response:
         if node is None:
             raise _unknown(node_id)
         history = _history(conn, node, query)
-    return json_response(history)
+    return conditional_json(history)
 
 
 def _unknown(node_id: str) -> NotFound:
@@ -108,6 +117,10 @@ def _unknown(node_id: str) -> NotFound:
 
 def _node(node: store.Node) -> dict[str, Any]:
     return {**vars(node), "age_seconds": round(node.age_seconds, 3)}
+
+
+def _without_age(node: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in node.items() if name != "age_seconds"}
 
 
 def _window(span: Window, from_at: datetime | None, before_at: datetime | None) -> Window:

@@ -6,6 +6,7 @@ import orjson
 from flask import Response, request
 from flask_smorest import Blueprint
 
+from app.api.auth import is_limited, require_job_type
 from app.api.bodies import JSON, check_identifier, read_body
 from app.api.context import hub
 from app.api.telemetry import receipt_body, require_stored, submit
@@ -35,6 +36,7 @@ def register_job() -> Response:
 
     body = read_body(request, hub().config.max_body_bytes)
     registration = load(_REGISTRATION, parse_object(body))
+    require_job_type(registration["job_type"])
     with hub().database.transaction() as conn:
         is_new = register(conn, registration)
     answer = job_body(registration["job_id"])
@@ -49,7 +51,11 @@ def complete_job(job_id: str) -> Response:
 
     `last_telemetry_at` stays as it was. 409 when the job has ended otherwise.
     """
+    from app.api.jobs import job_body
+
     check_identifier("job_id", job_id)
+    if is_limited():
+        require_job_type(job_body(job_id)["job_type"])
     body = read_body(request, hub().config.max_body_bytes)
     outcome = submit([decode_completion(body, job_id)])[0]
     return Response(orjson.dumps(receipt_body(job_id, require_stored(outcome))), mimetype=JSON)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import re
 import time
@@ -21,12 +22,44 @@ from app.logs import request_id
 logger = logging.getLogger("hub.requests")
 
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+CACHE_CONTROL = "no-cache"  # keep it, but ask before using it
 
 
 def json_response(body: Any, status: int = 200) -> Response:
     """An application/json answer. Instants become RFC 3339 in UTC with a `Z`; NaN becomes null."""
     return Response(encode_json(body), status, mimetype="application/json")
+
+
+def conditional_json(body: Any, *, same_but_for: Any = None) -> Response:
+    """As `json_response`, with an ETag; 304 if the client has the same already.
+
+    What counts up in every answer would change every tag. `same_but_for` is the body without that:
+    its tag is a weak one, which says that the answers mean the same, not that they are.
+    """
+    response = json_response(body)
+    if same_but_for is not None:
+        response.set_etag(make_etag(encode_json(same_but_for)), weak=True)
+    return make_conditional(response)
+
+
+def make_conditional(response: Response) -> Response:
+    """The response with its ETag, a hash of its body unless it has one; 304 if the client has it.
+
+    A version of a row would save making the body, but not all that changes an answer changes that
+    row: of a chart, old updates are dropped by age, whole chunks at once.
+    """
+    if "ETag" not in response.headers:
+        response.set_etag(make_etag(response.get_data()))
+    response.headers["Cache-Control"] = CACHE_CONTROL
+    response.make_conditional(request)
+    return response
+
+
+def make_etag(body: bytes) -> str:
+    """The ETag of an answer by its bytes, without its quotes."""
+    return hashlib.blake2b(body, digest_size=16).hexdigest()
 
 
 def encode_json(body: Any) -> bytes:
@@ -70,7 +103,7 @@ def _finish(response: Response) -> Response:
         _begin()
     response.headers["X-Request-ID"] = g.request_id
     seconds = time.perf_counter() - g.began
-    method = request.method if request.method in _METHODS else "other"
+    method = request.method if request.method in METHODS else "other"
     route = request.url_rule.rule if request.url_rule else "unknown"
     count_request(method, route, response.status_code, seconds)
     # At full load ingest answers thousands a second: no line for each, at any level.

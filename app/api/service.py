@@ -36,6 +36,7 @@ RETRY_AFTER_SECONDS = 2
 
 
 @blueprint.route("/health")
+@blueprint.doc(security=[])
 @blueprint.response(200, HealthSchema, description="Updates are taken; see `status`.")
 @blueprint.alt_response(503, schema=HealthSchema, description="Updates cannot be taken.")
 def read_health() -> Response:

@@ -10,6 +10,7 @@ from flask import Response, request
 from flask_smorest import Blueprint
 
 from app import metrics
+from app.api.auth import refuse_other_types
 from app.api.bodies import JSON, NDJSON, check_identifier, check_job_type, read_body
 from app.api.context import hub
 from app.clock import from_micros, isoformat
@@ -20,7 +21,7 @@ from app.ingest.transaction import Outcome, Receipt
 from app.ingest.writer import Item, Writer
 from app.schemas.decode import Rejected, decode_batch, decode_snapshots, decode_update
 from app.schemas.nodes import SnapshotSchema
-from app.schemas.updates import BatchReceiptSchema, BatchSchema, ReceiptSchema, UpdateSchema
+from app.schemas.updates import BatchItemSchema, BatchReceiptSchema, ReceiptSchema, UpdateSchema
 
 blueprint = Blueprint(
     "telemetry", __name__, description="What senders push. Acknowledged means stored."
@@ -30,14 +31,30 @@ snapshots = Blueprint("snapshots", __name__, description="What nodes push.")
 _SNAPSHOT = SnapshotSchema()
 
 
-def _documented(schema: type, *, also_ndjson: bool = False) -> dict[str, Any]:
+def _list_of(name: str, schema: type, description: str) -> dict[str, Any]:
+    """As OpenAPI: an object with a list in which each item is judged by itself."""
+    bad = {"description": "Anything else is rejected by itself; the answer says why."}
+    items = {"type": "array", "items": {"anyOf": [schema, bad]}, "description": description}
+    return {"type": "object", "required": [name], "properties": {name: items}}
+
+
+_BATCH = _list_of("updates", BatchItemSchema, "At most 10,000 updates.")
+_SNAPSHOTS = {
+    "anyOf": [
+        {"allOf": [SnapshotSchema, {"not": {"required": ["snapshots"]}}]},
+        _list_of("snapshots", SnapshotSchema, "Snapshots, also of different nodes."),
+    ]
+}
+
+
+def _documented(schema: Any, *, also_ndjson: bool = False) -> dict[str, Any]:
     content: dict[str, Any] = {JSON: {"schema": schema}}
     if also_ndjson:
         content[NDJSON] = {"schema": {"type": "string", "description": "One update per line."}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-@blueprint.route("/telemetry/<job_type>/<identifier:job_id>", methods=["POST"])
+@blueprint.route("/telemetry/<job_type:job_type>/<identifier:job_id>", methods=["POST"])
 @blueprint.doc(**_documented(UpdateSchema))
 @blueprint.alt_response(200, schema=ReceiptSchema, description="Telemetry received and processed")
 def push_update(job_type: str, job_id: str) -> Response:
@@ -53,17 +70,17 @@ def push_update(job_type: str, job_id: str) -> Response:
 
 
 @blueprint.route("/telemetry/batch", methods=["POST"])
-@blueprint.doc(**_documented(BatchSchema, also_ndjson=True))
+@blueprint.doc(**_documented(_BATCH, also_ndjson=True))
 @blueprint.alt_response(200, schema=BatchReceiptSchema, description="What became of each update")
 def push_batch() -> Response:
     """Store up to 10,000 updates, as JSON or NDJSON, gzip accepted; each is judged by itself."""
     body = read_body(request, hub().config.max_batch_bytes, (JSON, NDJSON))
     items = decode_batch(body, is_ndjson=request.mimetype == NDJSON)
-    return _json(_store_each(items))
+    return _json(_store_each(refuse_other_types(items)))
 
 
 @snapshots.route("/telemetry/snapshot", methods=["POST"])
-@snapshots.doc(**_documented(SnapshotSchema))
+@snapshots.doc(**_documented(_SNAPSHOTS))
 @snapshots.alt_response(200, schema=BatchReceiptSchema, description="What became of each snapshot")
 def push_snapshots() -> Response:
     """Store one snapshot of a node's health, or several as `{"snapshots": […]}`.
@@ -110,7 +127,7 @@ def receipt_body(job_id: str, receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def _store_each(items: list[Update | Rejected] | list[Snapshot | Rejected]) -> dict[str, Any]:
+def _store_each(items: Sequence[Update | Snapshot | Rejected]) -> dict[str, Any]:
     """Store what could be read; counts, and what was rejected by its position."""
     rejected: dict[int, dict[str, list[str]]] = {}
     readable: dict[int, Item] = {}

@@ -71,7 +71,8 @@ class Text(fields.Field[str]):
     """A string of at most `longest` characters without NUL."""
 
     def __init__(self, *, longest: int | None = None, **kwargs: Any) -> None:
-        super().__init__(**_described(kwargs, type="string", maxLength=longest))
+        pattern = None if "validate" in kwargs else r"^[^\u0000]*$"
+        super().__init__(**_described(kwargs, type="string", maxLength=longest, pattern=pattern))
         self.longest = longest
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -124,6 +125,15 @@ def parse_timestamp(text: str) -> datetime:
         return instant + timedelta(seconds=1) if is_leap else instant
     except (ValueError, OverflowError):
         raise ValueError("Is not a date and time that exists.") from None
+
+
+# What `identifier_problem` takes, as the OpenAPI document says it.
+IDENTIFIER = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 255,
+    "pattern": r"^(?!(\.|\.\.|summary)$)[^/\u0000-\u001f\u007f-\u009f]+$",
+}
 
 
 def identifier_problem(text: str) -> str | None:

@@ -80,6 +80,17 @@ class ChartPointSchema(Schema):
     b = fields.Integer(allow_none=True, metadata=about("Last count of bytes reported."))
 
 
+class ChartColumnsSchema(Schema):
+    """The same as points, as arrays of one length."""
+
+    t = fields.List(fields.Float())
+    s = fields.List(fields.Float(allow_none=True))
+    s_min = fields.List(fields.Integer(allow_none=True))
+    s_max = fields.List(fields.Integer(allow_none=True))
+    p = fields.List(fields.Float(allow_none=True))
+    b = fields.List(fields.Integer(allow_none=True))
+
+
 class GapSchema(Schema):
     """A part of the window without updates."""
 
@@ -187,3 +198,9 @@ class HistorySchema(Schema):
         ),
     )
     phases_omitted = fields.Integer(metadata=about("Shorter phases that were left out."))
+
+
+class HistoryColumnsSchema(HistorySchema):
+    """The same with `format=columns`."""
+
+    chart_data = fields.Nested(ChartColumnsSchema)

@@ -43,6 +43,7 @@ class JobFilterQuery(QuerySchema):
         metadata=about("Created at or after this instant, RFC 3339 with offset."),
     )
     to = QueryTimestamp(metadata=about("Created before this instant, RFC 3339 with offset."))
+    job_id = Text(longest=LONGEST_FILTER, metadata=about("Exactly this id: one job or none."))
 
     @validates_schema
     def _check_order(self, data: dict[str, Any], **kwargs: Any) -> None:

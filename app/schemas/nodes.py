@@ -21,7 +21,14 @@ from marshmallow import (
 
 from app.domain.nodes import Source
 from app.domain.snapshots import METRICS
-from app.schemas.fields import StrictInteger, StrictNumber, Text, Timestamp, identifier_problem
+from app.schemas.fields import (
+    IDENTIFIER,
+    StrictInteger,
+    StrictNumber,
+    Text,
+    Timestamp,
+    identifier_problem,
+)
 from app.schemas.queries import (
     CommaSeparated,
     Cursor,
@@ -73,24 +80,25 @@ class SnapshotSchema(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    node_id = Text(required=True, metadata=about("1 to 255 characters."))
+    node_id = Text(required=True, metadata=about("1 to 255 characters.", **IDENTIFIER))
     timestamp = Timestamp(
         allow_none=True,
         metadata=about("When it was taken, RFC 3339 with offset; absent: on arrival."),
     )
     cpu_percent = _measure("Percent of one core or of all, as the collector counts.")
     memory_percent = _measure("Percent of the memory in use.", high=100)
-    memory_used_mb = _measure("Memory in use, megabytes.")
-    memory_total_mb = _measure("Memory, megabytes.")
+    memory_used_mb = _measure("Memory in use, megabytes of 1024² bytes.")
+    memory_total_mb = _measure("Memory, megabytes of 1024² bytes.")
     disk_percent = _measure("Percent of the disk in use.", high=100)
-    disk_used_gb = _measure("Disk in use, gigabytes.")
-    disk_total_gb = _measure("Disk, gigabytes.")
+    disk_used_gb = _measure("Disk in use, gigabytes of 1024³ bytes.")
+    disk_total_gb = _measure("Disk, gigabytes of 1024³ bytes.")
     network_rx_bytes = _count("Bytes received since the node started.")
     network_tx_bytes = _count("Bytes sent since the node started.")
     network_rx_rate_mbps = _measure("Receiving, MEGABYTES per second.")
     network_tx_rate_mbps = _measure("Sending, MEGABYTES per second.")
     uptime_seconds = Uptime(
-        allow_none=True, metadata=about("Seconds since the node started; a fraction is cut off.")
+        allow_none=True,
+        metadata=about("Seconds since the node started; a fraction is cut off.", type="number"),
     )
     process_count = _count("Processes.")
     active_connections = _count("Open network connections.")
@@ -177,8 +185,8 @@ class NodeSchema(Schema):
     )
     cpu_percent = fields.Float(allow_none=True, metadata=about("Percent."))
     memory_percent = fields.Float(allow_none=True, metadata=about("Percent."))
-    memory_used_mb = fields.Float(allow_none=True, metadata=about("Megabytes."))
-    memory_total_mb = fields.Float(allow_none=True, metadata=about("Megabytes."))
+    memory_used_mb = fields.Float(allow_none=True, metadata=about("Megabytes of 1024² bytes."))
+    memory_total_mb = fields.Float(allow_none=True, metadata=about("Megabytes of 1024² bytes."))
     disk_percent = fields.Float(allow_none=True, metadata=about("Percent."))
     disk_used_gb = fields.Float(allow_none=True, metadata=about("Gigabytes."))
     disk_total_gb = fields.Float(allow_none=True, metadata=about("Gigabytes."))

@@ -40,14 +40,16 @@ class CommaSeparated(fields.Field[tuple[str, ...]]):
     """Some of `choices`, separated by commas. Each is kept once, in the order asked for."""
 
     def __init__(self, choices: Sequence[str], **kwargs: Any) -> None:
-        kwargs["metadata"] = {"type": "string", **kwargs.get("metadata", {})}
+        one = f" *({'|'.join(choices)}) *"
+        pattern = f"^{one}(,{one})*$"
+        kwargs["metadata"] = {"type": "string", "pattern": pattern, **kwargs.get("metadata", {})}
         super().__init__(**kwargs)
         self.choices = choices
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> tuple[str, ...]:
-        parts = tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
+        parts = tuple(dict.fromkeys(part.strip(" ") for part in str(value).split(",")))
         unknown = [part for part in parts if part not in self.choices]
         if unknown:
             known = ", ".join(self.choices)
@@ -97,7 +99,11 @@ class Cursor(fields.Field[list[int | str]]):
 
     def __init__(self, kind: str) -> None:
         description = "`next_cursor` of the page before; opaque. Leave it out for the first page."
-        super().__init__(metadata={"type": "string", "description": description})
+        # A format of its own: which texts are cursors no pattern can tell.
+        form = f"{kind}-cursor"
+        super().__init__(
+            metadata={"type": "string", "format": form, "description": description}
+        )
         self.kind = kind
 
     def _deserialize(

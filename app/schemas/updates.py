@@ -21,12 +21,29 @@ from marshmallow import (
 from marshmallow.validate import OneOf
 
 from app.domain.statuses import END_STATUSES, REPORTED_DISK_STATUSES, REPORTED_STATUSES
-from app.schemas.fields import StrictInteger, StrictNumber, Text, Timestamp, identifier_problem
+from app.schemas.fields import (
+    IDENTIFIER,
+    StrictInteger,
+    StrictNumber,
+    Text,
+    Timestamp,
+    identifier_problem,
+)
 
 HIGHEST_DISK_INDEX = 1023
+_MOST = {"maxItems": HIGHEST_DISK_INDEX + 1}
 LARGEST_LOSS = 2**31 - 1  # PostgreSQL's integer
 RESERVED_JOB_TYPES = frozenset({"batch", "history", "snapshot"})
 _JOB_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,49}", re.ASCII)
+
+
+# What `job_type_problem` takes, as the OpenAPI document says it.
+JOB_TYPE = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 50,
+    "pattern": f"^(?!({'|'.join(sorted(RESERVED_JOB_TYPES))})$)[a-z][a-z0-9_-]*$",
+}
 
 
 def job_type_problem(text: str) -> str | None:
@@ -119,7 +136,7 @@ class UpdateSchema(IdentitySchema):
     disks = fields.List(
         fields.Nested(DiskSchema),
         validate=lambda disks: _limit_disks(disks),
-        **_optional("Disks that have something to tell; the others stay as they were."),
+        **_optional("Disks that have something to tell; the others stay as they were.", **_MOST),
     )
     error = Text(**_optional("What went wrong; kept as the job's error_message."))
     timestamp = Timestamp(
@@ -150,8 +167,12 @@ def _limit_disks(disks: list[Any]) -> None:
 class NamedJobSchema(Schema):
     """Which job a body is about, where the path does not say it."""
 
-    job_id = Text(required=True, metadata={"description": "Id of the job, 1 to 255 characters."})
-    job_type = Text(required=True, metadata={"description": "Type of the job, a slug."})
+    job_id = Text(
+        required=True, metadata={"description": "Id of the job, 1 to 255 characters.", **IDENTIFIER}
+    )
+    job_type = Text(
+        required=True, metadata={"description": "Type of the job, a slug.", **JOB_TYPE}
+    )
 
     @validates("job_id")
     def _check_job_id(self, value: str, data_key: str) -> None:
@@ -168,16 +189,6 @@ class BatchItemSchema(NamedJobSchema, UpdateSchema):
     """One update of a batch: as in a single push, and which job it is of."""
 
 
-class BatchSchema(Schema):
-    """A batch; each update is judged by itself."""
-
-    updates = fields.List(
-        fields.Nested(BatchItemSchema),
-        required=True,
-        metadata={"description": "At most 10,000 updates."},
-    )
-
-
 class RegisteredDiskSchema(_Strict):
     """A disk that a job is going to move."""
 
@@ -192,7 +203,7 @@ class RegistrationSchema(NamedJobSchema, IdentitySchema):
     disks = fields.List(
         fields.Nested(RegisteredDiskSchema),
         validate=_limit_disks,
-        **_optional("The disks the job is going to move."),
+        **_optional("The disks the job is going to move.", **_MOST),
     )
 
     @validates_schema
@@ -209,7 +220,7 @@ class CompletionSchema(_Strict):
     disks = fields.List(
         fields.Nested(DiskSchema),
         validate=_limit_disks,
-        **_optional("What each disk came to."),
+        **_optional("What each disk came to.", **_MOST),
     )
 
     @validates_schema

@@ -34,6 +34,7 @@ class JobFilter:
     repository_id: str | None = None
     created_from: datetime | None = None
     created_before: datetime | None = None
+    job_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ _CONDITIONS: Mapping[str, LiteralString] = {
     "repository_id": "repository_id = %(repository_id)s",
     "created_from": "created_at >= %(created_from)s",
     "created_before": "created_at < %(created_before)s",
+    "job_id": "job_id = %(job_id)s",
 }
 _BEFORE = SQL("(created_at, id) < (%(before_created_at)s, %(before_id)s)")
 

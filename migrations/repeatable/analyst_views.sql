@@ -175,11 +175,11 @@ COMMENT ON COLUMN telemetry_history.node_id IS 'The node.';
 COMMENT ON COLUMN telemetry_history."timestamp" IS 'When the node took it, node''s clock.';
 COMMENT ON COLUMN telemetry_history.cpu_percent IS 'Processor use, percent.';
 COMMENT ON COLUMN telemetry_history.memory_percent IS 'Memory in use, percent.';
-COMMENT ON COLUMN telemetry_history.memory_used_mb IS 'Memory in use, megabytes.';
-COMMENT ON COLUMN telemetry_history.memory_total_mb IS 'Memory installed, megabytes.';
+COMMENT ON COLUMN telemetry_history.memory_used_mb IS 'Memory in use, megabytes of 1024² bytes.';
+COMMENT ON COLUMN telemetry_history.memory_total_mb IS 'Memory installed, megabytes of 1024² bytes.';
 COMMENT ON COLUMN telemetry_history.disk_percent IS 'Disk space in use, percent.';
-COMMENT ON COLUMN telemetry_history.disk_used_gb IS 'Disk space in use, gigabytes.';
-COMMENT ON COLUMN telemetry_history.disk_total_gb IS 'Disk space in all, gigabytes.';
+COMMENT ON COLUMN telemetry_history.disk_used_gb IS 'Disk space in use, gigabytes of 1024³ bytes.';
+COMMENT ON COLUMN telemetry_history.disk_total_gb IS 'Disk space in all, gigabytes of 1024³ bytes.';
 COMMENT ON COLUMN telemetry_history.network_rx_bytes IS
     'Bytes received since the node''s start; falls when it restarts.';
 COMMENT ON COLUMN telemetry_history.network_tx_bytes IS

@@ -139,6 +139,9 @@ def test_a_cursor_is_url_safe(client: FlaskClient, database: Database) -> None:
         ({"to": "2025-10-10T12:00:10Z"}, ["a"]),
         ({"from": "2025-10-10T14:00:10+02:00", "to": "2025-10-10T12:00:11Z"}, ["b"]),
         ({"vm_name": "nobody"}, []),
+        ({"job_id": "b"}, ["b"]),
+        ({"job_id": "b", "status": "failed"}, []),
+        ({"job_id": "nothing"}, []),
         ({"vm_name": "", "status": ""}, ["c", "b", "a"]),
         ({"unknown": "ignored"}, ["c", "b", "a"]),
     ],
@@ -364,6 +367,30 @@ def test_the_summary_counts_every_status(client: FlaskClient, database: Database
 
 def test_the_summary_refuses_what_the_list_refuses(client: FlaskClient) -> None:
     assert list(refused(client, "/jobs/summary", status="sleeping")) == ["status"]
+
+
+# Refreshes.
+
+
+@pytest.mark.parametrize(
+    "path", ["/jobs", "/jobs/summary", "/jobs/j", "/jobs/j/events", "/machines"]
+)
+def test_what_has_not_changed_is_not_sent_again(
+    client: FlaskClient, database: Database, path: str
+) -> None:
+    add_job(database, vm_name="web01")
+    first = client.get(f"/api/v1{path}")
+    headers = {"If-None-Match": first.headers["ETag"]}
+    again = client.get(f"/api/v1{path}", headers=headers)
+    assert (again.status_code, again.get_data()) == (304, b"")
+    assert again.headers["Cache-Control"] == "no-cache"
+    add_job(database, "another", vm_name="web02", status="failed")
+    with database.reading() as conn:
+        conn.execute("UPDATE jobs SET current_phase = 'finalizing' WHERE job_id = 'j'")
+    insert(
+        database, "job_events", job_id="j", time=START, kind="warning", actor="hub", reason="New."
+    )
+    assert client.get(f"/api/v1{path}", headers=headers).status_code == 200
 
 
 # Machines.

@@ -103,6 +103,21 @@ def test_a_node_shows_its_state_as_stored(client: FlaskClient, database: Databas
     assert [node["state"] for node in get(client, "/nodes")["items"]] == ["offline", "online"]
 
 
+@pytest.mark.parametrize("path", ["/nodes", "/nodes/n"])
+def test_a_node_that_only_grew_older_is_not_sent_again(
+    client: FlaskClient, database: Database, path: str
+) -> None:
+    add_node(database)
+    first, later = (client.get(f"/api/v1{path}") for _ in range(2))
+    assert first.headers["ETag"] == later.headers["ETag"]
+    assert first.headers["ETag"].startswith("W/")  # the ages in the two differ
+    headers = {"If-None-Match": first.headers["ETag"]}
+    assert client.get(f"/api/v1{path}", headers=headers).status_code == 304
+    with database.reading() as conn:
+        conn.execute("UPDATE nodes SET cpu_percent = 99")
+    assert client.get(f"/api/v1{path}", headers=headers).status_code == 200
+
+
 def test_nodes_are_paged_by_id(client: FlaskClient, database: Database) -> None:
     names = ["a", "b b", "c", "ü"]
     for name in names:

@@ -376,7 +376,6 @@ GOOD = json.dumps(make_body()).encode()
             "body",
         ),
         ("Backup/x", GOOD, JSON, 400, "job_type"),
-        ("history/x", GOOD, JSON, 400, "job_type"),
         ("snapshot/x", GOOD, JSON, 400, "job_type"),
         ("backup/a/b", GOOD, JSON, 400, "job_id"),
         ("backup/a%2Fb", GOOD, JSON, 400, "job_id"),
@@ -426,6 +425,8 @@ def test_odd_job_ids_are_fine(client: FlaskClient, job_id: str) -> None:
         ("GET", "/nothing", 404),
         ("PUT", "/api/v1/jobs", 405),
         ("GET", "/api/v1/telemetry/batch", 405),
+        ("POST", "/api/v1/telemetry/history/x", 405),
+        ("GET", "/api/v1/jobs/x/complete", 405),
     ],
 )
 def test_unknown_paths_and_methods_answer_problems(

@@ -213,7 +213,7 @@ def sample(client: FlaskClient, name: str) -> float:
 
 
 def test_requests_are_counted_by_route_and_not_by_path(client: FlaskClient) -> None:
-    labels = 'method="GET",route="/api/v1/jobs/<identifier:job_id>"'
+    labels = 'method="GET",route="/api/v1/jobs/<job:job_id>"'
     name = f'hub_http_requests_total{{{labels},status="404"}}'
     before = sample(client, name)
     client.get("/api/v1/jobs/some-id")
@@ -287,8 +287,8 @@ def operations(client: FlaskClient) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "path, names",
     [
-        ("/jobs", "status job_type vm_name repository_id from to limit cursor"),
-        ("/jobs/summary", "status job_type vm_name repository_id from to"),
+        ("/jobs", "status job_type vm_name repository_id from to job_id limit cursor"),
+        ("/jobs/summary", "status job_type vm_name repository_id from to job_id"),
         ("/jobs/{job_id}/events", "limit cursor"),
         ("/machines", "limit cursor"),
         ("/nodes", "limit cursor"),

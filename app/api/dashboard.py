@@ -1,0 +1,133 @@
+"""The dashboard: one page for all its addresses, and the files that the page is made of.
+
+The page uses the public API and nothing else; what it shows is worked out in the browser.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import flask
+from flask import Response, request
+from werkzeug.exceptions import NotFound
+
+from app.config import ROOT
+
+blueprint = flask.Blueprint("dashboard", __name__)
+
+STATIC = ROOT / "app" / "static"
+_PAGE = "dashboard/index.html"
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+# Below the folder of our own files and that of the one library, and no name begins with a dot.
+_NAME = re.compile(r"(dashboard|node_modules/echarts/dist)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", re.A)
+_VERSION = re.compile(r"v-([0-9a-f]{16})/(.*)", re.A | re.S)
+
+# No script and no style but ours, no other origin. A chart can be saved as an image: blob.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
+_ASK_FIRST = "no-cache"
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file as it is sent: both forms, and the tag of what is in it."""
+
+    body: bytes
+    packed: bytes
+    tag: str
+
+
+@blueprint.route("/")
+@blueprint.route("/machines")
+@blueprint.route("/nodes")
+@blueprint.route("/<any(machines, jobs, compare, nodes):kind>/<identifier:name>")
+def show_page(kind: str = "", name: str = "") -> Response:
+    """The page. Which view it shows, it sees by its address."""
+    page = _page(f"v-{_version()}", "../" if "/" in request.path[1:] else "")
+    response = _send(page, "text/html; charset=utf-8", _ASK_FIRST)
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response
+
+
+@blueprint.route("/static/<path:name>")
+def send_file(name: str) -> Response:
+    """One of the page's files. With the present version in its address it may be kept for ever."""
+    versioned = _VERSION.fullmatch(name)
+    asked_version, name = versioned.groups() if versioned else (None, name)
+    kind = _TYPES.get(Path(name).suffix)
+    path = STATIC / name
+    if kind is None or not _NAME.fullmatch(name) or not _is_ours(path):
+        raise NotFound
+    return _send(_read(path), kind, _FOR_EVER if asked_version == _version() else _ASK_FIRST)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is a file, and no link that leads out of the folder."""
+    return path.is_file() and path.resolve().is_relative_to(STATIC.resolve())
+
+
+def _send(file: _File, kind: str, cache_control: str) -> Response:
+    is_packed = request.accept_encodings["gzip"] > 0
+    response = Response(file.packed if is_packed else file.body, content_type=kind)
+    if is_packed:
+        response.headers["Content-Encoding"] = "gzip"
+    # A strong tag is one of the bytes sent.
+    response.set_etag(f"{file.tag}-gzip" if is_packed else file.tag)
+    response.headers["Vary"] = "Accept-Encoding"
+    response.headers["Cache-Control"] = cache_control
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.make_conditional(request)
+    return response
+
+
+# Files are read and packed once; an edited one anew, so that a reload shows it.
+
+
+def _version() -> str:
+    """What names all the files of the page by what is in them."""
+    files = [path for path in sorted((STATIC / "dashboard").rglob("*")) if path.is_file()]
+    library = STATIC / "node_modules" / "echarts" / "package.json"
+    if library.is_file():
+        files.append(library)
+    digest = hashlib.blake2b(digest_size=8)
+    for path in files:
+        digest.update(f"{path.relative_to(STATIC)} {_read(path).tag}\n".encode())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> _File:
+    state = path.stat()
+    return _read_version(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=256)
+def _read_version(path: Path, mtime_ns: int, size: int) -> _File:
+    return _file(path.read_bytes())
+
+
+@lru_cache(maxsize=8)
+def _page(version: str, root: str) -> _File:
+    """The page with the addresses of its files: relative, as a proxy may move the hub."""
+    text = (STATIC / _PAGE).read_text(encoding="utf-8")
+    text = text.replace('"static/', f'"{root}static/{version}/')
+    return _file(text.replace('"./', f'"{root or "./"}').encode())
+
+
+def _file(body: bytes) -> _File:
+    tag = hashlib.blake2b(body, digest_size=16).hexdigest()
+    return _File(body, gzip.compress(body, 9, mtime=0), tag)

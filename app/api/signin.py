@@ -1,0 +1,197 @@
+"""Signing in to the dashboard: the form, the cookie that it leaves, and who is signed in.
+
+The cookie is the token itself, out of reach of scripts and never sent from another site. It is good
+for reading only (`app.api.auth`), so that no page can make a browser change anything with it.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+from typing import Any, cast
+from urllib.parse import quote, urlsplit
+
+import flask
+from flask import Response, current_app, redirect, request, send_file
+from flask_smorest import Blueprint
+
+from app.api.auth import COOKIE, current_claims, read_cookie
+from app.api.requests import json_response
+from app.auth.guard import Guard
+from app.auth.scopes import Claims, Scope
+from app.clock import utc_now
+from app.config import ROOT
+from app.errors import Forbidden, RequestError
+from app.schemas.session import SessionSchema
+
+logger = logging.getLogger("hub.auth")
+
+blueprint = Blueprint("session", __name__, description="Whose token it is.")
+pages = flask.Blueprint("signin", __name__)
+
+LARGEST_FORM = 16 * 1024
+_STATIC = ROOT / "app" / "static" / "signin"
+_POLICY = (
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
+
+
+@blueprint.route("/session")
+@blueprint.doc(security=[])
+@blueprint.response(200, SessionSchema)
+def read_session() -> Response:
+    """Say who is asking, by the token or the cookie that came along. Always 200."""
+    claims = current_claims()
+    body: dict[str, Any] = {
+        "required": _guard() is not None,
+        "signed_in": claims is not None,
+        "by_cookie": claims is not None and _is_cookie(),
+        "token_id": claims and claims.token_id,
+        "name": claims and claims.name,
+        "scope": claims and claims.scope,
+        "job_types": sorted(claims.job_types) if claims else [],
+        "expires_at": claims and claims.expires_at,
+        "problem": request.environ.get("hub.refusal") if _came_with_token() else None,
+    }
+    response = json_response(body)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@pages.route("/sign-in")
+def show_form() -> Response:
+    """The form; or the page that was wanted, for who is signed in already."""
+    wanted = own_path(request.args.get("next", ""))
+    claims = current_claims()
+    if _guard() is None or (claims is not None and _is_cookie() and claims.may(Scope.READ)):
+        return _go(wanted)
+    response = _form(wanted)
+    if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        # A link on another site has led here, and the cookie never comes along from there. From
+        # this very page it does.
+        response.headers["Refresh"] = f"0; url=./sign-in?next={quote(wanted, safe='')}"
+    return response
+
+
+@pages.route("/sign-in", methods=["POST"])
+def sign_in() -> Response:
+    """Check the token and keep it in a cookie; the form again when it is none that may read."""
+    request.max_content_length = LARGEST_FORM
+    guard = _guard()
+    wanted = own_path(request.form.get("next", ""))
+    if guard is None:
+        return _go(wanted)
+    token = request.form.get("token", "").strip()
+    try:
+        _require_own_form()
+        claims = _require_reader(guard.identify(token))
+    except RequestError as refusal:
+        return _form(wanted, refusal)
+    logger.info("signed in", extra={"token_id": claims.token_id, "token_name": claims.name})
+    response = _go(wanted)
+    response.set_cookie(
+        COOKIE,
+        token,
+        expires=claims.expires_at,
+        max_age=max(0, int((claims.expires_at - utc_now()).total_seconds())),
+        httponly=True,
+        samesite="Strict",
+        secure=_is_secure(),
+    )
+    return response
+
+
+@pages.route("/sign-out", methods=["POST"])
+def sign_out() -> Response:
+    """Forget the cookie. It comes along from our own pages only, so nobody else can do that."""
+    response = _go("/sign-in")
+    if read_cookie(request.environ) is not None:
+        response.delete_cookie(COOKIE, httponly=True, samesite="Strict", secure=_is_secure())
+    return response
+
+
+@pages.route("/sign-in/style.css")
+def send_style() -> Response:
+    """What the form looks like."""
+    response = send_file(_STATIC / "style.css", mimetype="text/css", conditional=True)
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def own_path(text: str) -> str:
+    """Where to go after signing in: a path of ours as it is, anything else becomes the front page.
+
+    What a browser could take for another site's address is none: `//host`, and with a backslash,
+    a tab or a line break in it.
+    """
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return "/"
+    is_own = text.startswith("/") and not text.startswith("//") and not parts.netloc
+    return text if is_own and text.isprintable() and "\\" not in text else "/"
+
+
+def _go(path: str) -> Response:
+    """To a path of ours: relative, as a proxy may move the hub; so it can lead nowhere else."""
+    response = cast(Response, redirect(f".{path}", 303))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _form(wanted: str, refusal: RequestError | None = None) -> Response:
+    page = (_STATIC / "index.html").read_text(encoding="utf-8")
+    sentence = f'<p id="problem" role="alert">{html.escape(str(refusal))}</p>' if refusal else ""
+    page = page.replace("{problem}", sentence).replace("{next}", html.escape(wanted))
+    page = page.replace("{described}", " problem" if refusal else "")
+    response = Response(page, refusal.status if refusal else 200, mimetype="text/html")
+    if refusal is not None and refusal.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="telemetry-hub"'
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    # With no-referrer a browser would send the form with `Origin: null`.
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _require_own_form() -> None:
+    """Raise Forbidden for a form that another site has sent: it would sign its visitor in here."""
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if site is not None:  # browsers say so on https and on this machine
+        is_own = site in ("same-origin", "none")
+    else:
+        is_own = origin is None or urlsplit(origin).netloc == request.host
+    if not is_own:
+        raise Forbidden("This form was sent by another site: sign in here.")
+
+
+def _require_reader(claims: Claims) -> Claims:
+    if not claims.may(Scope.READ):
+        raise Forbidden("This token is for pushing only. Signing in needs one that may read.")
+    return claims
+
+
+def _guard() -> Guard | None:
+    return cast("Guard | None", current_app.extensions["hub_guard"])
+
+
+def _is_cookie() -> bool:
+    return not _has_bearer() and read_cookie(request.environ) is not None
+
+
+def _has_bearer() -> bool:
+    return request.headers.get("Authorization", "").lower().startswith("bearer ")
+
+
+def _came_with_token() -> bool:
+    return _has_bearer() or read_cookie(request.environ) is not None
+
+
+def _is_secure() -> bool:
+    """Whether the browser speaks TLS, to us or to the proxy before us."""
+    forwarded = request.headers.get("X-Forwarded-Proto", "").split(",")[0].strip().lower()
+    return request.is_secure or forwarded == "https"

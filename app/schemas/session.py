@@ -1,0 +1,37 @@
+"""What the hub says of whoever asks."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+
+class SessionSchema(Schema):
+    """Who is asking, by the token or the cookie that came along."""
+
+    required = fields.Boolean(
+        required=True, metadata={"description": "Whether this hub asks for tokens at all."}
+    )
+    signed_in = fields.Boolean(
+        required=True, metadata={"description": "Whether a valid token came along."}
+    )
+    by_cookie = fields.Boolean(
+        required=True, metadata={"description": "Whether it came as a browser's cookie."}
+    )
+    token_id = fields.String(required=True, allow_none=True)
+    name = fields.String(required=True, allow_none=True)
+    scope = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "`ingest`, `read` or `admin`; by a cookie always `read`."},
+    )
+    job_types = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "The only types of jobs it may push; empty: no limit."},
+    )
+    expires_at = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
+    problem = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "What is wrong with the token that came; null: nothing."},
+    )

@@ -1,0 +1,58 @@
+/** The colours of the charts, read from the style sheet, so that a theme is defined in one place. */
+
+const TOKENS = {
+  text: "--text",
+  muted: "--chart-label",
+  grid: "--chart-grid",
+  axis: "--chart-axis",
+  surface: "--surface",
+  speed: "--chart-1",
+  band: "--chart-band",
+  mean: "--chart-average",
+  progress: "--chart-progress",
+  phase: "--surface-2",
+  phaseAlternate: "--accent-soft",
+  gap_silence: "--text-3",
+  gap_hub_away: "--status-stalled",
+  gap_sender_lost: "--status-failed",
+};
+export const STATUSES = ["completed", "running", "stalled", "pending", "failed", "cancelled"];
+const SERIES = 6;
+
+/** The colours as `rgb(…)`: a canvas knows nothing of custom properties. */
+export function readTheme(root = document.documentElement) {
+  const probe = document.createElement("span");
+  probe.hidden = true;
+  root.append(probe);
+  const computed = getComputedStyle(probe);
+  const colour = (token) => {
+    probe.style.setProperty("color", `var(${token})`);
+    return computed.color;
+  };
+  const theme = {
+    ...Object.fromEntries(Object.entries(TOKENS).map(([name, token]) => [name, colour(token)])),
+    status: Object.fromEntries(STATUSES.map((status) => [status, colour(`--status-${status}`)])),
+    series: Array.from({ length: SERIES }, (_, index) => colour(`--chart-${index + 1}`)),
+    font: getComputedStyle(document.body).fontFamily,
+  };
+  probe.remove();
+  return theme;
+}
+
+/** Calls `changed` when the theme is switched, or the page is printed (which is always light). */
+export function onThemeChange(changed) {
+  const print = matchMedia("print");
+  const observer = new MutationObserver(changed);
+  observer.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  print.addEventListener("change", changed);
+  return () => {
+    observer.disconnect();
+    print.removeEventListener("change", changed);
+  };
+}
+
+/** A colour with another opacity; anything but `rgb()` is returned as it is. */
+export function fade(colour, alpha) {
+  const parts = /^rgba?\(([^,]+),([^,]+),([^,)]+)/.exec(colour);
+  return parts ? `rgba(${parts[1]},${parts[2]},${parts[3]},${alpha})` : colour;
+}

@@ -1,0 +1,197 @@
+/** One machine: how well its runs do, which failed and why, and how they develop. */
+
+import { donutLabel, donutOption } from "../charts/donut.js";
+import { STATUSES } from "../charts/theme.js";
+import { kpiCard, updateKpiCard } from "../components/kpi.js";
+import { emptyState, errorState, loading } from "../components/states.js";
+import { statusIcon } from "../components/status.js";
+import { dataTable } from "../components/table.js";
+import { get } from "../lib/api.js";
+import { compareUrl, machinesUrl } from "../lib/base.js";
+import { h, replace, setAttribute, setText } from "../lib/dom.js";
+import { UNKNOWN, bytes, count, duration, percent, shortTime, speed } from "../lib/format.js";
+import { live } from "../lib/live.js";
+import { chartFigure } from "./job/figure.js";
+import { runList } from "./job/run-list.js";
+import { effectiveSpeed, lastCompleted, repositories, successRate } from "./job/runs.js";
+import { jobSelector, machineSelector } from "./job/selectors.js";
+import { trendCharts } from "./job/trends.js";
+
+const LAST_RUNS = 30;
+const PAGE = 30;
+const EVERY_MS = 2000;
+
+export async function mount(root, { params, query, navigate, setQuery }) {
+  const vmName = params.name;
+  let repository = query.get("repository");
+  let status = STATUSES.includes(query.get("status")) ? query.get("status") : null;
+  let pages = 1;
+  const state = h("div", null, loading("Loading the machine …"));
+  const body = h("div", { class: "page", hidden: true });
+  const repositoryField = h("select", { class: "select", on: { change: () => choose({ repository: repositoryField.value || null }) } });
+  const repositoryLabel = h("label", { class: "labelled" }, h("span", null, "Repository"), repositoryField);
+  const cards = machineCards();
+  const compare = h("a", { class: "button no-print" }, "Compare the last run");
+  const donut = statusDonut({ choose: (chosen) => choose({ status: chosen === status ? null : chosen }) });
+  const trends = trendCharts({ navigate });
+  const listTitle = h("h2", null, "Runs");
+  const runs = runList();
+  const listState = h("div");
+  const more = h("button", { type: "button", class: "button no-print", hidden: true, on: { click: () => { pages += 1; refreshing.refresh(); } } }, "Show more runs");
+  const showAll = h("button", { type: "button", class: "button no-print", hidden: true, on: { click: () => choose({ status: null }) } }, "Show all statuses");
+
+  replace(
+    root,
+    h("div", { class: "page-head" }, h("h1", null, h("bdi", null, vmName)), compare),
+    h("div", { class: "selectors no-print" }, machineSelector({ vmName, navigate }), jobSelector({ vmName, navigate }), repositoryLabel),
+    state,
+    body,
+  );
+  replace(
+    body,
+    cards.node,
+    h("div", { class: "machine-charts" }, h("div", { class: "card" }, donut.node), trends.node),
+    h("section", null, h("div", { class: "section-head" }, listTitle, showAll), runs.node, listState, h("p", { class: "list-more" }, more)),
+  );
+
+  function choose(changes) {
+    if ("repository" in changes) repository = changes.repository;
+    if ("status" in changes) status = changes.status;
+    pages = 1;
+    setQuery({ repository, status });
+    refreshing.refresh();
+  }
+
+  async function refresh({ signal }) {
+    const filters = { vm_name: vmName, repository_id: repository };
+    const [summary, last, all, listed] = await Promise.all([
+      get("/jobs/summary", filters, { signal }),
+      get("/jobs", { ...filters, limit: LAST_RUNS }, { signal }),
+      // Which repositories there are does not depend on the one chosen.
+      repository ? get("/jobs", { vm_name: vmName, limit: LAST_RUNS }, { signal }) : null,
+      loadRuns({ ...filters, status }, pages, signal),
+    ]);
+    const recent = last.data.items;
+    if (!recent.length && !repository) {
+      body.hidden = true;
+      compare.hidden = true;
+      replace(state, emptyState("No job names this machine", "It may be written in another way, or its jobs were deleted.", h("a", { class: "button", href: machinesUrl() }, "All machines")));
+      return;
+    }
+    replace(state);
+    body.hidden = false;
+    const newest = recent[0];
+    compare.hidden = !newest;
+    if (newest) setAttribute(compare, "href", compareUrl(newest.job_id));
+    showRepositories(repositories((all ?? last).data.items));
+    cards.update(recent);
+    showRuns(listed);
+    await Promise.all([donut.update(summary.data.by_status, status), trends.update(recent)]);
+  }
+
+  function showRepositories(names) {
+    const offered = repository && !names.includes(repository) ? [repository, ...names] : names;
+    repositoryLabel.hidden = offered.length < 2 && !repository;
+    const options = [["", "All repositories"], ...offered.map((name) => [name, name])];
+    if (repositoryField.options.length !== options.length) {
+      replace(repositoryField, options.map(([value, name]) => h("option", { value }, name)));
+    }
+    repositoryField.value = repository ?? "";
+  }
+
+  function showRuns({ items, hasMore }) {
+    setText(listTitle, status ? `Runs: ${status}` : "Runs");
+    runs.update(items);
+    replace(listState, !items.length && emptyState(status ? `No ${status} runs` : "No runs here", "Choose another status or repository."));
+    more.hidden = !hasMore;
+    showAll.hidden = !status;
+  }
+
+  const refreshing = live(refresh, {
+    every: EVERY_MS,
+    onError: (error, { first }) => first && replace(state, errorState(error, () => refreshing.refresh())),
+  });
+  return {
+    unmount() {
+      refreshing.stop();
+      donut.dispose();
+      trends.dispose();
+    },
+  };
+}
+
+/** The first `pages` pages of runs: `{items, hasMore}`. */
+async function loadRuns(filters, pages, signal) {
+  const items = [];
+  let cursor = null;
+  for (let page = 0; page < pages && (page === 0 || cursor); page += 1) {
+    const { data } = await get("/jobs", { ...filters, limit: PAGE, cursor }, { signal });
+    items.push(...data.items);
+    cursor = data.next_cursor;
+  }
+  return { items, hasMore: cursor !== null };
+}
+
+function machineCards() {
+  const cards = ["Last backup size", "Duration", "Effective speed", "Success rate"].map((name) => kpiCard(name, UNKNOWN, ""));
+  return {
+    node: h("div", { class: "kpis" }, cards),
+    update(runs) {
+      machineFigures(runs).forEach(({ value, note }, index) => updateKpiCard(cards[index], value, note));
+    },
+  };
+}
+
+/** The figures of the four cards over the newest runs: `[{value, note}]`. */
+export function machineFigures(runs) {
+  const last = lastCompleted(runs);
+  const when = last ? `completed ${shortTime(last.completed_at)}` : `none of the last ${count(runs.length)} completed`;
+  const rate = successRate(runs);
+  const alive = rate.live ? `; ${rate.live} not ended` : "";
+  return [
+    { value: bytes(last?.bytes_transferred), note: when },
+    { value: duration(last?.duration_seconds), note: "of that run" },
+    { value: speed(last && effectiveSpeed(last)), note: "its bytes by its duration" },
+    {
+      value: percent(rate.percent),
+      note: rate.ended ? `${rate.completed} of the last ${rate.ended} ended runs${alive}` : `no ended run yet${alive}`,
+    },
+  ];
+}
+
+/** Jobs by status, with a legend of buttons that filter the list. */
+function statusDonut({ choose }) {
+  const figure = chartFigure({ title: "Jobs by status", kind: "chart-donut", onClick: ({ name }) => STATUSES.includes(name) && choose(name) });
+  const legend = h("ul", { class: "donut-legend" });
+  let drawn = "";
+  figure.canvasSlot.after(legend);
+  const buttons = new Map(STATUSES.map((status) => {
+    const number = h("span", { class: "num" });
+    const node = h("button", { type: "button", class: "legend-item", dataset: { look: status }, "aria-pressed": "false", on: { click: () => choose(status) } }, statusIcon(status), h("span", { class: "legend-name" }, status), number);
+    legend.append(h("li", null, node));
+    return [status, { node, number }];
+  }));
+  return {
+    node: figure.node,
+    dispose: figure.dispose,
+    async update(byStatus, selected) {
+      const text = JSON.stringify([byStatus, selected]);
+      if (text === drawn) return;
+      drawn = text;
+      for (const [status, { node, number }] of buttons) {
+        setText(number, count(byStatus[status] ?? 0));
+        setAttribute(node, "aria-pressed", String(status === selected));
+        node.parentNode.hidden = !byStatus[status] && status !== selected;
+      }
+      await figure.show(
+        (theme) => donutOption(byStatus, { selected }, theme),
+        donutLabel(byStatus),
+        () => dataTable({
+          caption: "Jobs by status",
+          columns: ["Status", { label: "Jobs", class: "num" }],
+          rows: STATUSES.map((status) => [status, count(byStatus[status] ?? 0)]),
+        }),
+      );
+    },
+  };
+}

@@ -1,0 +1,167 @@
+/** The filters of the overview: read from the address, asked of the API, and edited in a form. */
+
+import { JOB_STATUSES } from "../../components/status.js";
+import { get, serverNow } from "../../lib/api.js";
+import { h, replace, setAttribute } from "../../lib/dom.js";
+import { toDate } from "../../lib/format.js";
+
+const SINCE = { "1h": ["Last hour", 3600], "24h": ["Last 24 hours", 86_400], "7d": ["Last 7 days", 604_800], "30d": ["Last 30 days", 2_592_000] };
+const MINUTE_MS = 60_000;
+const MANY_MACHINES = 500;
+
+/**
+ * @typedef {{status: string[], type: string, machine: string, repository: string, since: string,
+ *   from: string, to: string}} Filters `since` is a key of SINCE, else `from` and `to` are instants
+ */
+
+/** @param {URLSearchParams} query @returns {Filters} what makes no sense is left out */
+export function readFilters(query) {
+  const text = (name) => query.get(name) ?? "";
+  const instant = (name) => toDate(text(name))?.toISOString() ?? "";
+  return {
+    status: text("status").split(",").filter((status) => JOB_STATUSES.includes(status)),
+    type: text("type"),
+    machine: text("machine"),
+    repository: text("repository"),
+    since: text("since") in SINCE ? text("since") : "",
+    from: instant("from"),
+    to: instant("to"),
+  };
+}
+
+/** @param {Filters} filters @returns {Object} the query of GET /jobs */
+export function toParams({ status, type, machine, repository, since, from, to }) {
+  return {
+    status: status.length ? status.join(",") : null,
+    job_type: type,
+    vm_name: machine,
+    repository_id: repository,
+    from: since ? sinceInstant(SINCE[since][1]) : from,
+    to: since ? null : to,
+  };
+}
+
+/** Whole minutes, so that the address is the same for a minute and its ETag is of use. */
+function sinceInstant(seconds) {
+  const minute = Math.floor(serverNow().getTime() / MINUTE_MS) * MINUTE_MS;
+  return new Date(minute - seconds * 1000).toISOString();
+}
+
+/** How many filters beside the status restrict, or with it. */
+export function activeFilters({ status, ...others }) {
+  return (status.length ? 1 : 0) + Object.values(others).filter(Boolean).length;
+}
+
+/** The form beside the status. A change is told when a field is left or Enter is pressed. */
+export class FilterForm {
+  constructor(filters, choose) {
+    this.choose = choose;
+    this.machines = h("datalist", { id: "filter-machines" });
+    this.fields = {
+      type: field("Type", { maxlength: 255, placeholder: "any" }),
+      machine: field("Machine", { maxlength: 255, placeholder: "any", list: "filter-machines" }),
+      repository: field("Repository", { maxlength: 255, placeholder: "any" }),
+      from: field("From", { type: "datetime-local", step: 60 }),
+      to: field("Until", { type: "datetime-local", step: 60 }),
+    };
+    this.since = h(
+      "select",
+      { class: "select" },
+      h("option", { value: "" }, "Any time"),
+      Object.entries(SINCE).map(([key, [label]]) => h("option", { value: key }, label)),
+      h("option", { value: "custom" }, "From … until …"),
+    );
+    this.custom = h("div", { class: "filter-custom" }, this.fields.from.node, this.fields.to.node);
+    this.clear = h("button", { type: "button", class: "button button-quiet", on: { click: () => this.#clear() } }, "Clear filters");
+    this.node = h(
+      "details",
+      { class: "filters", open: matchMedia("(min-width: 48rem)").matches },
+      h("summary", null, "More filters"),
+      h(
+        "form",
+        { class: "filter-form", on: { submit: (event) => this.#submit(event), change: (event) => this.#changed(event) } },
+        this.fields.type.node,
+        this.fields.machine.node,
+        this.fields.repository.node,
+        h("label", { class: "labelled" }, h("span", null, "Created"), this.since),
+        this.custom,
+        this.clear,
+        this.machines,
+        h("button", { type: "submit", class: "visually-hidden", tabindex: -1, "aria-hidden": "true" }, "Apply"),
+      ),
+    );
+    this.fields.machine.input.addEventListener("focus", () => this.#suggest(), { once: true });
+    this.show(filters);
+    if (activeFilters({ ...filters, status: [] })) this.node.open = true;
+  }
+
+  /** @param {Filters} filters */
+  show(filters) {
+    const isCustom = Boolean(filters.from || filters.to) && !filters.since;
+    for (const name of ["type", "machine", "repository"]) setAttribute(this.fields[name].input, "value", filters[name]);
+    for (const name of ["from", "to"]) setAttribute(this.fields[name].input, "value", toLocal(filters[name]));
+    if (!(this.since.value === "custom" && !filters.since)) this.since.value = filters.since || (isCustom ? "custom" : "");
+    this.custom.hidden = this.since.value !== "custom";
+    this.clear.hidden = activeFilters(filters) === 0;
+  }
+
+  #submit(event) {
+    event.preventDefault();
+    this.#tell();
+  }
+
+  #changed(event) {
+    if (event.target === this.since && this.since.value === "custom") {
+      this.custom.hidden = false;
+      this.fields.from.input.focus();
+      return;
+    }
+    this.#tell();
+  }
+
+  #tell() {
+    const value = (name) => this.fields[name].input.value;
+    const isCustom = this.since.value === "custom";
+    const from = isCustom ? fromLocal(value("from")) : "";
+    const to = isCustom ? fromLocal(value("to")) : "";
+    const isOrdered = !from || !to || from < to;
+    this.fields.to.input.setCustomValidity(isOrdered ? "" : "The end must be later than the start.");
+    if (!isOrdered) {
+      this.fields.to.input.reportValidity();
+      return;
+    }
+    this.choose({ type: value("type").trim(), machine: value("machine"), repository: value("repository"), since: isCustom ? "" : this.since.value, from, to });
+  }
+
+  #clear() {
+    this.since.value = "";
+    this.choose({ status: [], type: "", machine: "", repository: "", since: "", from: "", to: "" });
+    this.fields.type.input.focus();
+  }
+
+  /** The names of the machines, once somebody wants to type one. */
+  async #suggest() {
+    try {
+      const { data } = await get("/machines", { limit: MANY_MACHINES });
+      replace(this.machines, data.items.map(({ vm_name: name }) => h("option", { value: name })));
+    } catch {
+      // The name can be typed without it.
+    }
+  }
+}
+
+function field(label, props) {
+  const input = h("input", { class: "field", type: "text", autocomplete: "off", spellcheck: "false", ...props });
+  return { input, node: h("label", { class: "labelled" }, h("span", null, label), input) };
+}
+
+/** An instant as the value of a datetime-local, in the reader's zone. */
+function toLocal(text) {
+  const at = toDate(text);
+  if (!at) return "";
+  return new Date(at.getTime() - at.getTimezoneOffset() * MINUTE_MS).toISOString().slice(0, 16);
+}
+
+function fromLocal(text) {
+  return toDate(text)?.toISOString() ?? "";
+}

@@ -1,0 +1,46 @@
+"""A hub that asks for tokens, beside the open one that most tests use; and tokens for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from app.api.factory import close_app
+from app.config import Config
+from app.db import Database
+from tests.tokens import KEYS
+
+
+@pytest.fixture(scope="session")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the key, as `token key` makes it."""
+    path = tmp_path_factory.mktemp("keys") / "token.key"
+    path.touch(mode=0o600)
+    path.write_bytes(b"\n".join(KEYS))
+    return path
+
+
+@pytest.fixture(scope="session")
+def running_guarded_app(config: Config, key_file: Path) -> Iterator[Flask]:
+    app = create_app(replace(config, token_key_file=key_file))
+    yield app
+    close_app(app)
+
+
+@pytest.fixture
+def guarded_app(running_guarded_app: Flask, database: Database) -> Flask:
+    """The application that asks for tokens, on empty tables. Nothing is revoked."""
+    running_guarded_app.extensions["hub_token_watch"].look()
+    return running_guarded_app
+
+
+@pytest.fixture
+def guarded(guarded_app: Flask) -> FlaskClient:
+    """Requests into it. Cookies are sent only where a test sends them, as a header."""
+    return guarded_app.test_client(use_cookies=False)

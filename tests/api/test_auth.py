@@ -1,0 +1,358 @@
+"""What a refusal says, what a token's end announces, limits by job type, and revoking."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import create_environ
+from werkzeug.wrappers import Response
+
+from app.auth import watch as watch_module
+from app.auth.guard import Guard
+from app.auth.scopes import Claims
+from app.auth.tokens import mint
+from app.auth.watch import TokenWatch
+from app.clock import isoformat
+from app.db import Database
+from app.errors import Unauthorized
+from app.store.tokens import TokenRow, insert_token, read_tokens, revoke_token
+from tests.factories import make_body
+from tests.hub_process import wait_until
+from tests.tokens import FOREIGN_KEYS, KEYS, YEAR, bearer, make_claims, make_token
+
+PUSH = "/api/v1/telemetry/backup/job-1"
+JOBS = "/api/v1/jobs"
+
+
+def update(job_type: str, job_id: str = "job-1") -> dict[str, Any]:
+    """An item of a batch."""
+    return make_body(job_type=job_type, job_id=job_id)
+
+
+# What a refusal says.
+
+
+def test_without_a_token_the_answer_says_what_to_send(guarded: FlaskClient) -> None:
+    answer = guarded.post(PUSH, json=make_body(), headers={"X-Request-ID": "mine"})
+    assert answer.status_code == 401
+    assert answer.mimetype == "application/problem+json"
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="telemetry-hub"'
+    assert answer.headers["X-Request-ID"] == "mine"
+    assert answer.headers["Cache-Control"] == "no-store"
+    body = answer.get_json()
+    assert (body["status"], body["title"]) == (401, "Unauthorized")
+    assert "Authorization: Bearer" in body["detail"]
+
+
+@pytest.mark.parametrize(
+    "token, reason",
+    [
+        (make_token(life=timedelta(hours=-1)), "The token has expired."),
+        (make_token(keys=FOREIGN_KEYS), "The token is none of this hub's."),
+    ],
+    ids=["expired", "foreign"],
+)
+def test_a_bad_token_is_told_what_is_wrong_with_it(
+    guarded: FlaskClient, token: str, reason: str
+) -> None:
+    answer = guarded.get(JOBS, headers=bearer(token))
+    assert (answer.status_code, answer.get_json()["detail"]) == (401, reason)
+    assert answer.headers["WWW-Authenticate"].endswith('error="invalid_token"')
+    assert token not in answer.get_data(as_text=True)
+
+
+def test_a_token_of_another_scope_is_told_which_one_is_needed(guarded: FlaskClient) -> None:
+    answer = guarded.get(JOBS, headers=bearer(make_token("ingest")))
+    assert answer.status_code == 403
+    assert answer.get_json()["detail"] == (
+        "This needs a token of scope read; this one's is ingest."
+    )
+    assert 'error="insufficient_scope", scope="read"' in answer.headers["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize("header", ["", "Basic dTpw", "Bearer", "Bearer ", "Token x", "bearer\tx"])
+def test_another_kind_of_header_is_no_token(guarded: FlaskClient, header: str) -> None:
+    assert guarded.get(JOBS, headers={"Authorization": header}).status_code == 401
+
+
+def test_the_scheme_has_no_case(guarded: FlaskClient) -> None:
+    headers = {"Authorization": f"bEARER  {make_token()} "}
+    assert guarded.get(JOBS, headers=headers).status_code == 200
+
+
+def test_a_token_in_the_query_is_none(guarded: FlaskClient) -> None:
+    token = make_token("admin")
+    for query in (f"token={token}", f"access_token={token}", f"Authorization=Bearer {token}"):
+        assert guarded.get(f"{JOBS}?{query}").status_code == 401
+
+
+def test_a_refused_push_stores_nothing(guarded: FlaskClient) -> None:
+    guarded.post(PUSH, json=make_body(), headers=bearer(make_token("read")))
+    answer = guarded.get(f"{JOBS}/job-1", headers=bearer(make_token("read")))
+    assert answer.status_code == 404
+
+
+def test_refusals_are_counted_by_route(guarded: FlaskClient) -> None:
+    guarded.post(PUSH, json=make_body())
+    text = guarded.get("/api/v1/metrics", headers=bearer(make_token())).get_data(as_text=True)
+    assert 'hub_refused_total{reason="Unauthorized"}' in text
+    route = "/api/v1/telemetry/<job_type:job_type>/<identifier:job_id>"
+    assert f'method="POST",route="{route}",status="401"' in text
+
+
+def test_what_was_not_checked_does_not_run(guarded_app: Flask) -> None:
+    inside = guarded_app.wsgi_app._next  # type: ignore[attr-defined]
+    environ = create_environ(JOBS, headers=bearer(make_token("admin")))
+    assert Response.from_app(inside, environ).status_code == 401
+    environ["hub.route"] = "service.read_health"
+    assert Response.from_app(inside, environ).status_code == 401
+
+
+# A token near its end.
+
+
+@pytest.mark.parametrize("path", ["/api/v1/health", JOBS, "/api/v1/telemetry/history/none"])
+def test_a_token_that_ends_soon_is_announced(guarded: FlaskClient, path: str) -> None:
+    claims = make_claims("read", life=timedelta(days=13))
+    answer = guarded.get(path, headers=bearer(mint(claims, KEYS)))
+    assert answer.headers["Token-Expires"] == isoformat(claims.expires_at)
+
+
+def test_one_that_lasts_is_not(guarded: FlaskClient) -> None:
+    assert "Token-Expires" not in guarded.get(JOBS, headers=bearer(make_token())).headers
+
+
+def test_a_push_announces_it_too(guarded: FlaskClient) -> None:
+    token = make_token("ingest", life=timedelta(hours=1))
+    answer = guarded.post(PUSH, json=make_body(), headers=bearer(token))
+    assert answer.status_code == 200
+    assert datetime.fromisoformat(answer.headers["Token-Expires"])
+
+
+# Limits by job type.
+
+
+def test_a_limited_token_pushes_its_types_only(guarded: FlaskClient) -> None:
+    headers = bearer(make_token("ingest", "backup", "verify"))
+    assert guarded.post(PUSH, json=make_body(), headers=headers).status_code == 200
+    other = guarded.post("/api/v1/telemetry/restore/job-2", json=make_body(), headers=headers)
+    assert other.status_code == 403
+    assert other.get_json()["detail"] == "This token may push only jobs of type backup or verify."
+
+
+def test_in_a_batch_updates_of_other_types_are_refused_and_their_neighbours_stored(
+    guarded: FlaskClient,
+) -> None:
+    items = [update("backup"), update("restore", "job-2"), {"job_type": "backup"}]
+    answer = guarded.post(
+        "/api/v1/telemetry/batch",
+        json={"updates": items},
+        headers=bearer(make_token("ingest", "backup")),
+    )
+    body = answer.get_json()
+    assert (answer.status_code, body["accepted"]) == (200, 1)
+    assert [refused["index"] for refused in body["rejected"]] == [1, 2]
+    assert body["rejected"][0]["errors"] == {
+        "job_type": ["This token may push only jobs of type backup."]
+    }
+
+
+def test_a_batch_of_other_types_only_is_kept_by_its_sender(guarded: FlaskClient) -> None:
+    answer = guarded.post(
+        "/api/v1/telemetry/batch",
+        json={"updates": [update("restore"), {"job_type": "backup"}]},
+        headers=bearer(make_token("ingest", "backup")),
+    )
+    assert answer.status_code == 403
+
+
+def test_a_job_of_another_type_cannot_be_ended(guarded: FlaskClient) -> None:
+    guarded.post(PUSH, json=make_body(), headers=bearer(make_token("ingest")))
+    limited = bearer(make_token("ingest", "restore"))
+    path = f"{JOBS}/job-1/complete"
+    assert guarded.post(path, json={"status": "completed"}, headers=limited).status_code == 403
+    unknown = guarded.post(f"{JOBS}/x/complete", json={"status": "completed"}, headers=limited)
+    assert unknown.status_code == 404
+
+
+def test_snapshots_of_nodes_are_a_type_of_their_own(guarded: FlaskClient) -> None:
+    for types, status in ((("backup",), 403), (("backup", "snapshot"), 200)):
+        answer = guarded.post(
+            "/api/v1/telemetry/snapshot",
+            json={"snapshots": []},
+            headers=bearer(make_token("ingest", *types)),
+        )
+        assert (answer.status_code == 403) is (status == 403)
+
+
+# Revoking.
+
+
+def record(database: Database, claims: Claims) -> None:
+    made_at = claims.expires_at - YEAR
+    row = TokenRow(claims.token_id, claims.name, claims.scope, [], made_at, claims.expires_at)
+    with database.transaction() as conn:
+        insert_token(conn, row)
+
+
+def revoke(database: Database, token_id: str) -> None:
+    with database.transaction() as conn:
+        assert revoke_token(conn, token_id) is not None
+
+
+@pytest.mark.parametrize("method, path", [("POST", PUSH), ("GET", JOBS)])
+def test_a_revoked_token_is_refused_though_it_was_remembered(
+    guarded_app: Flask, guarded: FlaskClient, database: Database, method: str, path: str
+) -> None:
+    claims = make_claims("admin")
+    headers, body = bearer(mint(claims, KEYS)), make_body() if method == "POST" else None
+    record(database, claims)
+    assert guarded.open(path, method=method, json=body, headers=headers).status_code == 200
+    revoke(database, claims.token_id)
+    guarded_app.extensions["hub_token_watch"].look()
+    answer = guarded.open(path, method=method, json=body, headers=headers)
+    assert (answer.status_code, answer.get_json()["detail"]) == (401, "The token is revoked.")
+
+
+def test_revoking_again_keeps_the_first_instant(database: Database) -> None:
+    record(database, make_claims())
+    revoke(database, make_claims().token_id)
+    with database.reading() as conn:
+        (first,) = read_tokens(conn)
+    revoke(database, make_claims().token_id)
+    with database.reading() as conn:
+        assert read_tokens(conn) == [first]
+        assert revoke_token(conn, "nobody") is None
+
+
+@pytest.fixture
+def key_of_its_own(tmp_path: Path) -> Path:
+    path = tmp_path / "token.key"
+    path.touch(mode=0o600)
+    path.write_bytes(KEYS[0])
+    return path
+
+
+def test_the_watch_learns_by_itself_and_well_within_30_seconds(
+    database: Database, key_of_its_own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert watch_module.POLL_SECONDS + 2 * 5 < 30  # connecting and the statement have 5 s each
+    monkeypatch.setattr(watch_module, "POLL_SECONDS", 0.05)
+    guard, claims = Guard(KEYS), make_claims()
+    record(database, claims)
+    watch = TokenWatch(guard, database, key_of_its_own)
+    watch.start()
+    try:
+        assert guard.identify(mint(claims, KEYS)) == claims
+        revoke(database, claims.token_id)
+        wait_until(lambda: is_refused(guard, mint(claims, KEYS)))
+    finally:
+        watch.stop()
+    assert not watch._thread.is_alive()
+
+
+def test_the_first_look_is_over_when_the_hub_starts(
+    database: Database, key_of_its_own: Path
+) -> None:
+    claims = make_claims()
+    record(database, claims)
+    revoke(database, claims.token_id)
+    guard = Guard(KEYS)
+    watch = TokenWatch(guard, database, key_of_its_own)
+    watch.start()
+    watch.stop()
+    assert is_refused(guard, mint(claims, KEYS))
+
+
+def is_refused(guard: Guard, token: str) -> bool:
+    try:
+        guard.identify(token)
+    except Unauthorized:
+        return True
+    return False
+
+
+def test_while_the_database_is_away_what_was_known_stays_and_is_said_once(
+    key_of_its_own: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    guard, claims = Guard(KEYS), make_claims()
+    guard.replace_revoked(frozenset({claims.token_id}))
+    away = Database(f"postgresql://hub:secret@127.0.0.1:{port}/x", is_embedded=False)
+    watch = TokenWatch(guard, away, key_of_its_own)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            watch.look()
+    assert is_refused(guard, mint(claims, KEYS))
+    assert len(caplog.records) == 1 and "secret" not in caplog.text
+
+
+def test_a_new_key_is_learnt_and_a_broken_file_changes_nothing(
+    database: Database, key_of_its_own: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard = Guard(KEYS[:1])
+    watch = TokenWatch(guard, database, key_of_its_own)
+    key_of_its_own.write_bytes(b"short")
+    watch.look()
+    assert guard.identify(make_token())
+    assert "less than 32 bytes" in caplog.text
+    key_of_its_own.write_bytes(FOREIGN_KEYS[0])
+    watch.look()
+    assert guard.identify(make_token(keys=FOREIGN_KEYS)) and is_refused(guard, make_token())
+
+
+# A hub without a key.
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", ""])
+def test_without_a_key_its_own_machine_is_served(client: FlaskClient, address: str) -> None:
+    answer = client.get(JOBS, environ_overrides={"REMOTE_ADDR": address})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("address", ["10.0.0.7", "::ffff:10.0.0.7", "fe80::1", "0.0.0.0", "who"])
+def test_without_a_key_nobody_else_is(client: FlaskClient, address: str) -> None:
+    for path in (JOBS, "/", "/api/v1/health"):
+        answer = client.get(path, environ_overrides={"REMOTE_ADDR": address})
+        assert answer.status_code == 403
+        assert "its own machine only" in answer.get_json()["detail"]
+
+
+def test_with_a_key_the_address_does_not_matter(guarded: FlaskClient) -> None:
+    there = {"REMOTE_ADDR": "10.0.0.7"}
+    assert guarded.get(JOBS, environ_overrides=there).status_code == 401
+    headers = bearer(make_token())
+    assert guarded.get(JOBS, headers=headers, environ_overrides=there).status_code == 200
+
+
+# The description of the API.
+
+
+def test_the_description_asks_for_tokens_where_the_hub_does(
+    guarded: FlaskClient, client: FlaskClient
+) -> None:
+    path = "/api/v1/openapi.json"
+    document = guarded.get(path, headers=bearer(make_token())).get_json()
+    assert document["security"] == [{"token": []}]
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    for name in ("health", "session"):
+        assert document["paths"][f"/api/v1/{name}"]["get"]["security"] == []
+    assert "security" not in client.get(path).get_json()
+
+
+def test_claims_of_another_request_are_never_seen(guarded: FlaskClient) -> None:
+    limited = make_claims("ingest", "backup")
+    other = replace(limited, job_types=frozenset({"restore"}))
+    for claims, status in ((limited, 200), (other, 403), (limited, 200)):
+        answer = guarded.post(PUSH, json=make_body(), headers=bearer(mint(claims, KEYS)))
+        assert answer.status_code == status

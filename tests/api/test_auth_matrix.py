@@ -1,0 +1,206 @@
+"""Every route × every kind of token, from the application's own route table: a route without a rule
+fails, and so does one whose rule is not kept.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.routing import Map, Rule
+
+from app.api.auth import COOKIE, RULES, check_rules
+from app.api.factory import make_routes
+from app.auth.tokens import mint
+from app.db import Database
+from app.errors import StartError
+from app.store.tokens import TokenRow, insert_token, revoke_token
+from tests.factories import make_body
+from tests.tokens import FOREIGN_KEYS, KEYS, bearer, make_claims, make_token, unsigned
+
+# What anybody may have without a token. Whoever adds to it opens a door.
+OPEN = {
+    "GET /api/v1/health",
+    "GET /api/v1/session",
+    "GET /api/v1/docs/assets/<name>",
+    "GET /static/<path:name>",
+    "GET /sign-in",
+    "GET /sign-in/style.css",
+    "POST /sign-in",
+    "POST /sign-out",
+}
+# Bodies that get as far as their job type is looked at.
+BODIES: dict[str, Any] = {
+    "telemetry.push_update": make_body(),
+    "telemetry.push_batch": {
+        "updates": [{**make_body(), "job_type": "backup", "job_id": "matrix"}]
+    },
+    "registration.register_job": {"job_type": "backup", "job_id": "matrix"},
+    "registration.complete_job": {"status": "completed"},
+}
+VALUES = {"kind": "jobs", "job_type": "backup"}
+
+
+def routes() -> list[tuple[str, str, str]]:
+    """Method, path as its rule and endpoint of all that the application answers."""
+    app = make_routes(asks_for_tokens=True)
+    return [
+        (method, rule.rule, rule.endpoint)
+        for rule in app.url_map.iter_rules()
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+    ]
+
+
+ROUTES = routes()
+IDS = [f"{method} {rule}" for method, rule, _ in ROUTES]
+each_route = pytest.mark.parametrize("method, rule, endpoint", ROUTES, ids=IDS)
+
+
+def ask(client: FlaskClient, method: str, rule: str, endpoint: str, headers: dict[str, str]) -> int:
+    """The status of one request to a route, by a script rather than a browser."""
+    path = re.sub(r"<(?:[^:<>]*:)?(\w+)>", lambda found: VALUES.get(found[1], "matrix"), rule)
+    body = BODIES.get(endpoint, {}) if method == "POST" else None
+    with client.open(path, method=method, json=body, headers=headers) as answer:
+        return answer.status_code
+
+
+def cookie(token: str) -> dict[str, str]:
+    return {"Cookie": f"{COOKIE}={token}"}
+
+
+@pytest.fixture
+def site(guarded_app: Flask, guarded: FlaskClient, database: Database) -> FlaskClient:
+    """A hub that has a job, and has heard that one token is revoked."""
+    pushed = guarded.post(
+        "/api/v1/telemetry/backup/matrix", json=make_body(), headers=bearer(make_token("ingest"))
+    )
+    assert pushed.status_code == 200
+    claims = make_claims("read")
+    row = TokenRow("revoked", "r", "read", [], claims.expires_at - timedelta(9), claims.expires_at)
+    with database.transaction() as conn:
+        insert_token(conn, row)
+        revoke_token(conn, "revoked")
+    guarded_app.extensions["hub_token_watch"].look()
+    return guarded
+
+
+def bad_tokens() -> dict[str, str]:
+    """Tokens that are good for nothing anywhere, though they say to be an admin's."""
+    return {
+        "expired": make_token("admin", life=timedelta(hours=-1)),
+        "revoked": mint(replace(make_claims("admin"), token_id="revoked"), KEYS),
+        "foreign key": make_token("admin", keys=FOREIGN_KEYS),
+        "alg none": unsigned(make_token("admin")),
+        "garbage": "garbage",
+        "empty": "",
+    }
+
+
+@each_route
+def test_route_keeps_its_rule(site: FlaskClient, method: str, rule: str, endpoint: str) -> None:
+    def status(headers: dict[str, str]) -> int:
+        return ask(site, method, rule, endpoint, headers)
+
+    is_open = f"{method} {rule}" in OPEN
+    needed = "ingest" if method == "POST" else "read"
+    refused = {"no token": {}} | {name: bearer(token) for name, token in bad_tokens().items()}
+    refused |= {f"{name}, as cookie": cookie(token) for name, token in bad_tokens().items()}
+    if method == "POST":
+        refused["right, as cookie"] = cookie(make_token("admin"))
+    found = {name: status(headers) for name, headers in refused.items()}
+    if is_open:
+        assert not {401, 403} & set(found.values()) - {_own_answer(endpoint)}
+        return
+    assert set(found.values()) == {401}, found
+
+    wrong = "read" if needed == "ingest" else "ingest"
+    found = {wrong: status(bearer(make_token(wrong)))}
+    if needed == "ingest":
+        found["wrong job type"] = status(bearer(make_token("ingest", "restore")))
+    else:
+        found["ingest, as cookie"] = status(cookie(make_token("ingest")))
+    assert set(found.values()) == {403}, found
+
+    right = {"right": bearer(make_token(needed)), "admin": bearer(make_token("admin"))}
+    if needed == "read":
+        right["cookie"] = cookie(make_token("read"))
+    else:
+        types = ("backup", "snapshot")
+        right["right job type"] = bearer(make_token("ingest", *types))
+    found = {name: status(headers) for name, headers in right.items()}
+    assert not {401, 403, 500} & set(found.values()), found
+
+
+def _own_answer(endpoint: str) -> int | None:
+    """Signing in with no token in the form is a 401 as well."""
+    return 401 if endpoint == "signin.sign_in" else None
+
+
+@each_route
+def test_other_methods_of_a_route_need_a_token_and_no_scope(
+    guarded: FlaskClient, method: str, rule: str, endpoint: str
+) -> None:
+    path = re.sub(r"<(?:[^:<>]*:)?(\w+)>", lambda found: VALUES.get(found[1], "matrix"), rule)
+    for other in ("OPTIONS", "DELETE", "PUT", "PATCH", "FROBNICATE"):
+        answer = guarded.open(path, method=other)
+        is_open = RULES[endpoint].is_open and other == "OPTIONS"
+        assert answer.status_code == (200 if is_open else 401), other
+        answer = guarded.open(path, method=other, headers=bearer(make_token("read")))
+        assert answer.status_code == (200 if other == "OPTIONS" else 405), other
+
+
+@each_route
+def test_head_asks_for_what_get_does(
+    site: FlaskClient, method: str, rule: str, endpoint: str
+) -> None:
+    is_open = f"{method} {rule}" in OPEN
+    if method == "GET" and not is_open:
+        statuses = [
+            ask(site, "HEAD", rule, endpoint, headers)
+            for headers in ({}, bearer(make_token("ingest")), cookie(make_token("read")))
+        ]
+        assert statuses[:2] == [401, 403] and statuses[2] not in (401, 403)
+    else:
+        assert is_open or method == "POST"
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/api/v1/nowhere", "/api/v1/telemetry/", "/ü"])
+def test_what_is_no_route_is_told_to_holders_of_a_token_only(
+    guarded: FlaskClient, path: str
+) -> None:
+    for method in ("GET", "POST"):
+        assert guarded.open(path, method=method).status_code == 401
+        answer = guarded.open(path, method=method, headers=bearer(make_token("ingest")))
+        assert answer.status_code in (404, 405)
+
+
+# The table itself.
+
+
+def test_every_route_has_a_rule_and_every_rule_a_route() -> None:
+    assert {endpoint for _, _, endpoint in ROUTES} == set(RULES)
+
+
+def test_open_is_what_is_meant_to_be() -> None:
+    found = {
+        name for name, (_, _, endpoint) in zip(IDS, ROUTES, strict=True) if RULES[endpoint].is_open
+    }
+    assert found == OPEN
+
+
+@pytest.mark.parametrize(
+    "rule, sentence",
+    [
+        (Rule("/new", endpoint="new.route", methods=["GET"]), "/new.*has no rule"),
+        (Rule("/new", endpoint="jobs.list_jobs", methods=["DELETE"]), "takes DELETE of whoever"),
+        (Rule("/new", endpoint="dashboard.show_page", methods=["POST"]), "takes POST of whoever"),
+    ],
+)
+def test_a_route_without_a_fitting_rule_stops_the_start(rule: Rule, sentence: str) -> None:
+    with pytest.raises(StartError, match=sentence):
+        check_rules(Map([rule]))

@@ -1,0 +1,288 @@
+"""Signing in with a browser: the form, the cookie, what it is good for, and signing out."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from http.cookies import Morsel, SimpleCookie
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app.api.auth import COOKIE
+from app.clock import isoformat
+from tests.factories import make_body
+from tests.tokens import FOREIGN_KEYS, bearer, make_claims, make_token
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def sign_in(client: FlaskClient, token: str, **request: Any) -> TestResponse:
+    """Send the form as a browser does."""
+    form = {"token": token, "next": request.pop("next", "/")}
+    headers = {**BROWSER, "Origin": "http://localhost", **request.pop("headers", {})}
+    return client.post("/sign-in", data=form, headers=headers, **request)
+
+
+def cookie_of(answer: TestResponse) -> Morsel[str]:
+    (line,) = answer.headers.getlist("Set-Cookie")
+    return SimpleCookie(line)[COOKIE]
+
+
+def cookie(token: str) -> dict[str, str]:
+    return {"Cookie": f"other=1; {COOKIE}={token}"}
+
+
+# The way in.
+
+
+@pytest.mark.parametrize(
+    "path, way",
+    [
+        ("/", "./sign-in?next=%2F"),
+        ("/machines", "./sign-in?next=%2Fmachines"),
+        ("/jobs/a%20b?from=1&to=2", "../sign-in?next=%2Fjobs%2Fa%2520b%3Ffrom%3D1%26to%3D2"),
+        ("/api/v1/docs", "../../sign-in?next=%2Fapi%2Fv1%2Fdocs"),
+        ("//evil.example", None),
+    ],
+)
+def test_a_browser_that_is_not_signed_in_is_shown_the_way(
+    guarded: FlaskClient, path: str, way: str | None
+) -> None:
+    answer = guarded.get("/", environ_overrides=_path(path), headers=BROWSER)
+    if way is None:
+        assert answer.status_code == 401
+    else:
+        assert (answer.status_code, answer.headers["Location"]) == (302, way)
+
+
+def _path(address: str) -> dict[str, str]:
+    from urllib.parse import unquote
+
+    path, _, query = address.partition("?")
+    return {"PATH_INFO": unquote(path), "QUERY_STRING": query}
+
+
+def test_the_way_leads_back(guarded: FlaskClient) -> None:
+    token = make_token()
+    first = guarded.get("/jobs/a%20b?from=1&to=2", headers=BROWSER)
+    form = guarded.get("/" + first.headers["Location"].removeprefix("../"), headers=BROWSER)
+    wanted = re.search(r'name="next" value="([^"]*)"', form.get_data(as_text=True))
+    assert wanted is not None
+    answer = sign_in(guarded, token, next=wanted[1].replace("&amp;", "&"))
+    assert answer.headers["Location"] == "./jobs/a%20b?from=1&to=2"
+
+
+def test_a_script_is_told_401_and_not_shown_a_form(guarded: FlaskClient) -> None:
+    for path, headers in (("/api/v1/jobs", BROWSER), ("/", {"Accept": "application/json"})):
+        answer = guarded.get(path, headers=headers)
+        assert (answer.status_code, answer.mimetype) == (401, "application/problem+json")
+
+
+def test_the_form_needs_no_script_and_asks_no_other_origin(guarded: FlaskClient) -> None:
+    answer = guarded.get('/sign-in?next=/jobs/"><script>alert(1)</script>', headers=BROWSER)
+    page = answer.get_data(as_text=True)
+    assert (answer.status_code, answer.mimetype) == (200, "text/html")
+    assert not re.search(r"<script|\son\w+=|javascript:|<style|style=|https?://", page)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "script-src" not in policy
+    assert answer.headers["Cache-Control"] == "no-store"
+    (style,) = re.findall(r'href="\./([^"]+)"', page)
+    with guarded.get(f"/{style}") as found:
+        assert (found.status_code, found.mimetype) == (200, "text/css")
+
+
+# The cookie.
+
+
+def test_signing_in_leaves_a_cookie_out_of_reach(guarded: FlaskClient) -> None:
+    token = make_token("read", life=timedelta(days=30))
+    answer = sign_in(guarded, f"  {token}\n", next="/machines")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "./machines")
+    kept = cookie_of(answer)
+    assert kept.value == token
+    assert kept["httponly"] is True and kept["samesite"] == "Strict" and kept["path"] == "/"
+    assert not kept["secure"] and not kept["domain"]
+    assert 0 <= timedelta(days=30).total_seconds() - int(kept["max-age"]) < 60
+
+
+@pytest.mark.parametrize(
+    "request_", [{"headers": {"X-Forwarded-Proto": "https"}}, {"base_url": "https://localhost"}]
+)
+def test_behind_tls_the_cookie_is_for_tls_only(
+    guarded: FlaskClient, request_: dict[str, Any]
+) -> None:
+    answer = sign_in(
+        guarded,
+        make_token(),
+        **{
+            **request_,
+            "headers": {
+                **request_.get("headers", {}),
+                "Origin": request_.get("base_url", "http://localhost"),
+            },
+        },
+    )
+    assert cookie_of(answer)["secure"] is True
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/jobs", "/api/v1/metrics", "/api/v1/docs"])
+def test_the_cookie_reads(guarded: FlaskClient, path: str) -> None:
+    for token in (make_token("read"), make_token("admin")):
+        with guarded.get(path, headers=cookie(token)) as answer:
+            assert answer.status_code not in (302, 401, 403)
+
+
+def test_the_cookie_of_an_admin_changes_nothing(guarded: FlaskClient) -> None:
+    token = make_token("admin")
+    answer = guarded.post("/api/v1/telemetry/backup/j", json=make_body(), headers=cookie(token))
+    assert answer.status_code == 401
+    assert "Being signed in is for reading" in answer.get_json()["detail"]
+    both = {**cookie(token), **bearer(token)}
+    answer = guarded.post("/api/v1/telemetry/backup/j", json=make_body(), headers=both)
+    assert answer.status_code == 200
+
+
+def test_a_bad_token_in_the_header_is_not_made_good_by_a_cookie(guarded: FlaskClient) -> None:
+    headers = {**cookie(make_token()), **bearer(make_token(keys=FOREIGN_KEYS))}
+    assert guarded.get("/api/v1/jobs", headers=headers).status_code == 401
+
+
+def test_the_password_of_a_proxy_is_no_token_and_does_no_harm(guarded: FlaskClient) -> None:
+    headers = {**cookie(make_token()), "Authorization": "Basic dTpw"}
+    assert guarded.get("/api/v1/jobs", headers=headers).status_code == 200
+
+
+# Who does not get in.
+
+
+@pytest.mark.parametrize(
+    "token, status, reason",
+    [
+        ("", 401, "none of this hub"),
+        ("<b>x</b>", 401, "none of this hub"),
+        (make_token(life=timedelta(days=-1)), 401, "has expired"),
+        (make_token(keys=FOREIGN_KEYS), 401, "none of this hub"),
+        (make_token("ingest"), 403, "for pushing only"),
+    ],
+    ids=["nothing", "markup", "expired", "foreign", "ingest"],
+)
+def test_a_token_that_may_not_read_gets_the_form_again(
+    guarded: FlaskClient, token: str, status: int, reason: str
+) -> None:
+    answer = sign_in(guarded, token, next="/machines")
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == status and "Set-Cookie" not in answer.headers
+    assert 'role="alert"' in page and reason in page and 'value="/machines"' in page
+    assert not token or token not in page
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_another_site_cannot_sign_a_visitor_in(
+    guarded: FlaskClient, headers: dict[str, str]
+) -> None:
+    answer = sign_in(guarded, make_token(), headers=headers)
+    assert answer.status_code == 403 and "Set-Cookie" not in answer.headers
+
+
+def test_a_form_too_large_is_refused(guarded: FlaskClient) -> None:
+    assert sign_in(guarded, "x" * 100_000).status_code == 413
+
+
+@pytest.mark.parametrize("wanted", ["//evil.example", "https://evil.example", "/\\evil.example"])
+def test_signing_in_leads_to_no_other_site(guarded: FlaskClient, wanted: str) -> None:
+    assert sign_in(guarded, make_token(), next=wanted).headers["Location"] == "./"
+
+
+# A link from elsewhere, for somebody who is signed in.
+
+
+def test_who_is_signed_in_passes_the_form_by(guarded: FlaskClient) -> None:
+    answer = guarded.get("/sign-in?next=/machines", headers={**BROWSER, **cookie(make_token())})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "./machines")
+
+
+def test_a_link_on_another_site_is_followed_once_more_from_here(guarded: FlaskClient) -> None:
+    there = {**BROWSER, "Sec-Fetch-Site": "cross-site"}
+    answer = guarded.get("/sign-in?next=/jobs/a%2520b", headers=there)
+    assert answer.headers["Refresh"] == "0; url=./sign-in?next=%2Fjobs%2Fa%2520b"
+    here = {**BROWSER, "Sec-Fetch-Site": "same-origin"}
+    assert "Refresh" not in guarded.get("/sign-in?next=/", headers=here).headers
+
+
+# Signing out.
+
+
+def test_signing_out_forgets_the_cookie(guarded: FlaskClient) -> None:
+    answer = guarded.post("/sign-out", headers=cookie(make_token()))
+    assert (answer.status_code, answer.headers["Location"]) == (303, "./sign-in")
+    gone = cookie_of(answer)
+    assert gone.value == "" and gone["max-age"] == "0" and gone["path"] == "/"
+
+
+def test_another_site_cannot_sign_anybody_out(guarded: FlaskClient) -> None:
+    """It can send the form, and the browser leaves the cookie out: then there is nothing to do."""
+    assert "Set-Cookie" not in guarded.post("/sign-out").headers
+    assert guarded.get("/sign-out", headers=cookie(make_token())).status_code == 405
+
+
+# Who is signed in.
+
+
+def session(client: FlaskClient, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    answer = client.get("/api/v1/session", headers=headers or {})
+    assert answer.status_code == 200 and answer.headers["Cache-Control"] == "no-store"
+    body: dict[str, Any] = answer.get_json()
+    return body
+
+
+def test_the_session_says_who_is_signed_in(guarded: FlaskClient) -> None:
+    claims = make_claims("admin")
+    said = session(guarded, cookie(make_token("admin")))
+    assert said == {
+        "required": True,
+        "signed_in": True,
+        "by_cookie": True,
+        "token_id": claims.token_id,
+        "name": claims.name,
+        "scope": "read",
+        "job_types": [],
+        "expires_at": isoformat(claims.expires_at),
+        "problem": None,
+    }
+
+
+def test_the_session_tells_a_sender_what_its_token_may(guarded: FlaskClient) -> None:
+    said = session(guarded, bearer(make_token("ingest", "restore", "backup")))
+    assert (said["scope"], said["job_types"]) == ("ingest", ["backup", "restore"])
+    assert not said["by_cookie"]
+
+
+@pytest.mark.parametrize("carry", [bearer, cookie])
+def test_the_session_says_what_is_wrong(guarded: FlaskClient, carry: Any) -> None:
+    said = session(guarded, carry(make_token(life=timedelta(days=-1))))
+    assert (said["signed_in"], said["problem"]) == (False, "The token has expired.")
+
+
+def test_the_session_of_nobody(guarded: FlaskClient) -> None:
+    said = session(guarded)
+    assert said["required"] and not said["signed_in"] and said["problem"] is None
+
+
+def test_a_hub_without_a_key_asks_nobody_in(client: FlaskClient) -> None:
+    said = session(client)
+    assert not said["required"] and not said["signed_in"]
+    answer = client.get("/sign-in?next=/machines")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "./machines")
+    assert sign_in(client, "x").status_code == 303
+    assert client.get("/", headers=BROWSER).status_code == 200

@@ -1,0 +1,235 @@
+"""The dashboard's page and files: which can be fetched, how they are sent, what they may do.
+
+What the page does in a browser is tested in tests/browser.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.api import dashboard
+
+FOLDER = dashboard.STATIC / "dashboard"
+PAGES = ("/", "/machines", "/machines/web01", "/jobs/backup-1", "/compare/backup-1", "/nodes")
+
+
+@pytest.fixture
+def client(running_app: Flask) -> FlaskClient:
+    """No test here looks at the database: it need not be emptied."""
+    return running_app.test_client()
+
+
+def addresses(page: str) -> list[str]:
+    """The files that the page asks for at its start."""
+    return re.findall(r'(?:src|href)="([^"]*static/[^"]+)"', page)
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/nodes/n1", "/nodes/", "/machines/a%2Fb", "/jobs/..."])
+def test_every_view_has_an_address(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer.mimetype == "text/html"
+    assert "<main" in answer.get_data(as_text=True)
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/jobs", "/compare", "/index.html", "/Nodes"])
+def test_other_addresses_are_not_found(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert answer.mimetype == "application/problem+json"
+
+
+def test_the_page_may_load_from_the_hub_only_and_run_nothing_inline(client: FlaskClient) -> None:
+    headers = client.get("/").headers
+    policy = dict(part.split(maxsplit=1) for part in headers["Content-Security-Policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_the_page_has_no_inline_script_or_style(client: FlaskClient) -> None:
+    page = client.get("/").get_data(as_text=True)
+    assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=|javascript:", page)
+
+
+def test_no_file_names_another_origin() -> None:
+    own = {"http://www.w3.org/2000/svg"}  # a namespace, never fetched
+    for path in FOLDER.rglob("*.*"):
+        named = set(re.findall(r"https?://[\w./-]+", path.read_text(encoding="utf-8")))
+        assert named <= own, path
+
+
+def test_no_module_can_set_markup() -> None:
+    for path in FOLDER.rglob("*.js"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text
+        ), path
+
+
+@pytest.mark.parametrize("path", ["/", "/nodes", "/nodes/n1", "/nodes/", "/machines/a%2Fb"])
+def test_the_page_finds_its_files_wherever_it_is(client: FlaskClient, path: str) -> None:
+    page = client.get(path).get_data(as_text=True)
+    found = addresses(page)
+    assert len(found) > 5
+    # As a browser resolves them: a %2F is no slash.
+    is_below = path.count("/") > 1
+    for address in found:
+        assert address.startswith("../static/" if is_below else "static/")
+        answer = client.get(f"/{address.removeprefix('../')}")
+        assert answer.status_code == 200, address
+        assert "immutable" in answer.headers["Cache-Control"]
+
+
+def test_every_import_leads_to_a_file() -> None:
+    for path in FOLDER.rglob("*.js"):
+        text = path.read_text(encoding="utf-8")
+        for name in re.findall(r"(?:from|import|import\()\s*\"(\.[^\"]+)\"", text):
+            target = (path.parent / name).resolve()
+            assert target.is_relative_to(dashboard.STATIC), (path, name)
+            assert target.is_file(), (path, name)
+
+
+def test_files_are_sent_with_their_type(client: FlaskClient) -> None:
+    types = {
+        "main.js": "text/javascript",
+        "css/tokens.css": "text/css",
+        "icon.svg": "image/svg+xml",
+    }
+    for name, kind in types.items():
+        answer = client.get(f"/static/dashboard/{name}")
+        assert answer.mimetype == kind
+        assert answer.get_data() == (FOLDER / name).read_bytes()
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_library_is_sent(client: FlaskClient) -> None:
+    answer = client.get("/static/node_modules/echarts/dist/echarts.esm.min.mjs")
+    assert (answer.status_code, answer.mimetype) == (200, "text/javascript")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dashboard/index.html",
+        "dashboard/nothing.js",
+        "dashboard/../docs/docs.js",
+        "dashboard/..%2fdocs%2fdocs.js",
+        "dashboard/%2e%2e/docs/docs.js",
+        "dashboard/lib/../../docs/docs.js",
+        "dashboard//main.js",
+        "dashboard/.hidden.js",
+        "dashboard",
+        "dashboard/lib",
+        "docs/docs.js",
+        "package.json",
+        ".npmrc",
+        "node_modules/.package-lock.json",
+        "node_modules/echarts/package.json",
+        "node_modules/echarts/dist/../index.js",
+        "node_modules/echarts/index.js",
+        "node_modules/echarts/dist/echarts.esm.js.map",
+        "node_modules/axe-core/axe.min.js",
+        "/etc/passwd",
+        "dashboard/main.js%00.css",
+        "v-0123456789abcdef/../../app/config.py",
+        "v-0123456789abcdef//etc/passwd.css",
+    ],
+)
+def test_no_other_file_can_be_fetched(client: FlaskClient, name: str) -> None:
+    assert client.get(f"/static/{name}").status_code == 404
+
+
+def test_a_link_out_of_the_folder_is_not_followed(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "static" / "dashboard"
+    folder.mkdir(parents=True)
+    (tmp_path / "secret.js").write_text("secret")
+    (folder / "link.js").symlink_to(tmp_path / "secret.js")
+    (folder / "own.js").write_text("own")
+    monkeypatch.setattr(dashboard, "STATIC", tmp_path / "static")
+    assert client.get("/static/dashboard/own.js").status_code == 200
+    assert client.get("/static/dashboard/link.js").status_code == 404
+
+
+# Caches and compression.
+
+
+def test_a_file_that_the_browser_has_is_not_sent_again(client: FlaskClient) -> None:
+    for path in ("/", "/static/dashboard/main.js"):
+        first = client.get(path)
+        tag = first.headers["ETag"]
+        assert tag.startswith('"')
+        second = client.get(path, headers={"If-None-Match": tag})
+        assert (second.status_code, second.get_data()) == (304, b"")
+        assert second.headers["Cache-Control"] == first.headers["Cache-Control"]
+
+
+def test_files_are_packed_where_that_is_accepted(client: FlaskClient) -> None:
+    for path in ("/", "/static/dashboard/main.js"):
+        plain = client.get(path)
+        packed = client.get(path, headers={"Accept-Encoding": "br, gzip"})
+        assert "Content-Encoding" not in plain.headers
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(packed.get_data()) == plain.get_data()
+        assert len(packed.get_data()) < len(plain.get_data())
+        # Other bytes, another strong tag; and a cache must not mix them up.
+        assert packed.headers["ETag"] != plain.headers["ETag"]
+        assert packed.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
+
+
+def test_a_client_that_refuses_gzip_gets_plain_text(client: FlaskClient) -> None:
+    answer = client.get("/", headers={"Accept-Encoding": "gzip;q=0, identity"})
+    assert "Content-Encoding" not in answer.headers
+
+
+def test_the_page_is_asked_for_each_time_and_its_files_are_not(client: FlaskClient) -> None:
+    page = client.get("/")
+    assert page.headers["Cache-Control"] == "no-cache"
+    (main,) = re.findall(r'src="([^"]+/main\.js)"', page.get_data(as_text=True))
+    assert re.fullmatch(r"static/v-[0-9a-f]{16}/dashboard/main\.js", main)
+    assert "immutable" in client.get(f"/{main}").headers["Cache-Control"]
+
+
+def test_an_older_version_gets_the_present_file_but_may_not_keep_it(client: FlaskClient) -> None:
+    answer = client.get("/static/v-0123456789abcdef/dashboard/main.js")
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "no-cache"
+
+
+def test_an_edited_file_has_another_version(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "dashboard"
+    folder.mkdir()
+    (folder / "index.html").write_text('<script src="static/dashboard/main.js"></script>')
+    (folder / "main.js").write_text("1")
+    monkeypatch.setattr(dashboard, "STATIC", tmp_path)
+    before = client.get("/").get_data(as_text=True)
+    assert client.get("/").get_data(as_text=True) == before
+    (folder / "main.js").write_text("22")
+    assert client.get("/").get_data(as_text=True) != before
+    assert client.get("/static/dashboard/main.js").get_data() == b"22"
+
+
+def test_the_page_is_small(client: FlaskClient) -> None:
+    """All of it but the library, which only charts load: 700 KB are allowed for both."""
+    packed = {"Accept-Encoding": "gzip"}
+    size = sum(
+        len(client.get(f"/static/{path.relative_to(dashboard.STATIC)}", headers=packed).data)
+        for path in FOLDER.rglob("*")
+        if path.suffix in (".js", ".css", ".svg")
+    )
+    library = client.get("/static/node_modules/echarts/dist/echarts.esm.min.mjs", headers=packed)
+    assert size < 150_000
+    assert size + len(library.data) < 700_000

@@ -1,0 +1,285 @@
+"""`python -m app token …` as an operator runs it, and a whole hub that asks for its tokens."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from app.auth.keys import read_keys
+from app.auth.tokens import read_token
+from app.config import ROOT, Config
+from app.db import Database
+from app.errors import Unauthorized
+from tests.factories import make_body
+from tests.hub_process import START_SECONDS, HubProcess, wait_until
+from tests.tokens import FOREIGN_KEYS, bearer, make_token
+
+Run = subprocess.CompletedProcess[str]
+
+
+def run(*args: str, **env: str) -> Run:
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("HUB_") and name != "DATABASE_URL"
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "app", *args],
+        cwd=ROOT,
+        env={**clean, **env},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+@pytest.fixture
+def env(config: Config, tmp_path: Path, database: Database) -> dict[str, str]:
+    """The environment that leads to the session's database and to a new key."""
+    key_file = str(tmp_path / "token.key")
+    assert run("token", "key", HUB_TOKEN_KEY_FILE=key_file).returncode == 0
+    if config.database_url is not None:
+        return {"DATABASE_URL": config.database_url, "HUB_TOKEN_KEY_FILE": key_file}
+    return {"HUB_DATA_DIR": str(config.data_dir), "HUB_TOKEN_KEY_FILE": key_file}
+
+
+def create(env: dict[str, str], *options: str) -> Run:
+    return run("token", "create", "--name", "nightly", *(options or ("--scope", "read")), **env)
+
+
+def listed(env: dict[str, str], *options: str) -> list[dict[str, Any]]:
+    done = run("token", "list", "--json", *options, **env)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def sentence(refused: Run, status: int = 1) -> str:
+    """What a failed command says: one line, no traceback."""
+    assert refused.returncode == status and refused.stdout == ""
+    (line,) = refused.stderr.strip().splitlines()
+    return line
+
+
+def test_the_token_alone_is_on_standard_output_and_kept_nowhere(
+    env: dict[str, str], config: Config
+) -> None:
+    done = create(env, "--scope", "ingest", "--job-type", "backup", "--expires", "90d")
+    token = done.stdout.strip()
+    claims = read_token(token, read_keys(Path(env["HUB_TOKEN_KEY_FILE"])))
+    assert (claims.name, claims.scope, claims.job_types) == ("nightly", "ingest", {"backup"})
+    (row,) = listed(env)
+    assert (row["id"], row["state"]) == (claims.token_id, "valid")
+    assert claims.token_id in done.stderr and token not in done.stderr
+    with psycopg.connect(config.dsn(), prepare_threshold=None) as conn:
+        stored = conn.execute("SELECT to_jsonb(tokens)::text FROM tokens").fetchone()
+    assert stored is not None and not any(part in stored[0] for part in token.split("."))
+
+
+def test_it_is_valid_for_a_year_unless_said_otherwise(env: dict[str, str]) -> None:
+    create(env)
+    create(env, "--scope", "read", "--expires", "12h")
+    year, half_day = listed(env)
+    assert life_of(year) == pytest.approx(365 * 86_400, abs=2)
+    assert life_of(half_day) == pytest.approx(43_200, abs=2)
+    assert (year["state"], half_day["state"]) == ("valid", "ends soon")
+
+
+def life_of(row: dict[str, Any]) -> float:
+    """Seconds from when a token was made until it ends."""
+    ends = [datetime.fromisoformat(row[name]) for name in ("created_at", "expires_at")]
+    return (ends[1] - ends[0]).total_seconds()
+
+
+def test_a_revoked_token_is_listed_only_when_asked_for(env: dict[str, str]) -> None:
+    create(env)
+    token_id = listed(env)[0]["id"]
+    done = run("token", "revoke", token_id, **env)
+    assert (done.returncode, done.stdout) == (0, f"revoked {token_id} (nightly, read)\n")
+    assert listed(env) == [] and listed(env, "--all")[0]["state"] == "revoked"
+    table = run("token", "list", "--all", **env).stdout.splitlines()
+    assert [line.split()[0] for line in table] == ["ID", token_id]
+    assert "revoked" in table[1] and "nightly" in table[1]
+
+
+def test_revoking_what_is_not_there_is_a_sentence(env: dict[str, str]) -> None:
+    assert sentence(run("token", "revoke", "nobody", **env)).startswith("hub: There is no token")
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (("--scope", "read", "--job-type", "backup"), "--scope ingest only"),
+        (("--scope", "owner"), "invalid choice"),
+        (("--scope", "ingest", "--job-type", "batch"), "reserved"),
+        (("--scope", "ingest", "--job-type", "Back up"), "is no job's type"),
+        (("--scope", "read", "--expires", "soon"), "like 90d"),
+        (("--scope", "read", "--expires", "0d"), "like 90d"),
+        (("--scope", "read", "--expires", "9999999w"), "more than 3650d"),
+    ],
+)
+def test_options_that_will_not_do_are_said_so(options: tuple[str, ...], said: str) -> None:
+    refused = run("token", "create", "--name", "x", *options)
+    assert refused.returncode and said in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_without_a_key_nothing_is_made(tmp_path: Path) -> None:
+    for command in (("key",), ("create", "--name", "x", "--scope", "read")):
+        assert "HUB_TOKEN_KEY_FILE is not set" in sentence(run("token", *command))
+    missing = str(tmp_path / "missing")
+    said = sentence(
+        run("token", "create", "--name", "x", "--scope", "read", HUB_TOKEN_KEY_FILE=missing)
+    )
+    assert missing in said and "cannot be read" in said
+
+
+def test_a_key_is_made_once_and_rotated(tmp_path: Path) -> None:
+    path = tmp_path / "k"
+    assert run("token", "key", str(path)).returncode == 0
+    (first,) = read_keys(path)
+    assert "--rotate" in sentence(run("token", "key", str(path)))
+    done = run("token", "key", "--rotate", HUB_TOKEN_KEY_FILE=str(path))
+    assert done.returncode == 0 and read_keys(path)[1] == first
+    assert not any(key.decode() in done.stdout + done.stderr for key in read_keys(path))
+
+
+def test_a_database_without_the_table_is_a_sentence(tmp_path: Path) -> None:
+    assert run("token", "key", str(tmp_path / "k")).returncode == 0
+    env = {"HUB_TOKEN_KEY_FILE": str(tmp_path / "k"), "HUB_DATA_DIR": str(tmp_path)}
+    assert "python -m app migrate" in sentence(create(env))
+
+
+def test_a_hub_that_others_can_reach_does_not_start_without_a_key(tmp_path: Path) -> None:
+    env = {"HUB_HOST": "0.0.0.0", "HUB_DATA_DIR": str(tmp_path)}
+    said = sentence(run("serve", **env))
+    assert "HUB_HOST is 0.0.0.0" in said and "python -m app token key" in said
+
+
+@pytest.mark.parametrize(
+    "content, mode, said",
+    [(b"short", 0o600, "less than 32 bytes"), (FOREIGN_KEYS[0], 0o644, "chmod 600")],
+)
+def test_a_bad_key_does_not_start(tmp_path: Path, content: bytes, mode: int, said: str) -> None:
+    path = tmp_path / "token.key"
+    path.write_bytes(content)
+    path.chmod(mode)
+    env = {"HUB_TOKEN_KEY_FILE": str(path), "HUB_DATA_DIR": str(tmp_path)}
+    assert said in sentence(run("serve", **env))
+
+
+# A whole hub: two web processes, everything it says in a file.
+
+
+class LoggedHub(HubProcess):
+    """A hub whose whole output is kept."""
+
+    @property
+    def log(self) -> str:
+        return (self.data_dir / "hub.log").read_text()
+
+    def start(self) -> None:
+        with (self.data_dir / "hub.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app", "serve"],
+                cwd=ROOT,
+                env=self.env,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self.is_healthy, START_SECONDS)
+
+    def ask(
+        self, method: str, path: str, headers: dict[str, str], body: str | None = None
+    ) -> tuple[int, dict[str, str]]:
+        """Status and headers of one request over its own connection."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedHub]:
+    folder = tmp_path_factory.mktemp("guarded")
+    key_file = folder / "token.key"
+    assert run("token", "key", str(key_file)).returncode == 0
+    env = {"HUB_TOKEN_KEY_FILE": str(key_file), "HUB_WORKERS": "2", "HUB_LOG_LEVEL": "DEBUG"}
+    with LoggedHub(folder, HUB_HOST="0.0.0.0", **env) as hub:
+        yield hub
+
+
+def make(hub: LoggedHub, scope: str) -> str:
+    """A token of that hub's, by its command."""
+    done = run("token", "create", "--name", "n", "--scope", scope, **_settings(hub))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def _settings(hub: LoggedHub) -> dict[str, str]:
+    return {name: value for name, value in hub.env.items() if name.startswith("HUB_")}
+
+
+def test_a_token_is_in_no_line_of_the_log(hub: LoggedHub) -> None:
+    tokens = [make(hub, "admin"), make_token("admin", keys=FOREIGN_KEYS)]
+    json_type = {"Content-Type": "application/json"}
+    for token in tokens:
+        for headers in (bearer(token), {"Cookie": f"hub_token={token}"}, {}):
+            for path in ("/api/v1/jobs", "/", "/nowhere", "/api/v1/jobs?limit=x"):
+                hub.ask("GET", path, headers)
+            hub.ask("GET", f"/api/v1/jobs?token={token}", headers)
+            hub.ask("GET", f"/?token={token}", {**headers, "Accept": "text/html"})
+            for body in (json.dumps(make_body()), "{", "[]"):
+                hub.ask("POST", "/api/v1/telemetry/backup/j", {**headers, **json_type}, body)
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        hub.ask("POST", "/sign-in", form, f"token={token}&next=/")
+        hub.ask("POST", "/sign-in", form, f"token={token}%00")
+        hub.ask("POST", "/sign-out", {"Cookie": f"hub_token={token}"})
+    assert '"message":"signed in"' in hub.log and "GET /api/v1/jobs 200" in hub.log
+    for part in {part for token in tokens for part in token.split(".")[1:]}:
+        assert part not in hub.log
+
+
+def test_a_revoked_token_is_refused_by_every_process_within_30_seconds(hub: LoggedHub) -> None:
+    token = make(hub, "read")
+    token_id = read_token(token, read_keys(Path(hub.env["HUB_TOKEN_KEY_FILE"]))).token_id
+    assert {hub.ask("GET", "/api/v1/jobs", bearer(token))[0] for _ in range(20)} == {200}
+    assert run("token", "revoke", token_id, **_settings(hub)).returncode == 0
+    revoked_at = time.monotonic()
+
+    def is_refused_everywhere() -> bool:
+        # Each connection may meet either process.
+        return all(hub.ask("GET", "/api/v1/jobs", bearer(token))[0] == 401 for _ in range(20))
+
+    wait_until(is_refused_everywhere, 30)
+    assert time.monotonic() - revoked_at < 30
+
+
+def test_a_rotated_key_is_learnt_without_a_restart(hub: LoggedHub) -> None:
+    before = make(hub, "read")
+    assert run("token", "key", "--rotate", **_settings(hub)).returncode == 0
+    after = make(hub, "read")
+    with pytest.raises(Unauthorized):
+        read_token(after, read_keys(Path(hub.env["HUB_TOKEN_KEY_FILE"]))[1:])
+    wait_until(lambda: hub.ask("GET", "/api/v1/jobs", bearer(after))[0] == 200, 30)
+    assert hub.ask("GET", "/api/v1/jobs", bearer(before))[0] == 200
+
+
+def test_a_hub_with_a_key_may_be_reached_and_asks_for_tokens(hub: LoggedHub) -> None:
+    status, headers = hub.ask("GET", "/api/v1/jobs", {})
+    assert status == 401 and headers["www-authenticate"].startswith("Bearer ")
+    status, headers = hub.ask("GET", "/", {"Accept": "text/html"})
+    assert (status, headers["location"]) == (302, "./sign-in?next=%2F")
