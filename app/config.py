@@ -44,6 +44,18 @@ class Config:
     token_key_file: Path | None = _setting(
         "HUB_TOKEN_KEY_FILE", None, "file of the keys that tokens are signed with; none: no tokens"
     )
+    allowed_hosts: str | None = _setting(
+        "HUB_ALLOWED_HOSTS",
+        None,
+        "names that the hub answers to besides its address and those of this machine, with commas; "
+        "* for any, which is the default with a key for tokens",
+    )
+    tls_cert: Path | None = _setting(
+        "HUB_TLS_CERT", None, "file of the certificate (chain) to serve HTTPS with"
+    )
+    tls_key: Path | None = _setting(
+        "HUB_TLS_KEY", None, "file of the certificate's private key; both or none"
+    )
     embedded_port: int = _setting(
         "HUB_EMBEDDED_PORT", 8432, "port of the embedded database (0: any free)", low=0, high=65535
     )
@@ -60,6 +72,16 @@ class Config:
     )
     wait_seconds: int = _setting(
         "HUB_WAIT_SECONDS", 10, "longest wait of a push for its commit", low=1, high=300
+    )
+    request_seconds: int = _setting(
+        "HUB_REQUEST_SECONDS", 30, "longest time a request may take to arrive", low=1, high=3600
+    )
+    token_rate: int = _setting(
+        "HUB_TOKEN_RATE",
+        0,
+        "updates a second that each web worker takes by one token; more are answered 429; 0: any",
+        low=0,
+        high=1_000_000,
     )
     max_body_bytes: int = _setting(
         "HUB_MAX_BODY_BYTES", 1 << 20, "largest body of one request", low=1024, high=1 << 30
@@ -119,8 +141,11 @@ class Config:
     def __post_init__(self) -> None:
         # Processes that share it may be started in different folders.
         object.__setattr__(self, "data_dir", self.data_dir.absolute())
-        if self.token_key_file is not None:
-            object.__setattr__(self, "token_key_file", Path(self.token_key_file).absolute())
+        for name in ("token_key_file", "tls_cert", "tls_key"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(path).absolute())
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigError("HUB_TLS_CERT and HUB_TLS_KEY go together: set both, or none.")
         if self.fail_after_seconds <= self.stale_after_seconds:
             raise ConfigError(
                 f"HUB_FAIL_AFTER_SECONDS ({self.fail_after_seconds}) must be larger than "

@@ -69,6 +69,12 @@ class NotFound(RequestError):
     status = 404
 
 
+class RequestTimeout(RequestError):
+    """The body of the request took too long to come."""
+
+    status = 408
+
+
 class Conflict(RequestError):
     """The request contradicts what is stored."""
 
@@ -89,6 +95,13 @@ class UnsupportedMediaType(RequestError):
     """The body is of a type the hub does not read."""
 
     status = 415
+
+
+class TooManyUpdates(RequestError):
+    """This token has sent too many updates; slow down."""
+
+    status = 429
+    retry_after_seconds = 1
 
 
 class StorageFailed(RequestError):

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import resource
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from granian import Granian
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings
 
 from app.auth.keys import read_keys
@@ -48,23 +49,14 @@ CONNECTIONS = 20_000
 # The server counts the wait for a connection's next request as reading its head. Nodes push every
 # 60 s, and a connection that is closed just as it is used again costs its sender an error.
 KEEP_ALIVE_SECONDS = 75
+LARGEST_HEAD = 64 * 1024  # bytes; the server keeps so much of each connection at most
 RESPAWN_SECONDS = 0.2
 # The web server's own log, in the hub's form.
 _SERVER_LOGGING = {
     "formatters": {"json": {"()": "app.logs.JsonFormatter"}},
-    "filters": {"expected": {"()": "app.serve.ExpectedThreads"}},
-    "handlers": {
-        "json": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["expected"]}
-    },
+    "handlers": {"json": {"class": "logging.StreamHandler", "formatter": "json"}},
     "loggers": {"_granian": {"handlers": ["json"], "propagate": False}},
 }
-
-
-class ExpectedThreads(logging.Filter):
-    """Drops the server's advice against many threads: ours wait for commits, they do not run."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "Python threads" not in record.getMessage()
 
 
 def serve(config: Config) -> None:
@@ -73,6 +65,7 @@ def serve(config: Config) -> None:
     Raises StartError with a sentence when it cannot start.
     """
     _require_safe_address(config)
+    _require_certificate(config)
     _wait_for_free_port(config.host, config.port)
     engine = EmbeddedEngine(config.data_dir, config.embedded_port) if config.is_embedded else None
     watcher = _Watcher()
@@ -101,6 +94,27 @@ def _require_safe_address(config: Config) -> None:
             "tokens it serves this machine only: name the file of one in HUB_TOKEN_KEY_FILE "
             "(`python -m app token key FILE` makes it), or use 127.0.0.1."
         )
+
+
+def _require_certificate(config: Config) -> None:
+    """Raise StartError for a certificate or key that cannot be used; else the workers die of it."""
+    if config.tls_cert is None or config.tls_key is None:
+        return
+    for variable, path in (("HUB_TLS_CERT", config.tls_cert), ("HUB_TLS_KEY", config.tls_key)):
+        try:
+            path.read_bytes()
+        except OSError as exc:
+            raise StartError(f"{variable}: {path} cannot be read ({exc.strerror}).") from exc
+    try:
+        # An empty password: without one it would ask for it at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            config.tls_cert, config.tls_key, password=""
+        )
+    except (ssl.SSLError, ValueError) as exc:
+        raise StartError(
+            f"HUB_TLS_CERT ({config.tls_cert}) and HUB_TLS_KEY ({config.tls_key}) are no "
+            "certificate and its key as PEM without a password."
+        ) from exc
 
 
 def _wait_for_free_port(host: str, port: int) -> None:
@@ -134,7 +148,8 @@ def _migrate(config: Config) -> None:
 
 def _announce(config: Config, engine: EmbeddedEngine | None) -> None:
     """Tell the person at the terminal where everything is."""
-    url = f"http://{config.host}:{config.port}"
+    scheme = "http" if config.tls_cert is None else "https"
+    url = f"{scheme}://{config.host}:{config.port}"
     print(f"\nTelemetry Hub is at {url}", flush=True)
     print(f"  API documentation  {url}/api/v1/docs")
     print(f"  Simulated senders  {_this_python()} -m app demo --url {url}")
@@ -160,15 +175,21 @@ def _run_web(config: Config) -> None:
     multiprocessing.set_start_method("spawn", force=True)
     while True:
         server = Granian(
-            "wsgi:app",
+            "app.web_server:make_server",
+            factory=True,
             address=config.host,
             port=config.port,
-            interface=Interfaces.WSGI,
+            interface=Interfaces.ASGI,
+            loop=Loops.uvloop,
             http=HTTPModes.http1,
-            http1_settings=HTTP1Settings(header_read_timeout=KEEP_ALIVE_SECONDS * 1000),
+            http1_settings=HTTP1Settings(
+                header_read_timeout=KEEP_ALIVE_SECONDS * 1000, max_buffer_size=LARGEST_HEAD
+            ),
+            ssl_cert=config.tls_cert,
+            ssl_key=config.tls_key,
+            ssl_protocol_min=SSLProtocols.tls12,
             websockets=False,
             workers=config.workers,
-            blocking_threads=config.threads,
             backpressure=CONNECTIONS,
             respawn_failed_workers=True,
             respawn_interval=RESPAWN_SECONDS,

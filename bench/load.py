@@ -203,7 +203,7 @@ class _Driver:
 def _head(path: str, length: int, token: str) -> bytes:
     authorization = f"Authorization: Bearer {token}\r\n" if token else ""
     return (
-        f"POST /api/v1{path} HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\n"
+        f"POST /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"{authorization}Content-Length: {length}\r\n\r\n"
     ).encode()
 

@@ -656,7 +656,6 @@ def main() -> int:
         be_a_sharer(url, job_id, path, float(seconds))
         return 0
     logging.getLogger("telemetry_client").setLevel(logging.CRITICAL)
-    logging.getLogger("telemetry").setLevel(logging.CRITICAL)
     size = QUICK if args.quick else FULL
     is_met = True
     with tempfile.TemporaryDirectory(prefix="sender-bench-") as folder:

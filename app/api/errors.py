@@ -11,7 +11,7 @@ import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.errors import HubError, RequestError, Unavailable
+from app.errors import HubError, RequestError, TooManyUpdates, Unavailable
 from app.schemas.errors import flatten
 
 logger = logging.getLogger("hub.api")
@@ -58,7 +58,7 @@ def answer_request_error(error: Exception) -> Response:
     """The answer to one of our own errors."""
     assert isinstance(error, RequestError)
     headers = {}
-    if isinstance(error, Unavailable):
+    if isinstance(error, (Unavailable, TooManyUpdates)):
         headers["Retry-After"] = str(error.retry_after_seconds)
     return problem(error.status, str(error), errors=getattr(error, "errors", None), headers=headers)
 

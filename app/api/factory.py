@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from multiprocessing.util import Finalize
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from flask import Flask, Response, request
@@ -30,6 +30,9 @@ from app.api.errors import problem, register_error_handlers
 from app.api.fast_chart import FastChart
 from app.api.fast_push import FastPush
 from app.api.gate import PushGate
+from app.api.headers import SafeHeaders
+from app.api.hosts import HostGate, allowed_hosts
+from app.api.limits import TokenRate
 from app.auth.guard import Guard
 from app.auth.keys import read_keys
 from app.auth.watch import TokenWatch
@@ -43,6 +46,9 @@ from app.ingest.transaction import store_updates
 from app.ingest.writer import Writer
 from app.schemas.fields import IDENTIFIER
 from app.schemas.updates import JOB_TYPE, ProblemSchema
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 logger = logging.getLogger("hub.api")
 
@@ -112,8 +118,13 @@ def build_app(config: Config) -> Flask:
     register_error_handlers(app)  # after flask-smorest's own, which they replace
     hub: Hub = app.extensions["hub"]
     fast = FastPush(FastChart(app.wsgi_app, hub, PREFIX), hub, PREFIX)
-    app.wsgi_app = PushGate(fast, config.threads - SPARE_THREADS)  # type: ignore[method-assign]
+    gated: WSGIApplication = PushGate(fast, config.threads - SPARE_THREADS)
+    if config.token_rate:
+        gated = TokenRate(gated, config.token_rate)
+    app.wsgi_app = gated  # type: ignore[assignment,method-assign]
     guard_app(app, guard)
+    hosts = HostGate(app.wsgi_app, allowed_hosts(config), f"{PREFIX}/health")
+    app.wsgi_app = SafeHeaders(hosts)  # type: ignore[method-assign]
     app.extensions["hub_token_watch"] = _start_watch(config, guard, hub.database)
     logger.info("Telemetry API endpoints enabled (Real-time SBC progress tracking)")
     logger.info("Telemetry API routes registered: POST %s/telemetry/{job_type}/{job_id}", PREFIX)

@@ -164,9 +164,16 @@ def _require_own_form() -> None:
     if site is not None:  # browsers say so on https and on this machine
         is_own = site in ("same-origin", "none")
     else:
-        is_own = origin is None or urlsplit(origin).netloc == request.host
+        is_own = origin is None or _host_of(origin) == request.host
     if not is_own:
         raise Forbidden("This form was sent by another site: sign in here.")
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # no browser's
+        return ""
 
 
 def _require_reader(claims: Claims) -> Claims:

@@ -13,6 +13,7 @@ from app import metrics
 from app.api.auth import refuse_other_types
 from app.api.bodies import JSON, NDJSON, check_identifier, check_job_type, read_body
 from app.api.context import hub
+from app.api.limits import charge_batch
 from app.clock import from_micros, isoformat
 from app.domain.snapshots import Snapshot
 from app.domain.updates import Update
@@ -129,6 +130,7 @@ def receipt_body(job_id: str, receipt: Receipt) -> dict[str, Any]:
 
 def _store_each(items: Sequence[Update | Snapshot | Rejected]) -> dict[str, Any]:
     """Store what could be read; counts, and what was rejected by its position."""
+    charge_batch(len(items))
     rejected: dict[int, dict[str, list[str]]] = {}
     readable: dict[int, Item] = {}
     for index, item in enumerate(items):

@@ -69,6 +69,7 @@ def rotate_key_file(path: Path) -> None:
     Whoever reads meanwhile sees the old file or the new one. Raises ConfigError.
     """
     keys = read_keys(path)
+    path = path.resolve()  # where a link leads: replaced, the link would be cut off from it
     beside = path.with_name(f"{path.name}.new")
     try:
         with suppress(FileNotFoundError):

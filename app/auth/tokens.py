@@ -58,7 +58,7 @@ def read_token(token: str, keys: Keys) -> Claims:
             ) from exc
         # The header is parsed before the signature is looked at, and may be nested as deep as it
         # is long.
-        except (jwt.InvalidTokenError, ValueError, RecursionError) as exc:
+        except (jwt.InvalidTokenError, ValueError, OverflowError, RecursionError) as exc:
             raise Unauthorized(FOREIGN) from exc
     raise Unauthorized(FOREIGN)
 

@@ -203,4 +203,4 @@ class HistorySchema(Schema):
 class HistoryColumnsSchema(HistorySchema):
     """The same with `format=columns`."""
 
-    chart_data = fields.Nested(ChartColumnsSchema)
+    chart_data = fields.Nested(ChartColumnsSchema)  # type: ignore[assignment]  # another form

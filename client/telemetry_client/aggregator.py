@@ -55,7 +55,7 @@ class ProgressAggregator:
         self._tracker = tracker
         self._total = clean_integer(total_bytes, "total_bytes", _complain)
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may add while its thread adds
         self._shares: dict[int | None, _Share] = {}
         self._throughput = Throughput()
         self._phase: str | None = None
@@ -188,7 +188,7 @@ _aggregators: weakref.WeakSet[ProgressAggregator] = weakref.WeakSet()
 def _renew_locks() -> None:
     """A thread that held one is not in the child."""
     for aggregator in list(_aggregators):
-        aggregator._lock = threading.Lock()
+        aggregator._lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -57,15 +57,16 @@ def parse_retry_after(
     text = (value or "").strip()
     if _SECONDS.fullmatch(text):
         return min(float(text), LONGEST_RETRY_AFTER_SECONDS)
-    until = _parse_date(text)
+    until = parse_date(text)
     if until is None:
         return None
-    since = _parse_date(date) or now or datetime.now(UTC)
+    since = parse_date(date) or now or datetime.now(UTC)
     seconds = (until - since).total_seconds()
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 
 
-def _parse_date(text: str | None) -> datetime | None:
+def parse_date(text: str | None) -> datetime | None:
+    """The instant of an HTTP header; None where it is none."""
     try:
         instant = parsedate_to_datetime(text or "")
     except (TypeError, ValueError, OverflowError, IndexError):

@@ -6,10 +6,12 @@ The job's side of it is `Feed`: plain stores and appends, so that the job never 
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,6 +68,23 @@ class Change:
     event: threading.Event | None = None
 
 
+class Wake:
+    """An event that is over once it was waited for. A signal's handler may set it at any time:
+    one that interrupts `Event.set` and calls it again waits for ever.
+    """
+
+    def __init__(self) -> None:
+        self._marks: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def set(self) -> None:
+        if self._marks.empty():
+            self._marks.put(None)
+
+    def wait(self, timeout_seconds: float) -> None:
+        with suppress(queue.Empty):
+            self._marks.get(timeout=timeout_seconds)
+
+
 class Feed:
     """What the job's threads store and the capturing thread reads. No locks: single stores only."""
 
@@ -90,7 +109,7 @@ class Feed:
         self.changes: deque[Change] = deque()
         self.dropped = 0  # changes of state that came faster than they can be written
         self.source = source
-        self.wake = threading.Event()
+        self.wake = Wake()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +142,9 @@ class Capture:
         self._is_due = False  # whatever the cadence says
         self._forgets_disks = False
         self._stops = False
+        self._in_hand: Change | None = None
+        self._is_asking = False  # the source has the thread
+        self._is_left = False
         self._poll_seconds = max(job.interval_seconds / POLLS_AN_INTERVAL, SHORTEST_POLL_SECONDS)
         self._thread = threading.Thread(
             target=self._run, name=f"telemetry-capture-{job.job_id}", daemon=True
@@ -144,7 +166,25 @@ class Capture:
         """No end: put what is pending into the spool, and wait for that."""
         self._stops = True
         self._feed.wake.set()
-        self._thread.join(timeout_seconds)
+        # The tracker may have been dropped by this very thread: its source was the last to hold it.
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout_seconds)
+
+    def leave_rest(self) -> None:
+        """The time for the end is up, and the job's source still holds the thread: what it has not
+        come to goes to the spool as it is known without the source. For the job's thread.
+        """
+        if not self._is_asking:
+            return
+        self._is_left = self._stops = True
+        rest = [self._in_hand, *(self._feed.changes.popleft() for _ in tuple(self._feed.changes))]
+        for change in rest:
+            if change is not None and change.event is None:
+                done, total, speed, eta, percent = change.numbers
+                phase = clean_text(change.phase, "phase")
+                error = clean_text(change.error, "error", longest=LONGEST_ERROR)
+                known = Progress(done, total, speed, eta, phase, percent=percent, error=error)
+                self._delivery.leave(self._body(known, change))
 
     # -- the thread ---------------------------------------------------------------------------
 
@@ -158,14 +198,15 @@ class Capture:
                 self._log_failure()
             if not self._stops:
                 self._feed.wake.wait(self._poll_seconds)
-                self._feed.wake.clear()
 
     def _turn(self) -> bool:
         """Capture what is due; whether this was the last time."""
         changes = self._feed.changes
         while changes:
-            if self._take_somehow(changes.popleft()):
+            self._in_hand = changes.popleft()
+            if self._take_somehow(self._in_hand):
                 return True
+            self._in_hand = None
         if self._stops:
             self._delivery.give_up()
             return True
@@ -189,6 +230,8 @@ class Capture:
             change.event.set()
             return False
         progress = self._progress(change.numbers)
+        if self._is_left:
+            return True
         if phase := clean_text(change.phase, "phase", self._complain):
             self._phase = phase
         error = clean_text(change.error, "error", self._complain, LONGEST_ERROR)
@@ -208,6 +251,8 @@ class Capture:
     def _look(self) -> None:
         """Whether the state as it is now is worth an update."""
         progress = self._progress(self._feed.numbers)
+        if self._is_left:
+            return
         now = self._moment(progress)
         why = should_send(
             self._last,
@@ -272,6 +317,7 @@ class Capture:
         return self._with_speed(replace(_summed(progress), phase=self._phase))
 
     def _ask(self, source: Source) -> Progress:
+        self._is_asking = True
         try:
             told = source()
             if isinstance(told, Progress):
@@ -286,6 +332,8 @@ class Capture:
                 type(exc).__name__,
                 exc,
             )
+        finally:
+            self._is_asking = False
         return self._sourced
 
     def _with_speed(self, progress: Progress) -> Progress:

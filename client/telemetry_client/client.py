@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
+from telemetry_client.backoff import parse_date
 from telemetry_client.results import (
     Accepted,
     Refused,
@@ -115,6 +115,14 @@ class TelemetryClient:
             latency_seconds=answer.elapsed_seconds,
         )
 
+    def session(self) -> Mapping[str, Any] | None:
+        """What the hub says of our token (`GET /session`); None where it does not."""
+        answer = self._transport.get(f"{PREFIX}/session")
+        if isinstance(answer, Unreachable) or answer.status != 200:
+            return None
+        said = answer.json
+        return said if isinstance(said, Mapping) else None
+
     def close(self) -> None:
         """Close the pooled connections; pushes after it are Unreachable."""
         self._transport.close()
@@ -184,11 +192,8 @@ def _quote(text: str) -> str:
 
 def _clock_offset(answer: Answer) -> float | None:
     """The hub's clock minus ours, from a header that knows whole seconds only."""
-    try:
-        hub = parsedate_to_datetime(answer.headers.get("Date", ""))
-    except (TypeError, ValueError):
+    hub = parse_date(answer.headers.get("Date"))
+    if hub is None:
         return None
-    if hub.tzinfo is None:
-        hub = hub.replace(tzinfo=UTC)
     now = datetime.now(UTC).timestamp()
     return hub.timestamp() + 0.5 - (now - answer.elapsed_seconds / 2)

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, cast
 
 from telemetry_client.client import TelemetryClient
@@ -66,6 +67,7 @@ class Delivery:
         self._on_dead = on_dead
         self._loud = Loud(logger)
         self._lock = threading.Lock()  # of the counters, the backlog and who has what
+        self._leaving = threading.Lock()
         self._drains: list[Drain] = []
         self._drain_at: list[float | None] = []
         self._slot: deque[Body] = deque(maxlen=1)
@@ -116,18 +118,28 @@ class Delivery:
         """The end of the job. It is posted before any backlog: what came of it matters most."""
         self._count(captured=1)
         self._slot_before_express()
-        self._end = self._spool.keep(body, important=True, leased=True)
+        end = self._spool.keep(body, important=True, leased=True)
+        if untold := self.take_losses():  # to make room for it; and nothing comes after it
+            self._spool.forget(end)
+            told = body.get("lost_updates", 0) + untold
+            end = self._spool.keep({**body, "lost_updates": told}, important=True, leased=True)
+        self._end = end
         self._deadline = time.monotonic() + deadline_seconds
         self._wake.set()
+
+    def leave(self, body: Body) -> None:
+        """A change of state that nobody is going to post: to the spool. For any thread."""
+        self._count(captured=1, spooled=1)
+        self._spool.keep(body, important=True)
 
     def give_up(self) -> None:
         """Stop here; what has not been posted goes to the spool. For any thread.
 
         The posting thread may be waiting for an answer yet: if it is a good one, the entry goes.
         """
-        self._is_closing = True
         self._slot_before_express()
         self._leave_rest()
+        self._is_closing = True
         self._wake.set()
 
     def take_losses(self, more: int = 0) -> int:
@@ -350,7 +362,13 @@ class Delivery:
 
     def _away_in_drain(self, result: Unreachable) -> None:
         self._failed(result)
-        self._is_away = self._is_away or not result.spends_try
+        if result.status == HTTPStatus.FORBIDDEN:
+            # It is there, and what it forbids may be of others' jobs, which have another token.
+            self._is_away, was_away = False, self._is_away
+            if was_away:
+                self._on_back()
+        else:
+            self._is_away = self._is_away or not result.spends_try
 
     def _schedule_drains(self, seconds: float, *, replace: bool = False) -> None:
         for position in range(len(self._drain_at)):
@@ -366,25 +384,33 @@ class Delivery:
 
     def _close(self, client: _Guarded | None) -> None:
         """Leave nothing behind that is not on disk."""
-        self._leave_rest()
-        self._spool.close()
+        self._leave_rest(is_last=True)
         if client is not None and self._owns_client:
             client.close()
         self.done.set()
 
-    def _leave_rest(self) -> None:
+    def _leave_rest(self, *, is_last: bool = False) -> None:
         """Whatever is not in the hub is left to the next sender on the spool."""
+        with self._leaving:  # the spool is not closed while another thread puts something back
+            for parcel in self._take_rest():
+                self._put_back(parcel)
+            if lost := self._spool.empty_memory():
+                self._count(lost=lost)
+                self._loud.say(
+                    "lost", "%d telemetry updates are lost: job_id=%s", lost, self._job_id
+                )
+            if is_last:
+                self._spool.close()
+
+    def _take_rest(self) -> list[Parcel]:
         with self._lock:
-            in_hand = [parcel for parcel in self._in_hand if parcel is not self._end]
-            left = [*in_hand, *_all_of(self._express)]
+            rest = [parcel for parcel in self._in_hand if parcel is not self._end]
+            rest += _all_of(self._express)
+            self._in_hand = []
             if self._end is not None and not self._is_end_left:
                 self._is_end_left = True
-                left.append(self._end)
-        for parcel in left:
-            self._put_back(parcel)
-        if lost := self._spool.empty_memory():
-            self._count(lost=lost)
-            self._loud.say("lost", "%d telemetry updates are lost: job_id=%s", lost, self._job_id)
+                rest.append(self._end)
+            return rest
 
     def _count(self, *, backlog: int = 0, **changes: int) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from telemetry_client.backoff import after_retry_after, around
 from telemetry_client.client import TelemetryClient
@@ -14,7 +15,7 @@ from telemetry_client.errors import QueueError
 from telemetry_client.queue import Entry, TelemetryQueue
 from telemetry_client.results import Accepted, Refused, Rejection, Result, Unreachable
 
-logger = logging.getLogger("telemetry.drain")
+logger = logging.getLogger("telemetry_client.drain")
 
 PROBE_BATCH = 10  # what is risked on finding out whether the hub is back
 SPLIT_SECONDS = 0.1  # the hub is well, and is asked which entry it means
@@ -34,6 +35,7 @@ class DrainStats:
 class Drain:
     """Empties a queue. One thread at a time; any number of drains may share a queue.
 
+    What the token is not for waits, others may have one that is: the drain looks further behind it.
     A batch that the hub refuses or fails on as a whole is halved from one step to the next until
     the guilty entry is alone, so that only that one dies or spends a try; then it grows again.
     """
@@ -65,6 +67,7 @@ class Drain:
         self._on_away = on_away
         self._clock = clock
         self._limit = batch  # less while a guilty entry is looked for
+        self._after = 0  # up to this entry the token is not for what waits
         self._next_at = clock()
         self._trouble: str | None = None  # last one that was logged
 
@@ -76,8 +79,13 @@ class Drain:
         early = self._next_at - self._clock()
         if early > 0:
             return early
-        limit = min(self._limit, PROBE_BATCH) if self.is_away else self._limit
-        entries = self.queue.dequeue(limit)
+        is_probe = self.is_away and not self._after
+        limit = min(self._limit, PROBE_BATCH) if is_probe else self._limit
+        entries = self.queue.dequeue(limit, after=self._after)
+        if not entries and self._after:
+            self._after = 0
+            self._next_at = self._clock() + around(self._probe_seconds)
+            return self._next_at - self._clock()
         if not entries:
             wait = self.queue.seconds_until_ready()
             return None if wait is None else min(max(wait, SPLIT_SECONDS), self._probe_seconds)
@@ -139,22 +147,28 @@ class Drain:
             self._limit = len(group) // 2
         if result.retry_after_seconds is not None:
             return after_retry_after(result.retry_after_seconds), False
-        # A hub that answers 500 is there: look for the entry it means at the usual pace.
-        pause = self._pace_seconds if result.spends_try else self._probe_seconds
+        if result.status == HTTPStatus.FORBIDDEN:
+            self._after = max(entry.id for entry in group)
+        # A hub that answers 500 or 403 is there: look for the entries it means at the usual pace.
+        is_there = result.spends_try or result.status == HTTPStatus.FORBIDDEN
+        pause = self._pace_seconds if is_there else self._probe_seconds
         return around(pause), False
 
     def _settle_accepted(self, group: list[Entry], result: Accepted) -> None:
         rejected = {rejection.index: rejection for rejection in result.rejected}
         sent = [entry for index, entry in enumerate(group) if index not in rejected]
         self._acknowledge(sent, result.duplicates)
+        goes_on = True
         for index, rejection in rejected.items():
-            self._settle_rejected(group[index], rejection)
+            if rejection.names_fields:
+                self._bury(group[index], rejection.reason)
+            elif goes_on:
+                goes_on = self._ask_again(group[index], rejection)
+            else:  # each would wait for a timeout
+                self.queue.release(group[index].id)
 
-    def _settle_rejected(self, entry: Entry, rejection: Rejection) -> None:
-        """Bury it, or ask once more with it alone: then the status says whose fault it is."""
-        if rejection.names_fields:
-            self._bury(entry, rejection.reason)
-            return
+    def _ask_again(self, entry: Entry, rejection: Rejection) -> bool:
+        """With it alone, the status says whose fault it is. Whether the hub was there to ask."""
         is_snapshot = _is_snapshot(entry)
         push = self.client.push_snapshot if is_snapshot else self.client.push
         result = push(entry.payload)
@@ -166,6 +180,8 @@ class Drain:
             self._fail(entry, rejection.reason)
         else:
             self.queue.release(entry.id)
+            return False
+        return True
 
     def _acknowledge(self, entries: list[Entry], duplicates: int) -> None:
         if not entries:

@@ -47,11 +47,13 @@ class MemoryQueue:
             self._next_id += 1
             return entry.id
 
-    def dequeue(self, limit: int = 10) -> list[Entry]:
+    def dequeue(self, limit: int = 10, *, after: int = 0) -> list[Entry]:
         now = time.monotonic()
         found: list[Entry] = []
         with self._lock:
             for held in self._held.values():
+                if held.entry.id <= after:
+                    continue
                 if held.is_leased or held.ready_at > now or len(found) == limit:
                     break  # in order
                 held.is_leased = True

@@ -12,7 +12,7 @@ from telemetry_client.client import push_snapshot_to
 from telemetry_client.results import Accepted, Refused, Result
 from telemetry_client.transport import Transport
 
-logger = logging.getLogger("telemetry.poster")
+logger = logging.getLogger("telemetry_client.poster")
 
 SNAPSHOT_PATH = "/api/telemetry/snapshot"  # without /v1, as agents in the field have it
 

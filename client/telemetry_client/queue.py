@@ -38,7 +38,7 @@ WITH blocked AS (
     GROUP BY stream
 )
 SELECT id, payload, tries, queued_at FROM telemetry_queue AS entry
-WHERE NOT ({_HELD})
+WHERE id > :after AND NOT ({_HELD})
   AND NOT EXISTS (
       SELECT 1 FROM blocked WHERE blocked.stream = entry.stream AND blocked.first_id < entry.id)
 ORDER BY id LIMIT :limit
@@ -101,14 +101,14 @@ class TelemetryQueue:
             raise ValueError(f"max_size is {max_size}: a queue needs room for one entry")
         if not 0 < lease_seconds <= LONGEST_HOLD_SECONDS:
             raise ValueError(f"lease_seconds is {lease_seconds}: at most {LONGEST_HOLD_SECONDS:g}")
-        self.db_path = os.fspath(db_path)
         self.max_size = max_size
         self.max_age_seconds = max_age_seconds
         self.lease_seconds = lease_seconds
         self._clock = clock
         self._wall_clock = wall_clock
         self._name = secrets.token_hex(8)
-        self._file = QueueFile(self.db_path)
+        self._file = QueueFile(db_path)
+        self.db_path = self._file.path
         self._file.run(lambda conn: None)  # whether it can be used is told at once
 
     # Putting in.
@@ -123,7 +123,7 @@ class TelemetryQueue:
         lease ends nobody else sends it and nothing alters it. Raises TypeError or ValueError for
         a payload that is no JSON.
         """
-        text = json.dumps(payload, separators=(",", ":"))
+        text = _encode(payload)
         row = {
             "stream": _stream_of(payload),
             "payload": text,
@@ -150,15 +150,15 @@ class TelemetryQueue:
 
     # Taking out.
 
-    def dequeue(self, limit: int = 10) -> list[Entry]:
-        """Lease the oldest entries that may be sent now, oldest first.
+    def dequeue(self, limit: int = 10, *, after: int = 0) -> list[Entry]:
+        """Lease the oldest entries that may be sent now, oldest first; with ids beyond `after`.
 
         Nobody else gets them until they are acknowledged, given back, or their lease ends.
         """
 
         def work(conn: sqlite3.Connection) -> list[Entry]:
             self._evict_old(conn)
-            entries = list(self._ready(conn, limit))
+            entries = list(self._ready(conn, limit, after))
             until = self._clock() + self.lease_seconds
             conn.executemany(
                 "UPDATE telemetry_queue SET held_until = ?, leased_by = ?, leased_thread = ?,"
@@ -173,7 +173,7 @@ class TelemetryQueue:
         """Until an entry may be sent: 0 for now, None when there is none at all."""
 
         def work(conn: sqlite3.Connection) -> float | None:
-            if conn.execute(_READY, {**self._marks(), "limit": 1}).fetchone():
+            if conn.execute(_READY, {**self._marks(), "limit": 1, "after": 0}).fetchone():
                 return 0.0
             if not _size(conn):
                 return None
@@ -367,8 +367,9 @@ class TelemetryQueue:
             "thread": threading.get_ident(),
         }
 
-    def _ready(self, conn: sqlite3.Connection, limit: int) -> Iterator[Entry]:
-        for row in conn.execute(_READY, {**self._marks(), "limit": limit}).fetchall():
+    def _ready(self, conn: sqlite3.Connection, limit: int, after: int) -> Iterator[Entry]:
+        marks = {**self._marks(), "limit": limit, "after": after}
+        for row in conn.execute(_READY, marks).fetchall():
             yield Entry(row[0], _decode(row[1]), row[2], row[3])
 
     def _mine_or_free(self, conn: sqlite3.Connection, entry_id: int) -> dict[str, Any] | None:
@@ -457,7 +458,7 @@ def _tell_heir(conn: sqlite3.Connection, entry_id: int, stream: str, lost: int) 
         return
     payload = _decode(heir[1])
     payload["lost_updates"] = _lost_in(payload) + lost
-    text = json.dumps(payload, separators=(",", ":"))
+    text = _encode(payload)
     conn.execute("UPDATE telemetry_queue SET payload = ? WHERE id = ?", (text, heir[0]))
 
 
@@ -467,8 +468,13 @@ def _lost_in(payload: Mapping[str, Any]) -> int:
 
 
 def _stream_of(payload: Mapping[str, Any]) -> str | None:
-    name = payload.get("job_id") or payload.get("node_id")
-    return None if name is None else str(name)
+    if job_id := payload.get("job_id"):
+        name = str(job_id)
+    elif node_id := payload.get("node_id"):
+        name = f"node/{node_id}"  # no job's: those have no slash
+    else:
+        return None
+    return name.encode(errors="replace").decode()
 
 
 def _rank_of(payload: Mapping[str, Any], important: bool) -> int:
@@ -477,12 +483,20 @@ def _rank_of(payload: Mapping[str, Any], important: bool) -> int:
     return IMPORTANT if important or payload.get("error") else ORDINARY
 
 
-def _decode(text: str) -> dict[str, Any]:
+def _encode(payload: Mapping[str, Any]) -> str:
     try:
-        payload: dict[str, Any] = json.loads(text)
-    except ValueError:  # changed by hand; nobody can take it, and its neighbours still go
-        payload = {"unreadable": text}
-    return payload
+        return json.dumps(payload, separators=(",", ":"))
+    except RecursionError as exc:
+        raise ValueError("the payload is nested too deeply") from exc
+
+
+def _decode(text: str) -> dict[str, Any]:
+    """The payload; what was changed by hand, or is too deep for this thread, costs only itself."""
+    try:
+        payload = json.loads(text)
+    except (ValueError, RecursionError):
+        payload = None
+    return payload if isinstance(payload, dict) else {"unreadable": text}
 
 
 def _size(conn: sqlite3.Connection) -> int:

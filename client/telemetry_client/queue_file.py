@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from telemetry_client.errors import QueueError
 
-logger = logging.getLogger("telemetry.queue")
+logger = logging.getLogger("telemetry_client.queue")
 
 T = TypeVar("T")
 
@@ -44,7 +44,9 @@ class QueueFile:
     """One connection behind a lock. A damaged file is set aside and a new one begun."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        # Absolute: the program may go to another directory, and the queue stays where it is.
+        name = os.fspath(path)
+        self.path = name if name == _MEMORY else os.path.abspath(name)
         self._lock = threading.RLock()
         self._conn: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None  # of the file that `_conn` has open

@@ -28,7 +28,8 @@ class Rejection:
 
     index: int
     reason: str
-    # Whether fields of the item are to blame. Otherwise the hub failed to store it, which may pass.
+    # Whether fields of the item are to blame. Otherwise the hub failed to store it, which may pass,
+    # or it may be what the token is not for: asked alone, it is answered by a status.
     names_fields: bool = True
 
 
@@ -130,7 +131,9 @@ def _rejection(item: Mapping[str, Any], count: int) -> Rejection:
     index, errors = item["index"], item["errors"]
     if not isinstance(index, int) or not 0 <= index < count or not isinstance(errors, Mapping):
         raise ValueError("no rejection of the hub's")
-    return Rejection(index, describe_errors(errors), names_fields=set(errors) != {"body"})
+    # Of `job_type` alone it may be the token that is to blame.
+    blames_item = set(errors) not in ({"body"}, {"job_type"})
+    return Rejection(index, describe_errors(errors), names_fields=blames_item)
 
 
 def _one_line(text: str) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from telemetry_client.errors import QueueError
+
 DEFAULT_URL = "http://localhost:8082"  # where the senders' tunnel to the hub ends
 DEFAULT_QUEUE = "/var/lib/resolvix/telemetry_queue.db"
 SHARED_SPOOL = Path("/var/lib/resolvix/telemetry_spool.db")
@@ -60,7 +62,8 @@ class Settings:
 
 def default_spool(environ: Mapping[str, str] | None = None) -> Path:
     """Where trackers keep what they could not send: TELEMETRY_SPOOL, else the machine's spool
-    where this user may write it, else one of the user's own.
+    where this user may write it, else one of the user's own. Raises QueueError for one who has no
+    home, such as a container's user without a name.
     """
     source = os.environ if environ is None else environ
     if named := source.get("TELEMETRY_SPOOL", "").strip():
@@ -71,7 +74,10 @@ def default_spool(environ: Mapping[str, str] | None = None) -> Path:
     ):
         return SHARED_SPOOL
     state = source.get("XDG_STATE_HOME", "").strip()
-    folder = Path(state) if state else Path.home() / ".local" / "state"
+    try:
+        folder = Path(state) if state else Path.home() / ".local" / "state"
+    except RuntimeError as exc:
+        raise QueueError("no place for the spool: set TELEMETRY_SPOOL, or HOME") from exc
     return folder / "telemetry" / "spool.db"
 
 

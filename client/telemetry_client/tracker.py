@@ -8,7 +8,6 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
@@ -42,8 +41,9 @@ SpoolPlace = str | os.PathLike[str] | TelemetryQueue | Literal[False] | None
 class TrackerStats:
     """What became of a tracker's updates. `failed` counts posts that did not get through.
 
-    `spooled`: had to wait in the spool; `lost`: dropped, for want of room or of a place to keep
-    them; `dead`: the hub refuses them, they are kept as dead letters.
+    `spooled`: had to wait in the spool; `lost`: dropped for want of room, as far as the tracker
+    knows (of most the spool itself tells the hub, with the update after); `dead`: the hub refuses
+    them, they are kept as dead letters.
     """
 
     captured: int = 0
@@ -108,6 +108,8 @@ class ProgressTracker:
         self, job: Job, client: TelemetryClient | None, spool: SpoolPlace, phase: Any
     ) -> None:
         feed = self._feed
+        if isinstance(spool, str | os.PathLike):  # opened later, and not wherever we are then
+            spool = os.path.abspath(spool)
         capture: Capture
         delivery = Delivery(
             job.job_id,
@@ -174,7 +176,7 @@ class ProgressTracker:
                 self._store_disk(disk)
             if progress.phase is not None:
                 self.set_phase(progress.phase)
-            if progress.error is not None and progress.error != feed.error:
+            if progress.error is not None:
                 self.report_error(progress.error)
         except Exception:
             self._failed("take a progress report")
@@ -189,10 +191,11 @@ class ProgressTracker:
             self._failed("take a phase")
 
     def report_error(self, message: object) -> None:
-        """Something went wrong that does not end the job; told at once."""
+        """Something went wrong that does not end the job; told at once, the same one only once."""
         try:
-            self._feed.error = message
-            self._tell(Change("error", self._feed.numbers, error=message))
+            if message != self._feed.error:
+                self._feed.error = message
+                self._tell(Change("error", self._feed.numbers, error=message))
         except Exception:
             self._failed("take an error")
 
@@ -277,8 +280,9 @@ class ProgressTracker:
         job while the hub takes it, but not longer than the deadline.
         """
         try:
-            delivery, seconds = self._delivery, self._deadline_seconds()
-            if delivery is None or os.getpid() != self._pid:
+            capture, delivery = self._capture, self._delivery
+            seconds = self._deadline_seconds()
+            if capture is None or delivery is None or os.getpid() != self._pid:
                 return
             if not self._first_end.acquire(blocking=False):
                 return
@@ -290,11 +294,12 @@ class ProgressTracker:
             self._is_over = True
             self._feed.wake.set()
             if not delivery.done.wait(seconds):
+                capture.leave_rest()
                 delivery.give_up()
             if not delivery.is_delivered:
                 logger.error(
-                    "FAILED to send telemetry update, the end of the job is left to the next "
-                    "sender on its spool: job_id=%s",
+                    "FAILED to send telemetry update, the end of the job is not in the hub: "
+                    "job_id=%s",
                     self.job_id,
                 )
         except Exception:
@@ -412,8 +417,7 @@ def _open_queue(place: SpoolPlace) -> TelemetryQueue | None:
         return None
     if isinstance(place, TelemetryQueue):
         return place
-    path = default_spool() if place is None else Path(place)
-    return TelemetryQueue(path)
+    return TelemetryQueue(default_spool() if place is None else place)
 
 
 def _sentence(exc: BaseException) -> str:

@@ -109,7 +109,7 @@ def test_refusals_are_counted_by_route(guarded: FlaskClient) -> None:
 
 
 def test_what_was_not_checked_does_not_run(guarded_app: Flask) -> None:
-    inside = guarded_app.wsgi_app._next  # type: ignore[attr-defined]
+    inside = guarded_app.wsgi_app._next._next._next  # type: ignore[attr-defined]
     environ = create_environ(JOBS, headers=bearer(make_token("admin")))
     assert Response.from_app(inside, environ).status_code == 401
     environ["hub.route"] = "service.read_health"

@@ -1,4 +1,4 @@
-"""Connections that idle or dawdle: everybody else is still served."""
+"""Connections that idle or dawdle: everybody else is served, and nothing half sent is stored."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -16,12 +17,15 @@ from tests.hub_process import HubProcess, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 IDLE = 600
-HALF_SENT = 100
+DAWDLERS = 400  # several times the hub's threads
+REQUEST_SECONDS = 3
+WHOLE = json.dumps(make_body()).encode()
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
-    with HubProcess(tmp_path_factory.mktemp("hub")) as hub:
+    data_dir = tmp_path_factory.mktemp("hub")
+    with HubProcess(data_dir, HUB_REQUEST_SECONDS=str(REQUEST_SECONDS)) as hub:
         yield hub
 
 
@@ -31,41 +35,157 @@ def connect(hub: HubProcess, stack: ExitStack) -> socket.socket:
 
 def push_head(job_id: str, length: int) -> bytes:
     return (
-        f"POST /api/v1/telemetry/backup/{job_id} HTTP/1.1\r\nHost: hub\r\n"
+        f"POST /api/v1/telemetry/backup/{job_id} HTTP/1.1\r\nHost: localhost\r\n"
         f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     ).encode()
 
 
-def seconds_of_health(hub: HubProcess) -> float:
+def chunked_head(job_id: str) -> bytes:
+    return push_head(job_id, 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def push(hub: HubProcess, job_id: str = "prompt") -> int:
+    return hub.request("POST", f"/api/v1/telemetry/backup/{job_id}", make_body())[0]
+
+
+def seconds_of(request: object) -> float:
+    assert callable(request)
     began = time.monotonic()
-    assert hub.request("GET", "/api/v1/health")[0] == 200
+    assert request() == 200
     return time.monotonic() - began
 
 
+def seconds_of_health(hub: HubProcess) -> float:
+    return seconds_of(lambda: hub.request("GET", "/api/v1/health")[0])
+
+
+def read_answer(sender: socket.socket) -> tuple[int, bytes]:
+    """Status and all that came until the hub closed the connection."""
+    received = b""
+    while piece := sender.recv(65536):
+        received += piece
+    return int(received[9:12]), received
+
+
+def is_known(hub: HubProcess, job_id: str) -> bool:
+    return hub.request("GET", f"/api/v1/jobs/{job_id}")[0] == 200
+
+
 def test_idle_connections_keep_nobody_out(hub: HubProcess) -> None:
-    body = json.dumps(make_body()).encode()
     with ExitStack() as stack:
         for number in range(IDLE):
             sender = connect(hub, stack)
-            sender.sendall(push_head(f"idle-{number}", len(body)) + body)
+            sender.sendall(push_head(f"idle-{number}", len(WHOLE)) + WHOLE)
             assert sender.recv(4096).startswith(b"HTTP/1.1 200")
         assert seconds_of_health(hub) < 2
-        assert hub.request("POST", "/api/v1/telemetry/backup/late", make_body())[0] == 200
+        assert push(hub) == 200
 
 
-def test_half_sent_bodies_hold_no_more_than_their_share(hub: HubProcess) -> None:
+def test_half_sent_bodies_hold_nobody_up(hub: HubProcess) -> None:
     with ExitStack() as stack:
-
-        def is_refused_beside_one_more() -> bool:
-            connect(hub, stack).sendall(push_head("slow", 100) + b"{")
-            return hub.request("POST", "/api/v1/telemetry/backup/x", make_body())[0] == 503
-
-        for _ in range(HALF_SENT):
-            connect(hub, stack).sendall(push_head("slow", 100) + b"{")
-        wait_until(is_refused_beside_one_more)
+        senders = [connect(hub, stack) for _ in range(DAWDLERS)]
+        for sender in senders:
+            sender.sendall(push_head("slow", 100) + b"{")
         assert seconds_of_health(hub) < 2
+        assert seconds_of(lambda: push(hub)) < 2
+        assert not is_known(hub, "slow")
+
+
+def test_half_sent_heads_hold_nobody_up(hub: HubProcess) -> None:
+    with ExitStack() as stack:
+        for _ in range(DAWDLERS):
+            connect(hub, stack).sendall(push_head("slow", 100)[:60])
+        assert seconds_of_health(hub) < 2
+        assert seconds_of(lambda: push(hub)) < 2
+
+
+@pytest.mark.parametrize(
+    "start", [push_head("late", 100) + b"{", chunked_head("late") + chunk(b"{")]
+)
+def test_late_body_is_told_so_and_cut(hub: HubProcess, start: bytes) -> None:
+    with ExitStack() as stack:
+        sender = connect(hub, stack)
+        sender.sendall(start)
         began = time.monotonic()
-        status, headers, _ = hub.request("POST", "/api/v1/telemetry/backup/x", make_body())
-        assert (status, headers["retry-after"]) == (503, "1")
-        assert time.monotonic() - began < 1
-    wait_until(lambda: hub.request("POST", "/api/v1/telemetry/backup/x", make_body())[0] == 200)
+        status, answer = read_answer(sender)
+        assert REQUEST_SECONDS - 0.5 < time.monotonic() - began < REQUEST_SECONDS + 3
+        assert status == 408 and b"application/problem+json" in answer.lower()
+        assert b"x-request-id: " in answer.lower()
+    assert not is_known(hub, "late")
+
+
+def test_body_in_drops_gets_no_longer(hub: HubProcess) -> None:
+    """The time is that of the whole body: each byte does not begin it anew."""
+    with ExitStack() as stack:
+        sender = connect(hub, stack)
+        sender.sendall(push_head("drops", 1000) + b"{")
+        began = time.monotonic()
+        sender.settimeout(0.2)
+        answer = b""
+        while not answer and time.monotonic() - began < 3 * REQUEST_SECONDS:
+            try:
+                sender.sendall(b" ")
+                answer = sender.recv(4096)
+            except TimeoutError:
+                continue
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert time.monotonic() - began < REQUEST_SECONDS + 3
+
+
+@pytest.mark.parametrize("name", ["length", "chunks"])
+def test_cut_off_body_is_not_stored(hub: HubProcess, name: str) -> None:
+    """Also where what came is whole JSON, and only the end of the body is missing."""
+    job_id = f"cut-{name}"
+    with ExitStack() as stack:
+        for _ in range(20):
+            sender = connect(hub, stack)
+            if name == "length":
+                sender.sendall(push_head(job_id, len(WHOLE) + 5) + WHOLE)
+            else:
+                sender.sendall(chunked_head(job_id) + chunk(WHOLE))
+            sender.shutdown(socket.SHUT_WR)
+            sender.recv(4096)
+    assert push(hub) == 200  # what came before it has been dealt with
+    assert not is_known(hub, job_id)
+
+
+def test_whole_body_in_pieces_is_stored(hub: HubProcess) -> None:
+    with ExitStack() as stack:
+        sender = connect(hub, stack)
+        sender.sendall(chunked_head("pieces") + chunk(WHOLE[:7]))
+        time.sleep(0.1)
+        sender.sendall(chunk(WHOLE[7:]) + b"0\r\n\r\n")
+        assert sender.recv(4096).startswith(b"HTTP/1.1 200")
+    assert is_known(hub, "pieces")
+
+
+def test_endless_chunks_are_refused(hub: HubProcess) -> None:
+    with ExitStack() as stack:
+        sender = connect(hub, stack)
+        piece = chunk(b" " * 262_144)
+        sender.sendall(chunked_head("endless"))
+        sent = 0
+        try:
+            while sent < 64 << 20:
+                sender.sendall(piece)
+                sent += 262_144
+        except OSError:  # the hub has closed the connection
+            pass
+        assert sent < 48 << 20, "the hub went on reading"
+    assert push(hub) == 200
+
+
+def test_stop_waits_for_no_dawdler(tmp_path: Path) -> None:
+    with HubProcess(tmp_path) as hub, ExitStack() as stack:
+        for _ in range(50):
+            connect(hub, stack).sendall(push_head("slow", 100) + b"{")
+            connect(hub, stack).sendall(push_head("slow", 100)[:60])
+            connect(hub, stack)
+        wait_until(lambda: push(hub) == 200)
+        began = time.monotonic()
+        assert hub.stop() == 0
+        assert time.monotonic() - began < 8

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from telemetry_client import TelemetryClient
 
+from telemetry_client import TelemetryClient
 from tests.client.faulty_hub import FaultyHub
 from tests.hub_process import HubProcess
 

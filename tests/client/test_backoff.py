@@ -6,12 +6,14 @@ import random
 from datetime import UTC, datetime
 
 import pytest
+
 from telemetry_client.backoff import (
     RETRY_BACKOFF_SECONDS,
     after_retry_after,
     around,
     backoff_seconds,
     full_jitter,
+    parse_date,
     parse_retry_after,
 )
 
@@ -86,3 +88,8 @@ def test_a_date_is_measured_by_the_hubs_own_clock() -> None:
     until, date = "Thu, 01 Jan 2026 00:02:00 GMT", "Thu, 01 Jan 2026 00:01:30 GMT"
     wrong_clock = datetime(2031, 5, 5, tzinfo=UTC)
     assert parse_retry_after(until, date=date, now=wrong_clock) == 30.0
+
+
+@pytest.mark.parametrize("text", [None, "", "soon", "Dec 32 99999999999999 23:59:60", "\xff"])
+def test_what_is_no_date_is_none(text: str | None) -> None:
+    assert parse_date(text) is None

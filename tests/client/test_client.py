@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 import urllib3
+
 from telemetry_client import Accepted, Refused, Rejection, TelemetryClient, Unreachable
 from telemetry_client.results import judge_batch, judge_failure, judge_push
-
 from tests.client.faulty_hub import FaultyHub
 from tests.factories import make_body
 from tests.hub_process import HubProcess, free_port

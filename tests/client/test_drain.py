@@ -6,15 +6,16 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+
 from telemetry_client import Entry, QueueError, TelemetryClient, TelemetryQueue
 from telemetry_client.drain import Drain
-
+from telemetry_client.results import Result, Unreachable, judge_batch
 from tests.client.faulty_hub import FAULTS, FaultyHub
 from tests.client.test_queue import Clock
 from tests.factories import at
@@ -226,6 +227,63 @@ def test_what_a_batch_could_not_store_is_asked_again_alone(
     assert len(faulty_hub.accepted) == 3
 
 
+def test_nobody_waits_for_a_hub_that_went_away_while_it_was_asked_again(
+    drain: Drain, queue: TelemetryQueue, faulty_hub: FaultyHub
+) -> None:
+    faulty_hub.broken = lambda item: True
+    for number in range(10):
+        queue.enqueue(update(str(number), number))
+    faulty_hub.next_faults.extend([None, *["503"] * 10])
+    drain.step()
+    assert len(faulty_hub.pushes) == 2, "the batch, and one of it alone"
+    assert queue.get_stats()["leased"] == queue.get_stats()["failed_total"] == 0
+
+
+class BackupsOnly(TelemetryClient):
+    """With a token for one type of job, as the hub answers it."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:9")
+        self.taken: list[Any] = []
+
+    def push(self, update: Mapping[str, Any]) -> Result:
+        return self.push_batch([update])
+
+    def push_batch(self, updates: Sequence[Mapping[str, Any]]) -> Result:
+        mine = [update["job_type"] == "backup" for update in updates]
+        if not any(mine):
+            return Unreachable("This token may push only jobs of type backup.", status=403)
+        self.taken += [
+            update.get("bytes_transferred") for update in updates if update["job_type"] == "backup"
+        ]
+        other = {"job_type": ["This token may push only jobs of type backup."]}
+        rejected = [{"index": i, "errors": other} for i, is_mine in enumerate(mine) if not is_mine]
+        answer = {"accepted": sum(mine), "duplicates": 0, "rejected": rejected}
+        return judge_batch(200, answer, len(updates))
+
+
+def test_what_the_token_is_not_for_waits_and_holds_nobody(
+    queue: TelemetryQueue, clock: Clock
+) -> None:
+    foreign = [*range(250), *range(260, 270)]
+    for number in range(300):
+        kind = "restore" if number in foreign else "backup"
+        queue.enqueue(update(str(number), number, job_type=kind))
+    client = BackupsOnly()
+    drain = Drain(queue, client, clock=clock)
+    waits = []
+    for _ in range(12):
+        wait = drain.step()
+        assert wait is not None
+        waits.append(wait)
+        clock += wait
+    assert sorted(client.taken) == [number for number in range(300) if number not in foreign]
+    assert queue.get_queue_size() == len(foreign) and queue.dead_letters() == []
+    assert queue.get_stats()["failed_total"] == 0
+    assert max(waits) > 3, "it never rests"
+    client.close()
+
+
 def test_what_is_of_nobody_dies(drain: Drain, queue: TelemetryQueue, clock: Clock) -> None:
     queue.enqueue({"x": 1})
     queue.enqueue(update())
@@ -303,11 +361,11 @@ def test_the_loop_outlives_a_queue_that_fails(
 
         failures = 3
 
-        def dequeue(self, limit: int) -> list[Entry]:
+        def dequeue(self, limit: int, *, after: int = 0) -> list[Entry]:
             self.failures -= 1
             if self.failures >= 0:
                 raise QueueError("q.db: the disk is full")
-            return queue.dequeue(limit)
+            return queue.dequeue(limit, after=after)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(queue, name)

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from telemetry_client.poster import TelemetryPoster
 
+from telemetry_client.poster import TelemetryPoster
 from tests.client.faulty_hub import FaultyHub
 from tests.factories import make_body
 from tests.hub_process import HubProcess, free_port

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from telemetry_client import QueueError, TelemetryQueue
 
 DAY = 86_400.0
@@ -135,6 +136,11 @@ def test_what_is_unknown_changes_nothing(queue: TelemetryQueue) -> None:
 def test_what_is_no_json_is_refused_before_the_file_is_touched(queue: TelemetryQueue) -> None:
     with pytest.raises(TypeError):
         queue.enqueue({"job_id": "a", "error": object()})
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ValueError, match="nested too deeply"):
+        queue.enqueue({"job_id": "a", "error": deep})
     assert queue.get_queue_size() == 0
 
 
@@ -462,7 +468,48 @@ def test_what_somebody_changed_by_hand_costs_nobody_else(
     assert [entry.payload for entry in queue.dequeue()] == [{"unreadable": "{"}, update("b", 2)]
 
 
+@pytest.mark.parametrize("text", ["[1]", "null", "[" * 100_000])
+def test_what_is_no_object_costs_nobody_else_either(
+    queue: TelemetryQueue, spool_path: Path, text: str
+) -> None:
+    queue.enqueue(update(number=1))
+    queue.enqueue(update("b", number=2))
+    with sqlite3.connect(spool_path) as conn:
+        conn.execute("UPDATE telemetry_queue SET payload = ? WHERE id = 1", (text,))
+    conn.close()
+    assert [entry.payload for entry in queue.dequeue()] == [{"unreadable": text}, update("b", 2)]
+
+
+def test_a_name_that_is_no_text_is_kept(queue: TelemetryQueue) -> None:
+    queue.enqueue(update("job-\udc80"))
+    assert queue.dequeue()[0].payload["job_id"] == "job-\udc80"
+
+
+def test_a_node_of_the_same_name_inherits_nothing_from_a_job(
+    spool_path: Path, clock: Clock
+) -> None:
+    with make_small(spool_path, clock, 1) as queue:
+        queue.enqueue(update("vm1"))
+        queue.enqueue({"node_id": "vm1"})
+        assert [entry.payload for entry in queue.dequeue()] == [{"node_id": "vm1"}]
+        assert queue.take_losses("vm1") == 1
+
+
 # Files that cannot be used.
+
+
+def test_it_stays_where_it_is_when_the_program_goes_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    with TelemetryQueue("queue.db") as queue:
+        queue.enqueue(update(number=1))
+        monkeypatch.chdir(elsewhere)
+        queue.enqueue(update(number=2))
+        assert queue.get_queue_size() == 2
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_a_damaged_file_is_set_aside_and_said_once(

@@ -11,9 +11,9 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
 from telemetry_client import TelemetryClient, TelemetryQueue
 from telemetry_client.drain import Drain
-
 from tests.client.faulty_hub import FaultyHub
 from tests.hub_process import wait_until
 

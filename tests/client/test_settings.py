@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from telemetry_client import Settings, TelemetryClient, job_type_of
+
+from telemetry_client import QueueError, Settings, TelemetryClient, job_type_of
+from telemetry_client import settings as settings_module
+from telemetry_client.settings import default_spool
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -81,3 +84,17 @@ def test_the_package_loads_nothing_of_the_command_line_or_the_agent() -> None:
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = set(ran.stdout.split())
     assert not loaded & {"typer", "rich", "click", "psutil", "websockets", "asyncio", "app"}
+
+
+def test_a_user_without_a_name_or_a_home_is_told_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(settings_module, "SHARED_SPOOL", tmp_path / "absent" / "spool.db")
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(QueueError, match="set TELEMETRY_SPOOL, or HOME"):
+        default_spool({})
+    assert default_spool({"TELEMETRY_SPOOL": "/s/spool.db"}) == Path("/s/spool.db")
+    assert default_spool({"XDG_STATE_HOME": "/x"}) == Path("/x/telemetry/spool.db")

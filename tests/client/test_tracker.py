@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from telemetry_client.queue import TelemetryQueue
 from telemetry_client.tracker import ProgressTracker
 from telemetry_client.updates import DiskProgress, Progress, size_of
 from tests.client.faulty_hub import FaultyHub
+from tests.client.test_drain import BackupsOnly
 from tests.hub_process import wait_until
 
 NEVER = 3_600.0  # an interval that no test lives to see
@@ -98,7 +101,10 @@ def test_an_update_is_sent_every_interval_with_the_newest_numbers(
             tracker.update_progress(number)
             time.sleep(0.01)
     numbers = told(faulty_hub, "bytes_transferred")[1:-1]
-    assert 5 <= len(numbers) <= 12 and numbers == sorted(numbers)
+    assert len(numbers) >= 3 and numbers == sorted(numbers)
+    stamps = [datetime.fromisoformat(stamp) for stamp in told(faulty_hub, "timestamp")[1:-1]]
+    gaps = [later - earlier for earlier, later in pairwise(stamps)]
+    assert min(gaps) > timedelta(seconds=0.08)
 
 
 def test_speed_and_time_left_are_measured_when_the_job_tells_none(
@@ -596,6 +602,7 @@ import sys, time
 from telemetry_client.client import TelemetryClient
 from telemetry_client.tracker import ProgressTracker
 tracker = ProgressTracker("backup-1", client=TelemetryClient(sys.argv[1]), spool=sys.argv[2])
+tracker.flush(30)
 for phase in "abc":
     tracker.update_progress(7, phase=phase)
 print(time.monotonic(), flush=True)
@@ -620,3 +627,129 @@ def test_what_is_pending_when_the_process_ends_goes_to_the_spool(
     with TelemetryQueue(spool_path) as queue:
         entries = queue.dequeue()
     assert [entry.payload.get("current_phase") for entry in entries] == [None, "a", "b", "c"]
+
+
+INTERRUPTED = """
+import logging, os, signal, sys, time
+from telemetry_client import ProgressAggregator, ProgressTracker, TelemetryClient
+
+logging.disable()
+client = TelemetryClient("http://127.0.0.1:9")
+tracker = ProgressTracker("backup-1", client=client, spool=sys.argv[1], interval_seconds=3600)
+work = ProgressAggregator(tracker)
+handled = 0
+
+def handle(number, frame):
+    global handled
+    handled += 1
+    tracker.look_now()
+    work.add_bytes(1)
+
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+until = time.monotonic() + 2
+while time.monotonic() < until:
+    tracker.look_now()
+    work.add_bytes(1)
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert handled > 100
+os._exit(0)
+"""
+
+
+def test_a_signals_handler_may_call_it_whatever_it_interrupts(spool_path: Path) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, spool_path]
+    subprocess.run(command, check=True, timeout=30)
+
+
+def test_a_source_that_never_answers_holds_no_end(
+    faulty_hub: FaultyHub, options: dict[str, Any], spool_path: Path
+) -> None:
+    faulty_hub.go_down()
+    is_stuck, goes_on = threading.Event(), threading.Event()
+
+    def source() -> None:
+        is_stuck.set()
+        goes_on.wait()
+
+    tracker = ProgressTracker("backup-1", source=source, end_deadline_seconds=0.2, **options)
+    assert is_stuck.wait(5)
+    tracker.set_phase("copying")
+    tracker.fail("it broke")
+    with TelemetryQueue(spool_path) as queue:
+        kept = [entry.payload for entry in queue.dequeue()]
+    assert [(update["status"], update.get("current_phase")) for update in kept] == [
+        ("running", None),
+        ("running", "copying"),
+        ("failed", None),
+    ]
+    assert kept[-1]["error"] == "it broke"
+    stamps = [update["timestamp"] for update in kept]
+    assert stamps == sorted(set(stamps))
+    goes_on.set()
+    wait_until(lambda: not telemetry_threads(), 5)
+    assert tracker.stats.captured == 3, "the end was told once"
+
+
+def test_its_own_thread_may_drop_it(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trouble: list[Any] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *exc_info: trouble.append(exc_info))
+    monkeypatch.setattr(sys, "unraisablehook", trouble.append)
+    tracker = [ProgressTracker("backup-1", **options)]
+    is_asked, goes_on = threading.Event(), threading.Event()
+
+    def source() -> None:
+        is_asked.set()
+        goes_on.wait()
+        tracker.clear()
+
+    tracker[0].use_source(source)
+    assert is_asked.wait(5)
+    goes_on.set()
+    wait_until(lambda: not telemetry_threads(), 5)
+    assert trouble == []
+
+
+def test_the_same_error_again_is_no_news(faulty_hub: FaultyHub, options: dict[str, Any]) -> None:
+    with ProgressTracker("backup-1", **options) as tracker:
+        for message in ("one", "one", "two", "one"):
+            tracker.report_error(message)
+    assert told(faulty_hub, "error") == [None, "one", "two", "one", None]
+
+
+def test_a_spool_stays_where_it_is_when_the_job_goes_elsewhere(
+    faulty_hub: FaultyHub,
+    options: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    faulty_hub.go_down()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    tracker = ProgressTracker(
+        "backup-1", **{**options, "spool": "here.db", "end_deadline_seconds": 0.1}
+    )
+    monkeypatch.chdir(elsewhere)
+    tracker.complete()
+    with TelemetryQueue(tmp_path / "here.db") as queue:
+        assert [entry.payload["status"] for entry in queue.dequeue()] == ["running", "completed"]
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_updates_are_posted_while_the_spool_holds_what_another_token_is_for(
+    spool_path: Path,
+) -> None:
+    with TelemetryQueue(spool_path) as queue:
+        for number in range(150):
+            queue.enqueue({"job_id": f"restore-{number}", "job_type": "restore"})
+    client = BackupsOnly()
+    with ProgressTracker(
+        "backup-1", client=client, spool=spool_path, interval_seconds=0.05
+    ) as tracker:
+        wait_until(lambda: tracker.stats.failed > 0, 5)  # the drain has met them
+        tracker.update_progress(7, 100)
+        wait_until(lambda: 7 in client.taken, 3)
+    client.close()

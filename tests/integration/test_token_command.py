@@ -153,6 +153,14 @@ def test_a_key_is_made_once_and_rotated(tmp_path: Path) -> None:
     assert not any(key.decode() in done.stdout + done.stderr for key in read_keys(path))
 
 
+def test_a_key_behind_a_link_is_rotated_where_it_is(tmp_path: Path) -> None:
+    path, link = tmp_path / "k", tmp_path / "link"
+    assert run("token", "key", str(path)).returncode == 0
+    link.symlink_to(path)
+    assert run("token", "key", "--rotate", str(link)).returncode == 0
+    assert link.is_symlink() and len(read_keys(path)) == 2
+
+
 def test_a_database_without_the_table_is_a_sentence(tmp_path: Path) -> None:
     assert run("token", "key", str(tmp_path / "k")).returncode == 0
     env = {"HUB_TOKEN_KEY_FILE": str(tmp_path / "k"), "HUB_DATA_DIR": str(tmp_path)}

@@ -19,7 +19,7 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 
-logger = logging.getLogger("telemetry.agent")
+logger = logging.getLogger("telemetry_client.agent")
 
 # A client that neither reads nor answers is dropped after 40 s: messages pile up no longer.
 PING_SECONDS = 20.0

@@ -17,7 +17,7 @@ import psutil
 
 from telemetry_client.agent.rates import Rate
 
-logger = logging.getLogger("telemetry.agent")
+logger = logging.getLogger("telemetry_client.agent")
 
 GIGABYTE = 1024**3
 TOP_PROCESSES = 5

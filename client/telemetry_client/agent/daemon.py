@@ -18,7 +18,7 @@ from telemetry_client.agent.post_loop import Lane, PostLoop
 from telemetry_client.agent.stopping import STOP, Events, next_event, on_signals
 from telemetry_client.client import TelemetryClient
 
-logger = logging.getLogger("telemetry.agent")
+logger = logging.getLogger("telemetry_client.agent")
 
 FIRST_RESTART_SECONDS = 1.0
 LAST_RESTART_SECONDS = 60.0

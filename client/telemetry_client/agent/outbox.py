@@ -19,7 +19,7 @@ from telemetry_client.errors import QueueError
 from telemetry_client.queue import TelemetryQueue
 from telemetry_client.results import Refused, Unreachable
 
-logger = logging.getLogger("telemetry.agent")
+logger = logging.getLogger("telemetry_client.agent")
 
 MOST_KEPT = 1000  # as many as the queue itself keeps
 RETRY_SECONDS = 30.0

@@ -14,7 +14,7 @@ from telemetry_client.drain import Drain
 from telemetry_client.errors import QueueError
 from telemetry_client.queue import TelemetryQueue
 
-logger = logging.getLogger("telemetry.agent")
+logger = logging.getLogger("telemetry_client.agent")
 
 IDLE_SECONDS = 1.0  # between two looks into an empty queue: others write to it
 RETRY_SECONDS = 30.0  # for a queue that cannot be opened, or is not there

@@ -18,7 +18,7 @@ from telemetry_client.agent.stopping import Events, next_event, on_end_of_input,
 from telemetry_client.agent.transform import to_snapshot
 from telemetry_client.client import TelemetryClient
 
-logger = logging.getLogger("telemetry.agent")
+logger = logging.getLogger("telemetry_client.agent")
 
 WARM_UP_SECONDS = 1.0  # what the first speeds and processor load are measured over
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from telemetry_client.settings import Settings, default_spool
 # The hub shifts timestamps that are further ahead than this, and says so on the job.
 WORST_OFFSET_SECONDS = 300.0
 NOTABLE_OFFSET_SECONDS = 5.0
+TOKEN_ENDS_SOON = timedelta(days=14)  # as the hub, which says so in its answers from then on
 OLD_SECONDS = 3600.0  # a backlog that is older has not been tried for long
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -62,8 +64,15 @@ def look(url: str | None) -> Iterator[Finding]:
             yield judge_hub(client.url, report)
             if report.is_reachable:
                 yield judge_token(client.check_ingest(), settings.token is not None)
+                if settings.token is not None:
+                    yield from judge_token_end(client.session())
                 yield judge_clock(report.clock_offset_seconds)
-    yield from look_into("spool", default_spool())
+    try:
+        spool = default_spool()
+    except QueueError as exc:
+        yield _unusable("spool", exc)
+    else:
+        yield from look_into("spool", spool)
     if settings.queue.exists():
         yield from look_into("node queue", settings.queue)
 
@@ -108,6 +117,27 @@ def judge_token(result: Result, has_token: bool) -> Finding:
     return Finding("fail", "token", result.reason, "Do hub and client fit together?")
 
 
+def judge_token_end(said: Mapping[str, Any] | None) -> Iterator[Finding]:
+    """How long a token that the hub knows is good, and what for."""
+    try:
+        ends_at = datetime.fromisoformat((said or {})["expires_at"])
+        left = ends_at - datetime.now(UTC)
+    except (KeyError, TypeError, ValueError):  # the hub knows none, or asks for none
+        return
+    assert said is not None
+    types = said.get("job_types") or []
+    limit = f" of {', '.join(map(str, types))}" if types else ""
+    days = f"{left.days} days" if left.days > 0 else "less than a day"
+    sentence = (
+        f"{said.get('name')}, {said.get('scope')}{limit}: ends in {days}, {ends_at:%Y-%m-%d}."
+    )
+    if left < TOKEN_ENDS_SOON:
+        advice = "Have the next one made on the hub's machine (`token create`), and set it here."
+        yield Finding("warn", "token end", sentence, advice)
+    else:
+        yield Finding("ok", "token end", sentence)
+
+
 def judge_clock(offset_seconds: float | None) -> Finding:
     if offset_seconds is None:
         return Finding("warn", "clock", "the hub's answer has no date to compare with.")
@@ -131,15 +161,19 @@ def look_into(what: str, path: Path) -> Iterator[Finding]:
         with TelemetryQueue(path) as queue:
             stats = queue.get_stats()
     except QueueError as exc:
-        yield Finding(
-            "fail",
-            what,
-            str(exc),
-            "Until it can be used, what cannot be sent is kept in memory and lost with the job.",
-        )
+        yield _unusable(what, exc)
         return
     yield judge_backlog(what, path, stats)
     yield judge_losses(what, path, stats)
+
+
+def _unusable(what: str, exc: QueueError) -> Finding:
+    return Finding(
+        "fail",
+        what,
+        str(exc),
+        "Until it can be used, what cannot be sent is kept in memory and lost with the job.",
+    )
 
 
 def judge_place(what: str, path: Path) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import stat
 import threading
@@ -184,10 +185,12 @@ class _Run:
 
     def fail_to_start(self, reason: str, signals: Signals) -> None:
         occupy_closed_streams()
-        self.screen.say(f"{reason}.")
+        self.screen.say(f"{self._command[0]}: {reason}.")
         route_logging(self.screen.say)
         self._reporter.start()
-        self._deliver(End("failed", reason, Progress()), signals)
+        # What is not there may be a whole command line in quotes, or `PASSWORD=…` before one.
+        name = os.path.basename(re.split(r"[\s=]", self._command[0], maxsplit=1)[0])
+        self._deliver(End("failed", f"{name}: {reason}", Progress()), signals)
 
     def end(self, exit_status: int, signals: Signals, *, was_interrupted: bool) -> None:
         """Tell how it ended; waits for the delivery, but not for long."""

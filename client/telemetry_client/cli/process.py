@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 # What somebody may send us and mean the tool. Stop and continue (Ctrl-Z) are left as they are:
@@ -47,10 +48,10 @@ class Signals:
 
 
 class CannotRun(Exception):
-    """The tool could not be started; `exit_status` is the one that shells use for the reason."""
+    """The tool could not be started, for this reason; `exit_status` is a shell's for it."""
 
-    def __init__(self, message: str, exit_status: int) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, exit_status: int) -> None:
+        super().__init__(reason)
         self.exit_status = exit_status
 
 
@@ -76,7 +77,9 @@ class Tool:
         """The terminal has sent it to the tool as well; sent twice it may mean something else."""
         self.was_interrupted |= info.si_signo in ENDING
         has_it = info.si_code == _SI_KERNEL and os.getpgid(self.pid) == os.getpgrp()
-        if not has_it:
+        # A terminal that goes away tells the first process on it only (ssh -t, xterm -e).
+        is_for_us_alone = info.si_signo == signal.SIGHUP and os.getsid(0) == os.getpid()
+        if not has_it or is_for_us_alone:
             try:
                 os.kill(self.pid, info.si_signo)
             except PermissionError:  # it runs as somebody else (sudo): the terminal can, we cannot
@@ -85,22 +88,36 @@ class Tool:
 
 def start(command: Sequence[str], pipes: dict[int, int], signals: Signals) -> Tool:
     """Start a tool. `pipes`: its file descriptor to ours. Raises CannotRun."""
+    if not command[0]:
+        raise CannotRun("command not found", 127)
     actions = [(os.POSIX_SPAWN_DUP2, ours, its) for its, ours in pipes.items()]
     try:
         pid = os.posix_spawnp(
             command[0],
             list(command),
-            os.environ,
+            _environment(),
             file_actions=actions,
             setsigmask=signals.original_mask,
             setsigdef=_RESTORED,
         )
     except FileNotFoundError as exc:
-        raise CannotRun(f"{command[0]}: command not found", 127) from exc
+        raise CannotRun("command not found", 127) from exc
     except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else str(exc)
-        raise CannotRun(f"{command[0]}: {reason}", 126) from exc
+        reason = (exc.strerror or "cannot be run") if isinstance(exc, OSError) else str(exc)
+        raise CannotRun(reason, 126) from exc
     return Tool(pid, signals)
+
+
+def _environment() -> Mapping[str, str]:
+    """What we were given. Python sets LC_CTYPE in its own where the locale is C (PEP 538)."""
+    try:
+        given = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return os.environ
+    name = "LC_CTYPE"
+    ours = {other: value for other, value in os.environ.items() if other != name}
+    said = [entry for entry in map(os.fsdecode, given) if entry.startswith(f"{name}=")]
+    return {**ours, name: said[0].partition("=")[2]} if said else ours
 
 
 def occupy_closed_streams() -> None:

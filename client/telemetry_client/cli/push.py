@@ -42,14 +42,15 @@ def push_update(
         return REFUSED
     print(f"not reachable: {result.reason}", file=sys.stderr)
     if keeps:
-        _keep(update, spool or default_spool())
+        _keep(update, spool)
     else:
         print("It is not kept.", file=sys.stderr)
     return UNREACHABLE
 
 
-def _keep(update: Mapping[str, Any], path: Path) -> None:
+def _keep(update: Mapping[str, Any], spool: Path | None) -> None:
     try:
+        path = spool or default_spool()
         path.parent.mkdir(parents=True, exist_ok=True)
         with TelemetryQueue(path) as queue:
             queue.enqueue(update, important=True)

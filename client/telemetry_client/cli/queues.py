@@ -43,11 +43,11 @@ def replay_dead(path: Path | None, ids: Sequence[int] | None) -> int:
 
 def _with_queue(path: Path | None, use: Callable[[TelemetryQueue], int]) -> int:
     """A command must not make a queue where none is: the path may be mistyped."""
-    path = path or default_spool()
-    if not path.exists():
-        print(f"{path}: nothing was ever queued here.", file=sys.stderr)
-        return OK
     try:
+        path = path or default_spool()
+        if not path.exists():
+            print(f"{path}: nothing was ever queued here.", file=sys.stderr)
+            return OK
         with TelemetryQueue(path) as queue:
             return use(queue)
     except QueueError as exc:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
+import struct
+import termios
 import threading
+import time
 from collections.abc import Callable
 
 from telemetry_client.cli.screen import Screen
 from telemetry_client.readers import Stream
 
 _CHUNK_BYTES = 1 << 16
-# A process that the tool left behind may hold the pipe open for ever (an ssh master).
+# A process that the tool left behind may hold the pipe open for ever (an ssh master), or write to
+# it for ever: it is read until it is quiet, and not for long.
 _QUIET_SECONDS = 0.3
+_LEFT_BEHIND_SECONDS = 2.0
 _POLL_MS = 100
 
 STDOUT, STDERR = 1, 2
@@ -31,16 +37,20 @@ class Relay(threading.Thread):
         self._screen = screen
         self._look = look
         self._has_ended = threading.Event()
+        self._deadline = 0.0
+        self._owed = 0  # bytes that the tool had left in the pipe
 
     def tool_ended(self) -> None:
         """Read what is left in the pipe, and then no more."""
+        self._owed = _bytes_in(self._source)
+        self._deadline = time.monotonic() + _LEFT_BEHIND_SECONDS
         self._has_ended.set()
 
     def run(self) -> None:
         poll = select.poll()
         poll.register(self._source, select.POLLIN)
         quiet_seconds = 0.0
-        while quiet_seconds < _QUIET_SECONDS:
+        while quiet_seconds < _QUIET_SECONDS and not self._is_overdue():
             if not poll.poll(_POLL_MS):
                 quiet_seconds += _POLL_MS / 1000 if self._has_ended.is_set() else 0.0
                 continue
@@ -48,6 +58,7 @@ class Relay(threading.Thread):
             data = os.read(self._source, _CHUNK_BYTES)
             if not data:
                 break
+            self._owed -= len(data)
             try:
                 self._screen.write(self._target, data)
             except OSError as exc:  # nobody reads it any more, or the disk is full
@@ -55,6 +66,20 @@ class Relay(threading.Thread):
                 break
             self._look(data)
         os.close(self._source)  # the tool's next write fails, as it would have without us
+
+    def _is_overdue(self) -> bool:
+        """Whether all that comes now is of somebody else, and has come for long enough."""
+        if not self._has_ended.is_set() or self._owed > 0:
+            return False
+        return time.monotonic() > self._deadline
+
+
+def _bytes_in(pipe: int) -> int:
+    try:
+        size: int = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+    except OSError:  # it is closed already
+        return 0
+    return size
 
 
 def plan_pipes(streams: tuple[Stream, ...]) -> list[tuple[int, tuple[int, ...], Stream]]:

@@ -123,7 +123,6 @@ class SaidOnce(logging.Handler):
 def route_logging(say: Callable[[str], None]) -> None:
     """The library's log lines to the screen, so that they do not land inside the tool's."""
     handler = SaidOnce(say)
-    for name in ("telemetry_client", "telemetry"):
-        logger = logging.getLogger(name)
-        logger.propagate = False
-        logger.addHandler(handler)
+    logger = logging.getLogger("telemetry_client")
+    logger.propagate = False
+    logger.addHandler(handler)

@@ -7,6 +7,7 @@ import math
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal
 
 from telemetry_client.readers.lines import Lines
@@ -69,7 +70,8 @@ class Reader:
         """
         stream = stream or self.streams[0]
         before = self.progress
-        for line in self._lines.setdefault(stream, Lines()).feed(data):
+        # A repeat that comes at once says nothing new, and thousands of them hold the tool up.
+        for line, _ in groupby(self._lines.setdefault(stream, Lines()).feed(data)):
             self.take(line, stream)
         return self.progress if self.progress is not before else None
 

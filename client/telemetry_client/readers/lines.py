@@ -14,17 +14,21 @@ class Lines:
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that these bytes complete; empty ones are left out."""
-        *ended, rest = data.replace(b"\r", b"\n").split(b"\n")
-        lines = []
-        for piece in ended:
-            self._add(piece)
-            lines += self.flush()
-        self._add(rest)
+        first, *more = data.replace(b"\r", b"\n").split(b"\n")
+        self._add(first)
+        if not more:
+            return []
+        lines = self.flush()
+        for piece in more[:-1]:
+            line = _text(piece)
+            if line and len(piece) <= LONGEST_LINE:
+                lines.append(line)
+        self._add(more[-1])
         return lines
 
     def flush(self) -> list[str]:
         """The last line, which nothing has ended; none or one."""
-        line = self._rest.decode("utf-8", "replace").strip()
+        line = _text(self._rest)
         is_line = bool(line) and not self._is_too_long
         self._rest.clear()
         self._is_too_long = False
@@ -36,3 +40,7 @@ class Lines:
             self._rest.clear()
         else:
             self._rest += piece
+
+
+def _text(piece: bytes | bytearray) -> str:
+    return piece.decode("utf-8", "replace").strip()

@@ -17,9 +17,16 @@ _RCLONE_SWITCHES = frozenset(
     """.split()
 )
 _RSYNC_VALUED = frozenset(
-    """-e -f -B -M -T --rsh --exclude --include --filter --files-from --exclude-from
-    --include-from --bwlimit --timeout --port --log-file --temp-dir --partial-dir""".split()
+    """--address --backup-dir --block-size --bwlimit --cc --checksum-choice --checksum-seed --chmod
+    --chown --compare-dest --compress-choice --compress-level --contimeout --copy-as --copy-dest
+    --debug --dparam --early-input --exclude --exclude-from --files-from --filter --groupmap
+    --iconv --include --include-from --info --link-dest --log-file --log-file-format --log-format
+    --max-alloc --max-delete --max-size --min-size --modify-window --only-write-batch --out-format
+    --outbuf --partial-dir --password-file --port --protocol --read-batch --remote-option --rsh
+    --rsync-path --skip-compress --sockopts --stderr --stop-after --stop-at --suffix --temp-dir
+    --timeout --usermap --write-batch --zc --zl""".split()
 )
+_RSYNC_VALUED_LETTERS = "BMTef@"
 
 
 def repository_of(command: Sequence[str], environ: Mapping[str, str]) -> str | None:
@@ -67,8 +74,16 @@ def _rsync(arguments: Arguments, environ: Mapping[str, str]) -> str | None:
         elif not arg.startswith("-"):
             words.append(arg)
         else:
-            skips = arg in _RSYNC_VALUED
+            skips = _rsync_takes_next(arg)
     return words[-1] if len(words) > 1 else None
+
+
+def _rsync_takes_next(switch: str) -> bool:
+    """Whether the word after it is its value, also of `-ave`; of `-essh` it is not."""
+    if switch.startswith("--"):
+        return switch in _RSYNC_VALUED
+    letters = [letter for letter in switch[1:] if letter in _RSYNC_VALUED_LETTERS]
+    return bool(letters) and switch.index(letters[0]) == len(switch) - 1
 
 
 _FINDERS: dict[str, Callable[[Arguments, Mapping[str, str]], str | None]] = {
@@ -84,5 +99,6 @@ def _plain(text: str) -> str:
     printable = "".join(char for char in without_credentials(text) if char.isprintable())
     backend, comma, options = printable.partition(",")
     if comma and "=" in options and "/" not in backend:
-        return f"{backend}:{options.rpartition(':')[2]}"
+        _, colon, path = options.rpartition(":")
+        return f"{backend}:{path}" if colon else backend
     return printable

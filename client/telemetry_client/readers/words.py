@@ -13,6 +13,12 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _AUTHORITY = re.compile(r"(?<=://)[^/\s@]*(?:@[^/\s@]*)*@")
 _SLASHED_PASSWORD = re.compile(r"(?<=://)[^/\s:@]*:(?!\d*(?:/|$))[^\s@]*@")
 _SECRET_QUERY = re.compile(r"(?<=[?&;])([^=&#\s]+)=[^&#\s'\"]+")
+# `pass=x`, as in rclone's `:sftp,host=h,pass="x":path`, whose quotes its log may escape.
+_SECRET_OPTION = re.compile(
+    r"""([\w-]*(?:pass|secret|token|key|credential|auth|sas_url)[\w-]*)="""
+    r"""(?:\\?"[^"]*"|\\?'[^']*'|[^\s,:;&'"]+)""",
+    re.IGNORECASE,
+)
 
 
 class Words:
@@ -38,13 +44,18 @@ class Words:
 
 def clean(text: str) -> str:
     """One printable line without colours and credentials."""
-    plain = _ESCAPES.sub("", without_credentials(text[: 4 * LONGEST_WORD]))
+    plain = without_credentials(text[: 4 * LONGEST_WORD])
+    if plain.isprintable() and "  " not in plain:  # nearly all; a tool may say thousands at once
+        return plain.strip()[:LONGEST_WORD]
+    plain = _ESCAPES.sub("", plain)
     line = "".join(char if char.isprintable() else " " for char in plain)
     return " ".join(line.split())[:LONGEST_WORD]
 
 
 def without_credentials(text: str) -> str:
-    """The text with `user:password@` and the values of queries taken out of its addresses."""
+    """The text without passwords: `user:password@` and queries of addresses, and `pass=…`."""
+    if "=" in text:
+        text = _SECRET_OPTION.sub(r"\1=…", text)
     if "://" not in text:
         return text
     text = _AUTHORITY.sub("", text)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from telemetry_client.agent.transform import to_snapshot
-from telemetry_client.queue import TelemetryQueue
 from websockets.sync.client import connect
 
+from telemetry_client.agent.transform import to_snapshot
+from telemetry_client.queue import TelemetryQueue
 from tests.client.agent.conftest import Agent, LocalHub, clean_environment
 from tests.client.agent.messages import SNAPSHOT
 from tests.factories import at

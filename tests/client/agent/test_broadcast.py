@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from telemetry_client.agent import broadcast
-from telemetry_client.agent.broadcast import Broadcaster
 from websockets.sync.client import ClientConnection, connect
 
+from telemetry_client.agent import broadcast
+from telemetry_client.agent.broadcast import Broadcaster
 from tests.client.agent.messages import make_message
 from tests.hub_process import free_port, wait_until
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import psutil
 import pytest
+
 from telemetry_client.agent import collector as collector_module
 from telemetry_client.agent.collector import Collector
 from telemetry_client.agent.rates import MEGABYTE, Rate
 from telemetry_client.agent.transform import to_snapshot
-
 from tests.client.agent.messages import SNAPSHOT, make_message
 
 # What each call of psutil gives to the snapshot, and to the message only.

@@ -10,10 +10,10 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from telemetry_client.agent.options import node_id_problem, parse
-from telemetry_client.settings import DEFAULT_QUEUE, SHARED_SPOOL
 
 from app.config import ROOT
+from telemetry_client.agent.options import node_id_problem, parse
+from telemetry_client.settings import DEFAULT_QUEUE, SHARED_SPOOL
 from tests.client.agent.test_agent_process import LOG_LINES
 
 PAGE = (ROOT / "docs" / "agent.md").read_text()

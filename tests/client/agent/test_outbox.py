@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from telemetry_client import TelemetryClient, TelemetryQueue
 from telemetry_client.agent.outbox import Outbox
-
 from tests.client.faulty_hub import FaultyHub
 from tests.hub_process import free_port, wait_until
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from telemetry_client import TelemetryClient, TelemetryQueue
 from telemetry_client.agent.daemon import restart_delay
 from telemetry_client.agent.post_loop import Lane, PostLoop
-
 from tests.client.faulty_hub import FaultyHub
 from tests.hub_process import wait_until
 

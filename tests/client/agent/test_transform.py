@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from telemetry_client.agent import transform
-from telemetry_client.agent.transform import to_snapshot
 
 from app.domain.snapshots import METRICS
 from app.schemas.decode import decode_snapshots
 from app.schemas.nodes import SnapshotSchema
+from telemetry_client.agent import transform
+from telemetry_client.agent.transform import to_snapshot
 from tests.client.agent.messages import SNAPSHOT, make_message
 
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
 from telemetry_client import HealthReport, Refused, TelemetryQueue, Unreachable
-from telemetry_client.cli.doctor import judge_backlog, judge_clock, judge_hub, judge_token
+from telemetry_client.cli.doctor import (
+    judge_backlog,
+    judge_clock,
+    judge_hub,
+    judge_token,
+    judge_token_end,
+)
 from tests.client.cli.conftest import Shell
 from tests.client.faulty_hub import FaultyHub
 from tests.hub_process import HubProcess
+from tests.tokens import FOREIGN_KEYS, KEYS, make_token
 
 
 def verdicts(shell: Shell) -> tuple[int, dict[str, str], str]:
@@ -104,3 +115,62 @@ def test_a_spool_that_cannot_be_used_fails(shell: Shell) -> None:
     status, found, text = verdicts(shell)
     assert (status, found["spool"]) == (1, "fail")
     assert "TELEMETRY_SPOOL" in text
+
+
+# A token's end, as a hub with a key says it.
+
+
+@pytest.fixture(scope="module")
+def guarded_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
+    folder = tmp_path_factory.mktemp("guarded_hub")
+    key_file = folder / "token.key"
+    key_file.touch(mode=0o600)
+    key_file.write_bytes(b"\n".join(KEYS))
+    with HubProcess(folder / "data", HUB_TOKEN_KEY_FILE=str(key_file)) as hub:
+        yield hub
+
+
+@pytest.mark.parametrize(
+    ("token", "verdict", "said"),
+    [
+        (make_token("ingest"), "ok", "a ingester, ingest: ends in 364 days"),
+        (make_token("ingest", "backup", "copy"), "ok", "ingest of backup, copy: ends in"),
+        (make_token("ingest", life=timedelta(days=3)), "warn", "ends in 2 days"),
+        (make_token("ingest", life=timedelta(hours=3)), "warn", "ends in less than a day"),
+    ],
+    ids=["long", "limited", "soon", "today"],
+)
+def test_a_tokens_end_is_told(
+    shell: Shell, guarded_hub: HubProcess, token: str, verdict: str, said: str
+) -> None:
+    shell.env["SHA_API_URL"] = f"http://127.0.0.1:{guarded_hub.port}"
+    shell.env["TELEMETRY_TOKEN"] = token
+    status, found, text = verdicts(shell)
+    assert (status, found["token"], found["token end"]) == (0, "ok", verdict), text
+    assert said in text and token not in text
+    assert ("Have the next one made" in text) == (verdict == "warn")
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        (make_token("ingest", life=timedelta(hours=-1)), "The token has expired."),
+        (make_token("ingest", keys=FOREIGN_KEYS), "The token is none of this hub's."),
+        (None, "Authorization: Bearer"),
+    ],
+    ids=["expired", "foreign", "none"],
+)
+def test_a_token_that_the_hub_does_not_know_has_no_end(
+    shell: Shell, guarded_hub: HubProcess, token: str | None, said: str
+) -> None:
+    shell.env["SHA_API_URL"] = f"http://127.0.0.1:{guarded_hub.port}"
+    if token is not None:
+        shell.env["TELEMETRY_TOKEN"] = token
+    status, found, text = verdicts(shell)
+    assert (status, found["token"]) == (1, "fail") and "token end" not in found
+    assert said in text
+
+
+@pytest.mark.parametrize("said", [None, {}, {"expires_at": None}, {"expires_at": "soon"}])
+def test_an_answer_without_an_end_is_no_finding(said: dict[str, Any] | None) -> None:
+    assert list(judge_token_end(said)) == []

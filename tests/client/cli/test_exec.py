@@ -4,6 +4,7 @@ codes, signals, environment.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -246,3 +247,75 @@ def test_the_id_in_the_environment_is_honoured(shell: Shell, faulty_hub: FaultyH
     assert shell.run(command).returncode == 0
     assert faulty_hub.accepted[0]["job_id"] == "replication-7"
     assert faulty_hub.accepted[0]["job_type"] == "replication"
+
+
+def test_what_a_left_process_goes_on_writing_holds_nothing_up(shell: Shell) -> None:
+    tool = shell.fake(
+        "restic",
+        "os.write(1, b'said\\n')\n"
+        "if os.fork() == 0:\n"
+        "    for turn in range(200):\n"
+        "        os.write(1, b'tick\\n'); time.sleep(0.1)\n",
+    )
+    began = time.monotonic()
+    done = shell.exec([tool, "backup", "--json"])
+    assert done.returncode == 0 and done.stdout.startswith(b"said\ntick\n")
+    assert time.monotonic() - began < 15
+
+
+def test_what_the_tool_has_left_is_passed_on_however_late_it_is_taken(shell: Shell) -> None:
+    """Longer than a process that it left behind is listened to."""
+    tool = shell.fake("restic", "os.write(1, bytes(120_000)); open('ready', 'w').close()")
+    process = shell.start(below_exec([tool, "backup", "--json"]), stdout=subprocess.PIPE)
+    wait_until((shell.folder / "ready").exists)
+    time.sleep(2.5)
+    assert process.stdout is not None
+    assert process.stdout.read() == bytes(120_000)
+    assert process.wait(30) == 0
+    process.stdout.close()
+
+
+def test_nobody_reading_our_own_words_does_not_make_us_unstoppable(shell: Shell) -> None:
+    """stderr is full before the tool is told that it lacks a flag."""
+    tool = shell.fake("restic", "open('ready', 'w').close(); time.sleep(60)")
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writing, bytes(4096)):
+            pass
+    os.set_blocking(writing, True)
+    process = shell.start(below_exec([tool, "backup"]), stderr=writing)
+    wait_until((shell.folder / "ready").exists)
+    process.terminate()
+    try:
+        assert process.wait(10) == -signal.SIGTERM
+    finally:
+        os.close(reading)
+        os.close(writing)
+        process.kill()
+        process.wait()
+
+
+def test_the_tool_has_no_locale_that_its_caller_has_not(shell: Shell) -> None:
+    """Python sets one in its own environment where there is none; rsync writes names otherwise."""
+    for name in ("LANG", "LC_ALL", "LC_CTYPE"):
+        shell.env.pop(name, None)
+    command = [*below_exec(["env"], "--wait", "0")]
+    assert b"LC_" not in shell.run(command).stdout
+    shell.env["LC_CTYPE"] = "C"
+    assert b"LC_CTYPE=C\n" in shell.run(command).stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        (["RESTIC_PASSWORD=secret", "restic"], "RESTIC_PASSWORD: command not found"),
+        (["/no/restic -r rest:http://u:secret@h/ backup"], "restic: command not found"),
+        ([""], ": command not found"),
+    ],
+)
+def test_a_command_that_is_not_there_is_named_without_what_else_is_in_it(
+    shell: Shell, faulty_hub: FaultyHub, command: list[str], error: str
+) -> None:
+    assert shell.exec(command).returncode == 127
+    assert faulty_hub.accepted[-1]["error"] == error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import select
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from tests.client.cli.conftest import Shell, below_exec
 from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import wait_until
+from tests.hub_process import is_running, wait_until
 
 COMMAND = ["restic", "backup", "--json"]
 STATUS = '{"message_type":"status","percent_done":0.5,"seconds_remaining":9,"total_bytes":1000,'
@@ -236,3 +237,25 @@ def test_no_bar_is_drawn_into_a_file(shell: Shell) -> None:
     shell.env["TERM"] = "xterm"
     shell.fake("restic", SLOW_RESTIC)
     assert shell.exec(COMMAND).stderr == b""
+
+
+def test_a_terminal_that_goes_away_ends_the_tool(shell: Shell) -> None:
+    """As with `ssh -t host telemetry exec …`: we are the first on it, and nobody else is told."""
+    tool = shell.fake(
+        "unknown",
+        "open('pid', 'w').write(str(os.getpid())); os.rename('pid', 'ready'); time.sleep(60)",
+    )
+    child, master = pty.fork()
+    if child == 0:
+        os.chdir(shell.folder)
+        os.execvpe(sys.executable, below_exec([tool], "--wait", "0"), shell.env)
+    wait_until((shell.folder / "ready").exists, 30)
+    pid = int((shell.folder / "ready").read_text())
+    os.close(master)
+    try:
+        wait_until(lambda: not is_running(pid), 10)
+    finally:
+        if is_running(pid):
+            os.kill(pid, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGHUP

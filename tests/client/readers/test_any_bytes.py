@@ -128,3 +128,14 @@ def test_deep_nesting_and_giant_numbers_are_only_words(make: Callable[[], Reader
     for line in (b"[" * 100_000, b'{"a":' * 50_000, b'{"bytes_done":' + b"9" * 6000 + b"}"):
         reader.feed(line + b"\n", "stderr")
     assert reader.end(0).status == "completed"
+
+
+@each_reader
+def test_a_flood_of_one_line_is_read_once(make: Callable[[], Reader]) -> None:
+    """A tool may say the same thousands of times a second, and waits for us while we read it."""
+    reader = make()
+    taken: list[str] = []
+    reader.take = lambda line, stream: taken.append(line)  # type: ignore[method-assign]
+    reader.feed(b"y\n" * 32_768, "stderr")
+    reader.feed(b"y\n" * 32_768, "stderr")
+    assert len(taken) <= 4

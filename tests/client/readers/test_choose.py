@@ -113,6 +113,10 @@ def test_the_total_of_pv_is_the_size_of_its_inputs() -> None:
         ("rclone copy /home :sftp,host=h,user=u,pass=secret:/x", {}, ":sftp:/x"),
         ("rsync -a --info=progress2 -e ssh /home backup@host:/srv", {}, "backup@host:/srv"),
         ("rsync -a /home rsync://u:p@host/module", {}, "rsync://host/module"),
+        ("rclone copy /home :sftp,pass=secret", {}, ":sftp"),
+        ("rsync /home host:/srv -ave secret", {}, "host:/srv"),
+        ("rsync /home host:/srv -essh -a", {}, "host:/srv"),
+        ("rsync /home host:/srv --rsync-path secret", {}, "host:/srv"),
         ("pv -n a", {}, None),
         ("true", {}, None),
     ],
@@ -133,6 +137,10 @@ def test_the_repository_is_named_without_its_password(
         ("https://h/x?sig=abc&b=c#f", "https://h/x?sig=…&b=…#f"),
         ("two: http://a:b@c/ and http://d:e@f/", "two: http://c/ and http://f/"),
         ("no address: a:b@c", "no address: a:b@c"),
+        ('for ":sftp,host=h,pass=s:x": short', 'for ":sftp,host=h,pass=…:x": short'),
+        (r'":s3,secret_access_key=\"a,b:c\",x=1:b"', r'":s3,secret_access_key=…,x=1:b"'),
+        ("RESTIC_PASSWORD=s restic", "RESTIC_PASSWORD=… restic"),
+        ("exit code=3, key: none", "exit code=3, key: none"),
     ],
 )
 def test_credentials_are_taken_out_of_addresses(text: str, plain: str) -> None:

@@ -18,7 +18,8 @@ export const DASHES = ["solid", [7, 4], [2, 3], [10, 3, 2, 3], [5, 2], [1, 4]];
 export function compareOption(runs, measure, theme, { width }) {
   const { value, text, unit: unitName } = COMPARED[measure];
   const longest = comparedEnd(runs.map(({ run }) => run.end));
-  const largest = Math.max(0, ...runs.flatMap(({ run }) => run.rows.map((row) => value(row) ?? 0)));
+  const seen = runs.flatMap(({ run }) => run.rows.filter((row) => row.at <= longest));
+  const largest = Math.max(0, ...seen.map((row) => value(row) ?? 0));
   const unit = measure === "progress" ? { factor: 1, name: "%" } : byteUnit(largest);
   const scale = measure === "progress" ? { max: 100, interval: 25 } : niceScale(largest / unit.factor);
   return {

@@ -55,10 +55,10 @@ function dayAndHour(t) {
   return `${Math.floor(t / DAY)} d` + (hours ? ` ${hours} h` : "");
 }
 
-/** An exact point of a run, such as "1:02:03" or "4.2 s". */
+/** An exact point of a run, such as "1:02:03" or "4.2 s"; its start is "0:00 min". */
 export function elapsed(t) {
   if (!Number.isFinite(t)) return "–";
-  if (t < MINUTE) return `${Math.round(t * 10) / 10} s`;
+  if (t >= 0.05 && t < MINUTE) return `${Math.round(t * 10) / 10} s`;
   const whole = Math.round(t);
   const [hours, minutes, seconds] = [
     Math.floor(whole / HOUR), Math.floor((whole % HOUR) / MINUTE), whole % MINUTE,

@@ -1,0 +1,382 @@
+"""What the web server runs: ASGI outside, and inside the plain WSGI application in threads.
+
+Bodies are read on the event loop, where one that dawdles holds no thread, and up to a deadline.
+Only a whole body reaches the application, so what is cut off is never stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from app import create_app
+from app.api.factory import close_app
+from app.api.headers import with_safe
+from app.api.refusals import answer_refusal
+from app.config import Config
+from app.errors import InvalidInput, QueueFull, RequestError, RequestTimeout, TooLarge
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger("hub.web")
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+SWEEP_SECONDS = 1.0  # how exactly the deadline of a body is kept
+STOP_GRACE_SECONDS = 1.0  # for bodies on their way when the hub is told to stop
+QUIET_SECONDS = 1.0  # for answers to be on their way, before the process ends
+SMALL_BODY = 64 * 1024  # always read; larger ones share a budget
+LARGE_BODIES = 8  # so many of the largest, all together
+_KNOWN_NAMES = 1_000
+_NO_BANNER = (b"server", b"")  # without it the web server adds its name
+_UNFORESEEN = "The hub failed to answer; the reason is in its log."
+
+_ENVIRON: dict[str, Any] = {
+    "SCRIPT_NAME": "",
+    "wsgi.errors": sys.stderr,
+    "wsgi.input_terminated": True,
+    "wsgi.multiprocess": False,
+    "wsgi.multithread": True,
+    "wsgi.run_once": False,
+    "wsgi.version": (1, 0),
+}
+
+
+def make_server() -> WebServer:
+    """What a web worker serves: the application of its environment's settings."""
+    app = create_app()
+    return WebServer(app, app.extensions["hub"].config, lambda: close_app(app))
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What the application said."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class _Gone(Exception):
+    """The sender left before its body was whole."""
+
+
+class WebServer:
+    """An ASGI application around a WSGI one."""
+
+    def __init__(self, app: WSGIApplication, config: Config, close: Callable[[], None]) -> None:
+        self._close = close
+        self._leaving: asyncio.Task[None] | None = None
+        self._bodies = _Bodies(config.request_seconds, config.max_batch_bytes)
+        self._threads = _Threads(app, config.threads)
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        environ = make_environ(scope)
+        reading = None
+        try:
+            if "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ:
+                reading = await self._bodies.read(environ, receive)
+            answer = await self._threads.run(environ)
+        except RequestError as refusal:
+            answer = _refuse(refusal, environ)
+        except _Gone:
+            return
+        finally:
+            if reading is not None:
+                self._bodies.forget(reading)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": answer.status,
+                "headers": answer.headers,
+            }
+        )
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._sweeper = asyncio.create_task(self._bodies.sweep())
+        self._notice_stop()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._sweeper.cancel()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _notice_stop(self) -> None:
+        """The web server tells nobody that it stops, and waits for all that is on its way."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # signals are another's: not run by `serve`
+
+        def stop() -> None:
+            self._bodies.hurry()
+            self._leaving = self._leaving or asyncio.create_task(self._leave())
+            signal.raise_signal(signal.SIGINT)  # which the web server still hears
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+
+    async def _leave(self) -> None:
+        """End the process once nobody waits for an answer: what is left are half sent heads."""
+        quiet_since = time.monotonic()
+        while time.monotonic() - quiet_since < QUIET_SECONDS:
+            await asyncio.sleep(0.1)
+            if self._bodies.are_coming or self._threads.are_running:
+                quiet_since = time.monotonic()
+        self._close()
+        os._exit(0)
+
+
+# Bodies, on the event loop.
+
+
+@dataclass(slots=True, eq=False)
+class _Reading:
+    task: asyncio.Task[Any]
+    began: float
+    held: int = 0  # bytes of the budget
+
+
+class _Bodies:
+    """Reads bodies to their end, by a deadline, and all together within a budget of memory."""
+
+    def __init__(self, seconds: float, largest: int) -> None:
+        self._seconds = seconds
+        self._largest = largest
+        self._budget = LARGE_BODIES * largest
+        self._readings: set[_Reading] = set()
+
+    async def read(self, environ: WSGIEnvironment, receive: Receive) -> _Reading:
+        """Put the body into the environment.
+
+        Raises TooLarge, RequestTimeout, QueueFull, or _Gone when the sender left in the middle.
+        """
+        length = _declared_length(environ)
+        if length > self._largest:
+            raise TooLarge(f"body: is larger than {self._largest} bytes.")
+        task = asyncio.current_task()
+        assert task is not None
+        reading = _Reading(task, time.monotonic())
+        self._readings.add(reading)
+        try:
+            body = await self._collect(reading, length, receive)
+        except asyncio.CancelledError:
+            self.forget(reading)
+            if _is_late(reading, self._seconds):
+                raise RequestTimeout from None
+            raise
+        except BaseException:
+            self.forget(reading)
+            raise
+        self._readings.discard(reading)
+        environ["wsgi.input"] = io.BytesIO(body)
+        if length < 0:  # it came in pieces, and is whole now
+            del environ["HTTP_TRANSFER_ENCODING"]
+            environ["CONTENT_LENGTH"] = str(len(body))
+        return reading
+
+    @property
+    def are_coming(self) -> bool:
+        """Whether any body is still on its way."""
+        return bool(self._readings)
+
+    def forget(self, reading: _Reading) -> None:
+        """Give back what a request held. Idempotent."""
+        self._readings.discard(reading)
+        self._budget += reading.held
+        reading.held = 0
+
+    async def sweep(self) -> None:
+        """End those that are late, for as long as the hub runs."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS / 4 if self._seconds < 2 else SWEEP_SECONDS)
+            for reading in list(self._readings):
+                if _is_late(reading, self._seconds):
+                    reading.task.cancel()
+
+    def hurry(self) -> None:
+        """The hub stops: wait only a moment for what is on its way."""
+        self._seconds = min(self._seconds, STOP_GRACE_SECONDS)
+
+    async def _collect(self, reading: _Reading, length: int, receive: Receive) -> bytes:
+        if length == 0:
+            return b""
+        message = await receive()
+        first: bytes = message.get("body", b"")
+        if len(first) == length:  # nearly always
+            return first
+        body = bytearray(first)
+        while message["type"] == "http.request":
+            if len(body) > self._largest:
+                raise TooLarge(f"body: is larger than {self._largest} bytes.")
+            if len(body) == length or not message.get("more_body", False):
+                return bytes(body)
+            self._hold(reading, len(body))
+            message = await receive()
+            body += message.get("body", b"")
+        raise _Gone
+
+    def _hold(self, reading: _Reading, size: int) -> None:
+        more = max(0, size - SMALL_BODY) - reading.held
+        if more > self._budget:
+            raise QueueFull("Too many large bodies are on their way; try again.")
+        self._budget -= more
+        reading.held += more
+
+
+def _declared_length(environ: WSGIEnvironment) -> int:
+    """The Content-Length; -1 for a body that comes in pieces until it ends."""
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        return -1
+    text = environ["CONTENT_LENGTH"]
+    if not (text.isascii() and text.isdecimal()):
+        raise InvalidInput("Content-Length: is no number.")
+    return int(text)
+
+
+def _is_late(reading: _Reading, seconds: float) -> bool:
+    return time.monotonic() - reading.began >= seconds
+
+
+# The application, in threads.
+
+
+class _Threads:
+    """Runs the application on whole requests in at most so many threads, started as needed."""
+
+    def __init__(self, app: WSGIApplication, most: int) -> None:
+        self._app = app
+        self._most = most
+        self._started = 0
+        self._running = 0
+        self._waiting: SimpleQueue[tuple[WSGIEnvironment, asyncio.Future[_Answer]]] = SimpleQueue()
+
+    @property
+    def are_running(self) -> bool:
+        """Whether anybody waits for an answer."""
+        return self._running > 0
+
+    async def run(self, environ: WSGIEnvironment) -> _Answer:
+        answered: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        self._running += 1
+        if self._running > self._started and self._started < self._most:
+            self._started += 1
+            name = f"request-{self._started}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._waiting.put((environ, answered))
+        try:
+            return await answered
+        finally:
+            self._running -= 1
+
+    def _work(self) -> None:
+        while True:
+            environ, answered = self._waiting.get()
+            try:
+                answer = call_wsgi(self._app, environ)
+            except Exception:
+                logger.exception("unforeseen error")
+                answer = _refuse(
+                    RequestError("The hub failed to answer; the reason is in its log."), environ
+                )
+            try:
+                answered.get_loop().call_soon_threadsafe(_settle, answered, answer)
+            except RuntimeError:  # the loop has ended: so does the process
+                return
+            del environ, answered, answer  # not until the next request comes
+
+
+def _settle(answered: asyncio.Future[_Answer], answer: _Answer) -> None:
+    if not answered.done():
+        answered.set_result(answer)
+
+
+def call_wsgi(app: WSGIApplication, environ: WSGIEnvironment) -> _Answer:
+    """One request, its answer in memory: ours are all small."""
+    answer = _Answer(500, [], b"")
+    written: list[bytes] = []
+
+    def start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], object]:
+        answer.status = int(status[:3])
+        answer.headers = _encode_headers(headers)
+        return written.append
+
+    pieces = app(environ, start_response)
+    try:
+        answer.body = b"".join([*written, *pieces])
+    finally:
+        if hasattr(pieces, "close"):
+            pieces.close()
+    return answer
+
+
+def make_environ(scope: Scope) -> WSGIEnvironment:
+    """The environment of a request by PEP 3333; its body is still to come."""
+    environ = _ENVIRON.copy()
+    for name, value in scope["headers"]:
+        key = _NAMES.get(name) or _environ_name(name)
+        text = value.decode("latin-1")
+        if key in environ:
+            text = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
+        environ[key] = text
+    environ.pop(_DROPPED, None)
+    client, server = scope["client"], scope["server"]
+    environ["REQUEST_METHOD"] = scope["method"]
+    environ["PATH_INFO"] = unquote_to_bytes(scope["raw_path"]).decode("latin-1")
+    environ["QUERY_STRING"] = scope["query_string"].decode("latin-1")
+    environ["REMOTE_ADDR"] = client[0] if client else ""
+    environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
+    environ["SERVER_PROTOCOL"] = "HTTP/1.0" if scope["http_version"] == "1" else "HTTP/1.1"
+    environ["wsgi.url_scheme"] = scope["scheme"]
+    environ["wsgi.input"] = io.BytesIO()
+    return environ
+
+
+_NAMES: dict[bytes, str] = {
+    b"content-type": "CONTENT_TYPE",
+    b"content-length": "CONTENT_LENGTH",
+}
+_DROPPED = "hub.dropped"
+
+
+def _environ_name(name: bytes) -> str:
+    # WSGI writes `-` as `_`: a name that has one already could pass for another header.
+    text = name.decode("latin-1")
+    key = _DROPPED if "_" in text else f"HTTP_{text.upper().replace('-', '_')}"
+    if len(_NAMES) < _KNOWN_NAMES:
+        _NAMES[name] = key
+    return key
+
+
+def _encode_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    encoded.append(_NO_BANNER)
+    return encoded
+
+
+def _refuse(refusal: RequestError, environ: WSGIEnvironment) -> _Answer:
+    """The answer to a request that does not reach the application."""
+    response = answer_refusal(refusal, environ)
+    headers = _encode_headers(with_safe(response.headers.items()))
+    return _Answer(response.status_code, headers, response.get_data())
