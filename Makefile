@@ -11,7 +11,7 @@ NPM_CI = cd $(1) && PATH="$(NODE_WHEEL)/bin:$$PATH" \
 NODE_MODULES := embedded/node_modules/.package-lock.json app/static/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run test lint types bench
+.PHONY: help setup tools run test lint types bench screenshots fuzz
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -25,7 +25,7 @@ tools: ## install the tools that tests drive, as root on Debian and the like
 	@.ci/install-tools
 
 test: setup tools ## run the whole test suite against a real TimescaleDB
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.dev ## check style and formatting
 	@$(BIN)/ruff check .
@@ -34,8 +34,14 @@ lint: $(VENV)/.dev ## check style and formatting
 types: $(VENV)/.dev ## check types
 	@$(BIN)/mypy
 
+fuzz: setup ## try to break the hub and its senders with random input, for half an hour or so
+	@FUZZ_CASES=10000 FUZZ_RUNS=2000 $(BIN)/python -m pytest tests/fuzz
+
 bench: setup ## measure ingest on this machine
 	@$(BIN)/python bench/ingest.py
+
+screenshots: setup tools ## take the pictures of docs/images anew, with Chromium
+	@$(BIN)/python bench/screenshots.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

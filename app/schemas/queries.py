@@ -101,9 +101,7 @@ class Cursor(fields.Field[list[int | str]]):
         description = "`next_cursor` of the page before; opaque. Leave it out for the first page."
         # A format of its own: which texts are cursors no pattern can tell.
         form = f"{kind}-cursor"
-        super().__init__(
-            metadata={"type": "string", "format": form, "description": description}
-        )
+        super().__init__(metadata={"type": "string", "format": form, "description": description})
         self.kind = kind
 
     def _deserialize(

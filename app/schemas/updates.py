@@ -170,9 +170,7 @@ class NamedJobSchema(Schema):
     job_id = Text(
         required=True, metadata={"description": "Id of the job, 1 to 255 characters.", **IDENTIFIER}
     )
-    job_type = Text(
-        required=True, metadata={"description": "Type of the job, a slug.", **JOB_TYPE}
-    )
+    job_type = Text(required=True, metadata={"description": "Type of the job, a slug.", **JOB_TYPE})
 
     @validates("job_id")
     def _check_job_id(self, value: str, data_key: str) -> None:

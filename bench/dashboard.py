@@ -1,0 +1,185 @@
+"""What the dashboard costs in Debian's Chromium, against what it may cost.
+
+    python bench/dashboard.py                 a hub of its own, 10,000 jobs; two minutes of heap
+    python bench/dashboard.py --minutes 10    the heap after ten minutes of live updates
+
+A line a figure: what was measured, its limit, and whether it holds. Ends with 1 if one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from playwright.sync_api import Browser, Page  # noqa: E402
+
+from app.clock import isoformat, utc_now  # noqa: E402
+from tests.browser.chromium import open_chromium  # noqa: E402
+from tests.browser.demo import DAY, LIVE, LONG, PATIENT, seed  # noqa: E402
+from tests.browser.measure import (  # noqa: E402
+    CONTENT_AT,
+    MARK_CONTENT,
+    count_bytes,
+    heap_bytes,
+)
+from tests.browser.views import VIEWS, job_path, open_view, wait_ready  # noqa: E402
+from tests.hub_process import HubProcess  # noqa: E402
+
+RUNS = 7
+PUSH_SECONDS = 1.0  # of the live job, while the heap is watched
+MIB = 1024 * 1024
+LARGEST_FILES = 700 * 1024
+LONGEST_FIRST_VIEW = 1000  # milliseconds
+LONGEST_DRAW = 200
+LARGEST_HEAP = 60 * MIB
+LONGEST_LIVE = 3000
+
+
+class Figures:
+    """Prints each figure beside its limit and remembers whether all hold."""
+
+    def __init__(self) -> None:
+        self.all_hold = True
+
+    def add(self, name: str, value: float, limit: float | None, unit: str) -> None:
+        holds = limit is None or value <= limit
+        self.all_hold &= holds
+        verdict = "" if limit is None else f"  limit {limit:,.0f}  {'holds' if holds else 'FAILS'}"
+        print(f"{name:<52} {value:>9,.0f} {unit:<3}{verdict}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=2, help="how long the heap is watched")
+    minutes = parser.parse_args().minutes
+    figures = Figures()
+    with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder:
+        with HubProcess(Path(folder), **PATIENT) as hub, open_chromium() as browser:
+            seed(hub)
+            _measure(hub, browser, minutes, figures)
+    return 0 if figures.all_hold else 1
+
+
+def _measure(hub: HubProcess, browser: Browser, minutes: float, figures: Figures) -> None:
+    base_url = f"http://127.0.0.1:{hub.port}"
+
+    def new_page() -> Page:
+        return browser.new_context(
+            base_url=base_url, viewport={"width": 1280, "height": 800}
+        ).new_page()
+
+    first = [_first_view(new_page()) for _ in range(RUNS)]
+    figures.add(
+        "first view, 10,000 jobs, nothing cached: median",
+        statistics.median(first),
+        LONGEST_FIRST_VIEW,
+        "ms",
+    )
+    figures.add("the same: slowest", max(first), None, "ms")
+    page = new_page()
+    received = count_bytes(page)
+    open_view(page, "overview")
+    figures.add("received for the first view", sum(received.values()) / 1024, None, "KiB")
+    for name in VIEWS:
+        open_view(page, name)
+    files = sum(size for url, size in received.items() if "/api/" not in url)
+    figures.add(
+        "received for all views: page, modules, library", files / 1024, LARGEST_FILES / 1024, "KiB"
+    )
+    figures.add(
+        "received for all views: answers of the API",
+        (sum(received.values()) - files) / 1024,
+        None,
+        "KiB",
+    )
+    page.context.close()
+    for name, job_id in (("5,000 points", LONG), ("3,333 points with their band", DAY)):
+        drawn = [_draw(new_page(), job_id) for _ in range(RUNS)]
+        figures.add(f"drawing {name}: median", statistics.median(drawn), LONGEST_DRAW, "ms")
+    seen = [_live(new_page(), hub, number) for number in range(RUNS)]
+    figures.add("from a push to the page: slowest", max(seen), LONGEST_LIVE, "ms")
+    for name in ("overview", "performance"):
+        _watch_heap(new_page(), hub, name, minutes / 2, figures)
+
+
+def _closing(measure: Callable[..., float]) -> Callable[..., float]:
+    def run(page: Page, *rest: object) -> float:
+        try:
+            return measure(page, *rest)
+        finally:
+            page.context.close()
+
+    return run
+
+
+@_closing
+def _first_view(page: Page) -> float:
+    page.add_init_script(MARK_CONTENT)
+    page.goto("/")
+    return float(page.wait_for_function(CONTENT_AT).json_value())
+
+
+@_closing
+def _draw(page: Page, job_id: str) -> float:
+    page.goto(job_path(job_id, "?tab=performance&points=5000"))
+    wait_ready(page, 2)
+    return float(
+        page.locator(".chart-tall .chart-canvas").get_attribute("data-draw-milliseconds") or "nan"
+    )
+
+
+@_closing
+def _live(page: Page, hub: HubProcess, number: int) -> float:
+    open_view(page, "overview")
+    time.sleep(number * 0.3)  # at another moment between two refreshes each time
+    speed = 300 + number
+    began = time.monotonic()
+    _push(hub, speed * MIB)
+    page.get_by_text(f"{speed} MiB/s", exact=True).first.wait_for()
+    return (time.monotonic() - began) * 1000
+
+
+def _watch_heap(page: Page, hub: HubProcess, name: str, minutes: float, figures: Figures) -> None:
+    """The heap of a view on which a job runs, at the beginning and after so many minutes."""
+    if name == "overview":
+        open_view(page, name)
+    else:
+        page.goto(job_path(LIVE, "?tab=performance"))
+        wait_ready(page, 2)
+    cdp = page.context.new_cdp_session(page)
+    page.wait_for_timeout(5000)
+    before = heap_bytes(cdp)
+    until = time.monotonic() + minutes * 60
+    pushed = 0
+    while time.monotonic() < until:
+        _push(hub, (100 + pushed % 300) * MIB)
+        pushed += 1
+        page.wait_for_timeout(PUSH_SECONDS * 1000)
+    after = heap_bytes(cdp)
+    figures.add(f"heap of {name} at first", before / MIB, None, "MiB")
+    figures.add(
+        f"heap of {name} after {minutes:g} minutes, {pushed} pushes",
+        after / MIB,
+        LARGEST_HEAP / MIB,
+        "MiB",
+    )
+    page.context.close()
+
+
+def _push(hub: HubProcess, speed: int) -> None:
+    body = {"status": "running", "timestamp": isoformat(utc_now()), "transfer_speed_bps": speed}
+    hub.request("POST", f"/api/v1/telemetry/backup/{LIVE}", body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

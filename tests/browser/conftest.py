@@ -1,0 +1,94 @@
+"""A hub with demo data as a process of its own, and pages of it in Debian's Chromium.
+
+Every page is watched: a word on its console that the test did not provoke fails the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from app.config import ROOT
+from tests.browser.chromium import find_chromium, open_chromium
+from tests.browser.demo import PATIENT, Demo, seed
+from tests.browser.watch import Watch
+from tests.client.tools import need
+from tests.hub_process import HubProcess
+
+ZONE = "Asia/Kolkata"  # UTC+05:30, the year round
+PATIENCE_MS = 10_000
+
+NewPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if find_chromium() is None:
+        need("chromium")
+    with open_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
+    """Holds what `tests.browser.demo` says. Tests may add to it."""
+    with HubProcess(tmp_path_factory.mktemp("hub"), **PATIENT) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def demo(hub: HubProcess) -> Demo:
+    return seed(hub)
+
+
+def origin_of(hub: HubProcess) -> str:
+    return f"http://127.0.0.1:{hub.port}"
+
+
+def make_context(browser: Browser, origin: str, **options: object) -> BrowserContext:
+    given = {"timezone_id": ZONE, "locale": "en-GB", "viewport": {"width": 1280, "height": 800}}
+    context = browser.new_context(base_url=origin, **{**given, **options})  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
+    return context
+
+
+@contextmanager
+def watched_pages(browser: Browser, watch: Watch) -> Iterator[NewPage]:
+    """Makes pages, each in a browser profile of its own, with the options of Playwright."""
+    contexts: list[BrowserContext] = []
+
+    def make(**options: object) -> Page:
+        context = make_context(browser, watch.origin, **options)
+        contexts.append(context)
+        watch.follow(context)
+        return context.new_page()
+
+    yield make
+    for context in contexts:
+        context.close()
+    watch.check()
+
+
+@pytest.fixture
+def watch(hub: HubProcess) -> Watch:
+    return Watch(origin_of(hub))
+
+
+@pytest.fixture
+def new_page(browser: Browser, demo: Demo, watch: Watch) -> Iterator[NewPage]:
+    with watched_pages(browser, watch) as make:
+        yield make
+
+
+@pytest.fixture
+def page(new_page: NewPage) -> Page:
+    return new_page()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core, to be run in a page."""
+    return (ROOT / "app/static/node_modules/axe-core/axe.min.js").read_text()

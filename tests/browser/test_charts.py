@@ -1,0 +1,186 @@
+"""The charts of a run: what is drawn, finer data by zooming, what can be taken away."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import Page, expect
+
+from app.clock import isoformat, utc_now
+from tests.browser.demo import DAY, GAPS, LIVE, LONG, LONG_UPDATES, NIGHTS
+from tests.browser.views import job_path, open_view, wait_ready
+from tests.hub_process import HubProcess
+
+PNG = b"\x89PNG\r\n\x1a\n"
+# How many of the line's pixels there are in the columns of a chart from `from` to `to` (shares of
+# the plot, which lies between the margins of charts/speed.js).
+LINE_PIXELS = """([from, to]) => {
+    const canvas = document.querySelector(".chart-tall canvas");
+    const pen = new OffscreenCanvas(canvas.width, canvas.height)
+        .getContext("2d", {willReadFrequently: true});
+    pen.drawImage(canvas, 0, 0);
+    const [left, right] = [52, canvas.width - 44];
+    const x = (share) => Math.round(left + share * (right - left));
+    const {data} = pen.getImageData(x(from), 60, x(to) - x(from), canvas.height - 110);
+    const line = getComputedStyle(document.documentElement).getPropertyValue("--chart-1").trim();
+    const colour = [1, 3, 5].map((at) => Number.parseInt(line.slice(at, at + 2), 16));
+    let count = 0;
+    for (let i = 0; i < data.length; i += 4) {
+        count += Math.max(...colour.map((part, of) => Math.abs(part - data[i + of]))) < 10;
+    }
+    return count;
+}"""
+
+
+def test_gaps_are_gaps_with_their_reason(page: Page, hub: HubProcess) -> None:
+    """The line stops where nothing was heard: the gaps lie at 20, 60 and 90 minutes."""
+    open_view(page, "performance")
+    table = page.get_by_role("table", name="Gaps without updates")
+    expect(table.locator("tbody tr")).to_contain_text(
+        ["silence", "hub was away", "sender lost updates"]
+    )
+    expect(page.locator(".chart-tall .chart-canvas")).to_have_attribute(
+        "aria-label", re.compile("3 gaps")
+    )
+    length = hub.request("GET", f"/api/v1/jobs/{GAPS}")[2]["duration_seconds"] / 60
+    for start, end in ((20, 26), (60, 68), (90, 95)):
+        assert page.evaluate(LINE_PIXELS, [(start + 1) / length, (end - 1) / length]) == 0
+        assert page.evaluate(LINE_PIXELS, [(start - 5) / length, (start - 1) / length]) > 50
+
+
+def test_phases_are_listed_with_their_bytes(page: Page) -> None:
+    open_view(page, "performance")
+    table = page.get_by_role("table", name="Phases of the run")
+    expect(table.locator("tbody tr").first).to_contain_text("snapshot")
+    expect(table.locator("tbody tr").nth(1)).to_contain_text(re.compile(r"transferring.*TiB", re.S))
+
+
+def test_the_last_point_of_a_live_run_is_marked_as_unfinished(page: Page, hub: HubProcess) -> None:
+    body = {"status": "running", "timestamp": isoformat(utc_now()), "transfer_speed_bps": 10**8}
+    hub.request("POST", f"/api/v1/telemetry/backup/{LIVE}", body)
+    page.goto(job_path(LIVE, "?tab=performance&points=10"))
+    wait_ready(page, 2)
+    expect(page.locator(".chart-source")).to_contain_text(
+        "the last point, drawn hollow, is still filling"
+    )
+
+
+def test_zooming_asks_the_hub_for_finer_data(page: Page) -> None:
+    page.goto(job_path(DAY, "?tab=performance"))
+    wait_ready(page, 2)
+    source = page.locator(".chart-source")
+    coarse = source.inner_text()
+    assert "a point is 2 min" in coarse
+    box = page.locator(".chart-tall .chart-canvas").bounding_box()
+    assert box is not None
+    with page.expect_request(re.compile("/telemetry/history/.*from=")) as asked:
+        page.mouse.move(box["x"] + 400, box["y"] + 150)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 440, box["y"] + 150, steps=4)
+        page.mouse.up()
+    window = parse_qs(urlsplit(asked.value.url).query)
+    assert window["from"] < window["to"]
+    expect(source).not_to_have_text(coarse)
+    expect(source).to_contain_text(
+        re.compile("each update is a point|a point is [125]?[05]? ?s|a point is \\d+ s")
+    )
+    address = parse_qs(urlsplit(page.url).query)
+    assert float(address["to"][0]) - float(address["from"][0]) < 10_000
+    page.reload()
+    wait_ready(page, 2)
+    expect(source).to_contain_text("Made of")
+    assert parse_qs(urlsplit(page.url).query) == address
+    page.get_by_role("button", name="Whole run").click()
+    expect(source).to_have_text(coarse)
+
+
+def test_the_chart_of_one_disk(page: Page) -> None:
+    open_view(page, "performance")
+    with page.expect_response(re.compile("/telemetry/history/.*disk=1")) as answer:
+        page.get_by_role("combobox", name="Disk").select_option("1")
+    assert answer.value.ok
+    expect(page).to_have_url(re.compile("disk=1"))
+
+
+def test_layers_can_be_left_out(page: Page) -> None:
+    page.goto(job_path(DAY, "?tab=performance"))
+    wait_ready(page, 2)
+    shown = page.get_by_role("group", name="What the chart shows")
+    for name in ("Lowest to highest", "Mean", "Progress", "Phases"):
+        picture = page.evaluate("document.querySelector('.chart-tall canvas').toDataURL()")
+        shown.get_by_role("button", name=name).click()
+        expect(shown.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "false")
+        page.wait_for_function(
+            "(before) => document.querySelector('.chart-tall canvas').toDataURL() !== before",
+            arg=picture,
+        )
+
+
+def test_the_chart_is_saved_as_a_picture(page: Page, tmp_path: Path) -> None:
+    open_view(page, "performance")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as PNG").click()
+    assert download.value.suggested_filename == f"speed-{GAPS}.png"
+    download.value.save_as(tmp_path / "chart.png")
+    picture = (tmp_path / "chart.png").read_bytes()
+    assert picture.startswith(PNG) and len(picture) > 10_000
+
+
+def test_the_chart_is_saved_as_csv(page: Page, tmp_path: Path) -> None:
+    open_view(page, "performance")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save as CSV").click()
+    assert download.value.suggested_filename.endswith(".csv")
+    download.value.save_as(tmp_path / "chart.csv")
+    rows = list(csv.reader(io.StringIO((tmp_path / "chart.csv").read_text())))
+    assert len(rows) > 900
+    assert all(len(row) == len(rows[0]) for row in rows)
+
+
+def test_every_chart_is_there_as_a_table(page: Page) -> None:
+    for name in ("machine", "performance", "compare", "node"):
+        open_view(page, name)
+        charts = page.locator("[role=img].chart-canvas")
+        disclosures = page.locator("figure summary", has_text="Show as table")
+        assert disclosures.count() == charts.count()
+        for label in charts.evaluate_all("(all) => all.map((one) => one.ariaLabel)"):
+            assert re.search(r"\d", label)
+        for disclosure in disclosures.all():
+            disclosure.click()
+        assert page.locator("figure table tbody tr").count() >= charts.count()
+
+
+def test_a_run_is_compared_with_those_before_it(page: Page) -> None:
+    open_view(page, "compare")
+    expect(page.locator(".verdict")).to_contain_text(
+        re.compile("After .* this run had moved .* usual")
+    )
+    table = page.get_by_role("table", name="This run and the runs before it")
+    expect(table.locator("tbody tr")).to_have_count(len(NIGHTS) + 1)
+    picture = "document.querySelector('.chart-tall canvas').toDataURL()"
+    before = page.evaluate(picture)
+    page.get_by_role("button", name="Progress").click()
+    expect(page).to_have_url(re.compile("measure=progress"))
+    page.wait_for_function(f"(before) => {picture} !== before", arg=before)
+
+
+def test_a_donut_filters_the_runs_of_its_machine(page: Page) -> None:
+    open_view(page, "machine")
+    expect(page.locator(".kpis")).to_contain_text(re.compile("Success rate.*80.0 %", re.S))
+    expect(page.locator(".run .error-block:visible").first).to_contain_text("read error at sector")
+    page.locator(".donut-legend").get_by_role("button", name="failed").click()
+    expect(page).to_have_url(re.compile("status=failed"))
+    expect(page.locator(".run")).to_have_count(1)
+
+
+def test_five_thousand_points_are_drawn_at_once(page: Page) -> None:
+    """On a quiet machine within 200 ms, says `bench/dashboard.py`; here others may be busy."""
+    page.goto(job_path(LONG, "?tab=performance&points=5000"))
+    wait_ready(page, 2)
+    expect(page.locator(".chart-source")).to_contain_text(f"{LONG_UPDATES:,} points")
+    drawn = page.locator(".chart-tall .chart-canvas").get_attribute("data-draw-milliseconds")
+    assert drawn is not None and float(drawn) < 1000

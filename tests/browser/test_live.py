@@ -1,0 +1,212 @@
+"""What changes is seen without a reload, a hidden page rests, a hub that goes away is missed."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from app.clock import isoformat, utc_now
+from tests.browser.demo import LIVE
+from tests.browser.measure import heap_bytes
+from tests.browser.views import CHARTS, open_view, wait_ready
+from tests.browser.watch import Watch
+from tests.hub_process import HubProcess, wait_until
+
+# As if the reader had gone to another tab, or come back.
+SET_HIDDEN = """(hidden) => {
+    Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+GIB = 1024**3
+SEEN_WITHIN_MS = 3000
+
+
+def push(hub: HubProcess, job_id: str, **fields: Any) -> None:
+    body = {"status": "running", "timestamp": isoformat(utc_now()), **fields}
+    status, _, answer = hub.request("POST", f"/api/v1/telemetry/backup/{job_id}", body)
+    assert status == 200, answer
+
+
+def is_listening(hub: HubProcess) -> bool:
+    """Whether anything answers: the killed hub's web worker ends a moment later."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", hub.port)) == 0
+
+
+def row_of(page: Page, job_id: str) -> Any:
+    return page.locator(".job-row", has=page.get_by_role("link", name=job_id, exact=True))
+
+
+def requests_of(page: Page) -> list[str]:
+    """The requests to the API from now on, in a list that grows."""
+    found: list[str] = []
+    page.on("request", lambda request: "/api/" in request.url and found.append(request.url))
+    return found
+
+
+def test_a_push_is_seen_without_a_reload(page: Page, hub: HubProcess) -> None:
+    open_view(page, "overview")
+    page.evaluate("window.isSame = true")
+    push(hub, LIVE, current_phase="verifying", transfer_speed_bps=777 * 1024**2)
+    row = row_of(page, LIVE)
+    expect(row).to_contain_text("777 MiB/s", timeout=SEEN_WITHIN_MS)
+    expect(row).to_contain_text("verifying")
+    push(hub, "fresh-1", vm_name="new-machine", bytes_transferred=3 * GIB, total_bytes=4 * GIB)
+    fresh = row_of(page, "fresh-1")
+    expect(fresh).to_contain_text("3.0 GiB of 4.0 GiB", timeout=SEEN_WITHIN_MS)
+    expect(fresh.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "75")
+    push(hub, "fresh-1", status="failed", error="the disk is gone")
+    expect(fresh.get_by_text("failed")).to_be_visible(timeout=SEEN_WITHIN_MS)
+    expect(fresh).to_contain_text("the disk is gone")
+    assert page.evaluate("window.isSame")
+
+
+def test_a_running_job_moves_while_it_is_watched(page: Page, hub: HubProcess) -> None:
+    open_view(page, "job")
+    push(hub, LIVE, current_phase="finalizing", transfer_speed_bps=55 * 1024**2)
+    summary = page.locator(".summary")
+    expect(summary).to_contain_text("55.0 MiB/s", timeout=SEEN_WITHIN_MS)
+    expect(summary).to_contain_text("finalizing")
+    age = summary.locator("time[data-tick=age]").first
+    first = age.inner_text()
+    expect(age).not_to_have_text(first, timeout=SEEN_WITHIN_MS)  # it counts by itself
+
+
+def test_a_refresh_leaves_what_the_reader_does_alone(page: Page, hub: HubProcess) -> None:
+    """Focus, a selection and what was typed survive updates of the very row."""
+    open_view(page, "overview")
+    link = row_of(page, LIVE).locator(".job-link")
+    link.focus()
+    link.evaluate("(node) => getSelection().selectAllChildren(node)")
+    page.get_by_role("textbox", name="Type").evaluate("(node) => { node.value = 'back'; }")
+    push(hub, LIVE, transfer_speed_bps=123 * 1024**2)
+    expect(row_of(page, LIVE)).to_contain_text("123 MiB/s", timeout=SEEN_WITHIN_MS)
+    expect(link).to_be_focused()
+    assert page.evaluate("String(getSelection())") == LIVE
+    assert page.get_by_role("textbox", name="Type").input_value() == "back"
+
+
+def test_what_has_not_changed_is_not_sent_again(page: Page) -> None:
+    statuses: list[int] = []
+    page.goto("/?machine=vm-001")
+    wait_ready(page)
+    page.on(
+        "response",
+        lambda response: "/api/v1/jobs" in response.url and statuses.append(response.status),
+    )
+    wait_until(lambda: bool(page.wait_for_timeout(200)) or len(statuses) >= 6, 10)
+    assert set(statuses) == {304}
+
+
+def test_a_view_asks_at_most_every_two_seconds(page: Page) -> None:
+    open_view(page, "job")
+    asked = requests_of(page)
+    began = time.monotonic()
+    page.wait_for_timeout(5000)
+    assert 1 <= len(asked) <= (time.monotonic() - began) / 2 + 1, asked
+
+
+def test_a_hidden_page_rests_and_catches_up(page: Page, hub: HubProcess) -> None:
+    open_view(page, "overview")
+    page.evaluate(SET_HIDDEN, True)
+    page.wait_for_timeout(300)  # what was under way
+    asked = requests_of(page)
+    push(hub, LIVE, transfer_speed_bps=88 * 1024**2)
+    page.wait_for_timeout(3000)
+    assert not asked
+    page.evaluate(SET_HIDDEN, False)
+    expect(row_of(page, LIVE)).to_contain_text("88.0 MiB/s", timeout=1500)
+
+
+def test_only_what_is_seen_is_asked_for(page: Page) -> None:
+    """The Summary asks for no chart, and no view goes on asking once it was left."""
+    open_view(page, "job")
+    asked = requests_of(page)
+    page.wait_for_timeout(2500)
+    assert asked and not [url for url in asked if "/history/" in url or "/events" in url]
+    page.get_by_role("link", name="Nodes").click()
+    wait_ready(page)
+    asked.clear()
+    page.wait_for_timeout(2500)
+    assert not [url for url in asked if "/jobs" in url]
+
+
+def test_the_page_says_that_the_hub_is_gone_and_recovers(
+    page: Page, hub: HubProcess, watch: Watch
+) -> None:
+    open_view(page, "machine")
+    open_view(page, "overview")
+    page.evaluate("window.isSame = true")
+    watch.expect("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "ERR_SOCKET", "status of 503")
+    hub.kill()
+    banner = page.locator("#connection")
+    expect(banner).to_contain_text(
+        re.compile(r"Not updating since \d\d:\d\d:\d\d\."), timeout=15_000
+    )
+    expect(row_of(page, LIVE)).to_be_visible()  # what is known stays
+    wait_until(lambda: not is_listening(hub), 20)
+    hub.start()
+    expect(banner).to_have_text("", timeout=15_000)
+    push(hub, LIVE, transfer_speed_bps=99 * 1024**2)
+    expect(row_of(page, LIVE)).to_contain_text("99.0 MiB/s", timeout=SEEN_WITHIN_MS)
+    assert page.evaluate("window.isSame")
+
+
+def test_a_view_opened_while_the_hub_is_away_comes_by_itself(page: Page, watch: Watch) -> None:
+    open_view(page, "overview")
+    page.wait_for_timeout(1500)  # the other views' modules are here
+    watch.expect("ERR_FAILED", "failed: ")
+    page.route("**/*", lambda route: route.abort())
+    page.get_by_role("link", name="Machines").click()
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    expect(page.locator("#connection")).to_contain_text("Not updating since")
+    page.unroute("**/*")
+    expect(page.locator(".machine").first).to_be_visible(timeout=15_000)
+    expect(page.locator("#connection")).to_have_text("")
+
+
+def test_the_heap_does_not_grow_while_jobs_run(page: Page, hub: HubProcess) -> None:
+    """Two minutes by the page's clock, with an update before each refresh. `bench/dashboard.py`
+    takes ten real ones.
+    """
+    page.clock.install()
+    open_view(page, "overview")
+    cdp = page.context.new_cdp_session(page)
+
+    def watch_for(refreshes: int) -> int:
+        for number in range(refreshes):
+            push(hub, LIVE, transfer_speed_bps=(100 + number) * 1024**2)
+            with page.expect_response(lambda answer: "status=running" in answer.url):
+                page.clock.run_for(2000)
+        return heap_bytes(cdp)
+
+    before = watch_for(15)
+    after = watch_for(45)
+    assert after < 60 * 1024**2
+    assert after - before < 1024**2
+
+
+def test_charts_left_behind_are_forgotten(page: Page) -> None:
+    """Going from view to view holds on to none of them."""
+    cdp = page.context.new_cdp_session(page)
+
+    def go_round(times: int) -> int:
+        for _ in range(times):
+            for name in ("node", "machine", "nodes"):
+                page.evaluate(
+                    """(path) => { history.pushState(null, "", path);
+                        dispatchEvent(new PopStateEvent("popstate")); }""",
+                    {"node": "/nodes/node-fra-1", "machine": "/machines/fileserver"}.get(
+                        name, "/nodes"
+                    ),
+                )
+                wait_ready(page, CHARTS.get(name, 0))
+        return heap_bytes(cdp)
+
+    open_view(page, "overview")
+    before = go_round(2)
+    assert go_round(5) - before < 2 * 1024**2

@@ -1,0 +1,74 @@
+"""How quickly the first view is there, and how many bytes all of them take.
+
+`bench/dashboard.py` measures the same on a quiet machine; the limits of time are wider here, as
+other processes may run beside the tests.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import NewPage, make_context
+from tests.browser.demo import Demo
+from tests.browser.measure import CONTENT_AT, MARK_CONTENT, count_bytes
+from tests.browser.views import VIEWS, open_view
+from tests.hub_process import HubProcess
+
+LARGEST = 700 * 1024
+LARGEST_FIRST = 250 * 1024  # with its data
+
+
+def test_the_first_view_has_its_content_at_once(new_page: NewPage) -> None:
+    times = []
+    for _ in range(3):
+        page = new_page()
+        page.add_init_script(MARK_CONTENT)
+        page.goto("/")
+        times.append(page.wait_for_function(CONTENT_AT).json_value())
+    assert min(times) < 1000, times
+
+
+def test_all_views_together_are_small(page: Page) -> None:
+    received = count_bytes(page)
+    open_view(page, "overview")
+    page.wait_for_timeout(1500)  # and the modules of the other views
+    assert sum(received.values()) <= LARGEST_FIRST, received
+    for name in VIEWS:
+        open_view(page, name)
+    files = {url: size for url, size in received.items() if "/api/" not in url}
+    assert any("echarts" in url for url in files)
+    assert sum(files.values()) <= LARGEST, files
+
+
+def test_the_lists_need_no_chart_library(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for name in ("overview", "nodes"):
+        open_view(page, name)
+    page.wait_for_timeout(1500)
+    assert not [url for url in asked if "echarts" in url]
+
+
+def test_files_are_packed_and_kept(browser: Browser, hub: HubProcess, demo: Demo) -> None:
+    context = make_context(browser, f"http://127.0.0.1:{hub.port}")
+    page = context.new_page()
+    answers: list[Any] = []
+    page.on("response", lambda response: "/static/" in response.url and answers.append(response))
+    open_view(page, "machine")
+    assert answers
+    for answer in answers:
+        assert answer.headers["content-encoding"] == "gzip", answer.url
+        assert "immutable" in answer.headers["cache-control"]
+    first = Counter(answer.url for answer in answers)
+    assert max(first.values()) == 1
+    answers.clear()
+    page.goto("/machines/fileserver")
+    expect(page.locator(".run").first).to_be_visible()
+    assert all(
+        answer.from_service_worker or answer.request.timing["responseStart"] < 50
+        for answer in answers
+    )
+    context.close()

@@ -1,0 +1,294 @@
+"""The modules of the page by themselves, in the browser: numbers as text, and what charts are made
+of. Each row is an expression and what it gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser.conftest import origin_of, watched_pages
+from tests.browser.watch import Watch
+from tests.hub_process import HubProcess
+
+KIB = 1024
+DAY = 86_400
+
+
+@pytest.fixture(scope="module")
+def blank(browser: Browser, hub: HubProcess) -> Iterator[Page]:
+    """A page of the hub, whose policy holds for the modules too."""
+    with watched_pages(browser, Watch(origin_of(hub))) as new_page:
+        page = new_page()
+        page.goto("/nodes")
+        yield page
+
+
+def call(page: Page, module: str, name: str, *arguments: Any) -> Any:
+    return page.evaluate(
+        """async ([module, name, args]) => {
+            const found = (await import(`/static/dashboard/${module}`))[name];
+            return found(...args.map((one) => (one === "NaN" ? NaN : one)));
+        }""",
+        [module, name, arguments],
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("bytes", 0, "0 B"),
+        ("bytes", 1023, "1023 B"),
+        ("bytes", KIB, "1.0 KiB"),
+        ("bytes", 1023.96 * KIB, "1.0 MiB"),
+        ("bytes", 1.5 * KIB**3, "1.5 GiB"),
+        ("bytes", 99.96 * KIB, "100 KiB"),
+        ("bytes", 2**63 - 1, "8.0 EiB"),
+        ("bytes", -2048, "−2.0 KiB"),
+        ("bytes", None, "–"),
+        ("bytes", "NaN", "–"),
+        ("bytes", "12", "–"),
+        ("speed", 320 * KIB**2, "320 MiB/s"),
+        ("speed", None, "–"),
+        ("megabytesPerSecond", 1.5, "1.5 MiB/s"),
+        ("megabytes", 1024, "1.0 GiB"),
+        ("gigabytes", 1.5, "1.5 GiB"),
+        ("duration", 0, "< 1 s"),
+        ("duration", 0.999, "< 1 s"),
+        ("duration", 4.24, "4.2 s"),
+        ("duration", 9.96, "9 s"),
+        ("duration", 59.99, "59 s"),
+        ("duration", 60, "1 min 00 s"),
+        ("duration", 725, "12 min 05 s"),
+        ("duration", 3599.9, "59 min 59 s"),
+        ("duration", 3720, "1 h 02 min"),
+        ("duration", 3 * DAY + 4 * 3600, "3 d 04 h"),
+        ("duration", -1, "–"),
+        ("duration", "NaN", "–"),
+        ("duration", None, "–"),
+        ("percent", 0, "0 %"),
+        ("percent", 42.55, "42.5 %"),
+        ("percent", 99.99, "99.9 %"),
+        ("percent", 100, "100 %"),
+        ("percent", None, "–"),
+        ("count", 10_000, "10,000"),
+        ("count", "NaN", "–"),
+        ("decimal", 1.257, "1.26"),
+        ("time", "2026-11-22T05:22:10Z", "2026-11-22 10:52:10"),
+        ("time", "2026-11-22T20:00:00Z", "2026-11-23 01:30:00"),
+        ("time", "nonsense", "–"),
+        ("time", None, "–"),
+        ("day", "2026-11-22T20:00:00Z", "2026-11-23"),
+        ("clock", "2026-11-22T05:22:10Z", "10:52:10"),
+        ("utc", "2026-11-22T05:22:10.9Z", "2026-11-22 05:22:10 UTC"),
+        ("utc", "", "–"),
+    ],
+)
+def test_a_value_reads(blank: Page, name: str, value: Any, text: str) -> None:
+    assert call(blank, "lib/format.js", name, value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "< 1 s ago"),
+        (-3, "< 1 s ago"),
+        (-30, "in 30 s"),
+        (59.9, "59 s ago"),
+        (60, "1 min ago"),
+        (3600, "1 h ago"),
+        (2 * DAY - 1, "47 h ago"),
+        (2 * DAY, "2 d ago"),
+    ],
+)
+def test_an_age_reads(blank: Page, seconds: float, text: str) -> None:
+    said = blank.evaluate(
+        """async (seconds) => {
+            const {age} = await import("/static/dashboard/lib/format.js");
+            const now = new Date("2026-01-01T00:00:00Z");
+            return age(new Date(now.getTime() - seconds * 1000), now);
+        }""",
+        seconds,
+    )
+    assert said == text
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "result"),
+    [
+        ("niceScale", [0], {"max": 1, "interval": 1}),
+        ("niceScale", ["NaN"], {"max": 1, "interval": 1}),
+        ("niceScale", [340], {"max": 400, "interval": 100}),
+        ("niceScale", [99, 4], {"max": 100, "interval": 25}),
+        ("byteUnit", [1023], {"factor": 1, "name": "B"}),
+        ("byteUnit", [KIB**2], {"factor": KIB**2, "name": "MiB"}),
+        ("secondsStep", [600, 5], 120),
+        ("secondsStep", [7 * DAY, 7], DAY),
+        ("multiples", [5, 25, 10], [10, 20]),
+        ("multiples", [0, 20, 10], [0, 10, 20]),
+        ("elapsed", [0], "0:00 min"),
+        ("elapsed", [4.24], "4.2 s"),
+        ("elapsed", [125], "2:05 min"),
+        ("elapsed", [3723], "1:02:03 h"),
+        ("elapsed", ["NaN"], "–"),
+    ],
+)
+def test_an_axis_has_round_numbers(
+    blank: Page, name: str, arguments: list[Any], result: Any
+) -> None:
+    assert call(blank, "charts/scale.js", name, *arguments) == result
+
+
+def history(**changes: Any) -> dict[str, Any]:
+    """An answer of the hub in columns: a point each ten seconds, one gap, two phases."""
+    t = [0, 10, 20, 110, 120, 130]
+    given = {
+        "started_at": "2026-01-01T00:00:00Z",
+        "duration_seconds": 135,
+        "resolution_seconds": 0,
+        "last_point_unfinished": False,
+        "chart_data": {
+            "t": t,
+            "s": [100, None, 300, 200, 200, 0],
+            "s_min": [50, None, 300, 200, 200, 0],
+            "s_max": [900, None, 300, 200, 200, 0],
+            "p": [0, 1, 2, 50, 51, 52],
+            "b": [0, 10, 20, 30, 40, 50],
+        },
+        "gaps": [
+            {"from": "2026-01-01T00:00:20Z", "to": "2026-01-01T00:01:50Z", "reason": "silence"}
+        ],
+        "phases": [
+            {"phase": "copy", "from_t": 0, "to_t": 110, "seconds": 110, "bytes": 30},
+            {"phase": "verify", "from_t": 110, "to_t": 135, "seconds": 25, "bytes": 20},
+        ],
+    }
+    return {**given, **changes}
+
+
+def series_of(page: Page, answer: dict[str, Any], **shown: bool) -> dict[str, Any]:
+    """The data of each series that the speed chart would draw, and its axes' ends."""
+    return dict(
+        page.evaluate(
+            """async ([answer, shown]) => {
+                const {makeRun} = await import("/static/dashboard/charts/run.js");
+                const {speedOption} = await import("/static/dashboard/charts/speed.js");
+                const run = makeRun(answer);
+                const layers = {band: true, mean: true, progress: true, phases: true, ...shown};
+                const option = speedOption(
+                    {run, window: {from: 0, to: run.end}, mean: 200, shown: layers},
+                    {}, {width: 800});
+                return {...Object.fromEntries(option.series.map(({name, data}) => [name, data])),
+                    x: [option.xAxis.min, option.xAxis.max], top: option.yAxis[0].max};
+            }""",
+            [answer, shown],
+        )
+    )
+
+
+def test_a_line_is_broken_at_a_gap_and_where_nothing_was_reported(blank: Page) -> None:
+    drawn = series_of(blank, history())
+    assert drawn["speed"] == [
+        [0, 100], [10, None], [20, 300], [110, None], [110, 200], [120, 200], [130, 0],
+    ]  # fmt: skip
+    assert drawn["gaps"] == [[20, 110]]
+    assert drawn["phases"] == [[0, 110], [110, 135]]
+    assert drawn["x"] == [0, 135]
+    assert "band" not in drawn  # each update is a point
+
+
+def test_a_peak_within_a_step_is_in_the_band_and_on_the_axis(blank: Page) -> None:
+    drawn = series_of(blank, history(resolution_seconds=10))
+    assert drawn["band"] == [[115, 135]] and drawn["top"] >= 900
+    assert "band" not in series_of(blank, history(resolution_seconds=10), band=False)
+
+
+def test_a_step_that_still_fills_is_no_part_of_the_line(blank: Page) -> None:
+    drawn = series_of(blank, history(last_point_unfinished=True))
+    assert drawn["still filling"] == [[130, 0]]
+    assert drawn["speed"][-1] == [120, 200]
+
+
+def test_an_empty_run_draws_nothing(blank: Page) -> None:
+    columns = {name: [] for name in ("t", "s", "s_min", "s_max", "p", "b")}
+    drawn = series_of(blank, history(chart_data=columns, gaps=[], phases=[], duration_seconds=None))
+    assert drawn["speed"] == [] and drawn["top"] > 0
+
+
+@pytest.mark.parametrize(
+    ("window", "share", "end", "result"),
+    [
+        ({"from": 0, "to": 100}, 0.5, 100, {"from": 25, "to": 75}),
+        ({"from": 25, "to": 75}, 2, 100, {"from": 0, "to": 100}),
+        ({"from": 90, "to": 100}, 0.5, 100, {"from": 90, "to": 100}),  # no less than ten seconds
+        ({"from": 0, "to": 100}, 8, 100, {"from": 0, "to": 100}),
+    ],
+)
+def test_a_zoom_stays_within_the_run(
+    blank: Page, window: Any, share: float, end: float, result: Any
+) -> None:
+    assert call(blank, "views/job/window.js", "zoomed", window, share, end) == result
+
+
+@pytest.mark.parametrize(
+    ("from_", "to", "result"),
+    [
+        ("10", "20.5", {"from": 10, "to": 20.5}),
+        ("20", "10", None),
+        ("-5", "10", None),
+        ("x", "10", None),
+        ("0", "1e999", None),
+    ],
+)
+def test_a_window_in_the_address_is_read_or_ignored(
+    blank: Page, from_: str, to: str, result: Any
+) -> None:
+    assert call(blank, "views/job/window.js", "parseWindow", from_, to) == result
+
+
+def test_speeds_are_counted_in_even_steps(blank: Page) -> None:
+    bins = call(
+        blank, "charts/run.js", "speedBins", [0, 5, 10, None, 40], {"max": 40, "interval": 20}
+    )
+    assert sum(bin["count"] for bin in bins) == 4
+    assert bins[0]["from"] == 0 and bins[-1]["to"] == 40 and bins[-1]["count"] == 1
+
+
+def test_a_donut_has_a_part_for_each_status_that_occurs(blank: Page) -> None:
+    parts = blank.evaluate(
+        """async () => {
+            const {donutOption} = await import("/static/dashboard/charts/donut.js");
+            const theme = {status: {completed: "green", failed: "red"}};
+            const parts = (counts) => donutOption(counts, {selected: "failed"}, theme)
+                .series[0].data.map(({name, value, itemStyle}) => [name, value, itemStyle.opacity]);
+            return [parts({completed: 3, failed: 1, running: 0}), parts({})];
+        }"""
+    )
+    assert parts == [[["completed", 3, 0.3], ["failed", 1, 1]], [["no jobs", 0, None]]]
+
+
+@pytest.mark.parametrize(
+    ("href", "kept"),
+    [
+        ("javascript:alert(1)", None),
+        (" java\tscript:alert(1)", None),
+        ("data:text/html,x", None),
+        ("vbscript:x", None),
+        ("/jobs/javascript%3Aalert(1)", "/jobs/javascript%3Aalert(1)"),
+        ("https://example.test/", "https://example.test/"),
+    ],
+)
+def test_no_address_runs_a_script(blank: Page, href: str, kept: str | None) -> None:
+    assert (
+        blank.evaluate(
+            """async (href) => {
+            const {h} = await import("/static/dashboard/lib/dom.js");
+            return h("a", {href}, "x").getAttribute("href");
+        }""",
+            href,
+        )
+        == kept
+    )

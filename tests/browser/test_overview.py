@@ -1,0 +1,148 @@
+"""The overview: what comes first, filters that live in the address, and the endless list."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.demo import BULK, LIVE, STALLED
+from tests.browser.views import open_view, wait_ready
+
+
+def rows(page: Page, section: int) -> list[str]:
+    """The ids of the jobs in one of the two lists."""
+    return page.locator(".job-table").nth(section).locator(".job-link").all_inner_texts()
+
+
+def query(page: Page) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(page.url).query)
+
+
+def test_what_is_in_progress_comes_first(page: Page) -> None:
+    open_view(page, "overview")
+    assert {LIVE, STALLED} <= set(rows(page, 0))
+    assert LIVE not in rows(page, 1)
+    shown = page.locator(".job-row").filter(has_text=LIVE)
+    expect(shown.get_by_role("progressbar")).to_be_visible()
+    expect(shown).to_contain_text(re.compile(r"GiB of [\d.]+ GiB.*MiB/s.*left.* ago", re.S))
+    counts = page.get_by_role("group", name="Filter by status")
+    expect(counts.get_by_role("button", name=re.compile("^All"))).to_contain_text(
+        re.compile(r"10,0\d\d")
+    )
+
+
+def test_filters_live_in_the_address_and_survive_reload_and_back(page: Page) -> None:
+    open_view(page, "overview")
+    page.get_by_role("button", name=re.compile("^failed")).click()
+    page.get_by_role("textbox", name="Type").fill("restore")
+    page.keyboard.press("Enter")
+    page.get_by_role("combobox", name="Machine").fill("vm-006")
+    page.get_by_role("textbox", name="Repository").fill("repo-2")
+    page.get_by_role("combobox", name="Created").select_option("30d")
+    expected = {
+        "status": ["failed"],
+        "type": ["restore"],
+        "machine": ["vm-006"],
+        "repository": ["repo-2"],
+        "since": ["30d"],
+    }
+    expect(page.locator(".job-table").nth(1).locator(".job-about").first).to_contain_text("vm-006")
+    assert query(page) == expected
+    found = rows(page, 1)
+    assert found and all(name.startswith("bulk-") for name in found)
+    page.reload()
+    wait_ready(page)
+    expect(page.locator(".job-link")).to_have_text(found)
+    expect(page.get_by_role("textbox", name="Type")).to_have_value("restore")
+    page.locator(".job-link").first.click()
+    expect(page.locator("main h1")).to_have_text(found[0])
+    page.go_back()
+    expect(page.locator(".job-link")).to_have_text(found)
+    assert query(page) == expected
+    page.get_by_role("button", name="Clear filters").click()
+    expect(page.locator(".job-table").first).to_be_visible()
+    assert not query(page)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("/?status=cancelled", "cancelled"),
+        ("/?status=failed,cancelled", "failed"),
+        ("/?status=nonsense&since=never&from=x", "completed"),
+    ],
+)
+def test_an_address_is_enough(page: Page, address: str, shown: str) -> None:
+    page.goto(address)
+    wait_ready(page)
+    expect(page.locator(".job-row .badge", has_text=shown).first).to_be_visible()
+    if "nonsense" not in address:
+        assert set(page.locator(".job-row .badge").all_inner_texts()) <= set(
+            address.split("=")[1].split(",")
+        )
+
+
+def test_a_window_of_time_is_asked_for_in_the_readers_zone(page: Page) -> None:
+    page.goto("/")
+    wait_ready(page)
+    page.get_by_role("combobox", name="Created").select_option("custom")
+    page.get_by_label("From", exact=True).fill("2026-01-01T00:00")
+    with page.expect_request(lambda request: "/api/v1/jobs?" in request.url) as asked:
+        page.get_by_label("Until", exact=True).fill("2026-01-01T12:30")
+        page.keyboard.press("Tab")
+    assert parse_qs(urlsplit(asked.value.url).query)["from"] == ["2025-12-31T18:30:00.000Z"]
+    expect(page.get_by_text("No job matches these filters")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("Until", exact=True)).to_have_value("2026-01-01T12:30")
+
+
+def test_the_list_goes_on_to_its_end_by_cursor(page: Page) -> None:
+    """All 10,000 jobs, page after page, of which the page never holds more than what is near."""
+    cursors: set[str] = set()
+    page.on(
+        "request",
+        lambda request: cursors.update(parse_qs(urlsplit(request.url).query).get("cursor", [])),
+    )
+    page.goto("/")
+    wait_ready(page)
+    most = page.evaluate(
+        """async (last) => {
+            let most = 0;
+            const until = performance.now() + 60_000;
+            while (performance.now() < until) {
+                scrollTo(0, document.documentElement.scrollHeight);
+                await new Promise((done) => requestAnimationFrame(done));
+                const rows = document.querySelectorAll(".job-row");
+                most = Math.max(most, rows.length);
+                const button = [...document.querySelectorAll(".more")].at(-1);
+                if (rows.length && button.hidden
+                    && [...rows].at(-1).textContent.includes(last)) return most;
+            }
+            return -1;
+        }""",
+        f"bulk-{BULK:05}",
+    )
+    assert 0 < most <= 500
+    assert len(cursors) >= BULK / 50
+    expect(page.get_by_role("link", name=f"bulk-{BULK:05}")).to_be_visible()
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.get_by_role("link", name=LIVE)).to_be_visible()
+    expect(page.get_by_role("link", name=f"bulk-{BULK:05}")).to_have_count(0)
+
+
+def test_back_leads_to_where_the_reader_was(page: Page) -> None:
+    open_view(page, "overview")
+    link = page.get_by_role("link", name="bulk-00120")
+    for _ in range(10):
+        page.mouse.wheel(0, 4000)
+        page.wait_for_timeout(100)
+        if link.count():
+            break
+    link.scroll_into_view_if_needed()
+    link.click()
+    expect(page.locator("main h1")).to_have_text("bulk-00120")
+    page.go_back()
+    expect(link).to_be_in_viewport()

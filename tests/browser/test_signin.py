@@ -1,0 +1,103 @@
+"""A hub that asks for tokens: signing in and out by keyboard; and what an empty hub shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import origin_of, watched_pages
+from tests.browser.demo import PATIENT
+from tests.browser.views import wait_ready
+from tests.browser.watch import Watch
+from tests.hub_process import HubProcess
+from tests.tokens import KEYS, make_token
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
+    """Asks for tokens, and holds nothing."""
+    folder: Path = tmp_path_factory.mktemp("guarded")
+    key_file = folder / "token.key"
+    key_file.touch(mode=0o600)
+    key_file.write_bytes(b"\n".join(KEYS))
+    with HubProcess(folder / "var", HUB_TOKEN_KEY_FILE=str(key_file), **PATIENT) as hub:
+        yield hub
+
+
+@pytest.fixture
+def watch(guarded: HubProcess) -> Watch:
+    return Watch(origin_of(guarded))
+
+
+@pytest.fixture
+def page(browser: Browser, watch: Watch) -> Iterator[Page]:
+    with watched_pages(browser, watch) as new_page:
+        yield new_page()
+
+
+def sign_in(page: Page, path: str = "/") -> None:
+    page.goto(path)
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.keyboard.insert_text(make_token("read"))
+    page.keyboard.press("Enter")
+
+
+def test_one_signs_in_and_out_by_keyboard(page: Page) -> None:
+    sign_in(page, "/machines?q=web")
+    expect(page).to_have_url(re.compile(r"/machines\?q=web$"))
+    wait_ready(page)
+    button = page.get_by_role("button", name="Sign out")
+    expect(button).to_be_visible()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if button.evaluate("(node) => node === document.activeElement"):
+            break
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.goto("/nodes")
+    expect(page.get_by_label("Token")).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_form_says_what_is_wrong_and_is_accessible(
+    page: Page, watch: Watch, axe: str, theme: str
+) -> None:
+    watch.expect("status of 401")
+    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.goto("/")
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.keyboard.insert_text("nonsense")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.evaluate(axe)
+    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    assert not found["violations"]
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+def test_who_is_signed_out_meanwhile_is_asked_to_sign_in(page: Page, watch: Watch) -> None:
+    sign_in(page)
+    wait_ready(page)
+    watch.expect("status of 401")
+    page.context.clear_cookies()
+    expect(
+        page.get_by_label("Token").or_(page.get_by_text(re.compile("sign in", re.I))).first
+    ).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/", "No job has reported yet"),
+        ("/machines", "No machines yet"),
+        ("/nodes", "No node has reported yet"),
+    ],
+)
+def test_an_empty_hub_says_so(page: Page, path: str, sentence: str) -> None:
+    sign_in(page, path)
+    expect(page.get_by_text(sentence)).to_be_visible()

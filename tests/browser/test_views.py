@@ -1,0 +1,232 @@
+"""Every view, in both themes and in every width: what axe-core says, what can be read, what each
+shows while it waits and when it fails.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from tests.browser.conftest import NewPage, origin_of, watched_pages
+from tests.browser.demo import DAY, HOSTILE_IDS, IMAGE, PENDING, STALLED, Demo
+from tests.browser.views import VIEWS, job_path, open_view, wait_ready
+from tests.browser.watch import Watch, visible_text
+from tests.hub_process import HubProcess
+
+# "null" and the like as words; "0 s" where it is not the end of "10 s".
+NONSENSE = re.compile(
+    r"\bNaN\b|\bundefined\b|\bnull\b|\bInfinity\b|\[object|(?<![\d.,])0(\.0)? s\b"
+)
+# What sticks out of the window where no box around it can be scrolled.
+CUT_OFF = """() => [...document.querySelectorAll("body *")].filter((node) => {
+    if (!node.checkVisibility() || node.getBoundingClientRect().right <= 321) return false;
+    for (let box = node.parentElement; box; box = box.parentElement) {
+        if (box.matches(".scroll-box") || getComputedStyle(box).clipPath !== "none") return false;
+        if (getComputedStyle(box).clip !== "auto") return false;
+    }
+    return true;
+}).map((node) => node.outerHTML.slice(0, 200))"""
+FIRST_ASKED = {
+    "overview": "**/api/v1/jobs**",
+    "machines": "**/api/v1/machines*",
+    "machine": "**/api/v1/jobs*",
+    "job": "**/api/v1/jobs/*",
+    "compare": "**/api/v1/jobs/*",
+    "nodes": "**/api/v1/nodes*",
+    "node": "**/api/v1/nodes/*",
+}
+
+
+def nonsense(page: Page) -> list[str]:
+    text = visible_text(page)
+    return [
+        text[max(found.start() - 40, 0) : found.end() + 20] for found in NONSENSE.finditer(text)
+    ]
+
+
+@pytest.fixture(scope="module", params=VIEWS)
+def view(
+    request: pytest.FixtureRequest, browser: Browser, hub: HubProcess, demo: Demo
+) -> Iterator[Page]:
+    """A view, opened once for all that is asked of it."""
+    with watched_pages(browser, Watch(origin_of(hub))) as new_page:
+        page = new_page()
+        open_view(page, request.param)
+        yield page
+
+
+def test_a_view_shows_nothing_that_is_no_value(view: Page) -> None:
+    for summary in view.locator("main summary").all():
+        if summary.is_visible():
+            summary.click()
+    assert not nonsense(view)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(view: Page, axe: str, theme: str) -> None:
+    view.evaluate(axe)
+    view.locator("#theme").select_option(theme)
+    found = view.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    assert not [
+        (each["id"], [node["html"][:200] for node in each["nodes"][:3]])
+        for each in found["violations"]
+    ]
+
+
+def test_a_view_fits_into_320_pixels(view: Page) -> None:
+    view.set_viewport_size({"width": 320, "height": 640})
+    view.wait_for_timeout(100)  # a frame, for the charts
+    assert view.evaluate("document.documentElement.scrollWidth") == 320
+    assert not view.evaluate(CUT_OFF)
+
+
+@pytest.mark.parametrize("job_id", [PENDING, STALLED, DAY, "bulk-00017", HOSTILE_IDS[0]])
+def test_no_job_shows_what_is_no_value(page: Page, job_id: str) -> None:
+    page.goto(job_path(job_id))
+    wait_ready(page)
+    for tab in page.get_by_role("tab").all():
+        tab.click()
+        page.wait_for_load_state("networkidle")
+        wait_ready(page)
+        assert not nonsense(page), tab.inner_text()
+
+
+@pytest.mark.parametrize("name", FIRST_ASKED)
+def test_a_view_says_that_it_loads(page: Page, name: str) -> None:
+    held: list[Route] | None = []
+    page.route(
+        FIRST_ASKED[name], lambda route: route.continue_() if held is None else held.append(route)
+    )
+    page.goto(VIEWS[name])
+    expect(page.locator("main .state-loading").first).to_be_visible()
+    waiting, held = held, None
+    for route in waiting:
+        route.continue_()
+    wait_ready(page)
+
+
+@pytest.mark.parametrize("name", FIRST_ASKED)
+def test_a_view_that_fails_says_why_and_tries_again(page: Page, watch: Watch, name: str) -> None:
+    watch.expect("status of 500")
+    problem = {"type": "about:blank", "title": "It broke", "status": 500, "detail": "For a test."}
+    page.route(FIRST_ASKED[name], lambda route: route.fulfill(status=500, json=problem))
+    page.goto(VIEWS[name])
+    expect(page.get_by_role("alert").first).to_contain_text("For a test.")
+    page.unroute(FIRST_ASKED[name])
+    page.get_by_role("button", name="Try again").first.click()
+    wait_ready(page)
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/jobs/none-of-this-id", "There is no such job"),
+        ("/compare/none-of-this-id", "There is no such job"),
+        ("/machines/none-of-this-name", "No job names this machine"),
+        ("/nodes/none-of-this-id", "There is no such node"),
+        ("/?machine=none-of-this-name", "No job matches these filters"),
+        ("/machines?q=none-of-this-name", "No machine has this in its name"),
+        ("/nodes/" + IMAGE.replace("<", "%3C").replace(">", "%3E") + "?range=1h", "3.0 %"),
+    ],
+)
+def test_a_view_of_nothing_says_so(page: Page, watch: Watch, path: str, sentence: str) -> None:
+    watch.expect("status of 404")
+    page.goto(path)
+    expect(page.get_by_text(sentence).first).to_be_visible()
+
+
+def test_motion_is_left_out_for_who_wants_none(new_page: NewPage) -> None:
+    page = new_page(reduced_motion="reduce")
+    open_view(page, "overview")
+    moving = page.evaluate(
+        """() => [...document.querySelectorAll("*")].filter((node) => {
+            const style = getComputedStyle(node);
+            return parseFloat(style.transitionDuration) > 0.01
+                || (style.animationName !== "none" && parseFloat(style.animationDuration) > 0.01);
+        }).length"""
+    )
+    assert moving == 0
+
+
+def test_times_are_in_the_readers_zone_with_utc_on_hover(page: Page) -> None:
+    open_view(page, "details")
+    shown = page.locator(".field-group time[datetime]").first
+    instant = shown.get_attribute("datetime")
+    assert instant is not None
+    local = page.evaluate(
+        """(text) => new Intl.DateTimeFormat("sv", {timeZone: "Asia/Kolkata",
+            dateStyle: "short", timeStyle: "medium"}).format(new Date(text))""",
+        instant,
+    )
+    assert shown.inner_text() == local
+    assert shown.get_attribute("title") == instant[:19].replace("T", " ") + " UTC"
+
+
+def test_the_theme_is_kept_and_follows_the_system(new_page: NewPage) -> None:
+    page = new_page(color_scheme="dark")
+    page.goto("/")
+    root = page.locator("html")
+    expect(root).to_have_attribute("data-theme", "dark")
+    page.locator("#theme").select_option("light")
+    page.reload()
+    expect(root).to_have_attribute("data-theme", "light")
+    page.locator("#theme").select_option("auto")
+    page.emulate_media(color_scheme="light")
+    page.emulate_media(color_scheme="dark")
+    expect(root).to_have_attribute("data-theme", "dark")
+
+
+def test_a_run_is_printed_whole_in_black_on_white(new_page: NewPage) -> None:
+    page = new_page(color_scheme="dark")
+    page.add_init_script("window.print = () => { window.isPrinted = true; }")
+    open_view(page, "performance")
+    page.get_by_role("button", name="Print").click()
+    page.wait_for_function("() => window.isPrinted")
+    page.emulate_media(media="print")
+    shown = {
+        name: page.locator(name).first.is_visible()
+        for name in (".summary", ".performance", ".details")
+    }
+    assert all(shown.values()), shown
+    for gone in (".site-header", ".tab-list", ".chart-controls", ".site-footer"):
+        expect(page.locator(gone).first).not_to_be_visible()
+    colours = page.evaluate(
+        """["html", "h1"].map((name) => getComputedStyle(document.querySelector(name)))
+            .map((style, index) => (index ? style.color : style.backgroundColor))"""
+    )
+    assert colours == ["rgb(255, 255, 255)", "rgb(26, 31, 39)"]
+    assert len(page.pdf(format="A4")) > 20_000
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    expect(page.locator(".summary")).not_to_be_visible()
+
+
+def test_a_view_changes_without_a_reload_and_takes_title_and_focus(page: Page) -> None:
+    open_view(page, "overview")
+    page.evaluate("window.isSame = true")
+    for name in ("Machines", "Nodes", "Jobs"):
+        page.get_by_role("navigation").get_by_role("link", name=name).click()
+        wait_ready(page)
+        heading = page.locator("main h1")
+        expect(heading).to_have_text(name)
+        expect(heading).to_be_focused()
+        expect(page).to_have_title(f"{name} – Telemetry Hub")
+    page.go_back()
+    expect(page.locator("main h1")).to_have_text("Nodes")
+    page.go_forward()
+    expect(page.locator("main h1")).to_have_text("Jobs")
+    assert page.evaluate("window.isSame")
+
+
+def test_the_browsers_clock_is_not_asked(page: Page) -> None:
+    """The age of an update is by the hub's clock, also in a browser that is a day ahead."""
+    page.clock.install(time=time.time() + 86_400)
+    open_view(page, "job")
+    page.clock.run_for(1500)
+    age = page.locator(".summary time[data-tick=age]").first
+    assert re.fullmatch(r"(< 1|\d+) (s|min) ago", age.inner_text())
