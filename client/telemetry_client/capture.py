@@ -170,10 +170,13 @@ class Capture:
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout_seconds)
 
-    def leave_rest(self) -> None:
-        """The time for the end is up, and the job's source still holds the thread: what it has not
-        come to goes to the spool as it is known without the source. For the job's thread.
+    def leave_rest(self, timeout_seconds: float) -> None:
+        """The time for the end is up: wait a moment for what the thread has not come to yet. If the
+        job's source holds it, that goes to the spool as it is known without the source. For the
+        job's thread.
         """
+        if not self._is_asking:
+            self._thread.join(timeout_seconds)
         if not self._is_asking:
             return
         self._is_left = self._stops = True

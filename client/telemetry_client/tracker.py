@@ -294,7 +294,7 @@ class ProgressTracker:
             self._is_over = True
             self._feed.wake.set()
             if not delivery.done.wait(seconds):
-                capture.leave_rest()
+                capture.leave_rest(EXIT_SECONDS)
                 delivery.give_up()
             if not delivery.is_delivered:
                 logger.error(

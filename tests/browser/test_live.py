@@ -111,7 +111,8 @@ def test_a_view_asks_at_most_every_two_seconds(page: Page) -> None:
 
 
 def test_a_hidden_page_rests_and_catches_up(page: Page, hub: HubProcess) -> None:
-    open_view(page, "overview")
+    with page.expect_response("**/api/v1/session"):  # asked for once, a second after the start
+        open_view(page, "overview")
     page.evaluate(SET_HIDDEN, True)
     page.wait_for_timeout(300)  # what was under way
     asked = requests_of(page)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.clock import to_micros
+from app.clock import to_micros, utc_now
 from app.config import Config
 from app.db import Connection, Database
 from app.domain.rollups import ROLLUPS, Window
@@ -19,7 +19,7 @@ from app.ingest.transaction import Receipt, store_updates
 from app.ingest.writer import _narrow_groups, _Ticket
 from app.store.rollups import read_stale_windows
 from jobs import drop_expired_chunks, refresh_rollups, summarise_finished_jobs
-from tests.factories import make_update
+from tests.factories import NOW, make_update
 
 DAY = 86_400.0
 
@@ -163,7 +163,8 @@ def test_a_rebuilt_rollup_is_up_to_date(
 
 def test_a_backlog_that_will_be_shifted_is_stored_by_the_hour() -> None:
     old = [make_update(-5 * 365 * DAY + minute * 60) for minute in range(0, 180, 10)]
-    entries = [(update, _Ticket(1), 0) for update in (*old, make_update(0))]
+    now = (utc_now() - NOW).total_seconds()
+    entries = [(update, _Ticket(1), 0) for update in (*old, make_update(now))]
     groups = [(len(group), is_old) for group, is_old in _narrow_groups(entries, 28)]
     assert groups[-1] == (1, False)
     assert all(is_old for _, is_old in groups[:-1])

@@ -496,7 +496,9 @@ def test_the_process_sweeps_and_ends_when_told(
     process.popen.send_signal(signal.SIGTERM)
     assert process.popen.wait(2) == 0
     process.reader.join(5)
-    assert process.messages() == ["Stale job detector started", "the tasks stopped"]
+    started, stopped = process.messages()
+    assert started == "Stale job detector started"
+    assert stopped.startswith("the tasks stopped")  # maybe in the middle of another one
 
 
 def test_the_process_ends_with_its_parent(start: Callable[..., Process], tmp_path: Path) -> None:
