@@ -25,7 +25,7 @@ tools: ## install the tools that tests drive, as root on Debian and the like
 	@.ci/install-tools
 
 test: setup tools ## run the whole test suite against a real TimescaleDB
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -n auto --dist loadfile --reruns 1 --reruns-delay 2
 
 lint: $(VENV)/.dev ## check style and formatting
 	@$(BIN)/ruff check .

@@ -5,6 +5,8 @@ TEST_DATABASE_URL names. Migrated once a session, emptied before each test that 
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -41,6 +43,15 @@ SELECT EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_watermark
     OR EXISTS (SELECT FROM _timescaledb_catalog.chunk WHERE status <> 0 AND NOT dropped)
     OR EXISTS (SELECT FROM series_edges WHERE isfinite(dropped_before))
 """
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begun in the background, the tests would hand ignored signals down to every tool they run."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                signal.signal(number, default)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -712,8 +712,8 @@ def test_the_engine_ends_when_its_parent_is_killed(data_dir: Path, is_busy: bool
                 time.sleep(0.2)
             parent.kill()
             parent.wait()
-            # Right away, while the orphan is still there: the lock waits two seconds for it.
-            with EmbeddedEngine(data_dir, durable=False, lock_wait_seconds=2) as next_engine:
+            # Right away, while the orphan is still there: the lock waits for it.
+            with EmbeddedEngine(data_dir, durable=False, lock_wait_seconds=20) as next_engine:
                 assert not is_running(int(pid))
                 assert next_engine.answers(5)
 

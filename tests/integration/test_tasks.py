@@ -494,7 +494,7 @@ def test_the_process_sweeps_and_ends_when_told(
     assert run.last_error is None
     assert run.last_result.keys() == {"stalled", "failed", "errors", "watched_seconds"}
     process.popen.send_signal(signal.SIGTERM)
-    assert process.popen.wait(2) == 0
+    assert process.popen.wait(10) == 0
     process.reader.join(5)
     started, stopped = process.messages()
     assert started == "Stale job detector started"
@@ -550,7 +550,7 @@ def test_the_process_ends_when_told_while_the_database_is_away(
     process = start(DATABASE_URL=f"postgresql://x@127.0.0.1:{free_port()}/x")
     process.wait_for_message("Stale job detector started")
     process.popen.send_signal(signal.SIGTERM)
-    assert process.popen.wait(2) == 0
+    assert process.popen.wait(10) == 0
 
 
 def test_the_process_waits_for_an_embedded_database_to_be_started(
@@ -559,7 +559,7 @@ def test_the_process_waits_for_an_embedded_database_to_be_started(
     process = start(DATABASE_URL="", HUB_DATA_DIR=str(tmp_path))
     process.wait_for_message("the tasks wait: No embedded database runs")
     process.popen.send_signal(signal.SIGINT)
-    assert process.popen.wait(2) == 0
+    assert process.popen.wait(10) == 0
 
 
 def test_a_bad_setting_stops_the_start_with_a_sentence(start: Callable[..., Process]) -> None:
