@@ -76,10 +76,10 @@ INSERT INTO jobs (job_id, job_type, status, ended_by, completed_at, last_telemet
 SELECT 'job-' || n, 'backup', CASE WHEN n % 2 = 0 THEN 'running' ELSE 'completed' END,
        CASE WHEN n % 2 = 1 THEN 'sender' END, CASE WHEN n % 2 = 1 THEN now() END,
        now() - interval '1 hour'
-FROM generate_series(1, 6000) AS n;
+FROM generate_series(1, 3000) AS n;
 INSERT INTO nodes (node_id, last_seen_at, newest_snapshot_at)
 SELECT 'node-' || n, now() - interval '1 hour', now() - interval '1 hour'
-FROM generate_series(1, 6000) AS n;
+FROM generate_series(1, 3000) AS n;
 INSERT INTO ingest_beats VALUES ('web', now() - interval '2 hours', now() + interval '1 hour');
 INSERT INTO rollup_refreshes VALUES ('job_speed_1m', now()), ('job_speed_1h', now())
 """
@@ -96,7 +96,7 @@ def test_tasks_on_rows_killed_in_the_middle(database: Database, config: Config) 
         complete(conn, config, ROW_TASKS)
         assert value(conn, "SELECT count(*) FROM jobs WHERE status = 'running'") == 0
         stalled = "SELECT count(*), count(DISTINCT job_id) FROM job_events WHERE to_status = %s"
-        assert conn.execute(stalled, ["stalled"]).fetchone() == (3000, 3000)
+        assert conn.execute(stalled, ["stalled"]).fetchone() == (1500, 1500)
         row = conn.execute(stalled, ["failed"]).fetchone()
         assert row is not None and row[0] == row[1]
         unsummarised = (
@@ -108,7 +108,7 @@ def test_tasks_on_rows_killed_in_the_middle(database: Database, config: Config) 
             complete(conn, config, ["summarise_finished_jobs"])
         assert value(conn, unsummarised) == 0
         offline = "SELECT count(*), count(DISTINCT node_id) FROM node_events"
-        assert conn.execute(offline).fetchone() == (6000, 6000)
+        assert conn.execute(offline).fetchone() == (3000, 3000)
 
 
 def test_engine_killed_in_the_middle(tmp_path: Path) -> None:

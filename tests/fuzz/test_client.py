@@ -65,6 +65,9 @@ class QueueMachine(RuleBasedStateMachine):
     def enqueue(self, owner: str, payload: dict[str, Any], important: bool, leased: bool) -> int:
         row_id = self.queues[owner].enqueue(payload, important=important, leased=leased)
         assert row_id == self.model.enqueue(owner, payload, important, leased)
+        # Only now: once leases have ended, what they protected stays until the next one comes.
+        leased_rows = [row for row in self.model.rows if self.model.is_leased(row)]
+        assert self.queues[owner].get_queue_size() <= SIZE + 1 + len(leased_rows)
         return row_id
 
     @rule(owner=OWNERS, limit=st.integers(1, SIZE))
@@ -142,7 +145,6 @@ class QueueMachine(RuleBasedStateMachine):
         assert [(d.id, d.payload, d.tries) for d in self.queues["b"].dead_letters()] == [
             (row.id, row.payload, row.tries) for row in model.dead
         ]
-        assert self.queues["b"].get_queue_size() <= SIZE + 1 + len(leased)
 
     def teardown(self) -> None:
         for queue in self.queues.values():
