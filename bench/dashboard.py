@@ -16,22 +16,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from playwright.sync_api import Browser, Page  # noqa: E402
+from playwright.sync_api import Browser, Page
 
-from app.clock import isoformat, utc_now  # noqa: E402
-from tests.browser.chromium import open_chromium  # noqa: E402
-from tests.browser.demo import DAY, LIVE, LONG, PATIENT, seed  # noqa: E402
-from tests.browser.measure import (  # noqa: E402
+from app.clock import isoformat, utc_now
+from tests.browser.chromium import open_chromium
+from tests.browser.demo import DAY, LIVE, LONG, PATIENT, seed
+from tests.browser.measure import (
     CONTENT_AT,
     MARK_CONTENT,
     count_bytes,
     heap_bytes,
 )
-from tests.browser.views import VIEWS, job_path, open_view, wait_ready  # noqa: E402
-from tests.hub_process import HubProcess  # noqa: E402
+from tests.browser.views import VIEWS, job_path, open_view, wait_ready
+from tests.hub_process import HubProcess
 
 RUNS = 7
 PUSH_SECONDS = 1.0  # of the live job, while the heap is watched

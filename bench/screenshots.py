@@ -14,14 +14,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import psycopg  # noqa: E402
-from playwright.sync_api import Browser, Page  # noqa: E402
+import psycopg
+from playwright.sync_api import Browser, Page
 
-from app.clock import isoformat  # noqa: E402
-from app.simulation import (  # noqa: E402
+from app.clock import isoformat
+from app.config import ROOT
+from app.simulation import (
     NODES,
     PUSH_SECONDS,
     Body,
@@ -31,10 +31,10 @@ from app.simulation import (  # noqa: E402
     snapshots,
     updates,
 )
-from tests.browser.chromium import open_chromium  # noqa: E402
-from tests.browser.demo import PATIENT, push, push_snapshots  # noqa: E402
-from tests.browser.views import wait_ready  # noqa: E402
-from tests.hub_process import HubProcess  # noqa: E402
+from tests.browser.chromium import open_chromium
+from tests.browser.demo import PATIENT, push, push_snapshots
+from tests.browser.views import wait_ready
+from tests.hub_process import HubProcess
 
 IMAGES = ROOT / "docs" / "images"
 SEED = 5

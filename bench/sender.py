@@ -33,17 +33,17 @@ from typing import Any
 
 import psycopg
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.ingest import running_hub  # noqa: E402
-from telemetry_client.aggregator import ProgressAggregator  # noqa: E402
-from telemetry_client.client import TelemetryClient  # noqa: E402
-from telemetry_client.drain import Drain  # noqa: E402
-from telemetry_client.queue import TelemetryQueue  # noqa: E402
-from telemetry_client.tracker import ProgressTracker  # noqa: E402
-from telemetry_client.updates import Stamps  # noqa: E402
-from tests.client.faulty_hub import FAULTS, FaultyHub  # noqa: E402
+from app.config import ROOT
+from bench.ingest import running_hub
+from telemetry_client.aggregator import ProgressAggregator
+from telemetry_client.client import TelemetryClient
+from telemetry_client.drain import Drain
+from telemetry_client.queue import TelemetryQueue
+from telemetry_client.tracker import ProgressTracker
+from telemetry_client.updates import Stamps
+from tests.client.faulty_hub import FAULTS, FaultyHub
 
 MEDIAN_LIMIT_US, P99_LIMIT_US = 5.0, 100.0
 COPY_LIMIT = 0.01

@@ -21,17 +21,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from app.api.auth import LoopbackGate, TokenGate  # noqa: E402
-from app.api.factory import make_routes  # noqa: E402
-from app.auth.guard import Guard  # noqa: E402
-from app.auth.keys import create_key_file, read_keys  # noqa: E402
-from app.auth.scopes import Claims, Scope  # noqa: E402
-from app.auth.tokens import mint, read_token  # noqa: E402
-from app.clock import utc_now  # noqa: E402
-from bench.ingest import Hub, Load, Result, measure, print_table, running_hub  # noqa: E402
+from app.api.auth import LoopbackGate, TokenGate
+from app.api.factory import make_routes
+from app.auth.guard import Guard
+from app.auth.keys import create_key_file, read_keys
+from app.auth.scopes import Claims, Scope
+from app.auth.tokens import mint, read_token
+from app.clock import utc_now
+from bench.ingest import Hub, Load, Result, measure, print_table, running_hub
 
 REPEATS = 20_000
 SAMPLES = 7  # the fastest is reported: the others were interrupted

@@ -30,6 +30,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def run_app(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`python -m app` with these arguments and settings, and none of the caller's."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("HUB_") and name != "DATABASE_URL"
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "app", *args],
+        cwd=ROOT,
+        env={**clean, **env},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
 class HubProcess:
     """`python -m app serve` with an embedded database below `data_dir`."""
 

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from app.config import ROOT, Config
+from app.config import Config
 from app.db import Database
-
-
-def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("HUB_") and name != "DATABASE_URL"
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "app", *args],
-        cwd=ROOT,
-        env={**clean, **env},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+from tests.hub_process import run_app
 
 
 @pytest.fixture
@@ -39,7 +21,7 @@ def env(config: Config) -> dict[str, str]:
 
 
 def test_config_shows_each_setting_with_its_source() -> None:
-    shown = run("config", HUB_PORT="9000", DATABASE_URL="postgresql://hub:secret@db/hub")
+    shown = run_app("config", HUB_PORT="9000", DATABASE_URL="postgresql://hub:secret@db/hub")
     lines = {line.split()[0]: line for line in shown.stdout.splitlines()}
     assert lines["HUB_PORT"].split()[1:3] == ["9000", "environment"]
     assert lines["HUB_HOST"].split()[1:3] == ["127.0.0.1", "default"]
@@ -60,40 +42,40 @@ def test_config_shows_each_setting_with_its_source() -> None:
     ],
 )
 def test_bad_setting_is_a_sentence(env: dict[str, str], sentence: str) -> None:
-    refused = run("config", **env)
+    refused = run_app("config", **env)
     assert refused.returncode == 1 and refused.stderr.startswith("hub: ")
     assert sentence in refused.stderr and "Traceback" not in refused.stderr
 
 
 def test_migrate_says_when_there_is_nothing_to_do(database: Database, env: dict[str, str]) -> None:
-    done = run("migrate", **env)
+    done = run_app("migrate", **env)
     assert (done.returncode, done.stdout) == (0, "The schema is up to date.\n")
 
 
 def test_migrate_without_a_running_hub(tmp_path: Path) -> None:
-    done = run("migrate", HUB_DATA_DIR=str(tmp_path))
+    done = run_app("migrate", HUB_DATA_DIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "applied migrations/0001_create_jobs.sql" in done.stdout
 
 
 def test_doctor_passes_and_fails(database: Database, config: Config, env: dict[str, str]) -> None:
-    well = run("doctor", **env)
+    well = run_app("doctor", **env)
     assert well.returncode == 0, well.stdout
     with psycopg.connect(config.dsn(), autocommit=True, prepare_threshold=None) as conn:
         conn.execute("ALTER INDEX jobs_live_idx RENAME TO hidden")
-        ill = run("doctor", **env)
+        ill = run_app("doctor", **env)
         conn.execute("ALTER INDEX hidden RENAME TO jobs_live_idx")
     assert ill.returncode == 1
     assert "FAIL" in ill.stdout and "jobs_live_idx" in ill.stdout
 
 
 def test_unreachable_server_is_a_sentence() -> None:
-    refused = run("migrate", DATABASE_URL="postgresql://127.0.0.1:1/hub")
+    refused = run_app("migrate", DATABASE_URL="postgresql://127.0.0.1:1/hub")
     assert refused.returncode == 1
     assert refused.stderr == "hub: The database cannot be reached; try again.\n"
 
 
 def test_demo_without_a_hub_is_a_sentence() -> None:
-    refused = run("demo", "--url", "http://127.0.0.1:1")
+    refused = run_app("demo", "--url", "http://127.0.0.1:1")
     assert refused.returncode == 1 and "http://127.0.0.1:1" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1

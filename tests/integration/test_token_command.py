@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import subprocess
 import sys
 import time
@@ -22,44 +21,28 @@ from app.config import ROOT, Config
 from app.db import Database
 from app.errors import Unauthorized
 from tests.factories import make_body
-from tests.hub_process import START_SECONDS, HubProcess, wait_until
+from tests.hub_process import START_SECONDS, HubProcess, run_app, wait_until
 from tests.tokens import FOREIGN_KEYS, bearer, make_token
 
 Run = subprocess.CompletedProcess[str]
-
-
-def run(*args: str, **env: str) -> Run:
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("HUB_") and name != "DATABASE_URL"
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "app", *args],
-        cwd=ROOT,
-        env={**clean, **env},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
 
 
 @pytest.fixture
 def env(config: Config, tmp_path: Path, database: Database) -> dict[str, str]:
     """The environment that leads to the session's database and to a new key."""
     key_file = str(tmp_path / "token.key")
-    assert run("token", "key", HUB_TOKEN_KEY_FILE=key_file).returncode == 0
+    assert run_app("token", "key", HUB_TOKEN_KEY_FILE=key_file).returncode == 0
     if config.database_url is not None:
         return {"DATABASE_URL": config.database_url, "HUB_TOKEN_KEY_FILE": key_file}
     return {"HUB_DATA_DIR": str(config.data_dir), "HUB_TOKEN_KEY_FILE": key_file}
 
 
 def create(env: dict[str, str], *options: str) -> Run:
-    return run("token", "create", "--name", "nightly", *(options or ("--scope", "read")), **env)
+    return run_app("token", "create", "--name", "nightly", *(options or ("--scope", "read")), **env)
 
 
 def listed(env: dict[str, str], *options: str) -> list[dict[str, Any]]:
-    done = run("token", "list", "--json", *options, **env)
+    done = run_app("token", "list", "--json", *options, **env)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -104,16 +87,18 @@ def life_of(row: dict[str, Any]) -> float:
 def test_a_revoked_token_is_listed_only_when_asked_for(env: dict[str, str]) -> None:
     create(env)
     token_id = listed(env)[0]["id"]
-    done = run("token", "revoke", token_id, **env)
+    done = run_app("token", "revoke", token_id, **env)
     assert (done.returncode, done.stdout) == (0, f"revoked {token_id} (nightly, read)\n")
     assert listed(env) == [] and listed(env, "--all")[0]["state"] == "revoked"
-    table = run("token", "list", "--all", **env).stdout.splitlines()
+    table = run_app("token", "list", "--all", **env).stdout.splitlines()
     assert [line.split()[0] for line in table] == ["ID", token_id]
     assert "revoked" in table[1] and "nightly" in table[1]
 
 
 def test_revoking_what_is_not_there_is_a_sentence(env: dict[str, str]) -> None:
-    assert sentence(run("token", "revoke", "nobody", **env)).startswith("hub: There is no token")
+    assert sentence(run_app("token", "revoke", "nobody", **env)).startswith(
+        "hub: There is no token"
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,47 +114,47 @@ def test_revoking_what_is_not_there_is_a_sentence(env: dict[str, str]) -> None:
     ],
 )
 def test_options_that_will_not_do_are_said_so(options: tuple[str, ...], said: str) -> None:
-    refused = run("token", "create", "--name", "x", *options)
+    refused = run_app("token", "create", "--name", "x", *options)
     assert refused.returncode and said in refused.stderr and "Traceback" not in refused.stderr
 
 
 def test_without_a_key_nothing_is_made(tmp_path: Path) -> None:
     for command in (("key",), ("create", "--name", "x", "--scope", "read")):
-        assert "HUB_TOKEN_KEY_FILE is not set" in sentence(run("token", *command))
+        assert "HUB_TOKEN_KEY_FILE is not set" in sentence(run_app("token", *command))
     missing = str(tmp_path / "missing")
     said = sentence(
-        run("token", "create", "--name", "x", "--scope", "read", HUB_TOKEN_KEY_FILE=missing)
+        run_app("token", "create", "--name", "x", "--scope", "read", HUB_TOKEN_KEY_FILE=missing)
     )
     assert missing in said and "cannot be read" in said
 
 
 def test_a_key_is_made_once_and_rotated(tmp_path: Path) -> None:
     path = tmp_path / "k"
-    assert run("token", "key", str(path)).returncode == 0
+    assert run_app("token", "key", str(path)).returncode == 0
     (first,) = read_keys(path)
-    assert "--rotate" in sentence(run("token", "key", str(path)))
-    done = run("token", "key", "--rotate", HUB_TOKEN_KEY_FILE=str(path))
+    assert "--rotate" in sentence(run_app("token", "key", str(path)))
+    done = run_app("token", "key", "--rotate", HUB_TOKEN_KEY_FILE=str(path))
     assert done.returncode == 0 and read_keys(path)[1] == first
     assert not any(key.decode() in done.stdout + done.stderr for key in read_keys(path))
 
 
 def test_a_key_behind_a_link_is_rotated_where_it_is(tmp_path: Path) -> None:
     path, link = tmp_path / "k", tmp_path / "link"
-    assert run("token", "key", str(path)).returncode == 0
+    assert run_app("token", "key", str(path)).returncode == 0
     link.symlink_to(path)
-    assert run("token", "key", "--rotate", str(link)).returncode == 0
+    assert run_app("token", "key", "--rotate", str(link)).returncode == 0
     assert link.is_symlink() and len(read_keys(path)) == 2
 
 
 def test_a_database_without_the_table_is_a_sentence(tmp_path: Path) -> None:
-    assert run("token", "key", str(tmp_path / "k")).returncode == 0
+    assert run_app("token", "key", str(tmp_path / "k")).returncode == 0
     env = {"HUB_TOKEN_KEY_FILE": str(tmp_path / "k"), "HUB_DATA_DIR": str(tmp_path)}
     assert "python -m app migrate" in sentence(create(env))
 
 
 def test_a_hub_that_others_can_reach_does_not_start_without_a_key(tmp_path: Path) -> None:
     env = {"HUB_HOST": "0.0.0.0", "HUB_DATA_DIR": str(tmp_path)}
-    said = sentence(run("serve", **env))
+    said = sentence(run_app("serve", **env))
     assert "HUB_HOST is 0.0.0.0" in said and "python -m app token key" in said
 
 
@@ -182,7 +167,7 @@ def test_a_bad_key_does_not_start(tmp_path: Path, content: bytes, mode: int, sai
     path.write_bytes(content)
     path.chmod(mode)
     env = {"HUB_TOKEN_KEY_FILE": str(path), "HUB_DATA_DIR": str(tmp_path)}
-    assert said in sentence(run("serve", **env))
+    assert said in sentence(run_app("serve", **env))
 
 
 # A whole hub: two web processes, everything it says in a file.
@@ -224,7 +209,7 @@ class LoggedHub(HubProcess):
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedHub]:
     folder = tmp_path_factory.mktemp("guarded")
     key_file = folder / "token.key"
-    assert run("token", "key", str(key_file)).returncode == 0
+    assert run_app("token", "key", str(key_file)).returncode == 0
     env = {"HUB_TOKEN_KEY_FILE": str(key_file), "HUB_WORKERS": "2", "HUB_LOG_LEVEL": "DEBUG"}
     with LoggedHub(folder, HUB_HOST="0.0.0.0", **env) as hub:
         yield hub
@@ -232,7 +217,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedHub]:
 
 def make(hub: LoggedHub, scope: str) -> str:
     """A token of that hub's, by its command."""
-    done = run("token", "create", "--name", "n", "--scope", scope, **_settings(hub))
+    done = run_app("token", "create", "--name", "n", "--scope", scope, **_settings(hub))
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -265,7 +250,7 @@ def test_a_revoked_token_is_refused_by_every_process_within_30_seconds(hub: Logg
     token = make(hub, "read")
     token_id = read_token(token, read_keys(Path(hub.env["HUB_TOKEN_KEY_FILE"]))).token_id
     assert {hub.ask("GET", "/api/v1/jobs", bearer(token))[0] for _ in range(20)} == {200}
-    assert run("token", "revoke", token_id, **_settings(hub)).returncode == 0
+    assert run_app("token", "revoke", token_id, **_settings(hub)).returncode == 0
     revoked_at = time.monotonic()
 
     def is_refused_everywhere() -> bool:
@@ -278,7 +263,7 @@ def test_a_revoked_token_is_refused_by_every_process_within_30_seconds(hub: Logg
 
 def test_a_rotated_key_is_learnt_without_a_restart(hub: LoggedHub) -> None:
     before = make(hub, "read")
-    assert run("token", "key", "--rotate", **_settings(hub)).returncode == 0
+    assert run_app("token", "key", "--rotate", **_settings(hub)).returncode == 0
     after = make(hub, "read")
     with pytest.raises(Unauthorized):
         read_token(after, read_keys(Path(hub.env["HUB_TOKEN_KEY_FILE"]))[1:])

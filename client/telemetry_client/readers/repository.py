@@ -53,7 +53,8 @@ def _borg(arguments: Arguments, environ: Mapping[str, str]) -> str | None:
     return arguments.value("-r", "--repo") or environ.get("BORG_REPO")
 
 
-def _rclone(arguments: Arguments, environ: Mapping[str, str]) -> str | None:
+def _words(arguments: Arguments, takes_next: Callable[[str], bool]) -> list[str]:
+    """What is neither an option nor the value of one."""
     words, skips = [], False
     for arg in arguments.given:
         if skips:
@@ -61,20 +62,21 @@ def _rclone(arguments: Arguments, environ: Mapping[str, str]) -> str | None:
         elif not arg.startswith("-"):
             words.append(arg)
         else:
-            is_long = arg.startswith("--") and "=" not in arg
-            skips = is_long and arg not in _RCLONE_SWITCHES
+            skips = takes_next(arg)
+    return words
+
+
+def _rclone(arguments: Arguments, environ: Mapping[str, str]) -> str | None:
+    words = _words(arguments, _rclone_takes_next)
     return words[2] if len(words) == 3 else None  # command, source, target
 
 
+def _rclone_takes_next(option: str) -> bool:
+    return option.startswith("--") and "=" not in option and option not in _RCLONE_SWITCHES
+
+
 def _rsync(arguments: Arguments, environ: Mapping[str, str]) -> str | None:
-    words, skips = [], False
-    for arg in arguments.given:
-        if skips:
-            skips = False
-        elif not arg.startswith("-"):
-            words.append(arg)
-        else:
-            skips = _rsync_takes_next(arg)
+    words = _words(arguments, _rsync_takes_next)
     return words[-1] if len(words) > 1 else None
 
 
