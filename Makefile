@@ -11,7 +11,7 @@ NPM_CI = cd $(1) && PATH="$(NODE_WHEEL)/bin:$$PATH" \
 NODE_MODULES := embedded/node_modules/.package-lock.json app/static/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run test lint types bench screenshots fuzz
+.PHONY: help setup tools run test lint types bench screenshots fuzz chaos
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -36,6 +36,9 @@ types: $(VENV)/.dev ## check types
 
 fuzz: setup ## try to break the hub and its senders with random input, for half an hour or so
 	@FUZZ_CASES=10000 FUZZ_RUNS=2000 $(BIN)/python -m pytest tests/fuzz
+
+chaos: setup tools ## let everything fail that can, as long as it takes: docs/reliability.md
+	@CHAOS=long $(BIN)/python -m pytest tests/chaos
 
 bench: setup ## measure ingest on this machine
 	@$(BIN)/python bench/ingest.py

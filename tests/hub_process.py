@@ -1,16 +1,14 @@
-"""A whole hub as a process of its own, and senders that remember what it acknowledged."""
+"""A whole hub as a process of its own, in tests."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +17,6 @@ from typing import Any
 import psycopg
 
 from app.config import ROOT
-from tests.factories import make_body
 
 START_SECONDS = 60.0
 
@@ -131,55 +128,11 @@ class HubProcess:
 
     def stored(self) -> set[tuple[str, int]]:
         """(job_id, bytes_transferred) of every row of the series."""
-        with psycopg.connect(self.engine()["dsn"], prepare_threshold=None) as conn:
+        dsn = self.env.get("DATABASE_URL") or self.engine()["dsn"]
+        with psycopg.connect(dsn, prepare_threshold=None) as conn:
             rows = conn.execute("SELECT job_id, bytes_transferred FROM job_telemetry").fetchall()
         assert len(rows) == len(set(rows)), "an update is stored twice"
         return set(rows)
-
-
-class Senders:
-    """Threads that push numbered updates of one job each and remember what was answered 200."""
-
-    def __init__(self, hub: HubProcess, count: int = 4) -> None:
-        self.hub = hub
-        self.acknowledged: list[tuple[str, int, dict[str, Any]]] = []
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._send, args=(f"job-{secrets.token_hex(4)}-{n}",))
-            for n in range(count)
-        ]
-
-    def __enter__(self) -> Senders:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-
-    def keep_going(self, more: int = 100) -> None:
-        """Wait for so many more acknowledged updates."""
-        target = len(self.acknowledged) + more
-        wait_until(lambda: len(self.acknowledged) >= target, START_SECONDS)
-
-    def push(self, job_id: str, body: dict[str, Any]) -> int:
-        status, _, _ = self.hub.request("POST", f"/api/v1/telemetry/backup/{job_id}", body)
-        return status
-
-    def _send(self, job_id: str) -> None:
-        number = 0
-        while not self._stopping.is_set():
-            number += 1
-            body = make_body(bytes_transferred=number, disks=[{"disk_index": 0}])
-            try:
-                status = self.push(job_id, body)
-            except (OSError, http.client.HTTPException, ValueError):
-                continue
-            assert status in (200, 503), status
-            if status == 200:
-                self.acknowledged.append((job_id, number, body))
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from app.config import ROOT
-from tests.hub_process import HubProcess, Senders, is_running, kill, wait_until
+from tests.chaos.conftest import Run
+from tests.chaos.scenario import lasting
+from tests.hub_process import HubProcess, is_running, kill, wait_until
 
-ROUNDS = 5
+ROUNDS = int(lasting(5, 2))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -25,44 +27,32 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
         yield hub
 
 
-def assert_nothing_lost(hub: HubProcess, senders: Senders) -> None:
-    wait_until(hub.is_healthy, 60)
-    stored = hub.stored()
-    acknowledged = {(job_id, number) for job_id, number, _ in senders.acknowledged}
-    assert acknowledged and acknowledged <= stored
-    for job_id, _, body in senders.acknowledged[:: max(1, len(senders.acknowledged) // 200)]:
-        assert senders.push(job_id, body) == 200
-    assert hub.stored() == stored, "sending again added a row"
-
-
-def test_engine_killed_under_load(hub: HubProcess) -> None:
-    with Senders(hub) as senders:
+def test_engine_killed_under_load(hub: HubProcess, chaos: Run) -> None:
+    with chaos(hub) as scenario:
         for _ in range(ROUNDS):
-            senders.keep_going()
             pid = hub.engine()["pid"]
             kill(pid)
-            wait_until(lambda pid=pid: hub.engine()["pid"] != pid, 60)  # type: ignore[misc]
-        senders.keep_going()
-    assert_nothing_lost(hub, senders)
+            scenario.recover(time.monotonic())
+            assert hub.engine()["pid"] != pid
+            scenario.senders.keep_going()
 
 
-def test_web_worker_killed_under_load(hub: HubProcess) -> None:
-    with Senders(hub) as senders:
+def test_web_worker_killed_under_load(hub: HubProcess, chaos: Run) -> None:
+    with chaos(hub) as scenario:
         for _ in range(ROUNDS):
-            senders.keep_going()
             kill(hub.web_worker())
-        senders.keep_going()
-    assert_nothing_lost(hub, senders)
+            scenario.recover(time.monotonic())
+            scenario.senders.keep_going()
 
 
-def test_hub_killed_under_load(hub: HubProcess) -> None:
-    with Senders(hub) as senders:
+def test_hub_killed_under_load(hub: HubProcess, chaos: Run) -> None:
+    with chaos(hub) as scenario:
         for _ in range(ROUNDS):
-            senders.keep_going()
             hub.kill()
+            ended = time.monotonic()
             hub.start()
-        senders.keep_going()
-    assert_nothing_lost(hub, senders)
+            scenario.recover(ended)
+            scenario.senders.keep_going()
 
 
 def test_everything_ends_with_the_hub(hub: HubProcess) -> None:
@@ -90,12 +80,12 @@ def test_silent_engine_is_answered_with_503(hub: HubProcess) -> None:
     assert hub.request("POST", "/api/v1/telemetry/backup/a", body)[0] == 200
 
 
-def test_stop_is_graceful(hub: HubProcess) -> None:
-    with Senders(hub) as senders:
-        senders.keep_going()
+def test_stop_is_graceful(hub: HubProcess, chaos: Run) -> None:
+    with chaos(hub) as scenario:
         assert hub.stop() == 0
-    hub.start()
-    assert_nothing_lost(hub, senders)
+        ended = time.monotonic()
+        hub.start()
+        scenario.recover(ended)
 
 
 def test_second_hub_is_refused_with_a_sentence(hub: HubProcess, tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""What every scenario of the chaos suite is held against: back in time by itself, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from tests.chaos.senders import Senders
+from tests.hub_process import HubProcess, wait_until
+
+# `make chaos` sets it: faults then last as long as docs/reliability.md says, else a few seconds.
+IS_LONG = os.environ.get("CHAOS") == "long"
+RECOVERY_SECONDS = 10.0  # from the end of a fault until the hub is healthy and takes updates
+
+
+def lasting(long_seconds: float, short_seconds: float) -> float:
+    """How long a fault is to last, or how often to do something."""
+    return long_seconds if IS_LONG else short_seconds
+
+
+class Scenario:
+    """One fault while senders push. Notes what happened for the table at the end of the run."""
+
+    def __init__(
+        self, hub: HubProcess, senders: Senders, note: Callable[[str, object], None]
+    ) -> None:
+        self.hub = hub
+        self.senders = senders
+        self._note = note
+        self._slowest = 0.0
+
+    def recover(self, since: float, within: float = RECOVERY_SECONDS) -> None:
+        """Wait until the hub is healthy and takes an update of every sender.
+
+        `since`: when the fault ended, by time.monotonic().
+        """
+        wait_until(self.hub.is_healthy, 60)
+        self.senders.keep_going(more=1)
+        seconds = time.monotonic() - since
+        self._slowest = max(self._slowest, seconds)
+        self._note("recovery_seconds", round(self._slowest, 1))
+        assert seconds <= within, f"healthy again only after {seconds:.1f} s"
+
+    def assert_nothing_lost(self) -> None:
+        """What was acknowledged is stored, once, and nothing else; the jobs have ended.
+
+        Call it after the senders have stopped.
+        """
+        assert not self.senders.refused, self.senders.refused[:3]
+        acknowledged = self.senders.acknowledged
+        stored = self.hub.stored()  # fails if one is there twice
+        ours = {row for row in stored if row[0] in self.senders.job_ids}
+        self._note("acknowledged", len(acknowledged))
+        self._note("lost", len(acknowledged - ours))
+        assert acknowledged and ours == acknowledged
+        for job_id in self.senders.job_ids:
+            status, _, job = self.hub.request("GET", f"/api/v1/jobs/{job_id}")
+            last = max(number for known, number in acknowledged if known == job_id)
+            assert (status, job["status"]) == (200, "completed"), job
+            assert job["bytes_transferred"] == last
+            assert [disk["bytes_transferred"] for disk in job["disks"]] == [last]
