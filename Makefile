@@ -10,8 +10,12 @@ NPM_CI = cd $(1) && PATH="$(NODE_WHEEL)/bin:$$PATH" \
 	--ignore-scripts --no-audit --no-fund --loglevel=error
 NODE_MODULES := embedded/node_modules/.package-lock.json app/static/node_modules/.package-lock.json
 
+# For every system and Python that the hub runs on, whichever this one is.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make lock"
+
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run test lint types bench screenshots fuzz chaos
+.PHONY: help setup tools run test lint types bench lock screenshots fuzz chaos
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -43,6 +47,10 @@ chaos: setup tools ## let everything fail that can, as long as it takes: docs/re
 bench: setup ## measure ingest on this machine
 	@$(BIN)/python bench/ingest.py
 
+lock: $(VENV)/.dev ## pin anew, with hashes, what requirements.in and requirements-dev.in ask for
+	@$(LOCK) requirements.in -o requirements.txt
+	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+
 screenshots: setup tools ## take the pictures of docs/images anew, with Chromium
 	@$(BIN)/python bench/screenshots.py
 
@@ -52,14 +60,20 @@ $(BIN)/python:
 	@echo "Creating $(VENV) …"
 	@$(PYTHON) -m venv $(VENV)
 
+# Only files whose hashes are listed, and only wheels: nothing of a package runs as it is installed.
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes \
+	--only-binary :all:
+
 $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	@echo "Installing the runtime packages …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PIP_INSTALL) -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements.txt client/pyproject.toml | $(BIN)/python
+$(VENV)/.dev: requirements-dev.txt client/pyproject.toml | $(BIN)/python
 	@echo "Installing the runtime and developer packages …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(PIP_INSTALL) -r requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-index --no-deps \
+		--no-build-isolation -e ./client
 	@touch $(VENV)/.runtime $@
 
 %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.runtime
