@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NoReturn
 
 
 def main() -> NoReturn:
     """Run the command line."""
-    from telemetry_client.cli.app import main as run
-
+    try:
+        from telemetry_client.cli.app import main as run
+    except KeyboardInterrupt:  # it takes half a second
+        sys.exit(130)
     run()

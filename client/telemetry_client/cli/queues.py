@@ -20,6 +20,7 @@ from telemetry_client.queue import DeadLetter, TelemetryQueue
 from telemetry_client.settings import default_spool
 
 OK, FAILED, UNREACHABLE = 0, 1, 2
+_SQLITE = b"SQLite format 3\0"
 _IDLE_SECONDS = 10.0  # what is left belongs to a running job, or waits for its next try
 
 
@@ -48,11 +49,23 @@ def _with_queue(path: Path | None, use: Callable[[TelemetryQueue], int]) -> int:
         if not path.exists():
             print(f"{path}: nothing was ever queued here.", file=sys.stderr)
             return OK
+        _require_queue(path)
         with TelemetryQueue(path) as queue:
             return use(queue)
     except QueueError as exc:
         print(str(exc), file=sys.stderr)
         return FAILED
+
+
+def _require_queue(path: Path) -> None:
+    """Raise QueueError for a file that no queue ever was: as a damaged one it would be renamed."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(_SQLITE))
+    except OSError as exc:
+        raise QueueError(f"{path}: it cannot be read ({exc.strerror})") from exc
+    if begins and begins != _SQLITE and any(begins):  # a power cut may leave nothing, or zeros
+        raise QueueError(f"{path}: it is no queue")
 
 
 def _print_stats(queue: TelemetryQueue) -> int:

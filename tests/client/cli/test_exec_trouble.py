@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.client.cli.conftest import Shell, below_exec
+from tests.client.cli.conftest import TELEMETRY, Shell, below_exec
 from tests.client.faulty_hub import FaultyHub
 from tests.hub_process import wait_until
 
@@ -111,3 +111,10 @@ def test_a_job_id_that_the_hub_would_refuse_is_said(shell: Shell, plain_output: 
     done = shell.exec(COMMAND, "--job-id", "a/b")
     assert (done.returncode, done.stdout) == (5, plain_output)
     assert b"job_id" in done.stderr
+
+
+def test_ctrl_c_while_the_command_itself_starts_leaves_no_traceback(shell: Shell) -> None:
+    shell.env["PYTHONPATH"] = str(shell.folder)
+    (shell.folder / "typer.py").write_text("raise KeyboardInterrupt  # pressed at this moment")
+    done = shell.run([*TELEMETRY, "exec", "--job-type", "backup", "--", "true"])
+    assert (done.returncode, done.stderr) == (130, b"")

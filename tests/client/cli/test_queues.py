@@ -39,6 +39,16 @@ def test_looking_for_a_queue_makes_none(shell: Shell) -> None:
     assert not shell.spool.exists()
 
 
+def test_a_file_that_was_never_a_queue_stays_where_it_is(shell: Shell) -> None:
+    notes = shell.folder / "notes.txt"
+    notes.write_text("these are no updates")
+    for command in ("stats", "drain", "dead", "replay"):
+        done = shell.telemetry("queue", command, "--path", str(notes))
+        assert done.returncode == 1 and b"notes.txt: it is no queue" in done.stderr
+    assert notes.read_text() == "these are no updates"
+    assert [path.name for path in shell.folder.glob("notes*")] == ["notes.txt"]
+
+
 def test_drain_sends_everything_in_order(shell: Shell, faulty_hub: FaultyHub) -> None:
     fill(shell, *({"bytes_transferred": number} for number in range(5)))
     done = shell.telemetry("queue", "drain")
