@@ -15,14 +15,16 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run test lint types bench lock screenshots fuzz chaos
+.PHONY: help setup install tools run test lint types bench lock screenshots fuzz chaos
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 setup: $(VENV)/.dev $(NODE_MODULES) ## install everything that running and developing needs
 
-run: $(VENV)/.runtime $(NODE_MODULES) ## start the hub with its embedded TimescaleDB
+install: $(VENV)/.runtime $(NODE_MODULES) ## install what running the hub needs, and nothing else
+
+run: install ## start the hub with its embedded TimescaleDB
 	@$(BIN)/python -m app serve
 
 tools: ## install the tools that tests drive, as root on Debian and the like

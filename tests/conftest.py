@@ -23,6 +23,7 @@ from app.db import Connection, Database
 from app.domain.rollups import ROLLUPS
 from app.engine import EmbeddedEngine
 from app.migrate import migrate
+from tests import engine_template
 
 TABLES = (
     "job_telemetry",
@@ -62,6 +63,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in needs_server]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _template(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One for all workers, whose folders lie beside each other."""
+    base = tmp_path_factory.getbasetemp()
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    engine_template.offer((base.parent if is_worker else base) / "template")
+
+
 @pytest.fixture(scope="session")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
     """Settings that lead to a migrated TimescaleDB."""
@@ -75,6 +84,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
 
 
 def _embedded(data_dir: Path) -> Iterator[Config]:
+    engine_template.copy_to(data_dir)
     engine = EmbeddedEngine(data_dir, port=0, durable=False)  # saves a sync at each commit
     engine.start()
     yield Config(data_dir=data_dir, log_level="WARNING")

@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 
 from app.config import ROOT
+from tests import engine_template
 
 START_SECONDS = 60.0
 
@@ -68,6 +69,7 @@ class HubProcess:
         self.stop()
 
     def start(self) -> None:
+        engine_template.copy_to(self.data_dir)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app", "serve"], cwd=ROOT, env=self.env
         )
