@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from app.api.gate import PushGate
+from app.api.headers import SafeHeaders
 from app.config import Config
 from app.web_server import LARGE_BODIES, SMALL_BODY, WebServer, call_wsgi, make_environ
 
@@ -211,3 +213,25 @@ def test_requests_beyond_the_threads_wait_for_one() -> None:
 
     run_apart(run())
     assert len(running) == 40 and len(set(running)) <= 16
+
+
+def test_push_beyond_the_gate_is_refused_without_a_thread() -> None:
+    """And as the gate itself would refuse it."""
+    gate = PushGate(echo, 0)
+    early = WebServer(echo, Config(), lambda: None, gate.is_full_for)
+    late = WebServer(SafeHeaders(gate), Config(), lambda: None)
+    headers = [*length(3), (b"x-request-id", b"mine")]
+    answers = [ask(server, [piece(b"abc")], headers=headers) for server in (early, late)]
+    assert answers[0] == answers[1]
+    status, answered, body = answers[0]
+    assert (status, answered["Retry-After"], answered["X-Request-ID"]) == (503, "1", "mine")
+    assert b"waiting for their commit" in body
+    assert early._threads._started == 0
+    assert ask(early, [], method="GET")[0] == 200
+
+
+def test_push_that_the_gate_has_room_for_reaches_the_application() -> None:
+    gate = PushGate(echo, 1)
+    server = WebServer(gate, Config(), lambda: None, gate.is_full_for)
+    for _ in range(3):  # each gives its place back
+        assert ask(server, [piece(b"abc")], headers=length(3))[0] == 200
