@@ -11,7 +11,7 @@ NPM_CI = cd $(1) && PATH="$(NODE_WHEEL)/bin:$$PATH" \
 NODE_MODULES := embedded/node_modules/.package-lock.json app/static/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run test lint types bench screenshots fuzz
+.PHONY: help setup tools run test lint types bench overload soak screenshots fuzz
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -39,6 +39,12 @@ fuzz: setup ## try to break the hub and its senders with random input, for half 
 
 bench: setup ## measure ingest on this machine
 	@$(BIN)/python bench/ingest.py
+
+overload: setup ## offer the hub three times what it can take
+	@$(BIN)/python bench/overload.py
+
+soak: setup tools ## half an hour of load with the dashboard open: does it slow down, grow or err?
+	@$(BIN)/python bench/soak.py
 
 screenshots: setup tools ## take the pictures of docs/images anew, with Chromium
 	@$(BIN)/python bench/screenshots.py
