@@ -162,8 +162,6 @@ def _describe(best: tuple[Pushed, Pushed], crowded: Pushed, health: Health) -> R
     refused = sorted(seconds for status in REFUSALS for seconds in latencies.get(status, ()))
     answered = sum(map(len, latencies.values()))
     best_per_second = sum(each.per_second for each in best) / 2
-    cpu_per_update = sum(each.hub_cpu for each in best) / 2 / best_per_second
-    refused_cpu = crowded.hub_cpu - cpu_per_update * crowded.per_second
     return {
         "best_per_second": round(best_per_second),
         "offered_per_second": round(load.rate * load.batch),
@@ -179,10 +177,8 @@ def _describe(best: tuple[Pushed, Pushed], crowded: Pushed, health: Health) -> R
         "other": answered - len(refused) - len(latencies.get(200, ())),
         "health_max_ms": _milliseconds(max(health.seconds)),
         "health_failures": health.failures,
-        "hub_cpu_us_per_update": round(cpu_per_update * 1e6),
-        "hub_cpu_us_per_refused_push": round(refused_cpu * load.seconds / len(refused) * 1e6)
-        if refused
-        else math.nan,
+        "hub_cores_at_best": round(sum(each.hub_cpu for each in best) / 2, 2),
+        "hub_cores": round(crowded.hub_cpu, 2),
         "load_share_of_machine": round(crowded.load_cpu / (os.cpu_count() or 1), 2),
     }
 
