@@ -397,15 +397,15 @@ def show(verdicts: Iterable[Verdict]) -> bool:
     found = list(verdicts)
     print()
     for verdict in found:
-        print(verdict)
+        print(verdict, flush=True)
     return all(verdict.holds for verdict in found)
 
 
 def main() -> int:
     args = parse_arguments()
     with running_hub(args, HUB_TASK_SPEEDUP=str(TASK_SPEEDUP)) as hub:
-        verdicts = soak(hub, args)
-    return 0 if show(verdicts) else 1
+        holds = show(soak(hub, args))
+    return 0 if holds else 1
 
 
 if __name__ == "__main__":
