@@ -15,10 +15,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install tools run test lint types bench lock screenshots fuzz chaos
+.PHONY: help setup install run lock tools test lint types fuzz chaos bench overload soak screenshots
 
 help: ## list these commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
 setup: $(VENV)/.dev $(NODE_MODULES) ## install everything that running and developing needs
 
@@ -26,6 +26,10 @@ install: $(VENV)/.runtime $(NODE_MODULES) ## install what running the hub needs,
 
 run: install ## start the hub with its embedded TimescaleDB
 	@$(BIN)/python -m app serve
+
+lock: $(VENV)/.dev ## pin anew, with hashes, what requirements.in and requirements-dev.in ask for
+	@$(LOCK) requirements.in -o requirements.txt
+	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 
 tools: ## install the tools that tests drive, as root on Debian and the like
 	@.ci/install-tools
@@ -49,9 +53,11 @@ chaos: setup tools ## let everything fail that can, as long as it takes: docs/re
 bench: setup ## measure ingest on this machine
 	@$(BIN)/python bench/ingest.py
 
-lock: $(VENV)/.dev ## pin anew, with hashes, what requirements.in and requirements-dev.in ask for
-	@$(LOCK) requirements.in -o requirements.txt
-	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+overload: setup ## offer the hub three times what it can take
+	@$(BIN)/python bench/overload.py
+
+soak: setup tools ## half an hour of load with the dashboard open: does it slow down, grow or err?
+	@$(BIN)/python bench/soak.py
 
 screenshots: setup tools ## take the pictures of docs/images anew, with Chromium
 	@$(BIN)/python bench/screenshots.py

@@ -61,7 +61,13 @@ class Config:
     )
     workers: int = _setting("HUB_WORKERS", 1, "web worker processes", low=1, high=64)
     threads: int = _setting(
-        "HUB_THREADS", 96, "request threads in each web worker", low=16, high=1000
+        # A push waits in one: of 500 a second all that come while the database stands still for
+        # half a second, as the embedded engine does for a refresh of the rollups. Some 30 KiB each.
+        "HUB_THREADS",
+        256,
+        "request threads in each web worker",
+        low=16,
+        high=1000,
     )
     queue_updates: int = _setting(
         "HUB_QUEUE_UPDATES",
@@ -136,6 +142,13 @@ class Config:
     rollup_seconds: int = _setting(
         "HUB_ROLLUP_SECONDS", 60, "how often rollups are refreshed", low=1, high=3600
     )
+    task_speedup: int = _setting(
+        "HUB_TASK_SPEEDUP",
+        1,
+        "how many times as often as set all tasks run; for soak tests",
+        low=1,
+        high=100,
+    )
     log_level: str = _setting("HUB_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
 
     def __post_init__(self) -> None:
@@ -194,6 +207,10 @@ class Config:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    def task_interval(self, seconds: int) -> int:
+        """How often a task runs, in seconds, that is set to run every `seconds`."""
+        return max(1, seconds // self.task_speedup)
 
     @property
     def engine_file(self) -> Path:

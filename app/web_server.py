@@ -16,14 +16,18 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from app import create_app
+from app import create_app, metrics
+from app.api.errors import answer_request_error
 from app.api.factory import close_app
+from app.api.gate import TooManyPushes
 from app.api.headers import with_safe
 from app.api.refusals import answer_refusal
+from app.api.requests import choose_request_id
 from app.config import Config
 from app.errors import InvalidInput, QueueFull, RequestError, RequestTimeout, TooLarge
 
@@ -59,7 +63,12 @@ _ENVIRON: dict[str, Any] = {
 def make_server() -> WebServer:
     """What a web worker serves: the application of its environment's settings."""
     app = create_app()
-    return WebServer(app, app.extensions["hub"].config, lambda: close_app(app))
+    return WebServer(
+        app,
+        app.extensions["hub"].config,
+        lambda: close_app(app),
+        app.extensions["hub_push_gate"].is_full_for,
+    )
 
 
 @dataclass(slots=True)
@@ -76,10 +85,20 @@ class _Gone(Exception):
 
 
 class WebServer:
-    """An ASGI application around a WSGI one."""
+    """An ASGI application around a WSGI one.
 
-    def __init__(self, app: WSGIApplication, config: Config, close: Callable[[], None]) -> None:
+    `is_full_for` says of a method, before a request costs a thread, that it would be refused there.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        config: Config,
+        close: Callable[[], None],
+        is_full_for: Callable[[str], bool] = lambda method: False,
+    ) -> None:
         self._close = close
+        self._is_full_for = is_full_for
         self._leaving: asyncio.Task[None] | None = None
         self._bodies = _Bodies(config.request_seconds, config.max_batch_bytes)
         self._threads = _Threads(app, config.threads)
@@ -97,7 +116,11 @@ class WebServer:
         try:
             if "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ:
                 reading = await self._bodies.read(environ, receive)
-            answer = await self._threads.run(environ)
+            # Only now: an answer to half a request may be lost with its connection.
+            if self._is_full_for(scope["method"]):
+                answer = _refuse_push(environ)
+            else:
+                answer = await self._threads.run(environ)
         except RequestError as refusal:
             answer = _refuse(refusal, environ)
         except _Gone:
@@ -378,5 +401,22 @@ def _encode_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, byt
 def _refuse(refusal: RequestError, environ: WSGIEnvironment) -> _Answer:
     """The answer to a request that does not reach the application."""
     response = answer_refusal(refusal, environ)
+    headers = _encode_headers(with_safe(response.headers.items()))
+    return _Answer(response.status_code, headers, response.get_data())
+
+
+def _refuse_push(environ: WSGIEnvironment) -> _Answer:
+    """As `_refuse` one push too many, for a tenth of the time: under overload most are that."""
+    metrics.REFUSED.labels(TooManyPushes.__name__).inc()
+    request_id = choose_request_id(environ.get("HTTP_X_REQUEST_ID", ""))
+    answer = _refusal_of_pushes()
+    headers = [*answer.headers, (b"X-Request-ID", request_id.encode())]
+    return _Answer(answer.status, headers, answer.body)
+
+
+@cache
+def _refusal_of_pushes() -> _Answer:
+    """The same for all of them: everything but the request's id."""
+    response = answer_request_error(TooManyPushes())
     headers = _encode_headers(with_safe(response.headers.items()))
     return _Answer(response.status_code, headers, response.get_data())

@@ -34,6 +34,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.load import Load, Outcome, run_load  # noqa: E402
+from bench.processes import (  # noqa: E402
+    MIB,
+    cpu_seconds,
+    part_of,
+    process_tree,
+    read,
+    resident_bytes,
+)
 
 START_SECONDS = 120
 PGBENCH_CLIENTS = 8
@@ -42,7 +50,6 @@ SMALL_QUEUE = 32  # updates, for --full-queue
 REFUSAL_LIMIT_SECONDS = 0.1
 # Far less patient than Retry-After asks, yet no endless loop: that would measure the machine.
 REST_SECONDS = 0.1
-MIB = 1024 * 1024
 
 Result = dict[str, Any]
 
@@ -54,11 +61,14 @@ Result = dict[str, Any]
 class Hub:
     """A running hub, and what can be seen of it from outside."""
 
-    def __init__(self, url: str, pid: int | None, token: str = "") -> None:
+    def __init__(
+        self, url: str, pid: int | None, token: str = "", folder: Path | None = None
+    ) -> None:
         parts = urlsplit(url)
+        self.folder = folder  # of its data and its log, hub.log, if it is ours
         self.url = url.rstrip("/")
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
-        self._pid = pid
+        self.pid = pid
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str) -> str:
@@ -68,18 +78,18 @@ class Hub:
 
     def memory(self) -> dict[str, float]:
         """Resident MiB by part: web (the largest worker), and all processes. Empty if unknown."""
-        if self._pid is None:
+        if self.pid is None:
             return {}
         parts: dict[str, list[int]] = {}
-        for pid in _process_tree(self._pid):
-            parts.setdefault(_part_of(pid), []).append(_resident_bytes(pid))
+        for pid in process_tree(self.pid):
+            parts.setdefault(part_of(pid), []).append(resident_bytes(pid))
         sizes = {part: sum(found) / MIB for part, found in parts.items()}
         return {**sizes, "web": max(parts.get("web", [0])) / MIB, "all": sum(sizes.values())}
 
     def cpu_seconds(self) -> float:
         """What the web processes have used so far."""
-        pids = [] if self._pid is None else _process_tree(self._pid)
-        return sum(_cpu_seconds(pid) for pid in pids if _part_of(pid) == "web")
+        pids = [] if self.pid is None else process_tree(self.pid)
+        return sum(cpu_seconds(pid) for pid in pids if part_of(pid) == "web")
 
     def counters(self) -> dict[str, float]:
         """The samples of GET /metrics by name and labels."""
@@ -111,7 +121,7 @@ def running_hub(args: argparse.Namespace, token: str = "", **settings: str) -> I
                 [sys.executable, "-m", "app", "serve"], cwd=ROOT, env=env, stdout=log, stderr=log
             )
         try:
-            hub = Hub(f"http://127.0.0.1:{port}", process.pid, token)
+            hub = Hub(f"http://127.0.0.1:{port}", process.pid, token, Path(folder))
             _wait_until_healthy(hub, process, log_path)
             yield hub
         finally:
@@ -130,34 +140,9 @@ def _wait_until_healthy(hub: Hub, process: subprocess.Popen[bytes], log_path: Pa
     raise SystemExit(f"bench: the hub did not start:\n{log_path.read_text()[-2000:]}")
 
 
-def _process_tree(pid: int) -> list[int]:
-    found = [pid]
-    for parent in found:  # grows while it is walked
-        tasks = Path(f"/proc/{parent}/task").glob("*/children")
-        found += [int(child) for task in tasks for child in _read(task).split()]
-    return found
-
-
-def _part_of(pid: int) -> str:
-    command = _read(Path(f"/proc/{pid}/cmdline"))
-    if "node" in command.split("\0")[0]:
-        return "database"
-    return "tasks" if "\0jobs" in command else "web"
-
-
-def _resident_bytes(pid: int) -> int:
-    found = re.search(r"VmRSS:\s+(\d+) kB", _read(Path(f"/proc/{pid}/status")))
-    return int(found[1]) * 1024 if found else 0
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
-
-
 def _listener(port: int) -> int | None:
     """The supervisor of the processes that listen on a port of this machine, if there are any."""
-    rows = [line.split() for line in _read(Path("/proc/net/tcp")).splitlines()[1:]]
+    rows = [line.split() for line in read(Path("/proc/net/tcp")).splitlines()[1:]]
     inodes = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(f":{port:04X}")}
     for link in sorted(Path("/proc").glob("[0-9]*/fd/*"), key=lambda path: int(path.parts[2])):
         try:
@@ -170,17 +155,10 @@ def _listener(port: int) -> int | None:
 
 def _topmost(pid: int) -> int:
     """The last of its ancestors that is a Python process as well."""
-    found = re.search(r"PPid:\s+(\d+)", _read(Path(f"/proc/{pid}/status")))
+    found = re.search(r"PPid:\s+(\d+)", read(Path(f"/proc/{pid}/status")))
     parent = int(found[1]) if found else 0
-    command = _read(Path(f"/proc/{parent}/cmdline"))
+    command = read(Path(f"/proc/{parent}/cmdline"))
     return _topmost(parent) if "python" in command.split("\0")[0] else pid
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""  # it has ended meanwhile
 
 
 # ---------------------------------------------------------------------------------------------

@@ -88,7 +88,8 @@ def _run(database: Database, config: Config, stop: threading.Event) -> None:
             misfire_grace_time=None,  # however late it is
         )
     scheduler.start()
-    logger.info("Stale job detector started", extra={"every_seconds": config.sweep_seconds})
+    every_seconds = config.task_interval(config.sweep_seconds)
+    logger.info("Stale job detector started", extra={"every_seconds": every_seconds})
     stop.wait()
     scheduler.shutdown(wait=False)
     if not runner.stop(STOP_SECONDS):

@@ -40,14 +40,14 @@ class Task:
 
 def tasks(config: Config) -> list[Task]:
     """Every task, as the settings have it."""
-    scheduled = [
-        Task("detect_stale_jobs", detect_stale_jobs.run_once, config.sweep_seconds),
-        Task("detect_offline_nodes", detect_offline_nodes.run_once, NODES_SECONDS),
-        Task("refresh_rollups", refresh_rollups.run_once, config.rollup_seconds),
-        Task("summarise_finished_jobs", summarise_finished_jobs.run_once, config.rollup_seconds),
-        Task("compress_chunks", compress_chunks.run_once, CHUNKS_SECONDS),
-        Task("drop_expired_chunks", drop_expired_chunks.run_once, CHUNKS_SECONDS),
+    scheduled: list[tuple[str, Run, int]] = [
+        ("detect_stale_jobs", detect_stale_jobs.run_once, config.sweep_seconds),
+        ("detect_offline_nodes", detect_offline_nodes.run_once, NODES_SECONDS),
+        ("refresh_rollups", refresh_rollups.run_once, config.rollup_seconds),
+        ("summarise_finished_jobs", summarise_finished_jobs.run_once, config.rollup_seconds),
+        ("compress_chunks", compress_chunks.run_once, CHUNKS_SECONDS),
+        ("drop_expired_chunks", drop_expired_chunks.run_once, CHUNKS_SECONDS),
     ]
     if config.is_embedded:
-        scheduled.append(Task("vacuum_tables", vacuum_tables.run_once, VACUUM_SECONDS))
-    return scheduled
+        scheduled.append(("vacuum_tables", vacuum_tables.run_once, VACUUM_SECONDS))
+    return [Task(name, run, config.task_interval(seconds)) for name, run, seconds in scheduled]

@@ -73,7 +73,11 @@ class HubProcess:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app", "serve"], cwd=ROOT, env=self.env
         )
-        wait_until(self.is_healthy, START_SECONDS)
+        try:
+            wait_until(self.is_healthy, START_SECONDS)
+        except BaseException:
+            self.kill()  # nobody else will: it has not been handed out
+            raise
 
     def stop(self) -> int:
         assert self.process is not None

@@ -118,7 +118,8 @@ def build_app(config: Config) -> Flask:
     register_error_handlers(app)  # after flask-smorest's own, which they replace
     hub: Hub = app.extensions["hub"]
     fast = FastPush(FastChart(app.wsgi_app, hub, PREFIX), hub, PREFIX)
-    gated: WSGIApplication = PushGate(fast, config.threads - SPARE_THREADS)
+    gate = app.extensions["hub_push_gate"] = PushGate(fast, config.threads - SPARE_THREADS)
+    gated: WSGIApplication = gate
     if config.token_rate:
         gated = TokenRate(gated, config.token_rate)
     app.wsgi_app = gated  # type: ignore[assignment,method-assign]

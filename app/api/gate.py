@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
+READING = ("GET", "HEAD", "OPTIONS")
+
+
 class TooManyPushes(QueueFull):
     """Too many requests are waiting for their commit; try again."""
 
@@ -27,15 +30,32 @@ class PushGate:
 
     def __init__(self, next_app: WSGIApplication, limit: int) -> None:
         self._next = next_app
-        self._free = threading.Semaphore(limit)
+        self._free = limit
+        self._lock = threading.Lock()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS"):
+        if environ["REQUEST_METHOD"] in READING:
             return self._next(environ, start_response)
-        if not self._free.acquire(blocking=False):
+        if not self._take():
             refusal = TooManyPushes()
             return answer_refusal(refusal, environ)(environ, start_response)
         try:
             return self._next(environ, start_response)
         finally:
-            self._free.release()
+            with self._lock:
+                self._free += 1
+
+    def is_full_for(self, method: str) -> bool:
+        """Whether a request would be refused now.
+
+        For a server that can ask before it hands a request to a thread: from there a refusal costs
+        about as much as storing an update, and under overload little would be left for storing.
+        """
+        return self._free <= 0 and method not in READING
+
+    def _take(self) -> bool:
+        with self._lock:
+            if self._free <= 0:
+                return False
+            self._free -= 1
+            return True

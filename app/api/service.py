@@ -43,12 +43,12 @@ def read_health() -> Response:
     """Say whether the hub works. Answers within a second, whatever the database does."""
     probe = cast(DatabaseProbe, current_app.extensions["hub_database_probe"])
     look = probe.look(hub().database)
-    writer = hub().writer
+    writer, config = hub().writer, hub().config
     checks = {
         "database": check_database(look, writer.last_commit_seconds_ago, time.monotonic()),
         "migrations": check_migrations(look),
         "writer": check_writer(writer),
-        "tasks": check_tasks(look, hub().config.sweep_seconds),
+        "tasks": check_tasks(look, config.task_interval(config.sweep_seconds)),
     }
     states = {check["status"] for check in checks.values()}
     is_taking = checks["database"]["status"] != "down" and checks["writer"]["status"] == "ok"

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from app.api.factory import SPARE_THREADS
+from app.api.gate import PushGate
+from app.api.headers import SafeHeaders
 from app.config import Config
 from app.web_server import LARGE_BODIES, SMALL_BODY, WebServer, call_wsgi, make_environ
 
@@ -211,3 +214,57 @@ def test_requests_beyond_the_threads_wait_for_one() -> None:
 
     run_apart(run())
     assert len(running) == 40 and len(set(running)) <= 16
+
+
+def test_push_beyond_the_gate_is_refused_without_a_thread() -> None:
+    """And as the gate itself would refuse it."""
+    gate = PushGate(echo, 0)
+    early = WebServer(echo, Config(), lambda: None, gate.is_full_for)
+    late = WebServer(SafeHeaders(gate), Config(), lambda: None)
+    headers = [*length(3), (b"x-request-id", b"mine")]
+    answers = [ask(server, [piece(b"abc")], headers=headers) for server in (early, late)]
+    assert answers[0] == answers[1]
+    status, answered, body = answers[0]
+    assert (status, answered["Retry-After"], answered["X-Request-ID"]) == (503, "1", "mine")
+    assert b"waiting for their commit" in body
+    assert early._threads._started == 0
+    assert ask(early, [], method="GET")[0] == 200
+
+
+def test_push_that_the_gate_has_room_for_reaches_the_application() -> None:
+    gate = PushGate(echo, 1)
+    server = WebServer(gate, Config(), lambda: None, gate.is_full_for)
+    for _ in range(3):  # each gives its place back
+        assert ask(server, [piece(b"abc")], headers=length(3))[0] == 200
+
+
+def test_half_a_second_without_a_commit_refuses_nobody_of_480_a_second() -> None:
+    """The embedded engine stands still for so long while it refreshes a rollup."""
+    free = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        free.wait(10)
+        return echo(environ, start_response)
+
+    config = Config()
+    gate = PushGate(app, config.threads - SPARE_THREADS)
+    server = WebServer(gate, config, lambda: None, gate.is_full_for)
+    statuses: list[int] = []
+
+    async def push() -> None:
+        async def receive() -> dict[str, Any]:
+            return piece(b"abc", more=False)
+
+        async def send(message: dict[str, Any]) -> None:
+            statuses.extend([message["status"]] if "status" in message else [])
+
+        await server(make_scope(headers=length(3)), receive, send)
+
+    async def run() -> None:
+        pushes = [asyncio.create_task(push()) for _ in range(240)]
+        await asyncio.sleep(0.2)
+        free.set()
+        await asyncio.gather(*pushes)
+
+    run_apart(run())
+    assert statuses == [200] * 240
