@@ -16,6 +16,7 @@ import flask
 from flask import Response, request
 from werkzeug.exceptions import NotFound
 
+from app.api.compression import packed_tag, takes_gzip
 from app.config import ROOT
 
 blueprint = flask.Blueprint("dashboard", __name__)
@@ -81,12 +82,12 @@ def _is_ours(path: Path) -> bool:
 
 
 def _send(file: _File, kind: str, cache_control: str) -> Response:
-    is_packed = request.accept_encodings["gzip"] > 0
+    is_packed = takes_gzip(request.headers.get("Accept-Encoding", ""))
     response = Response(file.packed if is_packed else file.body, content_type=kind)
     if is_packed:
         response.headers["Content-Encoding"] = "gzip"
     # A strong tag is one of the bytes sent.
-    response.set_etag(f"{file.tag}-gzip" if is_packed else file.tag)
+    response.set_etag(packed_tag(file.tag) if is_packed else file.tag)
     response.headers["Vary"] = "Accept-Encoding"
     response.headers["Cache-Control"] = cache_control
     response.headers["X-Content-Type-Options"] = "nosniff"
