@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
@@ -138,6 +139,35 @@ def test_a_view_of_nothing_says_so(page: Page, watch: Watch, path: str, sentence
     watch.expect("status of 404")
     page.goto(path)
     expect(page.get_by_text(sentence).first).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/compare", "/a/b/c", "/jobs/a/b"])
+def test_an_address_of_nothing_has_a_way_home(
+    page: Page, watch: Watch, axe: str, path: str
+) -> None:
+    watch.expect("status of 404")
+    page.goto(path)
+    expect(page.get_by_text("There is nothing at this address")).to_be_visible()
+    expect(page).to_have_title("Not found – Telemetry Hub")
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    page.evaluate(axe)
+    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    assert not found["violations"]
+    page.get_by_role("link", name="All jobs").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".job-row").first).to_be_visible()
+    assert urlsplit(page.url).path == "/"
+
+
+def test_jobs_without_an_id_are_the_overview(page: Page) -> None:
+    page.goto("/jobs?status=failed")
+    wait_ready(page)
+    expect(page.locator("main h1")).to_have_text("Jobs")
+    expect(page.locator(".job-row .badge").first).to_have_text("failed")
+    expect(page.get_by_role("navigation").get_by_role("link", name="Jobs")).to_have_attribute(
+        "aria-current", "page"
+    )
 
 
 def test_motion_is_left_out_for_who_wants_none(new_page: NewPage) -> None:

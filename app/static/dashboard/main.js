@@ -13,7 +13,7 @@ const SLOW_MS = 250; // before that, "loading" would only flicker
 
 // Each view is loaded when it is first shown. `name` is the rest of the path, decoded.
 const ROUTES = [
-  { pattern: /^$/, nav: "jobs", load: () => import("./views/overview.js") },
+  { pattern: /^(?:jobs\/?)?$/, nav: "jobs", load: () => import("./views/overview.js") },
   { pattern: /^jobs\/([^/]+)$/, nav: "jobs", load: () => import("./views/job.js") },
   { pattern: /^compare\/([^/]+)$/, nav: "jobs", load: () => import("./views/compare.js") },
   { pattern: /^machines\/?$/, nav: "machines", load: () => import("./views/machines.js") },
