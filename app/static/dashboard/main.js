@@ -70,7 +70,7 @@ async function show({ moves, restores = false }) {
     const context = { params: { name, id: name }, query: new URLSearchParams(location.search), restores };
     const view = await mount(root, { ...context, navigate, setQuery });
     if (mine !== turn) view?.unmount();
-    else shown.unmount = () => view?.unmount();
+    else Object.assign(shown, { unmount: () => view?.unmount(), follow: view?.follow });
   } catch (error) {
     if (mine !== turn) return;
     if (!(error instanceof ApiError)) console.error(error);
@@ -114,6 +114,12 @@ function settle(moves) {
   if (!heading) return;
   heading.tabIndex = -1;
   if (moves) heading.focus({ preventScroll: true });
+}
+
+/** "Back" and "forward": a view that can follow its own address stays. */
+function goBack() {
+  if (shown.path === location.pathname && shown.follow) shown.follow(new URLSearchParams(location.search));
+  else show({ moves: true, restores: true });
 }
 
 function decode(text) {
@@ -164,7 +170,7 @@ async function showSession() {
 }
 
 document.addEventListener("click", follow);
-addEventListener("popstate", () => show({ moves: true, restores: true }));
+addEventListener("popstate", goBack);
 // The fragment of the skip link would otherwise be an address of its own.
 document.querySelector(".skip-link").addEventListener("click", (event) => {
   event.preventDefault();
