@@ -137,6 +137,12 @@ function markNav(current) {
   }
 }
 
+/** The page's own links are relative to where it was loaded, and would be read anew in each view. */
+function fixLinks() {
+  for (const link of document.querySelectorAll('a[href]:not([href^="#"]), link[rel="icon"]')) link.setAttribute("href", link.href);
+  for (const form of document.forms) form.setAttribute("action", form.action);
+}
+
 /** A plain click on a link to one of the views stays on the page. */
 function follow(event) {
   const link = event.target.closest?.("a[href]");
@@ -169,6 +175,7 @@ async function showSession() {
   form.title = data.name ? `Signed in as ${data.name}` : "";
 }
 
+fixLinks();
 document.addEventListener("click", follow);
 addEventListener("popstate", goBack);
 // The fragment of the skip link would otherwise be an address of its own.
