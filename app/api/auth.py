@@ -21,6 +21,7 @@ from werkzeug.http import parse_cookie
 from werkzeug.routing import Map
 
 from app import metrics
+from app.api.browsers import is_beside_api, wants_page
 from app.api.errors import answer_request_error
 from app.api.requests import METHODS, choose_request_id, count_request
 from app.auth.guard import Guard
@@ -257,7 +258,8 @@ def _is_local(address: str) -> bool:
 
 
 def _answer_refusal(refusal: RequestError, route: _Route, environ: WSGIEnvironment) -> Response:
-    if isinstance(refusal, Unauthorized) and route.rule.is_page and _is_browser(environ):
+    is_page = route.rule.is_page or (route.name is None and is_beside_api(environ["PATH_INFO"]))
+    if isinstance(refusal, Unauthorized) and is_page and wants_page(environ):
         response = Response(status=302, headers={"Location": _way_in(environ)})
     else:
         response = _problem(refusal, environ)
@@ -281,12 +283,6 @@ def _challenge(refusal: RequestError, route: _Route) -> str:
     if str(refusal) == str(Unauthorized()):
         return REALM
     return f'{REALM}, error="invalid_token"'
-
-
-def _is_browser(environ: WSGIEnvironment) -> bool:
-    return environ["REQUEST_METHOD"] in ("GET", "HEAD") and "text/html" in environ.get(
-        "HTTP_ACCEPT", ""
-    )
 
 
 def _way_in(environ: WSGIEnvironment) -> str:

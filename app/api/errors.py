@@ -50,7 +50,7 @@ def describe(errors: Mapping[str, list[str]]) -> str:
 def register_error_handlers(app: Flask) -> None:
     """Answer our own errors, HTTP errors and anything unforeseen as problem+json."""
     app.register_error_handler(RequestError, answer_request_error)
-    app.register_error_handler(HTTPException, _answer_http_exception)
+    app.register_error_handler(HTTPException, answer_http_exception)
     app.register_error_handler(Exception, _answer_unforeseen)
 
 
@@ -63,7 +63,8 @@ def answer_request_error(error: Exception) -> Response:
     return problem(error.status, str(error), errors=getattr(error, "errors", None), headers=headers)
 
 
-def _answer_http_exception(error: Exception) -> Response:
+def answer_http_exception(error: Exception) -> Response:
+    """The answer to an error of HTTP: no such path, method or media type, or a bad argument."""
     assert isinstance(error, HTTPException)
     status = error.code or 500
     if status < 400:  # a redirect is an HTTPException too

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from app.api.bodies import JSON
+from app.api.compression import is_packable, pack, packed_tag
 from app.api.context import Hub
 from app.api.errors import answer_request_error
 from app.api.history import encode_chart
@@ -53,13 +54,18 @@ class FastChart:
             return refusal(environ, start_response)
         except Exception:  # Flask meets the same, logs it, and answers with a problem
             return self._next(environ, start_response)
+        tag, encoding = make_etag(body), []
+        if is_packable(body, environ.get("HTTP_ACCEPT_ENCODING", "")):
+            body, tag, encoding = pack(body), packed_tag(tag), [("Content-Encoding", "gzip")]
         start_response(
             "200 OK",
             [
                 ("Content-Type", JSON),
                 ("Content-Length", str(len(body))),
-                ("ETag", f'"{make_etag(body)}"'),
+                *encoding,
+                ("ETag", f'"{tag}"'),
                 ("Cache-Control", CACHE_CONTROL),
+                ("Vary", "Accept-Encoding"),
                 ("X-Request-ID", request_id),
             ],
         )

@@ -16,6 +16,7 @@ from flask import Flask, Response, g, request
 from prometheus_client import Counter, Histogram
 
 from app import metrics
+from app.api.compression import pack_and_make_conditional
 from app.clock import isoformat
 from app.logs import request_id
 
@@ -46,6 +47,7 @@ def conditional_json(body: Any, *, same_but_for: Any = None) -> Response:
 
 def make_conditional(response: Response) -> Response:
     """The response with its ETag, a hash of its body unless it has one; 304 if the client has it.
+    Packed where the client takes that.
 
     A version of a row would save making the body, but not all that changes an answer changes that
     row: of a chart, old updates are dropped by age, whole chunks at once.
@@ -53,8 +55,7 @@ def make_conditional(response: Response) -> Response:
     if "ETag" not in response.headers:
         response.set_etag(make_etag(response.get_data()))
     response.headers["Cache-Control"] = CACHE_CONTROL
-    response.make_conditional(request)
-    return response
+    return pack_and_make_conditional(response)
 
 
 def make_etag(body: bytes) -> str:

@@ -16,7 +16,7 @@ from app import __version__, metrics
 from app.api.context import hub
 from app.api.errors import problem
 from app.api.probe import FRESH_SECONDS, WAIT_SECONDS, DatabaseProbe, Look
-from app.api.requests import json_response
+from app.api.requests import conditional_json, json_response
 from app.config import ROOT
 from app.ingest.writer import Writer
 from app.schemas.health import HealthSchema
@@ -151,9 +151,10 @@ def read_metrics() -> Response:
 
 @blueprint.route("/openapi.json")
 @blueprint.response(200, {"type": "object"})
+@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 def read_openapi() -> Response:
     """Describe this API by OpenAPI 3."""
-    return json_response(current_api.spec.to_dict())
+    return conditional_json(current_api.spec.to_dict())
 
 
 # The page that draws it.

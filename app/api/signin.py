@@ -54,6 +54,7 @@ def read_session() -> Response:
         "expires_at": claims and claims.expires_at,
         "problem": request.environ.get("hub.refusal") if _came_with_token() else None,
     }
+    # Never packed: who is signed in stands beside what the asker has sent (see `compression`).
     response = json_response(body)
     response.headers["Cache-Control"] = "no-store"
     return response

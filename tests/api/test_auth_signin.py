@@ -75,6 +75,15 @@ def test_the_way_leads_back(guarded: FlaskClient) -> None:
     assert answer.headers["Location"] == "./jobs/a%20b?from=1&to=2"
 
 
+def test_an_address_of_nothing_leads_to_the_form_too_and_then_to_the_page(
+    guarded: FlaskClient,
+) -> None:
+    first = guarded.get("/a/nothing", headers=BROWSER)
+    assert (first.status_code, first.headers["Location"]) == (302, "../sign-in?next=%2Fa%2Fnothing")
+    page = guarded.get("/a/nothing", headers={**BROWSER, "Cookie": f"{COOKIE}={make_token()}"})
+    assert (page.status_code, page.mimetype) == (404, "text/html")
+
+
 def test_a_script_is_told_401_and_not_shown_a_form(guarded: FlaskClient) -> None:
     for path, headers in (("/api/v1/jobs", BROWSER), ("/", {"Accept": "application/json"})):
         answer = guarded.get(path, headers=headers)

@@ -16,7 +16,8 @@ from flask.testing import FlaskClient
 from app.api import dashboard
 
 FOLDER = dashboard.STATIC / "dashboard"
-PAGES = ("/", "/machines", "/machines/web01", "/jobs/backup-1", "/compare/backup-1", "/nodes")
+PAGES = ("/", "/jobs", "/machines", "/machines/web01", "/jobs/b-1", "/compare/b-1", "/nodes")
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
 @pytest.fixture
@@ -38,11 +39,55 @@ def test_every_view_has_an_address(client: FlaskClient, path: str) -> None:
     assert "<main" in answer.get_data(as_text=True)
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/jobs", "/compare", "/index.html", "/Nodes"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        "/a/b/c",
+        "/compare",
+        "/compare/",
+        "/jobs/a/b",
+        "/nodes/a/b",
+        "/index.html",
+        "/Nodes",
+    ],
+)
 def test_other_addresses_are_not_found(client: FlaskClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 404
     assert answer.mimetype == "application/problem+json"
+    page = client.get(path, headers=BROWSER)
+    assert (page.status_code, page.mimetype) == (404, "text/html")
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+    for address in addresses(page.get_data(as_text=True)):
+        up = path.count("/") - 1
+        assert address.startswith("../" * up + "static/")
+    again = client.get(path, headers={**BROWSER, "If-None-Match": page.headers["ETag"]})
+    assert (again.status_code, again.data) == (404, page.data)
+    assert client.head(path, headers=BROWSER).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api",
+        "/api/v1/nothing",
+        "/api/v1/jobs/nobody",
+        "/telemetry/history/nobody",
+        "/telemetry/nothing",
+        "/static/nothing.js",
+        "/deep" * 21,
+        "/a//b",
+    ],
+)
+def test_a_browser_gets_a_problem_where_no_page_can_be(app: Flask, path: str) -> None:
+    answer = app.test_client().get(path, headers=BROWSER)
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+
+
+def test_only_going_somewhere_leads_to_the_page(client: FlaskClient) -> None:
+    answer = client.post("/nothing", headers=BROWSER)
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
 
 
 def test_the_page_may_load_from_the_hub_only_and_run_nothing_inline(client: FlaskClient) -> None:

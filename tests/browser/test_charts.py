@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import re
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Page, expect
 
 from app.clock import isoformat, utc_now
-from tests.browser.demo import DAY, GAPS, LIVE, LONG, LONG_UPDATES, NIGHTS
+from tests.browser.demo import DAY, GAPS, LIVE, LONG, LONG_UPDATES, NIGHTS, push
 from tests.browser.views import job_path, open_view, wait_ready
 from tests.hub_process import HubProcess
 
+GESTURE_MS = 800  # longer than zooms may be apart to be one for "back"
 PNG = b"\x89PNG\r\n\x1a\n"
 # How many of the line's pixels there are in the columns of a chart from `from` to `to` (shares of
 # the plot, which lies between the margins of charts/speed.js).
@@ -98,6 +100,141 @@ def test_zooming_asks_the_hub_for_finer_data(page: Page) -> None:
     expect(source).to_have_text(coarse)
 
 
+def window(page: Page) -> list[str]:
+    """The window of the chart that the address names."""
+    query = parse_qs(urlsplit(page.url).query)
+    return [*query.get("from", []), *query.get("to", [])]
+
+
+def test_back_undoes_a_zoom_and_the_view_stays(page: Page) -> None:
+    open_view(page, "overview")
+    page.get_by_role("link", name=GAPS).first.click()
+    page.get_by_role("tab", name="Performance").click()
+    wait_ready(page, 2)
+    source = page.locator(".chart-source")
+    whole = source.inner_text()
+    windows, texts = [window(page)], [whole]
+    for name in ("Zoom in", "Earlier"):
+        page.wait_for_timeout(GESTURE_MS)  # or both were one
+        page.get_by_role("button", name=name).click()
+        expect(source).not_to_have_text(texts[-1])
+        windows.append(window(page))
+        texts.append(source.inner_text())
+    assert windows[0] == [] and windows[1] != windows[2]
+    page.reload()
+    wait_ready(page, 2)
+    expect(source).to_have_text(texts[2])
+    page.evaluate("document.querySelector('.chart-tall').isSame = true")
+    for shown, text in ((windows[1], texts[1]), (windows[0], texts[0])):
+        page.go_back()
+        assert window(page) == shown
+        expect(source).to_have_text(text)
+    expect(page.get_by_role("button", name="Whole run")).to_be_disabled()
+    page.go_forward()
+    expect(source).to_have_text(texts[1])
+    assert page.evaluate("document.querySelector('.chart-tall').isSame")
+    page.go_back()
+    page.go_back()
+    expect(page.locator("main h1")).to_have_text("Jobs")
+
+
+def test_a_turning_wheel_is_one_zoom_for_back(page: Page) -> None:
+    open_view(page, "performance")
+    box = page.locator(".chart-tall .chart-canvas").bounding_box()
+    assert box is not None
+    length = page.evaluate("history.length")
+    page.mouse.move(box["x"] + 400, box["y"] + 150)
+    page.keyboard.down("Control")
+    seen = []
+    for _ in range(4):
+        page.mouse.wheel(0, -100)
+        page.wait_for_timeout(50)
+        seen.append(window(page))
+    page.keyboard.up("Control")
+    assert seen[0] != seen[-1] != []
+    assert page.evaluate("history.length") == length + 1
+    page.go_back()
+    assert window(page) == []
+
+
+def test_back_returns_to_the_tab_in_which_it_was_zoomed(page: Page) -> None:
+    open_view(page, "performance")
+    page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("tab", name="Details").click()
+    expect(page.get_by_role("tabpanel", name="Details")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("tabpanel", name="Performance")).to_be_visible()
+    assert window(page) == []
+
+
+def test_the_disks_are_asked_for_when_their_chart_is_opened(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: "disk=" in request.url and asked.append(request.url))
+    open_view(page, "performance")
+    assert not asked
+    page.locator("summary", has_text="Speed of each of the 2 disks").click()
+    wait_ready(page, 3)
+    assert [parse_qs(urlsplit(url).query)["disk"] for url in asked] == [["0"], ["1"]]
+    expect(
+        page.get_by_role(
+            "img", name=re.compile("^Speed of 2 disks over .*disk 0 mean .*; disk 1 mean ")
+        )
+    ).to_be_visible()
+    expect(page).to_have_url(re.compile("disks=all"))
+    with page.expect_request(re.compile("disk=1.*from=|from=.*disk=1")):
+        page.get_by_role("button", name="Zoom in").click()  # the chart follows the one above
+
+
+def test_of_many_disks_sixteen_are_shown_and_the_others_can_be_chosen(
+    page: Page, hub: HubProcess
+) -> None:
+    now = utc_now()
+    push(
+        hub,
+        [
+            {
+                "job_id": "many-disks",
+                "job_type": "backup",
+                "status": "running",
+                "timestamp": isoformat(now - timedelta(seconds=5 * (20 - step))),
+                "disks": [
+                    {"disk_index": disk, "transfer_speed_bps": 10**7 * (disk + 1) + step}
+                    for disk in range(18)
+                ],
+            }
+            for step in range(20)
+        ],
+    )
+    page.goto(job_path("many-disks", "?tab=performance&disks=all"))
+    shown = page.get_by_role("group", name="Which disks").get_by_role("button")
+    expect(shown).to_have_text([f"Disk {disk}" for disk in range(16)])
+    chart = page.get_by_role("img", name=re.compile("^Speed of .* disks? over"))
+    expect(chart).to_have_attribute("aria-label", re.compile("disk 15 mean 153 MiB/s"))
+    shown.nth(3).click()
+    expect(chart).to_have_attribute("aria-label", re.compile("^Speed of 15 disks"))
+    page.get_by_role("combobox", name="Another disk").select_option("Disk 17")
+    expect(shown.nth(3)).to_have_text("Disk 17")
+    expect(shown).to_have_count(16)
+    expect(chart).to_have_attribute("aria-label", re.compile("disk 17 mean 172 MiB/s"))
+    picture = "document.querySelector('.disk-speeds canvas').toDataURL()"
+    before = page.evaluate(picture)
+    for button in shown.all()[1:]:
+        button.click()
+    expect(chart).to_have_attribute("aria-label", re.compile("^Speed of 1 disk over"))
+    page.wait_for_function(f"(before) => {picture} !== before", arg=before)
+    shown.first.click()
+    expect(page.get_by_text("Every disk is hidden.")).to_be_visible()
+
+
+def test_single_updates_have_no_range_to_switch(page: Page) -> None:
+    open_view(page, "performance")
+    legend = page.get_by_role("group", name="What the chart shows")
+    expect(page.locator(".chart-source")).to_contain_text("each update is a point")
+    expect(legend.get_by_role("button", name="Lowest to highest")).to_have_count(0)
+    page.goto(job_path(GAPS, "?tab=performance&points=10"))
+    expect(legend.get_by_role("button", name="Lowest to highest")).to_be_visible()
+
+
 def test_the_chart_of_one_disk(page: Page) -> None:
     open_view(page, "performance")
     with page.expect_response(re.compile("/telemetry/history/.*disk=1")) as answer:
@@ -142,10 +279,10 @@ def test_the_chart_is_saved_as_csv(page: Page, tmp_path: Path) -> None:
 
 
 def test_every_chart_is_there_as_a_table(page: Page) -> None:
-    for name in ("machine", "performance", "compare", "node"):
+    for name in ("machine", "disks", "compare", "node"):
         open_view(page, name)
         charts = page.locator("[role=img].chart-canvas")
-        disclosures = page.locator("figure summary", has_text="Show as table")
+        disclosures = page.locator("figure summary:visible", has_text="Show as table")
         assert disclosures.count() == charts.count()
         for label in charts.evaluate_all("(all) => all.map((one) => one.ariaLabel)"):
             assert re.search(r"\d", label)

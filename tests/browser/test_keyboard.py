@@ -34,7 +34,7 @@ def press_until(page: Page, target: Locator, key: str = "Tab", most: int = 60) -
     raise AssertionError(f"{key} never leads to {target}")
 
 
-@pytest.mark.parametrize("name", ["machine", "performance", "details", "compare", "nodes", "node"])
+@pytest.mark.parametrize("name", ["machine", "disks", "details", "compare", "nodes", "node"])
 def test_tab_stops_at_all_that_can_be_acted_on(page: Page, name: str) -> None:
     page.route("**/events?*", lambda route: route.continue_())
     open_view(page, name)
@@ -130,6 +130,18 @@ def test_a_chart_is_zoomed_by_keyboard(page: Page) -> None:
     press_until(page, page.get_by_role("button", name="Whole run"))
     page.keyboard.press("Enter")
     expect(page).not_to_have_url(re.compile("from="))
+
+
+def test_the_chart_of_the_disks_by_keyboard(page: Page) -> None:
+    open_view(page, "performance")
+    press_until(page, page.locator("summary", has_text="each of the 2 disks"))
+    page.keyboard.press("Enter")
+    wait_ready(page, 3)
+    disk = page.get_by_role("group", name="Which disks").get_by_role("button", name="Disk 1")
+    press_until(page, disk)
+    page.keyboard.press("Space")
+    expect(disk).to_have_attribute("aria-pressed", "false")
+    expect(page.get_by_role("img", name=re.compile("^Speed of 1 disk over"))).to_be_visible()
 
 
 def test_another_machine_is_chosen_by_keyboard(page: Page) -> None:

@@ -100,13 +100,13 @@ def test_a_window_of_time_is_asked_for_in_the_readers_zone(page: Page) -> None:
 
 
 def test_the_list_goes_on_to_its_end_by_cursor(page: Page) -> None:
-    """All 10,000 jobs, page after page, of which the page never holds more than what is near."""
+    """Page after page of a third of 10,000 jobs, of which only what is near is ever held."""
     cursors: set[str] = set()
     page.on(
         "request",
         lambda request: cursors.update(parse_qs(urlsplit(request.url).query).get("cursor", [])),
     )
-    page.goto("/")
+    page.goto("/?type=replication")
     wait_ready(page)
     most = page.evaluate(
         """async (last) => {
@@ -126,10 +126,10 @@ def test_the_list_goes_on_to_its_end_by_cursor(page: Page) -> None:
         f"bulk-{BULK:05}",
     )
     assert 0 < most <= 500
-    assert len(cursors) >= BULK / 50
+    assert len(cursors) >= BULK // 3 // 50
     expect(page.get_by_role("link", name=f"bulk-{BULK:05}")).to_be_visible()
     page.evaluate("scrollTo(0, 0)")
-    expect(page.get_by_role("link", name=LIVE)).to_be_visible()
+    expect(page.get_by_role("link", name="bulk-00001")).to_be_visible()
     expect(page.get_by_role("link", name=f"bulk-{BULK:05}")).to_have_count(0)
 
 

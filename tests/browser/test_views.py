@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
@@ -140,6 +141,35 @@ def test_a_view_of_nothing_says_so(page: Page, watch: Watch, path: str, sentence
     expect(page.get_by_text(sentence).first).to_be_visible()
 
 
+@pytest.mark.parametrize("path", ["/nothing", "/compare", "/a/b/c", "/jobs/a/b"])
+def test_an_address_of_nothing_has_a_way_home(
+    page: Page, watch: Watch, axe: str, path: str
+) -> None:
+    watch.expect("status of 404")
+    page.goto(path)
+    expect(page.get_by_text("There is nothing at this address")).to_be_visible()
+    expect(page).to_have_title("Not found – Telemetry Hub")
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    page.evaluate(axe)
+    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    assert not found["violations"]
+    page.get_by_role("link", name="All jobs").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".job-row").first).to_be_visible()
+    assert urlsplit(page.url).path == "/"
+
+
+def test_jobs_without_an_id_are_the_overview(page: Page) -> None:
+    page.goto("/jobs?status=failed")
+    wait_ready(page)
+    expect(page.locator("main h1")).to_have_text("Jobs")
+    expect(page.locator(".job-row .badge").first).to_have_text("failed")
+    expect(page.get_by_role("navigation").get_by_role("link", name="Jobs")).to_have_attribute(
+        "aria-current", "page"
+    )
+
+
 def test_motion_is_left_out_for_who_wants_none(new_page: NewPage) -> None:
     page = new_page(reduced_motion="reduce")
     open_view(page, "overview")
@@ -221,6 +251,20 @@ def test_a_view_changes_without_a_reload_and_takes_title_and_focus(page: Page) -
     page.go_forward()
     expect(page.locator("main h1")).to_have_text("Jobs")
     assert page.evaluate("window.isSame")
+
+
+def test_the_links_of_the_page_lead_to_the_same_from_every_view(page: Page) -> None:
+    """They are relative in the page as it is sent, and a view can be one level further down."""
+    open_view(page, "overview")
+    links = """() => [...document.querySelectorAll("header a, header form, footer a")]
+        .map((node) => node.href ?? node.action)"""
+    before = page.evaluate(links)
+    assert any(address.endswith("/machines") for address in before)
+    page.locator(".job-link").first.click()
+    expect(page.get_by_role("tablist")).to_be_visible()
+    assert page.evaluate(links) == before
+    page.get_by_role("navigation").get_by_role("link", name="Machines").click()
+    expect(page.locator("main h1")).to_have_text("Machines")
 
 
 def test_the_browsers_clock_is_not_asked(page: Page) -> None:

@@ -15,13 +15,14 @@ VIEWS = {
     "job": f"/jobs/{LIVE}",
     "failed": f"/jobs/{NIGHTS[-1]}",
     "performance": f"/jobs/{GAPS}?tab=performance",
+    "disks": f"/jobs/{GAPS}?tab=performance&disks=all",
     "details": f"/jobs/{GAPS}?tab=details",
     "compare": f"/compare/{LIVE}",
     "nodes": "/nodes",
     "node": "/nodes/node-fra-1",
 }
 # How many canvases each draws.
-CHARTS = {"machine": 3, "performance": 2, "compare": 3, "node": 6}
+CHARTS = {"machine": 3, "performance": 2, "disks": 3, "compare": 3, "node": 6}
 
 
 def job_path(job_id: str, query: str = "") -> str:

@@ -13,7 +13,7 @@ const SLOW_MS = 250; // before that, "loading" would only flicker
 
 // Each view is loaded when it is first shown. `name` is the rest of the path, decoded.
 const ROUTES = [
-  { pattern: /^$/, nav: "jobs", load: () => import("./views/overview.js") },
+  { pattern: /^(?:jobs\/?)?$/, nav: "jobs", load: () => import("./views/overview.js") },
   { pattern: /^jobs\/([^/]+)$/, nav: "jobs", load: () => import("./views/job.js") },
   { pattern: /^compare\/([^/]+)$/, nav: "jobs", load: () => import("./views/compare.js") },
   { pattern: /^machines\/?$/, nav: "machines", load: () => import("./views/machines.js") },
@@ -70,7 +70,7 @@ async function show({ moves, restores = false }) {
     const context = { params: { name, id: name }, query: new URLSearchParams(location.search), restores };
     const view = await mount(root, { ...context, navigate, setQuery });
     if (mine !== turn) view?.unmount();
-    else shown.unmount = () => view?.unmount();
+    else Object.assign(shown, { unmount: () => view?.unmount(), follow: view?.follow });
   } catch (error) {
     if (mine !== turn) return;
     if (!(error instanceof ApiError)) console.error(error);
@@ -116,6 +116,12 @@ function settle(moves) {
   if (moves) heading.focus({ preventScroll: true });
 }
 
+/** "Back" and "forward": a view that can follow its own address stays. */
+function goBack() {
+  if (shown.path === location.pathname && shown.follow) shown.follow(new URLSearchParams(location.search));
+  else show({ moves: true, restores: true });
+}
+
 function decode(text) {
   try {
     return text === undefined ? undefined : decodeURIComponent(text);
@@ -129,6 +135,12 @@ function markNav(current) {
     if (link.dataset.nav === current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+}
+
+/** The page's own links are relative to where it was loaded, and would be read anew in each view. */
+function fixLinks() {
+  for (const link of document.querySelectorAll('a[href]:not([href^="#"]), link[rel="icon"]')) link.setAttribute("href", link.href);
+  for (const form of document.forms) form.setAttribute("action", form.action);
 }
 
 /** A plain click on a link to one of the views stays on the page. */
@@ -163,8 +175,9 @@ async function showSession() {
   form.title = data.name ? `Signed in as ${data.name}` : "";
 }
 
+fixLinks();
 document.addEventListener("click", follow);
-addEventListener("popstate", () => show({ moves: true, restores: true }));
+addEventListener("popstate", goBack);
 // The fragment of the skip link would otherwise be an address of its own.
 document.querySelector(".skip-link").addEventListener("click", (event) => {
   event.preventDefault();

@@ -3,8 +3,9 @@
 import { jobUrl, machineUrl } from "../lib/base.js";
 import { h, replace, setAttribute, setText } from "../lib/dom.js";
 import { bytes, duration, speed } from "../lib/format.js";
+import { LIVE_STATUSES } from "../lib/statuses.js";
 import { progressBar, updateProgressBar } from "./progress.js";
-import { LIVE_STATUSES, statusBadge, updateStatusBadge } from "./status.js";
+import { statusBadge, updateStatusBadge } from "./status.js";
 import { ageElement, updateTime } from "./time.js";
 
 const COLUMNS = ["Status", "Job", "Progress", "Speed", "Time", "Last update"];

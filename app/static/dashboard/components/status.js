@@ -2,9 +2,6 @@
 
 import { h, setText, svg } from "../lib/dom.js";
 
-export const JOB_STATUSES = ["running", "stalled", "pending", "completed", "failed", "cancelled"];
-export const LIVE_STATUSES = ["running", "stalled"];
-
 // Drawn in a square of 16, in the colour of the text. Of nodes, disks and jobs.
 const SHAPES = {
   running: "M4 2.5v11l9-5.5z",

@@ -42,6 +42,8 @@ export class ApiError extends Error {
  */
 export async function get(path, params = {}, { signal } = {}) {
   const url = apiUrl(path, params);
+  const asked = ahead.get(url);
+  if (ahead.delete(url)) return asked;
   const known = kept.get(url);
   const headers = { Accept: "application/json" };
   if (known) headers["If-None-Match"] = known.etag;
@@ -70,6 +72,16 @@ export async function get(path, params = {}, { signal } = {}) {
   const etag = response.headers.get("ETag");
   if (etag) keep(url, { etag, data, size: text.length });
   return { data, status: response.status, notModified: false, serverNow: serverNow() };
+}
+
+// Asked before anybody needed it, by address. Each is used once.
+const ahead = new Map();
+
+/** GET an address whose answer the next `get` of it is to find. */
+export function askAhead(path, params) {
+  const asked = get(path, params);
+  asked.catch(() => {}); // it is told to whoever gets it
+  ahead.set(apiUrl(path, params), asked);
 }
 
 let isLeaving = false;

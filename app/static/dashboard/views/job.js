@@ -21,7 +21,7 @@ const TABS = ["summary", "performance", "details"];
 
 export async function mount(root, { params, query, navigate, setQuery }) {
   const jobId = params.name;
-  let tab = TABS.includes(query.get("tab")) ? query.get("tab") : TABS[0];
+  let tab = tabOf(query);
   let job = null;
   let refreshing = null;
   let every = LIVE_MS;
@@ -109,10 +109,10 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     if (wanted === every) return;
     every = wanted;
     refreshing.stop();
-    follow({ isFresh: true });
+    keepUp({ isFresh: true });
   }
 
-  function follow({ isFresh }) {
+  function keepUp({ isFresh }) {
     let skips = isFresh; // it was this very answer that changed the pace
     refreshing = live(async (run) => {
       if (!skips) return refresh(run);
@@ -146,11 +146,19 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     print();
   }
 
-  follow({ isFresh: false });
+  keepUp({ isFresh: false });
   return {
+    follow(nextQuery) {
+      tab = tabOf(nextQuery);
+      view.select(tab);
+      panels.performance.follow(nextQuery);
+      if (job) showTab();
+    },
     unmount() {
       refreshing.stop();
       panels.performance.dispose();
     },
   };
 }
+
+const tabOf = (query) => (TABS.includes(query.get("tab")) ? query.get("tab") : TABS[0]);

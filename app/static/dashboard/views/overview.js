@@ -2,18 +2,17 @@
 
 import { jobRow, jobRowHead, updateJobRow } from "../components/job_row.js";
 import { emptyState, errorState, loading } from "../components/states.js";
-import { JOB_STATUSES, LIVE_STATUSES, statusIcon } from "../components/status.js";
+import { statusIcon } from "../components/status.js";
 import { get } from "../lib/api.js";
 import { jobUrl } from "../lib/base.js";
 import { h, replace, setAttribute, setText } from "../lib/dom.js";
 import { count } from "../lib/format.js";
 import { live } from "../lib/live.js";
 import { PagedList } from "../lib/pages.js";
-import { FilterForm, activeFilters, readFilters, toParams } from "./overview/filters.js";
+import { JOB_STATUSES, LIVE_STATUSES } from "../lib/statuses.js";
+import { OTHER_STATUSES, chosenStatuses, countsAsked, listAsked, readFilters } from "./overview/asked.js";
+import { FilterForm, activeFilters } from "./overview/filters.js";
 import { searchForm } from "./overview/search.js";
-
-const PAGE = 50;
-const OTHER_STATUSES = JOB_STATUSES.filter((status) => !LIVE_STATUSES.includes(status));
 
 // Where the reader was, for when "back" leads here again.
 let left = { search: null, lists: [], scroll: 0 };
@@ -78,7 +77,7 @@ class Overview {
   }
 
   async #refresh(signal) {
-    const summary = get("/jobs/summary", toParams({ ...this.filters, status: [] }), { signal }).then(({ data }) => {
+    const summary = get(...countsAsked(this.filters), { signal }).then(({ data }) => {
       this.summary = data;
       this.#render();
     });
@@ -137,7 +136,7 @@ class Section {
     this.all = statuses;
     this.filters = filters;
     this.pages = new PagedList({
-      fetchPage: (cursor, signal) => get("/jobs", { ...toParams({ ...this.filters(), status: this.statuses() }), limit: PAGE, cursor }, { signal }),
+      fetchPage: (cursor, signal) => get(...listAsked(this.filters(), this.all, cursor), { signal }),
       key: (job) => job.job_id,
       make: jobRow,
       update: updateJobRow,
@@ -152,8 +151,7 @@ class Section {
 
   /** Those of its statuses that are asked for. */
   statuses() {
-    const { status } = this.filters();
-    return status.length ? this.all.filter((each) => status.includes(each)) : this.all;
+    return chosenStatuses(this.filters(), this.all);
   }
 
   async refresh(signal) {

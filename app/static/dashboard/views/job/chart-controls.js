@@ -69,5 +69,6 @@ export function legend(shown, draw) {
     LAYERS.map(toggle),
     h("span", { class: "legend-item is-fixed" }, h("span", { class: "swatch swatch-gap", "aria-hidden": "true" }), "Gap"),
   );
-  return { node, mean: node.children[1 + LAYERS.indexOf("mean")].lastChild };
+  const item = (layer) => node.children[1 + LAYERS.indexOf(layer)];
+  return { node, band: item("band"), mean: item("mean").lastChild };
 }

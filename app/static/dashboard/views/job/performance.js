@@ -14,22 +14,26 @@ import { h, replace, setText } from "../../lib/dom.js";
 import { UNKNOWN, count, duration, percent, speed, utc } from "../../lib/format.js";
 import { button, legend, pointChoices, select, wholeNumber } from "./chart-controls.js";
 import { gapsTable, histogramLabel, phasesTable, pointsTable, sourceText, speedLabel } from "./chart-words.js";
+import { diskSpeeds } from "./disks.js";
 import { chartFigure } from "./figure.js";
 import { enableZoom } from "./zoom.js";
 import { panned, parseWindow, unlessWhole, windowParams, windowQuery, within, zoomed } from "./window.js";
 
 const SETTLE_MS = 200; // until a turning wheel has ended
+const GESTURE_MS = 700; // zooms that follow each other so closely are one for "back"
 const KPI_NAMES = ["Peak speed", "Mean speed", "Lowest speed", "Effective speed", "Updates"];
 
-/** `{node, update(job, {signal}), dispose()}`; `query` and `setQuery` hold window and disk. */
+/**
+ * `{node, update(job, {signal}), follow(query), dispose()}`; `query` and `setQuery` hold window and
+ * disk, and `follow` takes them as "back" has left them. Finer data come with the next update.
+ */
 export function performancePanel({ jobId, query, setQuery }) {
   let job = null;
   let history = null;
   let run = null;
-  let window = parseWindow(query.get("from"), query.get("to"));
-  let disk = wholeNumber(query.get("disk"), 0, 1023);
-  let points = wholeNumber(query.get("points"), 10, 5000);
+  let { window, disk, points, hasDisks } = readQuery(query);
   let settle = 0;
+  let zoomedAt = -Infinity;
   let fetching = null;
   const shown = Object.fromEntries(LAYERS.map((layer) => [layer, true]));
 
@@ -37,6 +41,7 @@ export function performancePanel({ jobId, query, setQuery }) {
   const source = h("p", { class: "chart-source" });
   const problem = h("div");
   const stretches = h("div", { class: "stretches" });
+  const disks = diskSpeeds({ jobId, isOpen: hasDisks, onToggle: (isOpen) => setQuery({ disks: isOpen ? "all" : null }) });
   const diskSelect = select("Disk", (value) => choose({ disk: value }));
   const detailSelect = select("Points", (value) => choose({ points: value }));
   const zoomButtons = [
@@ -68,6 +73,7 @@ export function performancePanel({ jobId, query, setQuery }) {
     problem,
     h("div", { class: "kpis kpis-small" }, cards),
     chart.node,
+    disks.node,
     stretches,
     histogram.node,
   );
@@ -89,7 +95,9 @@ export function performancePanel({ jobId, query, setQuery }) {
     const end = wholeEnd();
     const wanted = next(end);
     window = wanted && unlessWhole(wanted, end);
-    setQuery(windowQuery(window));
+    const now = performance.now();
+    setQuery(windowQuery(window), { push: now - zoomedAt > GESTURE_MS });
+    zoomedAt = now;
     draw(); // at once what is there; finer data follow
     clearTimeout(settle);
     settle = setTimeout(refresh, SETTLE_MS);
@@ -110,6 +118,12 @@ export function performancePanel({ jobId, query, setQuery }) {
 
   async function refresh(signal) {
     if (!job) return;
+    await refreshRun(signal);
+    if (!run || signal?.aborted) return;
+    await disks.update({ job, window: shownWindow(), params: windowParams(window, job.started_at) }, { signal });
+  }
+
+  async function refreshRun(signal) {
     fetching?.abort();
     const mine = (fetching = new AbortController());
     const signals = [mine.signal, ...(signal ? [signal] : [])];
@@ -138,6 +152,7 @@ export function performancePanel({ jobId, query, setQuery }) {
     renderStretches();
     setText(source, sourceText(history));
     setText(marks.mean, `Mean ${speed(history.avg_speed_bps)}`);
+    marks.band.hidden = history.resolution_seconds === 0; // each point is one update
     await Promise.all([draw(), drawHistogram()]);
   }
 
@@ -225,12 +240,30 @@ export function performancePanel({ jobId, query, setQuery }) {
       job = nextJob;
       await refresh(signal);
     },
+    follow(nextQuery) {
+      ({ window, disk, points, hasDisks } = readQuery(nextQuery));
+      zoomedAt = -Infinity;
+      clearTimeout(settle);
+      disks.open(hasDisks);
+      draw();
+    },
     dispose() {
       clearTimeout(settle);
       fetching?.abort();
       stopZoom();
       chart.dispose();
+      disks.dispose();
       histogram.dispose();
     },
+  };
+}
+
+/** What the address says of the tab; what makes no sense is left out. */
+function readQuery(query) {
+  return {
+    window: parseWindow(query.get("from"), query.get("to")),
+    disk: wholeNumber(query.get("disk"), 0, 1023),
+    points: wholeNumber(query.get("points"), 10, 5000),
+    hasDisks: query.get("disks") === "all",
   };
 }

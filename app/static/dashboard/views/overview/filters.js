@@ -1,51 +1,12 @@
-/** The filters of the overview: read from the address, asked of the API, and edited in a form. */
+/** The form of the filters of the overview. */
 
-import { JOB_STATUSES } from "../../components/status.js";
-import { get, serverNow } from "../../lib/api.js";
+import { get } from "../../lib/api.js";
 import { h, replace, setAttribute } from "../../lib/dom.js";
 import { toDate } from "../../lib/format.js";
+import { SINCE } from "./asked.js";
 
-const SINCE = { "1h": ["Last hour", 3600], "24h": ["Last 24 hours", 86_400], "7d": ["Last 7 days", 604_800], "30d": ["Last 30 days", 2_592_000] };
 const MINUTE_MS = 60_000;
 const MANY_MACHINES = 500;
-
-/**
- * @typedef {{status: string[], type: string, machine: string, repository: string, since: string,
- *   from: string, to: string}} Filters `since` is a key of SINCE, else `from` and `to` are instants
- */
-
-/** @param {URLSearchParams} query @returns {Filters} what makes no sense is left out */
-export function readFilters(query) {
-  const text = (name) => query.get(name) ?? "";
-  const instant = (name) => toDate(text(name))?.toISOString() ?? "";
-  return {
-    status: text("status").split(",").filter((status) => JOB_STATUSES.includes(status)),
-    type: text("type"),
-    machine: text("machine"),
-    repository: text("repository"),
-    since: text("since") in SINCE ? text("since") : "",
-    from: instant("from"),
-    to: instant("to"),
-  };
-}
-
-/** @param {Filters} filters @returns {Object} the query of GET /jobs */
-export function toParams({ status, type, machine, repository, since, from, to }) {
-  return {
-    status: status.length ? status.join(",") : null,
-    job_type: type,
-    vm_name: machine,
-    repository_id: repository,
-    from: since ? sinceInstant(SINCE[since][1]) : from,
-    to: since ? null : to,
-  };
-}
-
-/** Whole minutes, so that the address is the same for a minute and its ETag is of use. */
-function sinceInstant(seconds) {
-  const minute = Math.floor(serverNow().getTime() / MINUTE_MS) * MINUTE_MS;
-  return new Date(minute - seconds * 1000).toISOString();
-}
 
 /** How many filters beside the status restrict, or with it. */
 export function activeFilters({ status, ...others }) {
