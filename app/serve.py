@@ -141,7 +141,7 @@ def _wait_for_free_port(host: str, port: int) -> None:
 
 
 def _migrate(config: Config) -> None:
-    with Database.from_config(config).connect(autocommit=True) as conn:
+    with Database.of_owner(config).connect(autocommit=True) as conn:
         for name in migrate(conn):
             logger.info("applied migrations/%s", name)
 

@@ -57,6 +57,10 @@ def open_hub(engine: EmbeddedEngine, **options: Any) -> psycopg.Connection[Any]:
     return psycopg.connect(engine.dsn, autocommit=True, prepare_threshold=None, **options)
 
 
+def open_owner(engine: EmbeddedEngine) -> psycopg.Connection[Any]:
+    return psycopg.connect(engine.owner_dsn, autocommit=True, prepare_threshold=None)
+
+
 @pytest.fixture
 def hub(engine: EmbeddedEngine) -> Iterator[psycopg.Connection[Any]]:
     with open_hub(engine) as conn:
