@@ -55,14 +55,14 @@ def _check_if_it_stirs(conn: Connection) -> None:
 class Database:
     """A bounded pool of connections. Thread-safe. Open it after a fork, close it on exit."""
 
-    def __init__(
-        self, dsn: str, *, is_embedded: bool, variable: str = "DATABASE_URL"
-    ) -> None:
+    def __init__(self, dsn: str, *, is_embedded: bool, variable: str = "DATABASE_URL") -> None:
         """`variable`: the setting that `dsn` is from. Raises ConfigError naming it."""
         try:
             conninfo_to_dict(dsn)
         except psycopg.ProgrammingError as exc:
-            raise ConfigError(f"{variable} is no address of a database: {str(exc).strip()}") from exc
+            raise ConfigError(
+                f"{variable} is no address of a database: {str(exc).strip()}"
+            ) from exc
         self._dsn = dsn
         # The embedded engine is one session: statement names would be shared by all connections,
         # and it knows no statement_timeout. On a server both are wanted.

@@ -95,9 +95,7 @@ def _scratch_database(server: str) -> Iterator[Config]:
     owner = urlsplit(server)._replace(path=f"/{name}")
     host = owner.netloc.rpartition("@")[2]
     hub = owner._replace(netloc=f"{name}:{LOGIN_PASSWORD}@{host}")
-    yield Config(
-        database_url=urlunsplit(hub), owner_url=urlunsplit(owner), log_level="WARNING"
-    )
+    yield Config(database_url=urlunsplit(hub), owner_url=urlunsplit(owner), log_level="WARNING")
     with psycopg.connect(server, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
         conn.execute(f"DROP ROLE {name}")

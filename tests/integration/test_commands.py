@@ -9,15 +9,13 @@ import pytest
 
 from app.config import Config
 from app.db import Database
-from tests.hub_process import run_app
+from tests.hub_process import database_settings, run_app
 
 
 @pytest.fixture
 def env(config: Config) -> dict[str, str]:
     """The environment that leads to the session's database."""
-    if config.database_url is not None:
-        return {"DATABASE_URL": config.database_url}
-    return {"HUB_DATA_DIR": str(config.data_dir)}
+    return database_settings(config)
 
 
 def test_config_shows_each_setting_with_its_source() -> None:
@@ -61,7 +59,7 @@ def test_migrate_without_a_running_hub(tmp_path: Path) -> None:
 def test_doctor_passes_and_fails(database: Database, config: Config, env: dict[str, str]) -> None:
     well = run_app("doctor", **env)
     assert well.returncode == 0, well.stdout
-    with psycopg.connect(config.dsn(), autocommit=True, prepare_threshold=None) as conn:
+    with psycopg.connect(config.owner_dsn(), autocommit=True, prepare_threshold=None) as conn:
         conn.execute("ALTER INDEX jobs_live_idx RENAME TO hidden")
         ill = run_app("doctor", **env)
         conn.execute("ALTER INDEX hidden RENAME TO jobs_live_idx")

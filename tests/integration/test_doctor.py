@@ -20,6 +20,12 @@ from tests.chunks import DAY, HOUR, add_updates, edge_of, table_of
 
 
 @pytest.fixture
+def database(owner: Database) -> Database:
+    """The doctor has the owner's rights."""
+    return owner
+
+
+@pytest.fixture
 def conn(database: Database) -> Iterator[Connection]:
     """A connection whose every change is undone, with a role as analysts must have it."""
     with database.reading() as conn, conn.transaction(force_rollback=True):
