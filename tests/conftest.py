@@ -1,8 +1,8 @@
 """A real TimescaleDB for every test: the embedded engine, or a scratch database on the server that
 TEST_DATABASE_URL names. Migrated once a session, emptied before each test that asks for it.
 
-As in production, the application has the hub's rights and no more; what tasks do, and what only tests
-do to a database, the owner does.
+As in production, the application has the hub's rights and no more; what tasks do, and what only
+tests do to a database, the owner does.
 """
 
 from __future__ import annotations
