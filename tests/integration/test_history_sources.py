@@ -44,6 +44,11 @@ def end(conn: Connection, status: str = "completed") -> None:
     )
 
 
+def forget_absences(owner: Database) -> None:
+    with owner.transaction() as conn:
+        conn.execute("DELETE FROM hub_absences")
+
+
 def job(conn: Connection) -> ChartedJob:
     found = store.read_charted_job(conn, "j")
     assert found is not None
@@ -322,17 +327,17 @@ def test_a_gap_is_found_in_a_run_of_any_length(
     ],
 )
 def test_a_gap_while_the_hub_was_away_is_not_the_jobs(
-    conn: Connection, absences: list[tuple[int, int]], reason: str
+    owner: Database, conn: Connection, absences: list[tuple[int, int]], reason: str
 ) -> None:
     series.store(conn, [Row(0), Row(300)])
-    conn.execute("DELETE FROM hub_absences")
+    forget_absences(owner)
     for from_at, to_at in absences:
         conn.execute(
             "INSERT INTO hub_absences VALUES (%s, %s)", [Row(from_at).time, Row(to_at).time]
         )
     [gap] = read_chart(conn, job(conn), 300).stretches.gaps
     assert gap.reason == reason
-    conn.execute("DELETE FROM hub_absences")
+    forget_absences(owner)
 
 
 def lose(conn: Connection, seconds: float, job_id: str = "j") -> None:
@@ -398,16 +403,16 @@ def test_only_gaps_that_end_with_a_loss_are_lost(
 
 @pytest.mark.parametrize(("away", "reason"), [((10, 290), "hub_away"), ((10, 30), "sender_lost")])
 def test_what_was_lost_while_the_hub_was_away_is_the_hubs(
-    conn: Connection, away: tuple[int, int], reason: str
+    owner: Database, conn: Connection, away: tuple[int, int], reason: str
 ) -> None:
     series.store(conn, [Row(0), Row(300)])
     lose(conn, 300)
     lose(conn, 0)  # before the gap
-    conn.execute("DELETE FROM hub_absences")
+    forget_absences(owner)
     conn.execute("INSERT INTO hub_absences VALUES (%s, %s)", [Row(at).time for at in away])
     [gap] = read_chart(conn, job(conn), 300).stretches.gaps
     assert gap.reason == reason
-    conn.execute("DELETE FROM hub_absences")
+    forget_absences(owner)
 
 
 # What is marked, and odd series.

@@ -109,7 +109,7 @@ def text(instant: datetime) -> str:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_source_has_the_same_numbers(conn: Connection, seed: int) -> None:
+def test_every_source_has_the_same_numbers(conn: Connection, hub: Connection, seed: int) -> None:
     rng = random.Random(seed)
     span = Window(THIS_HOUR - 5 * DAY, THIS_HOUR)
     add(conn, *random_snapshots(rng, 1500, span.from_at, span.before_at))
@@ -166,7 +166,7 @@ def test_the_answers_of_every_source_are_alike(client: FlaskClient, conn: Connec
 
 
 @pytest.mark.parametrize("highest", [1000, 2**53, 2**63 - 1])
-def test_counts_stay_whole_numbers(conn: Connection, highest: int) -> None:
+def test_counts_stay_whole_numbers(conn: Connection, hub: Connection, highest: int) -> None:
     start = THIS_HOUR - DAY
     add(conn, *(snapshot(start + n * MINUTE, uptime_seconds=highest - n) for n in range(90)))
     refresh(conn, start, THIS_HOUR)
@@ -178,7 +178,9 @@ def test_counts_stay_whole_numbers(conn: Connection, highest: int) -> None:
         assert all(isinstance(value, int) for value in found)
 
 
-def test_a_late_snapshot_is_in_the_chart_once_its_minute_is_refreshed(conn: Connection) -> None:
+def test_a_late_snapshot_is_in_the_chart_once_its_minute_is_refreshed(
+    conn: Connection, hub: Connection
+) -> None:
     start = THIS_HOUR - DAY
     add(conn, *(snapshot(start + n * MINUTE) for n in range(120)))
     refresh(conn, start, THIS_HOUR)
