@@ -570,7 +570,7 @@ ROLE_TRICKS = {
     "spelled": 'SET U&"\\0072ole" TO postgres; DROP TABLE readings',
     "spelled otherwise": "SET U&\"!0072ole\" UESCAPE '!' TO postgres; DROP TABLE readings",
     "commented": "SET/**/ROLE--\n postgres; DROP TABLE readings",
-    "behind a string": r"SET standard_conforming_strings TO off; SELECT '\''; SET ROLE postgres; --'",
+    "behind a string": r"SET standard_conforming_strings=off; SELECT '\''; SET ROLE postgres; --'",
     "set_config": "SELECT set_config('role', 'postgres', false)",
     "set_config authorization": "SELECT set_config('session_authorization', 'postgres', false)",
     "settings as a table": "UPDATE pg_settings SET setting = 'postgres' WHERE name LIKE 'rol_'",
@@ -739,8 +739,9 @@ def wait_until_dead(engine: EmbeddedEngine) -> None:
 
 def test_acknowledged_rows_survive_a_kill_under_load(data_dir: Path) -> None:
     with EmbeddedEngine(data_dir) as engine:
-        with open_hub(engine) as conn:
+        with open_owner(engine) as conn:
             conn.execute("CREATE TABLE kept (writer int, n int)")
+            conn.execute("GRANT INSERT ON kept TO telemetry_hub")
         acknowledged = [0] * 4
 
         def write(writer: int) -> None:
@@ -763,7 +764,7 @@ def test_acknowledged_rows_survive_a_kill_under_load(data_dir: Path) -> None:
         address = engine.dsn
         engine.restart()
         assert engine.dsn == address
-        with open_hub(engine) as conn:
+        with open_owner(engine) as conn:
             for writer, n in enumerate(acknowledged):
                 row = conn.execute(
                     "SELECT count(*), max(n) FROM kept WHERE writer = %s", (writer,)
