@@ -65,7 +65,6 @@ DESTRUCTIVE = {
         "TRUNCATE {}",
         "CREATE INDEX mine ON {} ((1))",
         "CREATE TRIGGER mine BEFORE INSERT ON {} EXECUTE FUNCTION tsvector_update_trigger()",
-        "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
     ),
     "v": ("ALTER VIEW {} RENAME TO mine", "GRANT ALL ON {} TO PUBLIC"),
     "S": ("DROP SEQUENCE {}", "SELECT setval('{}', 1)"),
