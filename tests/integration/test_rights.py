@@ -66,7 +66,7 @@ DESTRUCTIVE = {
         "CREATE INDEX mine ON {} ((1))",
         "CREATE TRIGGER mine BEFORE INSERT ON {} EXECUTE FUNCTION tsvector_update_trigger()",
     ),
-    "v": ("ALTER VIEW {} RENAME TO mine", "GRANT ALL ON {} TO PUBLIC"),
+    "v": ("DROP VIEW {}", "ALTER VIEW {} RENAME TO mine", "ALTER VIEW {} OWNER TO CURRENT_USER"),
     "S": ("DROP SEQUENCE {}", "SELECT setval('{}', 1)"),
 }
 FORBIDDEN = {
