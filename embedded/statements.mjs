@@ -1,5 +1,5 @@
 // What a statement is, by PostgreSQL's own lexical rules, and which ones the analyst may send.
-// The analyst shares one superuser session with the hub, so this is a positive list: a statement
+// The analyst shares one session with the hub, begun by a superuser, so this is a positive list: one
 // is refused unless its first word is known to be harmless. Rights (role analyst, read-only
 // transactions, revoked functions) stand behind it.
 //

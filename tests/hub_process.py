@@ -105,6 +105,10 @@ class HubProcess:
         content: dict[str, Any] = json.loads((self.data_dir / "engine.json").read_text())
         return content
 
+    def owner_dsn(self) -> str:
+        """The address of the one who may change anything in the embedded database."""
+        return str(json.loads((self.data_dir / "owner.json").read_text())["dsn"])
+
     def children(self) -> dict[int, str]:
         """The processes below the supervisor: pid to command line."""
         return {pid: command for pid, ppid, command in _processes() if ppid == self.pid}

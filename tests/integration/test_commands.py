@@ -19,11 +19,17 @@ def env(config: Config) -> dict[str, str]:
 
 
 def test_config_shows_each_setting_with_its_source() -> None:
-    shown = run_app("config", HUB_PORT="9000", DATABASE_URL="postgresql://hub:secret@db/hub")
+    shown = run_app(
+        "config",
+        HUB_PORT="9000",
+        DATABASE_URL="postgresql://hub:secret@db/hub",
+        HUB_OWNER_URL="postgresql://owner:secret@db/hub",
+    )
     lines = {line.split()[0]: line for line in shown.stdout.splitlines()}
     assert lines["HUB_PORT"].split()[1:3] == ["9000", "environment"]
     assert lines["HUB_HOST"].split()[1:3] == ["127.0.0.1", "default"]
-    assert "secret" not in shown.stdout and "***" in lines["DATABASE_URL"]
+    assert "secret" not in shown.stdout
+    assert "***" in lines["DATABASE_URL"] and "***" in lines["HUB_OWNER_URL"]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +38,7 @@ def test_config_shows_each_setting_with_its_source() -> None:
         ({"HUB_PORT": "99999"}, "HUB_PORT is 99999: it must be between 1 and 65535."),
         ({"HUB_LOG_LEVEL": "LOUD"}, "HUB_LOG_LEVEL is 'LOUD'"),
         ({"HUB_FAIL_AFTER_SECONDS": "30"}, "HUB_FAIL_AFTER_SECONDS (30) must be larger than"),
+        ({"HUB_OWNER_URL": "postgresql://db/hub"}, "HUB_OWNER_URL is set and DATABASE_URL is not"),
         ({"HUB_LATE_DATA_DAYS": "30"}, "HUB_LATE_DATA_DAYS (30) must be smaller than"),
         (
             {"HUB_RAW_RETENTION_DAYS": "365"},
