@@ -64,7 +64,7 @@ def _migrate(_: argparse.Namespace) -> int:
     from app.migrate import migrate
 
     with (
-        attached_database(Config.from_env()) as database,
+        attached_database(Config.from_env(), as_owner=True) as database,
         database.connect(autocommit=True) as conn,
     ):
         applied = migrate(conn)
@@ -95,7 +95,7 @@ def _shown(variable: str, value: object) -> str:
     """A value as it may be printed: a database's address without its password."""
     if value is None:
         return "-"
-    if variable == "DATABASE_URL":
+    if variable in ("DATABASE_URL", "HUB_OWNER_URL"):
         from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
         parts = conninfo_to_dict(str(value))
@@ -116,7 +116,7 @@ def _repair(args: argparse.Namespace) -> int:
     from app.attach import attached_database
 
     config = Config.from_env()
-    with attached_database(config):
+    with attached_database(config, as_owner=True):
         return repair.run(config, args)
 
 
@@ -125,7 +125,10 @@ def _doctor(_: argparse.Namespace) -> int:
     from app.doctor import run_checks
 
     config = Config.from_env()
-    with attached_database(config) as database, database.connect(autocommit=True) as conn:
+    with (
+        attached_database(config, as_owner=True) as database,
+        database.connect(autocommit=True) as conn,
+    ):
         checks = run_checks(conn, config)
     for check in checks:
         print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}")

@@ -12,16 +12,17 @@ from app.errors import ConfigError, DatabaseUnavailable
 
 
 @contextmanager
-def attached_database(config: Config) -> Iterator[Database]:
+def attached_database(config: Config, *, as_owner: bool = False) -> Iterator[Database]:
     """The hub's database, not opened: the server, a running hub's engine, or one started for this.
 
     Raises EngineError when the embedded database can neither be reached nor started.
     """
+    find = Database.of_owner if as_owner else Database.from_config
     if not config.is_embedded or _is_reachable(config):
-        yield Database.from_config(config)
+        yield find(config)
         return
     with EmbeddedEngine(config.data_dir):
-        yield Database.from_config(config)
+        yield find(config)
 
 
 def _is_reachable(config: Config) -> bool:

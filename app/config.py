@@ -41,6 +41,12 @@ class Config:
     database_url: str | None = _setting(
         "DATABASE_URL", None, "a TimescaleDB server to use instead of the embedded one"
     )
+    owner_url: str | None = _setting(
+        "HUB_OWNER_URL",
+        None,
+        "the same database as the owner of its tables, for migrations, scheduled tasks, repair and "
+        "doctor; none: DATABASE_URL, and the web workers have the owner's rights",
+    )
     token_key_file: Path | None = _setting(
         "HUB_TOKEN_KEY_FILE", None, "file of the keys that tokens are signed with; none: no tokens"
     )
@@ -159,6 +165,11 @@ class Config:
                 object.__setattr__(self, name, Path(path).absolute())
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("HUB_TLS_CERT and HUB_TLS_KEY go together: set both, or none.")
+        if self.owner_url is not None and self.database_url is None:
+            raise ConfigError(
+                "HUB_OWNER_URL is set and DATABASE_URL is not: the embedded database has an owner "
+                "of its own. Set both, or none."
+            )
         if self.fail_after_seconds <= self.stale_after_seconds:
             raise ConfigError(
                 f"HUB_FAIL_AFTER_SECONDS ({self.fail_after_seconds}) must be larger than "
@@ -217,15 +228,28 @@ class Config:
         """Where the embedded database says how it is reached."""
         return self.data_dir / "engine.json"
 
+    @property
+    def owner_file(self) -> Path:
+        """Where the embedded database says how its owner reaches it."""
+        return self.data_dir / "owner.json"
+
     def dsn(self) -> str:
         """How to reach the database: DATABASE_URL, or what the running embedded one wrote down.
 
         Raises ConfigError when neither is there.
         """
-        if self.database_url is not None:
-            return self.database_url
+        return self.database_url or self._read_dsn(self.engine_file)
+
+    def owner_dsn(self) -> str:
+        """How to reach it with the right to change the schema.
+
+        Raises ConfigError like `dsn`.
+        """
+        return self.owner_url or self.database_url or self._read_dsn(self.owner_file)
+
+    def _read_dsn(self, file: Path) -> str:
         try:
-            return str(json.loads(self.engine_file.read_text())["dsn"])
+            return str(json.loads(file.read_text())["dsn"])
         except (OSError, ValueError, KeyError) as exc:
             raise ConfigError(
                 f"No embedded database runs below {self.data_dir}/ "

@@ -55,12 +55,13 @@ def _check_if_it_stirs(conn: Connection) -> None:
 class Database:
     """A bounded pool of connections. Thread-safe. Open it after a fork, close it on exit."""
 
-    def __init__(self, dsn: str, *, is_embedded: bool) -> None:
+    def __init__(self, dsn: str, *, is_embedded: bool, variable: str = "DATABASE_URL") -> None:
+        """`variable`: the setting that `dsn` is from. Raises ConfigError naming it."""
         try:
             conninfo_to_dict(dsn)
         except psycopg.ProgrammingError as exc:
             raise ConfigError(
-                f"DATABASE_URL is no address of a database: {str(exc).strip()}"
+                f"{variable} is no address of a database: {str(exc).strip()}"
             ) from exc
         self._dsn = dsn
         # The embedded engine is one session: statement names would be shared by all connections,
@@ -87,8 +88,14 @@ class Database:
 
     @classmethod
     def from_config(cls, config: Config) -> Database:
-        """The database that `config` names. Not opened yet."""
+        """The database that `config` names, as the hub's own user. Not opened yet."""
         return cls(config.dsn(), is_embedded=config.is_embedded)
+
+    @classmethod
+    def of_owner(cls, config: Config) -> Database:
+        """The same as the user who may change the schema, refresh, compress and drop."""
+        variable = "DATABASE_URL" if config.owner_url is None else "HUB_OWNER_URL"
+        return cls(config.owner_dsn(), is_embedded=config.is_embedded, variable=variable)
 
     def open(self) -> None:
         """Start the pool; does not wait for the database (it may come later)."""

@@ -16,7 +16,9 @@ from app.config import Config
 from app.db import Connection
 from app.domain.nodes import WHOLE_METRICS
 from app.domain.snapshots import METRICS
+from app.errors import DatabaseUnavailable
 from app.migrate import OLDEST_TIMESCALEDB, read_migrations, version_tuple
+from app.rights import OWNERS_RIGHTS, judge_hubs_rights
 from app.rollup_checks import judge_retention, judge_rollups
 from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
 
@@ -141,9 +143,14 @@ def run_checks(conn: Connection, config: Config) -> list[Check]:
         "rollups": lambda: judge_rollups(conn),
         "indexes": lambda: _judge_indexes(conn),
         "analyst": lambda: _judge_analyst(conn),
+        "rights": lambda: judge_hubs_rights(config),
         "retention": lambda: judge_retention(conn, config),
     }
-    return [*(_check(name, judge) for name, judge in judges.items()), _check_tasks(conn)]
+    healthy = dict(_HEALTHY)
+    if not config.is_embedded and config.owner_url is None:  # a choice, and to be known
+        healthy["rights"] = OWNERS_RIGHTS
+    checks = (_check(name, judge, healthy[name]) for name, judge in judges.items())
+    return [*checks, _check_tasks(conn)]
 
 
 _HEALTHY = {
@@ -154,17 +161,18 @@ _HEALTHY = {
     "rollups": "Every rollup shows the newest data, and every series can be compressed.",
     "indexes": "Every index is there, on its columns.",
     "analyst": "The role analyst may read everything and write nothing.",
+    "rights": "The web workers can change no table, and delete nothing that was pushed.",
     "retention": "No refresh reaches what was dropped, and the rollups have what is dropped next.",
 }
 
 
-def _check(name: str, judge: Callable[[], Iterator[str]]) -> Check:
+def _check(name: str, judge: Callable[[], Iterator[str]], healthy: str) -> Check:
     try:
         faults = list(judge())
-    except psycopg.Error as exc:
+    except (psycopg.Error, DatabaseUnavailable) as exc:
         logger.warning("the check %s could not be made", name, exc_info=exc)
         faults = [f"This could not be looked at ({type(exc).__name__}); the log has the reason."]
-    return Check(name, not faults, " ".join(faults) or _HEALTHY[name])
+    return Check(name, not faults, " ".join(faults) or healthy)
 
 
 # Each judge yields one sentence for each fault.

@@ -66,6 +66,7 @@ class EmbeddedEngine:
         self._durable = durable
         self._lock_wait_seconds = lock_wait_seconds
         self._hub_password = secrets.token_urlsafe(32)
+        self._owner_password = secrets.token_urlsafe(32)
         self._analyst_password = ""
         self._lock_fd: int | None = None
         self._process: _EngineProcess | None = None
@@ -89,8 +90,16 @@ class EmbeddedEngine:
 
     @property
     def dsn(self) -> str:
-        """For the hub itself: everything allowed. Use `prepare_threshold=None` with it."""
+        """For the web workers: what the role telemetry_hub may do.
+
+        Use `prepare_threshold=None` with it.
+        """
         return self._dsn("hub", self._hub_password)
+
+    @property
+    def owner_dsn(self) -> str:
+        """For migrations and tasks: everything allowed. As `dsn` otherwise."""
+        return self._dsn("owner", self._owner_password)
 
     @property
     def analyst_dsn(self) -> str:
@@ -129,7 +138,8 @@ class EmbeddedEngine:
                 self._process.stop(timeout)
                 self._process = None
             if self._lock_fd is not None:
-                (self._data_dir / "engine.json").unlink(missing_ok=True)
+                for name in ("engine.json", "owner.json"):
+                    (self._data_dir / name).unlink(missing_ok=True)
             self._unlock()
 
     def restart(self, timeout: float = 3.0) -> None:
@@ -159,6 +169,7 @@ class EmbeddedEngine:
             self._port,
             {
                 "HUB_PASSWORD": self._hub_password,
+                "OWNER_PASSWORD": self._owner_password,
                 "ANALYST_PASSWORD": self._analyst_password,
                 "FSYNC": "on" if self._durable else "off",
             },
@@ -173,6 +184,8 @@ class EmbeddedEngine:
         self._process = process
         self._port = int(ready["port"])
         logger.info("%s on port %d", ready["version"], self._port)
+        # A file of its own, which the web workers never open.
+        _write_private(self._data_dir / "owner.json", json.dumps({"dsn": self.owner_dsn}))
         _write_private(
             self._data_dir / "engine.json",
             json.dumps(

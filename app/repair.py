@@ -51,7 +51,7 @@ def run(config: Config, args: argparse.Namespace) -> int:
         raise ConfigError("--rollups are made anew for all jobs: leave --job out.")
     if not args.rollups and (args.from_at or args.to_at):
         raise ConfigError("--from and --to are said of --rollups.")
-    database = Database.from_config(config)
+    database = Database.of_owner(config)
     if args.rollups:
         return _run_rollups(database, args.from_at, args.to_at, is_dry_run=args.dry_run)
     database.open()

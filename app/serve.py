@@ -31,6 +31,7 @@ from app.engine import EmbeddedEngine
 from app.errors import StartError
 from app.lifeline import PARENT_VARIABLE
 from app.migrate import migrate
+from app.rights import describe_rights
 
 logger = logging.getLogger("hub.serve")
 
@@ -74,6 +75,8 @@ def serve(config: Config) -> None:
             engine.start()
             watcher.watch(_EngineCheck(engine))
         _migrate(config)
+        for sentence in describe_rights(config):
+            logger.warning("%s", sentence)
         watcher.watch(_Child([sys.executable, "-m", "jobs"], config))
         watcher.start()
         _announce(config, engine)
@@ -141,7 +144,7 @@ def _wait_for_free_port(host: str, port: int) -> None:
 
 
 def _migrate(config: Config) -> None:
-    with Database.from_config(config).connect(autocommit=True) as conn:
+    with Database.of_owner(config).connect(autocommit=True) as conn:
         for name in migrate(conn):
             logger.info("applied migrations/%s", name)
 
@@ -170,6 +173,7 @@ def _run_web(config: Config) -> None:
     os.environ["HUB_DATA_DIR"] = str(config.data_dir)  # absolute; the workers start elsewhere
     if config.token_key_file is not None:
         os.environ["HUB_TOKEN_KEY_FILE"] = str(config.token_key_file)
+    os.environ.pop("HUB_OWNER_URL", None)  # not theirs; the tasks have been given it
     _raise_file_limit()
     # A forked worker would inherit the engine's pipe, and locks that other threads hold.
     multiprocessing.set_start_method("spawn", force=True)
@@ -219,8 +223,12 @@ class _Child:
 
     def __init__(self, command: list[str], config: Config) -> None:
         self._command = command
-        # The data directory is absolute in there; this process may have been started elsewhere.
-        self._env = {PARENT_VARIABLE: str(os.getpid()), "HUB_DATA_DIR": str(config.data_dir)}
+        self._env = {
+            **os.environ,  # as it is now: later the web workers' is less
+            PARENT_VARIABLE: str(os.getpid()),
+            # Absolute in there; this process may have been started elsewhere.
+            "HUB_DATA_DIR": str(config.data_dir),
+        }
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._pause = WATCH_SECONDS
@@ -238,7 +246,7 @@ class _Child:
             logger.error("%s ended with %s", self._command[-1], self._process.returncode)
             self._pause = min(2 * self._pause, LASTING_SECONDS)
         self._started = now
-        self._process = subprocess.Popen(self._command, cwd=ROOT, env={**os.environ, **self._env})
+        self._process = subprocess.Popen(self._command, cwd=ROOT, env=self._env)
 
     def stop(self) -> None:
         if self._process is None:

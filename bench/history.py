@@ -130,7 +130,7 @@ def scratch(server: str | None) -> Iterator[tuple[Config, str | None]]:
 
 
 def _migrate(config: Config) -> None:
-    with Database.from_config(config).connect(autocommit=True) as conn:
+    with Database.of_owner(config).connect(autocommit=True) as conn:
         migrate(conn)
 
 
@@ -139,7 +139,7 @@ class Bench:
 
     def __init__(self, config: Config, database_url: str | None, jobs: int, every: int) -> None:
         self.config = config
-        self.database_url = database_url or config.dsn()
+        self.database_url = database_url or config.owner_dsn()
         self.jobs = jobs
         self.every = timedelta(seconds=every)
         self.updates_per_job = DAY_SECONDS // every

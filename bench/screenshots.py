@@ -71,7 +71,7 @@ def fill(hub: HubProcess, now: datetime) -> dict[str, tuple[str, int]]:
     for path, body in senders.tick(datetime.now(UTC)):
         hub.request("POST", f"/api/v1{path}", body)
     quiet = senders.jobs[4].job_id
-    with psycopg.connect(hub.engine()["dsn"], prepare_threshold=None) as conn:
+    with psycopg.connect(hub.owner_dsn(), prepare_threshold=None) as conn:
         for statement in _AS_IT_WOULD_BE:
             conn.execute(statement, {"quiet": quiet})
     shown = nights[-1].job_id

@@ -13,7 +13,7 @@ const ANALYST_IDLE_MS = 2_000;
 const ANALYST_TRANSACTION_MS = 10_000;
 // Nothing can cancel a statement. After these the watchdog ends the process, and the supervisor's
 // new one is back within a second: less harm than a hub that stands still.
-const STATEMENT_MS = { analyst: 15_000, hub: 600_000 };
+const STATEMENT_MS = { analyst: 15_000, hub: 600_000, owner: 600_000 };
 const HELD_TOO_LONG_MS = 10_000;
 // A bulk load writes 25 MB of WAL a second, and a checkpoint of 64 MB takes some 0.3 s.
 const LOOK_EVERY_MS = 2_000;
@@ -84,6 +84,7 @@ export class Bridge {
   close() {
     const text = "the embedded engine is stopping";
     for (const connection of this.#connections) connection.fail({ sqlstate: "57P01", text });
+    this.#session?.lendToOwner();
     this.#engine?.close();
     this.#engine = null;
   }
@@ -120,7 +121,7 @@ export class Bridge {
       return;
     }
     clearTimeout(connection.holdTimer);
-    if (connection.isAnalyst && this.#holder !== connection && !this.#lend(connection)) return;
+    if (!connection.isHub && this.#holder !== connection && !this.#lend(connection)) return;
 
     let { messages } = exchange;
     const parsesAgain = exchange.unnamedParse !== null && this.#unnamedOwner !== connection;
@@ -162,7 +163,10 @@ export class Bridge {
 
   #lend(connection) {
     try {
-      this.#guard(() => this.#session.lendToAnalyst(connection.settings));
+      this.#guard(() => {
+        if (connection.isAnalyst) this.#session.lendToAnalyst(connection.settings);
+        else this.#session.lendToOwner();
+      });
       this.#unnamedOwner = null;
       return true;
     } catch (error) {
@@ -185,17 +189,19 @@ export class Bridge {
 
   #letGo(connection, exchange) {
     this.#holder = null;
-    if (connection.isAnalyst) {
-      this.#guard(() => {
-        if (connection.setSomething) connection.settings = this.#session.changedSettings();
-        this.#session.takeBack();
-      });
-      connection.setSomething = false;
-      this.#unnamedOwner = null;
-    } else if (exchange.resetsSession) {
-      this.#guard(() => this.#session.restoreDefaults());
-      this.#unnamedOwner = null;
-    }
+    if (connection.isHub && !exchange.resetsSession) return;
+    this.#guard(() => {
+      if (connection.setSomething) connection.settings = this.#session.changedSettings();
+      this.#takeBack(connection);
+      if (exchange.resetsSession) this.#session.restoreDefaults();
+    });
+    connection.setSomething = false;
+    this.#unnamedOwner = null;
+  }
+
+  #takeBack(connection) {
+    if (connection.isAnalyst) this.#session.takeBackFromAnalyst();
+    else if (!connection.isHub) this.#session.takeBackFromOwner();
   }
 
   #expire(connection, leftMs) {
@@ -219,7 +225,7 @@ export class Bridge {
     this.#guard(() => {
       this.#engine.exchange([protocol.sync()]); // where a Flush left an extended query open
       this.#engine.query("ROLLBACK");
-      if (connection.isAnalyst) this.#session.takeBack();
+      this.#takeBack(connection);
     });
   }
 
@@ -255,7 +261,9 @@ export class Bridge {
     this.#hasWorked = false;
     this.#unnamedOwner = null;
     const startedAt = performance.now();
-    const walBytes = this.#guard(() => this.#engine.checkpointIfDue());
+    const walBytes = this.#guard(() =>
+      this.#session.asOwner(() => this.#engine.checkpointIfDue()),
+    );
     const milliseconds = Math.round(performance.now() - startedAt);
     if (walBytes) this.#log("info", "checkpoint", { walBytes, milliseconds });
   }

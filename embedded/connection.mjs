@@ -3,10 +3,17 @@
 
 import crypto from "node:crypto";
 import * as protocol from "./protocol.mjs";
-import { isAllowedSetting, judgeAnalyst, judgeHub } from "./statements.mjs";
+import { sessionRole } from "./session.mjs";
+import { isAllowedSetting, judgeAnalyst, judgeHub, judgeOwner } from "./statements.mjs";
 
 const STARTUP_BYTES = 10_000; // PostgreSQL's own limit for what comes before the password
-const EXCHANGE_BYTES = { hub: 64 * 1024 * 1024, analyst: 1024 * 1024 };
+const HUB_EXCHANGE_BYTES = 64 * 1024 * 1024;
+const EXCHANGE_BYTES = {
+  hub: HUB_EXCHANGE_BYTES,
+  owner: HUB_EXCHANGE_BYTES,
+  analyst: 1024 * 1024,
+};
+const JUDGES = { hub: judgeHub, owner: judgeOwner, analyst: judgeAnalyst };
 const PAUSE_READING_BYTES = 1024 * 1024;
 const PAUSE_RUNNING_BYTES = 1024 * 1024;
 const AUTHENTICATION_MS = 10_000;
@@ -93,6 +100,10 @@ export class Connection {
     });
     socket.on("error", () => {}); // a "close" follows
     socket.on("close", () => this.#onClose());
+  }
+
+  get isHub() {
+    return this.user === "hub";
   }
 
   get isAnalyst() {
@@ -245,7 +256,8 @@ export class Connection {
       throw new FatalError(
         "28P01",
         `password authentication failed for user "${this.user}"`,
-        "The users are hub and analyst; engine.json in the data directory has their addresses.",
+        "The users are hub, owner and analyst; engine.json and owner.json in the data directory " +
+          "have their addresses.",
       );
     }
     if (this.database !== "postgres") {
@@ -265,8 +277,8 @@ export class Connection {
       protocol.parameterStatus("TimeZone", setting("TimeZone", "UTC")),
       protocol.parameterStatus("integer_datetimes", "on"),
       protocol.parameterStatus("standard_conforming_strings", "on"),
-      protocol.parameterStatus("is_superuser", this.isAnalyst ? "off" : "on"),
-      protocol.parameterStatus("session_authorization", this.isAnalyst ? "analyst" : "postgres"),
+      protocol.parameterStatus("is_superuser", this.user === "owner" ? "on" : "off"),
+      protocol.parameterStatus("session_authorization", sessionRole(this.user)),
       protocol.parameterStatus("application_name", setting("application_name", "")),
       protocol.backendKeyData(this.id, this.#secret),
       protocol.readyForQuery("I"),
@@ -439,7 +451,7 @@ export class Connection {
   /** The text to run in place of `text`: mostly the same. */
   #judge(text) {
     const exchange = this.#exchange;
-    const verdict = this.isAnalyst ? judgeAnalyst(text) : judgeHub(text);
+    const verdict = JUDGES[this.user](text);
     if (verdict.refusal) {
       exchange.refusal ??= verdict.refusal;
       return REFUSED_MARK;

@@ -2,11 +2,13 @@
 //
 //   node server.mjs --data-dir DIRECTORY [--port 0]
 //
-// with HUB_PASSWORD, ANALYST_PASSWORD and, for throw-away databases, FSYNC=off in the environment.
+// with HUB_PASSWORD, OWNER_PASSWORD, ANALYST_PASSWORD and, for throw-away databases, FSYNC=off in the
+// environment.
 // Prints one line on stdout when ready: {"event":"ready","port":…,"version":…}. Logs are JSON lines
 // on stderr. Ends when stdin does (the parent holds the other end), or by SIGTERM or SIGINT.
 //
-// Users: `hub` may do everything and shares its session settings with itself; `analyst` may read.
+// Users: `hub` has the rights of the role telemetry_hub, `owner` may do everything; the two share their
+// session settings. `analyst` may read.
 // Beyond PostgreSQL's own: no COPY FROM STDIN (it kills the engine), no cancel, no statement
 // timeout, no LISTEN across connections, no autovacuum, no background workers.
 
@@ -45,15 +47,15 @@ process.on("unhandledRejection", exitTrapped);
 const { values } = parseArgs({
   options: { "data-dir": { type: "string" }, port: { type: "string", default: "0" } },
 });
-const { HUB_PASSWORD, ANALYST_PASSWORD, FSYNC = "on" } = process.env;
-if (!values["data-dir"] || !HUB_PASSWORD || !ANALYST_PASSWORD) {
-  log("critical", "usage", { text: "--data-dir, HUB_PASSWORD and ANALYST_PASSWORD are needed" });
+const { HUB_PASSWORD, OWNER_PASSWORD, ANALYST_PASSWORD, FSYNC = "on" } = process.env;
+if (!values["data-dir"] || !HUB_PASSWORD || !OWNER_PASSWORD || !ANALYST_PASSWORD) {
+  log("critical", "usage", { text: "--data-dir and the passwords of all three users are needed" });
   process.exit(64);
 }
 
 const watchdog = startWatchdog();
 const bridge = new Bridge({
-  passwords: { hub: HUB_PASSWORD, analyst: ANALYST_PASSWORD },
+  passwords: { hub: HUB_PASSWORD, owner: OWNER_PASSWORD, analyst: ANALYST_PASSWORD },
   watchdog,
   log,
   onTrap: exitTrapped,

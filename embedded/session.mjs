@@ -1,5 +1,6 @@
 // The one PostgreSQL session that all connections share: what it is told at start, and how it is
-// lent to the analyst and taken back.
+// lent to the analyst and to the owner and taken back. At other times it is the hub's, without a
+// statement more.
 
 import { ANALYST_SETTINGS } from "./statements.mjs";
 
@@ -13,8 +14,14 @@ const DEFAULTS = `
   SET log_min_messages TO fatal;
   SET client_encoding TO 'UTF8'`;
 
-// Rights behind the positive list of statements. The analyst's role is no login: the bridge lends
-// it. PUBLIC has no other member, and the hub's session is a superuser's, whom no REVOKE touches.
+// Whoever is not the owner has these: roles that are no logins, the bridge lends them. Their rights
+// on tables are given by the hub's migrations.
+const SESSION_ROLES = { hub: "telemetry_hub", owner: "postgres", analyst: "analyst" };
+export const sessionRole = (user) => SESSION_ROLES[user];
+
+// What PostgreSQL gives everybody and would let a role out of its rights here: in a session that a
+// superuser began, whoever may set session_authorization becomes any role. No REVOKE touches the
+// owner, who is that superuser.
 // Only what is still granted is revoked: a REVOKE writes its catalogue row even when idle.
 const RIGHTS = String.raw`
 DO $$
@@ -23,6 +30,9 @@ DECLARE
 BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'analyst') THEN
     CREATE ROLE analyst NOLOGIN;
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'telemetry_hub') THEN
+    CREATE ROLE telemetry_hub NOLOGIN;
   END IF;
   FOR function IN
     SELECT p.oid::regprocedure
@@ -63,6 +73,7 @@ BEGIN
   END IF;
 END $$`;
 
+const become = (user) => `SET SESSION AUTHORIZATION ${SESSION_ROLES[user]}`;
 const literal = (value) => `'${value.replaceAll("'", "''")}'`;
 
 /** Literals below rely on standard_conforming_strings, which the session starts with. */
@@ -88,6 +99,7 @@ export class Session {
       throw new Error("TimescaleDB's community features are missing");
     }
     Object.assign(this, { serverVersion, timescaleVersion });
+    engine.query(become("hub"));
   }
 
   #readSettings() {
@@ -101,8 +113,26 @@ export class Session {
     return this.#defaults.get(ANALYST_SETTINGS.get(name.toLowerCase()));
   }
 
+  /** After a RESET ALL of the hub's, which may not set all of them itself. */
   restoreDefaults() {
-    this.#engine.query(DEFAULTS);
+    this.asOwner(() => this.#engine.query(DEFAULTS));
+  }
+
+  /** Runs `work`, of the bridge's own and outside of transactions, with all rights. */
+  asOwner(work) {
+    this.lendToOwner();
+    const result = work();
+    this.takeBackFromOwner();
+    return result;
+  }
+
+  lendToOwner() {
+    this.#engine.query(become("owner"));
+  }
+
+  /** The owner's settings stay: they are the hub's too. */
+  takeBackFromOwner() {
+    this.#engine.query(`SET ROLE NONE; ${become("hub")}`);
   }
 
   /** Lends the session. `settings` are values by name; throws StatementError on a bad one. */
@@ -113,7 +143,8 @@ export class Session {
     const calls = all.map(
       ([name, value]) => `set_config(${literal(name)}, ${literal(value)}, false)`,
     );
-    this.#engine.query(`SELECT ${calls.join(", ")}; SET SESSION AUTHORIZATION analyst`);
+    // The hub may not call it either. A bad value undoes all of it: it is one transaction.
+    this.#engine.query(`${become("owner")}; SELECT ${calls.join(", ")}; ${become("analyst")}`);
   }
 
   /** The settings, by name, in which the session now differs from a new one. */
@@ -122,8 +153,8 @@ export class Session {
     return new Map(changed.filter(([name, value]) => value !== this.#defaults.get(name)));
   }
 
-  takeBack() {
+  takeBackFromAnalyst() {
     // By name: in a session that nobody logged in to, RESET SESSION AUTHORIZATION does nothing.
-    this.#engine.query(`SET SESSION AUTHORIZATION postgres; RESET ALL; ${DEFAULTS}`);
+    this.#engine.query(`${become("owner")}; RESET ALL; ${DEFAULTS}; ${become("hub")}`);
   }
 }

@@ -1,5 +1,5 @@
 // What a statement is, by PostgreSQL's own lexical rules, and which ones the analyst may send.
-// The analyst shares one superuser session with the hub, so this is a positive list: a statement
+// The analyst shares one session with the hub, begun by a superuser, so this is a positive list: one
 // is refused unless its first word is known to be harmless. Rights (role analyst, read-only
 // transactions, revoked functions) stand behind it.
 //
@@ -207,11 +207,23 @@ export function judgeAnalyst(text) {
   return { statements, setsSomething };
 }
 
-// Only these words make it necessary to look into a hub's statement at all.
+// Only these words make it necessary to look into the owner's or the hub's statement at all.
 const NEEDS_A_LOOK = /copy|deallocate|discard|reset/i;
 
-/** Like `judgeAnalyst`, for the hub: everything may run but what would trap the engine. */
-export function judgeHub(text) {
+// PostgreSQL lets whoever is in this session become anybody by SET, as a superuser began it. Looked
+// for in the bare text, so that no trick with quotes or encodings hides it; U&"" spells the letters
+// of a name as numbers. The hub's own statements have none of these words.
+const ROLE_WORDS = /\b(?:role|authorization|session_authorization)\b|u&/i;
+const SET_WORDS = /\b(?:set|reset)\b/i;
+
+const ROLE_REFUSED = {
+  sqlstate: "42501",
+  text: "the hub's connections may not change their role",
+  hint: "The owner's address is in owner.json in the data directory.",
+};
+
+/** Like `judgeAnalyst`, for the owner: everything may run but what would trap the engine. */
+export function judgeOwner(text) {
   if (!NEEDS_A_LOOK.test(text)) return {};
   const { statements, unreadable } = trySplit(text);
   // The engine itself says what is wrong with the text, but a COPY must not get that far.
@@ -230,4 +242,11 @@ export function judgeHub(text) {
     }
   }
   return { statements };
+}
+
+/** Like `judgeOwner`, for the hub, which besides keeps the rights that its role has. */
+export function judgeHub(text) {
+  return ROLE_WORDS.test(text) && SET_WORDS.test(text)
+    ? { refusal: ROLE_REFUSED }
+    : judgeOwner(text);
 }

@@ -62,7 +62,7 @@ def _find_database(config: Config, stop: threading.Event) -> Database | None:
     is_waiting = False
     while not stop.is_set():
         try:
-            return Database.from_config(config)
+            return Database.of_owner(config)
         except ConfigError as exc:
             if not is_waiting:
                 logger.error("the tasks wait: %s", exc)

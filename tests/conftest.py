@@ -1,5 +1,8 @@
 """A real TimescaleDB for every test: the embedded engine, or a scratch database on the server that
 TEST_DATABASE_URL names. Migrated once a session, emptied before each test that asks for it.
+
+As in production, the application has the hub's rights and no more; what tasks do, and what only
+tests do to a database, the owner does.
 """
 
 from __future__ import annotations
@@ -8,13 +11,16 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from psycopg import errors
 
 from app import create_app
 from app.api.factory import close_app
@@ -37,6 +43,7 @@ TABLES = (
     "rollup_refreshes",
 )
 HYPERTABLES = TABLES[:3]
+LOGIN_PASSWORD = "of-a-scratch-database"
 # A test has refreshed, compressed or dropped something. Else deleting a few rows is enough.
 _IS_WORKED_ON = """
 SELECT EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_watermark
@@ -77,8 +84,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
     server = os.environ.get("TEST_DATABASE_URL")
     source = _scratch_database(server) if server else _embedded(tmp_path_factory.mktemp("hub"))
     for config in source:
-        database = Database.from_config(config)
-        with database.connect(autocommit=True) as conn:
+        with Database.of_owner(config).connect(autocommit=True) as conn:
             migrate(conn)
         yield config
 
@@ -95,10 +101,21 @@ def _scratch_database(server: str) -> Iterator[Config]:
     name = f"hub_test_{os.getpid()}"
     with psycopg.connect(server, autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {name}")
-    url = urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
-    yield Config(database_url=url, log_level="WARNING")
+        make_hub_login(conn, name)
+    owner = urlsplit(server)._replace(path=f"/{name}")
+    host = owner.netloc.rpartition("@")[2]
+    hub = owner._replace(netloc=f"{name}:{LOGIN_PASSWORD}@{host}")
+    yield Config(database_url=urlunsplit(hub), owner_url=urlunsplit(owner), log_level="WARNING")
     with psycopg.connect(server, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        conn.execute(f"DROP ROLE {name}")
+
+
+def make_hub_login(conn: psycopg.Connection[Any], name: str) -> None:
+    """What a server's administrator does, in its simplest form."""
+    with suppress(errors.DuplicateObject, errors.UniqueViolation):  # it is the whole server's
+        conn.execute("CREATE ROLE telemetry_hub NOLOGIN")
+    conn.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{LOGIN_PASSWORD}' IN ROLE telemetry_hub")
 
 
 @pytest.fixture(scope="session")
@@ -109,14 +126,28 @@ def open_database(config: Config) -> Iterator[Database]:
     database.close()
 
 
+@pytest.fixture(scope="session")
+def open_owner(config: Config) -> Iterator[Database]:
+    database = Database.of_owner(config)
+    database.open()
+    yield database
+    database.close()
+
+
 @pytest.fixture
-def database(open_database: Database) -> Database:
-    """An opened database whose tables are empty."""
-    with open_database.transaction() as conn:  # a DELETE of few rows is quicker than a TRUNCATE
+def owner(open_owner: Database) -> Database:
+    """An opened database whose tables are empty, with all rights: for tasks, and for sabotage."""
+    with open_owner.transaction() as conn:  # a DELETE of few rows is quicker than a TRUNCATE
         if conn.execute(_IS_WORKED_ON).fetchone() == (True,):
             _forget_work(conn)
         for table in TABLES:
             conn.execute(f"DELETE FROM {table}")
+    return open_owner
+
+
+@pytest.fixture
+def database(open_database: Database, owner: Database) -> Database:
+    """The same with the rights that the hub has."""
     return open_database
 
 

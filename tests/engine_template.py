@@ -47,6 +47,5 @@ def _made_in(folder: Path) -> Path:
 
 def _make(data_dir: Path) -> None:
     with EmbeddedEngine(data_dir, port=0, durable=False):
-        database = Database.from_config(Config(data_dir=data_dir))
-        with database.connect(autocommit=True) as conn:
+        with Database.of_owner(Config(data_dir=data_dir)).connect(autocommit=True) as conn:
             migrate(conn)

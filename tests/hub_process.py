@@ -16,16 +16,24 @@ from typing import Any
 
 import psycopg
 
-from app.config import ROOT
+from app.config import ROOT, Config
 from tests import engine_template
 
 START_SECONDS = 60.0
+DATABASE = ("DATABASE_URL", "HUB_OWNER_URL")
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def database_settings(config: Config) -> dict[str, str]:
+    """The environment that leads a process of the hub to this database."""
+    if config.database_url is None:
+        return {"HUB_DATA_DIR": str(config.data_dir)}
+    return {"DATABASE_URL": config.dsn(), "HUB_OWNER_URL": config.owner_dsn()}
 
 
 def run_app(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -52,7 +60,7 @@ class HubProcess:
         self.data_dir = data_dir
         self.port = free_port()
         self.env = {
-            **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
+            **{name: value for name, value in os.environ.items() if name not in DATABASE},
             "HUB_DATA_DIR": str(data_dir),
             "HUB_PORT": str(self.port),
             "HUB_EMBEDDED_PORT": str(free_port()),
@@ -96,9 +104,13 @@ class HubProcess:
         return self.process.pid
 
     def engine(self) -> dict[str, Any]:
-        """What the port file says: pid, dsn, analyst_dsn."""
+        """What the port file says: pid, dsn, analyst_dsn; of the owner only its own file does."""
         content: dict[str, Any] = json.loads((self.data_dir / "engine.json").read_text())
         return content
+
+    def owner_dsn(self) -> str:
+        """The address of the one who may change anything in the embedded database."""
+        return str(json.loads((self.data_dir / "owner.json").read_text())["dsn"])
 
     def children(self) -> dict[int, str]:
         """The processes below the supervisor: pid to command line."""

@@ -179,6 +179,11 @@ def _database(config: Config) -> Iterator[Connection]:
             yield conn
     except psycopg.errors.UndefinedTable as exc:
         raise ConfigError("The database knows no tokens yet: run `python -m app migrate`.") from exc
+    except psycopg.errors.InsufficientPrivilege as exc:
+        raise ConfigError(
+            "DATABASE_URL's user may not read or make tokens: `python -m app doctor` says why "
+            "(run `python -m app migrate` first if this version of the hub is new)."
+        ) from exc
 
 
 _LIVE = ("valid", "ends soon")

@@ -552,11 +552,11 @@ def test_registering_again_alike_changes_nothing(
 
 
 def test_an_ended_job_whose_updates_are_gone_keeps_its_row(
-    client: FlaskClient, database: Database
+    client: FlaskClient, owner: Database
 ) -> None:
     push(client, status="completed", vm_name="vm-1", disks=[disk(0, bytes_transferred=5)])
     before = job(client)
-    with database.transaction() as conn:
+    with owner.transaction() as conn:
         conn.execute("DELETE FROM job_telemetry")
         conn.execute("DELETE FROM disk_telemetry")
     answer = client.post("/api/v1/jobs", json=REGISTRATION)

@@ -63,7 +63,7 @@ def seed(hub: HubProcess) -> Demo:
     push(hub, [*_nights(demo.now), *_live(demo.now), *_gaps(demo.now), *_hostile(demo.now)])
     _register(hub)
     _push_nodes(hub, demo.now)
-    with psycopg.connect(hub.engine()["dsn"], prepare_threshold=None) as conn:
+    with psycopg.connect(hub.owner_dsn(), prepare_threshold=None) as conn:
         conn.execute(_BULK, {"count": BULK})
         _insert_series(conn, LONG, LONG_UPDATES, demo.now - timedelta(hours=9))
         _insert_series(conn, DAY, 4 * LONG_UPDATES, demo.now - timedelta(hours=40))

@@ -26,7 +26,7 @@ from app.migrate import migrate
 from app.store.rollups import read_chunks
 from app.store.tasks import TaskRun, read_tasks
 from tests.chunks import edge_of, table_of
-from tests.hub_process import kill, wait_until
+from tests.hub_process import DATABASE, database_settings, kill, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
@@ -136,7 +136,7 @@ def test_engine_killed_in_the_middle(tmp_path: Path) -> None:
 
 @contextmanager
 def connected(config: Config) -> Iterator[Connection]:
-    with Database.from_config(config).connect(autocommit=True) as conn:
+    with Database.of_owner(config).connect(autocommit=True) as conn:
         yield conn
 
 
@@ -147,17 +147,15 @@ def fill(conn: Connection) -> int:
 @contextmanager
 def jobs(config: Config) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m jobs` with a short retention, killed at the end."""
-    ours = {k: v for k, v in os.environ.items() if k not in (PARENT_VARIABLE, "DATABASE_URL")}
+    ours = {k: v for k, v in os.environ.items() if k not in (PARENT_VARIABLE, *DATABASE)}
     settings = {f"HUB_{name.upper()}": str(value) for name, value in SETTINGS.items()}
-    if config.database_url is not None:
-        settings["DATABASE_URL"] = config.database_url
     process = subprocess.Popen(
         [sys.executable, "-m", "jobs"],
         cwd=ROOT,
         env={
             **ours,
             **settings,
-            "HUB_DATA_DIR": str(config.data_dir),
+            **database_settings(config),
         },
         stderr=subprocess.DEVNULL,  # it complains when its database is killed
     )

@@ -372,8 +372,8 @@ def plain(value: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def hub(config: Config, open_database: Database) -> Iterator[Hub]:
-    hub = Hub(config, open_database)
+def hub(config: Config, open_owner: Database) -> Iterator[Hub]:
+    hub = Hub(config, open_owner)
     yield hub
     close_app(hub.app)
 

@@ -80,12 +80,12 @@ def ask(analyst: Analyst, heading: str, nth: int = 0) -> Rows:
 
 
 @pytest.fixture(scope="module")
-def site(open_database: Database, config: Config) -> Iterator[Database]:
+def site(open_owner: Database, config: Config) -> Iterator[Database]:
     """A database with a site's week in it. Tests of this module read it and leave it as it is."""
-    empty_site(open_database)
-    fill_site(open_database, config)
-    yield open_database
-    empty_site(open_database)
+    empty_site(open_owner)
+    fill_site(open_owner, config)
+    yield open_owner
+    empty_site(open_owner)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def analyst(site: Database, config: Config) -> Iterator[Analyst]:
         dsn = json.loads(config.engine_file.read_text())["analyst_dsn"]
         options: dict[str, Any] = {"prepare_threshold": None}
     else:
-        dsn, options = config.database_url, {"options": "-c timezone=UTC -c role=analyst"}
+        dsn, options = config.owner_dsn(), {"options": "-c timezone=UTC -c role=analyst"}
     with psycopg.connect(dsn, autocommit=True, row_factory=dict_row, **options) as conn:
         conn.adapters.register_loader("numeric", FloatLoader)
         assert conn.execute("SELECT current_user AS name").fetchone() == {"name": "analyst"}
@@ -466,17 +466,17 @@ def uncommented(conn: Connection) -> list[str]:
     return [name for (name,) in conn.execute(UNCOMMENTED).fetchall()]
 
 
-def test_everything_has_a_comment(open_database: Database) -> None:
-    with open_database.reading() as conn:
+def test_everything_has_a_comment(open_owner: Database) -> None:
+    with open_owner.reading() as conn:
         assert uncommented(conn) == []
 
 
 @pytest.mark.parametrize("name", ["analyst_role", "analyst_views", "comments"])
 def test_each_file_can_be_applied_again_alone(
-    open_database: Database, config: Config, name: str
+    open_owner: Database, config: Config, name: str
 ) -> None:
     sql = (MIGRATIONS_DIR / "repeatable" / f"{name}.sql").read_bytes()
-    with open_database.reading() as conn, conn.transaction(force_rollback=True):
+    with open_owner.reading() as conn, conn.transaction(force_rollback=True):
         conn.execute(sql)
         assert uncommented(conn) == []
         assert all(check.ok for check in run_checks(conn, config) if check.name == "analyst")
@@ -485,9 +485,9 @@ def test_each_file_can_be_applied_again_alone(
         conn.execute("SELECT * FROM update_frequency LIMIT 1")
 
 
-def test_a_user_without_the_rights_is_only_warned(open_database: Database) -> None:
+def test_a_user_without_the_rights_is_only_warned(open_owner: Database) -> None:
     sql = (MIGRATIONS_DIR / "repeatable" / "analyst_role.sql").read_bytes()
-    with open_database.reading() as conn, conn.transaction(force_rollback=True):
+    with open_owner.reading() as conn, conn.transaction(force_rollback=True):
         notices: list[str] = []
         conn.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
         conn.execute("ALTER ROLE analyst RENAME TO somebody_else")

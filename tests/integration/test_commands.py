@@ -9,23 +9,27 @@ import pytest
 
 from app.config import Config
 from app.db import Database
-from tests.hub_process import run_app
+from tests.hub_process import database_settings, run_app
 
 
 @pytest.fixture
 def env(config: Config) -> dict[str, str]:
     """The environment that leads to the session's database."""
-    if config.database_url is not None:
-        return {"DATABASE_URL": config.database_url}
-    return {"HUB_DATA_DIR": str(config.data_dir)}
+    return database_settings(config)
 
 
 def test_config_shows_each_setting_with_its_source() -> None:
-    shown = run_app("config", HUB_PORT="9000", DATABASE_URL="postgresql://hub:secret@db/hub")
+    shown = run_app(
+        "config",
+        HUB_PORT="9000",
+        DATABASE_URL="postgresql://hub:secret@db/hub",
+        HUB_OWNER_URL="postgresql://owner:secret@db/hub",
+    )
     lines = {line.split()[0]: line for line in shown.stdout.splitlines()}
     assert lines["HUB_PORT"].split()[1:3] == ["9000", "environment"]
     assert lines["HUB_HOST"].split()[1:3] == ["127.0.0.1", "default"]
-    assert "secret" not in shown.stdout and "***" in lines["DATABASE_URL"]
+    assert "secret" not in shown.stdout
+    assert "***" in lines["DATABASE_URL"] and "***" in lines["HUB_OWNER_URL"]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,7 @@ def test_config_shows_each_setting_with_its_source() -> None:
         ({"HUB_PORT": "99999"}, "HUB_PORT is 99999: it must be between 1 and 65535."),
         ({"HUB_LOG_LEVEL": "LOUD"}, "HUB_LOG_LEVEL is 'LOUD'"),
         ({"HUB_FAIL_AFTER_SECONDS": "30"}, "HUB_FAIL_AFTER_SECONDS (30) must be larger than"),
+        ({"HUB_OWNER_URL": "postgresql://db/hub"}, "HUB_OWNER_URL is set and DATABASE_URL is not"),
         ({"HUB_LATE_DATA_DAYS": "30"}, "HUB_LATE_DATA_DAYS (30) must be smaller than"),
         (
             {"HUB_RAW_RETENTION_DAYS": "365"},
@@ -61,7 +66,7 @@ def test_migrate_without_a_running_hub(tmp_path: Path) -> None:
 def test_doctor_passes_and_fails(database: Database, config: Config, env: dict[str, str]) -> None:
     well = run_app("doctor", **env)
     assert well.returncode == 0, well.stdout
-    with psycopg.connect(config.dsn(), autocommit=True, prepare_threshold=None) as conn:
+    with psycopg.connect(config.owner_dsn(), autocommit=True, prepare_threshold=None) as conn:
         conn.execute("ALTER INDEX jobs_live_idx RENAME TO hidden")
         ill = run_app("doctor", **env)
         conn.execute("ALTER INDEX hidden RENAME TO jobs_live_idx")

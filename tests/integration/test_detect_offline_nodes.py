@@ -30,6 +30,12 @@ THRESHOLD = 180  # the default of HUB_NODE_OFFLINE_SECONDS
 
 
 @pytest.fixture
+def database(owner: Database) -> Database:
+    """Tasks have the owner's rights."""
+    return owner
+
+
+@pytest.fixture
 def conn(database: Database) -> Iterator[Connection]:
     conn = database.connect(autocommit=True)
     yield conn

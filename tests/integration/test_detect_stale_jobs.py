@@ -29,6 +29,12 @@ HOUR = 3600.0
 
 
 @pytest.fixture
+def database(owner: Database) -> Database:
+    """Tasks have the owner's rights."""
+    return owner
+
+
+@pytest.fixture
 def conn(database: Database) -> Iterator[Connection]:
     conn = database.connect(autocommit=True)
     yield conn

@@ -57,6 +57,10 @@ def open_hub(engine: EmbeddedEngine, **options: Any) -> psycopg.Connection[Any]:
     return psycopg.connect(engine.dsn, autocommit=True, prepare_threshold=None, **options)
 
 
+def open_owner(engine: EmbeddedEngine) -> psycopg.Connection[Any]:
+    return psycopg.connect(engine.owner_dsn, autocommit=True, prepare_threshold=None)
+
+
 @pytest.fixture
 def hub(engine: EmbeddedEngine) -> Iterator[psycopg.Connection[Any]]:
     with open_hub(engine) as conn:
@@ -74,11 +78,12 @@ def readings(request: pytest.FixtureRequest) -> None:
     """A table with three rows that the analyst may read, for tests that use the shared engine."""
     if "engine" not in request.fixturenames:
         return
-    with open_hub(request.getfixturevalue("engine")) as conn:
+    with open_owner(request.getfixturevalue("engine")) as conn:
         conn.execute("DROP TABLE IF EXISTS readings")
         conn.execute("CREATE TABLE readings (id bigint, note text)")
         conn.execute("INSERT INTO readings SELECT n, 'first' FROM generate_series(1, 3) n")
         conn.execute("GRANT SELECT ON readings TO analyst")
+        conn.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON readings TO telemetry_hub")
 
 
 def count_readings(conn: psycopg.Connection[Any]) -> int:
@@ -107,13 +112,17 @@ def in_threads(work: Callable[[int], None], count: int) -> None:
         raise failures[0]
 
 
+def address_of(engine: EmbeddedEngine, user: str) -> str:
+    return {"hub": engine.dsn, "owner": engine.owner_dsn, "analyst": engine.analyst_dsn}[user]
+
+
 def message(kind: bytes, body: bytes = b"") -> bytes:
     return kind + struct.pack("!i", len(body) + 4) + body
 
 
 def raw_connection(engine: EmbeddedEngine, user: str) -> socket.socket:
     """A socket that has signed in and read everything up to the first ReadyForQuery."""
-    dsn = engine.dsn if user == "hub" else engine.analyst_dsn
+    dsn = address_of(engine, user)
     password = dsn.split(":")[2].split("@")[0]
     conn = socket.create_connection(("127.0.0.1", engine.port), timeout=10)
     body = struct.pack("!i", 196608) + f"user\0{user}\0database\0postgres\0\0".encode()
@@ -334,11 +343,11 @@ def test_garbage_is_turned_away_and_the_engine_lives(
     assert count_readings(hub) == 3
 
 
-@pytest.mark.parametrize("user", ["hub", "analyst"])
+@pytest.mark.parametrize("user", ["hub", "owner", "analyst"])
 @pytest.mark.parametrize("command", ["SELECT 1 AS one", r"\dt", r"\d readings", r"\dv", r"\du"])
 def test_psql_works(engine: EmbeddedEngine, user: str, command: str) -> None:
     need("psql")
-    dsn = engine.dsn if user == "hub" else engine.analyst_dsn
+    dsn = address_of(engine, user)
     answer = subprocess.run(["psql", "-X", dsn, "-c", command], capture_output=True, text=True)
     assert (answer.returncode, answer.stderr) in [
         (0, ""),
@@ -451,7 +460,7 @@ def assert_session_is_the_hubs(hub: psycopg.Connection[Any]) -> None:
         "current_setting('TimeZone'), current_setting('transaction_read_only'), "
         "current_setting('DateStyle'), current_setting('enable_seqscan')"
     ).fetchone()
-    assert settings == ("postgres", "postgres", "public", "UTC", "off", "ISO, MDY", "on")
+    assert settings == ("telemetry_hub", "telemetry_hub", "public", "UTC", "off", "ISO, MDY", "on")
 
 
 def test_the_analysts_copy_data_does_not_reach_the_engine(
@@ -548,6 +557,92 @@ def test_the_hubs_transaction_is_not_hurried(engine: EmbeddedEngine) -> None:
         assert count_readings(conn) == 0
 
 
+# ---- the hub and the owner ----------------------------------------------------------------------
+
+
+ROLE_TRICKS = {
+    "set role": "SET ROLE postgres",
+    "local role": "BEGIN; SET LOCAL ROLE postgres; DROP TABLE readings; COMMIT",
+    "no role": "SET ROLE NONE; DROP TABLE readings",
+    "authorization": "SET SESSION AUTHORIZATION postgres; DROP TABLE readings",
+    "reset authorization": "RESET SESSION AUTHORIZATION; DROP TABLE readings",
+    "quoted": "SET \"session_authorization\" TO 'postgres'; DROP TABLE readings",
+    "spelled": 'SET U&"\\0072ole" TO postgres; DROP TABLE readings',
+    "spelled otherwise": "SET U&\"!0072ole\" UESCAPE '!' TO postgres; DROP TABLE readings",
+    "commented": "SET/**/ROLE--\n postgres; DROP TABLE readings",
+    "behind a string": r"SET standard_conforming_strings=off; SELECT '\''; SET ROLE postgres; --'",
+    "set_config": "SELECT set_config('role', 'postgres', false)",
+    "set_config authorization": "SELECT set_config('session_authorization', 'postgres', false)",
+    "settings as a table": "UPDATE pg_settings SET setting = 'postgres' WHERE name LIKE 'rol_'",
+    "do": "DO $$BEGIN EXECUTE 'SET ' || 'RO' || 'LE postgres'; END$$",
+    "function": "CREATE FUNCTION f() RETURNS int LANGUAGE sql SET ROLE postgres AS 'SELECT 1'",
+    "a temporary function": "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "a text as a statement": "SELECT query_to_xml('SET ROL' || 'E postgres', true, true, '')",
+    "member": "GRANT postgres TO telemetry_hub",
+    "superuser": "ALTER ROLE telemetry_hub SUPERUSER",
+}
+
+
+@pytest.mark.parametrize("statement", ROLE_TRICKS.values(), ids=ROLE_TRICKS.keys())
+@pytest.mark.parametrize("is_extended", [False, True], ids=["simple", "extended"])
+def test_the_hub_keeps_its_role(
+    engine: EmbeddedEngine, hub: psycopg.Connection[Any], statement: str, is_extended: bool
+) -> None:
+    with pytest.raises(psycopg.Error):
+        hub.execute(statement, binary=is_extended)
+    hub.execute("ROLLBACK")
+    assert_session_is_the_hubs(hub)
+    with pytest.raises(errors.InsufficientPrivilege):
+        hub.execute("DROP TABLE readings")
+    with open_hub(engine) as other:
+        assert_session_is_the_hubs(other)
+
+
+@pytest.mark.parametrize("statement", ["DISCARD ALL", "RESET ALL", "SET TimeZone TO 'UTC'"])
+def test_the_hub_keeps_its_role_and_its_settings(
+    hub: psycopg.Connection[Any], statement: str
+) -> None:
+    hub.execute(statement)
+    assert_session_is_the_hubs(hub)
+
+
+def test_the_owner_lends_nobody_its_rights(
+    engine: EmbeddedEngine, hub: psycopg.Connection[Any], analyst: psycopg.Connection[Any]
+) -> None:
+    with open_owner(engine) as owner:
+        owner.execute("CREATE TABLE more (id bigint)")
+        assert_session_is_the_hubs(hub)
+        with owner.transaction():
+            owner.execute("ALTER TABLE more ADD COLUMN note text")
+            owner.execute("SET LOCAL ROLE analyst")
+            assert owner.execute("SELECT current_user").fetchone() == ("analyst",)
+        assert_session_is_the_hubs(hub)
+        with pytest.raises(errors.UndefinedTable), owner.transaction():
+            owner.execute("SELECT * FROM nothing")
+        assert_session_is_the_hubs(hub)
+        owner.execute("SET ROLE analyst")  # for its own exchange
+        assert_session_is_the_hubs(hub)
+        assert analyst.execute("SELECT session_user, current_user").fetchone() == (
+            "analyst",
+            "analyst",
+        )
+        assert owner.execute("SELECT session_user, current_user").fetchone() == (
+            "postgres",
+            "postgres",
+        )
+        owner.execute("DROP TABLE more")
+
+
+def test_an_owner_that_dies_in_a_transaction_leaves_the_hub_its_role(
+    engine: EmbeddedEngine, hub: psycopg.Connection[Any]
+) -> None:
+    with closing(raw_connection(engine, "owner")) as conn:
+        conn.sendall(message(b"Q", b"BEGIN; DROP TABLE readings\0"))
+        read_until_ready(conn)
+    assert count_readings(hub) == 3
+    assert_session_is_the_hubs(hub)
+
+
 # ---- the process --------------------------------------------------------------------------------
 
 
@@ -579,10 +674,10 @@ def use_timescaledb(hub: psycopg.Connection[Any], table: str) -> None:
 
 def test_timescaledb_is_whole_after_every_start(data_dir: Path) -> None:
     with EmbeddedEngine(data_dir, durable=False) as engine:
-        with open_hub(engine) as hub:
-            use_timescaledb(hub, "one")
+        with open_owner(engine) as owner:
+            use_timescaledb(owner, "one")
         engine.restart()
-        with open_hub(engine) as hub:
+        with open_owner(engine) as hub:
             # The first statements after a start: nothing of TimescaleDB's was called before.
             hub.execute("INSERT INTO one VALUES (now() + interval '9 days', 0)")
             assert hub.execute("SELECT count(*) FROM ONLY one").fetchone() == (0,)
@@ -597,7 +692,7 @@ def data_dir_of(engine: EmbeddedEngine) -> Path:
 
 def test_secrets_are_for_the_owner_only(engine: EmbeddedEngine) -> None:
     data_dir = data_dir_of(engine)
-    for name in ("engine.json", "analyst.password", "engine.lock"):
+    for name in ("engine.json", "owner.json", "analyst.password", "engine.lock"):
         assert (data_dir / name).stat().st_mode & 0o777 == 0o600
     assert json.loads((data_dir / "engine.json").read_text()) == {
         "port": engine.port,
@@ -605,7 +700,9 @@ def test_secrets_are_for_the_owner_only(engine: EmbeddedEngine) -> None:
         "dsn": engine.dsn,
         "analyst_dsn": engine.analyst_dsn,
     }
+    assert json.loads((data_dir / "owner.json").read_text()) == {"dsn": engine.owner_dsn}
     command_line = Path(f"/proc/{engine.pid}/cmdline").read_text()
+    assert engine.owner_dsn.split(":")[2].split("@")[0] not in command_line
     assert engine.dsn.split(":")[2].split("@")[0] not in command_line
 
 
@@ -642,8 +739,9 @@ def wait_until_dead(engine: EmbeddedEngine) -> None:
 
 def test_acknowledged_rows_survive_a_kill_under_load(data_dir: Path) -> None:
     with EmbeddedEngine(data_dir) as engine:
-        with open_hub(engine) as conn:
+        with open_owner(engine) as conn:
             conn.execute("CREATE TABLE kept (writer int, n int)")
+            conn.execute("GRANT INSERT ON kept TO telemetry_hub")
         acknowledged = [0] * 4
 
         def write(writer: int) -> None:
@@ -666,7 +764,7 @@ def test_acknowledged_rows_survive_a_kill_under_load(data_dir: Path) -> None:
         address = engine.dsn
         engine.restart()
         assert engine.dsn == address
-        with open_hub(engine) as conn:
+        with open_owner(engine) as conn:
             for writer, n in enumerate(acknowledged):
                 row = conn.execute(
                     "SELECT count(*), max(n) FROM kept WHERE writer = %s", (writer,)

@@ -26,13 +26,14 @@ NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # the edge of what is all gone
 
 @pytest.fixture
 def conn(database: Database) -> Iterator[Connection]:
+    """What is charted, is charted with the hub's rights."""
     with database.connect(autocommit=True) as conn:
         yield conn
 
 
-def refresh(database: Database, config: Config) -> None:
+def refresh(owner: Database, config: Config) -> None:
     """Materialise all rollups, long after everything has come."""
-    refresh_rollups.run_once(database, config, START + timedelta(days=3))
+    refresh_rollups.run_once(owner, config, START + timedelta(days=3))
 
 
 def end(conn: Connection, status: str = "completed") -> None:
@@ -41,6 +42,11 @@ def end(conn: Connection, status: str = "completed") -> None:
            WHERE job_id = 'j'""",
         (status,),
     )
+
+
+def forget_absences(owner: Database) -> None:
+    with owner.transaction() as conn:
+        conn.execute("DELETE FROM hub_absences")
 
 
 def job(conn: Connection) -> ChartedJob:
@@ -87,12 +93,12 @@ def short(rows: list[Row]) -> list[Row]:
 
 @pytest.mark.parametrize("seed", range(16))
 def test_minutes_and_hours_agree_with_the_updates(
-    database: Database, config: Config, conn: Connection, seed: int
+    owner: Database, config: Config, conn: Connection, seed: int
 ) -> None:
     rows = short(random_rows(seed, has_steady_bytes=True))
     span = series.store(conn, rows)
     if seed % 2:
-        refresh(database, config)
+        refresh(owner, config)
     for window in series.windows_of(span, seed):
         points = random.Random(seed).choice([10, 37, 300])
         bounds = window.from_at, max(window.before_at, window.from_at)
@@ -107,13 +113,13 @@ def test_minutes_and_hours_agree_with_the_updates(
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_summary_agrees_with_the_updates(
-    database: Database, config: Config, conn: Connection, seed: int
+    owner: Database, config: Config, conn: Connection, seed: int
 ) -> None:
     rows = short(random_rows(seed, has_steady_bytes=True))
     span = series.store(conn, rows)
     end(conn)
-    refresh(database, config)
-    assert summarise_finished_jobs.run_once(database, config).written == 1
+    refresh(owner, config)
+    assert summarise_finished_jobs.run_once(owner, config).written == 1
     stored = job(conn)
     live = read_chart(conn, replace(stored, summary=None), 300)
     history = read_chart(conn, without(stored, "updates", "minutes"), 300)
@@ -157,14 +163,14 @@ def every_5_seconds(count: int) -> list[Row]:
 
 
 def test_a_day_is_summarised_in_two_to_five_kilobytes(
-    database: Database, config: Config, conn: Connection
+    owner: Database, config: Config, conn: Connection
 ) -> None:
     rows = every_5_seconds(17_280)
     rows[9000] = replace(rows[9000], speed=999_999_999)
     series.store(conn, rows)
     end(conn)
-    refresh(database, config)
-    assert summarise_finished_jobs.run_once(database, config).written == 1
+    refresh(owner, config)
+    assert summarise_finished_jobs.run_once(owner, config).written == 1
     row = conn.execute(
         "SELECT performance_metrics, octet_length(performance_metrics::text) FROM jobs"
     ).fetchone()
@@ -184,7 +190,7 @@ def test_a_day_is_summarised_in_two_to_five_kilobytes(
 
 
 def test_a_wild_job_is_summarised_in_five_kilobytes(
-    database: Database, config: Config, conn: Connection
+    owner: Database, config: Config, conn: Connection
 ) -> None:
     rows = [
         Row(100.0 * n, speed=2**62 + n, percent=n / 10, bytes=n, phase=f"{n}" + "ü" * 250)
@@ -192,8 +198,8 @@ def test_a_wild_job_is_summarised_in_five_kilobytes(
     ]
     series.store(conn, rows)
     end(conn, "failed")
-    refresh(database, config)
-    assert summarise_finished_jobs.run_once(database, config).written == 1
+    refresh(owner, config)
+    assert summarise_finished_jobs.run_once(owner, config).written == 1
     summary = job(conn).summary
     assert summary is not None
     assert len(json.dumps(summary, ensure_ascii=False).encode()) <= MOST_BYTES
@@ -203,24 +209,24 @@ def test_a_wild_job_is_summarised_in_five_kilobytes(
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
 def test_every_kind_of_end_is_summarised_once(
-    database: Database, config: Config, conn: Connection, status: str
+    owner: Database, config: Config, conn: Connection, status: str
 ) -> None:
     series.store(conn, [Row(0, speed=1), Row(5, speed=3)])
-    assert summarise_finished_jobs.run_once(database, config).written == 0  # it runs
+    assert summarise_finished_jobs.run_once(owner, config).written == 0  # it runs
     end(conn, status)
-    refresh(database, config)
-    assert summarise_finished_jobs.run_once(database, config).written == 1
-    assert summarise_finished_jobs.run_once(database, config).written == 0
+    refresh(owner, config)
+    assert summarise_finished_jobs.run_once(owner, config).written == 1
+    assert summarise_finished_jobs.run_once(owner, config).written == 0
 
 
 def test_a_job_without_telemetry_is_summarised(
-    database: Database, config: Config, conn: Connection
+    owner: Database, database: Database, config: Config, conn: Connection
 ) -> None:
     conn.execute(
         """INSERT INTO jobs (job_id, job_type, status, ended_by, completed_at, bytes_transferred)
            VALUES ('j', 'backup', 'completed', 'sender', now(), 7)"""
     )
-    assert summarise_finished_jobs.run_once(database, config).written == 1
+    assert summarise_finished_jobs.run_once(owner, config).written == 1
     summary = job(conn).summary
     assert summary is not None
     assert (summary["snapshots"], summary["chart_data"]) == (0, [])
@@ -228,21 +234,21 @@ def test_a_job_without_telemetry_is_summarised(
 
 
 def test_a_summary_waits_until_the_rollups_have_the_last_update(
-    database: Database, config: Config, conn: Connection
+    owner: Database, config: Config, conn: Connection
 ) -> None:
     series.store(conn, [Row(0), Row(5)])
     end(conn)
-    refresh(database, config)
+    refresh(owner, config)
     conn.execute("UPDATE jobs SET last_telemetry_at = now() + interval '1 second'")
-    assert summarise_finished_jobs.run_once(database, config).written == 0
+    assert summarise_finished_jobs.run_once(owner, config).written == 0
 
 
 def test_an_update_that_overtakes_the_summary_is_not_forgotten(
-    database: Database, config: Config, conn: Connection, monkeypatch: pytest.MonkeyPatch
+    owner: Database, config: Config, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     series.store(conn, [Row(0), Row(5)])
     end(conn)
-    refresh(database, config)
+    refresh(owner, config)
     real = summarise_finished_jobs.summarise_job
 
     def slow(read: Connection, job_id: str) -> object:
@@ -251,20 +257,20 @@ def test_an_update_that_overtakes_the_summary_is_not_forgotten(
         return ("0", answer[1])  # the row has become another version meanwhile
 
     monkeypatch.setattr(summarise_finished_jobs, "summarise_job", slow)
-    assert summarise_finished_jobs.run_once(database, config).overtaken == 1
+    assert summarise_finished_jobs.run_once(owner, config).overtaken == 1
     monkeypatch.undo()
-    assert summarise_finished_jobs.run_once(database, config).written == 1
+    assert summarise_finished_jobs.run_once(owner, config).written == 1
 
 
 def test_one_job_that_cannot_be_summarised_does_not_stop_the_others(
-    database: Database, config: Config, conn: Connection, monkeypatch: pytest.MonkeyPatch
+    owner: Database, config: Config, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     series.store(conn, [Row(0)])
     series.store(conn, [Row(0)], job_id="k")
     conn.execute(
         "UPDATE jobs SET status = 'completed', ended_by = 'sender', completed_at = started_at"
     )
-    refresh(database, config)
+    refresh(owner, config)
     real = summarise_finished_jobs.summarise_job
 
     def broken(read: Connection, job_id: str) -> object:
@@ -273,7 +279,7 @@ def test_one_job_that_cannot_be_summarised_does_not_stop_the_others(
         return real(read, job_id)
 
     monkeypatch.setattr(summarise_finished_jobs, "summarise_job", broken)
-    done = summarise_finished_jobs.run_once(database, config)
+    done = summarise_finished_jobs.run_once(owner, config)
     assert (done.written, done.errors) == (1, 1)
 
 
@@ -281,11 +287,11 @@ def test_one_job_that_cannot_be_summarised_does_not_stop_the_others(
 
 
 def test_phases_are_exact_while_updates_are_kept_and_to_the_minute_later(
-    database: Database, config: Config, conn: Connection
+    owner: Database, config: Config, conn: Connection
 ) -> None:
     rows = every_5_seconds(1000)
     span = series.store(conn, rows)
-    refresh(database, config)
+    refresh(owner, config)
     assert read_chart(conn, job(conn), 300).stretches.phases == expect_phases(rows, span)
     later = read_chart(conn, without(job(conn), "updates"), 300).stretches.phases
     for phase, exact in zip(later, expect_phases(rows, span), strict=True):
@@ -295,7 +301,7 @@ def test_phases_are_exact_while_updates_are_kept_and_to_the_minute_later(
 
 @pytest.mark.parametrize("days", [1, 5])
 def test_a_gap_is_found_in_a_run_of_any_length(
-    database: Database, config: Config, conn: Connection, days: int
+    owner: Database, config: Config, conn: Connection, days: int
 ) -> None:
     count = days * 1440
     rows = [Row(60.0 * n + 30, phase="a") for n in range(count) if n not in (700, 701)]
@@ -321,17 +327,17 @@ def test_a_gap_is_found_in_a_run_of_any_length(
     ],
 )
 def test_a_gap_while_the_hub_was_away_is_not_the_jobs(
-    conn: Connection, absences: list[tuple[int, int]], reason: str
+    owner: Database, conn: Connection, absences: list[tuple[int, int]], reason: str
 ) -> None:
     series.store(conn, [Row(0), Row(300)])
-    conn.execute("DELETE FROM hub_absences")
+    forget_absences(owner)
     for from_at, to_at in absences:
         conn.execute(
             "INSERT INTO hub_absences VALUES (%s, %s)", [Row(from_at).time, Row(to_at).time]
         )
     [gap] = read_chart(conn, job(conn), 300).stretches.gaps
     assert gap.reason == reason
-    conn.execute("DELETE FROM hub_absences")
+    forget_absences(owner)
 
 
 def lose(conn: Connection, seconds: float, job_id: str = "j") -> None:
@@ -342,7 +348,7 @@ def lose(conn: Connection, seconds: float, job_id: str = "j") -> None:
 @pytest.mark.parametrize("is_ended", [False, True])
 @pytest.mark.parametrize("days", [1, 5])
 def test_every_source_says_that_the_sender_lost_what_is_missing(
-    database: Database, config: Config, conn: Connection, days: int, is_ended: bool
+    owner: Database, config: Config, conn: Connection, days: int, is_ended: bool
 ) -> None:
     told = 7 * 3600 + 3.456789  # the end of the second gap
     rows = [Row(0), Row(3 * 3600 + 1.5), Row(told), Row(told + 0.0002), Row(told + 59)]
@@ -352,7 +358,7 @@ def test_every_source_says_that_the_sender_lost_what_is_missing(
     expected = ["silence", "sender_lost", "silence"]
     if is_ended:
         end(conn)
-        refresh(database, config)
+        refresh(owner, config)
     for gone in ((), ("updates",), ("updates", "minutes")):
         history = read_chart(conn, without(job(conn), *gone), 300)
         assert history.source == ("updates", "1m", "1h")[len(gone)]
@@ -361,7 +367,7 @@ def test_every_source_says_that_the_sender_lost_what_is_missing(
         [cut] = read_chart(conn, without(job(conn), *gone), 300, *window).stretches.gaps
         assert cut.reason == "sender_lost"
     if is_ended:
-        assert summarise_finished_jobs.run_once(database, config).written == 1
+        assert summarise_finished_jobs.run_once(owner, config).written == 1
         summarised = read_chart(conn, without(job(conn), "updates", "minutes"), 300)
         assert summarised.source == "summary"
         assert [gap.reason for gap in summarised.stretches.gaps] == expected
@@ -369,7 +375,7 @@ def test_every_source_says_that_the_sender_lost_what_is_missing(
 
 @pytest.mark.parametrize("seed", range(6))
 def test_only_gaps_that_end_with_a_loss_are_lost(
-    database: Database, config: Config, conn: Connection, seed: int
+    owner: Database, config: Config, conn: Connection, seed: int
 ) -> None:
     rows = short(random_rows(seed + 100, has_steady_bytes=True))
     span = series.store(conn, rows)
@@ -384,7 +390,7 @@ def test_only_gaps_that_end_with_a_loss_are_lost(
             [row.time],
         )
     if seed % 2:
-        refresh(database, config)
+        refresh(owner, config)
     told = {series.milliseconds(Row(seconds).time) for seconds in tellers}
     expected = [
         replace(gap, reason="sender_lost") if gap.to_at in told else gap
@@ -397,16 +403,16 @@ def test_only_gaps_that_end_with_a_loss_are_lost(
 
 @pytest.mark.parametrize(("away", "reason"), [((10, 290), "hub_away"), ((10, 30), "sender_lost")])
 def test_what_was_lost_while_the_hub_was_away_is_the_hubs(
-    conn: Connection, away: tuple[int, int], reason: str
+    owner: Database, conn: Connection, away: tuple[int, int], reason: str
 ) -> None:
     series.store(conn, [Row(0), Row(300)])
     lose(conn, 300)
     lose(conn, 0)  # before the gap
-    conn.execute("DELETE FROM hub_absences")
+    forget_absences(owner)
     conn.execute("INSERT INTO hub_absences VALUES (%s, %s)", [Row(at).time for at in away])
     [gap] = read_chart(conn, job(conn), 300).stretches.gaps
     assert gap.reason == reason
-    conn.execute("DELETE FROM hub_absences")
+    forget_absences(owner)
 
 
 # What is marked, and odd series.
@@ -434,7 +440,7 @@ def test_ten_years_between_two_updates_are_two_points(conn: Connection) -> None:
 
 
 def test_a_crowded_hour_is_charted_by_the_minute(
-    database: Database, config: Config, conn: Connection
+    owner: Database, config: Config, conn: Connection
 ) -> None:
     conn.execute(
         """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, status, transfer_speed_bps,
@@ -449,7 +455,7 @@ def test_a_crowded_hour_is_charted_by_the_minute(
            VALUES ('j', 'backup', 'running', %(start)s, %(start)s + interval '1 hour')""",
         {"start": START},
     )
-    refresh(database, config)
+    refresh(owner, config)
     history = read_chart(conn, job(conn), 300)
     assert (history.source, history.statistics.updates) == ("1m", 50_000)
     assert len(history.buckets) == 61
@@ -457,10 +463,10 @@ def test_a_crowded_hour_is_charted_by_the_minute(
 
 
 def test_updates_that_the_rollup_does_not_have_yet_never_exceed_the_points(
-    database: Database, config: Config, conn: Connection
+    owner: Database, config: Config, conn: Connection
 ) -> None:
     series.store(conn, [Row(600.0 * n, speed=n) for n in range(30)])
-    refresh(database, config)
+    refresh(owner, config)
     conn.execute(
         """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, status)
            SELECT %s + n * interval '1 minute', 0, 'j', 'running'

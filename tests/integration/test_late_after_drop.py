@@ -54,15 +54,15 @@ def shorter(config: Config, **days: int) -> Config:
 
 
 def test_a_straggler_leaves_what_was_dropped_as_it_is(
-    database: Database, config: Config, conn: Connection
+    owner: Database, config: Config, conn: Connection
 ) -> None:
     disks = {0: {"bytes_transferred": 5, "status": "completed"}, 1: {"bytes_transferred": 7}}
     push(conn, 20, vm_name="vm1", repository_id="repo", total_bytes=10**12, disks=disks)
     push(conn, 2, current_phase="transferring", bytes_transferred=500)
     push(conn, 1, "completed")
     shown = row(conn, "SELECT vm_name, repository_id, total_bytes, current_phase FROM jobs")
-    refresh_rollups.run_once(database, config)
-    dropped = drop_expired_chunks.run_once(database, shorter(config))
+    refresh_rollups.run_once(owner, config)
+    dropped = drop_expired_chunks.run_once(owner, shorter(config))
     assert dropped["job_telemetry"].chunks == 1
     push(conn, 1.5, bytes_transferred=499)
     assert row(conn, "SELECT vm_name, repository_id, total_bytes, current_phase FROM jobs") == shown
@@ -72,12 +72,12 @@ def test_a_straggler_leaves_what_was_dropped_as_it_is(
 
 
 def test_nothing_is_stored_behind_what_was_dropped(
-    database: Database, config: Config, conn: Connection
+    owner: Database, config: Config, conn: Connection
 ) -> None:
     push(conn, 20, bytes_transferred=1)
     push(conn, 1, bytes_transferred=2)
-    refresh_rollups.run_once(database, config)
-    drop_expired_chunks.run_once(database, shorter(config))
+    refresh_rollups.run_once(owner, config)
+    drop_expired_chunks.run_once(owner, shorter(config))
     # A minute later, in the chunk that was dropped; inside the late horizon of 28 days.
     receipt = push(conn, 20 - 1 / 1440, bytes_transferred=3)
     assert receipt.time > at(1)
@@ -85,17 +85,17 @@ def test_nothing_is_stored_behind_what_was_dropped(
 
 
 def test_a_stray_update_years_later_does_not_take_the_chart(
-    database: Database, config: Config, conn: Connection
+    owner: Database, database: Database, config: Config, conn: Connection
 ) -> None:
     for minute in range(200):
         push(conn, 10 - minute / 1440, bytes_transferred=minute, transfer_speed_bps=minute)
     push(conn, 9, "completed")
-    refresh_rollups.run_once(database, config)
+    refresh_rollups.run_once(owner, config)
     conn.execute("UPDATE jobs SET last_telemetry_at = now() - interval '9 days'")
-    assert summarise_finished_jobs.run_once(database, config).written == 1
+    assert summarise_finished_jobs.run_once(owner, config).written == 1
     summary = row(conn, "SELECT performance_metrics FROM jobs")
     short = shorter(config, rollup_1m_retention_days=7)
-    assert drop_expired_chunks.run_once(database, short)["job_speed_1m"].chunks == 2
+    assert drop_expired_chunks.run_once(owner, short)["job_speed_1m"].chunks == 2
     push(conn, 0, "completed", bytes_transferred=9)
     assert row(conn, "SELECT performance_metrics FROM jobs") == summary
     history = read_history(database, "j", points=300)
@@ -104,7 +104,7 @@ def test_a_stray_update_years_later_does_not_take_the_chart(
 
 
 def test_old_updates_of_an_older_hub_are_rolled_up_first(
-    database: Database, config: Config, conn: Connection
+    owner: Database, database: Database, config: Config, conn: Connection
 ) -> None:
     """They are older than the late horizon, and nothing was ever refreshed."""
     conn.execute(
@@ -119,16 +119,19 @@ def test_old_updates_of_an_older_hub_are_rolled_up_first(
            SELECT 'j', 'backup', 'completed', 'sender', min(time), max(time), max(time), max(time)
            FROM job_telemetry"""
     )
-    assert summarise_finished_jobs.run_once(database, config).written == 0
-    refresh_rollups.run_once(database, config)
-    assert summarise_finished_jobs.run_once(database, config).written == 1
+    assert summarise_finished_jobs.run_once(owner, config).written == 0
+    refresh_rollups.run_once(owner, config)
+    assert summarise_finished_jobs.run_once(owner, config).written == 1
     assert row(conn, "SELECT performance_metrics -> 'snapshots' FROM jobs") == (1500,)
-    assert drop_expired_chunks.run_once(database, config)["job_telemetry"].chunks >= 1
+    assert drop_expired_chunks.run_once(owner, config)["job_telemetry"].chunks >= 1
     assert read_history(database, "j", points=300).statistics.peak_speed_bps == 1500
 
 
 def test_a_summary_does_not_wait_for_the_rollups_of_nodes(
-    database: Database, config: Config, conn: Connection, monkeypatch: pytest.MonkeyPatch
+    owner: Database,
+    config: Config,
+    conn: Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     push(conn, 1)
     push(conn, 1, "completed")
@@ -142,22 +145,21 @@ def test_a_summary_does_not_wait_for_the_rollups_of_nodes(
 
     monkeypatch.setattr(refresh_rollups.store, "refresh_stale", broken)
     with pytest.raises(Exception, match="node_telemetry_1h"):
-        refresh_rollups.run_once(database, config)
-    assert summarise_finished_jobs.run_once(database, config).written == 1
+        refresh_rollups.run_once(owner, config)
+    assert summarise_finished_jobs.run_once(owner, config).written == 1
 
 
-def test_a_rebuilt_rollup_is_up_to_date(
-    database: Database, config: Config, conn: Connection
-) -> None:
+def test_a_rebuilt_rollup_is_up_to_date(owner: Database, config: Config, conn: Connection) -> None:
     from app.repair import rebuild_rollup
 
     for hours in range(20):
         push(conn, 3 - hours / 24)
-    refresh_rollups.run_once(database, config)
+    refresh_rollups.run_once(owner, config)
     window = Window(
         datetime.fromtimestamp(at(4) / 1e6, UTC), datetime.fromtimestamp(at(1) / 1e6, UTC)
     )
-    rebuild_rollup(conn, ROLLUPS[0], window)
+    with owner.connect(autocommit=True) as owning:
+        rebuild_rollup(owning, ROLLUPS[0], window)
     assert read_stale_windows(conn, ROLLUPS[0], window) == []
 
 

@@ -20,6 +20,12 @@ from app.migrate import (
 
 
 @pytest.fixture
+def database(owner: Database) -> Database:
+    """Migrations have the owner's rights."""
+    return owner
+
+
+@pytest.fixture
 def conn(database: Database) -> Iterator[Connection]:
     """A connection whose search path leads to an empty schema with a ledger of its own."""
     conn = database.connect(autocommit=True)

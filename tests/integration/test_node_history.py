@@ -37,10 +37,16 @@ LATE_DAYS = 28
 
 
 @pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    conn = database.connect(autocommit=True)
-    yield conn
-    conn.close()
+def conn(owner: Database) -> Iterator[Connection]:
+    with owner.connect(autocommit=True) as conn:
+        yield conn
+
+
+@pytest.fixture
+def hub(database: Database) -> Iterator[Connection]:
+    """What is charted, is charted with the hub's rights."""
+    with database.connect(autocommit=True) as conn:
+        yield conn
 
 
 def refresh(conn: Connection, from_at: datetime, before_at: datetime) -> None:
@@ -103,7 +109,7 @@ def text(instant: datetime) -> str:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_source_has_the_same_numbers(conn: Connection, seed: int) -> None:
+def test_every_source_has_the_same_numbers(conn: Connection, hub: Connection, seed: int) -> None:
     rng = random.Random(seed)
     span = Window(THIS_HOUR - 5 * DAY, THIS_HOUR)
     add(conn, *random_snapshots(rng, 1500, span.from_at, span.before_at))
@@ -117,9 +123,9 @@ def test_every_source_has_the_same_numbers(conn: Connection, seed: int) -> None:
             ((Source.MINUTES, Source.HOURS), rng.choice((3600, 10_800, 86_400, 2 * 86_400))),
         ):
             window = Window(span.from_at + first, span.from_at + last).widened(step)
-            expected = store.read_steps(conn, Source.SNAPSHOTS, "n", window, metrics, step)
+            expected = store.read_steps(hub, Source.SNAPSHOTS, "n", window, metrics, step)
             for source in sources:
-                found = store.read_steps(conn, source, "n", window, metrics, step)
+                found = store.read_steps(hub, source, "n", window, metrics, step)
                 assert_same(found, expected)
 
 
@@ -160,19 +166,21 @@ def test_the_answers_of_every_source_are_alike(client: FlaskClient, conn: Connec
 
 
 @pytest.mark.parametrize("highest", [1000, 2**53, 2**63 - 1])
-def test_counts_stay_whole_numbers(conn: Connection, highest: int) -> None:
+def test_counts_stay_whole_numbers(conn: Connection, hub: Connection, highest: int) -> None:
     start = THIS_HOUR - DAY
     add(conn, *(snapshot(start + n * MINUTE, uptime_seconds=highest - n) for n in range(90)))
     refresh(conn, start, THIS_HOUR)
     for source, step in ((Source.MINUTES, 1800), (Source.HOURS, 3600)):
         window = Window(start, THIS_HOUR)
-        steps = store.read_steps(conn, source, "n", window, ["uptime_seconds"], step)
+        steps = store.read_steps(hub, source, "n", window, ["uptime_seconds"], step)
         found = steps[0].values[0][1:]
         assert found == (highest - step // 60 + 1, highest)
         assert all(isinstance(value, int) for value in found)
 
 
-def test_a_late_snapshot_is_in_the_chart_once_its_minute_is_refreshed(conn: Connection) -> None:
+def test_a_late_snapshot_is_in_the_chart_once_its_minute_is_refreshed(
+    conn: Connection, hub: Connection
+) -> None:
     start = THIS_HOUR - DAY
     add(conn, *(snapshot(start + n * MINUTE) for n in range(120)))
     refresh(conn, start, THIS_HOUR)
@@ -180,7 +188,7 @@ def test_a_late_snapshot_is_in_the_chart_once_its_minute_is_refreshed(conn: Conn
     refresh(conn, start, THIS_HOUR)
     for source in Source:
         window = Window(start, start + HOUR)
-        [step] = store.read_steps(conn, source, "n", window, ["cpu_percent"], 3600)
+        [step] = store.read_steps(hub, source, "n", window, ["cpu_percent"], 3600)
         assert (step.snapshots, step.values[0][1:]) == (61, (1.0, 3.0))
 
 

@@ -44,6 +44,12 @@ Tick = Callable[..., dict[str, float]]
 
 
 @pytest.fixture
+def database(owner: Database) -> Database:
+    """Tasks have the owner's rights."""
+    return owner
+
+
+@pytest.fixture
 def conn(database: Database) -> Iterator[Connection]:
     with database.connect(autocommit=True) as conn:
         yield conn

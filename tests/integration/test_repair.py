@@ -23,6 +23,12 @@ from tests.chunks import DAY, HOUR, add_updates, every, materialised, table_of
 MANY = repair.PAGE + 2  # more than one page
 
 
+@pytest.fixture
+def database(owner: Database) -> Database:
+    """The command has the owner's rights."""
+    return owner
+
+
 def make_job(
     database: Database,
     job_id: str,

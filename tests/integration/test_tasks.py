@@ -36,12 +36,19 @@ from app.store.tasks import TaskRun
 from jobs.runner import LEASE_SECONDS, Runner
 from jobs.schedule import Task, tasks
 from tests.factories import NOW
+from tests.hub_process import DATABASE, database_settings
 
 PATIENCE_SECONDS = 20.0
 
 
 def later(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def database(owner: Database) -> Database:
+    """Tasks have the owner's rights."""
+    return owner
 
 
 @pytest.fixture
@@ -451,7 +458,7 @@ class Process:
     """`python -m jobs` and the lines it has logged."""
 
     def __init__(self, *command: str, **env: str) -> None:
-        ours = {k: v for k, v in os.environ.items() if k not in (PARENT_VARIABLE, "DATABASE_URL")}
+        ours = {k: v for k, v in os.environ.items() if k not in (PARENT_VARIABLE, *DATABASE)}
         self.popen = subprocess.Popen(
             command or (sys.executable, "-m", "jobs"),
             cwd=ROOT,
@@ -487,10 +494,7 @@ def start(config: Config) -> Iterator[Callable[..., Process]]:
     processes: list[Process] = []
 
     def launch(*command: str, **env: str) -> Process:
-        settings = {"HUB_DATA_DIR": str(config.data_dir.absolute())}
-        if config.database_url is not None:
-            settings["DATABASE_URL"] = config.database_url
-        processes.append(Process(*command, **{**settings, **env}))
+        processes.append(Process(*command, **{**database_settings(config), **env}))
         return processes[-1]
 
     yield launch
@@ -548,9 +552,9 @@ def test_the_process_waits_for_a_database_that_is_away(
     conn: Connection, config: Config, start: Callable[..., Process]
 ) -> None:
     port = free_port()
-    url = urlsplit(config.dsn())
+    url = urlsplit(config.owner_dsn())
     away = url._replace(netloc=url.netloc.replace(str(url.port), str(port))).geturl()
-    process = start(DATABASE_URL=away, HUB_SWEEP_SECONDS="1")
+    process = start(DATABASE_URL=away, HUB_OWNER_URL="", HUB_SWEEP_SECONDS="1")
     process.wait_for_message("the tasks wait: ")
     assert process.popen.poll() is None
     if config.is_embedded:  # it is reached in another way, by a process that knows what it is
@@ -565,7 +569,7 @@ def test_the_process_waits_for_a_database_that_is_away(
 def test_the_process_ends_when_told_while_the_database_is_away(
     start: Callable[..., Process],
 ) -> None:
-    process = start(DATABASE_URL=f"postgresql://x@127.0.0.1:{free_port()}/x")
+    process = start(DATABASE_URL=f"postgresql://x@127.0.0.1:{free_port()}/x", HUB_OWNER_URL="")
     process.wait_for_message("Stale job detector started")
     process.popen.send_signal(signal.SIGTERM)
     assert process.popen.wait(10) == 0
@@ -574,7 +578,7 @@ def test_the_process_ends_when_told_while_the_database_is_away(
 def test_the_process_waits_for_an_embedded_database_to_be_started(
     start: Callable[..., Process], tmp_path: Path
 ) -> None:
-    process = start(DATABASE_URL="", HUB_DATA_DIR=str(tmp_path))
+    process = start(DATABASE_URL="", HUB_OWNER_URL="", HUB_DATA_DIR=str(tmp_path))
     process.wait_for_message("the tasks wait: No embedded database runs")
     process.popen.send_signal(signal.SIGINT)
     assert process.popen.wait(10) == 0

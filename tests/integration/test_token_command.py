@@ -32,7 +32,7 @@ def env(config: Config, tmp_path: Path, database: Database) -> dict[str, str]:
     """The environment that leads to the session's database and to a new key."""
     key_file = str(tmp_path / "token.key")
     assert run_app("token", "key", HUB_TOKEN_KEY_FILE=key_file).returncode == 0
-    if config.database_url is not None:
+    if config.database_url is not None:  # the owner's address is none of this command's
         return {"DATABASE_URL": config.database_url, "HUB_TOKEN_KEY_FILE": key_file}
     return {"HUB_DATA_DIR": str(config.data_dir), "HUB_TOKEN_KEY_FILE": key_file}
 

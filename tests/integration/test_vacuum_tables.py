@@ -8,14 +8,14 @@ from jobs import vacuum_tables
 from jobs.schedule import tasks
 
 
-def test_dead_rows_are_reclaimed(database: Database, config: Config) -> None:
-    with database.reading() as conn:
+def test_dead_rows_are_reclaimed(owner: Database, config: Config) -> None:
+    with owner.reading() as conn:
         conn.execute("INSERT INTO jobs (job_id, job_type) VALUES ('j', 'backup')")
-    _rewrite(database)
-    vacuum_tables.run_once(database, config)
-    size = _size(database)
-    _rewrite(database)
-    assert _size(database) == size, "the room of the dead rows is used again"
+    _rewrite(owner)
+    vacuum_tables.run_once(owner, config)
+    size = _size(owner)
+    _rewrite(owner)
+    assert _size(owner) == size, "the room of the dead rows is used again"
 
 
 def _rewrite(database: Database) -> None:

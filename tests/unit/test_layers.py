@@ -81,6 +81,7 @@ HOME = {
         "app.auth",
         "app.engine",
         "app.doctor",
+        "app.rights",
         "app.__main__",
         "jobs",
     },

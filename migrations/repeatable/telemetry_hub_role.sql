@@ -1,0 +1,61 @@
+-- The role of everything that faces the network, with the rights its statements need and no other:
+-- it can drop, alter, create and refresh nothing, and never deletes an update. Applied again whenever
+-- this text changes, and last (by its name), when all it speaks of is there.
+-- tests/integration/test_rights.py compares the list with the statements in app/store/sql.
+DO $$
+DECLARE
+    relation regclass;
+    verbs text;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'telemetry_hub') THEN
+        BEGIN
+            CREATE ROLE telemetry_hub NOLOGIN;
+        EXCEPTION
+            -- Roles are the server's: another of its databases may be migrated at this moment.
+            WHEN duplicate_object OR unique_violation THEN NULL;
+        END;
+    END IF;
+    GRANT USAGE ON SCHEMA public TO telemetry_hub;
+    -- Rights of a series are those of its chunks, and of chunks to come. Only what we own.
+    FOR relation, verbs IN
+        SELECT oid, needed.verbs
+        FROM pg_class
+        LEFT JOIN (VALUES
+            ('jobs', 'SELECT, INSERT, UPDATE'),
+            ('job_disks', 'SELECT, INSERT, UPDATE, DELETE'),
+            ('job_events', 'SELECT, INSERT'),
+            ('sender_losses', 'SELECT, INSERT, UPDATE'),
+            ('job_telemetry', 'SELECT, INSERT'),
+            ('disk_telemetry', 'SELECT, INSERT'),
+            ('nodes', 'SELECT, INSERT, UPDATE'),
+            ('node_events', 'SELECT, INSERT'),
+            ('node_telemetry', 'SELECT, INSERT'),
+            ('ingest_beats', 'SELECT, INSERT, UPDATE, DELETE'),
+            ('ingest_presence', 'SELECT, INSERT, UPDATE'),
+            ('hub_absences', 'SELECT, INSERT'),
+            ('tokens', 'SELECT, INSERT, UPDATE'),
+            ('tasks', 'SELECT'),
+            ('series_edges', 'SELECT'),
+            ('schema_migrations', 'SELECT'),
+            ('job_speed_1m', 'SELECT'),
+            ('job_speed_1m_materialised', 'SELECT'),
+            ('job_speed_1h', 'SELECT'),
+            ('disk_speed_1m', 'SELECT'),
+            ('node_telemetry_1m', 'SELECT'),
+            ('node_telemetry_1h', 'SELECT')
+        ) AS needed (name, verbs) ON needed.name = relname
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
+          AND pg_has_role(relowner, 'USAGE')
+    LOOP
+        EXECUTE format('REVOKE ALL ON TABLE %s FROM telemetry_hub', relation);
+        IF verbs IS NOT NULL THEN
+            EXECUTE format('GRANT %s ON TABLE %s TO telemetry_hub', verbs, relation);
+        END IF;
+    END LOOP;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE WARNING 'the role telemetry_hub has not got its rights: %', SQLERRM
+            USING HINT = 'The server''s administrator runs CREATE ROLE telemetry_hub NOLOGIN; then '
+                'the owner of the tables runs this file once more.';
+END
+$$;
