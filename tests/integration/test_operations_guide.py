@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,18 +18,19 @@ from tests.client.tools import need
 from tests.hub_process import HubProcess
 
 PAGE = "docs/operations.md"
-STALE, FAIL, SWEEP = 2, 4, 1
-# What the page waits for takes minutes at the default settings.
+STALE, FAIL, SWEEP = 2, 15, 1
+PATIENCE_SECONDS = 40.0
+# What the page waits for takes minutes at the default settings; here its questions are repeated.
 HURRIED = {
-    "sleep 110": f"sleep {STALE + SWEEP + 0.5}",
-    "sleep 240": f"sleep {FAIL - STALE + SWEEP}",
+    "sleep 110": "true",
+    "sleep 240": "true",
     "sleep 10;": "sleep 1.5;",
     "-L 2m": "-L 16m",
     "for 60s": f"for {STALE}s",
     "for 5m0s": f"for {FAIL}s",
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +68,21 @@ def test_guide_shows_what_it_says(hub: HubProcess, tmp_path: Path) -> None:
         for command, expected in pages.commands(hurried(block)):
             # Of its own, so that it kills no other test's `sleep`.
             ours = command.replace("sleep 600", f"sleep 600.{os.getpid()}")
-            done = subprocess.run(
-                ["bash", "-c", ours], env=env, cwd=tmp_path, capture_output=True, text=True
-            )
-            pages.assert_printed(done.stdout, expected)
+            done = run(ours, env, tmp_path)
             assert expected or "kill" in command or done.returncode == 0, (command, done.stderr)
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while "psql" in ours and done.stdout.strip() != expected.strip():
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.5)
+                done = run(ours, env, tmp_path)
+            pages.assert_printed(done.stdout, expected)
+
+
+def run(command: str, env: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command], env=env, cwd=folder, capture_output=True, text=True
+    )
 
 
 def test_every_setting_command_and_file_that_is_named_exists() -> None:
