@@ -143,7 +143,7 @@ def run_checks(conn: Connection, config: Config) -> list[Check]:
         "rollups": lambda: judge_rollups(conn),
         "indexes": lambda: _judge_indexes(conn),
         "analyst": lambda: _judge_analyst(conn),
-        "rights": lambda: judge_hubs_rights(config),
+        "rights": lambda: judge_hubs_rights(conn, config),
         "retention": lambda: judge_retention(conn, config),
     }
     healthy = dict(_HEALTHY)

@@ -24,20 +24,22 @@ WITH ours AS (
     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
       AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = oid AND d.deptype = 'e')
 )
-SELECT current_user,
-       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
-       EXISTS (SELECT FROM ours WHERE pg_has_role(relowner, 'MEMBER')) AS is_owner,
-       has_schema_privilege('public', 'CREATE') AS may_create,
+SELECT rolname, rolsuper,
+       EXISTS (SELECT FROM ours WHERE pg_has_role(rolname, relowner, 'MEMBER')) AS is_owner,
+       has_schema_privilege(rolname, 'public', 'CREATE') AS may_create,
        EXISTS (SELECT FROM ours WHERE relname LIKE '%%\\_telemetry'
-                   AND has_table_privilege(oid, 'UPDATE, DELETE, TRUNCATE')) AS may_change_updates,
-       coalesce((SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = %s), false)
-           AS has_role
+                   AND has_table_privilege(rolname, ours.oid, 'UPDATE, DELETE, TRUNCATE'))
+           AS may_change_updates,
+       coalesce((SELECT pg_has_role(asked.rolname, role.oid, 'USAGE')
+                 FROM pg_roles AS role WHERE role.rolname = %(role)s), false) AS has_role
+FROM pg_roles AS asked
+WHERE rolname = coalesce(%(user)s, current_user)
 """
 
 
-def judge_rights(conn: Connection) -> Iterator[str]:
-    """One sentence for each right that the user of `conn` has too many, or has not."""
-    row = conn.execute(_RIGHTS, [HUB_ROLE]).fetchone()
+def judge_rights(conn: Connection, user: str | None = None) -> Iterator[str]:
+    """One sentence for each right that the user, or else that of `conn`, has too many, or lacks."""
+    row = conn.execute(_RIGHTS, {"role": HUB_ROLE, "user": user}).fetchone()
     assert row is not None
     user, is_superuser, is_owner, may_create, may_change_updates, has_role = row
     if is_superuser:
@@ -53,22 +55,28 @@ def judge_rights(conn: Connection) -> Iterator[str]:
         yield f"DATABASE_URL's user {user} is no member of {HUB_ROLE}: GRANT {HUB_ROLE} TO {user}."
 
 
-def judge_hubs_rights(config: Config) -> Iterator[str]:
-    """The same for the user that the web workers connect as.
+def judge_hubs_rights(conn: Connection, config: Config) -> Iterator[str]:
+    """The same for the user that the web workers connect as; `conn` is the owner's.
 
     Raises psycopg.Error and DatabaseUnavailable.
     """
-    if config.is_embedded or config.owner_url is not None:
+    if config.is_embedded:  # where a second connection would wait for the first one's transaction
+        yield from judge_rights(conn, HUB_ROLE)
+    elif config.owner_url is not None:
         with Database.from_config(config).connect(autocommit=True) as conn:
             yield from judge_rights(conn)
 
 
 def describe_rights(config: Config) -> Iterator[str]:
     """What to tell whoever starts the hub: nothing when its rights are as they should be."""
-    if not config.is_embedded and config.owner_url is None:
+    if config.is_embedded:
+        return  # by its nature
+    if config.owner_url is None:
         yield OWNERS_RIGHTS
+        return
     try:
-        yield from judge_hubs_rights(config)
+        with Database.from_config(config).connect(autocommit=True) as conn:
+            yield from judge_rights(conn)
     except DatabaseUnavailable:
         yield "DATABASE_URL cannot be used yet: is there such a login, and is its password right?"
     except psycopg.Error as exc:
