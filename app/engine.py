@@ -167,6 +167,10 @@ class EmbeddedEngine:
         process = self._process
         return process is not None and process.is_alive()
 
+    def has_room(self) -> bool:
+        """Whether the disk has what a start needs at the least."""
+        return shutil.disk_usage(self._data_dir).free >= LITTLE_ROOM_BYTES
+
     def answers(self, timeout_seconds: float) -> bool:
         """Whether a query of our own is answered in time.
 
@@ -190,7 +194,7 @@ class EmbeddedEngine:
             ready = process.wait_until_ready(START_TIMEOUT_SECONDS)
         except EngineError as exc:
             process.stop(0)
-            if shutil.disk_usage(self._data_dir).free < LITTLE_ROOM_BYTES:
+            if not self.has_room():
                 raise EngineError(f"the disk of {self._data_dir} is full") from exc
             raise
         except BaseException:

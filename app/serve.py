@@ -261,7 +261,9 @@ class _EngineCheck:
 
     def check(self) -> None:
         if not self._engine.is_alive():
-            self._restart("died")
+            # A try on a full disk would still be failing when there is room.
+            if not self._is_failing or self._engine.has_room():
+                self._restart("died")
         elif self._engine.answers(ENGINE_ANSWER_SECONDS):
             self._last_answer = time.monotonic()
             with suppress(OSError):  # it has been said that the disk is full
