@@ -22,6 +22,14 @@ Connection = psycopg.Connection[TupleRow]
 
 READ_TIMEOUT_SECONDS = 30  # a chart that takes longer is of no use to whoever waits for it
 CONNECT_TIMEOUT_SECONDS = 5
+# A server that has vanished without a word. By default a connection to it hangs for a quarter of an
+# hour where something was sent, and for two hours where an answer is waited for.
+NETWORK_OPTIONS = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+}
 POOL_SIZE = 4  # few, kept open: a fresh session's first chart costs up to 57 ms
 POOL_WAIT_SECONDS = 5.0
 RECONNECT_SECONDS = 2.0  # then the next request tries anew; backing off further only adds waiting
@@ -34,7 +42,11 @@ def translated_errors() -> Iterator[None]:
         yield
     except psycopg.errors.QueryCanceled as exc:
         raise Unavailable("The database took too long to answer; ask for less.") from exc
-    except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+    except (
+        psycopg.OperationalError,
+        psycopg.InterfaceError,
+        psycopg.errors.ReadOnlySqlTransaction,  # a standby, or one that was told to be
+    ) as exc:
         raise DatabaseUnavailable from exc
     except (PoolTimeout, TooManyRequests) as exc:
         raise DatabaseUnavailable("No database connection became free in time.") from exc
@@ -71,6 +83,9 @@ class Database:
         if is_embedded:
             self._options["prepare_threshold"] = None
         else:
+            # After the address's own, which may have them as well.
+            known = {**NETWORK_OPTIONS, **conninfo_to_dict(dsn)}
+            self._options |= {name: known[name] for name in NETWORK_OPTIONS}
             self._options["options"] = "-c timezone=UTC"
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             dsn,
@@ -105,6 +120,14 @@ class Database:
         """Close every pooled connection. Idempotent."""
         self._pool.close(timeout=2)
 
+    def renew(self) -> None:
+        """Replace every pooled connection, those in use when they come back.
+
+        What was connected while the database was to be read only stays so; and what hung while it
+        was away may hang on.
+        """
+        self._pool.drain()
+
     def connect(self, *, autocommit: bool = False) -> Connection:
         """A connection of the caller's own, outside the pool: for the writer and migrations.
 
@@ -114,12 +137,12 @@ class Database:
             return psycopg.connect(self._dsn, autocommit=autocommit, **self._options)
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self, wait_seconds: float = POOL_WAIT_SECONDS) -> Iterator[Connection]:
         """A pooled connection in autocommit, so that no read holds a transaction open.
 
         Raises DatabaseUnavailable.
         """
-        with translated_errors(), self._pool.connection() as conn:
+        with translated_errors(), self._pool.connection(wait_seconds) as conn:
             yield conn
 
     @contextmanager
@@ -129,8 +152,13 @@ class Database:
         Raises DatabaseUnavailable. On the embedded engine nothing else runs until it ends, so
         never ask for a second connection inside.
         """
-        with translated_errors(), self._pool.connection() as conn, conn.transaction():
-            yield conn
+        with translated_errors(), self._pool.connection() as conn:
+            try:
+                with conn.transaction():
+                    yield conn
+            except psycopg.errors.ReadOnlySqlTransaction:
+                self.renew()
+                raise
 
     def _limit_reads(self, conn: Connection) -> None:
         if not self.is_embedded:

@@ -32,6 +32,8 @@ START_TIMEOUT_SECONDS = 120.0
 # A killed hub's engine notices within 1.5 s and lets go of the directory.
 LOCK_WAIT_SECONDS = 5.0
 STDERR_LINES_KEPT = 20
+STOP_SECONDS = 10.0
+LITTLE_ROOM_BYTES = 2 << 20  # two segments of the log of changes, without which nothing can start
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -70,6 +72,7 @@ class EmbeddedEngine:
         self._analyst_password = ""
         self._lock_fd: int | None = None
         self._process: _EngineProcess | None = None
+        self._announced_pid: int | None = None
         self._ping = _Ping()
         self._lifecycle = threading.RLock()
 
@@ -124,13 +127,13 @@ class EmbeddedEngine:
             if self._lock_fd is None:
                 self._lock_fd = _lock(self._data_dir / "engine.lock", self._lock_wait_seconds)
             try:
-                self._analyst_password = _kept_password(self._data_dir / "analyst.password")
+                self._analyst_password = self._read_password()
                 self._launch()
             except BaseException:
                 self._unlock()
                 raise
 
-    def stop(self, timeout: float = 10.0) -> None:
+    def stop(self, timeout: float = STOP_SECONDS) -> None:
         """Close the database and let go of the directory; kills after `timeout` seconds."""
         with self._lifecycle:
             self._ping.forget()
@@ -140,6 +143,7 @@ class EmbeddedEngine:
             if self._lock_fd is not None:
                 for name in ("engine.json", "owner.json"):
                     (self._data_dir / name).unlink(missing_ok=True)
+                self._announced_pid = None
             self._unlock()
 
     def restart(self, timeout: float = 3.0) -> None:
@@ -151,10 +155,33 @@ class EmbeddedEngine:
                 self._process = None
             self.start()
 
+    def announce(self) -> None:
+        """Write down where the engine is, unless that is done. Raises OSError (a full disk).
+
+        What was written before stays readable: after a restart its address is still right.
+        """
+        with self._lifecycle:
+            if self._process is None or self._announced_pid == self._process.pid:
+                return
+            content = {
+                "port": self._port,
+                "pid": self._process.pid,
+                "dsn": self.dsn,
+                "analyst_dsn": self.analyst_dsn,
+            }
+            # A file of its own, which the web workers never open.
+            _write_private(self._data_dir / "owner.json", json.dumps({"dsn": self.owner_dsn}))
+            _write_private(self._data_dir / "engine.json", json.dumps(content))
+            self._announced_pid = self._process.pid
+
     def is_alive(self) -> bool:
         """Whether the process runs. It ends by itself when the engine inside dies."""
         process = self._process
         return process is not None and process.is_alive()
+
+    def has_room(self) -> bool:
+        """Whether the disk has what a start needs at the least."""
+        return shutil.disk_usage(self._data_dir).free >= LITTLE_ROOM_BYTES
 
     def answers(self, timeout_seconds: float) -> bool:
         """Whether a query of our own is answered in time.
@@ -178,25 +205,32 @@ class EmbeddedEngine:
         )
         try:
             ready = process.wait_until_ready(START_TIMEOUT_SECONDS)
+        except EngineError as exc:
+            process.stop(0)
+            if not self.has_room():
+                raise EngineError(f"the disk of {self._data_dir} is full") from exc
+            raise
         except BaseException:
             process.stop(0)
             raise
         self._process = process
         self._port = int(ready["port"])
         logger.info("%s on port %d", ready["version"], self._port)
-        # A file of its own, which the web workers never open.
-        _write_private(self._data_dir / "owner.json", json.dumps({"dsn": self.owner_dsn}))
-        _write_private(
-            self._data_dir / "engine.json",
-            json.dumps(
-                {
-                    "port": self._port,
-                    "pid": process.pid,
-                    "dsn": self.dsn,
-                    "analyst_dsn": self.analyst_dsn,
-                }
-            ),
-        )
+        try:
+            self.announce()
+        except OSError as exc:
+            if self._announced_pid is None:  # nobody could find it
+                process.stop(STOP_SECONDS)
+                self._process = None
+                raise EngineError(f"{exc.filename or self._data_dir}: {exc.strerror}") from exc
+            logger.error("engine.json could not be written: %s", exc.strerror)
+
+    def _read_password(self) -> str:
+        path = self._data_dir / "analyst.password"
+        try:
+            return _kept_password(path)
+        except OSError as exc:
+            raise EngineError(f"{path}: {exc.strerror}") from exc
 
     def _unlock(self) -> None:
         if self._lock_fd is not None:
@@ -418,6 +452,8 @@ def _write_private(path: Path, text: str) -> None:
     fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w") as file:
         file.write(text)
+        file.flush()
+        os.fsync(fd)  # else a power cut may leave a file of that name with nothing in it
     unfinished.replace(path)
 
 

@@ -28,7 +28,7 @@ from app.auth.keys import read_keys
 from app.config import ROOT, Config
 from app.db import Database
 from app.engine import EmbeddedEngine
-from app.errors import StartError
+from app.errors import EngineError, StartError
 from app.lifeline import PARENT_VARIABLE
 from app.migrate import migrate
 from app.rights import describe_rights
@@ -265,12 +265,17 @@ class _EngineCheck:
     def __init__(self, engine: EmbeddedEngine) -> None:
         self._engine = engine
         self._last_answer = time.monotonic()
+        self._is_failing = False
 
     def check(self) -> None:
         if not self._engine.is_alive():
-            self._restart("died")
+            # A try on a full disk would still be failing when there is room.
+            if not self._is_failing or self._engine.has_room():
+                self._restart("died")
         elif self._engine.answers(ENGINE_ANSWER_SECONDS):
             self._last_answer = time.monotonic()
+            with suppress(OSError):  # it has been said that the disk is full
+                self._engine.announce()
         elif time.monotonic() - self._last_answer > ENGINE_SILENCE_SECONDS:
             self._restart(f"has not answered for {ENGINE_SILENCE_SECONDS:.0f} s")
 
@@ -278,9 +283,17 @@ class _EngineCheck:
         """The engine is stopped last, by `serve`: the web workers drain into it."""
 
     def _restart(self, why: str) -> None:
-        logger.error("the embedded database %s; starting it again", why)
-        self._engine.restart()
-        self._last_answer = time.monotonic()
+        if not self._is_failing:
+            logger.error("the embedded database %s; starting it again", why)
+        try:
+            self._engine.restart()
+        except EngineError as exc:
+            if not self._is_failing:  # once, and not with every try
+                logger.error("%s; trying until it starts", exc)
+            self._is_failing = True
+        else:
+            self._is_failing = False
+            self._last_answer = time.monotonic()
 
 
 class _Watcher:

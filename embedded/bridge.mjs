@@ -7,6 +7,8 @@ import { StatementError } from "./engine.mjs";
 import * as protocol from "./protocol.mjs";
 
 const CONNECTIONS_MAX = 250;
+// So that analysts, whose tools may leave connections behind, never keep the hub out.
+const ANALYSTS_MAX = 200;
 // An analyst's open transaction stops the hub. Long enough for a client that sends BEGIN, query and
 // COMMIT one after the other, short enough not to lose an update's acknowledgement.
 const ANALYST_IDLE_MS = 2_000;
@@ -62,15 +64,30 @@ export class Bridge {
 
   /** A client that comes before `open` waits: after a restart it is served instead of refused. */
   accept(socket) {
-    if (this.#connections.size >= CONNECTIONS_MAX) {
-      const text = `more than ${CONNECTIONS_MAX} connections`;
-      socket.end(protocol.errorResponse({ severity: "FATAL", sqlstate: "53300", text }));
-      return;
-    }
+    if (this.#connections.size >= CONNECTIONS_MAX) this.#makeRoom();
     this.#lastId += 1;
     const connection = new Connection(this, socket, this.#lastId);
     this.#connections.add(connection);
     if (this.#engine) connection.begin();
+  }
+
+  /** Whoever has gone longest without signing in makes room for the next one. */
+  #makeRoom() {
+    for (const connection of this.#connections) {
+      if (connection.isSignedIn || connection.isGone) continue;
+      connection.fail({ sqlstate: "53300", text: "it took too long to sign in" });
+      this.#connections.delete(connection);
+      return;
+    }
+  }
+
+  /** Why a connection may not sign in, or null: only then would its client show a reason. */
+  refusalOf(user) {
+    const others = [...this.#connections].filter((other) => other.isSignedIn);
+    if (others.length >= CONNECTIONS_MAX) return `more than ${CONNECTIONS_MAX} connections`;
+    const analysts = others.filter((other) => other.isAnalyst).length;
+    if (user !== "analyst" || analysts < ANALYSTS_MAX) return null;
+    return `more than ${ANALYSTS_MAX} connections of analysts`;
   }
 
   open(engine, session) {

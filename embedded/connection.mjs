@@ -106,6 +106,10 @@ export class Connection {
     return this.user === "hub";
   }
 
+  get isSignedIn() {
+    return this.#state === "ready";
+  }
+
   get isAnalyst() {
     return this.user === "analyst";
   }
@@ -264,6 +268,8 @@ export class Connection {
       const text = `database "${this.database}" does not exist`;
       throw new FatalError("3D000", text, 'Use "postgres".');
     }
+    const refusal = this.#bridge.refusalOf(this.user);
+    if (refusal) throw new FatalError("53300", refusal);
     this.#state = "ready";
     this.#socket.setTimeout(0);
     const setting = (name, otherwise) => this.settings.get(name.toLowerCase()) ?? otherwise;

@@ -17,9 +17,6 @@ from jobs.attempts import Attempts
 
 logger = logging.getLogger("hub.tasks.retention")
 
-# Who reads a chunk keeps it from being dropped, and who wants to read it next waits for the drop.
-LOCK_WAIT_MS = 2_000
-
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
@@ -74,12 +71,12 @@ def _drop(conn: Connection, series: str, chunk: Chunk) -> str | None:
     """Drop a chunk; None, or why it stays."""
     rollups = rollups_of(series)
     with store.alone(conn):
-        for rollup in rollups:
-            store.refresh_stale(conn, rollup, chunk.start, chunk.end)
         try:
+            for rollup in rollups:
+                store.refresh_stale(conn, rollup, chunk.start, chunk.end)
             with conn.transaction():
                 # Nothing may come in between the counting and the end.
-                store.lock_chunk(conn, chunk, LOCK_WAIT_MS)
+                store.lock_chunk(conn, chunk)
                 gaps = (store.read_gap(conn, rollup, series, chunk.window) for rollup in rollups)
                 if gap := next(filter(None, gaps), None):
                     return gap

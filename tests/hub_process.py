@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,10 @@ def run_app(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
 class HubProcess:
     """`python -m app serve` with an embedded database below `data_dir`."""
 
-    def __init__(self, data_dir: Path, **env: str) -> None:
+    def __init__(self, data_dir: Path, *, command: Sequence[str] = (), **env: str) -> None:
+        """`command` goes before the hub's own, say to give it another view of the disk."""
         self.data_dir = data_dir
+        self._command = command
         self.port = free_port()
         self.env = {
             **{name: value for name, value in os.environ.items() if name not in DATABASE},
@@ -79,7 +81,7 @@ class HubProcess:
     def start(self) -> None:
         engine_template.copy_to(self.data_dir)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve"], cwd=ROOT, env=self.env
+            [*self._command, sys.executable, "-m", "app", "serve"], cwd=ROOT, env=self.env
         )
         try:
             wait_until(self.is_healthy, START_SECONDS)

@@ -7,6 +7,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -19,6 +21,7 @@ logger = logging.getLogger("hub.health")
 
 FRESH_SECONDS = 1.0  # probes of many load balancers share one look at the database
 WAIT_SECONDS = 0.7  # with the rest of the request, an answer stays below a second
+KEPT_WAIT_SECONDS = 0.2
 CUT_SECONDS = 10.0  # a probe that hangs for longer has lost its connection (network split)
 
 
@@ -98,16 +101,28 @@ class DatabaseProbe:
 
     def _ask(self, database: Database) -> Look:
         with translated_errors():
-            conn = database.connect(autocommit=True)  # bounded by its connect_timeout
-            with self._changed:
-                self._conn = conn
-            try:
-                return Look(
-                    pending_migrations=tuple(pending(conn)),
-                    tasks=tuple(read_tasks(conn)),
-                    waited_for_tasks_seconds=waited_for_tasks_seconds(conn),
-                )
-            finally:
-                with self._changed:  # not while another thread reads its file number
-                    self._conn = None
-                    conn.close()
+            with _connection(database) as conn:
+                with self._changed:
+                    self._conn = conn
+                try:
+                    return Look(
+                        pending_migrations=tuple(pending(conn)),
+                        tasks=tuple(read_tasks(conn)),
+                        waited_for_tasks_seconds=waited_for_tasks_seconds(conn),
+                    )
+                finally:
+                    with self._changed:  # not while another thread reads its file number
+                        self._conn = None
+
+
+@contextmanager
+def _connection(database: Database) -> Iterator[Connection]:
+    """A new one; where somebody has taken all there are, one that the hub has kept."""
+    try:
+        conn = database.connect(autocommit=True)  # bounded by its connect_timeout
+    except DatabaseUnavailable:
+        with database.reading(KEPT_WAIT_SECONDS) as conn:
+            yield conn
+    else:
+        with closing(conn):
+            yield conn

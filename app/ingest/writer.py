@@ -36,6 +36,8 @@ CONFLICT_TRIES = 3  # deadlocks and serialization failures are the other transac
 # compressed, seconds to a minute, and only updates older than HUB_COMPRESS_AFTER_HOURS wait for it.
 OLD_LOCK_WAIT_MS = 200
 
+_CONFLICTS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+
 # The database's own troubles: every update would fail, so there is no poisoned one to look for.
 _TROUBLES = (
     psycopg.OperationalError,
@@ -116,6 +118,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._conn: Connection | None = None
         self._is_down = False
+        self._failed: tuple[list[Item], bool] = ([], False)  # what it went down with
         self._is_stopping = False
         self._busy_since: float | None = None
         self._last_commit: float | None = None
@@ -222,14 +225,32 @@ class Writer:
             self._is_down = False  # let the loop end
             return
         time.sleep(RECONNECT_SECONDS)
+        if self._can_store_again():
+            self._is_down = False
+            self._failed = [], False
+            self._database.renew()
+            logger.info("the database is back")
+
+    def _can_store_again(self) -> bool:
+        """Whether what failed could be stored now. It is not: its senders have been refused.
+
+        A database that is full or read-only answers every query.
+        """
+        items, is_old = self._failed
         try:
-            self._connection().execute("SELECT 1")
-            self._connection().rollback()
+            conn = self._connection()
+            try:
+                self._write(conn, items, is_old=is_old)
+            finally:
+                conn.rollback()
+        except psycopg.errors.LockNotAvailable:
+            return True  # it lives, and so it says in `_store`
         except _TROUBLES:
             self._disconnect()
-        else:
-            self._is_down = False
-            logger.info("the database is back")
+            return False
+        except Exception as exc:  # its next sender will be told so; it lives
+            logger.info("the database refuses what failed before: %s", type(exc).__name__)
+        return True
 
     def _store(self, group: list[_Entry], *, is_old: bool) -> None:
         """Store one group in one transaction; halve it until a poisoned item is alone."""
@@ -237,7 +258,11 @@ class Writer:
             outcomes = self._commit([entry[0] for entry in group], is_old=is_old)
         except psycopg.errors.LockNotAvailable:
             _settle_all(group, Unavailable("Data of that time is being compressed; try again."))
+        except _CONFLICTS as exc:
+            logger.warning("given up after %d conflicts: %s", CONFLICT_TRIES, type(exc).__name__)
+            _settle_all(group, Unavailable("Others write the same jobs; try again."))
         except _TROUBLES as exc:
+            self._failed = [entry[0] for entry in group], is_old
             self._go_down(exc)
             _settle_all(group, DatabaseUnavailable())
         except Exception as exc:
@@ -264,20 +289,17 @@ class Writer:
 
         Raises LockNotAvailable when old items would have to wait: everybody else waits with them.
         """
-        store = self._stores[type(items[0])]
         tries = 0
         while True:
             tries += 1
             is_committing = False
             conn = self._connection()
             try:
-                if is_old:
-                    conn.execute(f"SET LOCAL lock_timeout = '{OLD_LOCK_WAIT_MS}ms'")
-                outcomes = store(conn, items, self._late_days)
+                outcomes = self._write(conn, items, is_old=is_old)
                 is_committing = True
                 conn.commit()
                 return outcomes
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            except _CONFLICTS:
                 conn.rollback()
                 if tries >= CONFLICT_TRIES:
                     raise
@@ -292,6 +314,12 @@ class Writer:
             except Exception:
                 conn.rollback()
                 raise
+
+    def _write(self, conn: Connection, items: list[Item], *, is_old: bool) -> list[Outcome]:
+        """Everything of a transaction but its end."""
+        if is_old:
+            conn.execute(f"SET LOCAL lock_timeout = '{OLD_LOCK_WAIT_MS}ms'")
+        return self._stores[type(items[0])](conn, items, self._late_days)
 
     def _connection(self) -> Connection:
         if self._conn is None:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 
 from psycopg import sql
-from psycopg.errors import InvalidParameterValue
+from psycopg.errors import InvalidParameterValue, LockNotAvailable
 from psycopg.rows import class_row
 
 from app.db import Connection, Database
@@ -25,6 +25,10 @@ from app.store.sql import load_queries
 SQL = load_queries("rollups")
 
 Query = sql.SQL | sql.Composed | LiteralString
+
+# Whoever reads a chunk, an analyst in an open transaction say, keeps it from being dropped, and
+# from being emptied once it is compressed; and who wants to read it next waits behind that.
+LOCK_WAIT_MS = 2_000
 
 # The embedded engine is one session: its advisory locks exclude nobody.
 _only_one = threading.RLock()
@@ -71,12 +75,21 @@ def read_clock(conn: Connection, now: datetime | None = None) -> datetime:
 def alone(conn: Connection) -> Iterator[None]:
     """Keep everybody else who does this from refreshing, compressing or dropping; waits for them.
 
-    May be nested. Ends with the connection at the latest.
+    May be nested. Ends with the connection at the latest. For tables, which others read and write,
+    nothing in it waits longer than LOCK_WAIT_MS. Raises HubError when that was not enough.
     """
     with _only_one:
         conn.execute(SQL["lock"])
         try:
-            yield
+            before = _value(conn, SQL["read_lock_wait"], {})
+            conn.execute(SQL["limit_lock_waits"], {"wait": str(LOCK_WAIT_MS)})
+            try:
+                yield
+            except LockNotAvailable as exc:
+                raise HubError("Somebody reads it in an open transaction; try again.") from exc
+            finally:
+                if not conn.closed:
+                    conn.execute(SQL["limit_lock_waits"], {"wait": before})
         finally:
             if not conn.closed:
                 conn.execute(SQL["unlock"])
@@ -240,12 +253,8 @@ def compress_chunk(conn: Connection, chunk: Chunk) -> bool:
     return conn.execute(SQL["compress_chunk"], params).fetchone() is not None
 
 
-def lock_chunk(conn: Connection, chunk: Chunk, wait_ms: int) -> None:
-    """Let nobody write to a chunk until the end of the transaction; who reads it may go on.
-
-    Raises psycopg.errors.LockNotAvailable, here or when it is dropped, after `wait_ms`.
-    """
-    conn.execute(SQL["limit_lock_wait"], {"milliseconds": wait_ms})
+def lock_chunk(conn: Connection, chunk: Chunk) -> None:
+    """Let nobody write to a chunk until the end of the transaction; who reads it may go on."""
     conn.execute(sql.SQL(SQL["lock_chunk"]).format(chunk=chunk.identifier))
 
 

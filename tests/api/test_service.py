@@ -19,7 +19,8 @@ from app.api import probe as probe_module
 from app.api import service
 from app.api.probe import DatabaseProbe, Look
 from app.api.service import check_database
-from app.db import Database
+from app.db import Connection, Database
+from app.errors import DatabaseUnavailable
 from app.ingest.writer import Writer
 
 Patch = pytest.MonkeyPatch
@@ -160,6 +161,20 @@ def test_a_server_that_never_greets_does_not_hold_the_request(monkeypatch: Patch
         started = time.monotonic()
         assert DatabaseProbe().look(silent) is None
         assert time.monotonic() - started < 1.0
+
+
+def test_a_database_without_room_for_another_connection_is_looked_at_over_a_kept_one(
+    database: Database, monkeypatch: Patch
+) -> None:
+    with database.reading():
+        pass  # there is one now
+
+    def refuse(self: Database, *, autocommit: bool = False) -> Connection:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(Database, "connect", refuse)
+    look = DatabaseProbe().look(database)
+    assert look is not None and look.error is None
 
 
 @pytest.mark.server  # the embedded engine is one session: all of it would sleep

@@ -11,6 +11,19 @@ from tests.hub_process import HubProcess, wait_until
 
 # `make chaos` sets it: faults then last as long as docs/reliability.md says, else a few seconds.
 IS_LONG = os.environ.get("CHAOS") == "long"
+# Large enough for the tables to have to grow.
+BATCH = {
+    "updates": [
+        {
+            "job_type": "backup",
+            "job_id": f"batch-{n}",
+            "status": "running",
+            "current_phase": "x" * 200,
+            "bytes_transferred": n,
+        }
+        for n in range(300)
+    ]
+}
 RECOVERY_SECONDS = 10.0  # from the end of a fault until the hub is healthy and takes updates
 
 
@@ -29,6 +42,7 @@ class Scenario:
         self.senders = senders
         self._note = note
         self._slowest = 0.0
+        self._pushed = 0
 
     def recover(self, since: float, within: float = RECOVERY_SECONDS) -> None:
         """Wait until the hub is healthy and takes an update of every sender.
@@ -41,6 +55,31 @@ class Scenario:
         self._slowest = max(self._slowest, seconds)
         self._note("recovery_seconds", round(self._slowest, 1))
         assert seconds <= within, f"healthy again only after {seconds:.1f} s"
+
+    def timed_push(self) -> tuple[int, float]:
+        """Push an update beside those of the senders; the status, and after how many seconds."""
+        self._pushed += 1
+        path = f"/api/v1/telemetry/backup/beside-{self.senders.job_ids[0]}"
+        return self.timed("POST", path, {"status": "running", "bytes_transferred": self._pushed})
+
+    def timed(self, method: str, path: str, body: object = None) -> tuple[int, float]:
+        """The status of a request, and after how many seconds."""
+        began = time.monotonic()
+        return self.hub.request(method, path, body)[0], time.monotonic() - began
+
+    def refusal_seconds(self) -> float:
+        """How long a push takes to be told that it cannot be stored now."""
+        began = time.monotonic()
+        status, headers, _ = self.hub.request("POST", "/api/v1/telemetry/batch", BATCH)
+        assert status == 503, status
+        assert int(headers["retry-after"]) >= 1
+        return time.monotonic() - began
+
+    def sick_seconds(self) -> float:
+        """How long /health takes to say that updates cannot be taken."""
+        began = time.monotonic()
+        assert self.hub.request("GET", "/api/v1/health")[0] == 503
+        return time.monotonic() - began
 
     def assert_nothing_lost(self) -> None:
         """What was acknowledged is stored, once, and nothing else; the jobs have ended.

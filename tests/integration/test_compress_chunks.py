@@ -56,6 +56,21 @@ def compressed(conn: Connection, series: str) -> list[datetime]:
     return [chunk.start for chunk in chunks if chunk.is_compressed and not chunk.is_partial]
 
 
+@pytest.mark.server
+def test_a_chunk_that_somebody_reads_waits_for_the_next_run(
+    conn: Connection, run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emptying it waits for the reader, and whoever wants to read it next would wait for that."""
+    monkeypatch.setattr("app.store.rollups.LOCK_WAIT_MS", 50)
+    add_updates(conn, [NOW - 2 * DAY])
+    with database.connect() as reader:
+        reader.execute("SELECT count(*) FROM job_telemetry")
+        with pytest.raises(HubError, match="could not be compressed"):
+            run()
+        assert conn.execute("SELECT count(*) FROM job_telemetry").fetchone() == (1,)
+    assert run()["job_telemetry"] == 1
+
+
 def chunk(start: datetime, end: datetime, *, compressed: bool, partial: bool) -> Chunk:
     return Chunk("s", "n", start, end, is_compressed=compressed, is_partial=partial)
 

@@ -229,7 +229,7 @@ def test_a_frozen_chunk_stays_and_so_does_the_edge(conn: Connection, run: Run) -
 def test_a_chunk_that_somebody_reads_stays(
     conn: Connection, run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.drop_expired_chunks.LOCK_WAIT_MS", 50)
+    monkeypatch.setattr("app.store.rollups.LOCK_WAIT_MS", 50)
     add_updates(conn, [EXPIRED])
     with database.connect() as reader:
         reader.execute("SELECT count(*) FROM job_telemetry")

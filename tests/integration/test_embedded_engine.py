@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -704,6 +705,43 @@ def test_secrets_are_for_the_owner_only(engine: EmbeddedEngine) -> None:
     command_line = Path(f"/proc/{engine.pid}/cmdline").read_text()
     assert engine.owner_dsn.split(":")[2].split("@")[0] not in command_line
     assert engine.dsn.split(":")[2].split("@")[0] not in command_line
+
+
+def test_a_full_disk_leaves_the_address_that_was_written_down(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is still right; what names the new process follows as soon as there is room."""
+
+    def no_room(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    def written() -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((data_dir / "engine.json").read_text())
+        return content
+
+    with EmbeddedEngine(data_dir, durable=False) as engine:
+        before = written()
+        with monkeypatch.context() as patch:
+            patch.setattr("app.engine._write_private", no_room)
+            engine.restart()
+            assert engine.answers(5) and written() == before
+            with pytest.raises(OSError):
+                engine.announce()
+        engine.announce()
+        assert written() == {**before, "pid": engine.pid}
+
+
+def test_a_disk_that_was_full_from_the_start_is_named(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("app.engine.os.fsync", no_room)
+    engine = EmbeddedEngine(data_dir, durable=False)
+    with pytest.raises(EngineError, match="No space left on device"):
+        engine.start()
+    assert not engine.is_alive()
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:

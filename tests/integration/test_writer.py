@@ -246,6 +246,53 @@ def test_database_away_refuses_at_once_and_recovers(database: Database) -> None:
     writer.stop()
 
 
+def test_database_that_answers_but_cannot_store_stays_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk every query works. What is tried meanwhile is not stored."""
+    monkeypatch.setattr("app.ingest.writer.RECONNECT_SECONDS", 0.01)
+    is_full = threading.Event()
+    is_full.set()
+    tries: list[int] = []
+
+    def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
+        tries.append(len(updates))
+        outcomes = store_updates(conn, updates, late_days)
+        if is_full.is_set():
+            raise psycopg.errors.DiskFull("could not extend file")
+        return outcomes
+
+    writer = make_writer(database, store=store)
+    writer.start()
+    with pytest.raises(DatabaseUnavailable):
+        writer.submit([make_update(-1), make_update(-2)])
+    for count in range(3, 9):
+        wait_until(lambda count=count: len(tries) >= count)
+        assert not writer.is_accepting
+    is_full.clear()
+    wait_until(lambda: writer.is_accepting)
+    assert stored(database) == 0, "the sender has been refused, and may have sent it elsewhere"
+    assert isinstance(writer.submit([make_update(-1)])[0], Receipt)
+    writer.stop()
+    assert set(tries) == {1, 2}
+
+
+def test_conflicts_without_end_refuse_only_what_they_are_about(database: Database) -> None:
+    def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
+        if updates[0].job_id == "contended":
+            raise psycopg.errors.DeadlockDetected
+        return store_updates(conn, updates, late_days)
+
+    writer = make_writer(database, store=store)
+    writer.start()
+    with pytest.raises(Unavailable, match="Others write the same jobs") as refused:
+        writer.submit([make_update(-1, job_id="contended")])
+    assert not isinstance(refused.value, DatabaseUnavailable)
+    assert writer.is_accepting
+    assert isinstance(writer.submit([make_update(-1)])[0], Receipt)
+    writer.stop()
+
+
 def test_unmigrated_database_refuses_instead_of_blaming_the_updates(database: Database) -> None:
     def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
         raise psycopg.errors.UndefinedTable('relation "jobs" does not exist')

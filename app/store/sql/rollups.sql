@@ -106,15 +106,19 @@ CALL refresh_continuous_aggregate(
     %(rollup)s::regclass, refreshable_from(%(source)s, %(start)s::timestamptz),
     %(end)s::timestamptz, force => %(force)s)
 
--- Compresses also what came in since a chunk was compressed. It waits for nobody who reads.
+-- Compresses also what came in since a chunk was compressed. A chunk that is compressed for the
+-- first time is emptied at the end, which waits for those who read it.
 -- No row for a chunk that was dropped since it was listed.
 -- name: compress_chunk
 SELECT compress_chunk(chunk, if_not_compressed => true)
 FROM to_regclass(%(chunk)s) AS chunk
 WHERE chunk IS NOT NULL
 
--- name: limit_lock_wait
-SELECT set_config('lock_timeout', %(milliseconds)s::text, true)
+-- name: read_lock_wait
+SELECT current_setting('lock_timeout')
+
+-- name: limit_lock_waits
+SELECT set_config('lock_timeout', %(wait)s, false)
 
 -- name: note_refresh
 INSERT INTO rollup_refreshes (rollup, refreshed_at) VALUES (%(rollup)s, %(began_at)s)

@@ -1,0 +1,104 @@
+"""The embedded database refuses to write, is slow, or is kept by an analyst, under load."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from tests.chaos.conftest import Run
+from tests.chaos.faults import slowed
+from tests.chaos.scenario import lasting
+from tests.hub_process import HubProcess
+
+WAIT_SECONDS = 5
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
+    """One hub for all: each test leaves it running."""
+    with HubProcess(tmp_path_factory.mktemp("hub"), HUB_WAIT_SECONDS=str(WAIT_SECONDS)) as hub:
+        yield hub
+
+
+def test_database_that_may_only_be_read(hub: HubProcess, chaos: Run) -> None:
+    with chaos(hub) as scenario:
+        with read_only(hub.engine()["dsn"]):
+            began = time.monotonic()
+            assert scenario.refusal_seconds() < 5
+            registered = hub.request("POST", "/api/v1/jobs", {"job_id": "a", "job_type": "backup"})
+            assert registered[0] == 503 and int(registered[1]["retry-after"]) >= 1
+            while time.monotonic() - began < lasting(60, 2):
+                assert scenario.refusal_seconds() < 2
+                assert scenario.sick_seconds() < 2
+                assert hub.request("GET", "/api/v1/jobs")[0] == 200, "reads go on"
+                time.sleep(0.1)
+        scenario.recover(time.monotonic())
+
+
+def test_database_two_seconds_late_with_everything(hub: HubProcess, chaos: Run) -> None:
+    with chaos(hub) as scenario:
+        with slowed(hub.engine()["pid"]):
+            began = time.monotonic()
+            while time.monotonic() - began < lasting(60, 5):
+                status, seconds = scenario.timed_push()
+                assert status in (200, 503) and seconds < WAIT_SECONDS + 1, (status, seconds)
+                status, seconds = scenario.timed("GET", "/api/v1/health")
+                assert status in (200, 503) and seconds < 2, (status, seconds)
+                _, _, health = hub.request("GET", "/api/v1/health")
+                assert health["checks"]["writer"]["queued"] < 20, "nobody waits for more"
+        scenario.recover(time.monotonic())
+
+
+def test_analyst_who_keeps_transactions_open(hub: HubProcess, chaos: Run) -> None:
+    """The engine serves nobody else meanwhile; the bridge cuts it off after two seconds."""
+    with chaos(hub) as scenario:
+        with an_analyst_at_work(hub.engine()["analyst_dsn"]) as cut_off:
+            began = time.monotonic()
+            while time.monotonic() - began < lasting(60, 5):
+                status, seconds = scenario.timed_push()
+                assert status == 200 and seconds < WAIT_SECONDS, (status, seconds)
+        assert cut_off
+        scenario.recover(time.monotonic())
+
+
+@contextmanager
+def read_only(dsn: str) -> Iterator[None]:
+    """All that the hub begins: its connections share the one session."""
+    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
+        conn.execute("SET default_transaction_read_only TO on")
+        try:
+            yield
+        finally:
+            conn.execute("SET default_transaction_read_only TO off")
+
+
+@contextmanager
+def an_analyst_at_work(dsn: str) -> Iterator[list[str]]:
+    """Opens a transaction, reads in it and leaves it open, again and again; how each ended."""
+    ending = threading.Event()
+    cut_off: list[str] = []
+
+    def read() -> None:
+        while not ending.is_set():
+            try:
+                with psycopg.connect(dsn) as conn:
+                    conn.execute("SELECT count(*) FROM job_telemetry")
+                    ending.wait(3)
+            except psycopg.Error as exc:
+                cut_off.append(str(exc))
+            ending.wait(0.2)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        yield cut_off
+    finally:
+        ending.set()
+        thread.join()
