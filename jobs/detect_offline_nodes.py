@@ -40,6 +40,8 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
     threshold = config.node_offline_seconds
     with database.reading() as conn:
         now, watches = read_watches(conn, now)
+        if ahead := store.bring_back_nodes(conn, now):
+            logger.warning("the clock was set back: the silence of %d nodes counts from now", ahead)
     watched = max((watch.seconds for watch in watches), default=None)
     since = silent_since(watches, threshold)
     if since is None:

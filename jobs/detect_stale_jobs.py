@@ -41,6 +41,8 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
     """
     with database.reading() as conn:
         now, watches = store.read_watches(conn, now)
+        if ahead := store.bring_back_jobs(conn, now):
+            logger.warning("the clock was set back: the silence of %d jobs counts from now", ahead)
     stall = _verdict(now, watches, config.stale_after_seconds, stall_text)
     fail = _verdict(now, watches, config.fail_after_seconds, fail_text)
     # Failing first: what is stalled now is failed by a later run at the earliest, however silent.

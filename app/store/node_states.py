@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from psycopg.rows import class_row
 
 from app.db import Connection
+from app.domain.staleness import FUTURE_SECONDS
 from app.store.sql import load_queries
 from app.store.staleness import Verdict
 
@@ -48,6 +49,12 @@ def read_silent_nodes(
     }
     with conn.cursor(row_factory=class_row(SilentNode)) as cursor:
         return cursor.execute(SQL["read_silent_nodes"], params).fetchall()
+
+
+def bring_back_nodes(conn: Connection, now: datetime) -> int:
+    """Let the silence of online nodes count from now where the clock was set back; of how many."""
+    params = {"now": now, "future_seconds": FUTURE_SECONDS}
+    return conn.execute(SQL["bring_back_nodes"], params).rowcount
 
 
 def mark_nodes_offline(
