@@ -67,6 +67,7 @@ def mark_nodes_offline(
         "silent_since": verdict.silent_since,
         "threshold_seconds": verdict.threshold_seconds,
         "text": verdict.text,
+        "clock": verdict.clock,
     }
     rows = conn.execute(SQL["mark_nodes_offline"], params)
     return [OfflineNode(node_id, silent_seconds) for node_id, silent_seconds in rows]

@@ -37,6 +37,7 @@ class Verdict:
     silent_since: datetime  # a later sign of life saves the job
     threshold_seconds: int
     text: str
+    clock: datetime | None = None  # void once it shows less than that; None: for tests
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,5 +121,6 @@ def _judge(conn: Connection, name: str, ids: Sequence[int], verdict: Verdict) ->
         "silent_since": verdict.silent_since,
         "threshold_seconds": verdict.threshold_seconds,
         "text": verdict.text,
+        "clock": verdict.clock,
     }
     return [Judged(job_id, silent) for job_id, silent in conn.execute(SQL[name], params)]

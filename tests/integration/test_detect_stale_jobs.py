@@ -111,6 +111,18 @@ def test_a_clock_that_is_set_back_stalls_nobody(conn: Connection, detector: Dete
     assert job(conn)["status"] == "running"
 
 
+def test_a_clock_that_is_set_back_during_a_sweep_stalls_nobody(
+    conn: Connection, detector: Detector
+) -> None:
+    store(conn, make_update())
+    began = detector.moment(HOUR)
+    verdict = Verdict(began, began - timedelta(seconds=60), 60, STALLED, clock=began)
+    assert staleness.stall_jobs(conn, [job(conn)["id"]], verdict) == []
+    assert staleness.stall_jobs(conn, [job(conn)["id"]], replace(verdict, clock=None))
+    assert staleness.fail_jobs(conn, [job(conn)["id"]], verdict) == []
+    assert staleness.fail_jobs(conn, [job(conn)["id"]], replace(verdict, clock=None))
+
+
 def test_a_beat_a_little_ahead_makes_nobody_silent(conn: Connection, detector: Detector) -> None:
     store(conn, make_update())
     assert detector.sweep(55, beat_age=-10).stalled == 0

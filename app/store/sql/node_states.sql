@@ -31,6 +31,7 @@ WITH due AS MATERIALIZED (
     FROM nodes
     WHERE node_id = ANY(%(node_ids)s::text[])
       AND state = 'online' AND last_seen_at <= %(silent_since)s
+      AND (%(clock)s::timestamptz IS NULL OR clock_timestamp() >= %(clock)s)
     FOR NO KEY UPDATE SKIP LOCKED
 ), marked AS (
     UPDATE nodes SET state = 'offline', state_since = %(now)s

@@ -78,13 +78,15 @@ LIMIT %(limit)s
 
 -- What the page found is looked at again under the row's lock: the job may have spoken or ended.
 -- A row that is locked is being written by an update of the job, which is life: skipped. So this
--- never waits for ingest, which locks jobs before disks as well.
+-- never waits for ingest, which locks jobs before disks as well. `clock` is when the sweep began:
+-- where it has been set back since, who has spoken since would look silent.
 -- name: stall_jobs
 WITH due AS MATERIALIZED (
     SELECT id
     FROM jobs
     WHERE id = ANY(%(ids)s::bigint[])
       AND status = 'running' AND last_telemetry_at <= %(silent_since)s
+      AND (%(clock)s::timestamptz IS NULL OR clock_timestamp() >= %(clock)s)
     FOR NO KEY UPDATE SKIP LOCKED
 ), stalled AS (
     UPDATE jobs SET
@@ -118,6 +120,7 @@ WITH due AS MATERIALIZED (
     FROM jobs
     WHERE id = ANY(%(ids)s::bigint[])
       AND status = 'stalled' AND last_telemetry_at <= %(silent_since)s
+      AND (%(clock)s::timestamptz IS NULL OR clock_timestamp() >= %(clock)s)
     FOR NO KEY UPDATE SKIP LOCKED
 ), hidden AS (
     SELECT due.id, coalesce(disks.statuses, '{}') AS disks
