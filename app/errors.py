@@ -117,6 +117,9 @@ class Unavailable(RequestError):
     retry_after_seconds = 1
 
 
+NO_MEMORY = "The hub is short of memory; try again."
+
+
 class QueueFull(Unavailable):
     """Too many updates are waiting to be stored; try again."""
 

@@ -29,7 +29,15 @@ from app.api.headers import with_safe
 from app.api.refusals import answer_refusal
 from app.api.requests import choose_request_id
 from app.config import Config
-from app.errors import InvalidInput, QueueFull, RequestError, RequestTimeout, TooLarge
+from app.errors import (
+    NO_MEMORY,
+    InvalidInput,
+    QueueFull,
+    RequestError,
+    RequestTimeout,
+    TooLarge,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -301,26 +309,35 @@ class _Threads:
     async def run(self, environ: WSGIEnvironment) -> _Answer:
         answered: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._running += 1
-        if self._running > self._started and self._started < self._most:
-            self._started += 1
-            name = f"request-{self._started}"
-            threading.Thread(target=self._work, name=name, daemon=True).start()
-        self._waiting.put((environ, answered))
         try:
+            if self._running > self._started and self._started < self._most:
+                self._start_another()
+            self._waiting.put((environ, answered))
             return await answered
         finally:
             self._running -= 1
+
+    def _start_another(self) -> None:
+        """Start a thread; where the system gives none, those that run have to do."""
+        name = f"request-{self._started + 1}"
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except (RuntimeError, MemoryError) as exc:
+            if self._started == 0:
+                raise Unavailable("The hub is short of threads or memory; try again.") from exc
+            return
+        self._started += 1
 
     def _work(self) -> None:
         while True:
             environ, answered = self._waiting.get()
             try:
                 answer = call_wsgi(self._app, environ)
+            except MemoryError:
+                answer = _refuse(Unavailable(NO_MEMORY), environ)
             except Exception:
                 logger.exception("unforeseen error")
-                answer = _refuse(
-                    RequestError("The hub failed to answer; the reason is in its log."), environ
-                )
+                answer = _refuse(RequestError(_UNFORESEEN), environ)
             try:
                 answered.get_loop().call_soon_threadsafe(_settle, answered, answer)
             except RuntimeError:  # the loop has ended: so does the process

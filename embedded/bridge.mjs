@@ -196,10 +196,10 @@ export class Bridge {
   #hold(connection) {
     if (this.#holder !== connection) {
       this.#holder = connection;
-      connection.heldSince = Date.now();
+      connection.heldSince = performance.now(); // which nobody sets
     }
     if (!connection.isAnalyst) return;
-    const left = connection.heldSince + ANALYST_TRANSACTION_MS - Date.now();
+    const left = connection.heldSince + ANALYST_TRANSACTION_MS - performance.now();
     const timeout = Math.max(0, Math.min(ANALYST_IDLE_MS, left));
     connection.holdTimer = setTimeout(() => this.#expire(connection, left), timeout);
   }
@@ -259,7 +259,7 @@ export class Bridge {
 
   #lookAround() {
     const holder = this.#holder;
-    const heldMs = holder && this.#queue.length ? Date.now() - holder.heldSince : 0;
+    const heldMs = holder && this.#queue.length ? performance.now() - holder.heldSince : 0;
     if (heldMs > HELD_TOO_LONG_MS && this.#warnedSince !== holder.heldSince) {
       this.#warnedSince = holder.heldSince;
       this.#log("warning", "held", {

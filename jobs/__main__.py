@@ -11,10 +11,11 @@ import os
 import signal
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from app.clock import ClockWatch, utc_now
 from app.config import Config
 from app.db import Database
 from app.errors import ConfigError
@@ -25,6 +26,7 @@ from jobs.schedule import tasks
 
 logger = logging.getLogger("hub.tasks")
 
+CLOCK_SECONDS = 1.0  # how often to see whether the clock was set
 ADDRESS_SECONDS = 1.0  # how often to look for the embedded database's address
 # For a task that runs, or waits for the database. Cut off, its transaction is undone and its lease
 # expires, so there is no need to wait for long.
@@ -82,7 +84,7 @@ def _run(database: Database, config: Config, stop: threading.Event) -> None:
             args=[task],
             id=task.id,
             seconds=task.interval_seconds,
-            next_run_time=datetime.now(UTC),
+            next_run_time=utc_now(),
             max_instances=1,
             coalesce=True,  # after a pause one run makes up for all that were missed,
             misfire_grace_time=None,  # however late it is
@@ -90,12 +92,25 @@ def _run(database: Database, config: Config, stop: threading.Event) -> None:
     scheduler.start()
     every_seconds = config.task_interval(config.sweep_seconds)
     logger.info("Stale job detector started", extra={"every_seconds": every_seconds})
-    stop.wait()
+    clock = ClockWatch()
+    while not stop.wait(CLOCK_SECONDS):
+        if clock.was_set():
+            _run_soon(scheduler)
     scheduler.shutdown(wait=False)
     if not runner.stop(STOP_SECONDS):
         logger.warning("the tasks stopped in the middle of one")
         os._exit(0)  # its thread would hold the process up
     database.close()
+
+
+def _run_soon(scheduler: BackgroundScheduler) -> None:
+    """Try every task now: set back by an hour, the clock would have them all wait for an hour.
+
+    Whether one is due is for its lease to say.
+    """
+    logger.warning("the clock was set: the tasks go by it from now on")
+    for job in scheduler.get_jobs():
+        job.modify(next_run_time=utc_now())
 
 
 if __name__ == "__main__":

@@ -38,13 +38,17 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
     and beside itself. Raises DatabaseUnavailable, then with some pages done.
     """
     threshold = config.node_offline_seconds
+    is_by_clock = now is None
     with database.reading() as conn:
         now, watches = read_watches(conn, now)
+        if ahead := store.bring_back_nodes(conn, now):
+            logger.warning("the clock was set back: the silence of %d nodes counts from now", ahead)
     watched = max((watch.seconds for watch in watches), default=None)
     since = silent_since(watches, threshold)
     if since is None:
         return Sweep(0, 0, watched)
-    verdict = Verdict(now, since, threshold, f"No snapshot for {go_duration(threshold)}")
+    text = f"No snapshot for {go_duration(threshold)}"
+    verdict = Verdict(now, since, threshold, text, now if is_by_clock else None)
 
     def read(conn: Connection, after: SilentNode | None, limit: int) -> list[SilentNode]:
         return store.read_silent_nodes(conn, since, after=after, limit=limit)

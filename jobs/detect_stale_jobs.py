@@ -39,10 +39,14 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
     `now` is for tests; without it the database's clock counts. Idempotent, and safe beside ingest
     and beside itself. Raises DatabaseUnavailable, then with some pages done.
     """
+    is_by_clock = now is None
     with database.reading() as conn:
         now, watches = store.read_watches(conn, now)
-    stall = _verdict(now, watches, config.stale_after_seconds, stall_text)
-    fail = _verdict(now, watches, config.fail_after_seconds, fail_text)
+        if ahead := store.bring_back_jobs(conn, now):
+            logger.warning("the clock was set back: the silence of %d jobs counts from now", ahead)
+    clock = now if is_by_clock else None
+    stall = _verdict(now, clock, watches, config.stale_after_seconds, stall_text)
+    fail = _verdict(now, clock, watches, config.fail_after_seconds, fail_text)
     # Failing first: what is stalled now is failed by a later run at the earliest, however silent.
     failed, not_failed = _judge_all(database, "stalled", store.fail_jobs, fail)
     stalled, not_stalled = _judge_all(database, "running", store.stall_jobs, stall)
@@ -51,12 +55,16 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
 
 
 def _verdict(
-    now: datetime, watches: list[Watch], threshold_seconds: int, text: Callable[[int], str]
+    now: datetime,
+    clock: datetime | None,
+    watches: list[Watch],
+    threshold_seconds: int,
+    text: Callable[[int], str],
 ) -> Verdict | None:
     since = silent_since(watches, threshold_seconds)
     if since is None:
         return None
-    return Verdict(now, since, threshold_seconds, text(threshold_seconds))
+    return Verdict(now, since, threshold_seconds, text(threshold_seconds), clock)
 
 
 def _judge_all(

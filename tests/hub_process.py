@@ -72,7 +72,11 @@ class HubProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> HubProcess:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()  # it would go on for ever
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -11,7 +11,7 @@ import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.errors import HubError, RequestError, TooManyUpdates, Unavailable
+from app.errors import NO_MEMORY, HubError, RequestError, TooManyUpdates, Unavailable
 from app.schemas.errors import flatten
 
 logger = logging.getLogger("hub.api")
@@ -87,6 +87,8 @@ def answer_http_exception(error: Exception) -> Response:
 
 
 def _answer_unforeseen(error: Exception) -> Response:
+    if isinstance(error, MemoryError):  # it would be taken later: the sender must not give up
+        return answer_request_error(Unavailable(NO_MEMORY))
     if isinstance(error, HubError):  # a StartError cannot happen here; say no more than needed
         logger.error("hub error in a request", exc_info=error)
     else:

@@ -50,6 +50,8 @@ class DatabaseProbe:
         self._changed = threading.Condition()
         self._latest: Look | None = None
         self._began: float | None = None  # of the look that is under way
+        self._wanted: Database | None = None  # of the look that is to begin
+        self._thread: threading.Thread | None = None
         self._conn: Connection | None = None
 
     def look(self, database: Database) -> Look | None:
@@ -72,23 +74,33 @@ class DatabaseProbe:
     def _begin(self, database: Database) -> None:
         """Start a look, unless one is under way; cut that one off if it hangs."""
         if self._began is None:
-            self._began = time.monotonic()
-            threading.Thread(
-                target=self._run, args=(database,), name="database-probe", daemon=True
-            ).start()
+            if self._thread is None:  # kept: there may be no memory for another one later
+                thread = threading.Thread(target=self._run, name="database-probe", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._wanted, self._began = database, time.monotonic()
+            self._changed.notify_all()
         elif self._conn is not None and time.monotonic() - self._began > CUT_SECONDS:
-            # Its thread wakes to a closed connection, ends, and the next request starts another.
+            # Its thread wakes to a closed connection, and the next request has it look anew.
             with socket.socket(fileno=os.dup(self._conn.fileno())) as duplicate:
                 duplicate.shutdown(socket.SHUT_RDWR)
             self._conn = None
 
-    def _run(self, database: Database) -> None:
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._wanted is not None)
+                database, self._wanted = cast(Database, self._wanted), None
+            self._look_at(database)
+            del database
+
+    def _look_at(self, database: Database) -> None:
         began = time.monotonic()
         try:
             look = self._ask(database)
         except DatabaseUnavailable:
             look = Look(error="The database cannot be reached.")
-        except Exception:  # whatever it was, the thread must report and end
+        except Exception:  # whatever it was, the thread must report and go on
             logger.exception("the database could not be looked at")
             look = Look(
                 error="The database does not answer as it should; the reason is in the hub's log."

@@ -15,6 +15,9 @@ BEAT_SECONDS = 2  # also how much later than at its threshold a silence may be n
 # Seven beats in a row that fail. Less would take a database that is busy for a moment for a hub
 # that is away, and put verdicts off again and again.
 BEAT_GAP_SECONDS = 15
+# What is further in the future was stamped before the database's clock was set back. What is not
+# may be another transaction's: each reads the clock when it comes to it.
+FUTURE_SECONDS = 15
 
 
 @dataclass(frozen=True, slots=True)

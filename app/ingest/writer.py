@@ -21,7 +21,7 @@ from app import metrics
 from app.clock import to_micros, utc_now
 from app.db import Connection, Database
 from app.domain.timestamps import FUTURE_TOLERANCE, SECOND, is_plausible
-from app.errors import DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
+from app.errors import NO_MEMORY, DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
 from app.ingest.transaction import DAY, Outcome, Receipt
 
 logger = logging.getLogger("hub.writer")
@@ -120,6 +120,7 @@ class Writer:
         self._is_down = False
         self._failed: tuple[list[Item], bool] = ([], False)  # what it went down with
         self._is_stopping = False
+        self._is_done = False  # only the storing thread sets and reads it
         self._busy_since: float | None = None
         self._last_commit: float | None = None
 
@@ -193,24 +194,38 @@ class Writer:
     # -- the storing thread -------------------------------------------------------------------
 
     def _run(self) -> None:
-        while (entries := self._next_entries()) is not None:
-            for group, is_old in _narrow_groups(entries, self._late_days):
-                self._busy_since = time.monotonic()
-                try:
-                    self._store(group, is_old=is_old)
-                except Exception:  # nothing may end this thread
-                    logger.exception("the writer failed on a group of %d", len(group))
-                    _settle_all(group, StorageFailed())
-                finally:
-                    self._busy_since = None
+        while not self._is_done:
+            entries: list[_Entry] = []
+            try:
+                entries = self._next_entries()
+                for group, is_old in _narrow_groups(entries, self._late_days):
+                    self._store_group(group, is_old=is_old)
+            except Exception as exc:  # nothing may end this thread: not even a lack of memory
+                _settle_all(entries, Unavailable())
+                logger.exception("the writer failed on %d items", len(entries), exc_info=exc)
         self._disconnect()
 
-    def _next_entries(self) -> list[_Entry] | None:
-        """What is to be stored next; waits for it. None when stopped and drained."""
+    def _store_group(self, group: list[_Entry], *, is_old: bool) -> None:
+        self._busy_since = time.monotonic()
+        try:
+            self._store(group, is_old=is_old)
+        except MemoryError:
+            self._disconnect()  # whatever state it is in
+            _settle_all(group, Unavailable(NO_MEMORY))
+            logger.error("no memory to store %d items", len(group))
+        except Exception:
+            logger.exception("the writer failed on a group of %d", len(group))
+            _settle_all(group, StorageFailed())
+        finally:
+            self._busy_since = None
+
+    def _next_entries(self) -> list[_Entry]:
+        """What is to be stored next; waits for it. Nothing when stopped and drained."""
         with self._changed:
             while not self._queue and not self._is_down:
                 if self._is_stopping:
-                    return None
+                    self._is_done = True
+                    return []
                 self._changed.wait()
             count = min(len(self._queue), LARGEST_COMMIT)
             entries = [self._queue.popleft() for _ in range(count)]
@@ -256,6 +271,8 @@ class Writer:
         """Store one group in one transaction; halve it until a poisoned item is alone."""
         try:
             outcomes = self._commit([entry[0] for entry in group], is_old=is_old)
+        except MemoryError:
+            raise  # which is no item's fault
         except psycopg.errors.LockNotAvailable:
             _settle_all(group, Unavailable("Data of that time is being compressed; try again."))
         except _CONFLICTS as exc:

@@ -199,6 +199,8 @@ def _parse(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as exc:
+        if "Not enough memory" in str(exc):  # orjson blames the body: its sender would give up
+            raise MemoryError from exc
         field, reason = _explain(exc)
         raise InvalidInput(f"{field}: {reason}", {field: [reason]}) from exc
 

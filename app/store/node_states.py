@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from psycopg.rows import class_row
 
 from app.db import Connection
+from app.domain.staleness import FUTURE_SECONDS
 from app.store.sql import load_queries
 from app.store.staleness import Verdict
 
@@ -50,6 +51,12 @@ def read_silent_nodes(
         return cursor.execute(SQL["read_silent_nodes"], params).fetchall()
 
 
+def bring_back_nodes(conn: Connection, now: datetime) -> int:
+    """Let the silence of online nodes count from now where the clock was set back; of how many."""
+    params = {"now": now, "future_seconds": FUTURE_SECONDS}
+    return conn.execute(SQL["bring_back_nodes"], params).rowcount
+
+
 def mark_nodes_offline(
     conn: Connection, node_ids: Sequence[str], verdict: Verdict
 ) -> list[OfflineNode]:
@@ -60,6 +67,7 @@ def mark_nodes_offline(
         "silent_since": verdict.silent_since,
         "threshold_seconds": verdict.threshold_seconds,
         "text": verdict.text,
+        "clock": verdict.clock,
     }
     rows = conn.execute(SQL["mark_nodes_offline"], params)
     return [OfflineNode(node_id, silent_seconds) for node_id, silent_seconds in rows]

@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from psycopg.rows import class_row
 
 from app.db import Connection
-from app.domain.staleness import BEAT_GAP_SECONDS, Watch
+from app.domain.staleness import BEAT_GAP_SECONDS, FUTURE_SECONDS, Watch
 from app.store.sql import load_queries
 
 SQL = load_queries("staleness")
 
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+_BOUNDS = {"gap_seconds": BEAT_GAP_SECONDS, "future_seconds": FUTURE_SECONDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Verdict:
     silent_since: datetime  # a later sign of life saves the job
     threshold_seconds: int
     text: str
+    clock: datetime | None = None  # void once it shows less than that; None: for tests
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,11 @@ class Judged:
 
 
 def beat(conn: Connection, process_id: str, now: datetime | None = None) -> None:
-    """Note that a web process takes updates; its watch starts anew after a gap."""
-    params = {"process_id": process_id, "now": now, "gap_seconds": BEAT_GAP_SECONDS}
-    conn.execute(SQL["beat"], params)
+    """Note that a web process takes updates; its watch starts anew after a gap.
+
+    Also after the clock was set back.
+    """
+    conn.execute(SQL["beat"], {"process_id": process_id, "now": now, **_BOUNDS})
 
 
 def end_beat(conn: Connection, process_id: str) -> None:
@@ -67,8 +71,17 @@ def read_watches(conn: Connection, now: datetime | None = None) -> tuple[datetim
     row = conn.execute(SQL["read_clock"], {"now": now}).fetchone()
     assert row is not None
     with conn.cursor(row_factory=class_row(Watch)) as cursor:
-        params = {"now": row[0], "gap_seconds": BEAT_GAP_SECONDS}
+        params = {"now": row[0], **_BOUNDS}
         return row[0], cursor.execute(SQL["read_watches"], params).fetchall()
+
+
+def bring_back_jobs(conn: Connection, now: datetime) -> int:
+    """Let the silence of live jobs count from now where the clock was set back; of how many.
+
+    Skips those that are being written, as that is life.
+    """
+    params = {"now": now, "future_seconds": FUTURE_SECONDS}
+    return conn.execute(SQL["bring_back_jobs"], params).rowcount
 
 
 def read_silent_jobs(
@@ -108,5 +121,6 @@ def _judge(conn: Connection, name: str, ids: Sequence[int], verdict: Verdict) ->
         "silent_since": verdict.silent_since,
         "threshold_seconds": verdict.threshold_seconds,
         "text": verdict.text,
+        "clock": verdict.clock,
     }
     return [Judged(job_id, silent) for job_id, silent in conn.execute(SQL[name], params)]

@@ -10,6 +10,7 @@ import orjson
 from psycopg.rows import class_row
 
 from app.db import Connection
+from app.domain.staleness import FUTURE_SECONDS
 from app.store.sql import load_queries
 
 SQL = load_queries("summaries")
@@ -25,7 +26,7 @@ class UnsummarisedJob:
 
 def read_refreshed_at(conn: Connection) -> datetime | None:
     """The jobs' rollups have every update stamped before that; None while they were never made."""
-    row = conn.execute(SQL["read_refreshed_at"]).fetchone()
+    row = conn.execute(SQL["read_refreshed_at"], {"future_seconds": FUTURE_SECONDS}).fetchone()
     return None if row is None else row[0]
 
 

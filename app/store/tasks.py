@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from app.db import Connection
-from app.domain.staleness import BEAT_GAP_SECONDS
+from app.domain.staleness import BEAT_GAP_SECONDS, FUTURE_SECONDS
 from app.errors import DatabaseUnavailable
 from app.store.sql import load_queries
 
@@ -59,6 +59,7 @@ def claim_task(
         "holder": holder,
         "interval_seconds": interval_seconds,
         "lease_seconds": lease_seconds,
+        "future_seconds": FUTURE_SECONDS,
         "now": now,
     }
     try:

@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 
 from app.api import probe as probe_module
 from app.api import service
+from app.api.errors import register_error_handlers
 from app.api.probe import DatabaseProbe, Look
 from app.api.service import check_database
 from app.db import Connection, Database
@@ -38,21 +39,50 @@ def fresh_probe(app: Flask, monkeypatch: Patch) -> DatabaseProbe:
 @pytest.fixture
 def hung_database(monkeypatch: Patch) -> Iterator[list[threading.Thread]]:
     """A database that accepts connections and answers nothing; the threads that hang on it."""
-    release, hanging = threading.Event(), []
+    release, hanging, done = threading.Event(), [], []
 
     def hang(conn: Any) -> list[str]:
         hanging.append(threading.current_thread())
         release.wait(10)
+        done.append(conn)
         return []
 
     monkeypatch.setattr(probe_module, "pending", hang)
     yield hanging
     release.set()
-    for thread in hanging:
-        thread.join(5)
+    deadline = time.monotonic() + 5
+    while len(done) < len(hanging) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 # Health.
+
+
+def test_a_look_that_gets_no_thread_is_made_by_the_next_who_asks(
+    database: Database, monkeypatch: Patch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    probe = DatabaseProbe()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            probe.look(database)
+    look = probe.look(database)
+    assert look is not None and look.error is None
+
+
+def test_lack_of_memory_is_for_the_sender_to_try_again() -> None:
+    app = Flask("short of memory")
+    register_error_handlers(app)
+
+    @app.route("/")
+    def fail() -> None:
+        raise MemoryError
+
+    response = app.test_client().get("/")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
 
 
 def test_a_hub_at_work_is_ok(client: FlaskClient, fresh_probe: DatabaseProbe) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tests.chaos.senders import Senders
 from tests.hub_process import HubProcess, wait_until
@@ -80,6 +81,19 @@ class Scenario:
         began = time.monotonic()
         assert self.hub.request("GET", "/api/v1/health")[0] == 503
         return time.monotonic() - began
+
+    def events_of(self, job_id: str) -> list[dict[str, Any]]:
+        """The transitions and warnings of a job, in order."""
+        status, _, body = self.hub.request("GET", f"/api/v1/jobs/{job_id}/events")
+        assert status == 200
+        events: list[dict[str, Any]] = body["items"]
+        return events
+
+    def assert_nobody_judged(self) -> None:
+        """The stale detector has said nothing of those who push."""
+        for job_id in self.senders.job_ids:
+            verdicts = [event for event in self.events_of(job_id) if event["actor"] == "detector"]
+            assert not verdicts, verdicts
 
     def assert_nothing_lost(self) -> None:
         """What was acknowledged is stored, once, and nothing else; the jobs have ended.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import secrets
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
+from itertools import cycle
 from typing import Any
 
 from app.clock import isoformat, utc_now
@@ -27,14 +29,24 @@ class Senders:
     """
 
     def __init__(
-        self, url: str, count: int = 4, *, ahead_seconds: float = 0.0, token: str | None = None
+        self,
+        url: str,
+        count: int = 4,
+        *,
+        ahead_seconds: float | Sequence[float] = 0.0,
+        token: str | None = None,
     ) -> None:
+        """`ahead_seconds`: how wrong the clocks of all senders are, or of each in turn."""
         self.refused: list[Refused] = []
         self.unanswered = 0  # requests of which nobody can say what became of them
         self._numbers = {f"backup-{secrets.token_hex(4)}-{n}": 0 for n in range(count)}
         self._url = url
         self._token = token
-        self._ahead = timedelta(seconds=ahead_seconds)
+        each = [ahead_seconds] if isinstance(ahead_seconds, (int, float)) else ahead_seconds
+        self._ahead = {
+            job_id: timedelta(seconds=ahead)
+            for job_id, ahead in zip(self._numbers, cycle(each), strict=False)
+        }
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(job_id,), name=job_id)
@@ -95,7 +107,7 @@ class Senders:
             "bytes_transferred": number,
             "total_bytes": TOTAL,
             "transfer_speed_bps": 1_000 + number,
-            "timestamp": isoformat(utc_now() + self._ahead),
+            "timestamp": isoformat(utc_now() + self._ahead[job_id]),
             "disks": [
                 {
                     "disk_index": 0,

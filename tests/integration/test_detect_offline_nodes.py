@@ -130,6 +130,25 @@ def test_a_silent_node_is_taken_offline(conn: Connection, detector: Detector) ->
     assert {name for name in after if after[name] != before[name]} == {"state", "state_since"}
 
 
+def test_a_node_that_died_before_the_clock_was_set_back_is_taken_offline_in_time(
+    conn: Connection, detector: Detector
+) -> None:
+    store(conn, snapshot())
+    detector.sweep(-HOUR)
+    assert detector.sweep(THRESHOLD - 1).offline == 0
+    assert detector.sweep(THRESHOLD).offline == 1
+
+
+def test_a_clock_that_is_set_back_during_a_sweep_takes_nobody_offline(
+    conn: Connection, detector: Detector
+) -> None:
+    store(conn, snapshot())
+    began = detector.moment(HOUR)
+    verdict = Verdict(began, began - timedelta(seconds=60), 60, "No snapshot", clock=began)
+    assert node_states.mark_nodes_offline(conn, ["n"], verdict) == []
+    assert node_states.mark_nodes_offline(conn, ["n"], replace(verdict, clock=None))
+
+
 def test_it_is_an_event_with_its_evidence(conn: Connection, detector: Detector) -> None:
     store(conn, snapshot())
     detector.sweep(200.5)

@@ -110,6 +110,55 @@ def transitions(conn: Connection, job_id: str = "j") -> list[tuple[str, str, str
 # The verdicts.
 
 
+def test_a_clock_that_is_set_back_stalls_nobody(conn: Connection, detector: Detector) -> None:
+    """Before the next beat: the last one is of the future, and so no measure of silence."""
+    store(conn, make_update())
+    assert detector.sweep(0, watched=-60, beat_age=-HOUR) == Sweep(0, 0, 0, None)
+    assert job(conn)["status"] == "running"
+
+
+def test_a_clock_that_is_set_back_during_a_sweep_stalls_nobody(
+    conn: Connection, detector: Detector
+) -> None:
+    store(conn, make_update())
+    began = detector.moment(HOUR)
+    verdict = Verdict(began, began - timedelta(seconds=60), 60, STALLED, clock=began)
+    assert staleness.stall_jobs(conn, [job(conn)["id"]], verdict) == []
+    assert staleness.stall_jobs(conn, [job(conn)["id"]], replace(verdict, clock=None))
+    assert staleness.fail_jobs(conn, [job(conn)["id"]], verdict) == []
+    assert staleness.fail_jobs(conn, [job(conn)["id"]], replace(verdict, clock=None))
+
+
+def test_a_beat_a_little_ahead_makes_nobody_silent(conn: Connection, detector: Detector) -> None:
+    store(conn, make_update())
+    assert detector.sweep(55, beat_age=-10).stalled == 0
+    assert detector.sweep(60, beat_age=-10).stalled == 1
+
+
+def test_a_job_that_died_before_the_clock_was_set_back_is_stalled_in_time(
+    conn: Connection, detector: Detector
+) -> None:
+    store(conn, make_update())
+    set_back = detector.moment(-HOUR)
+    detector.watch("web", set_back - timedelta(hours=1), set_back)
+    assert run_once(detector.database, detector.config, set_back).stalled == 0
+    assert job(conn)["last_telemetry_at"] == set_back
+    assert detector.sweep(59).stalled == 0
+    assert detector.sweep(60).stalled == 1
+
+
+def test_a_watch_starts_anew_when_the_clock_is_set_back(
+    conn: Connection, detector: Detector
+) -> None:
+    conn.execute("DELETE FROM ingest_presence")
+    for seconds in (0, 2, -HOUR, 2 - HOUR):
+        staleness.beat(conn, "web", NOW + timedelta(seconds=seconds))
+    now, (watch,) = staleness.read_watches(conn, NOW + timedelta(seconds=4 - HOUR))
+    assert (watch.up_since, watch.seconds) == (NOW - timedelta(seconds=HOUR), 2)
+    row = conn.execute("DELETE FROM ingest_presence RETURNING last_beat_at").fetchone()
+    assert row == (NOW + timedelta(seconds=2 - HOUR),)
+
+
 def test_a_job_that_speaks_is_left_alone(conn: Connection, detector: Detector) -> None:
     store(conn, make_update())
     assert (detector.sweep(59).stalled, job(conn)["status"]) == (0, "running")

@@ -130,6 +130,15 @@ def test_who_lost_the_lease_neither_renews_nor_records(conn: Connection) -> None
     assert row_of(conn).last_error is None
 
 
+def test_a_clock_that_was_set_back_holds_up_no_task(conn: Connection) -> None:
+    claim(conn, "dead", 3600)  # an hour ahead
+    assert not claim(conn, "b", 3590)
+    assert claim(conn, "b", 0)
+    assert not claim(conn, "c", 19)
+    store.finish_task(conn, "t", "b", duration_seconds=1, result="{}", error=None)
+    assert claim(conn, "c", 30)
+
+
 # Runs.
 
 

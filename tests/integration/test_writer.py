@@ -324,3 +324,34 @@ def test_two_writers_on_the_same_jobs_lose_nothing(database: Database) -> None:
     with database.reading() as conn:
         newest = conn.execute("SELECT DISTINCT bytes_transferred FROM jobs").fetchall()
     assert newest == [(0,)], "each job shows its newest update"
+
+
+def test_no_memory_to_store_is_for_the_sender_to_try_again(database: Database) -> None:
+    """Of all that were stored together: none of them is to blame, so none is looked for."""
+    fails = [MemoryError()]
+
+    def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
+        if fails:
+            raise fails.pop()
+        return store_updates(conn, updates, late_days)
+
+    writer = make_writer(database, store=store)
+    writer.start()
+    with pytest.raises(Unavailable, match="memory"):
+        writer.submit([make_update(-1), make_update(-2)])
+    assert len(writer.submit([make_update(-1), make_update(-2)])) == 2
+    writer.stop()
+    assert stored(database) == 2
+
+
+def test_nothing_ends_the_storing_thread(
+    database: Database, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(entries: object, late_days: int) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("app.ingest.writer._narrow_groups", fail)
+        with pytest.raises(Unavailable):
+            writer.submit([make_update()])
+    assert isinstance(writer.submit([make_update()])[0], Receipt)

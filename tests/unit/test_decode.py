@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from app.config import ROOT
 from app.domain.updates import Update
 from app.errors import InvalidInput
 from app.schemas import decode
@@ -398,3 +401,20 @@ def test_batch_over_10000_updates_is_refused() -> None:
     body = '{"updates":[' + ",".join([item] * 10_001) + "]}"
     with pytest.raises(InvalidInput, match="updates"):
         decode_batch(body.encode(), is_ndjson=False)
+
+
+def test_lack_of_memory_is_not_blamed_on_the_body() -> None:
+    program = """
+import resource
+from app.schemas.decode import decode_batch
+body = b'{"updates": [], "padding": "%s"}' % (b"x" * (16 << 20))
+(line,) = [line for line in open("/proc/self/status") if line.startswith("VmData")]
+most = int(line.split()[1]) * 1024 + (20 << 20)
+resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+try:
+    decode_batch(body, is_ndjson=False)
+except MemoryError:
+    print("no memory")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "no memory\n", done.stderr

@@ -268,3 +268,29 @@ def test_half_a_second_without_a_commit_refuses_nobody_of_480_a_second() -> None
 
     run_apart(run())
     assert statuses == [200] * 240
+
+
+def test_without_a_thread_a_request_is_refused_and_the_next_one_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("request-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    server = make_server()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        status, headers, _ = ask(server, [])
+        assert (status, headers["Retry-After"]) == (503, "1")
+    assert not server._threads.are_running
+    assert ask(server, [])[0] == 200
+
+
+def test_lack_of_memory_is_for_the_sender_to_try_again() -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        raise MemoryError
+
+    assert ask(make_server(app), [])[0] == 503

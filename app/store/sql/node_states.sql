@@ -1,6 +1,18 @@
 -- Whether a node still reports: the verdicts of the task detect_offline_nodes, and the way back.
 -- Each change leaves an event.
 
+-- As with jobs: see bring_back_jobs.
+-- name: bring_back_nodes
+UPDATE nodes SET last_seen_at = %(now)s
+FROM (
+    SELECT node_id
+    FROM nodes
+    WHERE state = 'online'
+      AND last_seen_at > %(now)s + make_interval(secs => %(future_seconds)s)
+    FOR NO KEY UPDATE SKIP LOCKED
+) AS ahead
+WHERE nodes.node_id = ahead.node_id
+
 -- One page by (last_seen_at, node_id); the state as a constant for the partial index.
 -- name: read_silent_nodes
 SELECT node_id, last_seen_at
@@ -19,6 +31,7 @@ WITH due AS MATERIALIZED (
     FROM nodes
     WHERE node_id = ANY(%(node_ids)s::text[])
       AND state = 'online' AND last_seen_at <= %(silent_since)s
+      AND (%(clock)s::timestamptz IS NULL OR clock_timestamp() >= %(clock)s)
     FOR NO KEY UPDATE SKIP LOCKED
 ), marked AS (
     UPDATE nodes SET state = 'offline', state_since = %(now)s

@@ -1,5 +1,6 @@
 -- The stale detector: who watches, which jobs have been silent, and the verdicts. `now` is a
--- parameter of tests; without it the clock is the database's.
+-- parameter of tests; without it the clock is the database's. That clock may be set: what lies
+-- further ahead of it than `future_seconds` was stamped before it was set back.
 
 -- The first beat after a time in which nobody beat notes that time.
 -- name: beat
@@ -18,7 +19,11 @@ WITH clock AS (
     INSERT INTO ingest_presence (last_beat_at)
     SELECT clock.now FROM clock LEFT JOIN before ON true
     ON CONFLICT (is_only) DO UPDATE SET
-        last_beat_at = greatest(ingest_presence.last_beat_at, excluded.last_beat_at)
+        last_beat_at = CASE
+            WHEN ingest_presence.last_beat_at
+                 > excluded.last_beat_at + make_interval(secs => %(future_seconds)s)
+            THEN excluded.last_beat_at
+            ELSE greatest(ingest_presence.last_beat_at, excluded.last_beat_at) END
 )
 INSERT INTO ingest_beats (process_id, up_since, beat_at)
 SELECT %(process_id)s, clock.now, clock.now
@@ -26,6 +31,7 @@ FROM clock
 ON CONFLICT (process_id) DO UPDATE SET
     up_since = CASE
         WHEN ingest_beats.beat_at < excluded.beat_at - make_interval(secs => %(gap_seconds)s)
+          OR ingest_beats.beat_at > excluded.beat_at + make_interval(secs => %(future_seconds)s)
         THEN excluded.up_since ELSE ingest_beats.up_since END,
     beat_at = excluded.beat_at
 
@@ -39,10 +45,24 @@ DELETE FROM ingest_beats WHERE beat_at < clock_timestamp() - interval '1 day'
 -- name: read_clock
 SELECT coalesce(%(now)s::timestamptz, clock_timestamp())
 
+-- A beat of the future would make everybody silent who has spoken since the clock was set back.
 -- name: read_watches
-SELECT up_since, beat_at
+SELECT up_since, least(beat_at, %(now)s) AS beat_at
 FROM ingest_beats
 WHERE beat_at >= %(now)s - make_interval(secs => %(gap_seconds)s)
+  AND beat_at <= %(now)s + make_interval(secs => %(future_seconds)s)
+
+-- A sign of life of the future would keep a dead job alive until then: its silence counts from now.
+-- name: bring_back_jobs
+UPDATE jobs SET last_telemetry_at = %(now)s
+FROM (
+    SELECT id
+    FROM jobs
+    WHERE status IN ('running', 'stalled')
+      AND last_telemetry_at > %(now)s + make_interval(secs => %(future_seconds)s)
+    FOR NO KEY UPDATE SKIP LOCKED
+) AS ahead
+WHERE jobs.id = ahead.id
 
 -- One page by (last_telemetry_at, id). The status is named twice for the partial index
 -- jobs_live_idx, which a generic plan would not recognise by a parameter. NULL is never silent: an
@@ -58,13 +78,15 @@ LIMIT %(limit)s
 
 -- What the page found is looked at again under the row's lock: the job may have spoken or ended.
 -- A row that is locked is being written by an update of the job, which is life: skipped. So this
--- never waits for ingest, which locks jobs before disks as well.
+-- never waits for ingest, which locks jobs before disks as well. `clock` is when the sweep began:
+-- where it has been set back since, who has spoken since would look silent.
 -- name: stall_jobs
 WITH due AS MATERIALIZED (
     SELECT id
     FROM jobs
     WHERE id = ANY(%(ids)s::bigint[])
       AND status = 'running' AND last_telemetry_at <= %(silent_since)s
+      AND (%(clock)s::timestamptz IS NULL OR clock_timestamp() >= %(clock)s)
     FOR NO KEY UPDATE SKIP LOCKED
 ), stalled AS (
     UPDATE jobs SET
@@ -98,6 +120,7 @@ WITH due AS MATERIALIZED (
     FROM jobs
     WHERE id = ANY(%(ids)s::bigint[])
       AND status = 'stalled' AND last_telemetry_at <= %(silent_since)s
+      AND (%(clock)s::timestamptz IS NULL OR clock_timestamp() >= %(clock)s)
     FOR NO KEY UPDATE SKIP LOCKED
 ), hidden AS (
     SELECT due.id, coalesce(disks.statuses, '{}') AS disks

@@ -2,7 +2,9 @@
 -- is the database's.
 
 -- The one statement that decides who runs a task: it is due and nobody holds a valid lease. Due a
--- little early, or a tick a millisecond before its time would wait for another whole interval.
+-- little early, or a tick a millisecond before its time would wait for another whole interval. What
+-- is of the future, by more than `future_seconds`, was written before the clock was set back: it
+-- keeps nobody from running the task.
 -- name: claim_task
 INSERT INTO tasks (
     task_id, interval_seconds, created_at, lease_holder, lease_expires_at, last_started_at)
@@ -14,10 +16,14 @@ ON CONFLICT (task_id) DO UPDATE SET
     lease_holder = excluded.lease_holder,
     lease_expires_at = excluded.lease_expires_at,
     last_started_at = excluded.last_started_at
-WHERE (tasks.lease_expires_at IS NULL OR tasks.lease_expires_at <= excluded.last_started_at)
+WHERE (tasks.lease_expires_at IS NULL OR tasks.lease_expires_at <= excluded.last_started_at
+       OR tasks.lease_expires_at
+          > excluded.lease_expires_at + make_interval(secs => %(future_seconds)s))
   AND (tasks.last_started_at IS NULL
        OR tasks.last_started_at
-          <= excluded.last_started_at - 0.9 * make_interval(secs => %(interval_seconds)s))
+          <= excluded.last_started_at - 0.9 * make_interval(secs => %(interval_seconds)s)
+       OR tasks.last_started_at
+          > excluded.last_started_at + make_interval(secs => %(future_seconds)s))
 RETURNING task_id
 
 -- name: renew_lease
