@@ -53,7 +53,7 @@ def test_crowd_takes_every_file(hub: HubProcess, chaos: Run) -> None:
         with limited(worker, resource.RLIMIT_NOFILE, most), ExitStack() as crowd:
             for _ in range(CROWD):
                 crowd.enter_context(socket.create_connection(("127.0.0.1", hub.port), timeout=5))
-            assert len(files_of(worker)) == most, "there were files left"
+            wait_until(lambda: len(files_of(worker)) == most)
             assert cpu_share(worker, CROWD_SECONDS) < alone + SPIN_SHARE
             scenario.senders.keep_going()
             crowd.close()

@@ -23,7 +23,7 @@ STALE_SECONDS = 8  # a sender waits 5 s for an answer that does not come
 # Longer than the silence that stalls a job, and fails it: both are the hub's own here.
 LONG_STOP_SECONDS = lasting(75, 17)
 SHORT_STOP_SECONDS = lasting(60, 3)
-KILLS = int(lasting(6, 2))  # each time the supervisor waits for longer before it starts them again
+KILLS = int(lasting(6, 1))  # each time the supervisor waits for longer before it starts them again
 OLD_SECONDS = 200  # updates so old go into buckets that are made already
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
