@@ -47,6 +47,7 @@ STOP_SECONDS = 15
 # Open connections, most of them idle senders between two pushes; what they may hold is bounded by
 # the gate and the queue.
 CONNECTIONS = 20_000
+OTHER_FILES = 1_000  # the database's connections, libraries, logs
 # The server counts the wait for a connection's next request as reading its head. Nodes push every
 # 60 s, and a connection that is closed just as it is used again costs its sender an error.
 KEEP_ALIVE_SECONDS = 75
@@ -174,7 +175,7 @@ def _run_web(config: Config) -> None:
     if config.token_key_file is not None:
         os.environ["HUB_TOKEN_KEY_FILE"] = str(config.token_key_file)
     os.environ.pop("HUB_OWNER_URL", None)  # not theirs; the tasks have been given it
-    _raise_file_limit()
+    connections = _raise_file_limit()
     # A forked worker would inherit the engine's pipe, and locks that other threads hold.
     multiprocessing.set_start_method("spawn", force=True)
     while True:
@@ -194,7 +195,7 @@ def _run_web(config: Config) -> None:
             ssl_protocol_min=SSLProtocols.tls12,
             websockets=False,
             workers=config.workers,
-            backpressure=CONNECTIONS,
+            backpressure=connections,
             respawn_failed_workers=True,
             respawn_interval=RESPAWN_SECONDS,
             workers_kill_timeout=STOP_SECONDS,
@@ -209,13 +210,19 @@ def _run_web(config: Config) -> None:
         time.sleep(RESPAWN_SECONDS)
 
 
-def _raise_file_limit() -> None:
-    """Each connection is an open file, and many systems start a process with 1,024."""
+def _raise_file_limit() -> int:
+    """Each connection is an open file, and many systems start a process with 1,024.
+
+    How many connections a worker may hold: without a file for the next one the server would spin.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CONNECTIONS + 1_000
+    wanted = CONNECTIONS + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS
+    return max(1, min(CONNECTIONS, soft - min(OTHER_FILES, soft // 2)))
 
 
 class _Child:
