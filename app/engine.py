@@ -147,12 +147,17 @@ class EmbeddedEngine:
             self._unlock()
 
     def restart(self, timeout: float = 3.0) -> None:
-        """Start anew on the same port with the same passwords, whatever state it is in."""
+        """Start anew on the same port with the same passwords, whatever state it is in.
+
+        Raises EngineError, also when the database is gone: a new one in its place would look well.
+        """
         with self._lifecycle:
             self._ping.forget()
             if self._process is not None:
                 self._process.stop(timeout)
                 self._process = None
+            if not (self._data_dir / "timescaledb" / "PG_VERSION").exists():
+                raise EngineError(f"{self._data_dir} has no database any more: is it mounted?")
             self.start()
 
     def announce(self) -> None:
@@ -181,7 +186,10 @@ class EmbeddedEngine:
 
     def has_room(self) -> bool:
         """Whether the disk has what a start needs at the least."""
-        return shutil.disk_usage(self._data_dir).free >= LITTLE_ROOM_BYTES
+        try:
+            return shutil.disk_usage(self._data_dir).free >= LITTLE_ROOM_BYTES
+        except FileNotFoundError:  # the start will say so
+            return True
 
     def answers(self, timeout_seconds: float) -> bool:
         """Whether a query of our own is answered in time.

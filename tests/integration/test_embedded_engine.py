@@ -822,6 +822,25 @@ def test_a_trap_ends_the_process_and_a_restart_serves_again(data_dir: Path) -> N
         assert engine.answers(5)
 
 
+def test_a_restart_makes_no_new_database_where_the_old_one_is_gone(data_dir: Path) -> None:
+    with EmbeddedEngine(data_dir, durable=False) as engine:
+        with open_owner(engine) as conn:
+            conn.execute("CREATE TABLE kept (n integer)")
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        wait_until_dead(engine)
+        unmounted = data_dir.with_name("unmounted")
+        data_dir.rename(unmounted)
+        for _ in range(2):
+            assert engine.has_room()
+            with pytest.raises(EngineError, match="has no database any more"):
+                engine.restart()
+        unmounted.rename(data_dir)
+        engine.restart()
+        with open_owner(engine) as conn:
+            assert conn.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
 @pytest.mark.parametrize("is_busy", [False, True], ids=["idle", "in a long statement"])
 def test_the_engine_ends_when_its_parent_is_killed(data_dir: Path, is_busy: bool) -> None:
     script = textwrap.dedent(
