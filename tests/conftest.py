@@ -39,6 +39,7 @@ TABLES = (
     "jobs",  # with its disks, its events and what its sender lost
     "tasks",
     "ingest_beats",
+    "hub_absences",
     "tokens",
     "rollup_refreshes",
 )

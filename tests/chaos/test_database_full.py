@@ -57,7 +57,7 @@ def test_log_that_cannot_grow(hub: HubProcess, disk: SmallDisk, chaos: Run) -> N
     with chaos(hub) as scenario:
         known = hub.engine()
         with disk.filled():
-            use_up_log(known["dsn"])
+            use_up_log(hub.owner_dsn())
             wait_until(lambda: not is_running(known["pid"]))
             began = time.monotonic()
             while time.monotonic() - began < FULL_SECONDS:

@@ -56,8 +56,8 @@ SELECT now() - n * interval '50 minutes', 0, 'late', 'running', 9 FROM generate_
 """
 
 
-def test_tasks_killed_in_the_middle(database: Database, config: Config) -> None:
-    with database.connect(autocommit=True) as conn:
+def test_tasks_killed_in_the_middle(owner: Database, config: Config) -> None:
+    with owner.connect(autocommit=True) as conn:
         stored = fill(conn)
         for task_id in TASKS:
             for _ in range(2):
@@ -80,13 +80,13 @@ FROM generate_series(1, 3000) AS n;
 INSERT INTO nodes (node_id, last_seen_at, newest_snapshot_at)
 SELECT 'node-' || n, now() - interval '1 hour', now() - interval '1 hour'
 FROM generate_series(1, 3000) AS n;
-INSERT INTO ingest_beats VALUES ('web', now() - interval '2 hours', now() + interval '1 hour');
+INSERT INTO ingest_beats VALUES ('web', now() - interval '2 hours', now());
 INSERT INTO rollup_refreshes VALUES ('job_speed_1m', now()), ('job_speed_1h', now())
 """
 
 
-def test_tasks_on_rows_killed_in_the_middle(database: Database, config: Config) -> None:
-    with database.connect(autocommit=True) as conn:
+def test_tasks_on_rows_killed_in_the_middle(owner: Database, config: Config) -> None:
+    with owner.connect(autocommit=True) as conn:
         conn.execute(FILL_ROWS)
         for task_id in ROW_TASKS:
             with jobs(config) as process:
@@ -168,6 +168,7 @@ def jobs(config: Config) -> Iterator[subprocess.Popen[bytes]]:
 
 def begin(conn: Connection, task_id: str, among: Sequence[str] = TASKS) -> None:
     """Let one task be due, and the others not; return when it has run for a moment."""
+    beat(conn)
     conn.execute("UPDATE tasks SET lease_holder = NULL, lease_expires_at = NULL")
     conn.execute(
         """INSERT INTO tasks (task_id, interval_seconds, last_started_at)
@@ -183,6 +184,11 @@ def begin(conn: Connection, task_id: str, among: Sequence[str] = TASKS) -> None:
     time.sleep(random.random() / 50)
 
 
+def beat(conn: Connection) -> None:
+    """As a web process does every 5 s: without it nobody is judged."""
+    conn.execute("UPDATE ingest_beats SET beat_at = now()")
+
+
 def is_unfinished(conn: Connection, task_id: str) -> bool:
     sql = "SELECT lease_holder IS NOT NULL AND last_finished_at IS NULL FROM tasks"
     return value(conn, f"{sql} WHERE task_id = %s", task_id) is True
@@ -190,6 +196,7 @@ def is_unfinished(conn: Connection, task_id: str) -> bool:
 
 def complete(conn: Connection, config: Config, tasks: Sequence[str] = TASKS) -> None:
     """Let tasks run once, undisturbed."""
+    beat(conn)
     conn.execute("DELETE FROM tasks")
 
     def finished() -> dict[str, TaskRun]:

@@ -121,5 +121,5 @@ def tasks_of(hub: HubProcess) -> int | None:
 
 
 def query(hub: HubProcess, sql: str, *params: object) -> list[Any]:
-    with psycopg.connect(hub.engine()["dsn"], prepare_threshold=None) as conn:
+    with psycopg.connect(hub.owner_dsn(), prepare_threshold=None) as conn:
         return conn.execute(sql.encode(), params or None).fetchall()

@@ -13,10 +13,10 @@ from app.errors import DatabaseUnavailable
 def test_database_that_may_only_be_read_counts_as_away(database: Database) -> None:
     with pytest.raises(DatabaseUnavailable), database.transaction() as conn:
         conn.execute("SET TRANSACTION READ ONLY")
-        conn.execute("DELETE FROM nodes")
+        conn.execute("DELETE FROM ingest_beats")
     assert conn.closed, "it may have been opened so, and would stay so in the pool"
     with database.transaction() as conn:
-        conn.execute("DELETE FROM nodes")
+        conn.execute("DELETE FROM ingest_beats")
 
 
 @pytest.mark.server

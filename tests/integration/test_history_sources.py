@@ -244,16 +244,19 @@ def test_a_summary_waits_until_the_rollups_have_the_last_update(
 
 
 def test_a_refresh_before_the_clock_was_set_back_is_no_reason_for_a_summary(
-    database: Database, config: Config, conn: Connection
+    owner: Database, config: Config, conn: Connection
 ) -> None:
     series.store(conn, [Row(0), Row(5)])
     end(conn)
     conn.execute("UPDATE jobs SET last_telemetry_at = now() - interval '5 minutes'")
-    refresh(database, config)
-    conn.execute("UPDATE rollup_refreshes SET refreshed_at = refreshed_at + interval '1 hour'")
-    assert summarise_finished_jobs.run_once(database, config).written == 0
-    refresh(database, config)
-    assert summarise_finished_jobs.run_once(database, config).written == 1
+    refresh(owner, config)
+    with owner.connect(autocommit=True) as owners:
+        owners.execute(
+            "UPDATE rollup_refreshes SET refreshed_at = refreshed_at + interval '1 hour'"
+        )
+    assert summarise_finished_jobs.run_once(owner, config).written == 0
+    refresh(owner, config)
+    assert summarise_finished_jobs.run_once(owner, config).written == 1
 
 
 def test_an_update_that_overtakes_the_summary_is_not_forgotten(

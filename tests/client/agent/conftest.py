@@ -29,14 +29,14 @@ INTERVAL_SECONDS = 0.2
 class LocalHub:
     """The hub's application on a port of its own. `delay_seconds`: how late it answers pushes."""
 
-    def __init__(self, app: Flask, database: Database) -> None:
+    def __init__(self, app: Flask, owner: Database) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.delay_seconds = 0.0
         self.pushes = 0
         self.tokens: set[str] = set()
         self._app = app
-        self._database = database
+        self._owner = owner
         self._server: BaseWSGIServer | None = None
         self._gone = threading.Event()
 
@@ -55,7 +55,7 @@ class LocalHub:
             self._server = None
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._database.reading() as conn:
+        with self._owner.reading() as conn:
             return conn.execute(query, values).fetchall()
 
     def snapshots(self, node_id: str = "node-1") -> list[str]:
@@ -143,9 +143,9 @@ def clean_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def hub(app: Flask, database: Database) -> Iterator[LocalHub]:
+def hub(app: Flask, owner: Database) -> Iterator[LocalHub]:
     """A hub that answers."""
-    hub = LocalHub(app, database)
+    hub = LocalHub(app, owner)
     hub.start()
     yield hub
     hub.stop()
