@@ -68,9 +68,9 @@ class Config:
     workers: int = _setting("HUB_WORKERS", 1, "web worker processes", low=1, high=64)
     threads: int = _setting(
         # A push waits in one: of 500 a second all that come while the database stands still for
-        # half a second, as the embedded engine does for a refresh of the rollups. Some 30 KiB each.
+        # a second, as the embedded engine may for a refresh of the rollups. Some 30 KiB each.
         "HUB_THREADS",
-        256,
+        512,
         "request threads in each web worker",
         low=16,
         high=1000,

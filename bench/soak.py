@@ -91,6 +91,7 @@ class Run:
     heaps: dict[str, list[Point]] = field(default_factory=dict)  # MiB by page
     pids: dict[str, int] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
+    early: Counter[str] = field(default_factory=Counter)  # in the warm-up: 2,500 jobs begin at once
     fetched: int = 0  # answers to the dashboard
     looks: int = 0
     late_looks: int = 0  # at /health that found a task late
@@ -111,8 +112,9 @@ class Run:
             self.latencies[window] += second.latencies
         self.minute += second.latencies
         self.load_cpu = max(self.load_cpu, second.cpu_seconds)
+        errors = self.early if window is None else self.errors
         for error, count in second.errors.items():
-            self.errors[f"a push was {error}"] += count
+            errors[f"a push was {error}"] += count
 
     def point(self, where: dict[str, list[Point]], name: str, value: float) -> None:
         where.setdefault(name, []).append((self.seconds, value))
@@ -348,6 +350,8 @@ def report(run: Run) -> list[Verdict]:
         f" {run.looks} looks at /health; the senders took"
         f" {run.load_cpu / run.seconds / (os.cpu_count() or 1):.1%} of the machine\n"
     )
+    for error, count in run.early.items():
+        print(f"in the warm-up: {count} × {error}")
     for error, count in run.errors.most_common(ERRORS_SHOWN):
         print(f"{count} × {error}")
     p99 = [quantile(found, 0.99) for found in run.latencies]

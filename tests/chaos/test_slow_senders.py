@@ -17,7 +17,8 @@ from tests.hub_process import HubProcess, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 IDLE = 600
-DAWDLERS = 400  # several times the hub's threads
+THREADS = 96
+DAWDLERS = 400
 REQUEST_SECONDS = 3
 WHOLE = json.dumps(make_body()).encode()
 
@@ -25,7 +26,9 @@ WHOLE = json.dumps(make_body()).encode()
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     data_dir = tmp_path_factory.mktemp("hub")
-    with HubProcess(data_dir, HUB_REQUEST_SECONDS=str(REQUEST_SECONDS)) as hub:
+    with HubProcess(
+        data_dir, HUB_REQUEST_SECONDS=str(REQUEST_SECONDS), HUB_THREADS=str(THREADS)
+    ) as hub:
         yield hub
 
 
