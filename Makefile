@@ -34,8 +34,12 @@ lock: $(VENV)/.dev ## pin anew, with hashes, what requirements.in and requiremen
 tools: ## install the tools that tests drive, as root on Debian and the like
 	@.ci/install-tools
 
+# One more than cores: many tests wait, for a process to start or for a fault to last.
+WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
+
 test: setup tools ## run the whole test suite against a real TimescaleDB
-	@$(BIN)/python -m pytest -n auto --dist loadfile --reruns 1 --reruns-delay 2
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --reruns 1 --reruns-delay 2 \
+		--durations 10
 
 lint: $(VENV)/.dev ## check style and formatting
 	@$(BIN)/ruff check .

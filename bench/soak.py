@@ -18,6 +18,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import statistics
 import sys
 import time
@@ -407,6 +408,7 @@ def show(verdicts: Iterable[Verdict]) -> bool:
 
 def main() -> int:
     args = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it has started ends with it
     with running_hub(args, HUB_TASK_SPEEDUP=str(TASK_SPEEDUP)) as hub:
         holds = show(soak(hub, args))
     return 0 if holds else 1

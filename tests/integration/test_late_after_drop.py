@@ -63,7 +63,7 @@ def test_a_straggler_leaves_what_was_dropped_as_it_is(
     shown = row(conn, "SELECT vm_name, repository_id, total_bytes, current_phase FROM jobs")
     refresh_rollups.run_once(owner, config)
     dropped = drop_expired_chunks.run_once(owner, shorter(config))
-    assert dropped["job_telemetry"].chunks == 1
+    assert dropped["job_telemetry"].chunks >= 1  # empty ones of other tests may be left
     push(conn, 1.5, bytes_transferred=499)
     assert row(conn, "SELECT vm_name, repository_id, total_bytes, current_phase FROM jobs") == shown
     assert conn.execute(
