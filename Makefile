@@ -38,8 +38,8 @@ tools: ## install the tools that tests drive, as root on Debian and the like
 WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 test: setup tools ## run the whole test suite against a real TimescaleDB
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --reruns 1 --reruns-delay 2 \
-		--durations 10
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --reruns 1 \
+		--reruns-delay 2 --durations 10
 
 lint: $(VENV)/.dev ## check style and formatting
 	@$(BIN)/ruff check .

@@ -102,8 +102,7 @@ def _measure(hub: HubProcess, browser: Browser, minutes: float, figures: Figures
         figures.add(f"drawing {name}: median", statistics.median(drawn), LONGEST_DRAW, "ms")
     seen = [_live(new_page(), hub, number) for number in range(RUNS)]
     figures.add("from a push to the page: slowest", max(seen), LONGEST_LIVE, "ms")
-    for name in ("overview", "performance"):
-        _watch_heap(new_page(), hub, name, minutes / 2, figures)
+    _watch_heaps({name: new_page() for name in ("overview", "performance")}, hub, minutes, figures)
 
 
 def _closing(measure: Callable[..., float]) -> Callable[..., float]:
@@ -143,31 +142,33 @@ def _live(page: Page, hub: HubProcess, number: int) -> float:
     return (time.monotonic() - began) * 1000
 
 
-def _watch_heap(page: Page, hub: HubProcess, name: str, minutes: float, figures: Figures) -> None:
-    """The heap of a view on which a job runs, at the beginning and after so many minutes."""
-    if name == "overview":
-        open_view(page, name)
-    else:
-        page.goto(job_path(LIVE, "?tab=performance"))
-        wait_ready(page, 2)
-    cdp = page.context.new_cdp_session(page)
-    page.wait_for_timeout(5000)
-    before = heap_bytes(cdp)
+def _watch_heaps(pages: dict[str, Page], hub: HubProcess, minutes: float, figures: Figures) -> None:
+    """The heaps of views on which a job runs, open at once, at first and after so many minutes."""
+    sessions = {}
+    for name, page in pages.items():
+        if name == "overview":
+            open_view(page, name)
+        else:
+            page.goto(job_path(LIVE, "?tab=performance"))
+            wait_ready(page, 2)
+        sessions[name] = page.context.new_cdp_session(page)
+    time.sleep(5)
+    before = {name: heap_bytes(cdp) for name, cdp in sessions.items()}
     until = time.monotonic() + minutes * 60
     pushed = 0
     while time.monotonic() < until:
         _push(hub, (100 + pushed % 300) * MIB)
         pushed += 1
-        page.wait_for_timeout(PUSH_SECONDS * 1000)
-    after = heap_bytes(cdp)
-    figures.add(f"heap of {name} at first", before / MIB, None, "MiB")
-    figures.add(
-        f"heap of {name} after {minutes:g} minutes, {pushed} pushes",
-        after / MIB,
-        LARGEST_HEAP / MIB,
-        "MiB",
-    )
-    page.context.close()
+        next(iter(pages.values())).wait_for_timeout(PUSH_SECONDS * 1000)
+    for name, cdp in sessions.items():
+        figures.add(f"heap of {name} at first", before[name] / MIB, None, "MiB")
+        figures.add(
+            f"heap of {name} after {minutes:g} minutes, {pushed} pushes",
+            heap_bytes(cdp) / MIB,
+            LARGEST_HEAP / MIB,
+            "MiB",
+        )
+        pages[name].context.close()
 
 
 def _push(hub: HubProcess, speed: int) -> None:

@@ -58,7 +58,7 @@ class Chunk:
 def own_connection(database: Database) -> Iterator[Connection]:
     """A connection for all this, in autocommit; closed at the end. Raises DatabaseUnavailable."""
     with database.connect(autocommit=True) as conn:
-        if not database.is_embedded:  # its one session is everybody's
+        if not database.is_embedded:  # there the bridge does it, for all that the owner does
             conn.execute(SQL["plan_for_refreshes"])
         yield conn
 

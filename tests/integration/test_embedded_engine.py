@@ -634,6 +634,19 @@ def test_the_owner_lends_nobody_its_rights(
         owner.execute("DROP TABLE more")
 
 
+def test_only_the_owners_statements_are_planned_without_reading_whole_tables(
+    engine: EmbeddedEngine, hub: psycopg.Connection[Any], analyst: psycopg.Connection[Any]
+) -> None:
+    """A refresh of the rollups would read its chunk from end to end, longer with each hour."""
+    with open_owner(engine) as owner:
+        for conn, planned in ((owner, "off"), (hub, "on"), (owner, "off"), (analyst, "on")):
+            assert conn.execute("SHOW enable_seqscan").fetchone() == (planned,)
+        owner.execute("BEGIN")
+        assert owner.execute("SHOW enable_seqscan").fetchone() == ("off",)
+        owner.execute("ROLLBACK")
+        assert hub.execute("SHOW enable_seqscan").fetchone() == ("on",)
+
+
 def test_an_owner_that_dies_in_a_transaction_leaves_the_hub_its_role(
     engine: EmbeddedEngine, hub: psycopg.Connection[Any]
 ) -> None:
