@@ -61,6 +61,14 @@ class Scenario:
         self._note("recovery_seconds", round(self._slowest, 1))
         assert seconds <= within, f"healthy again only after {seconds:.1f} s"
 
+    def goes_on(self, seconds: float) -> None:
+        """For so long updates are taken, the hub is healthy, and reads are answered."""
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            self.senders.keep_going()
+            assert self.hub.is_healthy(), "it goes on with what it has"
+            assert self.hub.request("GET", "/api/v1/jobs")[0] == 200
+
     def timed_push(self) -> tuple[int, float]:
         """Push an update beside those of the senders; the status, and after how many seconds."""
         self._pushed += 1
