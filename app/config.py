@@ -67,13 +67,20 @@ class Config:
     )
     workers: int = _setting("HUB_WORKERS", 1, "web worker processes", low=1, high=64)
     threads: int = _setting(
-        # A push waits in one: of 500 a second all that come while the database stands still for
-        # a second, as the embedded engine may for a refresh of the rollups. Some 30 KiB each.
         "HUB_THREADS",
-        512,
-        "request threads in each web worker",
+        256,
+        "request threads in each web worker, started as needed",
         low=16,
         high=1000,
+    )
+    waiting_pushes: int = _setting(
+        # 500 updates a second for the 2 s that the embedded database may stand still, and as much
+        # again. Some 10 KiB each.
+        "HUB_WAITING_PUSHES",
+        2_000,
+        "single updates that may wait for their commit in each web worker; more are answered 503",
+        low=1,
+        high=100_000,
     )
     queue_updates: int = _setting(
         "HUB_QUEUE_UPDATES",

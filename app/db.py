@@ -32,6 +32,8 @@ NETWORK_OPTIONS = {
 }
 POOL_SIZE = 4  # few, kept open: a fresh session's first chart costs up to 57 ms
 POOL_WAIT_SECONDS = 5.0
+MOST_WAITING_READS = 64
+MOST_READS = POOL_SIZE + MOST_WAITING_READS
 RECONNECT_SECONDS = 2.0  # then the next request tries anew; backing off further only adds waiting
 
 
@@ -92,7 +94,7 @@ class Database:
             kwargs={**self._options, "autocommit": True},
             min_size=1,
             max_size=POOL_SIZE,
-            max_waiting=64,
+            max_waiting=MOST_WAITING_READS,
             timeout=POOL_WAIT_SECONDS,
             reconnect_timeout=RECONNECT_SECONDS,
             configure=self._limit_reads,

@@ -35,6 +35,9 @@ COMMIT_UPDATES = Histogram(
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
     registry=REGISTRY,
 )
+WAITING_PUSHES = Gauge(
+    "hub_waiting_pushes", "Single updates that wait for their commit.", registry=REGISTRY
+)
 QUEUED = Gauge(
     "hub_queue_updates", "Updates that wait to be stored in this process.", registry=REGISTRY
 )

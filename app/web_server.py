@@ -1,7 +1,8 @@
-"""What the web server runs: ASGI outside, and inside the plain WSGI application in threads.
+"""What the web server runs: ASGI outside, and inside the plain WSGI application.
 
 Bodies are read on the event loop, where one that dawdles holds no thread, and up to a deadline.
-Only a whole body reaches the application, so what is cut off is never stored.
+Only a whole body reaches the application, so what is cut off is never stored. Ordinary pushes are
+answered on the event loop and wait for their commit there; everything else runs in threads.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -24,8 +26,10 @@ from urllib.parse import unquote_to_bytes
 from app import create_app, metrics
 from app.api.errors import answer_request_error
 from app.api.factory import close_app
+from app.api.fast_push import MOST_DIGITS, FastPush
 from app.api.gate import TooManyPushes
 from app.api.headers import with_safe
+from app.api.pending import WHEN_READY, PendingAnswer
 from app.api.refusals import answer_refusal
 from app.api.requests import choose_request_id
 from app.config import Config
@@ -76,16 +80,33 @@ def make_server() -> WebServer:
         app.extensions["hub"].config,
         lambda: close_app(app),
         app.extensions["hub_push_gate"].is_full_for,
+        app.extensions["hub_fast_push"],
     )
 
 
 @dataclass(slots=True)
 class _Answer:
-    """What the application said."""
+    """What the application says, in memory: our answers are all small."""
 
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
+    status: int = 500
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+
+    def start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], object]:
+        """WSGI's `start_response`."""
+        self.status = int(status[:3])
+        self.headers = _encode_headers(headers)
+        return self._write
+
+    def _write(self, piece: bytes) -> None:
+        self.body += piece
+
+    def take(self, pieces: Iterable[bytes]) -> None:
+        """The body, of which some may have been written already."""
+        rest = b"".join(pieces)
+        self.body += rest
 
 
 class _Gone(Exception):
@@ -96,6 +117,7 @@ class WebServer:
     """An ASGI application around a WSGI one.
 
     `is_full_for` says of a method, before a request costs a thread, that it would be refused there.
+    `pushes` knows those that can be answered without one.
     """
 
     def __init__(
@@ -104,12 +126,20 @@ class WebServer:
         config: Config,
         close: Callable[[], None],
         is_full_for: Callable[[str], bool] = lambda method: False,
+        pushes: FastPush | None = None,
     ) -> None:
+        self._app = app
         self._close = close
+        self._pushes = pushes
+        self._waiting = 0  # pushes without a thread
+        self._most_waiting = config.waiting_pushes
+        metrics.WAITING_PUSHES.set_function(lambda: self._waiting)
+        self._answered_at = 0.0
+        self._settling = _Settling()
         self._is_full_for = is_full_for
         self._leaving: asyncio.Task[None] | None = None
         self._bodies = _Bodies(config.request_seconds, config.max_batch_bytes)
-        self._threads = _Threads(app, config.threads)
+        self._threads = _Threads(app, config.threads, self._settling)
         self._sweeper: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,15 +154,11 @@ class WebServer:
         try:
             if "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ:
                 reading = await self._bodies.read(environ, receive)
-            # Only now: an answer to half a request may be lost with its connection.
-            if self._is_full_for(scope["method"]):
-                answer = _refuse_push(environ)
-            else:
-                answer = await self._threads.run(environ)
-        except RequestError as refusal:
-            answer = _refuse(refusal, environ)
+            answer = await self._answer(environ)
         except _Gone:
             return
+        except Exception as exc:
+            answer = _answer_failure(exc, environ)
         finally:
             if reading is not None:
                 self._bodies.forget(reading)
@@ -144,6 +170,39 @@ class WebServer:
             }
         )
         await send({"type": "http.response.body", "body": answer.body})
+        self._answered_at = time.monotonic()
+
+    async def _answer(self, environ: WSGIEnvironment) -> _Answer:
+        """The answer to a whole request: one to half of it may be lost with its connection."""
+        pushes = self._pushes
+        if pushes is not None and pushes.seems_ordinary(environ):
+            if self._waiting >= self._most_waiting:
+                return _refuse_push(environ)
+            if pushes.read(environ):
+                return await self._wait_without_thread(environ)
+        if self._is_full_for(environ["REQUEST_METHOD"]):
+            return _refuse_push(environ)
+        return await self._threads.run(environ)
+
+    async def _wait_without_thread(self, environ: WSGIEnvironment) -> _Answer:
+        """Run the application here, and wait here if its answer is pending."""
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        environ[WHEN_READY] = partial(self._settling.settle, ready, None)
+        self._waiting += 1
+        try:
+            answer = _Answer()
+            pieces = self._app(environ, answer.start)
+            if isinstance(pieces, PendingAnswer):
+                timer = loop.call_later(pieces.seconds, _set_result, ready, None)
+                try:
+                    await ready
+                finally:
+                    timer.cancel()
+            answer.take(pieces)
+            return answer
+        finally:
+            self._waiting -= 1
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -171,8 +230,8 @@ class WebServer:
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < QUIET_SECONDS:
             await asyncio.sleep(0.1)
-            if self._bodies.are_coming or self._threads.are_running:
-                quiet_since = time.monotonic()
+            is_busy = self._bodies.are_coming or self._waiting or self._threads.are_running
+            quiet_since = time.monotonic() if is_busy else max(quiet_since, self._answered_at)
         self._close()
         os._exit(0)
 
@@ -279,7 +338,7 @@ def _declared_length(environ: WSGIEnvironment) -> int:
     if "HTTP_TRANSFER_ENCODING" in environ:
         return -1
     text = environ["CONTENT_LENGTH"]
-    if not (text.isascii() and text.isdecimal()):
+    if not (text.isascii() and text.isdecimal()) or len(text) > MOST_DIGITS:
         raise InvalidInput("Content-Length: is no number.")
     return int(text)
 
@@ -294,9 +353,10 @@ def _is_late(reading: _Reading, seconds: float) -> bool:
 class _Threads:
     """Runs the application on whole requests in at most so many threads, started as needed."""
 
-    def __init__(self, app: WSGIApplication, most: int) -> None:
+    def __init__(self, app: WSGIApplication, most: int, settling: _Settling) -> None:
         self._app = app
         self._most = most
+        self._settling = settling
         self._started = 0
         self._running = 0
         self._waiting: SimpleQueue[tuple[WSGIEnvironment, asyncio.Future[_Answer]]] = SimpleQueue()
@@ -333,42 +393,61 @@ class _Threads:
             environ, answered = self._waiting.get()
             try:
                 answer = call_wsgi(self._app, environ)
-            except MemoryError:
-                answer = _refuse(Unavailable(NO_MEMORY), environ)
-            except Exception:
-                logger.exception("unforeseen error")
-                answer = _refuse(RequestError(_UNFORESEEN), environ)
-            try:
-                answered.get_loop().call_soon_threadsafe(_settle, answered, answer)
-            except RuntimeError:  # the loop has ended: so does the process
-                return
+            except Exception as exc:
+                answer = _answer_failure(exc, environ)
+            self._settling.settle(answered, answer)
             del environ, answered, answer  # not until the next request comes
 
 
-def _settle(answered: asyncio.Future[_Answer], answer: _Answer) -> None:
-    if not answered.done():
-        answered.set_result(answer)
+class _Settling:
+    """Gives futures their results from other threads; the event loop is woken once for many."""
+
+    def __init__(self) -> None:
+        self._settled: deque[tuple[asyncio.Future[Any], Any]] = deque()
+        self._is_woken = False
+
+    def settle(self, future: asyncio.Future[Any], result: Any) -> None:
+        """From any thread; all futures are of one loop."""
+        self._settled.append((future, result))
+        if self._is_woken:
+            return
+        self._is_woken = True
+        try:
+            future.get_loop().call_soon_threadsafe(self._set_results)
+        except (RuntimeError, MemoryError):
+            # The loop has ended, as does the process; or the next to come wakes it for all.
+            self._is_woken = False
+
+    def _set_results(self) -> None:
+        self._is_woken = False  # first: what is settled from now on wakes the loop again
+        while self._settled:
+            _set_result(*self._settled.popleft())
+
+
+def _set_result(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
 
 
 def call_wsgi(app: WSGIApplication, environ: WSGIEnvironment) -> _Answer:
-    """One request, its answer in memory: ours are all small."""
-    answer = _Answer(500, [], b"")
-    written: list[bytes] = []
-
-    def start_response(
-        status: str, headers: list[tuple[str, str]], exc_info: Any = None
-    ) -> Callable[[bytes], object]:
-        answer.status = int(status[:3])
-        answer.headers = _encode_headers(headers)
-        return written.append
-
-    pieces = app(environ, start_response)
+    """One request, waited for."""
+    answer = _Answer()
+    pieces = app(environ, answer.start)
     try:
-        answer.body = b"".join([*written, *pieces])
+        answer.take(pieces)
     finally:
         if hasattr(pieces, "close"):
             pieces.close()
     return answer
+
+
+def _answer_failure(exc: Exception, environ: WSGIEnvironment) -> _Answer:
+    if isinstance(exc, RequestError):
+        return _refuse(exc, environ)
+    if isinstance(exc, MemoryError):
+        return _refuse(Unavailable(NO_MEMORY), environ)
+    logger.exception("unforeseen error", exc_info=exc)
+    return _refuse(RequestError(_UNFORESEEN), environ)
 
 
 def make_environ(scope: Scope) -> WSGIEnvironment:

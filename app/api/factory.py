@@ -29,7 +29,7 @@ from app.api.context import Hub
 from app.api.errors import problem, register_error_handlers
 from app.api.fast_chart import FastChart
 from app.api.fast_push import FastPush
-from app.api.gate import PushGate
+from app.api.gate import PushGate, spare_threads
 from app.api.headers import SafeHeaders
 from app.api.hosts import HostGate, allowed_hosts
 from app.api.limits import TokenRate
@@ -60,7 +60,6 @@ _TOKENS_IN_SPEC = {
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
     },
 }
-SPARE_THREADS = 12  # never taken by a push, so that reads and /health always find one
 
 
 class IdentifierConverter(PathConverter):
@@ -117,8 +116,12 @@ def build_app(config: Config) -> Flask:
     app.extensions["hub"], app.extensions["hub_heartbeat"] = _start_hub(config)
     register_error_handlers(app)  # after flask-smorest's own, which they replace
     hub: Hub = app.extensions["hub"]
-    fast = FastPush(FastChart(app.wsgi_app, hub, PREFIX), hub, PREFIX)
-    gate = app.extensions["hub_push_gate"] = PushGate(fast, config.threads - SPARE_THREADS)
+    fast = app.extensions["hub_fast_push"] = FastPush(
+        FastChart(app.wsgi_app, hub, PREFIX), hub, PREFIX
+    )
+    gate = app.extensions["hub_push_gate"] = PushGate(
+        fast, config.threads - spare_threads(config.threads)
+    )
     gated: WSGIApplication = gate
     if config.token_rate:
         gated = TokenRate(gated, config.token_rate)

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from app.api.pending import WHEN_READY
 from app.api.refusals import answer_refusal
+from app.db import MOST_READS
 from app.errors import QueueFull
 
 if TYPE_CHECKING:
@@ -14,14 +16,23 @@ if TYPE_CHECKING:
 
 
 READING = ("GET", "HEAD", "OPTIONS")
+SPARE_THREADS = MOST_READS + 12
 
 
 class TooManyPushes(QueueFull):
     """Too many requests are waiting for their commit; try again."""
 
 
+def spare_threads(threads: int) -> int:
+    """Those that no push may have: enough for all reads that may wait for a connection, and for
+    /health. Where there are few in all, three quarters of them."""
+    return min(SPARE_THREADS, threads * 3 // 4)
+
+
 class PushGate:
     """WSGI middleware: at most `limit` requests with a body at once, the others 503 at once.
+
+    Those that hold no thread (`app.api.pending`) do not count.
 
     A push holds its thread while it waits for its commit (and, where `app.web_server` does not read
     it first, for its body). Without a limit a slow database would hold every thread, and /health
@@ -34,7 +45,7 @@ class PushGate:
         self._lock = threading.Lock()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] in READING:
+        if environ["REQUEST_METHOD"] in READING or WHEN_READY in environ:
             return self._next(environ, start_response)
         if not self._take():
             refusal = TooManyPushes()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import orjson
 from flask import Response, request
@@ -19,7 +19,7 @@ from app.domain.snapshots import Snapshot
 from app.domain.updates import Update
 from app.errors import RequestError, Unavailable
 from app.ingest.transaction import Outcome, Receipt
-from app.ingest.writer import Item, Writer
+from app.ingest.writer import Item
 from app.schemas.decode import Rejected, decode_batch, decode_snapshots, decode_update
 from app.schemas.nodes import SnapshotSchema
 from app.schemas.updates import BatchItemSchema, BatchReceiptSchema, ReceiptSchema, UpdateSchema
@@ -28,6 +28,8 @@ blueprint = Blueprint(
     "telemetry", __name__, description="What senders push. Acknowledged means stored."
 )
 snapshots = Blueprint("snapshots", __name__, description="What nodes push.")
+
+T = TypeVar("T")
 
 _SNAPSHOT = SnapshotSchema()
 
@@ -95,13 +97,13 @@ def push_snapshots() -> Response:
 
 def submit(items: Sequence[Item]) -> list[Outcome]:
     """Hand items to the writer and wait for their commit."""
-    return submit_to(hub().writer, items)
+    return counting_refusals(lambda: hub().writer.submit(items))
 
 
-def submit_to(writer: Writer, items: Sequence[Item]) -> list[Outcome]:
-    """The same with the writer at hand, outside of a Flask request. Counts refusals."""
+def counting_refusals(ask_writer: Callable[[], T]) -> T:
+    """What the writer says; what it refuses is counted."""
     try:
-        return writer.submit(items)
+        return ask_writer()
     except Unavailable as exc:
         metrics.REFUSED.labels(type(exc).__name__).inc()
         raise

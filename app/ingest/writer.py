@@ -63,33 +63,36 @@ class Item(Protocol):
 Store = Callable[[Connection, Sequence[Any], int], list[Outcome]]  # the int: late_days
 
 
-class _Ticket:
+class Ticket:
     """The items of one request on their way through the writer.
 
-    A lock that is held until the last item is settled: an Event costs eight times as much to wait
-    for, and each ticket is waited for once, by one thread.
+    `when_settled` is called by the writer's thread once the last of them is; it may not raise.
+    `queued` and `is_withdrawn` are the writer's own, behind its lock.
     """
 
-    __slots__ = ("_done", "_remaining", "outcomes")
+    __slots__ = ("_remaining", "_when_settled", "is_withdrawn", "outcomes", "queued")
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, when_settled: Callable[[], object]) -> None:
         self.outcomes: list[Outcome | None] = [None] * count
         self._remaining = count
-        self._done = threading.Lock()
-        self._done.acquire()
+        self._when_settled = when_settled
+        self.queued = count  # entries of it in the queue
+        self.is_withdrawn = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every item is stored or refused."""
+        return self._remaining == 0
 
     def settle(self, position: int, outcome: Outcome) -> None:
         """Only the writer's thread calls this."""
         self.outcomes[position] = outcome
         self._remaining -= 1
         if self._remaining == 0:
-            self._done.release()
-
-    def wait(self, seconds: float) -> bool:
-        return self._done.acquire(timeout=seconds)
+            self._when_settled()
 
 
-_Entry = tuple[Item, _Ticket, int]
+_Entry = tuple[Item, Ticket, int]
 
 
 class Writer:
@@ -111,9 +114,10 @@ class Writer:
         self.capacity = capacity
         self._database = database
         self._stores = stores
-        self._wait_seconds = wait_seconds
+        self.wait_seconds = wait_seconds
         self._late_days = late_days
         self._queue: deque[_Entry] = deque()
+        self._withdrawn = 0  # entries of it that nobody waits for any longer
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._conn: Connection | None = None
@@ -134,12 +138,31 @@ class Writer:
         """
         if not items:
             return []
-        ticket = _Ticket(len(items))
+        # A lock that is held until then: an Event costs eight times as much to wait for.
+        settled = threading.Lock()
+        settled.acquire()
+        ticket = self.begin(items, settled.release)
+        settled.acquire(timeout=self.wait_seconds)
+        return self.finish(ticket)
+
+    def begin(self, items: Sequence[Item], when_settled: Callable[[], object]) -> Ticket:
+        """Hand in one item or more without waiting: the first half of `submit`.
+
+        `finish` is to be called then, or after `wait_seconds`. Raises QueueFull, or Unavailable.
+        """
+        ticket = Ticket(len(items), when_settled)
         with self._changed:
             self._refuse_if_unable(len(items))
             self._queue.extend((item, ticket, i) for i, item in enumerate(items))
             self._changed.notify()
-        if not ticket.wait(self._wait_seconds):
+        return ticket
+
+    def finish(self, ticket: Ticket) -> list[Outcome]:
+        """An outcome for each item, in order: the second half of `submit`.
+
+        Raises DatabaseUnavailable, or Unavailable where the ticket is not settled yet.
+        """
+        if not ticket.is_settled:
             self._withdraw(ticket)
             raise Unavailable("The database did not answer in time; try again.")
         return _without_database_trouble(ticket.outcomes)
@@ -147,7 +170,7 @@ class Writer:
     @property
     def queued(self) -> int:
         """Items that wait to be stored."""
-        return len(self._queue)
+        return len(self._queue) - self._withdrawn
 
     @property
     def is_accepting(self) -> bool:
@@ -165,17 +188,22 @@ class Writer:
         if self._is_down or self._is_stuck():
             raise DatabaseUnavailable
         # One request larger than the whole queue may pass when nothing else waits.
-        if self._queue and len(self._queue) + count > self.capacity:
+        if self.queued and self.queued + count > self.capacity:
             raise QueueFull
 
     def _is_stuck(self) -> bool:
         since = self._busy_since
         return since is not None and time.monotonic() - since > STUCK_SECONDS
 
-    def _withdraw(self, ticket: _Ticket) -> None:
-        """Take what nobody waits for any longer out of the queue."""
+    def _withdraw(self, ticket: Ticket) -> None:
+        """Have what nobody waits for any longer left out.
+
+        It stays where it is until its turn comes: thousands may give up at the same moment.
+        """
         with self._changed:
-            self._queue = deque(entry for entry in self._queue if entry[1] is not ticket)
+            if not ticket.is_withdrawn:
+                ticket.is_withdrawn = True
+                self._withdrawn += ticket.queued
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -222,16 +250,26 @@ class Writer:
     def _next_entries(self) -> list[_Entry]:
         """What is to be stored next; waits for it. Nothing when stopped and drained."""
         with self._changed:
-            while not self._queue and not self._is_down:
+            while not (entries := self._take_entries()) and not self._is_down:
                 if self._is_stopping:
                     self._is_done = True
                     return []
                 self._changed.wait()
-            count = min(len(self._queue), LARGEST_COMMIT)
-            entries = [self._queue.popleft() for _ in range(count)]
         if not entries:
             self._wait_for_database()
-        metrics.QUEUED.set(len(self._queue))
+        metrics.QUEUED.set(self.queued)
+        return entries
+
+    def _take_entries(self) -> list[_Entry]:
+        entries: list[_Entry] = []
+        while self._queue and len(entries) < LARGEST_COMMIT:
+            entry = self._queue.popleft()
+            ticket = entry[1]
+            ticket.queued -= 1
+            if ticket.is_withdrawn:
+                self._withdrawn -= 1
+            else:
+                entries.append(entry)
         return entries
 
     def _wait_for_database(self) -> None:
@@ -355,7 +393,7 @@ class Writer:
             logger.error("the database is away: %s", str(exc).strip().splitlines()[0:1])
         with self._changed:
             self._is_down = True
-            waiting, self._queue = list(self._queue), deque()
+            waiting, self._queue, self._withdrawn = list(self._queue), deque(), 0
         _settle_all(waiting, DatabaseUnavailable())
 
 
@@ -394,7 +432,8 @@ def _without_database_trouble(outcomes: Sequence[Outcome | None]) -> list[Outcom
     for outcome in outcomes:
         assert outcome is not None
         if isinstance(outcome, Unavailable):
-            raise outcome
+            # One of its own for each: they share the outcome, and all their frames with it.
+            raise type(outcome)(str(outcome))
         settled.append(outcome)
     return settled
 

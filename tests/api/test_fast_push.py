@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +16,29 @@ from flask.testing import FlaskClient
 from werkzeug.test import create_environ
 from werkzeug.wrappers import Response
 
+from app import create_app
 from app.api import fast_push
-from app.errors import QueueFull
+from app.api.auth import EXPIRES_HEADER
+from app.api.factory import close_app
+from app.auth.tokens import mint
+from app.clock import utc_now
+from app.config import Config
+from app.db import Database
+from app.domain.updates import Update
+from app.errors import QueueFull, Unavailable
+from app.web_server import WebServer
+from tests.asgi import ask, piece
 from tests.factories import at, make_body
+from tests.tokens import FOREIGN_KEYS, KEYS, make_claims, make_token
 
 URL = "/api/v1/telemetry/backup/job-1"
 JSON = "application/json"
 
 
-def answer(client: FlaskClient, body: bytes, **request: Any) -> tuple[int, dict[str, str], Any]:
+Answer = tuple[int, dict[str, str], Any]
+
+
+def answer(client: FlaskClient, body: bytes, **request: Any) -> Answer:
     """Status, headers and body, without what differs from request to request."""
     got = client.post(request.pop("path", URL), data=body, **{"content_type": JSON, **request})
     content = got.get_json()
@@ -30,7 +48,7 @@ def answer(client: FlaskClient, body: bytes, **request: Any) -> tuple[int, dict[
     return got.status_code, headers, content
 
 
-@pytest.mark.parametrize(
+BODIES = pytest.mark.parametrize(
     "body",
     [
         make_body(),
@@ -47,6 +65,9 @@ def answer(client: FlaskClient, body: bytes, **request: Any) -> tuple[int, dict[
         [],
     ],
 )
+
+
+@BODIES
 def test_both_ways_answer_alike(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, body: Any
 ) -> None:
@@ -55,18 +76,25 @@ def test_both_ways_answer_alike(
     fast = answer(client, text, headers=headers)
     monkeypatch.setattr(fast_push, "decode_common_update", lambda *_: None)
     slow = answer(client, text, headers=headers)
-    if fast[0] == 200 and body.get("timestamp"):
-        assert not fast[2].pop("duplicate") and slow[2].pop("duplicate")
-        assert fast[2].pop("applied") and not slow[2].pop("applied")
-        fast[2].pop("reason"), slow[2].pop("reason")
-    assert fast == slow
+    assert_alike(fast, slow, body)
 
 
+def assert_alike(first: Answer, second: Answer, body: Any) -> None:
+    """But for the second being a repeat, where an update is named by its timestamp."""
+    if first[0] == 200 and body.get("timestamp"):
+        assert not first[2].pop("duplicate") and second[2].pop("duplicate")
+        assert first[2].pop("applied") and not second[2].pop("applied")
+        first[2].pop("reason"), second[2].pop("reason")
+    assert first == second
+
+
+@pytest.mark.parametrize("content_type", [JSON, "application/json; charset=UTF-8"])
 def test_ordinary_push_does_not_reach_flask(
-    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, content_type: str
 ) -> None:
     monkeypatch.setattr(app, "full_dispatch_request", None)
-    assert client.post(URL, json=make_body()).status_code == 200
+    text = json.dumps(make_body())
+    assert client.post(URL, data=text, content_type=content_type).status_code == 200
 
 
 @pytest.mark.parametrize("missing", [1, 1000])
@@ -98,7 +126,7 @@ class Failing(io.BytesIO):
         ("/api/v1/telemetry/backup/a/b", JSON, 400),
         ("/api/v1/telemetry/Backup/a", JSON, 400),
         ("/api/v1/telemetry/backup/ü", JSON, 200),
-        (URL, "application/json; charset=utf-8", 200),
+        (URL, "application/json; charset=latin-1", 200),
         (URL, "text/plain", 415),
     ],
 )
@@ -132,3 +160,136 @@ def test_requests_are_counted_under_their_rule(client: FlaskClient) -> None:
     text = client.get("/api/v1/metrics").get_data(as_text=True)
     rule = 'route="/api/v1/telemetry/<job_type:job_type>/<identifier:job_id>",status="200"'
     assert rule in text
+
+
+# Without a thread.
+
+
+def serve(app: Flask) -> WebServer:
+    """What stands between the network and the application."""
+    return WebServer(
+        app,
+        app.extensions["hub"].config,
+        lambda: None,
+        app.extensions["hub_push_gate"].is_full_for,
+        app.extensions["hub_fast_push"],
+    )
+
+
+@pytest.fixture
+def server(app: Flask) -> WebServer:
+    return serve(app)
+
+
+def push(server: WebServer, text: bytes, path: str = URL, **headers: str) -> Answer:
+    """As `answer`, through the web server."""
+    sent = {"host": "localhost", "content-type": JSON, "content-length": str(len(text)), **headers}
+    status, answered, body = ask(
+        server,
+        [piece(text, more=False)],
+        raw_path=path.encode(),
+        headers=[(name.replace("_", "-").encode(), sent[name].encode()) for name in sent],
+    )
+    content = json.loads(body)
+    for name in ("time", "received_at"):
+        content.pop(name, None)
+    answered.pop("server")
+    answered.pop("Content-Length")
+    return status, answered, content
+
+
+@BODIES
+def test_without_a_thread_it_is_answered_alike(
+    server: WebServer, client: FlaskClient, body: Any
+) -> None:
+    text = json.dumps(body).encode()
+    waited = push(server, text, x_request_id="mine")
+    held = answer(client, text, headers={"X-Request-ID": "mine"})
+    assert_alike(waited, held, body)
+
+
+def test_ordinary_push_holds_no_thread(server: WebServer) -> None:
+    for body in (make_body(), make_body(status="completed")):
+        assert push(server, json.dumps(body).encode())[0] == 200
+    other_type = "/api/v1/telemetry/restore/job-1"
+    assert push(server, json.dumps(make_body(timestamp=at(-1))).encode(), other_type)[0] == 409
+    assert server._threads._started == 0
+
+
+def test_unusual_and_large_pushes_have_a_thread(server: WebServer) -> None:
+    disks = [{"disk_index": n, "error_message": "x" * 1_000} for n in range(9)]
+    assert push(server, json.dumps(make_body(disks=disks)).encode())[0] == 200
+    assert server._threads._started == 1
+    assert push(server, b"no JSON")[0] == 400
+
+
+def test_push_that_is_not_stored_in_time_is_given_up(
+    app: Flask, server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = app.extensions["hub"].writer
+    is_storing, free = threading.Event(), threading.Event()
+
+    def store(conn: Any, items: Any, late_days: int) -> list[Any]:
+        is_storing.set()
+        free.wait(10)
+        return [Unavailable() for _ in items]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "wait_seconds", 0.2)
+        patch.setitem(writer._stores, Update, store)
+        text = json.dumps(make_body()).encode()
+        for _ in range(2):  # one that is being stored, and one that waits
+            status, headers, content = push(server, text)
+            assert (status, headers["Retry-After"]) == (503, "1")
+            assert "did not answer in time" in content["detail"]
+            assert is_storing.is_set()
+        assert writer.queued == 0
+        free.set()
+    assert push(server, text)[0] == 200
+
+
+def test_full_queue_is_a_problem_without_a_thread_too(
+    app: Flask, server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(items: Any, when_settled: Any) -> None:
+        raise QueueFull
+
+    monkeypatch.setattr(app.extensions["hub"].writer, "begin", refuse)
+    status, headers, _ = push(server, json.dumps(make_body()).encode())
+    assert (status, headers["Content-Type"]) == (503, "application/problem+json")
+    assert headers["Retry-After"] == "1" and headers["X-Request-ID"]
+
+
+def test_tokens_are_asked_for_without_a_thread_too(guarded_app: Flask, database: Database) -> None:
+    server = serve(guarded_app)
+    text = json.dumps(make_body()).encode()
+    types = frozenset({"restore"})
+    for token, status in (
+        ("", 401),
+        ("nonsense", 401),
+        (mint(make_claims("ingest"), FOREIGN_KEYS), 401),
+        (make_token("read"), 403),
+        (mint(replace(make_claims("ingest"), job_types=types), KEYS), 403),
+    ):
+        assert push(server, text, authorization=f"Bearer {token}")[0] == status
+    with database.reading() as conn:
+        assert conn.execute("SELECT count(*) FROM job_telemetry").fetchone() == (0,)
+    ending = replace(make_claims("ingest"), expires_at=utc_now() + timedelta(days=3))
+    status, headers, _ = push(server, text, authorization=f"Bearer {mint(ending, KEYS)}")
+    assert status == 200 and headers[EXPIRES_HEADER]
+    assert server._threads._started == 0
+
+
+def test_rate_of_a_token_counts_without_a_thread_too(config: Config, key_file: Path) -> None:
+    app = create_app(replace(config, token_key_file=key_file, token_rate=1))
+    server = serve(app)
+    bearer = f"Bearer {make_token('ingest')}"
+    try:
+        answers = [
+            push(server, json.dumps(make_body(timestamp=at(-n))).encode(), authorization=bearer)
+            for n in range(4)
+        ]
+    finally:
+        close_app(app)
+    assert [status for status, _, _ in answers] == [200, 200, 429, 429]
+    assert answers[-1][1]["Retry-After"] == "1" and server._threads._started == 0

@@ -17,7 +17,8 @@ from tests.hub_process import HubProcess, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
-SINGLE_SENDERS = 20  # at once; the gate of 16 threads lets in 4
+SINGLE_SENDERS = 20  # at once
+WAITING = 4  # of them
 BATCH_SENDERS = 3
 BATCH = 80
 QUEUE = 100
@@ -27,7 +28,12 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[HubProcess]:
-    with HubProcess(tmp_path, HUB_THREADS="16", HUB_QUEUE_UPDATES=str(QUEUE)) as hub:
+    limits = {
+        "HUB_THREADS": "16",
+        "HUB_WAITING_PUSHES": str(WAITING),
+        "HUB_QUEUE_UPDATES": str(QUEUE),
+    }
+    with HubProcess(tmp_path, **limits) as hub:
         yield hub
 
 

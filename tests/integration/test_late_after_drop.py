@@ -16,7 +16,7 @@ from app.domain.rollups import ROLLUPS, Window
 from app.domain.updates import Update
 from app.history.read import read_history
 from app.ingest.transaction import Receipt, store_updates
-from app.ingest.writer import _narrow_groups, _Ticket
+from app.ingest.writer import Ticket, _narrow_groups
 from app.store.rollups import read_stale_windows
 from jobs import drop_expired_chunks, refresh_rollups, summarise_finished_jobs
 from tests.factories import NOW, make_update
@@ -166,7 +166,7 @@ def test_a_rebuilt_rollup_is_up_to_date(owner: Database, config: Config, conn: C
 def test_a_backlog_that_will_be_shifted_is_stored_by_the_hour() -> None:
     old = [make_update(-5 * 365 * DAY + minute * 60) for minute in range(0, 180, 10)]
     now = (utc_now() - NOW).total_seconds()
-    entries = [(update, _Ticket(1), 0) for update in (*old, make_update(now))]
+    entries = [(update, Ticket(1, lambda: None), 0) for update in (*old, make_update(now))]
     groups = [(len(group), is_old) for group, is_old in _narrow_groups(entries, 28)]
     assert groups[-1] == (1, False)
     assert all(is_old for _, is_old in groups[:-1])

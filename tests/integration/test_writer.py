@@ -182,6 +182,54 @@ def test_wait_is_bounded(database: Database) -> None:
     writer.stop()
 
 
+def test_what_is_handed_in_without_waiting_is_told_once_it_is_stored(
+    database: Database, writer: Writer
+) -> None:
+    settled: list[int] = []
+    ticket = writer.begin(
+        [make_update(-1), make_update(-2)], lambda: settled.append(stored(database))
+    )
+    wait_until(lambda: settled)
+    assert settled == [2]  # after the commit, and once
+    assert all(isinstance(outcome, Receipt) for outcome in writer.finish(ticket))
+
+
+def test_what_is_finished_too_early_is_taken_out_of_the_queue(database: Database) -> None:
+    writer = make_writer(database)  # which has not started
+    ticket = writer.begin([make_update(-1)], lambda: None)
+    assert writer.queued == 1
+    with pytest.raises(Unavailable, match="in time"):
+        writer.finish(ticket)
+    assert writer.queued == 0
+
+
+def test_thousands_may_give_up_at_the_same_moment(database: Database) -> None:
+    writer = make_writer(database, capacity=30_000)  # which has not started
+    updates = [make_update(-1, job_id="many")] * 18_000
+    writer.begin(updates, lambda: None)
+    tickets = [writer.begin([make_update(-1)], lambda: None) for _ in range(2_000)]
+    began = time.perf_counter()
+    for ticket in tickets:
+        with pytest.raises(Unavailable):
+            writer.finish(ticket)
+    assert time.perf_counter() - began < 0.5  # 0.9 s when each looked through the whole queue
+    assert writer.queued == 18_000
+
+
+def test_only_what_is_waited_for_is_stored(database: Database) -> None:
+    writer = make_writer(database)
+    tickets = [writer.begin([make_update(n - 9)], lambda: None) for n in range(6)]
+    for ticket in tickets[::2]:
+        with pytest.raises(Unavailable):
+            writer.finish(ticket)
+    writer.start()
+    wait_until(lambda: all(ticket.is_settled for ticket in tickets[1::2]))
+    assert [isinstance(writer.finish(ticket)[0], Receipt) for ticket in tickets[1::2]] == [True] * 3
+    assert stored(database) == 3 and writer.queued == 0
+    writer.stop()  # it waits as before, and ends
+    assert not writer._thread.is_alive()
+
+
 def test_stop_stores_what_waits_and_refuses_what_comes(database: Database) -> None:
     writer = make_writer(database)
     writer.start()

@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import pytest
 
-from app.api.factory import SPARE_THREADS
+from app.api.auth import LoopbackGate
 from app.api.gate import PushGate
 from app.api.headers import SafeHeaders
+from app.api.hosts import HostGate
+from app.api.pending import WHEN_READY, PendingAnswer
 from app.config import Config
 from app.web_server import LARGE_BODIES, SMALL_BODY, WebServer, call_wsgi, make_environ
+from tests.asgi import Messages, ask, length, make_scope, piece, run_apart
 
 LARGEST = 1 << 20
-Messages = list[dict[str, Any]]
-
-
-def make_scope(**changes: Any) -> dict[str, Any]:
-    return {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/a",
-        "raw_path": b"/a",
-        "query_string": b"",
-        "headers": [(b"host", b"localhost")],
-        "client": ("127.0.0.1", 5),
-        "server": ("127.0.0.1", 8082),
-        **changes,
-    }
 
 
 def echo(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -43,52 +29,13 @@ def echo(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     return [str(len(body)).encode()]
 
 
-def run_apart(work: Coroutine[Any, Any, None]) -> None:
-    """In a thread of its own: in this one the browser tests may have left a loop running."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, work).result()
-
-
-def ask(server: WebServer, received: Messages, **scope: Any) -> tuple[int, dict[str, str], bytes]:
-    """What is answered to a request that arrives in these messages, and then no further."""
-    sent: Messages = []
-
-    async def receive() -> dict[str, Any]:
-        if received:
-            return received.pop(0)
-        await asyncio.sleep(60)
-        raise AssertionError
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    async def run() -> None:
-        sweeper = asyncio.create_task(server._bodies.sweep())
-        await server(make_scope(**scope), receive, send)
-        sweeper.cancel()
-
-    run_apart(run())
-    if not sent:
-        return 0, {}, b""
-    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], headers, sent[1]["body"]
-
-
 def make_server(app: Any = echo, **settings: Any) -> WebServer:
     config = Config(request_seconds=1, max_batch_bytes=LARGEST, threads=16, **settings)
     return WebServer(app, config, lambda: None)
 
 
-def piece(body: bytes, *, more: bool = True) -> dict[str, Any]:
-    return {"type": "http.request", "body": body, "more_body": more}
-
-
 GONE = {"type": "http.disconnect"}
 CHUNKED = [(b"transfer-encoding", b"chunked")]
-
-
-def length(size: int) -> list[tuple[bytes, bytes]]:
-    return [(b"content-length", str(size).encode())]
 
 
 def test_environment_is_that_of_wsgi() -> None:
@@ -141,7 +88,7 @@ def test_too_large_a_body_is_not_read(headers: Any, received: Messages) -> None:
     assert answered["X-Content-Type-Options"] == "nosniff"
 
 
-@pytest.mark.parametrize("text", [b"5,5", b"x", b"\xb2"])
+@pytest.mark.parametrize("text", [b"5,5", b"x", b"\xb2", b"0" * 5_000 + b"3"])
 def test_bad_length_is_refused(text: bytes) -> None:
     assert ask(make_server(), [], headers=[(b"content-length", text)])[0] == 400
 
@@ -238,36 +185,204 @@ def test_push_that_the_gate_has_room_for_reaches_the_application() -> None:
         assert ask(server, [piece(b"abc")], headers=length(3))[0] == 200
 
 
-def test_a_second_without_a_commit_refuses_nobody_of_500() -> None:
-    """The embedded engine stands still for so long while it refreshes a rollup."""
-    free = threading.Event()
+# Without a thread.
 
-    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        free.wait(10)
-        return echo(environ, start_response)
 
-    config = Config()
-    gate = PushGate(app, config.threads - SPARE_THREADS)
-    server = WebServer(gate, config, lambda: None, gate.is_full_for)
+class Waiting:
+    """An application whose POSTs are answered once `settle` is called, and what the server asks of
+    it first: see `FastPush`."""
+
+    def __init__(self, seconds: float = 10) -> None:
+        self._seconds = seconds
+        self.ready: list[Callable[[], object]] = []
+        self.answer = echo
+
+    def seems_ordinary(self, environ: dict[str, Any]) -> bool:
+        return bool(environ["REQUEST_METHOD"] == "POST")
+
+    def read(self, environ: dict[str, Any]) -> bool:
+        return True
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if WHEN_READY not in environ:
+            return echo(environ, start_response)
+        self.ready.append(environ[WHEN_READY])
+        answer = lambda: self.answer(environ, start_response)  # noqa: E731
+        return PendingAnswer(self._seconds, answer)
+
+    def settle(self) -> None:
+        for ready in self.ready:
+            ready()
+
+
+def make_waiting_server(app: Waiting, **config: Any) -> WebServer:
+    """It behind everything that stands before it in the hub as well."""
+    gate = PushGate(app, 0)
+    chain = SafeHeaders(HostGate(LoopbackGate(gate), frozenset(), "/health"))
+    return WebServer(chain, Config(**config), lambda: None, gate.is_full_for, cast(Any, app))
+
+
+async def push(
+    server: WebServer, statuses: list[int], sent: Messages | None = None, **scope: Any
+) -> None:
+    async def receive() -> dict[str, Any]:
+        return piece(b"abc", more=False)
+
+    async def send(message: dict[str, Any]) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+        if sent is not None:
+            sent.append(message)
+
+    await server(make_scope(**{"headers": length(3), **scope}), receive, send)
+
+
+async def reach(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        await asyncio.sleep(0.002)
+
+
+def test_two_seconds_without_a_commit_hold_no_thread_and_refuse_nobody() -> None:
+    """The embedded engine may stand still for so long; at 500 updates a second."""
+    app = Waiting()
+    server = make_waiting_server(app)
     statuses: list[int] = []
 
-    async def push() -> None:
-        async def receive() -> dict[str, Any]:
-            return piece(b"abc", more=False)
-
-        async def send(message: dict[str, Any]) -> None:
-            statuses.extend([message["status"]] if "status" in message else [])
-
-        await server(make_scope(headers=length(3)), receive, send)
-
     async def run() -> None:
-        pushes = [asyncio.create_task(push()) for _ in range(500)]
-        await asyncio.sleep(0.2)
-        free.set()
+        pushes = [asyncio.create_task(push(server, statuses)) for _ in range(1_000)]
+        await reach(lambda: len(app.ready) == 1_000)
+        assert not statuses and server._waiting == 1_000
+        settling = threading.Thread(target=app.settle)
+        settling.start()
         await asyncio.gather(*pushes)
+        settling.join()
 
     run_apart(run())
-    assert statuses == [200] * 500
+    assert statuses == [200] * 1_000
+    assert server._threads._started == 0 and server._waiting == 0
+
+
+def test_no_more_wait_than_are_allowed() -> None:
+    """The others are refused as the gate before the threads would do it."""
+    app = Waiting()
+    server = make_waiting_server(app, waiting_pushes=1)
+    gated = WebServer(SafeHeaders(PushGate(echo, 0)), Config(), lambda: None)
+    headers = [*length(3), (b"x-request-id", b"mine")]
+    statuses: list[int] = []
+    refused: list[Any] = []
+
+    async def run() -> None:
+        first = asyncio.create_task(push(server, statuses))
+        await reach(lambda: bool(app.ready))
+        for other in (server, gated):
+            sent: Messages = []
+            await push(other, [], sent, headers=headers)
+            sent[0]["headers"].sort()
+            refused.append(sent)
+        app.settle()
+        await first
+        second = asyncio.create_task(push(server, statuses))
+        await reach(lambda: len(app.ready) == 2)
+        app.settle()
+        await second
+
+    run_apart(run())
+    assert statuses == [200, 200]
+    assert refused[0] == refused[1] and refused[0][0]["status"] == 503
+    assert (b"Retry-After", b"1") in refused[0][0]["headers"]
+
+
+def test_answer_that_waited_is_the_one_a_thread_would_have_given() -> None:
+    app = Waiting(seconds=0)
+    waited = ask(make_waiting_server(app), [piece(b"abc")], headers=length(3))
+    in_thread = ask(make_server(SafeHeaders(app)), [piece(b"abc")], headers=length(3))
+    assert waited == in_thread
+    assert waited[1]["X-Content-Type-Options"] == "nosniff"
+    assert len(app.ready) == 1
+
+
+def test_wait_without_a_thread_is_bounded() -> None:
+    app = Waiting(seconds=0.05)
+    assert ask(make_waiting_server(app), [piece(b"abc")], headers=length(3))[0] == 200
+    app.settle()  # too late, which is nobody's harm
+
+
+def test_wait_that_is_cancelled_gives_its_place_back() -> None:
+    app = Waiting()
+    server = make_waiting_server(app)
+
+    async def run() -> None:
+        pushing = asyncio.create_task(push(server, []))
+        await reach(lambda: bool(app.ready))
+        pushing.cancel()
+        await asyncio.wait([pushing])
+        app.settle()
+        await asyncio.sleep(0)
+
+    run_apart(run())
+    assert server._waiting == 0
+
+
+@pytest.mark.parametrize(("exc", "status"), [(RuntimeError("a secret"), 500), (MemoryError(), 503)])
+def test_answer_that_fails_after_its_wait(exc: Exception, status: int) -> None:
+    def fail(*_: Any) -> Iterable[bytes]:
+        raise exc
+
+    app = Waiting(seconds=0)
+    app.answer = fail
+    server = make_waiting_server(app)
+    answer = ask(server, [piece(b"abc")], headers=length(3))
+    assert answer[0] == status and b"secret" not in answer[2]
+    assert answer[1]["X-Request-ID"] and server._waiting == 0
+
+
+def test_lack_of_memory_while_a_push_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> bool:
+        raise MemoryError
+
+    app = Waiting()
+    monkeypatch.setattr(app, "read", fail)
+    answer = ask(make_waiting_server(app), [piece(b"abc")], headers=length(3))
+    assert answer[0] == 503 and answer[1]["Retry-After"] == "1"
+
+
+def test_lost_call_of_the_event_loop_is_made_up_for_by_the_next() -> None:
+    app = Waiting()
+    server = make_waiting_server(app)
+    statuses: list[int] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        call = loop.call_soon_threadsafe
+        pushes = [asyncio.create_task(push(server, statuses)) for _ in range(2)]
+        await reach(lambda: len(app.ready) == 2)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "call_soon_threadsafe", fail_for_want_of_memory)
+            app.ready[0]()
+        assert loop.call_soon_threadsafe == call
+        await asyncio.sleep(0.02)
+        assert not statuses
+        app.ready[1]()
+        await asyncio.wait_for(asyncio.gather(*pushes), 5)
+
+    run_apart(run())
+    assert statuses == [200, 200]
+
+
+def fail_for_want_of_memory(*_: Any) -> None:
+    raise MemoryError
+
+
+def test_refusal_before_the_wait_is_answered_at_once() -> None:
+    app = Waiting()
+    headers = [*length(3), (b"host", b"rebound.example")]
+    server = make_waiting_server(app)
+    assert ask(server, [piece(b"abc")], headers=headers)[0] == 400
+    assert not app.ready and server._waiting == 0
+
+
+# Trouble.
 
 
 def test_without_a_thread_a_request_is_refused_and_the_next_one_tries_again(

@@ -1,0 +1,67 @@
+"""Requests as the web server hands them on, in tests: ASGI's messages in and out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from app.web_server import WebServer
+
+Messages = list[dict[str, Any]]
+
+
+def make_scope(**changes: Any) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/a",
+        "raw_path": b"/a",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 5),
+        "server": ("127.0.0.1", 8082),
+        **changes,
+    }
+
+
+def run_apart(work: Coroutine[Any, Any, None]) -> None:
+    """In a thread of its own: in this one the browser tests may have left a loop running."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
+
+
+def ask(server: WebServer, received: Messages, **scope: Any) -> tuple[int, dict[str, str], bytes]:
+    """What is answered to a request that arrives in these messages, and then no further."""
+    sent: Messages = []
+
+    async def receive() -> dict[str, Any]:
+        if received:
+            return received.pop(0)
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def run() -> None:
+        sweeper = asyncio.create_task(server._bodies.sweep())
+        await server(make_scope(**scope), receive, send)
+        sweeper.cancel()
+
+    run_apart(run())
+    if not sent:
+        return 0, {}, b""
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, sent[1]["body"]
+
+
+def length(size: int) -> list[tuple[bytes, bytes]]:
+    return [(b"content-length", str(size).encode())]
+
+
+def piece(body: bytes, *, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
