@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,10 @@ from app.errors import MigrationError
 MIGRATIONS_DIR = ROOT / "migrations"
 OLDEST_TIMESCALEDB = (2, 20)  # DESIGN: the first release whose features the schema relies on
 _LOCK_KEY = 7_305_118_042  # any number, the same in every hub: one migration at a time
+# While a migration waits for a table, everybody who comes for it waits behind: other hubs' pushes.
+LOCK_WAIT_SECONDS = 5
+LOCK_TRIES = 3  # another hub may be compressing; between two tries those behind get their turn
+LOCK_REST_SECONDS = 1
 _FILE_NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 
 _CREATE_LEDGER = """
@@ -81,7 +86,8 @@ def migrate(conn: Connection, directory: Path = MIGRATIONS_DIR) -> list[str]:
     """Apply what is missing; returns the names applied, none when all was up to date.
 
     `conn` must be in autocommit. Raises MigrationError with a sentence: TimescaleDB missing, too
-    old or without its community licence; a file edited after it was applied; a file that failed.
+    old or without its community licence; a file edited after it was applied; a file that failed,
+    or could not have a table, LOCK_TRIES times.
     Safe to run from several processes at once, and to run again after any failure.
     """
     migrations = read_migrations(directory)
@@ -92,12 +98,14 @@ def migrate(conn: Connection, directory: Path = MIGRATIONS_DIR) -> list[str]:
         applied = _ledger(conn)
         _refuse_edited(migrations, applied)
         missing = [m for m in migrations if applied.get(m.name) != m.checksum]
+        conn.execute(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'")
         for migration in missing:
             _apply(conn, migration)
         return [migration.name for migration in missing]
     finally:
         if not conn.closed:
             conn.execute("SELECT pg_advisory_unlock(%s)", [_LOCK_KEY])
+            conn.execute("RESET lock_timeout")
 
 
 def pending(conn: Connection, directory: Path = MIGRATIONS_DIR) -> list[str]:
@@ -191,16 +199,29 @@ def _refuse_edited(migrations: list[Migration], applied: dict[str, str]) -> None
 
 
 def _apply(conn: Connection, migration: Migration) -> None:
-    try:
-        if migration.refuses_transaction:
-            conn.execute(migration.sql.encode())
-            conn.execute(_RECORD, [migration.name, migration.checksum])
-        else:
-            with conn.transaction():
-                conn.execute(migration.sql.encode())
-                conn.execute(_RECORD, [migration.name, migration.checksum])
-    except psycopg.Error as exc:
-        raise MigrationError(f"migrations/{migration.name} failed: {_first_line(exc)}") from exc
+    for tries_left in reversed(range(LOCK_TRIES)):
+        try:
+            return _run(conn, migration)
+        except psycopg.errors.LockNotAvailable as exc:
+            if not tries_left:
+                raise MigrationError(
+                    f"migrations/{migration.name} waits for a table that somebody uses, in an "
+                    "open transaction or a hub's task (pg_stat_activity lists them): try again "
+                    "when they have ended."
+                ) from exc
+            time.sleep(LOCK_REST_SECONDS)
+        except psycopg.Error as exc:
+            raise MigrationError(f"migrations/{migration.name} failed: {_first_line(exc)}") from exc
+
+
+def _run(conn: Connection, migration: Migration) -> None:
+    if migration.refuses_transaction:
+        conn.execute(migration.sql.encode())
+        conn.execute(_RECORD, [migration.name, migration.checksum])
+        return
+    with conn.transaction():
+        conn.execute(migration.sql.encode())
+        conn.execute(_RECORD, [migration.name, migration.checksum])
 
 
 def _first_line(exc: psycopg.Error) -> str:

@@ -85,6 +85,23 @@ def test_failed_file_leaves_nothing_behind(conn: Connection, tmp_path: Path) -> 
     assert migrate(conn, tmp_path) == ["0001_a.sql"]
 
 
+@pytest.mark.server
+def test_open_transaction_of_somebody_else_is_not_waited_for(
+    conn: Connection, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.migrate.LOCK_WAIT_SECONDS", 1)
+    monkeypatch.setattr("app.migrate.LOCK_REST_SECONDS", 0)
+    write(tmp_path, "0001_a.sql", "CREATE TABLE a (x int)")
+    migrate(conn, tmp_path)
+    write(tmp_path, "0002_b.sql", "ALTER TABLE a ADD y int")
+    with database.transaction() as analyst:
+        analyst.execute("SELECT * FROM scratch.a")
+        with pytest.raises(MigrationError, match=r"0002_b.sql waits for a table .* try again"):
+            migrate(conn, tmp_path)
+    assert migrate(conn, tmp_path) == ["0002_b.sql"]
+    assert conn.execute("SHOW lock_timeout").fetchone() == ("0",)
+
+
 def test_repeatable_is_applied_again_when_it_changes(conn: Connection, tmp_path: Path) -> None:
     write(tmp_path, "repeatable/v.sql", "CREATE OR REPLACE VIEW v AS SELECT 1 AS x")
     assert migrate(conn, tmp_path) == ["repeatable/v.sql"]
