@@ -55,7 +55,7 @@ class Kind:
         return "single updates" if self.batch == 1 else f"batches of {self.batch}"
 
 
-KINDS = (Kind(1, 64, 512), Kind(BATCH, 8, 64))
+KINDS = (Kind(1, 64, 4_096), Kind(BATCH, 8, 64))
 
 
 @dataclass
