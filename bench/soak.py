@@ -96,7 +96,7 @@ class Run:
     fetched: int = 0  # answers to the dashboard
     looks: int = 0
     late_looks: int = 0  # at /health that found a task late
-    durations: dict[str, list[float]] = field(default_factory=dict)  # seconds by task, as seen
+    durations: dict[str, list[Point]] = field(default_factory=dict)  # milliseconds by task
     load_cpu: float = 0.0
 
     def __post_init__(self) -> None:
@@ -185,7 +185,7 @@ class Observer:
         self._run.late_looks += any(task["status"] == "late" for task in tasks)
         for task in tasks:
             if (duration := task["last_duration_seconds"]) is not None:
-                self._run.durations.setdefault(task["task_id"], []).append(duration)
+                self._run.point(self._run.durations, task["task_id"], duration * 1000)
             if task["error"]:
                 self._run.errors[f"the task {task['task_id']} failed: {task['error']}"] += 1
 
@@ -343,9 +343,11 @@ def report(run: Run) -> list[Verdict]:
     _print_growth("threads", run.threads, plan)
     _print_growth(f"tables, {unit}", run.tables, plan)
     _print_growth(f"the dashboard's heap, {unit}", run.heaps, plan)
-    print("\nruns of tasks as seen, seconds: median, longest")
-    for name, seconds in sorted(run.durations.items()):
-        print(f"  {name:<24} {statistics.median(seconds):8.3f} {max(seconds):8.3f}")
+    _print_growth(
+        "runs of tasks, ms: after the first window, at the end, a minute in the last third",
+        run.durations,
+        plan,
+    )
     print(
         f"\nthe dashboard was answered {run.fetched} times; a task was late in {run.late_looks} of"
         f" {run.looks} looks at /health; the senders took"
@@ -381,7 +383,7 @@ def _print_growth(title: str, found: dict[str, list[Point]], plan: Plan) -> None
     for name, points in found.items():
         before, after = (median_within(points, span) for span in (plan.baseline, plan.ending))
         slope = slope_per_minute(points, plan.last_third)
-        print(f"  {name:<16} {before:9.1f} {after:9.1f} {slope:+9.2f}")
+        print(f"  {name:<24} {before:9.1f} {after:9.1f} {slope:+9.2f}")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -1,7 +1,8 @@
-"""Who may come in: one rule for every route, and the check of it before anything else runs.
+"""Who may come in: one rule for every route, and the check of it before anything is done.
 
-The check sits outside of the application, so that the short ways of pushes and charts are behind it
-as well. A route without a rule stops the start.
+A small push may have been decoded by then (`app.api.fast_push`), and no more. The check sits
+outside of the application, so that the short ways of pushes and charts are behind it as well. A
+route without a rule stops the start.
 """
 
 from __future__ import annotations
