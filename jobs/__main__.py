@@ -22,7 +22,7 @@ from app.errors import ConfigError
 from app.lifeline import end_with_parent
 from app.logs import configure_logging
 from jobs.runner import Runner
-from jobs.schedule import tasks
+from jobs.schedule import Task, first_runs, tasks
 
 logger = logging.getLogger("hub.tasks")
 
@@ -77,6 +77,7 @@ def _run(database: Database, config: Config, stop: threading.Event) -> None:
     database.open()
     runner = Runner(database, config)
     scheduler = BackgroundScheduler(timezone=UTC)
+    due_now = first_runs(tasks(config), utc_now())
     for task in tasks(config):
         scheduler.add_job(
             runner.run,
@@ -84,7 +85,7 @@ def _run(database: Database, config: Config, stop: threading.Event) -> None:
             args=[task],
             id=task.id,
             seconds=task.interval_seconds,
-            next_run_time=utc_now(),
+            next_run_time=due_now[task.id],
             max_instances=1,
             coalesce=True,  # after a pause one run makes up for all that were missed,
             misfire_grace_time=None,  # however late it is
@@ -95,7 +96,7 @@ def _run(database: Database, config: Config, stop: threading.Event) -> None:
     clock = ClockWatch()
     while not stop.wait(CLOCK_SECONDS):
         if clock.was_set():
-            _run_soon(scheduler)
+            _run_soon(scheduler, tasks(config))
     scheduler.shutdown(wait=False)
     if not runner.stop(STOP_SECONDS):
         logger.warning("the tasks stopped in the middle of one")
@@ -103,14 +104,14 @@ def _run(database: Database, config: Config, stop: threading.Event) -> None:
     database.close()
 
 
-def _run_soon(scheduler: BackgroundScheduler) -> None:
+def _run_soon(scheduler: BackgroundScheduler, scheduled: list[Task]) -> None:
     """Try every task now: set back by an hour, the clock would have them all wait for an hour.
 
     Whether one is due is for its lease to say.
     """
     logger.warning("the clock was set: the tasks go by it from now on")
-    for job in scheduler.get_jobs():
-        job.modify(next_run_time=utc_now())
+    for task_id, due in first_runs(scheduled, utc_now()).items():
+        scheduler.modify_job(task_id, next_run_time=due)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.config import Config
 from app.db import Database
@@ -21,6 +21,7 @@ from jobs import (
 # Compressing and dropping: a chunk spans 6 hours at the least, so an hour later is soon enough.
 CHUNKS_SECONDS = 3_600
 NODES_SECONDS = 30  # a sixth of the silence that takes a node offline
+APART = timedelta(seconds=0.5)  # longer than one works, as a rule
 VACUUM_SECONDS = 300  # at 1,000 updates a second, 300,000 dead rows at the most
 
 # (database, config, now) -> what is kept of the run: anything orjson can write. `now` is for tests;
@@ -36,6 +37,17 @@ class Task:
     id: str
     run: Run
     interval_seconds: int
+
+
+def first_runs(scheduled: list[Task], now: datetime) -> dict[str, datetime]:
+    """When each task is due first, by its id: at once, but one after the other.
+
+    Their intervals are multiples of each other, so those that begin together come together for
+    ever; and while one works the embedded engine serves nobody else.
+    """
+    shortest = min(task.interval_seconds for task in scheduled)
+    apart = min(APART, timedelta(seconds=shortest) / len(scheduled))
+    return {task.id: now + number * apart for number, task in enumerate(scheduled)}
 
 
 def tasks(config: Config) -> list[Task]:

@@ -34,7 +34,7 @@ from app.lifeline import PARENT_VARIABLE
 from app.store import tasks as store
 from app.store.tasks import TaskRun
 from jobs.runner import LEASE_SECONDS, Runner
-from jobs.schedule import Task, tasks
+from jobs.schedule import Task, first_runs, tasks
 from tests.factories import NOW
 from tests.hub_process import DATABASE, database_settings
 
@@ -647,3 +647,13 @@ class Forwarder:
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             return
+
+
+@pytest.mark.parametrize("speedup", [1, 10, 300])
+def test_tasks_begin_one_after_the_other_before_any_is_due_again(speedup: int) -> None:
+    scheduled = tasks(Config(task_speedup=speedup))
+    due = list(first_runs(scheduled, NOW).values())
+    assert due[0] == NOW and len(due) == len(scheduled)
+    assert due == sorted(set(due))
+    shortest = min(task.interval_seconds for task in scheduled)
+    assert (due[-1] - NOW).total_seconds() < min(shortest, 5)
