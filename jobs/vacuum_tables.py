@@ -16,6 +16,15 @@ FROM pg_class AS index
 JOIN pg_am ON pg_am.oid = index.relam
 WHERE index.relkind = 'i' AND pg_am.amname = 'brin'
 """
+# Analysing reads a sample of up to 30,000 rows however few have changed: 0.1 s of 9,000 jobs, in
+# which everybody waits. The engine counts no changes; how many rows there are, VACUUM notes as well.
+ANALYSE_SECONDS = 3_600
+_SHOULD_ANALYSE = """
+SELECT NOT EXISTS (SELECT FROM pg_statistic WHERE starelid = relid)
+    OR last_analyze IS NULL
+    OR last_analyze < clock_timestamp() - make_interval(secs => %s)
+FROM pg_stat_all_tables WHERE relid = %s::regclass
+"""
 # The rows of live jobs are rewritten at every commit, and TimescaleDB's notes of what is to be
 # refreshed at every refresh. The series are only added to.
 TABLES = (
@@ -35,14 +44,20 @@ TABLES = (
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, Any]:
-    """Vacuum and analyse a table at a time; how many. Idempotent; `now` is not needed.
+    """Vacuum a table at a time, and analyse it where that is due; how many, and which.
 
-    For the embedded engine, which has no autovacuum: every commit leaves a dead version of each
-    row it rewrote. While a table is vacuumed, everybody else waits.
+    Idempotent; `now` is not needed. For the embedded engine, which has no autovacuum: every commit
+    leaves a dead version of each row it rewrote. While a table is vacuumed, everybody else waits.
     """
+    analysed = []
+    every_seconds = config.task_interval(ANALYSE_SECONDS)
     for table in TABLES:
         with database.reading() as conn:
-            conn.execute(f"VACUUM (ANALYZE) {table}".encode())
+            row = conn.execute(_SHOULD_ANALYSE, [every_seconds, table]).fetchone()
+            is_due = row is not None and row[0]
+            conn.execute(f"VACUUM (ANALYZE {is_due}) {table}".encode())
+        if is_due:
+            analysed.append(table)
     with database.reading() as conn:
         conn.execute(_SUMMARISE)
-    return {"tables": len(TABLES)}
+    return {"tables": len(TABLES), "analysed": analysed}

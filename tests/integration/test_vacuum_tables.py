@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
 from app.config import Config
 from app.db import Database
 from jobs import vacuum_tables
@@ -16,6 +20,24 @@ def test_dead_rows_are_reclaimed(owner: Database, config: Config) -> None:
     size = _size(owner)
     _rewrite(owner)
     assert _size(owner) == size, "the room of the dead rows is used again"
+
+
+def test_what_has_statistics_is_not_analysed_again_at_once(
+    owner: Database, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with owner.reading() as conn:
+        conn.execute("INSERT INTO jobs (job_id, job_type) VALUES ('j', 'backup')")
+    vacuum_tables.run_once(owner, config)
+    assert "jobs" not in _analysed(owner, config)
+    monkeypatch.setattr(vacuum_tables, "ANALYSE_SECONDS", 1)
+    time.sleep(1.1)
+    assert "jobs" in _analysed(owner, config)
+
+
+def _analysed(owner: Database, config: Config) -> list[str]:
+    """What the next run analyses."""
+    result: list[str] = vacuum_tables.run_once(owner, config)["analysed"]
+    return result
 
 
 def _rewrite(database: Database) -> None:
