@@ -55,6 +55,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 SWEEP_SECONDS = 1.0  # how exactly the deadline of a body is kept
 STOP_GRACE_SECONDS = 1.0  # for bodies on their way when the hub is told to stop
 QUIET_SECONDS = 1.0  # for answers to be on their way, before the process ends
+# A commit may settle 2,000 pushes. To answer them takes 0.3 s, and others come meanwhile.
+SETTLED_AT_ONCE = 50
 SMALL_BODY = 64 * 1024  # always read; larger ones share a budget
 LARGE_BODIES = 8  # so many of the largest, all together
 _KNOWN_NAMES = 1_000
@@ -420,8 +422,11 @@ class _Settling:
 
     def _set_results(self) -> None:
         self._is_woken = False  # first: what is settled from now on wakes the loop again
-        while self._settled:
+        for _ in range(min(len(self._settled), SETTLED_AT_ONCE)):
             _set_result(*self._settled.popleft())
+        if self._settled and not self._is_woken:
+            self._is_woken = True
+            asyncio.get_running_loop().call_soon(self._set_results)
 
 
 def _set_result(future: asyncio.Future[Any], result: Any) -> None:

@@ -17,7 +17,7 @@ JOIN pg_am ON pg_am.oid = index.relam
 WHERE index.relkind = 'i' AND pg_am.amname = 'brin'
 """
 # Analysing reads a sample of up to 30,000 rows however few have changed: 0.1 s of 9,000 jobs, in
-# which everybody waits. The engine counts no changes; how many rows there are, VACUUM notes as well.
+# which everybody waits. The engine counts no changes; how many rows there are VACUUM notes, too.
 ANALYSE_SECONDS = 3_600
 _SHOULD_ANALYSE = """
 SELECT NOT EXISTS (SELECT FROM pg_statistic WHERE starelid = relid)

@@ -20,7 +20,7 @@ from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
 logger = logging.getLogger("hub.health")
 
 FRESH_SECONDS = 1.0  # probes of many load balancers share one look at the database
-WAIT_SECONDS = 0.5  # with the rest of the request, an answer stays below a second under overload
+WAIT_SECONDS = 0.4  # with the rest of the request, an answer stays below a second under overload
 KEPT_WAIT_SECONDS = 0.2
 CUT_SECONDS = 10.0  # a probe that hangs for longer has lost its connection (network split)
 
