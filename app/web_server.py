@@ -141,7 +141,8 @@ class WebServer:
         self._is_full_for = is_full_for
         self._leaving: asyncio.Task[None] | None = None
         self._bodies = _Bodies(config.request_seconds, config.max_batch_bytes)
-        self._threads = _Threads(app, config.threads, self._settling)
+        # Of its own: a read does not wait behind all the pushes that a commit has settled.
+        self._threads = _Threads(app, config.threads, _Settling())
         self._sweeper: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
