@@ -77,15 +77,16 @@ def _run(database: Database, config: Config, stop: threading.Event) -> None:
     database.open()
     runner = Runner(database, config)
     scheduler = BackgroundScheduler(timezone=UTC)
-    due_now = first_runs(tasks(config), utc_now())
-    for task in tasks(config):
+    scheduled = tasks(config)
+    due = first_runs(scheduled, utc_now())
+    for task in scheduled:
         scheduler.add_job(
             runner.run,
             "interval",
             args=[task],
             id=task.id,
             seconds=task.interval_seconds,
-            next_run_time=due_now[task.id],
+            next_run_time=due[task.id],
             max_instances=1,
             coalesce=True,  # after a pause one run makes up for all that were missed,
             misfire_grace_time=None,  # however late it is
@@ -96,7 +97,7 @@ def _run(database: Database, config: Config, stop: threading.Event) -> None:
     clock = ClockWatch()
     while not stop.wait(CLOCK_SECONDS):
         if clock.was_set():
-            _run_soon(scheduler, tasks(config))
+            _run_soon(scheduler, scheduled)
     scheduler.shutdown(wait=False)
     if not runner.stop(STOP_SECONDS):
         logger.warning("the tasks stopped in the middle of one")

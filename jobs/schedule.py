@@ -21,8 +21,8 @@ from jobs import (
 # Compressing and dropping: a chunk spans 6 hours at the least, so an hour later is soon enough.
 CHUNKS_SECONDS = 3_600
 NODES_SECONDS = 30  # a sixth of the silence that takes a node offline
-APART = timedelta(seconds=0.5)  # longer than one works, as a rule
 VACUUM_SECONDS = 300  # at 1,000 updates a second, 300,000 dead rows at the most
+APART = timedelta(seconds=0.5)  # between their beginnings; about as long as one works
 
 # (database, config, now) -> what is kept of the run: anything orjson can write. `now` is for tests;
 # in production it is None, and the database's clock counts. It must be idempotent: a process that

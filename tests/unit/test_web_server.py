@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -207,8 +208,7 @@ class Waiting:
         if WHEN_READY not in environ:
             return echo(environ, start_response)
         self.ready.append(environ[WHEN_READY])
-        answer = lambda: self.answer(environ, start_response)  # noqa: E731
-        return PendingAnswer(self._seconds, answer)
+        return PendingAnswer(self._seconds, partial(self.answer, environ, start_response))
 
     def settle(self) -> None:
         for ready in self.ready:
