@@ -85,7 +85,7 @@ class Config:
     queue_updates: int = _setting(
         "HUB_QUEUE_UPDATES",
         20_000,
-        "updates that may wait to be stored in each web worker; more are answered 503",
+        "updates that wait to be stored in each web worker; from then on pushes are answered 503",
         low=1,
         high=10_000_000,
     )

@@ -178,13 +178,15 @@ class WebServer:
     async def _answer(self, environ: WSGIEnvironment) -> _Answer:
         """The answer to a whole request: one to half of it may be lost with its connection."""
         pushes = self._pushes
+        if pushes is not None and pushes.is_refused(environ):
+            return _refuse_push(QueueFull, environ)
         if pushes is not None and pushes.seems_ordinary(environ):
             if self._waiting >= self._most_waiting:
-                return _refuse_push(environ)
+                return _refuse_push(TooManyPushes, environ)
             if pushes.read(environ):
                 return await self._wait_without_thread(environ)
         if self._is_full_for(environ["REQUEST_METHOD"]):
-            return _refuse_push(environ)
+            return _refuse_push(TooManyPushes, environ)
         return await self._threads.run(environ)
 
     async def _wait_without_thread(self, environ: WSGIEnvironment) -> _Answer:
@@ -507,18 +509,18 @@ def _refuse(refusal: RequestError, environ: WSGIEnvironment) -> _Answer:
     return _Answer(response.status_code, headers, response.get_data())
 
 
-def _refuse_push(environ: WSGIEnvironment) -> _Answer:
+def _refuse_push(reason: type[QueueFull], environ: WSGIEnvironment) -> _Answer:
     """As `_refuse` one push too many, for a tenth of the time: under overload most are that."""
-    metrics.REFUSED.labels(TooManyPushes.__name__).inc()
+    metrics.REFUSED.labels(reason.__name__).inc()
     request_id = choose_request_id(environ.get("HTTP_X_REQUEST_ID", ""))
-    answer = _refusal_of_pushes()
+    answer = _refusal_of_pushes(reason)
     headers = [*answer.headers, (b"X-Request-ID", request_id.encode())]
     return _Answer(answer.status, headers, answer.body)
 
 
 @cache
-def _refusal_of_pushes() -> _Answer:
+def _refusal_of_pushes(reason: type[QueueFull]) -> _Answer:
     """The same for all of them: everything but the request's id."""
-    response = answer_request_error(TooManyPushes())
+    response = answer_request_error(reason())
     headers = _encode_headers(with_safe(response.headers.items()))
     return _Answer(response.status_code, headers, response.get_data())

@@ -172,7 +172,7 @@ def _start_hub(config: Config) -> tuple[Hub, Heartbeat]:
         wait_seconds=config.wait_seconds,
         late_days=config.late_data_days,
     )
-    heartbeat = Heartbeat(database, lambda: writer.is_accepting and writer.queued < writer.capacity)
+    heartbeat = Heartbeat(database, lambda: writer.is_accepting and not writer.is_full)
     database.open()
     writer.start()
     heartbeat.start()

@@ -75,6 +75,18 @@ class FastPush:
 
     # -- for a server that waits without a thread ---------------------------------------------
 
+    def is_refused(self, environ: WSGIEnvironment) -> bool:
+        """Whether the queue is full for what this is, a push of whatever kind.
+
+        For a server that can ask first: to decode a batch and then refuse it costs half of what it
+        costs to store it, and under overload most are refused.
+        """
+        return (
+            self._writer.is_full
+            and environ["REQUEST_METHOD"] == "POST"
+            and environ["PATH_INFO"].startswith(self._prefix)
+        )
+
     def seems_ordinary(self, environ: WSGIEnvironment) -> bool:
         """Whether this is an ordinary push, by its head."""
         return self._job_of(environ) is not None

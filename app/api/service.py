@@ -89,7 +89,7 @@ def check_migrations(look: Look | None) -> dict[str, Any]:
 def check_writer(writer: Writer) -> dict[str, Any]:
     """Whether this process takes updates, and how many wait."""
     status = "ok" if writer.is_accepting else "refusing"
-    if writer.queued >= writer.capacity:
+    if writer.is_full:
         status = "full"
     ago = writer.last_commit_seconds_ago
     return {

@@ -152,7 +152,7 @@ class Writer:
         """
         ticket = Ticket(len(items), when_settled)
         with self._changed:
-            self._refuse_if_unable(len(items))
+            self._refuse_if_unable()
             self._queue.extend((item, ticket, i) for i, item in enumerate(items))
             self._changed.notify()
         return ticket
@@ -173,6 +173,15 @@ class Writer:
         return len(self._queue) - self._withdrawn
 
     @property
+    def is_full(self) -> bool:
+        """Whether whatever is handed in now is refused.
+
+        However much it is, so that it can be asked before a batch is decoded; the last batch to be
+        taken may go beyond the capacity.
+        """
+        return self.queued >= self.capacity
+
+    @property
     def is_accepting(self) -> bool:
         """Whether an update handed in now would be taken."""
         return not (self._is_down or self._is_stopping or self._is_stuck())
@@ -182,13 +191,12 @@ class Writer:
         """Age of the last commit; None before the first."""
         return None if self._last_commit is None else time.monotonic() - self._last_commit
 
-    def _refuse_if_unable(self, count: int) -> None:
+    def _refuse_if_unable(self) -> None:
         if self._is_stopping:
             raise Unavailable("The hub is stopping; try again.")
         if self._is_down or self._is_stuck():
             raise DatabaseUnavailable
-        # One request larger than the whole queue may pass when nothing else waits.
-        if self.queued and self.queued + count > self.capacity:
+        if self.is_full:
             raise QueueFull
 
     def _is_stuck(self) -> bool:

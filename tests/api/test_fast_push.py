@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -258,6 +260,54 @@ def test_full_queue_is_a_problem_without_a_thread_too(
     status, headers, _ = push(server, json.dumps(make_body()).encode())
     assert (status, headers["Content-Type"]) == (503, "application/problem+json")
     assert headers["Retry-After"] == "1" and headers["X-Request-ID"]
+
+
+@contextmanager
+def full_queue(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if as much waited as may wait. The storing thread does not look: nothing wakes it."""
+    writer = app.extensions["hub"].writer
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "_queue", [None] * writer.capacity)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (URL, make_body()),
+        (URL, make_body(unknown=1)),
+        ("/api/v1/telemetry/batch", {"updates": [make_body(job_id="a", job_type="replication")]}),
+        ("/api/v1/telemetry/snapshot", {"node_id": "n"}),
+    ],
+    ids=["ordinary", "unusual", "batch", "snapshot"],
+)
+def test_full_queue_refuses_pushes_before_they_are_decoded(
+    app: Flask,
+    client: FlaskClient,
+    server: WebServer,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    body: dict[str, Any],
+) -> None:
+    """As the application would say it, but without a thread and without a look at the body."""
+    with full_queue(app, monkeypatch):
+        status, headers, content = push(server, json.dumps(body).encode(), path)
+        assert (status, headers["Retry-After"]) == (503, "1")
+        assert push(server, b"nonsense", path)[0] == 503
+        assert server._threads._started == 0
+        got = client.post(path, json=body)
+        assert (got.status_code, got.get_json()["detail"]) == (503, content["detail"])
+    assert push(server, json.dumps(body).encode(), path)[0] == 200
+
+
+def test_full_queue_stops_nothing_but_pushes(
+    app: Flask, server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with full_queue(app, monkeypatch):
+        text = json.dumps({"job_id": "a", "job_type": "replication"}).encode()
+        assert push(server, text, "/api/v1/jobs")[0] == 201
+        health = ask(server, [], method="GET", raw_path=b"/api/v1/health")
+        assert json.loads(health[2])["checks"]["writer"]["status"] == "full"
 
 
 def test_tokens_are_asked_for_without_a_thread_too(guarded_app: Flask, database: Database) -> None:

@@ -172,6 +172,16 @@ def test_full_queue_refuses_at_once(database: Database) -> None:
     writer.stop()
 
 
+def test_last_batch_to_be_taken_may_go_beyond_the_capacity(database: Database) -> None:
+    writer = make_writer(database, capacity=5)  # which has not started
+    writer.begin([make_update(-n) for n in range(4)], lambda: None)
+    assert not writer.is_full
+    writer.begin([make_update(-n) for n in range(9)], lambda: None)
+    assert writer.is_full and writer.queued == 13
+    with pytest.raises(QueueFull):
+        writer.begin([make_update(-1)], lambda: None)
+
+
 def test_wait_is_bounded(database: Database) -> None:
     writer = make_writer(database, wait_seconds=0.1)
     writer.start()

@@ -198,6 +198,9 @@ class Waiting:
         self.ready: list[Callable[[], object]] = []
         self.answer = echo
 
+    def is_refused(self, environ: dict[str, Any]) -> bool:
+        return False
+
     def seems_ordinary(self, environ: dict[str, Any]) -> bool:
         return bool(environ["REQUEST_METHOD"] == "POST")
 
