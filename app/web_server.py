@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -518,9 +518,13 @@ def _refuse_push(reason: type[QueueFull], environ: WSGIEnvironment) -> _Answer:
     return _Answer(answer.status, headers, answer.body)
 
 
-@cache
 def _refusal_of_pushes(reason: type[QueueFull]) -> _Answer:
     """The same for all of them: everything but the request's id."""
-    response = answer_request_error(reason())
-    headers = _encode_headers(with_safe(response.headers.items()))
-    return _Answer(response.status_code, headers, response.get_data())
+    if reason not in _REFUSALS_OF_PUSHES:
+        response = answer_request_error(reason())
+        headers = _encode_headers(with_safe(response.headers.items()))
+        _REFUSALS_OF_PUSHES[reason] = _Answer(response.status_code, headers, response.get_data())
+    return _REFUSALS_OF_PUSHES[reason]
+
+
+_REFUSALS_OF_PUSHES: dict[type[QueueFull], _Answer] = {}

@@ -98,6 +98,7 @@ class Run:
     late_looks: int = 0  # at /health that found a task late
     durations: dict[str, list[Point]] = field(default_factory=dict)  # milliseconds by task
     load_cpu: float = 0.0
+    disk: list[str] = field(default_factory=list)  # when it was slow, in the engine's words
 
     def __post_init__(self) -> None:
         self.latencies = [[] for _ in range(self.plan.windows)]
@@ -147,7 +148,7 @@ class Observer:
                 self._run.point(self._run.tables, name, float(size) / MIB)
 
     def read_log(self) -> None:
-        """Count what the hub logged as an error since the last time."""
+        """Count what the hub logged as an error since the last time, and keep what the disk did."""
         for line in self._log:
             try:
                 entry = json.loads(line)
@@ -155,6 +156,8 @@ class Observer:
                 continue  # words for whoever sits at the terminal
             if entry["level"] in ("ERROR", "CRITICAL"):
                 self._run.errors[f"the log says {entry['logger']}: {entry['message'][:200]}"] += 1
+            elif entry["message"].startswith("slow_disk"):
+                self._run.disk.append(f"{self._run.seconds / 60:5.1f} min: {entry['message']}")
 
     def _look_at_processes(self) -> None:
         run = self._run
@@ -353,6 +356,8 @@ def report(run: Run) -> list[Verdict]:
         f" {run.looks} looks at /health; the senders took"
         f" {run.load_cpu / run.seconds / (os.cpu_count() or 1):.1%} of the machine\n"
     )
+    for line in run.disk:
+        print(line)
     for error, count in run.early.items():
         print(f"in the warm-up: {count} × {error}")
     for error, count in run.errors.most_common(ERRORS_SHOWN):

@@ -19,6 +19,7 @@ const STATEMENT_MS = { analyst: 15_000, hub: 600_000, owner: 600_000 };
 const HELD_TOO_LONG_MS = 10_000;
 // A bulk load writes 25 MB of WAL a second, and a checkpoint of 64 MB takes some 0.3 s.
 const LOOK_EVERY_MS = 2_000;
+const DISK_REPORT_EVERY_MS = 60_000;
 
 const digest = (text) => crypto.createHash("sha256").update(text).digest();
 
@@ -39,6 +40,7 @@ export class Bridge {
   /** One warning for each transaction that is held too long. */
   #warnedSince = 0;
   #lastId = 0;
+  #nextDiskReportAt = 0;
 
   /** `passwords` by user name; `onTrap(error)` ends the process, for the engine has died. */
   constructor({ passwords, watchdog, log, onTrap }) {
@@ -269,8 +271,23 @@ export class Bridge {
         waiting: this.#queue.length,
       });
     }
+    this.#reportDisk();
     this.#isCheckpointDue = this.#hasWorked;
     this.#pump();
+  }
+
+  /** To whoever waits for a commit, a slow disk and a slow hub are the same. */
+  #reportDisk() {
+    const now = performance.now();
+    if (!this.#engine || now < this.#nextDiskReportAt) return;
+    const { slow, slowestMs } = this.#engine.takeSyncs();
+    if (!slow) return;
+    this.#nextDiskReportAt = now + DISK_REPORT_EVERY_MS;
+    this.#log("warning", "slow_disk", {
+      text: "the disk took long to write what was committed, and everybody waited",
+      times: slow,
+      slowestMilliseconds: Math.round(slowestMs),
+    });
   }
 
   #checkpoint() {

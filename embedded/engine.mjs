@@ -20,19 +20,43 @@ const DATABASE = "postgres";
 const MAX_RESULT_BYTES = 256 * 1024 * 1024;
 // As max_wal_size in a small server: recovery replays at most about this much.
 const CHECKPOINT_WAL_BYTES = 64 * 1024 * 1024;
+// A disk takes a millisecond or ten. What takes so long, whoever waits for a commit notices.
+const SLOW_SYNC_MS = 250;
+
+/** How long the disk takes for what has to be on it. */
+class Syncs {
+  #slow = 0;
+  #slowestMs = 0;
+
+  timed(sync) {
+    return (stream) => {
+      const startedAt = performance.now();
+      sync(stream);
+      const milliseconds = performance.now() - startedAt;
+      if (milliseconds >= SLOW_SYNC_MS) this.#slow += 1;
+      this.#slowestMs = Math.max(this.#slowestMs, milliseconds);
+      return 0;
+    };
+  }
+
+  take() {
+    const taken = { slow: this.#slow, slowestMs: this.#slowestMs };
+    this.#slow = this.#slowestMs = 0;
+    return taken;
+  }
+}
 
 /** A PGlite extension that makes fsync and fdatasync of database files reach the disk. */
-function makeDurable() {
+function makeDurable(syncs) {
   return {
     name: "durable",
     setup: async (_pglite, options) => {
       let files;
-      const sync = (stream) => {
+      const sync = syncs.timed((stream) => {
         // Directories have no descriptor in NODEFS; a rename is synced by the path.
         if (stream.nfd) fs.fdatasyncSync(stream.nfd);
         else syncPath(files.filesystems.NODEFS.realPath(stream.node));
-        return 0;
-      };
+      });
       options.preRun.push((module) => {
         files = module.FS;
         files.filesystems.NODEFS.stream_ops.fsync = sync;
@@ -77,6 +101,7 @@ export class StatementError extends Error {
 
 export class Engine {
   #module;
+  #syncs;
   #input = [];
   #inputAt = 0;
   #chunks = [];
@@ -101,16 +126,18 @@ export class Engine {
   }
 
   static async #load(directory, { durable }) {
+    const syncs = new Syncs();
     const pglite = await PGlite.create({
       dataDir: directory,
       database: DATABASE,
-      extensions: { timescaledb, ...(durable ? { durable: makeDurable() } : {}) },
+      extensions: { timescaledb, ...(durable ? { durable: makeDurable(syncs) } : {}) },
     });
-    return new Engine(pglite.Module);
+    return new Engine(pglite.Module, syncs);
   }
 
-  constructor(module) {
+  constructor(module, syncs) {
     this.#module = module;
+    this.#syncs = syncs;
     const read = module.addFunction((pointer, limit) => this.#read(pointer, limit), "iii");
     const write = module.addFunction((pointer, length) => this.#write(pointer, length), "iii");
     module._set_read_write_cbs(read, write);
@@ -172,6 +199,11 @@ export class Engine {
     });
     if (failure) throw failure;
     return rows;
+  }
+
+  /** How many syncs were slow since the last call, and how long the slowest took: `{slow, slowestMs}`. */
+  takeSyncs() {
+    return this.#syncs.take();
   }
 
   /** Outside a transaction only. Returns the bytes of WAL it covered, 0 when it was not due. */

@@ -835,6 +835,45 @@ def test_a_trap_ends_the_process_and_a_restart_serves_again(data_dir: Path) -> N
         assert engine.answers(5)
 
 
+def test_a_slow_disk_is_named(
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    node = shutil.which("node")
+    (tmp_path / "slow.mjs").write_text(
+        textwrap.dedent("""
+            import fs from "node:fs";
+            const sync = fs.fdatasyncSync;
+            fs.fdatasyncSync = (descriptor) => {
+              if (fs.existsSync(new URL("now", import.meta.url)))
+                Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+              sync(descriptor);
+            };
+        """)
+    )
+    wrapper = tmp_path / "bin" / "node"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\nexec {node} --import {tmp_path}/slow.mjs "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+
+    def said() -> list[str]:
+        return [text for text in caplog.messages if text.startswith("slow_disk")]
+
+    with EmbeddedEngine(data_dir) as engine, open_owner(engine) as conn:
+        conn.execute("CREATE TABLE kept (id bigint)")
+        (tmp_path / "now").touch()
+        conn.execute("INSERT INTO kept VALUES (1)")
+        (tmp_path / "now").unlink()
+        deadline = time.monotonic() + 10
+        while not said() and time.monotonic() < deadline:
+            time.sleep(0.1)
+    (line,) = said()
+    assert "times=1 slowestMilliseconds=3" in line
+
+
 def test_a_restart_makes_no_new_database_where_the_old_one_is_gone(data_dir: Path) -> None:
     with EmbeddedEngine(data_dir, durable=False) as engine:
         with open_owner(engine) as conn:
