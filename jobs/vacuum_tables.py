@@ -8,14 +8,6 @@ from typing import Any
 from app.config import Config
 from app.db import Database
 
-# A refresh finds the updates of a minute by indexes of block ranges, which a server's autovacuum
-# keeps up to date.
-_SUMMARISE = """
-SELECT brin_summarize_new_values(index.oid)
-FROM pg_class AS index
-JOIN pg_am ON pg_am.oid = index.relam
-WHERE index.relkind = 'i' AND pg_am.amname = 'brin'
-"""
 # Analysing reads a sample of up to 30,000 rows however few have changed: 0.1 s of 9,000 jobs, in
 # which everybody waits. The engine counts no changes; how many rows there are VACUUM notes, too.
 ANALYSE_SECONDS = 3_600
@@ -58,6 +50,4 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
             conn.execute(f"VACUUM (ANALYZE {is_due}) {table}".encode())
         if is_due:
             analysed.append(table)
-    with database.reading() as conn:
-        conn.execute(_SUMMARISE)
     return {"tables": len(TABLES), "analysed": analysed}

@@ -114,6 +114,11 @@ def read_chunks(conn: Connection, series: str) -> list[Chunk]:
 # Refreshing.
 
 
+def summarise_block_ranges(conn: Connection) -> None:
+    """Let a refresh find what came since the last call, on the embedded engine."""
+    conn.execute(SQL["summarise_block_ranges"])
+
+
 def read_stale_windows(conn: Connection, rollup: Rollup, window: Window) -> list[Window]:
     """What of a window the rollup does not have as its source has it, ascending.
 
@@ -157,7 +162,13 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
     `refreshable_window` does.
     """
     window = refreshable_window(conn, rollup, start, end)
-    stale = [] if window.is_empty else read_stale_windows(conn, rollup, window)
+    if window.is_empty:
+        return 0
+    stale = read_stale_windows(conn, rollup, window)
+    if not stale and _is_empty(conn, rollup):
+        # Or it would have to be done once the first updates are there: the hours of their first
+        # chunk, up to theirs, and each step of that reads all that has come by then.
+        stale = [window]
     for part in stale:
         try:
             refresh(conn, rollup, part)
@@ -166,6 +177,11 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
             if not refreshable_window(conn, rollup, part.start, part.end).is_empty:
                 raise
     return len(stale)
+
+
+def _is_empty(conn: Connection, rollup: Rollup) -> bool:
+    """Whether neither it nor its source has ever had a row, or has one left."""
+    return not read_chunks(conn, rollup.source) and not read_chunks(conn, rollup.name)
 
 
 def note_refresh(conn: Connection, rollup: Rollup, began_at: datetime) -> None:

@@ -313,6 +313,53 @@ def test_an_empty_hub_has_nothing_to_refresh(tick: Tick) -> None:
     assert orjson.loads(orjson.dumps(seconds)) == seconds
 
 
+def test_hours_before_the_first_update_are_not_made_once_it_is_there(
+    conn: Connection, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = NOW.replace(minute=0, second=0)
+    tick(hour + 10 * MINUTE)  # while the hub is empty
+    add_updates(conn, [hour + 10 * MINUTE])
+    made: list[str] = []
+    refresh = store.refresh
+
+    def note(conn: Connection, rollup: Rollup, window: Window) -> None:
+        made.append(rollup.name)
+        refresh(conn, rollup, window)
+
+    monkeypatch.setattr(store, "refresh", note)
+    tick(hour + 30 * MINUTE)
+    assert made.count("job_speed_1m") == 1 and "job_speed_1h" not in made
+    assert seen(conn, "job_speed_1h") == {hour: 1}
+    assert materialised(conn, "job_speed_1m", "bucket, updates") == [(hour + 10 * MINUTE, 1)]
+    tick(hour + HOUR + MINUTE)
+    assert materialised(conn, "job_speed_1h", "bucket, updates") == [(hour, 1)]
+
+
+def test_hours_outlive_a_series_that_somebody_dropped_by_hand(conn: Connection, tick: Tick) -> None:
+    """No edge has moved, and there is nothing left that a refresh could make them from."""
+    add_updates(conn, [NOW - 3 * HOUR])
+    tick()
+    before = materialised(conn, "job_speed_1h")
+    for series in ("job_telemetry", "job_speed_1m"):
+        conn.execute("SELECT drop_chunks(%s::regclass, older_than => %s)", [series, NOW + DAY])
+    tick()
+    assert before and materialised(conn, "job_speed_1h") == before
+
+
+def test_a_refresh_finds_what_came_by_block_ranges(
+    conn: Connection, database: Database, tick: Tick
+) -> None:
+    """Without them the refresh of an hour looks at every row since the engine was last vacuumed."""
+    add_updates(conn, every(timedelta(milliseconds=1), NOW, NOW + MINUTE))  # two ranges
+    tick()
+    left = conn.execute(
+        "SELECT coalesce(sum(brin_summarize_new_values(indexrelid)), 0) FROM pg_index"
+        " JOIN pg_class ON oid = indexrelid WHERE relkind = 'i'"
+        " AND relam = (SELECT oid FROM pg_am WHERE amname = 'brin')"
+    ).fetchone()
+    assert left == (0,) or not database.is_embedded  # a server's autovacuum does it
+
+
 def test_a_clock_that_is_set_back_behind_the_edge_does_no_harm(
     conn: Connection, tick: Tick
 ) -> None:

@@ -13,6 +13,15 @@ SELECT coalesce(%(now)s::timestamptz, clock_timestamp())
 -- name: plan_for_refreshes
 SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)
 
+-- A refresh finds the updates of a minute by indexes of block ranges. Blocks that came since the
+-- last call are in none and are looked at each time, by the refresh of an hour for 17 us a row (see
+-- above), in which the embedded engine serves nobody. On a server autovacuum does this.
+-- name: summarise_block_ranges
+SELECT brin_summarize_new_values(index.oid)
+FROM pg_class AS index
+JOIN pg_am ON pg_am.oid = index.relam
+WHERE index.relkind = 'i' AND pg_am.amname = 'brin'
+
 -- One refresh, compression or drop at a time, whoever asks for it (timescaledb#10219). Two refreshes
 -- at once may lose an invalidation, and an edge must not move under one. The embedded engine is
 -- one session, in which this excludes nobody: there no two statements run at once, and the tasks
