@@ -518,6 +518,9 @@ def _refuse_push(reason: type[QueueFull], environ: WSGIEnvironment) -> _Answer:
     return _Answer(answer.status, headers, answer.body)
 
 
+_REFUSALS_OF_PUSHES: dict[type[QueueFull], _Answer] = {}
+
+
 def _refusal_of_pushes(reason: type[QueueFull]) -> _Answer:
     """The same for all of them: everything but the request's id."""
     if reason not in _REFUSALS_OF_PUSHES:
@@ -525,6 +528,3 @@ def _refusal_of_pushes(reason: type[QueueFull]) -> _Answer:
         headers = _encode_headers(with_safe(response.headers.items()))
         _REFUSALS_OF_PUSHES[reason] = _Answer(response.status_code, headers, response.get_data())
     return _REFUSALS_OF_PUSHES[reason]
-
-
-_REFUSALS_OF_PUSHES: dict[type[QueueFull], _Answer] = {}

@@ -284,7 +284,7 @@ export class Bridge {
     if (!slow) return;
     this.#nextDiskReportAt = now + DISK_REPORT_EVERY_MS;
     this.#log("warning", "slow_disk", {
-      text: "the disk took long to write what was committed, and everybody waited",
+      text: "the disk took long to sync, and everybody waited",
       times: slow,
       slowestMilliseconds: Math.round(slowestMs),
     });

@@ -23,7 +23,8 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
         attempts = Attempts(conn, "refreshed")
         now = store.read_clock(conn, now)
         if database.is_embedded:
-            store.summarise_block_ranges(conn)
+            with attempts.attempt("block ranges"):
+                store.summarise_block_ranges(conn)
         for rollup in ROLLUPS:
             started = time.monotonic()
             with attempts.attempt(rollup.name), store.alone(conn):

@@ -76,13 +76,14 @@ class FastPush:
     # -- for a server that waits without a thread ---------------------------------------------
 
     def is_refused(self, environ: WSGIEnvironment) -> bool:
-        """Whether the queue is full for what this is, a push of whatever kind.
+        """Whether this is a push, of whatever kind, and the queue is full.
 
         For a server that can ask first: to decode a batch and then refuse it costs half of what it
-        costs to store it, and under overload most are refused.
+        costs to store it, and under overload most are refused. Nobody has looked at its token yet.
         """
         return (
             self._writer.is_full
+            and self._writer.is_accepting  # or it is refused for another reason
             and environ["REQUEST_METHOD"] == "POST"
             and environ["PATH_INFO"].startswith(self._prefix)
         )

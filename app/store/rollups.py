@@ -18,7 +18,17 @@ from psycopg.errors import InvalidParameterValue, LockNotAvailable
 from psycopg.rows import class_row
 
 from app.db import Connection, Database
-from app.domain.rollups import EPOCH, HOUR, REFRESH_STEP, ROLLUPS, Rollup, Window, whole_buckets
+from app.domain.rollups import (
+    EPOCH,
+    HOUR,
+    RAW_SERIES,
+    REFRESH_STEP,
+    ROLLUPS,
+    Rollup,
+    Window,
+    rollups_of,
+    whole_buckets,
+)
 from app.errors import HubError
 from app.store.sql import load_queries
 
@@ -180,8 +190,9 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
 
 
 def _is_empty(conn: Connection, rollup: Rollup) -> bool:
-    """Whether neither it nor its source has ever had a row, or has one left."""
-    return not read_chunks(conn, rollup.source) and not read_chunks(conn, rollup.name)
+    """Whether neither it nor any series it is made from has a chunk."""
+    made_from = {series for series in RAW_SERIES if rollup in rollups_of(series)}
+    return not any(read_chunks(conn, name) for name in {rollup.name, rollup.source, *made_from})
 
 
 def note_refresh(conn: Connection, rollup: Rollup, began_at: datetime) -> None:

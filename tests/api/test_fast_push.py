@@ -300,6 +300,17 @@ def test_full_queue_refuses_pushes_before_they_are_decoded(
     assert push(server, json.dumps(body).encode(), path)[0] == 200
 
 
+def test_full_queue_is_no_reason_while_the_database_is_away(
+    app: Flask, client: FlaskClient, server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.extensions["hub"].writer, "_is_down", True)
+    with full_queue(app, monkeypatch):
+        status, headers, content = push(server, json.dumps(make_body()).encode())
+        got = client.post(URL, json=make_body())
+    assert (status, headers["Retry-After"]) == (503, "2")
+    assert content["detail"] == got.get_json()["detail"] and "database" in content["detail"]
+
+
 def test_full_queue_stops_nothing_but_pushes(
     app: Flask, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

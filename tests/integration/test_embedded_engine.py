@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -845,11 +846,10 @@ def test_a_slow_disk_is_named(
     (tmp_path / "slow.mjs").write_text(
         textwrap.dedent("""
             import fs from "node:fs";
-            const sync = fs.fdatasyncSync;
-            fs.fdatasyncSync = (descriptor) => {
+            // The machine's own disk, which may be slow as well, is left out.
+            fs.fdatasyncSync = fs.fsyncSync = () => {
               if (fs.existsSync(new URL("now", import.meta.url)))
                 Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
-              sync(descriptor);
             };
         """)
     )
@@ -871,7 +871,8 @@ def test_a_slow_disk_is_named(
         while not said() and time.monotonic() < deadline:
             time.sleep(0.1)
     (line,) = said()
-    assert "times=1 slowestMilliseconds=3" in line
+    found = re.fullmatch(r"slow_disk .* times=(\d+) slowestMilliseconds=(\d+)", line)
+    assert found and int(found[1]) >= 1 and int(found[2]) >= 300
 
 
 def test_a_restart_makes_no_new_database_where_the_old_one_is_gone(data_dir: Path) -> None:

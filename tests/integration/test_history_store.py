@@ -260,13 +260,13 @@ def test_a_disk_is_known_by_its_row_or_its_updates(conn: Connection) -> None:
 
 
 @pytest.mark.server
-def test_a_chart_is_of_one_state(database: Database) -> None:
+def test_a_chart_is_of_one_state(database: Database, owner: Database) -> None:
     with database.transaction() as conn:
         span = store(conn, [Row(0), Row(5)])
     with database.transaction() as conn:
         history.use_one_snapshot(conn)
         assert history.count_updates(conn, JOB, span, 10) == 2
-        with database.transaction() as other:
+        with owner.transaction() as other:
             store(other, [Row(0), Row(1)], job_id="k")
             other.execute("UPDATE job_telemetry SET job_id = 'j', seq = 1 WHERE job_id = 'k'")
         assert history.count_updates(conn, JOB, span, 10) == 2

@@ -335,6 +335,27 @@ def test_hours_before_the_first_update_are_not_made_once_it_is_there(
     assert materialised(conn, "job_speed_1h", "bucket, updates") == [(hour, 1)]
 
 
+def test_hours_are_not_made_all_at_once_before_their_minutes(conn: Connection) -> None:
+    """As when the refresh of the minutes has failed: the view reads the updates themselves."""
+    add_updates(conn, [NOW - DAY])
+    assert store.refresh_stale(conn, ROLLUPS[1], store.EPOCH, NOW) == 0
+    assert not materialised(conn, "job_speed_1h")
+
+
+def test_block_ranges_that_fail_stop_no_refresh(
+    conn: Connection, database: Database, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(conn: Connection) -> None:
+        conn.execute("SELECT 1 / 0")
+
+    monkeypatch.setattr(database, "is_embedded", True)
+    monkeypatch.setattr(store, "summarise_block_ranges", fail)
+    add_updates(conn, [NOW - 2 * MINUTE])
+    with pytest.raises(HubError, match="block ranges"):
+        tick()
+    assert materialised(conn, "job_speed_1m")
+
+
 def test_hours_outlive_a_series_that_somebody_dropped_by_hand(conn: Connection, tick: Tick) -> None:
     """No edge has moved, and there is nothing left that a refresh could make them from."""
     add_updates(conn, [NOW - 3 * HOUR])

@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
+from app.clock import utc_now
 from app.db import Connection, Database
 from app.domain.updates import Update
 from app.errors import DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
@@ -116,14 +118,20 @@ def test_old_updates_are_committed_by_the_hour(database: Database) -> None:
     assert len(groups[-1]) == 2, "what is fresh goes together"
 
 
+def lock_chunk_of(conn: Connection, seconds: float) -> None:
+    """Lock the chunk of updates of so many seconds from now, as compress_chunk does."""
+    at = utc_now() + timedelta(seconds=seconds)
+    (chunk,) = (each for each in read_chunks(conn, "job_telemetry") if each.start <= at < each.end)
+    conn.execute(f"LOCK TABLE {chunk.identifier.as_string(conn)} IN EXCLUSIVE MODE".encode())
+
+
 @pytest.mark.server
 def test_old_updates_do_not_wait_for_a_chunk_that_is_being_compressed(
-    database: Database, writer: Writer
+    owner: Database, writer: Writer
 ) -> None:
     writer.submit([make_update(-50 * 3_600)])
-    with database.transaction() as conn:
-        chunk = read_chunks(conn, "job_telemetry")[0].identifier.as_string(conn)
-        conn.execute(f"LOCK TABLE {chunk} IN EXCLUSIVE MODE".encode())  # as compress_chunk does
+    with owner.transaction() as conn:
+        lock_chunk_of(conn, -50 * 3_600)
         began = time.perf_counter()
         with pytest.raises(Unavailable, match="being compressed") as refused:
             writer.submit([make_update(-50 * 3_600, job_id="old")])
@@ -135,14 +143,15 @@ def test_old_updates_do_not_wait_for_a_chunk_that_is_being_compressed(
 
 
 @pytest.mark.server
-def test_fresh_updates_are_stored_beside_old_ones_that_cannot_be(database: Database) -> None:
+def test_fresh_updates_are_stored_beside_old_ones_that_cannot_be(
+    database: Database, owner: Database
+) -> None:
     writer = make_writer(database)
     store_all = [make_update(-60, job_id="fresh"), make_update(-50 * 3_600, job_id="old")]
-    with database.connect() as conn:
+    with owner.connect() as conn:
         store_updates(conn, [make_update(-50 * 3_600)], 28)
         conn.commit()
-        chunk = read_chunks(conn, "job_telemetry")[0].identifier.as_string(conn)
-        conn.execute(f"LOCK TABLE {chunk} IN EXCLUSIVE MODE".encode())
+        lock_chunk_of(conn, -50 * 3_600)
         writer.start()
         with pytest.raises(Unavailable):  # the sender sends both again
             writer.submit(store_all)
