@@ -51,7 +51,9 @@ def read_health() -> Response:
         "tasks": check_tasks(look, config.task_interval(config.sweep_seconds)),
     }
     states = {check["status"] for check in checks.values()}
-    is_taking = checks["database"]["status"] != "down" and checks["writer"]["status"] == "ok"
+    # A full queue empties, or its writer is refusing: under overload whoever asks for the health of
+    # hubs must not keep everything from this one.
+    is_taking = checks["database"]["status"] != "down" and checks["writer"]["status"] != "refusing"
     status = "unavailable" if not is_taking else "ok" if states == {"ok"} else "degraded"
     body = {"status": status, "version": __version__, "checks": checks}
     response = json_response(body, 200 if is_taking else 503)
@@ -88,9 +90,9 @@ def check_migrations(look: Look | None) -> dict[str, Any]:
 
 def check_writer(writer: Writer) -> dict[str, Any]:
     """Whether this process takes updates, and how many wait."""
-    status = "ok" if writer.is_accepting else "refusing"
-    if writer.is_full:
-        status = "full"
+    status = "full" if writer.is_full else "ok"
+    if not writer.is_accepting:
+        status = "refusing"
     ago = writer.last_commit_seconds_ago
     return {
         "status": status,

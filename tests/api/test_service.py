@@ -140,25 +140,26 @@ def test_a_recent_commit_proves_a_busy_database_alive(
     assert (answer.status_code, answer.get_json()["status"]) == (200, "degraded")
 
 
-@pytest.mark.parametrize(
-    "name, value, status",
-    [
-        ("is_accepting", property(lambda self: False), "refusing"),
-        ("queued", property(lambda self: 10**9), "full"),
-    ],
-)
 def test_a_writer_that_takes_nothing_is_a_503(
-    client: FlaskClient,
-    fresh_probe: DatabaseProbe,
-    monkeypatch: Patch,
-    name: str,
-    value: Any,
-    status: str,
+    client: FlaskClient, fresh_probe: DatabaseProbe, monkeypatch: Patch
 ) -> None:
-    monkeypatch.setattr(Writer, name, value)
+    monkeypatch.setattr(Writer, "is_accepting", property(lambda self: False))
     answer = client.get("/api/v1/health")
     assert answer.status_code == 503
-    assert answer.get_json()["checks"]["writer"]["status"] == status
+    assert answer.get_json()["checks"]["writer"]["status"] == "refusing"
+
+
+def test_a_full_queue_is_no_503_while_it_empties(client: FlaskClient, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(Writer, "queued", property(lambda self: 10**9))
+    for busy_seconds, code, status, writer in (
+        (0.4, 200, "degraded", "full"),
+        (6.0, 503, "unavailable", "refusing"),  # a commit that does not end
+    ):
+        busy_since = time.monotonic() - busy_seconds
+        monkeypatch.setattr(client.application.extensions["hub"].writer, "_busy_since", busy_since)
+        answer = client.get("/api/v1/health")
+        assert (answer.status_code, answer.get_json()["status"]) == (code, status)
+        assert answer.get_json()["checks"]["writer"]["status"] == writer
 
 
 # The look at the database.

@@ -65,8 +65,9 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    folder = Path(tempfile.mkdtemp(prefix="hub-cluster-"))  # where `postgres` may look, too
+def running_cluster(disk: Path | None = None) -> Iterator[Cluster]:
+    """On a disk of its own where one is given."""
+    folder = Path(tempfile.mkdtemp(prefix="hub-cluster-", dir=disk))  # `postgres` may look there
     try:
         cluster = Cluster(folder)
         try:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from app.store.rollups import LOCK_WAIT_MS
 from jobs import compress_chunks, drop_expired_chunks, refresh_rollups
 from tests.chaos.cluster import CONNECTIONS, Cluster, running_cluster
 from tests.chaos.conftest import Run
+from tests.chaos.faults import small_disk
 from tests.chaos.proxy import Proxy
 from tests.chaos.scenario import lasting
 from tests.factories import make_body
@@ -83,6 +85,26 @@ def test_server_stopped_for_a_while(hub: HubProcess, cluster: Cluster, chaos: Ru
             assert scenario.refusal_seconds() < 1
             assert scenario.sick_seconds() < 2
         cluster.control("start")
+        scenario.recover(time.monotonic())
+
+
+def test_disk_of_the_server_is_full(tmp_path: Path, chaos: Run) -> None:
+    """Tables cannot grow: the server lives, answers what is read, and stores nothing."""
+    with ExitStack() as running:
+        disk = running.enter_context(small_disk(megabytes=400))
+        assert not disk.command, "PostgreSQL serves no root of a namespace: run this as root"
+        disk.path.chmod(0o755)
+        cluster = running.enter_context(running_cluster(disk.path))
+        hub = running.enter_context(HubProcess(tmp_path, DATABASE_URL=cluster.url))
+        scenario = running.enter_context(chaos(hub))
+        with disk.filled():
+            began = time.monotonic()
+            wait_until(lambda: not hub.is_healthy(), 30)
+            assert hub.request("GET", "/api/v1/jobs")[0] == 200, "reads go on"
+            while time.monotonic() - began < lasting(60, 3):
+                assert scenario.refusal_seconds() < 5
+                assert scenario.sick_seconds() < 2
+                time.sleep(0.1)
         scenario.recover(time.monotonic())
 
 
