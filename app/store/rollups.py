@@ -175,7 +175,7 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
     if window.is_empty:
         return 0
     stale = read_stale_windows(conn, rollup, window)
-    if not stale and _is_empty(conn, rollup):
+    if not stale and _is_empty(conn, rollup, window):
         # Or it would have to be done once the first updates are there: the hours of their first
         # chunk, up to theirs, and each step of that reads all that has come by then.
         stale = [window]
@@ -189,10 +189,12 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
     return len(stale)
 
 
-def _is_empty(conn: Connection, rollup: Rollup) -> bool:
-    """Whether neither it nor any series it is made from has a chunk."""
-    made_from = {series for series in RAW_SERIES if rollup in rollups_of(series)}
-    return not any(read_chunks(conn, name) for name in {rollup.name, rollup.source, *made_from})
+def _is_empty(conn: Connection, rollup: Rollup, window: Window) -> bool:
+    """Whether neither it nor its source has a chunk, and the raw series no row up to the end."""
+    if read_chunks(conn, rollup.name) or read_chunks(conn, rollup.source):
+        return False
+    (series,) = (series for series in RAW_SERIES if rollup in rollups_of(series))
+    return not has_rows_before(conn, series, window.end)
 
 
 def note_refresh(conn: Connection, rollup: Rollup, began_at: datetime) -> None:

@@ -313,11 +313,15 @@ def test_an_empty_hub_has_nothing_to_refresh(tick: Tick) -> None:
     assert orjson.loads(orjson.dumps(seconds)) == seconds
 
 
+@pytest.mark.parametrize("is_late", [False, True], ids=["empty", "just-begun"])
 def test_hours_before_the_first_update_are_not_made_once_it_is_there(
-    conn: Connection, tick: Tick, monkeypatch: pytest.MonkeyPatch
+    conn: Connection, tick: Tick, monkeypatch: pytest.MonkeyPatch, is_late: bool
 ) -> None:
+    """They are made by the first refresh, also where updates have come before it."""
     hour = NOW.replace(minute=0, second=0)
-    tick(hour + 10 * MINUTE)  # while the hub is empty
+    if is_late:
+        add_updates(conn, [hour + 10 * MINUTE])
+    tick(hour + 10 * MINUTE)
     add_updates(conn, [hour + 10 * MINUTE])
     made: list[str] = []
     refresh = store.refresh
