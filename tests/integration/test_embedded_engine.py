@@ -27,6 +27,7 @@ from psycopg import errors
 from app.engine import EmbeddedEngine
 from app.errors import EngineError
 from tests.client.tools import need
+from tests.hub_process import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -867,9 +868,7 @@ def test_a_slow_disk_is_named(
         (tmp_path / "now").touch()
         conn.execute("INSERT INTO kept VALUES (1)")
         (tmp_path / "now").unlink()
-        deadline = time.monotonic() + 10
-        while not said() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(lambda: bool(said()), 10)
     (line,) = said()
     found = re.fullmatch(r"slow_disk .* times=(\d+) slowestMilliseconds=(\d+)", line)
     assert found and int(found[1]) >= 1 and int(found[2]) >= 300
