@@ -295,9 +295,7 @@ export class Bridge {
     this.#hasWorked = false;
     this.#unnamedOwner = null;
     const startedAt = performance.now();
-    const walBytes = this.#guard(() =>
-      this.#session.asOwner(() => this.#engine.checkpointIfDue()),
-    );
+    const walBytes = this.#guard(() => this.#session.asOwner(() => this.#engine.checkpointIfDue()));
     const milliseconds = Math.round(performance.now() - startedAt);
     if (walBytes) this.#log("info", "checkpoint", { walBytes, milliseconds });
   }

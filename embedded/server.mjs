@@ -34,8 +34,11 @@ function log(level, event, fields = {}) {
 }
 
 // PGlite prints to the console in places; stdout belongs to the ready line.
-console.log = console.info = console.warn = console.error = (...words) =>
-  log("debug", "console", { text: words.map(String).join(" ") });
+console.log =
+  console.info =
+  console.warn =
+  console.error =
+    (...words) => log("debug", "console", { text: words.map(String).join(" ") });
 
 function exitTrapped(error) {
   log("critical", "trapped", { text: `the engine has died: ${error?.stack ?? error}` });

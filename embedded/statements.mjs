@@ -140,9 +140,7 @@ export const isAllowedSetting = (name, value) =>
 const READING = new Set(
   "select with values table explain show fetch move close declare unlisten".split(" "),
 );
-const TRANSACTIONS = new Set(
-  "begin start commit end rollback abort savepoint release".split(" "),
-);
+const TRANSACTIONS = new Set("begin start commit end rollback abort savepoint release".split(" "));
 
 const REFUSED = {
   sqlstate: "42501",

@@ -4,7 +4,7 @@
 
 import fs from "node:fs";
 import process from "node:process";
-import { Worker, isMainThread, parentPort, workerData } from "node:worker_threads";
+import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 
 const LOOK_EVERY_MS = 250;
 // The main thread learns of the parent's death by itself and closes the database if it can.
