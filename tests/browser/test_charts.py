@@ -43,7 +43,7 @@ def test_gaps_are_gaps_with_their_reason(page: Page, hub: HubProcess) -> None:
     open_view(page, "performance")
     table = page.get_by_role("table", name="Gaps without updates")
     expect(table.locator("tbody tr")).to_contain_text(
-        ["silence", "hub was away", "sender lost updates"]
+        ["silence", "hub unavailable", "sender lost updates"]
     )
     expect(page.locator(".chart-tall .chart-canvas")).to_have_attribute(
         "aria-label", re.compile("3 gaps")
@@ -293,7 +293,7 @@ def test_every_chart_is_there_as_a_table(page: Page) -> None:
 
 def test_a_run_is_compared_with_those_before_it(page: Page) -> None:
     open_view(page, "compare")
-    expect(page.locator(".verdict")).to_contain_text(
+    expect(page.locator(".comparison")).to_contain_text(
         re.compile("After .* this run had moved .* usual")
     )
     table = page.get_by_role("table", name="This run and the runs before it")

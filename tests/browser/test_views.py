@@ -147,7 +147,7 @@ def test_an_address_of_nothing_has_a_way_home(
 ) -> None:
     watch.expect("status of 404")
     page.goto(path)
-    expect(page.get_by_text("There is nothing at this address")).to_be_visible()
+    expect(page.get_by_text("There is no page at this address")).to_be_visible()
     expect(page).to_have_title("Not found – Telemetry Hub")
     page.set_viewport_size({"width": 320, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth") == 320
