@@ -70,7 +70,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
     h(
       "p",
       { class: "print-only" },
-      `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}. Sizes and speeds are in powers of 1,024.`,
+      `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}. Sizes and speeds use powers of 1,024.`,
     ),
     selectors,
     error.node,
