@@ -1,4 +1,4 @@
-"""How quickly the first view is there, and how many bytes all of them take.
+"""How quickly the first view appears, and how many bytes all views transfer.
 
 `bench/dashboard.py` measures the same on a quiet machine; the limits of time are wider here, as
 other processes may run beside the tests.
@@ -21,7 +21,7 @@ LARGEST = 700_000  # of all views with their data
 LARGEST_FIRST = 150_000
 
 
-def test_the_first_view_has_its_content_at_once(new_page: NewPage) -> None:
+def test_the_first_view_appears_quickly(new_page: NewPage) -> None:
     times = []
     for _ in range(3):
         page = new_page()
@@ -44,15 +44,15 @@ def test_all_views_together_are_small(page: Page) -> None:
 
 
 def test_the_lists_need_no_chart_library(page: Page) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
     for name in ("overview", "nodes"):
         open_view(page, name)
     page.wait_for_timeout(1500)
-    assert not [url for url in asked if "echarts" in url]
+    assert not [url for url in requests if "echarts" in url]
 
 
-def test_files_are_packed_and_kept(browser: Browser, hub: HubProcess, demo: Demo) -> None:
+def test_files_are_compressed_and_cached(browser: Browser, hub: HubProcess, demo: Demo) -> None:
     context = make_context(browser, f"http://127.0.0.1:{hub.port}")
     page = context.new_page()
     answers: list[Any] = []

@@ -93,7 +93,8 @@ def take_all(dsn: str, taken: ExitStack) -> int:
 def test_full_bridge_refuses_with_a_reason(hub: HubProcess) -> None:
     with ExitStack() as taken:
         take_all(hub.engine()["analyst_dsn"], taken)
-        with pytest.raises(psycopg.OperationalError, match="more than 200 connections of analysts"):
+        message = 'more than 200 connections for role "analyst"'
+        with pytest.raises(psycopg.OperationalError, match=message):
             psycopg.connect(hub.engine()["analyst_dsn"])
     with psycopg.connect(hub.engine()["analyst_dsn"], autocommit=True) as conn:
         assert conn.execute("SELECT 1").fetchone() == (1,)
