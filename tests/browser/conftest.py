@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from app.config import ROOT
 from tests.browser.chromium import find_chromium, open_chromium
@@ -20,6 +20,7 @@ from tests.hub_process import HubProcess
 
 ZONE = "Asia/Kolkata"  # UTC+05:30, without daylight saving time
 PATIENCE_MS = 10_000
+expect.set_options(timeout=PATIENCE_MS)
 
 NewPage = Callable[..., Page]
 
