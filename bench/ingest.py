@@ -327,7 +327,7 @@ def bench_rates(hub: Hub, args: argparse.Namespace) -> dict[str, Result]:
 
 
 def bench_fixed_rate(hub: Hub, args: argparse.Namespace) -> dict[str, Result]:
-    """Single updates at --rate: what one costs the database while nothing is saturated (R18)."""
+    """Single updates at --rate: what one costs the database while nothing is saturated."""
     load = _load(hub, args, connections=args.connections, rate=args.rate)
     return {f"{args.rate:g} updates/s": _median([measure(hub, load) for _ in range(args.rounds)])}
 

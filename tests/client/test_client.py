@@ -103,7 +103,7 @@ def test_connections_are_kept(faulty_hub: FaultyHub, hub_client: TelemetryClient
     assert len(ports) == 1 and len(faulty_hub.accepted) == 40
 
 
-# What answers mean (decision 10).
+# What the hub's answers mean.
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 415, 422])

@@ -1,4 +1,4 @@
-"""The poster of single snapshots, R98 and R99."""
+"""The poster of single snapshots: its retries and its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job as DESIGN has it: a function of what was stored, whatever the order in which it came.
+"""A model of a job: a function of what was stored, whatever the order in which it came.
 
 No registers and no bringing forward, as the hub has them: everything is worked out from all updates
 at every look. Instants are whole microseconds.

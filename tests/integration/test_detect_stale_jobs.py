@@ -172,7 +172,7 @@ def test_a_minute_of_silence_stalls_a_job(conn: Connection, detector: Detector) 
     assert (after["status"], after["error_message"]) == ("stalled", STALLED)
     assert after["completed_at"] is after["ended_by"] is None
     changed = {name for name in after if after[name] != before[name]}
-    assert changed == {"status", "error_message", "before_verdict"}  # R34: no last_telemetry_at
+    assert changed == {"status", "error_message", "before_verdict"}  # not last_telemetry_at
 
 
 def test_five_minutes_of_silence_fail_a_stalled_job(conn: Connection, detector: Detector) -> None:
