@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 def create_app(config: Config | None = None) -> Flask:
     """The WSGI application, its writer thread running and its connection pool open.
 
-    Flask is imported here and not above, so that tasks can use `app.db` without loading it.
+    Flask is imported here and not above, so that tasks can use the database without it.
     Raises ConfigError when a setting or the database's address is missing.
     """
     from app.api.factory import build_app

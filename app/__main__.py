@@ -25,8 +25,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from app import demo, repair
-    from app.auth import command as token
+    from app.commands import demo, repair, token
 
     parser = argparse.ArgumentParser(prog="python -m app", description="Telemetry Hub")
     parser.add_argument("--version", action="version", version=__version__)
@@ -50,8 +49,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(_: argparse.Namespace) -> int:
+    from app.commands.serve import serve
     from app.logs import configure_logging
-    from app.serve import serve
 
     config = Config.from_env()
     configure_logging(config.log_level)
@@ -60,8 +59,8 @@ def _serve(_: argparse.Namespace) -> int:
 
 
 def _migrate(_: argparse.Namespace) -> int:
-    from app.attach import attached_database
-    from app.migrate import migrate
+    from app.database.attach import attached_database
+    from app.database.migrate import migrate
 
     with (
         attached_database(Config.from_env(), as_owner=True) as database,
@@ -106,14 +105,14 @@ def _shown(variable: str, value: object) -> str:
 
 
 def _token(args: argparse.Namespace) -> int:
-    from app.auth import command
+    from app.commands import token
 
-    return command.run(Config.from_env(), args)
+    return token.run(Config.from_env(), args)
 
 
 def _repair(args: argparse.Namespace) -> int:
-    from app import repair
-    from app.attach import attached_database
+    from app.commands import repair
+    from app.database.attach import attached_database
 
     config = Config.from_env()
     with attached_database(config, as_owner=True):
@@ -121,8 +120,8 @@ def _repair(args: argparse.Namespace) -> int:
 
 
 def _doctor(_: argparse.Namespace) -> int:
-    from app.attach import attached_database
-    from app.doctor import run_checks
+    from app.checks.doctor import run_checks
+    from app.database.attach import attached_database
 
     config = Config.from_env()
     with (

@@ -31,10 +31,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import psycopg
 
 from app.config import Config
-from app.db import Connection, Database
-from app.engine import EmbeddedEngine
+from app.database.engine import EmbeddedEngine
+from app.database.migrate import migrate
+from app.database.pool import Connection, Database
 from app.logs import configure_logging
-from app.migrate import migrate
 from bench.ingest import Hub, running_hub
 from jobs import compress_chunks, drop_expired_chunks, refresh_rollups
 from jobs.runner import Runner

@@ -1,6 +1,7 @@
 """Pictures of each view of the dashboard, light and dark, into docs/images/: `make screenshots`.
 
-They are of a hub of its own with a month of simulated nights (`app.simulation`) and jobs that run.
+They are of a hub of its own with a month of simulated nights (`app.commands.simulation`) and jobs
+that run.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ import psycopg
 from playwright.sync_api import Browser, Page
 
 from app.clock import isoformat
-from app.config import ROOT
-from app.simulation import (
+from app.commands.simulation import (
     NODES,
     PUSH_SECONDS,
     Body,
@@ -31,6 +31,7 @@ from app.simulation import (
     snapshots,
     updates,
 )
+from app.config import ROOT
 from tests.browser.chromium import open_chromium
 from tests.browser.demo import PATIENT, push, push_snapshots
 from tests.browser.views import wait_ready

@@ -17,7 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from app.clock import ClockWatch, utc_now
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.errors import ConfigError
 from app.lifeline import end_with_parent
 from app.logs import configure_logging

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.errors import DatabaseUnavailable, HubError
 
 logger = logging.getLogger("hub.tasks")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.domain.rollups import RAW_SERIES, ROLLUPS
 from app.store import rollups as store
 from app.store.rollups import Chunk

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.staleness import go_duration, silent_since
 from app.store import node_states as store
 from app.store.node_states import OfflineNode, SilentNode

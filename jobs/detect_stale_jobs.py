@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.staleness import Watch, fail_text, silent_since, stall_text
 from app.store import staleness as store
 from app.store.staleness import Judged, SilentJob, Verdict

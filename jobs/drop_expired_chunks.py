@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import psycopg
 
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.rollups import MINUTE_ROLLUPS, RAW_SERIES, rollups_of
 from app.store import rollups as store
 from app.store.rollups import Chunk

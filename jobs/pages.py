@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.errors import Unavailable
 
 logger = logging.getLogger("hub.tasks")

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.domain.rollups import EPOCH, ROLLUPS, SETTLED_AFTER
 from app.store import rollups as store
 from jobs.attempts import Attempts

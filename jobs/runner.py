@@ -18,7 +18,7 @@ from types import TracebackType
 import orjson
 
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.errors import HubError, Unavailable
 from app.store import tasks as store
 from jobs.schedule import Task

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from jobs import (
     compress_chunks,
     detect_offline_nodes,

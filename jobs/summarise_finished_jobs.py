@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.charts.summary import summarise_job
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.errors import Unavailable
-from app.history.summary import summarise_job
 from app.store import summaries as store
 from app.store.history import use_one_snapshot
 from app.store.summaries import UnsummarisedJob

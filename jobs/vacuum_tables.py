@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 
 # Analysing reads a sample of up to 30,000 rows however few have changed: 0.1 s of 9,000 jobs, in
 # which everybody waits. The engine counts no changes; how many rows there are VACUUM notes, too.

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from app.web_server import WebServer
+from app.server.asgi import WebServer
 
 Messages = list[dict[str, Any]]
 

@@ -25,10 +25,10 @@ from psycopg import errors
 from app import create_app
 from app.api.factory import close_app
 from app.config import Config
-from app.db import Connection, Database
+from app.database.engine import EmbeddedEngine
+from app.database.migrate import migrate
+from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS
-from app.engine import EmbeddedEngine
-from app.migrate import migrate
 from tests import engine_template
 
 TABLES = (

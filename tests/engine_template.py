@@ -11,9 +11,9 @@ import shutil
 from pathlib import Path
 
 from app.config import Config
-from app.db import Database
-from app.engine import EmbeddedEngine
-from app.migrate import migrate
+from app.database.engine import EmbeddedEngine
+from app.database.migrate import migrate
+from app.database.pool import Database
 
 FOLDER_VARIABLE = "HUB_TEST_TEMPLATE"  # where it is, for every process of a test run
 

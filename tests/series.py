@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.chart import EPOCH, Bucket, Window, job_span
 from app.domain.stretches import Gap, Phase
 from app.store.history import Series

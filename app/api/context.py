@@ -8,7 +8,7 @@ from typing import cast
 from flask import current_app
 
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.ingest.writer import Writer
 
 

@@ -37,7 +37,7 @@ from app.auth.guard import Guard
 from app.auth.keys import read_keys
 from app.auth.watch import TokenWatch
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.domain.snapshots import Snapshot
 from app.domain.updates import Update
 from app.ingest.heartbeat import Heartbeat

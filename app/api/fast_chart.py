@@ -18,8 +18,8 @@ from app.api.context import Hub
 from app.api.errors import answer_request_error
 from app.api.history import encode_chart
 from app.api.requests import CACHE_CONTROL, choose_request_id, count_request, make_etag
+from app.charts.job import read_history
 from app.errors import RequestError
-from app.history.read import read_history
 from app.schemas.fields import identifier_problem
 from app.schemas.history import DEFAULT_POINTS, MAX_POINTS, MIN_POINTS
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.api.pending import WHEN_READY
 from app.api.refusals import answer_refusal
-from app.db import MOST_READS
+from app.database.pool import MOST_READS
 from app.errors import QueueFull
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class PushGate:
 
     Those that hold no thread (`app.api.pending`) do not count.
 
-    A push holds its thread while it waits for its commit (and, where `app.web_server` does not read
-    it first, for its body). Without a limit a slow database would hold every thread, and /health
-    would find none.
+    A push holds its thread while it waits for its commit (and, where the server does not read it
+    first, for its body). Without a limit a slow database would hold every thread, and /health would
+    find none.
     """
 
     def __init__(self, next_app: WSGIApplication, limit: int) -> None:

@@ -13,10 +13,10 @@ from flask_smorest import Blueprint
 from app.api.bodies import check_identifier
 from app.api.context import hub
 from app.api.requests import encode_json, json_response, make_conditional
+from app.charts.job import History, read_history
 from app.domain import chart
 from app.domain.chart import Point
 from app.domain.stretches import Gap, Phase
-from app.history.read import History, read_history
 from app.schemas.history import HistoryColumnsSchema, HistoryQuery, HistorySchema
 from app.store.history import ChartedJob
 

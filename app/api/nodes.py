@@ -12,7 +12,7 @@ from flask_smorest import Blueprint
 from app.api.bodies import check_identifier
 from app.api.context import hub
 from app.api.requests import conditional_json
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.chart import EPOCH, SECOND, Window, choose_window
 from app.domain.nodes import MOST_SNAPSHOTS, ChartedNode, choose_source
 from app.errors import NotFound

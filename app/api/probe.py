@@ -12,9 +12,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import cast
 
-from app.db import Connection, Database, translated_errors
+from app.database.migrate import pending
+from app.database.pool import Connection, Database, translated_errors
 from app.errors import DatabaseUnavailable
-from app.migrate import pending
 from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
 
 logger = logging.getLogger("hub.health")

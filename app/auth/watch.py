@@ -11,7 +11,7 @@ import psycopg
 
 from app.auth.guard import Guard
 from app.auth.keys import read_keys
-from app.db import Database
+from app.database.pool import Database
 from app.errors import ConfigError, DatabaseUnavailable
 from app.store.tokens import read_revoked_ids
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import psycopg
 
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.staleness import BEAT_SECONDS
 from app.errors import DatabaseUnavailable
 from app.store import staleness as store

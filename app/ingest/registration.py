@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.job_state import JobState
 from app.domain.lifecycle import Change, Event
 from app.errors import Conflict

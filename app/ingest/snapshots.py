@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain import timestamps
 from app.domain.snapshots import Snapshot
 from app.ingest.transaction import DAY, Outcome, Receipt

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.clock import from_micros, isoformat
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain import timestamps
 from app.domain.job_state import (
     END_WARNINGS,

@@ -19,7 +19,7 @@ import psycopg
 
 from app import metrics
 from app.clock import to_micros, utc_now
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.timestamps import FUTURE_TOLERANCE, SECOND, is_plausible
 from app.errors import NO_MEMORY, DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
 from app.ingest.transaction import DAY, Outcome, Receipt

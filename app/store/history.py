@@ -15,7 +15,7 @@ import orjson
 from psycopg.rows import class_row
 from psycopg.sql import SQL
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.chart import Bucket, Window
 from app.store.sql import load_queries
 

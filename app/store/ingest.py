@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from app.clock import from_micros, isoformat, to_micros
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.job_state import (
     DiskColumns,
     DiskState,

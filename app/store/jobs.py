@@ -13,7 +13,7 @@ from typing import Any, LiteralString
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Composed
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.statuses import JOB_STATUSES
 from app.store.sql import load_queries
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from psycopg.rows import class_row
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.staleness import FUTURE_SECONDS
 from app.store.sql import load_queries
 from app.store.staleness import Verdict

@@ -13,7 +13,7 @@ from typing import Any
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Composed, Identifier
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.chart import Window
 from app.domain.nodes import WHOLE_METRICS, ChartedNode, Source
 from app.domain.snapshots import METRICS

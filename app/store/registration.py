@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.errors import Conflict
 from app.store.ingest import create_missing_jobs
 from app.store.sql import load_queries

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.updates import DISK_FIELDS
 from app.store.sql import load_queries
 

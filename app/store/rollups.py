@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.errors import InvalidParameterValue, LockNotAvailable
 from psycopg.rows import class_row
 
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.rollups import (
     EPOCH,
     HOUR,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from psycopg.rows import class_row
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.staleness import BEAT_GAP_SECONDS, FUTURE_SECONDS, Watch
 from app.store.sql import load_queries
 

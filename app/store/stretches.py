@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 
 from psycopg.sql import SQL
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.chart import Window
 from app.domain.stretches import GAP_SECONDS, MOST_STRETCHES, Gap, Phase, Stretches
 from app.store.history import ChartedJob

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.api.factory import close_app
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from tests.tokens import KEYS
 
 

@@ -21,7 +21,7 @@ from app.auth.scopes import Claims
 from app.auth.tokens import mint
 from app.auth.watch import TokenWatch
 from app.clock import isoformat
-from app.db import Database
+from app.database.pool import Database
 from app.errors import Unauthorized
 from app.store.tokens import TokenRow, insert_token, read_tokens, revoke_token
 from tests.factories import make_body

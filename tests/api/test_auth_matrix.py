@@ -17,7 +17,7 @@ from werkzeug.routing import Map, Rule
 from app.api.auth import COOKIE, RULES, check_rules
 from app.api.factory import make_routes
 from app.auth.tokens import mint
-from app.db import Database
+from app.database.pool import Database
 from app.errors import StartError
 from app.store.tokens import TokenRow, insert_token, revoke_token
 from tests.factories import make_body

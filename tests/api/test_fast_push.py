@@ -25,10 +25,10 @@ from app.api.factory import close_app
 from app.auth.tokens import mint
 from app.clock import utc_now
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.domain.updates import Update
 from app.errors import QueueFull, Unavailable
-from app.web_server import WebServer
+from app.server.asgi import WebServer
 from tests.asgi import ask, piece
 from tests.factories import at, make_body
 from tests.tokens import FOREIGN_KEYS, KEYS, make_claims, make_token

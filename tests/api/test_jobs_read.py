@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from psycopg.sql import SQL, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 
-from app.db import Database
+from app.database.pool import Database
 from app.schemas import jobs as schemas
 from app.schemas.queries import decode_cursor, encode_cursor
 

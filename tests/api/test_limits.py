@@ -22,7 +22,7 @@ from app.api.gate import PushGate
 from app.api.limits import BURST_SECONDS, TokenRate
 from app.auth.tokens import mint
 from app.config import Config
-from app.db import Database, translated_errors
+from app.database.pool import Database, translated_errors
 from app.errors import Unavailable
 from app.schemas.decode import LARGEST_BATCH
 from app.schemas.updates import HIGHEST_DISK_INDEX

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from marshmallow import ValidationError
 from psycopg.sql import SQL, Identifier, Placeholder
 
-from app.db import Database
+from app.database.pool import Database
 from app.domain.snapshots import METRICS
 from app.schemas import nodes as schemas
 from app.schemas.queries import encode_cursor

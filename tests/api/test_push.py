@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from app.db import Database
+from app.database.pool import Database
 from app.store.staleness import Verdict, fail_jobs, stall_jobs
 from tests.factories import at, make_body
 

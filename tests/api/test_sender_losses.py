@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.api import fast_chart, fast_push
-from app.db import Database
+from app.database.pool import Database
 from tests.factories import at
 
 URL = "/api/v1/telemetry/backup/job-1"

@@ -20,7 +20,7 @@ from app.api import service
 from app.api.errors import register_error_handlers
 from app.api.probe import DatabaseProbe, Look
 from app.api.service import check_database
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.errors import DatabaseUnavailable
 from app.ingest.writer import Writer
 

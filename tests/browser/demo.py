@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from app.clock import isoformat
-from app.simulation import PUSH_SECONDS, SimulatedJob, snapshots, updates
+from app.commands.simulation import PUSH_SECONDS, SimulatedJob, snapshots, updates
 from tests.hub_process import HubProcess
 
 BULK = 10_000

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.errors import HubError
 from app.store.rollups import LOCK_WAIT_MS
 from jobs import compress_chunks, drop_expired_chunks, refresh_rollups

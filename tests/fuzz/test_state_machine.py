@@ -23,7 +23,7 @@ from app import create_app
 from app.api.factory import close_app
 from app.clock import from_micros, to_micros
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.domain.updates import DISK_FIELDS, JOB_FIELDS, Update
 from jobs.detect_stale_jobs import run_once
 from tests.fuzz.model import FAIL_SECONDS, STALL_SECONDS, Model, says_the_same

@@ -17,11 +17,11 @@ from psycopg import errors
 from psycopg.rows import dict_row
 from psycopg.types.numeric import FloatLoader
 
+from app.checks.doctor import run_checks
 from app.config import ROOT, Config
-from app.db import Connection, Database
-from app.doctor import run_checks
+from app.database.migrate import MIGRATIONS_DIR
+from app.database.pool import Connection, Database
 from app.domain.staleness import BEAT_GAP_SECONDS
-from app.migrate import MIGRATIONS_DIR
 from tests.analyst_site import (
     DAILY,
     DEAD,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.db import Database
+from app.database.pool import Database
 from app.store.arrays import execute
 
 TEXTS = ["", "a", "NULL", "null", '"', "\\", '\\"', "a,b", "{x}", " ", "\n\t", "ä😀", "\x01", None]

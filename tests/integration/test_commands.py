@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from tests.hub_process import database_settings, run_app
 
 

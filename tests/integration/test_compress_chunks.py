@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS, Window
 from app.errors import HubError
 from app.ingest.transaction import Receipt, store_updates

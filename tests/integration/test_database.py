@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from app.db import Database
+from app.database.pool import Database
 from app.errors import DatabaseUnavailable
 
 

@@ -15,7 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.snapshots import Snapshot
 from app.ingest.snapshots import store_snapshots
 from app.ingest.transaction import Receipt

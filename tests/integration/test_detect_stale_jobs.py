@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.updates import Update
 from app.ingest.transaction import Receipt, store_updates
 from app.store import registration, staleness

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
+from app.checks.doctor import ANALYST, Check, run_checks
 from app.config import Config
-from app.db import Connection, Database
-from app.doctor import ANALYST, Check, run_checks
+from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS, Window
 from app.store.rollups import refresh
 from jobs import compress_chunks, drop_expired_chunks, refresh_rollups

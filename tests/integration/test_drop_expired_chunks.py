@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.rollups import DROPPED_SERIES, ROLLUPS, Window
 from app.errors import HubError
 from app.store import rollups as store

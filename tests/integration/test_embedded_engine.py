@@ -24,7 +24,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from app.engine import EmbeddedEngine
+from app.database.engine import EmbeddedEngine
 from app.errors import EngineError
 from tests.client.tools import need
 from tests.hub_process import wait_until
@@ -737,7 +737,7 @@ def test_a_full_disk_leaves_the_address_that_was_written_down(
     with EmbeddedEngine(data_dir, durable=False) as engine:
         before = written()
         with monkeypatch.context() as patch:
-            patch.setattr("app.engine._write_private", no_room)
+            patch.setattr("app.database.engine._write_private", no_room)
             engine.restart()
             assert engine.answers(5) and written() == before
             with pytest.raises(OSError):
@@ -752,7 +752,7 @@ def test_a_disk_that_was_full_from_the_start_is_named(
     def no_room(fd: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("app.engine.os.fsync", no_room)
+    monkeypatch.setattr("app.database.engine.os.fsync", no_room)
     engine = EmbeddedEngine(data_dir, durable=False)
     with pytest.raises(EngineError, match="No space left on device"):
         engine.start()
@@ -771,7 +771,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 def test_missing_node_modules_point_to_make_setup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.engine.EMBEDDED_DIR", tmp_path)
+    monkeypatch.setattr("app.database.engine.EMBEDDED_DIR", tmp_path)
     with pytest.raises(EngineError, match="make setup"):
         EmbeddedEngine(tmp_path, durable=False).start()
 
@@ -899,7 +899,7 @@ def test_the_engine_ends_when_its_parent_is_killed(data_dir: Path, is_busy: bool
         """
         import sys, time
         from pathlib import Path
-        from app.engine import EmbeddedEngine
+        from app.database.engine import EmbeddedEngine
 
         engine = EmbeddedEngine(Path(sys.argv[1]), durable=False)
         engine.start()

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from app.charts.job import History, read_chart, read_history
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.chart import EPOCH, Bucket, Window, job_span, summarise, to_points
 from app.domain.summary import MOST_BYTES
-from app.history.read import History, read_chart, read_history
 from app.store import history as store
 from app.store.history import ChartedJob
 from jobs import refresh_rollups, summarise_finished_jobs

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.chart import Window, job_span, window_step
 from app.domain.stretches import Gap, Phase, Stretches
 from app.store import history, stretches

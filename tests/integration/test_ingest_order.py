@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.updates import Update
 from app.errors import Conflict
 from app.ingest.registration import register

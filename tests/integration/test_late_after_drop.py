@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from app.charts.job import read_history
 from app.clock import to_micros, utc_now
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS, Window
 from app.domain.updates import Update
-from app.history.read import read_history
 from app.ingest.transaction import Receipt, store_updates
 from app.ingest.writer import Ticket, _narrow_groups
 from app.store.rollups import read_stale_windows
@@ -150,7 +150,7 @@ def test_a_summary_does_not_wait_for_the_rollups_of_nodes(
 
 
 def test_a_rebuilt_rollup_is_up_to_date(owner: Database, config: Config, conn: Connection) -> None:
-    from app.repair import rebuild_rollup
+    from app.commands.repair import rebuild_rollup
 
     for hours in range(20):
         push(conn, 3 - hours / 24)

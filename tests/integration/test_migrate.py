@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.db import Connection, Database
-from app.errors import MigrationError
-from app.migrate import (
+from app.database.migrate import (
     MIGRATIONS_DIR,
     migrate,
     pending,
@@ -17,6 +15,8 @@ from app.migrate import (
     require_timescaledb,
     server_complaint,
 )
+from app.database.pool import Connection, Database
+from app.errors import MigrationError
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def test_failed_file_leaves_nothing_behind(conn: Connection, tmp_path: Path) -> 
 def test_open_transaction_of_somebody_else_is_not_waited_for(
     conn: Connection, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.migrate.LOCK_WAIT_SECONDS", 1)
-    monkeypatch.setattr("app.migrate.LOCK_REST_SECONDS", 0)
+    monkeypatch.setattr("app.database.migrate.LOCK_WAIT_SECONDS", 1)
+    monkeypatch.setattr("app.database.migrate.LOCK_REST_SECONDS", 0)
     write(tmp_path, "0001_a.sql", "CREATE TABLE a (x int)")
     migrate(conn, tmp_path)
     write(tmp_path, "0002_b.sql", "ALTER TABLE a ADD y int")

@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.clock import to_micros
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.chart import EPOCH, SECOND, Window
 from app.domain.nodes import (
     MOST_MINUTES,

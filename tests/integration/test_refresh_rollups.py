@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS, Rollup, Window
 from app.errors import HubError
 from app.ingest.transaction import store_updates

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from app import repair
+from app.commands import repair
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.rollups import Rollup, Window
 from app.domain.updates import DISK_FIELDS
 from app.errors import ConfigError

@@ -10,12 +10,12 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
+from app.checks.doctor import run_checks
+from app.checks.rights import OWNERS_RIGHTS, describe_rights, judge_rights
 from app.config import ROOT, Config
-from app.db import Connection, Database
-from app.doctor import run_checks
-from app.engine import EmbeddedEngine
+from app.database.engine import EmbeddedEngine
+from app.database.pool import Connection, Database
 from app.ingest.transaction import store_updates
-from app.rights import OWNERS_RIGHTS, describe_rights, judge_rights
 from app.store.sql import load_queries
 from tests.chunks import HOUR, add_snapshots, add_updates, every, starts
 from tests.factories import NOW, make_body, make_update
@@ -33,7 +33,7 @@ OWNERS_BLOCKS = {
     "renew_lease",
     "finish_task",
 }
-# What statements do not name: the ledger, read by app.migrate, and rollups put in for {rollup}.
+# What statements do not name: the ledger, and rollups put in for {rollup}.
 UNNAMED = {"schema_migrations", "node_telemetry_1m", "node_telemetry_1h"}
 USES = (
     (re.compile(r"\b(?:FROM|JOIN)\s+(\w+)"), {"SELECT"}),

@@ -25,9 +25,9 @@ from flask.testing import FlaskClient
 
 from app.api.probe import Look
 from app.api.service import check_tasks
+from app.checks.doctor import run_checks
 from app.config import ROOT, Config
-from app.db import Connection, Database
-from app.doctor import run_checks
+from app.database.pool import Connection, Database
 from app.errors import ConfigError
 from app.ingest.heartbeat import Heartbeat
 from app.lifeline import PARENT_VARIABLE

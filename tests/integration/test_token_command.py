@@ -18,7 +18,7 @@ import pytest
 from app.auth.keys import read_keys
 from app.auth.tokens import read_token
 from app.config import ROOT, Config
-from app.db import Database
+from app.database.pool import Database
 from app.errors import Unauthorized
 from tests.factories import make_body
 from tests.hub_process import START_SECONDS, HubProcess, run_app, wait_until

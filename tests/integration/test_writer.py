@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from app.clock import utc_now
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.updates import Update
 from app.errors import DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
 from app.ingest.transaction import Outcome, Receipt, store_updates

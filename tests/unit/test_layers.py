@@ -20,33 +20,33 @@ MAY_IMPORT = {
         "app.ingest",
         "app.store",
         "app.domain",
-        "app.db",
+        "app.database.pool",
         "app.clock",
         "app.errors",
         "app.metrics",
     },
-    "app.history": {"app.history", "app.store", "app.domain", "app.db", "app.errors"},
+    "app.charts": {"app.charts", "app.store", "app.domain", "app.database.pool", "app.errors"},
     "app.auth": {
         "app.auth",
         "app.store",
-        "app.db",
+        "app.database.pool",
         "app.clock",
         "app.errors",
     },
     "app.auth.scopes": set(),
-    "app.auth.command": {
+    "app.commands.token": {
         "app.auth",
         "app.store",
         "app.schemas",
-        "app.attach",
+        "app.database.attach",
         "app.config",
-        "app.db",
+        "app.database.pool",
         "app.clock",
         "app.errors",
     },
-    "app.store": {"app.store", "app.domain", "app.db", "app.clock", "app.errors"},
+    "app.store": {"app.store", "app.domain", "app.database.pool", "app.clock", "app.errors"},
     "app.domain": {"app.domain"},
-    "app.db": {"app.config", "app.errors"},
+    "app.database.pool": {"app.config", "app.errors"},
     "app.config": {"app.errors"},
     "app.clock": set(),
     "app.metrics": set(),
@@ -54,8 +54,8 @@ MAY_IMPORT = {
     "jobs": {
         "jobs",
         "app.config",
-        "app.db",
-        "app.history",
+        "app.database.pool",
+        "app.charts",
         "app.store",
         "app.domain",
         "app.clock",
@@ -74,18 +74,16 @@ HOME = {
     "msgspec": {"app.schemas"},
     "apscheduler": {"jobs.__main__"},
     "psycopg": {
-        "app.db",
-        "app.migrate",
+        "app.database",
+        "app.checks",
         "app.store",
         "app.ingest",
         "app.auth",
-        "app.engine",
-        "app.doctor",
-        "app.rights",
+        "app.commands",
         "app.__main__",
         "jobs",
     },
-    "granian": {"app.serve"},
+    "granian": {"app.commands.serve"},
     "jwt": {"app.auth.tokens"},
     "prometheus_client": {"app.metrics", "app.api"},
 }
@@ -147,12 +145,18 @@ def test_domain_needs_the_standard_library_only() -> None:
 
 
 def test_tasks_do_not_load_flask() -> None:
-    code = "import sys, app.db, app.store.ingest; sys.exit('flask' in sys.modules)"
+    code = "import sys, app.database.pool, app.store.ingest; sys.exit('flask' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_only_config_reads_the_environment() -> None:
-    allowed = {"app.config", "app.lifeline", "app.serve", "app.engine", "app.__main__"}
+    allowed = {
+        "app.config",
+        "app.lifeline",
+        "app.commands.serve",
+        "app.database.engine",
+        "app.__main__",
+    }
     for path in modules():
         if name_of(path) not in allowed:
             assert "os.environ" not in path.read_text(), path

@@ -17,7 +17,7 @@ from app.api.headers import SafeHeaders
 from app.api.hosts import HostGate
 from app.api.pending import WHEN_READY, PendingAnswer
 from app.config import Config
-from app.web_server import LARGE_BODIES, SMALL_BODY, WebServer, call_wsgi, make_environ
+from app.server.asgi import LARGE_BODIES, SMALL_BODY, WebServer, call_wsgi, make_environ
 from tests.asgi import Messages, ask, length, make_scope, piece, run_apart
 
 LARGEST = 1 << 20

@@ -20,7 +20,7 @@ import pytest
 from flask import Flask
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from app.db import Database
+from app.database.pool import Database
 from tests.hub_process import free_port, wait_until
 
 INTERVAL_SECONDS = 0.2

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.errors import DatabaseUnavailable
 
 HUB_ROLE = "telemetry_hub"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from app.config import Config
-from app.db import Connection, Database, translated_errors
+from app.database.pool import Connection, Database, translated_errors
 from app.domain.rollups import REFRESH_STEP, ROLLUPS, SETTLED_AFTER, Rollup, Window
 from app.errors import ConfigError
 from app.store import repair as store

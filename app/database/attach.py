@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.config import Config
-from app.db import Database
-from app.engine import EmbeddedEngine
+from app.database.engine import EmbeddedEngine
+from app.database.pool import Database
 from app.errors import ConfigError, DatabaseUnavailable
 
 

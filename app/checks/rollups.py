@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from app.config import Config
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.rollups import (
     DROPPED_SERIES,
     RAW_SERIES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain import chart
 from app.domain.chart import Bucket, Point, Statistics, Window
 from app.domain.estimates import duration_seconds

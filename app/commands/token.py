@@ -19,13 +19,13 @@ from typing import Any
 
 import psycopg
 
-from app.attach import attached_database
 from app.auth.keys import create_key_file, read_keys, rotate_key_file
 from app.auth.scopes import ENDS_SOON, SNAPSHOTS, Claims, Scope
 from app.auth.tokens import mint
 from app.clock import isoformat, utc_now
 from app.config import Config
-from app.db import Connection
+from app.database.attach import attached_database
+from app.database.pool import Connection
 from app.errors import ConfigError
 from app.schemas.updates import job_type_problem
 from app.store import tokens as store

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import psycopg
 
+from app.checks.rights import OWNERS_RIGHTS, judge_hubs_rights
+from app.checks.rollups import judge_retention, judge_rollups
 from app.config import Config
-from app.db import Connection
+from app.database.migrate import OLDEST_TIMESCALEDB, read_migrations, version_tuple
+from app.database.pool import Connection
 from app.domain.nodes import WHOLE_METRICS
 from app.domain.snapshots import METRICS
 from app.errors import DatabaseUnavailable
-from app.migrate import OLDEST_TIMESCALEDB, read_migrations, version_tuple
-from app.rights import OWNERS_RIGHTS, judge_hubs_rights
-from app.rollup_checks import judge_retention, judge_rollups
 from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
 
 logger = logging.getLogger("hub.doctor")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.db import Connection
+from app.charts.job import read_whole_run
+from app.database.pool import Connection
 from app.domain.chart import job_span
 from app.domain.summary import MOST_POINTS, WholeRun, make_summary
-from app.history.read import read_whole_run
 
 
 def summarise_job(conn: Connection, job_id: str) -> tuple[str, dict[str, Any]]:

@@ -25,13 +25,13 @@ from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings
 
 from app.auth.keys import read_keys
+from app.checks.rights import describe_rights
 from app.config import ROOT, Config
-from app.db import Database
-from app.engine import EmbeddedEngine
+from app.database.engine import EmbeddedEngine
+from app.database.migrate import migrate
+from app.database.pool import Database
 from app.errors import EngineError, StartError
 from app.lifeline import PARENT_VARIABLE
-from app.migrate import migrate
-from app.rights import describe_rights
 
 logger = logging.getLogger("hub.serve")
 
@@ -180,7 +180,7 @@ def _run_web(config: Config) -> None:
     multiprocessing.set_start_method("spawn", force=True)
     while True:
         server = Granian(
-            "app.web_server:make_server",
+            "app.server.asgi:make_server",
             factory=True,
             address=config.host,
             port=config.port,

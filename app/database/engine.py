@@ -23,9 +23,10 @@ from typing import Any
 
 from psycopg import OperationalError, pq
 
+from app.config import ROOT
 from app.errors import EngineError
 
-EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "embedded"
+EMBEDDED_DIR = ROOT / "embedded"
 NODE_MAJOR_MIN = 20
 # A first start takes 3 s here; a slow disk or a long recovery may take ten times that.
 START_TIMEOUT_SECONDS = 120.0

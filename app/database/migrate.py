@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 
 from app.config import ROOT
-from app.db import Connection
+from app.database.pool import Connection
 from app.errors import MigrationError
 
 MIGRATIONS_DIR = ROOT / "migrations"

@@ -1,7 +1,7 @@
 """`python -m app demo`: simulated senders, so that a newcomer sees charts within a minute.
 
 It backfills a day of history and then pushes live until it is stopped, over HTTP alone and with the
-standard library, as any sender could. What is said is in `app.simulation`.
+standard library, as any sender could. What is said is in `app.commands.simulation`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.clock import isoformat, utc_now
-from app.config import Config
-from app.simulation import (
+from app.commands.simulation import (
     HISTORY,
     NODES,
     PUSH_SECONDS,
@@ -33,6 +32,7 @@ from app.simulation import (
     snapshots,
     updates,
 )
+from app.config import Config
 
 PREFIX = "/api/v1"
 BATCH = 1_000  # updates or snapshots a request while backfilling
