@@ -51,7 +51,7 @@ TEST = re.compile(r"(?:\b(test_\w+\.py)|…)::(\w+)")
 DOTTED = re.compile(rf"(?<![\w./@-])(?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_]\w*)+(?![\w/(=])")
 NUMBERED = re.compile(r"/\d{4}_?$")
 # Files that programs write: they are named, and are not there.
-WRITTEN = {"NNNN_words.sql", "sitecustomize.py", "disks.sql", "plain.sql"}
+WRITTEN = {"NNNN_words.sql", "NNNN_what_it_does.sql", "sitecustomize.py", "disks.sql", "plain.sql"}
 SUFFIXES = {"py", "sql", "mjs", "md", "js", "json"}
 TEST_FUNCTION = re.compile(r"^\s*def (test_\w+)", re.MULTILINE)
 MAKE = re.compile(r"(?:`|^[$#] )make ([a-z][a-z-]*)", re.MULTILINE)
