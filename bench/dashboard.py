@@ -21,16 +21,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from playwright.sync_api import Browser, Page
 
 from app.clock import isoformat, utc_now
-from tests.browser.chromium import open_chromium
-from tests.browser.demo import DAY, LIVE, LONG, PATIENT, seed
-from tests.browser.measure import (
+from tools.browser.chromium import open_chromium
+from tools.browser.demo import DAY, LIVE, LONG, PATIENT, seed
+from tools.browser.measure import (
     CONTENT_AT,
     MARK_CONTENT,
     count_bytes,
     heap_bytes,
 )
-from tests.browser.views import VIEWS, job_path, open_view, wait_ready
-from tests.hub_process import HubProcess
+from tools.browser.views import VIEWS, job_path, open_view, wait_ready
+from tools.hub_process import HubProcess
 
 RUNS = 7
 PUSH_SECONDS = 1.0  # of the live job, while the heap is watched

@@ -32,10 +32,10 @@ from app.commands.simulation import (
     updates,
 )
 from app.config import ROOT
-from tests.browser.chromium import open_chromium
-from tests.browser.demo import PATIENT, push, push_snapshots
-from tests.browser.views import wait_ready
-from tests.hub_process import HubProcess
+from tools.browser.chromium import open_chromium
+from tools.browser.demo import PATIENT, push, push_snapshots
+from tools.browser.views import wait_ready
+from tools.hub_process import HubProcess
 
 IMAGES = ROOT / "docs" / "images"
 SEED = 5

@@ -43,7 +43,7 @@ from telemetry_client.drain import Drain
 from telemetry_client.queue import TelemetryQueue
 from telemetry_client.tracker import ProgressTracker
 from telemetry_client.updates import Stamps
-from tests.client.faulty_hub import FAULTS, FaultyHub
+from tools.faulty_hub import FAULTS, FaultyHub
 
 MEDIAN_LIMIT_US, P99_LIMIT_US = 5.0, 100.0
 COPY_LIMIT = 0.01

@@ -25,8 +25,8 @@ from app.database.pool import Database
 from app.errors import Unauthorized
 from app.store.tokens import TokenRow, insert_token, read_tokens, revoke_token
 from tests.factories import make_body
-from tests.hub_process import wait_until
 from tests.tokens import FOREIGN_KEYS, KEYS, YEAR, bearer, make_claims, make_token
+from tools.hub_process import wait_until
 
 PUSH = "/api/v1/telemetry/backup/job-1"
 JOBS = "/api/v1/jobs"

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import Page, expect
 
 from app.clock import isoformat, utc_now
-from tests.browser.demo import DAY, GAPS, LIVE, LONG, LONG_UPDATES, NIGHTS, push
-from tests.browser.views import job_path, open_view, wait_ready
-from tests.hub_process import HubProcess
+from tools.browser.demo import DAY, GAPS, LIVE, LONG, LONG_UPDATES, NIGHTS, push
+from tools.browser.views import job_path, open_view, wait_ready
+from tools.hub_process import HubProcess
 
 GESTURE_MS = 800  # longer than zooms may be apart to be one for "back"
 PNG = b"\x89PNG\r\n\x1a\n"

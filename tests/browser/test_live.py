@@ -10,11 +10,11 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from app.clock import isoformat, utc_now
-from tests.browser.demo import LIVE
-from tests.browser.measure import heap_bytes
-from tests.browser.views import CHARTS, open_view, wait_ready
-from tests.browser.watch import Watch
-from tests.hub_process import HubProcess, wait_until
+from tools.browser.demo import LIVE
+from tools.browser.measure import heap_bytes
+from tools.browser.views import CHARTS, open_view, wait_ready
+from tools.browser.watch import Watch
+from tools.hub_process import HubProcess, wait_until
 
 # As if the reader had gone to another tab, or come back.
 SET_HIDDEN = """(hidden) => {

@@ -12,10 +12,10 @@ from typing import Any
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import NewPage, make_context
-from tests.browser.demo import Demo
-from tests.browser.measure import CONTENT_AT, MARK_CONTENT, count_bytes
-from tests.browser.views import VIEWS, open_view
-from tests.hub_process import HubProcess
+from tools.browser.demo import Demo
+from tools.browser.measure import CONTENT_AT, MARK_CONTENT, count_bytes
+from tools.browser.views import VIEWS, open_view
+from tools.hub_process import HubProcess
 
 LARGEST = 700_000  # of all views with their data
 LARGEST_FIRST = 150_000

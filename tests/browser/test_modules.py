@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import origin_of, watched_pages
-from tests.browser.watch import Watch
-from tests.hub_process import HubProcess
+from tools.browser.watch import Watch
+from tools.hub_process import HubProcess
 
 KIB = 1024
 DAY = 86_400

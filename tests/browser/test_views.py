@@ -13,10 +13,10 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import NewPage, origin_of, watched_pages
-from tests.browser.demo import DAY, HOSTILE_IDS, IMAGE, PENDING, STALLED, Demo
-from tests.browser.views import VIEWS, job_path, open_view, wait_ready
-from tests.browser.watch import Watch, visible_text
-from tests.hub_process import HubProcess
+from tools.browser.demo import DAY, HOSTILE_IDS, IMAGE, PENDING, STALLED, Demo
+from tools.browser.views import VIEWS, job_path, open_view, wait_ready
+from tools.browser.watch import Watch, visible_text
+from tools.hub_process import HubProcess
 
 # "null" and the like as words; "0 s" where it is not the end of "10 s".
 NONSENSE = re.compile(

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.hub_process import wait_until
+from tools.hub_process import wait_until
 
 STOPPED_SECONDS, RUNNING_SECONDS = 2.0, 0.05
 

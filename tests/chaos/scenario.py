@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.chaos.senders import Senders
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 # `make chaos` sets it: faults then last as long as docs/reliability.md says, else a few seconds.
 IS_LONG = os.environ.get("CHAOS") == "long"

@@ -15,7 +15,7 @@ from tests.chaos.clock import SettableClock
 from tests.chaos.conftest import Run
 from tests.chaos.scenario import IS_LONG, Scenario, lasting
 from tests.client.tools import need
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 HOUR = 3_600
 STALE_SECONDS = 5

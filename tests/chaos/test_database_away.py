@@ -15,7 +15,7 @@ import pytest
 from tests.chaos.conftest import Run
 from tests.chaos.faults import stopped
 from tests.chaos.scenario import lasting
-from tests.hub_process import HubProcess, is_running, wait_until
+from tools.hub_process import HubProcess, is_running, wait_until
 
 STOPS = int(lasting(5, 1))
 STUCK_SECONDS = 5.0  # after which the hub takes a commit for one that does not come

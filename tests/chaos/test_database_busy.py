@@ -13,7 +13,7 @@ import pytest
 from tests.chaos.conftest import Run
 from tests.chaos.faults import slowed
 from tests.chaos.scenario import lasting
-from tests.hub_process import HubProcess
+from tools.hub_process import HubProcess
 
 WAIT_SECONDS = 5
 

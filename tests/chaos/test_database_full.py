@@ -15,7 +15,7 @@ import pytest
 from tests.chaos.conftest import Run
 from tests.chaos.faults import SmallDisk, small_disk
 from tests.chaos.scenario import lasting
-from tests.hub_process import HubProcess, is_running, wait_until
+from tools.hub_process import HubProcess, is_running, wait_until
 
 FULL_SECONDS = lasting(60, 3)
 

@@ -23,7 +23,7 @@ from tests.chaos.faults import small_disk
 from tests.chaos.proxy import Proxy
 from tests.chaos.scenario import lasting
 from tests.factories import make_body
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 WAIT_SECONDS = 5
 ROUNDS = int(lasting(5, 1))

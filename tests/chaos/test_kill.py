@@ -13,7 +13,7 @@ import pytest
 from app.config import ROOT
 from tests.chaos.conftest import Run
 from tests.chaos.scenario import lasting
-from tests.hub_process import HubProcess, is_running, kill, wait_until
+from tools.hub_process import HubProcess, is_running, kill, wait_until
 
 ROUNDS = int(lasting(5, 2))
 

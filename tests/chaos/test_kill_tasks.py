@@ -26,7 +26,7 @@ from app.lifeline import PARENT_VARIABLE
 from app.store.rollups import read_chunks
 from app.store.tasks import TaskRun, read_tasks
 from tests.chunks import edge_of, table_of
-from tests.hub_process import DATABASE, database_settings, kill, wait_until
+from tools.hub_process import DATABASE, database_settings, kill, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 

@@ -17,7 +17,7 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.scenario import lasting
 from tests.chaos.senders import TIMEOUT_SECONDS
 from tests.factories import make_body
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 REQUEST_SECONDS = 2
 CUT_SECONDS = lasting(60, 3)

@@ -18,8 +18,8 @@ import pytest
 
 from app.config import ROOT
 from tests.factories import make_body
-from tests.hub_process import HubProcess
 from tests.tokens import KEYS, make_token
+from tools.hub_process import HubProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

@@ -21,8 +21,8 @@ import pytest
 
 from app.config import ROOT
 from tests.fuzz.sizes import CASES
-from tests.hub_process import HubProcess
 from tests.tokens import KEYS, bearer, make_token
+from tools.hub_process import HubProcess
 
 CONFIG = ROOT / "tests" / "fuzz" / "schemathesis.toml"
 EXAMPLES = 200 if CASES else 3  # of each operation in a round, beside those of every boundary

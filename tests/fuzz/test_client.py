@@ -18,9 +18,9 @@ from telemetry_client import TelemetryClient, TelemetryQueue, delivery
 from telemetry_client import queue as queue_module
 from telemetry_client.drain import Drain
 from telemetry_client.tracker import ProgressTracker
-from tests.client.faulty_hub import SILENT, FaultyHub
 from tests.fuzz.queue_model import DAY, WAIT, QueueModel
 from tests.fuzz.sizes import RUNS
+from tools.faulty_hub import SILENT, FaultyHub
 
 SIZE = 6
 OWNERS = st.sampled_from(["a", "b"])

@@ -9,7 +9,7 @@ import pytest
 
 from app.config import Config
 from app.database.pool import Database
-from tests.hub_process import database_settings, run_app
+from tools.hub_process import database_settings, run_app
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from psycopg import errors
 from app.database.engine import EmbeddedEngine
 from app.errors import EngineError
 from tests.client.tools import need
-from tests.hub_process import wait_until
+from tools.hub_process import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 

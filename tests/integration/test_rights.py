@@ -19,7 +19,7 @@ from app.ingest.transaction import store_updates
 from app.store.sql import load_queries
 from tests.chunks import HOUR, add_snapshots, add_updates, every, starts
 from tests.factories import NOW, make_body, make_update
-from tests.hub_process import HubProcess
+from tools.hub_process import HubProcess
 
 # What only tasks and commands of the owner run; everything else faces the network.
 OWNERS_AREAS = {"rollups", "repair", "summaries"}

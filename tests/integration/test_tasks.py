@@ -36,7 +36,7 @@ from app.store.tasks import TaskRun
 from jobs.runner import LEASE_SECONDS, Runner
 from jobs.schedule import Task, first_runs, tasks
 from tests.factories import NOW
-from tests.hub_process import DATABASE, database_settings
+from tools.hub_process import DATABASE, database_settings
 
 PATIENCE_SECONDS = 20.0
 

@@ -21,8 +21,8 @@ from app.config import ROOT, Config
 from app.database.pool import Database
 from app.errors import Unauthorized
 from tests.factories import make_body
-from tests.hub_process import START_SECONDS, HubProcess, run_app, wait_until
 from tests.tokens import FOREIGN_KEYS, bearer, make_token
+from tools.hub_process import START_SECONDS, HubProcess, run_app, wait_until
 
 Run = subprocess.CompletedProcess[str]
 

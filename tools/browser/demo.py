@@ -14,7 +14,7 @@ import psycopg
 
 from app.clock import isoformat
 from app.commands.simulation import PUSH_SECONDS, SimulatedJob, snapshots, updates
-from tests.hub_process import HubProcess
+from tools.hub_process import HubProcess
 
 BULK = 10_000
 BATCH = 1_000

@@ -1,4 +1,4 @@
-"""A whole hub as a process of its own, in tests."""
+"""A whole hub as a process of its own, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 
 from app.config import ROOT, Config
-from tests import engine_template
+from tools import engine_template
 
 START_SECONDS = 60.0
 DATABASE = ("DATABASE_URL", "HUB_OWNER_URL")
