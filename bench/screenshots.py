@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import psycopg
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from app.clock import isoformat
 from app.commands.simulation import (
@@ -42,7 +42,7 @@ SEED = 5
 NIGHTS = 26  # older updates would be shifted: they may come four weeks late
 MACHINE = "pgprod1"
 LARGEST_KIB = 200
-SIZE = {"width": 1280, "height": 800}
+SIZE: ViewportSize = {"width": 1280, "height": 800}
 
 
 def main() -> int:

@@ -204,7 +204,8 @@ class FaultyHub:
         )
 
     def _take_batch(self, items: list[dict[str, Any]], *, is_one: bool) -> Answer:
-        rejected, new, old = [], 0, 0
+        rejected: list[dict[str, Any]] = []
+        new = old = 0
         for index, item in enumerate(items):
             if errors := self._errors(item):
                 rejected.append({"index": index, "errors": errors})

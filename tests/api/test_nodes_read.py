@@ -12,6 +12,7 @@ from marshmallow import ValidationError
 from psycopg.sql import SQL, Identifier, Placeholder
 
 from app.database.pool import Database
+from app.domain.chart import Window
 from app.domain.snapshots import METRICS
 from app.schemas import nodes as schemas
 from app.schemas.queries import encode_cursor
@@ -53,7 +54,7 @@ def add_snapshots(database: Database, *snapshots: dict[str, Any], node_id: str =
         for snapshot in snapshots
     ]
     insert(database, "node_telemetry", rows)
-    times = [row["time"] for row in rows]
+    times = [after(snapshot["at"]) for snapshot in snapshots]
     add_node(database, node_id, oldest_snapshot_at=min(times), newest_snapshot_at=max(times))
 
 
@@ -361,7 +362,7 @@ def test_an_unknown_metric_is_answered_with_the_known_ones(client: FlaskClient) 
 
 def test_the_store_takes_no_metric_that_is_not_a_column(database: Database) -> None:
     with database.reading() as conn, pytest.raises(ValueError):
-        store.list_snapshots(conn, "n", store.Window(START, START), ["node_id"], 1)
+        store.list_snapshots(conn, "n", Window(START, START), ["node_id"], 1)
 
 
 # What a snapshot may hold.
@@ -426,7 +427,7 @@ def test_a_bad_value_is_refused_naming_its_field(field: str, value: str) -> None
     body = f'{{"node_id": "n", "{field}": {value}}}'  # a repeated key: the last one counts
     with pytest.raises(ValidationError) as caught:
         load(body)
-    assert list(caught.value.normalized_messages()) == [field]
+    assert list(caught.value.messages_dict) == [field]
 
 
 def test_the_largest_metrics_can_be_charted(client: FlaskClient) -> None:
@@ -453,4 +454,4 @@ def test_numbers_that_are_none_are_refused(field: str, value: float) -> None:
 def test_a_snapshot_needs_its_node() -> None:
     with pytest.raises(ValidationError) as caught:
         load("{}")
-    assert list(caught.value.normalized_messages()) == ["node_id"]
+    assert list(caught.value.messages_dict) == ["node_id"]

@@ -31,7 +31,7 @@ def job(client: FlaskClient, job_id: str = "job-1") -> dict[str, Any]:
 
 def count(database: Database, table: str) -> int:
     with database.reading() as conn:
-        row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()  # type: ignore[arg-type]
+        row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()
     assert row is not None
     return int(row[0])
 
@@ -183,7 +183,10 @@ def test_a_second_different_end_is_an_event_only(client: FlaskClient) -> None:
 def test_a_second_end_decides_nothing_later_either(client: FlaskClient) -> None:
     push(client, bytes_transferred=10, timestamp=at(-50), disks=[disk(0, bytes_transferred=1)])
     push(client, status="completed", bytes_transferred=None, timestamp=at(-30))
-    other = {"bytes_transferred": 99, "disks": [disk(0, bytes_transferred=9), disk(1)]}
+    other: dict[str, Any] = {
+        "bytes_transferred": 99,
+        "disks": [disk(0, bytes_transferred=9), disk(1)],
+    }
     push(client, status="failed", error="no", timestamp=at(-35), **other)
     push(client, current_phase="snapshot", bytes_transferred=5, timestamp=at(-60))  # a straggler
     stored = job(client)

@@ -78,7 +78,7 @@ def test_lack_of_memory_is_for_the_sender_to_try_again() -> None:
     register_error_handlers(app)
 
     @app.route("/")
-    def fail() -> None:
+    def fail() -> str:
         raise MemoryError
 
     response = app.test_client().get("/")
@@ -166,8 +166,13 @@ def test_a_full_queue_is_no_503_while_it_empties(client: FlaskClient, monkeypatc
 
 
 def test_one_look_serves_everybody_for_a_moment(database: Database, monkeypatch: Patch) -> None:
-    looks: list[None] = []
-    monkeypatch.setattr(probe_module, "pending", lambda conn: looks.append(None) or [])
+    looks: list[Connection] = []
+
+    def look(conn: Connection) -> list[Path]:
+        looks.append(conn)
+        return []
+
+    monkeypatch.setattr(probe_module, "pending", look)
     probe = DatabaseProbe()
     for _ in range(50):
         probe.look(database)

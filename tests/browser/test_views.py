@@ -98,14 +98,12 @@ def test_no_job_shows_what_is_no_value(page: Page, job_id: str) -> None:
 
 @pytest.mark.parametrize("name", FIRST_ASKED)
 def test_a_view_says_that_it_loads(page: Page, name: str) -> None:
-    held: list[Route] | None = []
-    page.route(
-        FIRST_ASKED[name], lambda route: route.continue_() if held is None else held.append(route)
-    )
+    held: list[Route] = []
+    page.route(FIRST_ASKED[name], held.append)
     page.goto(VIEWS[name])
     expect(page.locator("main .state-loading").first).to_be_visible()
-    waiting, held = held, None
-    for route in waiting:
+    page.unroute(FIRST_ASKED[name])
+    for route in held:
         route.continue_()
     wait_ready(page)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 TASKS = ("refresh_rollups", "compress_chunks", "drop_expired_chunks")
 ROW_TASKS = ("detect_stale_jobs", "summarise_finished_jobs", "detect_offline_nodes")
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "late_data_days": 1,
     "raw_retention_days": 2,
     "rollup_1m_retention_days": 30,

@@ -658,7 +658,7 @@ os._exit(0)
 
 
 def test_a_signals_handler_may_call_it_whatever_it_interrupts(spool_path: Path) -> None:
-    command = [sys.executable, "-c", INTERRUPTED, spool_path]
+    command = [sys.executable, "-c", INTERRUPTED, str(spool_path)]
     subprocess.run(command, check=True, timeout=30)
 
 

@@ -21,7 +21,7 @@ from app.schemas.queries import encode_cursor
 IDS = st.integers(0, 2**63 - 1)
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=255)
 MICROS = st.integers(0, 4 * 10**15)
-CURSORS = {
+CURSORS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
     "jobs": st.tuples(MICROS, IDS),
     "events": st.tuples(IDS),
     "machines": st.tuples(NAMES),
@@ -30,10 +30,13 @@ CURSORS = {
 }
 KNOWN = 8  # jobs and nodes that half of the requests are about, so that there is something to find
 
+
+def _cursors(kind: str, keys: st.SearchStrategy[tuple[Any, ...]]) -> st.SearchStrategy[str]:
+    return keys.map(lambda key: encode_cursor(kind, *key))
+
+
 for _kind, _keys in CURSORS.items():
-    schemathesis.openapi.format(
-        f"{_kind}-cursor", _keys.map(lambda key, kind=_kind: encode_cursor(kind, *key))
-    )
+    schemathesis.openapi.format(f"{_kind}-cursor", _cursors(_kind, _keys))
 
 
 @schemathesis.hook

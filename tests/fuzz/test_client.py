@@ -273,9 +273,12 @@ def test_the_hub_comes_to_know_all_that_matters(
         job = Job(tracker)
         for number, (kind, value) in enumerate(steps):
             job.step(kind, value, number)
-        {"completed": tracker.complete, "failed": lambda: tracker.fail("broken")}.get(
-            status, tracker.cancel
-        )()
+        if status == "completed":
+            tracker.complete()
+        elif status == "failed":
+            tracker.fail("broken")
+        else:
+            tracker.cancel()
         tracker.set_phase("after the end")
         tracker.update_progress(7)
         hub.probability = 0.0

@@ -25,7 +25,7 @@ TEXTS = ["", "a", "NULL", "null", '"', "\\", '\\"', "a,b", "{x}", " ", "\n\t", "
 )
 def test_values_survive(database: Database, kind: str, values: list[Any]) -> None:
     with database.reading() as conn:
-        row = execute(conn, f"SELECT %(values)s::{kind}[]", {"values": values}).fetchone()  # type: ignore[arg-type]
+        row = execute(conn, f"SELECT %(values)s::{kind}[]", {"values": values}).fetchone()
     assert row is not None and row[0] == values
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
 import psycopg
@@ -33,7 +34,11 @@ from tests.chunks import (
 )
 
 # Short, so that a test needs few chunks. The late horizon lies before the drop edge as always.
-SETTINGS = {"late_data_days": 1, "raw_retention_days": 2, "rollup_1m_retention_days": 30}
+SETTINGS: dict[str, Any] = {
+    "late_data_days": 1,
+    "raw_retention_days": 2,
+    "rollup_1m_retention_days": 30,
+}
 MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)
 EXPIRED = MIDNIGHT - 3 * DAY
 EDGE = MIDNIGHT - 2 * DAY + 12 * HOUR  # of what is dropped at NOW, in chunks of 6 hours
@@ -139,7 +144,7 @@ def test_minutes_go_when_the_hours_have_them_and_hours_never_go(
         assert starts(conn, series) == [] and done[series] == Dropped(1, 0, None)
     assert edge_of(conn, "job_speed_1m") == edge_of(conn, "disk_speed_1m") == EXPIRED + DAY
     assert {name: materialised(conn, name) for name in hours} == hours
-    assert sum(row[0] for row in materialised(conn, "job_speed_1h", "updates")) == 24  # type: ignore[misc]
+    assert sum(row[0] for row in materialised(conn, "job_speed_1h", "updates")) == 24
 
 
 def test_a_second_run_has_nothing_to_do(conn: Connection, run: Run) -> None:
@@ -251,7 +256,7 @@ def test_a_row_that_comes_in_at_the_last_moment_is_not_dropped_uncounted(
         writer.commit()
     thread.join(20)
     run()
-    assert sum(row[0] for row in materialised(conn, "job_speed_1m", "updates")) == 2  # type: ignore[misc]
+    assert sum(row[0] for row in materialised(conn, "job_speed_1m", "updates")) == 2
 
 
 # Behind the edge.

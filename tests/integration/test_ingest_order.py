@@ -16,7 +16,7 @@ from app.errors import Conflict
 from app.ingest.registration import register
 from app.ingest.transaction import Receipt, store_updates
 from app.ingest.writer import Writer
-from app.store import ingest
+from app.store.arrays import execute
 from tests.factories import at, make_update
 
 LATE_DAYS = 28
@@ -46,7 +46,7 @@ def store(conn: Connection, *updates: Update) -> list[Receipt]:
 
 
 def rows(conn: Connection, sql: str) -> list[tuple[Any, ...]]:
-    return conn.execute(sql).fetchall()  # type: ignore[arg-type]
+    return conn.execute(sql).fetchall()
 
 
 def snapshot(conn: Connection) -> dict[str, Any]:
@@ -254,13 +254,12 @@ def test_ordinary_updates_run_no_statement_about_losses(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statements: list[str] = []
-    execute = ingest.execute
 
     def noted(conn: Connection, query: Any, params: Any) -> Any:
         statements.append(query)
         return execute(conn, query, params)
 
-    monkeypatch.setattr(ingest, "execute", noted)
+    monkeypatch.setattr("app.store.ingest.execute", noted)
     with closing(database.connect(autocommit=True)) as conn:
         store(conn, make_update(-60), make_update(-50))
         assert statements and "sender_losses" not in "".join(statements)

@@ -139,7 +139,9 @@ def assert_same(found: list[store.Step], expected: list[store.Step]) -> None:
         ):
             assert [low, high] == other_range
             assert mean == (other_mean and pytest.approx(other_mean, rel=1e-9))
-            assert mean is None or low <= mean <= high
+            if mean is not None:
+                assert low is not None and high is not None
+                assert low <= mean <= high
 
 
 def test_the_answers_of_every_source_are_alike(client: FlaskClient, conn: Connection) -> None:

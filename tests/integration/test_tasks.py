@@ -321,7 +321,12 @@ def test_who_takes_no_updates_does_not_beat(
 ) -> None:
     monkeypatch.setattr("app.ingest.heartbeat.BEAT_SECONDS", 0.01)
     asked = threading.Semaphore(0)
-    heartbeat = Heartbeat(database, lambda: bool(asked.release()))
+
+    def takes_updates() -> bool:
+        asked.release()
+        return False
+
+    heartbeat = Heartbeat(database, takes_updates)
     heartbeat.start()
     for _ in range(3):
         assert asked.acquire(timeout=5)
@@ -335,7 +340,12 @@ def test_a_beat_survives_a_database_that_is_away(
     monkeypatch.setattr("app.ingest.heartbeat.BEAT_SECONDS", 0.01)
     away = Database(f"postgresql://x@127.0.0.1:{free_port()}/x", is_embedded=False)
     asked = threading.Semaphore(0)
-    heartbeat = Heartbeat(away, lambda: asked.release() is None)
+
+    def takes_updates() -> bool:
+        asked.release()
+        return True
+
+    heartbeat = Heartbeat(away, takes_updates)
     heartbeat.start()
     for _ in range(3):
         assert asked.acquire(timeout=5)
