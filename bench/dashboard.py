@@ -62,10 +62,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=2, help="how long the heap is watched")
     minutes = parser.parse_args().minutes
     figures = Figures()
-    with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder:
-        with HubProcess(Path(folder), **PATIENT) as hub, open_chromium() as browser:
-            seed(hub)
-            _measure(hub, browser, minutes, figures)
+    with (
+        tempfile.TemporaryDirectory(prefix="hub-bench-") as folder,
+        HubProcess(Path(folder), **PATIENT) as hub,
+        open_chromium() as browser,
+    ):
+        seed(hub)
+        _measure(hub, browser, minutes, figures)
     return 0 if figures.all_hold else 1
 
 

@@ -47,11 +47,14 @@ SIZE: ViewportSize = {"width": 1280, "height": 800}
 
 def main() -> int:
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="hub-screenshots-") as folder:
-        with HubProcess(Path(folder), **PATIENT) as hub, open_chromium() as browser:
-            views = fill(hub, datetime.now(UTC).replace(microsecond=0))
-            for theme in ("light", "dark"):
-                _take_all(browser, f"http://127.0.0.1:{hub.port}", theme, views)
+    with (
+        tempfile.TemporaryDirectory(prefix="hub-screenshots-") as folder,
+        HubProcess(Path(folder), **PATIENT) as hub,
+        open_chromium() as browser,
+    ):
+        views = fill(hub, datetime.now(UTC).replace(microsecond=0))
+        for theme in ("light", "dark"):
+            _take_all(browser, f"http://127.0.0.1:{hub.port}", theme, views)
     return 0
 
 

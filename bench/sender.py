@@ -474,8 +474,15 @@ def share_queue(hub_url: str, table: Table, seconds: float, path: Path) -> Share
     prefix = f"backup-share-{time.time_ns()}"
     senders = [
         subprocess.Popen(
-            [sys.executable, __file__, "--sharer", hub_url, f"{prefix}-{name}", str(path)]
-            + [str(seconds)],
+            [
+                sys.executable,
+                __file__,
+                "--sharer",
+                hub_url,
+                f"{prefix}-{name}",
+                str(path),
+                str(seconds),
+            ],
             stdout=subprocess.PIPE,
             cwd=ROOT,
         )

@@ -130,7 +130,8 @@ class Observer:
     """Looks at the hub from outside: its processes, /health, its log and its tables."""
 
     def __init__(self, hub: Hub, run: Run, dsn: str) -> None:
-        assert hub.pid is not None and hub.folder is not None
+        assert hub.pid is not None
+        assert hub.folder is not None
         self._hub = hub
         self._run = run
         self._pid = hub.pid

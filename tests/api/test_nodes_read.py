@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_a_node_has_the_documented_keys(client: FlaskClient, database: Database)
     assert get(client, "/nodes")["items"][0].keys() == node.keys()
 
 
-@pytest.mark.parametrize("silence, age", [(170, 170), (-30, 0)])
+@pytest.mark.parametrize(("silence", "age"), [(170, 170), (-30, 0)])
 def test_the_age_of_a_node_is_told_by_the_database_clock(
     client: FlaskClient, database: Database, silence: int, age: int
 ) -> None:
@@ -247,9 +248,10 @@ def test_steps_without_a_snapshot_are_null(client: FlaskClient, database: Databa
     chart = get(client, "/nodes/n/history", metrics="cpu_percent,load_avg_1m", points=10)
     step = chart["resolution_seconds"]
     times = chart["series"]["t"]
-    assert {later - time for time, later in zip(times, times[1:], strict=False)} == {step}
+    assert {later - time for time, later in itertools.pairwise(times)} == {step}
     means = chart["series"]["cpu_percent"]["mean"]
-    assert None in means and means[0] == means[-1] == 1.0
+    assert None in means
+    assert means[0] == means[-1] == 1.0
     assert set(chart["series"]["load_avg_1m"]["max"]) == {None}
 
 
@@ -335,7 +337,7 @@ def test_a_node_whose_snapshots_were_dropped_has_an_empty_chart(
 
 
 @pytest.mark.parametrize(
-    "query, field",
+    ("query", "field"),
     [
         ({"metrics": "cpu_percent,nonsense"}, "metrics"),
         ({"metrics": 'cpu_percent"; DROP TABLE nodes; --'}, "metrics"),
@@ -357,7 +359,8 @@ def test_a_bad_query_is_refused_naming_its_field(
 
 def test_an_unknown_metric_is_answered_with_the_known_ones(client: FlaskClient) -> None:
     [reason] = refused(client, "/nodes/n/history", metrics="cpu")["metrics"]
-    assert "'cpu'" in reason and all(metric in reason for metric in METRICS)
+    assert "'cpu'" in reason
+    assert all(metric in reason for metric in METRICS)
 
 
 def test_the_store_takes_no_metric_that_is_not_a_column(database: Database) -> None:
@@ -393,7 +396,7 @@ def test_cores_that_are_added_up_exceed_100_percent() -> None:
 
 
 @pytest.mark.parametrize(
-    "field, value",
+    ("field", "value"),
     [
         ("cpu_percent", "true"),
         ("cpu_percent", '"12"'),

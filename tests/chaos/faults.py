@@ -95,7 +95,8 @@ def _in_namespace(mount: list[str], folder: Path) -> Iterator[SmallDisk]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert holder.stdout is not None and holder.stderr is not None
+    assert holder.stdout is not None
+    assert holder.stderr is not None
     try:
         is_ready = holder.stdout.readline() == "ready\n"
         assert is_ready, (

@@ -72,7 +72,9 @@ def test_log_that_cannot_grow(hub: HubProcess, disk: SmallDisk, chaos: Run) -> N
 
 def use_up_log(dsn: str) -> None:
     """Write to the log of changes until there is no room for more of it."""
-    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
-        with pytest.raises(psycopg.OperationalError):
-            while True:
-                conn.execute("SELECT pg_logical_emit_message(false, '', repeat('x', 500000))")
+    with (
+        psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as conn,
+        pytest.raises(psycopg.OperationalError),
+    ):
+        while True:
+            conn.execute("SELECT pg_logical_emit_message(false, '', repeat('x', 500000))")

@@ -104,9 +104,8 @@ class Model:
     def _counting(self) -> Iterator[Update]:
         """The updates that the row shows, the one that wins last."""
         for update in sorted(self.updates, key=_rank):
-            if self.end is None:
-                yield update
-            elif update.time <= (self.completed_at or 0) and update.status in ("running", self.end):
+            is_in_time = update.time <= (self.completed_at or 0)
+            if self.end is None or (is_in_time and update.status in ("running", self.end)):
                 yield update
 
     def rows(self) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:

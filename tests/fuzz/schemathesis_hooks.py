@@ -78,9 +78,10 @@ def _order_window(query: Any) -> None:
 def _agree_with_path(body: dict[str, Any], path: dict[str, Any]) -> None:
     """The body of a push may repeat the job's id and type, which then are those of the path."""
     for name in ("job_id", "job_type"):
-        if name in path and body.pop(name, None) is not None:
-            if re.fullmatch(r"[\w-]+", path[name], re.ASCII):  # others may be percent-encoded here
-                body[name] = path[name]
+        is_repeated = name in path and body.pop(name, None) is not None
+        # Others may be percent-encoded here.
+        if is_repeated and re.fullmatch(r"[\w-]+", path[name], re.ASCII):
+            body[name] = path[name]
 
 
 def _name_disks_once(body: dict[str, Any]) -> None:

@@ -289,5 +289,6 @@ def test_the_hub_comes_to_know_all_that_matters(
         job.check(hub.accepted, status)
         if probability == 0.0:
             stamps = [update["timestamp"] for update in hub.accepted]
-            assert stamps == sorted(stamps) and hub.duplicates == 0
+            assert stamps == sorted(stamps)
+            assert hub.duplicates == 0
         assert hub.duplicates <= sum(request.fault in SILENT for request in hub.requests) * 100

@@ -268,7 +268,8 @@ def test_rollups_are_made_anew(
     for rollup in ("job_speed_1m", "job_speed_1h", "disk_speed_1m"):
         assert set(maxima(conn, rollup).values()) == {5}, rollup
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5 and lines[0].startswith("job_speed_1m rebuilt from ")
+    assert len(lines) == 5
+    assert lines[0].startswith("job_speed_1m rebuilt from ")
     assert lines[3].startswith("node_telemetry_1m")  # another test may have left it a chunk
     refresh_rollups.run_once(database, config)
     assert min(maxima(conn)) == start, "nothing was lost by it"

@@ -211,7 +211,8 @@ def test_the_doctor_is_content_with_the_hubs_own_user(config: Config, owner: Dat
 def test_a_hub_that_connects_as_the_owner_is_a_fault(config: Config, owner: Database) -> None:
     both = Config(database_url=config.owner_dsn(), owner_url=config.owner_dsn())
     is_ok, detail = rights_of(both, owner)
-    assert not is_ok and "is a superuser" in detail
+    assert not is_ok
+    assert "is a superuser" in detail
     assert list(describe_rights(both)) == [detail]
 
 

@@ -386,14 +386,16 @@ def test_batch_of_one_bad_among_999_good_keeps_the_good() -> None:
 def test_batch_item_with_a_bad_job_id_is_rejected(job_id: str) -> None:
     item = {"status": "running", "job_id": job_id, "job_type": "backup"}
     (decoded,) = decode_batch(json.dumps({"updates": [item]}).encode(), is_ndjson=False)
-    assert isinstance(decoded, dict) and list(decoded) == ["job_id"]
+    assert isinstance(decoded, dict)
+    assert list(decoded) == ["job_id"]
 
 
 @pytest.mark.parametrize("job_type", ["batch", "history", "snapshot", "Backup", "1x", "a" * 51])
 def test_batch_item_with_a_bad_job_type_is_rejected(job_type: str) -> None:
     item = {"status": "running", "job_id": "j", "job_type": job_type}
     (decoded,) = decode_batch(json.dumps({"updates": [item]}).encode(), is_ndjson=False)
-    assert isinstance(decoded, dict) and list(decoded) == ["job_type"]
+    assert isinstance(decoded, dict)
+    assert list(decoded) == ["job_type"]
 
 
 def test_batch_over_10000_updates_is_refused() -> None:
