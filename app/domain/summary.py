@@ -19,13 +19,13 @@ from app.domain.chart import (
     Bucket,
     Point,
     Statistics,
-    Window,
     merge_buckets,
     seconds_since,
     to_points,
     window_step,
 )
 from app.domain.stretches import Gap, Phase, Stretches
+from app.domain.window import Window
 
 MOST_BYTES = 5_000  # R60: 2 to 5 KB a job, whatever its length
 MOST_POINTS = 80
