@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
 
 from app.database.pool import Connection
-from app.domain.chart import EPOCH, Bucket, Window, job_span
+from app.domain.chart import Bucket, job_span
 from app.domain.stretches import Gap, Phase
+from app.domain.window import EPOCH, Window
 from app.store.history import Series
 
 START = datetime(2026, 3, 1, 10, 0, 7, tzinfo=UTC)

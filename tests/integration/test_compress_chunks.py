@@ -10,7 +10,8 @@ import pytest
 
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.rollups import ROLLUPS, Window
+from app.domain.rollups import ROLLUPS
+from app.domain.window import Window
 from app.errors import HubError
 from app.ingest.transaction import Receipt, store_updates
 from app.store import rollups

@@ -13,7 +13,8 @@ import pytest
 from app.checks.doctor import ANALYST, Check, run_checks
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.rollups import ROLLUPS, Window
+from app.domain.rollups import ROLLUPS
+from app.domain.window import Window
 from app.store.rollups import refresh
 from jobs import compress_chunks, drop_expired_chunks, refresh_rollups
 from tests.chunks import DAY, HOUR, add_updates, edge_of, table_of

@@ -15,7 +15,8 @@ import pytest
 
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.rollups import DROPPED_SERIES, ROLLUPS, Window
+from app.domain.rollups import DROPPED_SERIES, ROLLUPS
+from app.domain.window import Window
 from app.errors import HubError
 from app.store import rollups as store
 from jobs import compress_chunks, drop_expired_chunks, refresh_rollups

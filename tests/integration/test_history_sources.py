@@ -15,8 +15,9 @@ from app.charts.job import History, read_chart, read_history
 from app.charts.summary import summarise_job
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.chart import EPOCH, Bucket, Window, job_span, summarise, to_points
+from app.domain.chart import Bucket, job_span, summarise, to_points
 from app.domain.summary import MOST_BYTES
+from app.domain.window import EPOCH, Window
 from app.store import history as store
 from app.store.history import ChartedJob
 from jobs import refresh_rollups, summarise_finished_jobs

@@ -10,8 +10,9 @@ import psycopg
 import pytest
 
 from app.database.pool import Connection, Database
-from app.domain.chart import Window, job_span, window_step
+from app.domain.chart import job_span, window_step
 from app.domain.stretches import Gap, Phase, Stretches
+from app.domain.window import Window
 from app.store import history, stretches
 from app.store.history import Series
 from tests.series import (

@@ -13,8 +13,9 @@ from app.charts.job import read_history
 from app.clock import to_micros, utc_now
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.rollups import ROLLUPS, Window
+from app.domain.rollups import ROLLUPS
 from app.domain.updates import Update
+from app.domain.window import Window
 from app.ingest.transaction import Receipt, store_updates
 from app.ingest.writer import Ticket, _Entry, _narrow_groups
 from app.store import rollups as store

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from app.clock import to_micros
 from app.database.pool import Connection, Database
-from app.domain.chart import EPOCH, SECOND, Window
+from app.domain.chart import SECOND
 from app.domain.nodes import (
     MOST_MINUTES,
     MOST_SNAPSHOTS,
@@ -23,6 +23,7 @@ from app.domain.nodes import (
     choose_source,
 )
 from app.domain.snapshots import METRICS, Snapshot
+from app.domain.window import EPOCH, Window
 from app.ingest.snapshots import store_snapshots
 from app.store import nodes as store
 from tests.factories import NOW

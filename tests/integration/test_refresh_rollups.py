@@ -19,7 +19,8 @@ import pytest
 
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.rollups import ROLLUPS, Rollup, Window
+from app.domain.rollups import ROLLUPS, Rollup
+from app.domain.window import EPOCH, Window
 from app.errors import HubError
 from app.ingest.transaction import store_updates
 from app.store import rollups as store
@@ -343,7 +344,7 @@ def test_hours_before_the_first_update_are_not_made_once_it_is_there(
 def test_hours_are_not_made_all_at_once_before_their_minutes(conn: Connection) -> None:
     """As when the refresh of the minutes has failed: the view reads the updates themselves."""
     add_updates(conn, [NOW - DAY])
-    assert store.refresh_stale(conn, ROLLUPS[1], datetime.fromtimestamp(0, UTC), NOW) == 0
+    assert store.refresh_stale(conn, ROLLUPS[1], EPOCH, NOW) == 0
     assert not materialised(conn, "job_speed_1h")
 
 

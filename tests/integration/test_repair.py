@@ -12,8 +12,9 @@ import pytest
 from app.commands import repair
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.rollups import Rollup, Window
+from app.domain.rollups import Rollup
 from app.domain.updates import DISK_FIELDS
+from app.domain.window import Window
 from app.errors import ConfigError
 from app.store import rollups
 from app.store.repair import repair_jobs

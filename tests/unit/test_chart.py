@@ -10,11 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.chart import (
-    EPOCH,
-    LATEST,
     NICE_STEPS_SECONDS,
     Bucket,
-    Window,
     choose_step,
     choose_window,
     effective_speed,
@@ -24,6 +21,7 @@ from app.domain.chart import (
     to_points,
     window_step,
 )
+from app.domain.window import EPOCH, LATEST, Window
 
 START = datetime(2026, 3, 1, 10, 0, 7, tzinfo=UTC)
 HOUR = timedelta(hours=1)
