@@ -123,12 +123,15 @@ def message(kind: bytes, body: bytes = b"") -> bytes:
     return kind + struct.pack("!i", len(body) + 4) + body
 
 
-def raw_connection(engine: EmbeddedEngine, user: str) -> socket.socket:
-    """A socket that has signed in and read everything up to the first ReadyForQuery."""
+def raw_connection(
+    engine: EmbeddedEngine, user: str, *, start_up_end: bytes = b"\0"
+) -> socket.socket:
+    """A socket that has authenticated and read everything up to the first ReadyForQuery."""
     dsn = address_of(engine, user)
     password = dsn.split(":")[2].split("@")[0]
     conn = socket.create_connection(("127.0.0.1", engine.port), timeout=10)
-    body = struct.pack("!i", 196608) + f"user\0{user}\0database\0postgres\0\0".encode()
+    parameters = f"user\0{user}\0database\0postgres\0".encode()
+    body = struct.pack("!i", 196608) + parameters + start_up_end
     conn.sendall(struct.pack("!i", len(body) + 4) + body + message(b"p", password.encode() + b"\0"))
     read_until_ready(conn)
     return conn
@@ -349,6 +352,15 @@ def test_garbage_is_turned_away_and_the_engine_lives(
     with closing(raw_connection(engine, "hub")) as conn:
         conn.sendall(b"P\0\0\0\1")
         assert b"08P01" in conn.recv(4096)
+    assert count_readings(hub) == 3
+
+
+def test_a_start_up_setting_without_a_value_does_not_stop_the_engine(
+    engine: EmbeddedEngine, hub: psycopg.Connection[Any]
+) -> None:
+    with closing(raw_connection(engine, "analyst", start_up_end=b"application_name")) as conn:
+        conn.sendall(message(b"Q", b"SELECT 42\0"))
+        assert b"42" in read_until_ready(conn)
     assert count_readings(hub) == 3
 
 
