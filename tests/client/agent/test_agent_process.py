@@ -269,7 +269,8 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.returncode == 2
     assert answer.stderr == (
-        "telemetry-agent needs psutil and websockets: pip install 'telemetry-client[agent]'\n"
+        "telemetry-agent: this command needs psutil and websockets: "
+        "pip install 'telemetry-client[agent]'\n"
     )
 
 
