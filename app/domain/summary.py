@@ -19,13 +19,13 @@ from app.domain.chart import (
     Bucket,
     Point,
     Statistics,
-    Window,
     merge_buckets,
     seconds_since,
     to_points,
     window_step,
 )
 from app.domain.stretches import Gap, Phase, Stretches
+from app.domain.window import Window
 
 MOST_BYTES = 5_000  # kept for ever, so bounded whatever the length of the job
 MOST_POINTS = 80
