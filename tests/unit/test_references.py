@@ -326,3 +326,17 @@ def test_of_code_the_comments_and_docstrings_are_read() -> None:
     code = '"""One."""\nx = "R12"  # Two.\n# Three.\ndef f():\n    """Four.\n    Five."""\n'
     assert prose_of(".py", code).split() == ["One.", "Four.", "Five.", "Two.", "Three."]
     assert prose_of(".js", 'x = "R12"; // One.\n/* Two. */').split() == ["One.", "Two."]
+
+
+def test_decision_records_have_a_number_a_status_and_a_date(tree: Tree) -> None:
+    folder = "docs/decisions/"
+    index = tree.texts[f"{folder}README.md"]
+    records = [name for name in tree.texts if name.startswith(folder) and "README" not in name]
+    for name in records:
+        number = int(name.removeprefix(folder)[:4])
+        head = (
+            rf"# {number}\. .+\n\n- Status: (accepted|superseded by .+)\n- Date: \d{{4}}-\d\d-\d\d"
+        )
+        assert re.match(head, tree.texts[name]), name
+        assert f"({name.removeprefix(folder)})" in index
+    assert len(records) >= 17
