@@ -39,7 +39,7 @@ TEXT = {
     ".ts",
 }
 PROSE = {".md", ".py", ".sql", ".js", ".mjs"}
-SKIPPED = {"node_modules", "__pycache__", ".venv", "var"}
+SKIPPED = {"node_modules", "__pycache__"}
 # A changelog names what existed at its time.
 HISTORY = {"CHANGELOG.md"}
 
@@ -108,9 +108,11 @@ class Tree:
 
     def _walk(self, folder: Path, top: bool = False) -> Iterator[Path]:
         for path in folder.iterdir():
-            if path.is_dir() and path.name not in SKIPPED and (not top or path.name in FOLDERS):
-                yield from self._walk(path)
-            elif path.is_file() and (path.suffix or path.name[0] != "." or not top):
+            if path.is_dir():
+                is_read = path.name in FOLDERS if top else path.name not in SKIPPED
+                if is_read and (top or not path.name.startswith(".")):
+                    yield from self._walk(path)
+            elif not path.name.startswith("."):
                 yield path
 
     @cached_property
