@@ -19,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install run lock tools test lint types fuzz chaos bench overload soak screenshots
+.PHONY: trace-push help setup install run lock tools test lint types fuzz chaos bench overload soak screenshots
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -57,6 +57,9 @@ fuzz: setup ## try to break the hub and its senders with random input, for half 
 
 chaos: setup tools ## let everything fail that can, as long as it takes: docs/reliability.md
 	@CHAOS=long $(BIN)/python -m pytest tests/chaos
+
+trace-push: $(VENV)/.dev ## count the calls and the CPU of one push, without its database
+	@$(BIN)/python tools/trace_push.py
 
 bench: setup ## measure ingest on this machine
 	@$(BIN)/python bench/ingest.py

@@ -78,7 +78,7 @@ class Config:
         # again. Some 10 KiB each.
         "HUB_WAITING_PUSHES",
         2_000,
-        "single updates that may wait for their commit in each web worker; more are answered 503",
+        "pushes that may wait for their commit in each web worker; more are answered 503",
         low=1,
         high=100_000,
     )

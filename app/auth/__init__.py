@@ -1,4 +1,4 @@
 """Who may do what: tokens, the keys they are signed with, and the watch over the revoked ones.
 
-No Flask and no HTTP here: `app.api.auth` asks these modules.
+No Flask and no HTTP here: `app.web.admission` asks these modules.
 """

@@ -112,19 +112,18 @@ class DatabaseProbe:
             self._changed.notify_all()
 
     def _ask(self, database: Database) -> Look:
-        with translated_errors():
-            with _connection(database) as conn:
-                with self._changed:
-                    self._conn = conn
-                try:
-                    return Look(
-                        pending_migrations=tuple(pending(conn)),
-                        tasks=tuple(read_tasks(conn)),
-                        waited_for_tasks_seconds=waited_for_tasks_seconds(conn),
-                    )
-                finally:
-                    with self._changed:  # not while another thread reads its file number
-                        self._conn = None
+        with translated_errors(), _connection(database) as conn:
+            with self._changed:
+                self._conn = conn
+            try:
+                return Look(
+                    pending_migrations=tuple(pending(conn)),
+                    tasks=tuple(read_tasks(conn)),
+                    waited_for_tasks_seconds=waited_for_tasks_seconds(conn),
+                )
+            finally:
+                with self._changed:  # not while another thread reads its file number
+                    self._conn = None
 
 
 @contextmanager
