@@ -6,6 +6,11 @@ The docstring of a class is its default message, so `raise QueueFull` reads as a
 from __future__ import annotations
 
 
+def first_line(exc: BaseException) -> str:
+    """The first line of an exception's message; the name of its class if it has none."""
+    return next(iter(str(exc).strip().splitlines()), type(exc).__name__)
+
+
 class HubError(Exception):
     """The hub could not do what was asked."""
 

@@ -19,7 +19,7 @@ import psycopg
 
 from app.config import ROOT
 from app.database.pool import Connection
-from app.errors import MigrationError
+from app.errors import MigrationError, first_line
 
 MIGRATIONS_DIR = ROOT / "migrations"
 OLDEST_TIMESCALEDB = (2, 20)  # DESIGN: the first release whose features the schema relies on
@@ -162,7 +162,7 @@ def _create_extension(conn: Connection) -> None:
     except psycopg.Error as exc:
         raise MigrationError(
             "TimescaleDB is installed but could not be created in this database "
-            f"({_first_line(exc)}): add it to shared_preload_libraries and run "
+            f"({first_line(exc)}): add it to shared_preload_libraries and run "
             "CREATE EXTENSION timescaledb as a superuser."
         ) from exc
 
@@ -211,7 +211,7 @@ def _apply(conn: Connection, migration: Migration) -> None:
                 ) from exc
             time.sleep(LOCK_REST_SECONDS)
         except psycopg.Error as exc:
-            raise MigrationError(f"migrations/{migration.name} failed: {_first_line(exc)}") from exc
+            raise MigrationError(f"migrations/{migration.name} failed: {first_line(exc)}") from exc
 
 
 def _run(conn: Connection, migration: Migration) -> None:
@@ -222,7 +222,3 @@ def _run(conn: Connection, migration: Migration) -> None:
     with conn.transaction():
         conn.execute(migration.sql.encode())
         conn.execute(_RECORD, [migration.name, migration.checksum])
-
-
-def _first_line(exc: psycopg.Error) -> str:
-    return str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__

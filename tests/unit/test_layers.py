@@ -21,6 +21,7 @@ MAY_IMPORT = {
         "app.store",
         "app.domain",
         "app.database.pool",
+        "app.background",
         "app.clock",
         "app.errors",
         "app.metrics",
@@ -29,6 +30,7 @@ MAY_IMPORT = {
     "app.auth": {
         "app.auth",
         "app.store",
+        "app.background",
         "app.database.pool",
         "app.clock",
         "app.errors",
@@ -48,11 +50,14 @@ MAY_IMPORT = {
     "app.domain": {"app.domain"},
     "app.database.pool": {"app.config", "app.errors"},
     "app.config": {"app.errors"},
+    "app.background": {"app.errors"},
+    "app.lifeline": {"app.background"},
     "app.clock": set(),
     "app.metrics": set(),
     "app.errors": set(),
     "jobs": {
         "jobs",
+        "app.background",
         "app.config",
         "app.database.pool",
         "app.charts",
@@ -72,7 +77,6 @@ HOME = {
     "werkzeug": {"app.api"},
     "marshmallow": {"app.schemas", "app.api"},
     "msgspec": {"app.schemas"},
-    "apscheduler": {"jobs.__main__"},
     "psycopg": {
         "app.database",
         "app.checks",
