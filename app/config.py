@@ -7,7 +7,6 @@ Each setting is a field of `Config` with its variable, default and meaning besid
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -229,39 +228,6 @@ class Config:
     def task_interval(self, seconds: int) -> int:
         """How often a task runs, in seconds, that is set to run every `seconds`."""
         return max(1, seconds // self.task_speedup)
-
-    @property
-    def engine_file(self) -> Path:
-        """Where the embedded database says how it is reached."""
-        return self.data_dir / "engine.json"
-
-    @property
-    def owner_file(self) -> Path:
-        """Where the embedded database says how its owner reaches it."""
-        return self.data_dir / "owner.json"
-
-    def dsn(self) -> str:
-        """How to reach the database: DATABASE_URL, or what the running embedded one wrote down.
-
-        Raises ConfigError when neither is there.
-        """
-        return self.database_url or self._read_dsn(self.engine_file)
-
-    def owner_dsn(self) -> str:
-        """How to reach it with the right to change the schema.
-
-        Raises ConfigError like `dsn`.
-        """
-        return self.owner_url or self.database_url or self._read_dsn(self.owner_file)
-
-    def _read_dsn(self, file: Path) -> str:
-        try:
-            return str(json.loads(file.read_text())["dsn"])
-        except (OSError, ValueError, KeyError) as exc:
-            raise ConfigError(
-                f"No embedded database runs below {self.data_dir}/ "
-                "(start it with `python -m app serve`), and DATABASE_URL is not set."
-            ) from exc
 
 
 def _parse(text: str, setting: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 
 from app.config import ROOT, Config
+from app.database.addresses import hub_dsn, owner_dsn
 from tests import engine_template
 
 START_SECONDS = 60.0
@@ -33,7 +34,7 @@ def database_settings(config: Config) -> dict[str, str]:
     """The environment that leads a process of the hub to this database."""
     if config.database_url is None:
         return {"HUB_DATA_DIR": str(config.data_dir)}
-    return {"DATABASE_URL": config.dsn(), "HUB_OWNER_URL": config.owner_dsn()}
+    return {"DATABASE_URL": hub_dsn(config), "HUB_OWNER_URL": owner_dsn(config)}
 
 
 def run_app(*args: str, **env: str) -> subprocess.CompletedProcess[str]:

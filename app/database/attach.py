@@ -1,4 +1,4 @@
-"""A database for commands that run beside the hub, or without one."""
+"""The database for commands that run while the hub is running, or while it is not."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from app.errors import ConfigError, DatabaseUnavailable
 
 @contextmanager
 def attached_database(config: Config, *, as_owner: bool = False) -> Iterator[Database]:
-    """The hub's database, not opened: the server, a running hub's engine, or one started for this.
+    """The hub's database, not opened: a server, a running engine, or an engine started for this.
 
-    Raises EngineError when the embedded database can neither be reached nor started.
+    Raises EngineError if the embedded database can neither be reached nor started.
     """
     find = Database.of_owner if as_owner else Database.from_config
     if not config.is_embedded or _is_reachable(config):
@@ -26,7 +26,7 @@ def attached_database(config: Config, *, as_owner: bool = False) -> Iterator[Dat
 
 
 def _is_reachable(config: Config) -> bool:
-    """Whether a hub runs the embedded database now; a killed one leaves its port file behind."""
+    """Whether the embedded database runs; a hub that was killed leaves the address files behind."""
     try:
         Database.from_config(config).connect().close()
     except (ConfigError, DatabaseUnavailable):

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from app.config import Config
+from app.database.addresses import owner_dsn
 from app.database.pool import Database
 from tests.hub_process import database_settings, run_app
 
@@ -66,7 +67,7 @@ def test_migrate_without_a_running_hub(tmp_path: Path) -> None:
 def test_doctor_passes_and_fails(database: Database, config: Config, env: dict[str, str]) -> None:
     well = run_app("doctor", **env)
     assert well.returncode == 0, well.stdout
-    with psycopg.connect(config.owner_dsn(), autocommit=True, prepare_threshold=None) as conn:
+    with psycopg.connect(owner_dsn(config), autocommit=True, prepare_threshold=None) as conn:
         conn.execute("ALTER INDEX jobs_live_idx RENAME TO hidden")
         ill = run_app("doctor", **env)
         conn.execute("ALTER INDEX hidden RENAME TO jobs_live_idx")

@@ -27,6 +27,7 @@ from app.api.probe import Look
 from app.api.service import check_tasks
 from app.checks.doctor import run_checks
 from app.config import ROOT, Config
+from app.database.addresses import owner_dsn
 from app.database.pool import Connection, Database
 from app.errors import ConfigError
 from app.ingest.heartbeat import Heartbeat
@@ -583,7 +584,7 @@ def test_the_process_waits_for_a_database_that_is_away(
     conn: Connection, config: Config, start: Callable[..., Process]
 ) -> None:
     port = free_port()
-    url = urlsplit(config.owner_dsn())
+    url = urlsplit(owner_dsn(config))
     away = url._replace(netloc=url.netloc.replace(str(url.port), str(port))).geturl()
     process = start(DATABASE_URL=away, HUB_OWNER_URL="", HUB_SWEEP_SECONDS="1")
     process.wait_for_message("the tasks wait for the database: ")

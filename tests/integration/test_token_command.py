@@ -18,6 +18,7 @@ import pytest
 from app.auth.keys import read_keys
 from app.auth.tokens import read_token
 from app.config import ROOT, Config
+from app.database.addresses import hub_dsn
 from app.database.pool import Database
 from app.errors import Unauthorized
 from tests.factories import make_body
@@ -64,7 +65,7 @@ def test_the_token_alone_is_on_standard_output_and_kept_nowhere(
     (row,) = listed(env)
     assert (row["id"], row["state"]) == (claims.token_id, "valid")
     assert claims.token_id in done.stderr and token not in done.stderr
-    with psycopg.connect(config.dsn(), prepare_threshold=None) as conn:
+    with psycopg.connect(hub_dsn(config), prepare_threshold=None) as conn:
         stored = conn.execute("SELECT to_jsonb(tokens)::text FROM tokens").fetchone()
     assert stored is not None and not any(part in stored[0] for part in token.split("."))
 

@@ -48,7 +48,8 @@ MAY_IMPORT = {
     },
     "app.store": {"app.store", "app.domain", "app.database.pool", "app.clock", "app.errors"},
     "app.domain": {"app.domain"},
-    "app.database.pool": {"app.config", "app.errors"},
+    "app.database.pool": {"app.config", "app.database.addresses", "app.errors"},
+    "app.database.addresses": {"app.config", "app.errors"},
     "app.config": {"app.errors"},
     "app.background": {"app.errors"},
     "app.lifeline": {"app.background"},
@@ -158,7 +159,7 @@ def test_only_config_reads_the_environment() -> None:
         "app.config",
         "app.lifeline",
         "app.commands.serve",
-        "app.database.engine",
+        "app.database.engine_process",
         "app.__main__",
     }
     for path in modules():
