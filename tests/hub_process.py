@@ -61,6 +61,7 @@ class HubProcess:
         """`command` goes before the hub's own, say to give it another view of the disk."""
         self.data_dir = data_dir
         self._command = command
+        self.host = "127.0.0.1"  # where requests go
         self.port = free_port()
         self.env = {
             **{name: value for name, value in os.environ.items() if name not in DATABASE},
@@ -140,7 +141,7 @@ class HubProcess:
         self, method: str, path: str, body: Any = None, timeout: float = 15
     ) -> tuple[int, dict[str, str], Any]:
         """Status, headers (lower case) and JSON of one request over its own connection."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
             headers = {"Content-Type": "application/json"} if body is not None else {}
             connection.request(

@@ -11,6 +11,9 @@ import os
 import secrets
 from pathlib import Path
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 from app.config import Config
 from app.errors import ConfigError
 
@@ -29,6 +32,15 @@ def hub_dsn(config: Config) -> str:
 def owner_dsn(config: Config) -> str:
     """The address for the user who may change the schema. Raises ConfigError as `hub_dsn` does."""
     return config.owner_url or config.database_url or _read_dsn(config.data_dir / OWNER_FILE)
+
+
+def without_password(dsn: str) -> str:
+    """The address as it may be printed."""
+    try:
+        parts = conninfo_to_dict(dsn)
+    except ProgrammingError:
+        return "(not a valid database address)"
+    return make_conninfo("", **{**parts, **({"password": "***"} if "password" in parts else {})})
 
 
 def write_addresses(

@@ -108,10 +108,10 @@ def test_revoking_what_is_not_there_is_a_sentence(env: dict[str, str]) -> None:
         (("--scope", "read", "--job-type", "backup"), "--scope ingest only"),
         (("--scope", "owner"), "invalid choice"),
         (("--scope", "ingest", "--job-type", "batch"), "reserved"),
-        (("--scope", "ingest", "--job-type", "Back up"), "is no job's type"),
-        (("--scope", "read", "--expires", "soon"), "like 90d"),
-        (("--scope", "read", "--expires", "0d"), "like 90d"),
-        (("--scope", "read", "--expires", "9999999w"), "more than 3650d"),
+        (("--scope", "ingest", "--job-type", "Back up"), "is not a job type"),
+        (("--scope", "read", "--expires", "soon"), "such as 90d"),
+        (("--scope", "read", "--expires", "0d"), "such as 90d"),
+        (("--scope", "read", "--expires", "9999999w"), "longer than 3650d"),
     ],
 )
 def test_options_that_will_not_do_are_said_so(options: tuple[str, ...], said: str) -> None:
