@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from app.domain.window import EPOCH
+
 _MICROSECOND = timedelta(microseconds=1)
 
 

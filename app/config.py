@@ -35,7 +35,13 @@ def _setting(
 
     `is_tuning`: few operators need it; `python -m app config` shows it with `--all` only.
     """
-    metadata = dict(variable=variable, meaning=meaning, low=low, high=high, is_tuning=is_tuning)
+    metadata = {
+        "variable": variable,
+        "meaning": meaning,
+        "low": low,
+        "high": high,
+        "is_tuning": is_tuning,
+    }
     return field(default=default, metadata=metadata)
 
 

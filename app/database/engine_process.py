@@ -97,7 +97,8 @@ class EngineProcess:
 
         Killing is safe: the next start recovers.
         """
-        assert self._popen.stdin is not None and self._popen.stdout is not None
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
         assert self._popen.stderr is not None
         self._popen.stdin.close()
         try:

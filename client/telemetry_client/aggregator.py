@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 class _Share:
     """One disk, or what belongs to none. `moved` only grows, whatever a counter does."""
 
-    __slots__ = ("bytes", "moved", "total", "status", "error", "throughput")
+    __slots__ = ("bytes", "error", "moved", "status", "throughput", "total")
 
     def __init__(self, total: int | None = None) -> None:
         self.bytes = 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-# R99: the longest wait after a first, second, and any further failure.
+# The longest wait after a first, second, and any further failure.
 RETRY_BACKOFF_SECONDS: tuple[float, ...] = (5.0, 15.0, 60.0)
 # A hub, or a proxy with a wrong clock, must not be able to silence a sender for ever.
 LONGEST_RETRY_AFTER_SECONDS = 3_600.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-INTERVAL_SECONDS = 5.0  # R76
-PERCENT_STEP = 10.0  # R76
+INTERVAL_SECONDS = 5.0
+PERCENT_STEP = 10.0
 
 Reason = Literal["start", "end", "status", "phase", "error", "interval", "percent"]
 # Changes of state: never dropped, and sent at once.

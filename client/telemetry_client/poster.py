@@ -1,4 +1,4 @@
-"""Posts node snapshots one by one with retries, for agents that keep their own loop (R98, R99)."""
+"""Posts node snapshots one by one with retries, for agents that keep their own loop."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What could not be sent yet, on disk: first in first out, bounded, and safe for many processes.
 
-At least once: an entry leaves when it is acknowledged, and the hub knows a repeat. See R94 to R97.
+At least once: an entry leaves when it is acknowledged, and the hub knows a repeat.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can become of a push, and which answer of the hub means what (decision 10).
+"""What can become of a push, and which answer of the hub means what.
 
 An outage never spends one of an entry's tries; a refused payload is never sent again.
 """

@@ -18,8 +18,8 @@ from telemetry_client.memory import MemoryQueue
 from telemetry_client.queue import TelemetryQueue
 from telemetry_client.spool import Spool
 from telemetry_client.tracker import ProgressTracker
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import HubProcess, wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import HubProcess, wait_until
 
 
 @pytest.fixture(autouse=True)

@@ -64,7 +64,7 @@ def numbers(queue: TelemetryQueue, limit: int = 100) -> list[int]:
     return [entry.payload["bytes_transferred"] for entry in queue.dequeue(limit)]
 
 
-# R94 to R97, to the letter.
+# The interface that existing agents rely on.
 
 
 def test_it_needs_no_arguments() -> None:

@@ -18,7 +18,7 @@ from app.database.addresses import owner_dsn
 from app.database.pool import Database
 from app.errors import StartError
 from app.lifeline import PARENT_VARIABLE
-from tests.hub_process import HubProcess, database_settings, free_port, run_app
+from tools.hub_process import HubProcess, database_settings, free_port, run_app
 
 
 @pytest.fixture
@@ -38,7 +38,8 @@ def test_config_shows_each_setting_with_its_source() -> None:
     assert lines["HUB_PORT"].split()[1:3] == ["9000", "environment"]
     assert lines["HUB_HOST"].split()[1:3] == ["127.0.0.1", "default"]
     assert "secret" not in shown.stdout
-    assert "***" in lines["DATABASE_URL"] and "***" in lines["HUB_OWNER_URL"]
+    assert "***" in lines["DATABASE_URL"]
+    assert "***" in lines["HUB_OWNER_URL"]
 
 
 @pytest.mark.parametrize(
@@ -57,8 +58,10 @@ def test_config_shows_each_setting_with_its_source() -> None:
 )
 def test_bad_setting_is_a_sentence(env: dict[str, str], sentence: str) -> None:
     refused = run_app("config", **env)
-    assert refused.returncode == 1 and refused.stderr.startswith("hub: ")
-    assert sentence in refused.stderr and "Traceback" not in refused.stderr
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("hub: ")
+    assert sentence in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_migrate_says_when_there_is_nothing_to_do(database: Database, env: dict[str, str]) -> None:
@@ -80,7 +83,8 @@ def test_doctor_passes_and_fails(database: Database, config: Config, env: dict[s
         ill = run_app("doctor", **env)
         conn.execute("ALTER INDEX hidden RENAME TO jobs_live_idx")
     assert ill.returncode == 1
-    assert "FAIL" in ill.stdout and "jobs_live_idx" in ill.stdout
+    assert "FAIL" in ill.stdout
+    assert "jobs_live_idx" in ill.stdout
 
 
 def test_unreachable_server_is_a_sentence() -> None:
@@ -91,7 +95,8 @@ def test_unreachable_server_is_a_sentence() -> None:
 
 def test_demo_without_a_hub_is_a_sentence() -> None:
     refused = run_app("demo", "--url", "http://127.0.0.1:1")
-    assert refused.returncode == 1 and "http://127.0.0.1:1" in refused.stderr
+    assert refused.returncode == 1
+    assert "http://127.0.0.1:1" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
@@ -109,7 +114,8 @@ def test_config_shows_what_operators_need_and_all_on_request() -> None:
     assert len(few) == OPERATORS_NEED
     assert {"HUB_HOST", "HUB_TOKEN_KEY_FILE", "HUB_FAIL_AFTER_SECONDS"} <= set(few)
     every = shown_settings("--all")
-    assert every[:OPERATORS_NEED] == few and len(every) == len(fields(Config))
+    assert every[:OPERATORS_NEED] == few
+    assert len(every) == len(fields(Config))
 
 
 def test_config_shows_a_setting_for_tuning_that_is_set() -> None:
@@ -118,7 +124,8 @@ def test_config_shows_a_setting_for_tuning_that_is_set() -> None:
 
 def test_config_shows_an_invalid_address_without_its_password() -> None:
     shown = run_app("config", DATABASE_URL="postgresql://x:secret@[db/hub")
-    assert shown.returncode == 0 and "not a valid database address" in shown.stdout
+    assert shown.returncode == 0
+    assert "not a valid database address" in shown.stdout
     assert "secret" not in shown.stdout
 
 
@@ -142,7 +149,8 @@ def test_variables_of_the_hub_itself_are_not_warned_of() -> None:
 def assert_refused(sentence: str, **env: str) -> None:
     refused = run_app("serve", **env)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.startswith("hub: ") and refused.stderr.count("\n") == 1
+    assert refused.stderr.startswith("hub: ")
+    assert refused.stderr.count("\n") == 1
     assert sentence in refused.stderr
 
 
@@ -189,9 +197,11 @@ def test_port_of_the_embedded_database_in_use_is_named(tmp_path: Path) -> None:
 def assert_engine_refused(sentence: str, **env: str) -> None:
     """As `assert_refused`, below log lines."""
     refused = run_app("serve", HUB_PORT=str(free_port()), **env)
-    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
     last = refused.stderr.splitlines()[-1]
-    assert last.startswith("hub: ") and sentence in last
+    assert last.startswith("hub: ")
+    assert sentence in last
 
 
 @pytest.mark.parametrize("name", ["file", "file/below", "/proc/below"])

@@ -10,7 +10,7 @@ import pytest
 
 from app.background import FailureLog, RepeatingThread
 from app.errors import HubError, first_line
-from tests.hub_process import wait_until
+from tools.hub_process import wait_until
 
 LOGGER = logging.getLogger("hub.test")
 
@@ -72,7 +72,8 @@ def test_work_is_repeated_until_stopped_and_then_finished(
     thread.stop()
     thread.stop()
     assert not thread.is_alive()
-    assert calls[-1] == "finish" and calls.count("finish") == 1
+    assert calls[-1] == "finish"
+    assert calls.count("finish") == 1
     assert caplog.messages == ["the thread test failed"] * (len(calls) - 1)
 
 
@@ -81,7 +82,8 @@ def test_first_call_waits_for_the_delay() -> None:
     thread = RepeatingThread("test", lambda: calls.append(1), 0.01, delay=60)
     thread.start()
     thread.stop()
-    assert not thread.is_alive() and not calls
+    assert not thread.is_alive()
+    assert not calls
 
 
 def test_stopping_before_the_start_does_nothing() -> None:
@@ -105,7 +107,12 @@ def test_calls_missed_during_a_long_one_are_left_out() -> None:
 
 def test_stop_waits_for_the_current_call() -> None:
     entered, leave = threading.Event(), threading.Event()
-    thread = RepeatingThread("test", lambda: entered.set() or leave.wait(10), 1)
+
+    def work() -> None:
+        entered.set()
+        leave.wait(10)
+
+    thread = RepeatingThread("test", work, 1)
     thread.start()
     entered.wait(10)
     thread.stop(0.01)

@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "app.config": {"app.errors", "app.lifeline"},
     "app.background": {"app.errors"},
     "app.lifeline": {"app.background"},
-    "app.clock": set(),
+    "app.clock": {"app.domain"},
     "app.metrics": set(),
     "app.errors": set(),
     "jobs": {

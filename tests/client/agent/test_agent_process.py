@@ -20,7 +20,7 @@ from telemetry_client.queue import TelemetryQueue
 from tests.client.agent.conftest import Agent, LocalHub, clean_environment
 from tests.client.agent.messages import SNAPSHOT
 from tests.factories import at
-from tests.hub_process import is_running, wait_until
+from tools.hub_process import is_running, wait_until
 
 MakeAgent = Callable[..., Agent]
 COMMAND_LINE = "telemetry_client.cli"
@@ -269,7 +269,8 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.returncode == 2
     assert answer.stderr == (
-        "telemetry-agent needs psutil and websockets: pip install 'telemetry-client[agent]'\n"
+        "telemetry-agent: this command needs psutil and websockets: "
+        "pip install 'telemetry-client[agent]'\n"
     )
 
 
