@@ -161,7 +161,7 @@ class HubProcess:
         return set(rows)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Poll until it holds; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

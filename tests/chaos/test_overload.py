@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.scenario import within
 from tests.factories import make_body
 from tools.hub_process import HubProcess, wait_until
 
@@ -102,10 +103,10 @@ def test_overloaded_hub_refuses_and_goes_on(hub: HubProcess) -> None:
             health.append(seconds_of_health(hub))
             return len(health) >= 15 and len(crowd.details) >= 2 and crowd.statuses[200] >= 100
 
-        wait_until(has_seen_enough, 60)
+        wait_until(has_seen_enough)
     assert set(crowd.statuses) == {200, 503}
     assert crowd.without_retry_after == 0
-    assert max(health) < LONGEST_HEALTH_SECONDS
+    assert max(health) < within(LONGEST_HEALTH_SECONDS)
     assert any("waiting for their commit" in detail for detail in crowd.details)
     assert any("waiting to be stored" in detail for detail in crowd.details)
     stored = hub.stored()  # nothing twice, it asserts

@@ -184,7 +184,7 @@ def test_silence_calls_for_a_verdict(analyst: Analyst) -> None:
         "backup-web01-quiet": "should_be_stalled",
         "replication-web01-lost": "should_be_failed",
     }
-    heading = "What the silence of live jobs calls for"
+    heading = "What the status of silent jobs should be"
     assert by(ask(analyst, heading), "job_id", "verdict") == expected
     assert by(ask(analyst, heading, 1), "job_id", "verdict") == expected
     assert all(row["watched_seconds"] >= HOUR for row in ask(analyst, heading))

@@ -40,7 +40,7 @@ from jobs.schedule import Task, first_delays, tasks
 from tests.factories import NOW
 from tools.hub_process import DATABASE, database_settings
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 def later(seconds: float) -> datetime:
@@ -151,7 +151,7 @@ def test_a_run_is_recorded(conn: Connection, database: Database, config: Config)
     assert (run.last_started_at, run.last_finished_at) == (NOW, NOW)
     assert (run.last_result, run.last_error, run.interval_seconds) == ({"found": 3}, None, 30)
     assert run.last_duration_seconds is not None
-    assert 0 <= run.last_duration_seconds < 5
+    assert 0 <= run.last_duration_seconds < 60
     assert conn.execute("SELECT lease_holder FROM tasks").fetchone() == (None,)
 
 
@@ -336,7 +336,7 @@ def test_who_takes_no_updates_does_not_beat(
     heartbeat = Heartbeat(database, takes_updates)
     heartbeat.start()
     for _ in range(3):
-        assert asked.acquire(timeout=5)
+        assert asked.acquire(timeout=60)
     assert beats(conn, heartbeat) == 0
     heartbeat.stop()
 
@@ -355,7 +355,7 @@ def test_a_beat_survives_a_database_that_is_away(
     heartbeat = Heartbeat(away, takes_updates)
     heartbeat.start()
     for _ in range(3):
-        assert asked.acquire(timeout=5)
+        assert asked.acquire(timeout=60)
     heartbeat.stop()
     assert len([m for m in caplog.messages if m.startswith("the heartbeat cannot be")]) == 1
 
@@ -513,7 +513,7 @@ class Process:
     def close(self) -> None:
         self.popen.kill()
         self.popen.wait()
-        self.reader.join(5)
+        self.reader.join(60)
         assert self.popen.stderr is not None
         self.popen.stderr.close()
 
@@ -546,8 +546,8 @@ def test_the_process_sweeps_and_ends_when_told(
     assert run.last_error is None
     assert run.last_result.keys() == {"stalled", "failed", "errors", "watched_seconds"}
     process.popen.send_signal(signal.SIGTERM)
-    assert process.popen.wait(10) == 0
-    process.reader.join(5)
+    assert process.popen.wait(60) == 0
+    process.reader.join(60)
     started, stopped = process.messages()
     assert started == "Stale job detector started"
     assert stopped.startswith("the tasks stopped")  # maybe in the middle of another one
@@ -621,7 +621,7 @@ def test_the_process_ends_when_told_while_the_database_is_away(
     process = start(DATABASE_URL=f"postgresql://x@127.0.0.1:{free_port()}/x", HUB_OWNER_URL="")
     process.wait_for_message("Stale job detector started")
     process.popen.send_signal(signal.SIGTERM)
-    assert process.popen.wait(10) == 0
+    assert process.popen.wait(60) == 0
 
 
 def test_the_process_waits_for_an_embedded_database_to_be_started(
@@ -630,13 +630,13 @@ def test_the_process_waits_for_an_embedded_database_to_be_started(
     process = start(DATABASE_URL="", HUB_OWNER_URL="", HUB_DATA_DIR=str(tmp_path))
     process.wait_for_message("the tasks wait for the database: No embedded database runs")
     process.popen.send_signal(signal.SIGINT)
-    assert process.popen.wait(10) == 0
+    assert process.popen.wait(60) == 0
 
 
 def test_a_bad_setting_stops_the_start_with_a_sentence(start: Callable[..., Process]) -> None:
     process = start(HUB_SWEEP_SECONDS="soon")
     assert process.popen.wait(PATIENCE_SECONDS) == 1
-    process.reader.join(5)
+    process.reader.join(60)
     assert process.lines == ["hub: HUB_SWEEP_SECONDS is 'soon': it must be a whole number.\n"]
 
 
@@ -661,7 +661,7 @@ class Forwarder:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
         for each in self._sockets:
             each.close()
 
