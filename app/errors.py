@@ -8,6 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def first_line(exc: BaseException) -> str:
+    """The first line of an exception's message; the name of its class if it has none."""
+    return next(iter(str(exc).strip().splitlines()), type(exc).__name__)
+
+
 class HubError(Exception):
     """The hub could not do what was asked."""
 

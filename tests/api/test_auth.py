@@ -55,7 +55,7 @@ def test_without_a_token_the_answer_says_what_to_send(guarded: FlaskClient) -> N
     ("token", "reason"),
     [
         (make_token(life=timedelta(hours=-1)), "The token has expired."),
-        (make_token(keys=FOREIGN_KEYS), "The token is none of this hub's."),
+        (make_token(keys=FOREIGN_KEYS), "The token was not issued by this hub."),
     ],
     ids=["expired", "foreign"],
 )
