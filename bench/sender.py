@@ -42,7 +42,7 @@ from telemetry_client.queue.drain import Drain
 from telemetry_client.tracker import ProgressAggregator, ProgressTracker
 from telemetry_client.wire.client import TelemetryClient
 from telemetry_client.wire.timestamps import Stamps
-from tests.client.faulty_hub import FAULTS, FaultyHub
+from tools.faulty_hub import FAULTS, FaultyHub
 
 MEDIAN_LIMIT_US, P99_LIMIT_US = 5.0, 100.0
 COPY_LIMIT = 0.01
@@ -473,8 +473,15 @@ def share_queue(hub_url: str, table: Table, seconds: float, path: Path) -> Share
     prefix = f"backup-share-{time.time_ns()}"
     senders = [
         subprocess.Popen(
-            [sys.executable, __file__, "--sharer", hub_url, f"{prefix}-{name}", str(path)]
-            + [str(seconds)],
+            [
+                sys.executable,
+                __file__,
+                "--sharer",
+                hub_url,
+                f"{prefix}-{name}",
+                str(path),
+                str(seconds),
+            ],
             stdout=subprocess.PIPE,
             cwd=ROOT,
         )

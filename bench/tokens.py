@@ -30,7 +30,8 @@ from app.auth.keys import create_key_file, read_keys
 from app.auth.scopes import Claims, Scope
 from app.auth.tokens import mint, read_token
 from app.clock import utc_now
-from bench.ingest import Hub, Load, Result, measure, print_table, running_hub
+from bench.ingest import Hub, Result, measure, print_table, running_hub
+from bench.load import Load
 
 REPEATS = 20_000
 SAMPLES = 7  # the fastest is reported: the others were interrupted

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from app.config import Config
 from app.database.pool import Database
-from app.domain.rollups import EPOCH, ROLLUPS, SETTLED_AFTER
+from app.domain.rollups import ROLLUPS, SETTLED_AFTER
+from app.domain.window import EPOCH
 from app.store import rollups as store
 from jobs.attempts import Attempts
 

@@ -29,7 +29,7 @@ from app.database.engine import EmbeddedEngine
 from app.database.migrate import migrate
 from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS
-from tests import engine_template
+from tools import engine_template
 
 TABLES = (
     "job_telemetry",

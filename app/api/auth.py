@@ -277,7 +277,7 @@ def _problem(refusal: RequestError, environ: WSGIEnvironment) -> Response:
 
 
 def _challenge(refusal: RequestError, route: _Route) -> str:
-    """RFC 6750 §3: which token is asked for, and what is wrong with the one that came."""
+    """RFC 6750, section 3: which token is asked for, and what is wrong with the one that came."""
     if isinstance(refusal, Forbidden):
         scope = f', scope="{route.rule.scope}"' if route.rule.scope else ""
         return f'{REALM}, error="insufficient_scope"{scope}'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.errors import ConfigError
 
-SHORTEST_BYTES = 32  # of a key for HS256: as long as what it signs with (RFC 7518 §3.2)
+SHORTEST_BYTES = 32  # of a key for HS256: as long as what it signs with (RFC 7518, section 3.2)
 MOST_KEYS = 2  # the one that signs, and the one before it
 _LARGEST_FILE = 16 * 1024
 

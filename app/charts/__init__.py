@@ -1,4 +1,4 @@
-"""The chart of a job: from whichever source is the finest that is cheap, one maths for all.
+"""The charts of jobs and of nodes, each from the finest source that is cheap to read.
 
-Used by the API for charts and by the task that keeps the summary of an ended job.
+Used by the API, and by the task that keeps the summary of an ended job.
 """

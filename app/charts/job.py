@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 
 from app.database.pool import Connection, Database
 from app.domain import chart
-from app.domain.chart import Bucket, Point, Statistics, Window
+from app.domain.chart import Bucket, Point, Statistics
 from app.domain.estimates import duration_seconds
 from app.domain.statuses import LIVE_STATUSES
 from app.domain.stretches import Stretches
 from app.domain.summary import Summary
+from app.domain.window import Window
 from app.errors import NotFound
 from app.store import history as store
 from app.store.stretches import read_stretches

@@ -110,7 +110,7 @@ _COLUMNS = {
     "node_telemetry_1h": _NODE_ROLLUP_COLUMNS,
 }
 _HYPERTABLES = ("job_telemetry", "disk_telemetry", "node_telemetry")
-# The columns as pg_get_indexdef writes them; `unique` where invariant 2 rests on it.
+# The columns as pg_get_indexdef writes them; `unique` where storing a repeat once rests on it.
 _INDEXES = {
     "jobs_job_id_key": "unique (job_id)",
     "jobs_live_idx": "(status, last_telemetry_at)",

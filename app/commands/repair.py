@@ -13,7 +13,8 @@ from datetime import datetime
 
 from app.config import Config
 from app.database.pool import Connection, Database, translated_errors
-from app.domain.rollups import REFRESH_STEP, ROLLUPS, SETTLED_AFTER, Rollup, Window
+from app.domain.rollups import REFRESH_STEP, ROLLUPS, SETTLED_AFTER, Rollup
+from app.domain.window import Window
 from app.errors import ConfigError
 from app.store import repair as store
 from app.store import rollups
@@ -116,13 +117,15 @@ def rebuild_rollup(conn: Connection, rollup: Rollup, window: Window) -> None:
     """
     chunks = [chunk.window for chunk in rollups.read_chunks(conn, rollup.source)]
     for part in window.parts(REFRESH_STEP):
-        if not any(chunk.start < part.end and chunk.end > part.start for chunk in chunks):
+        if not any(
+            chunk.from_at < part.before_at and chunk.before_at > part.from_at for chunk in chunks
+        ):
             continue
         with rollups.alone(conn):
             rollups.refresh(conn, rollup, part, force=True)
     # TimescaleDB takes note of the last instant of each part as if it were still to be done.
     with rollups.alone(conn):
-        rollups.refresh_stale(conn, rollup, window.start, window.end)
+        rollups.refresh_stale(conn, rollup, window.from_at, window.before_at)
 
 
 def _run_rollups(
@@ -148,9 +151,9 @@ def _run_rollups(
 
 
 def _describe(rollup: Rollup, window: Window, from_at: datetime | None) -> str:
-    is_cut = from_at is not None and window.start - from_at >= rollup.bucket
+    is_cut = from_at is not None and window.from_at - from_at >= rollup.bucket
     why = f", where {rollup.source} begins," if is_cut else ""
-    return f"from {window.start.isoformat()}{why} to {window.end.isoformat()}"
+    return f"from {window.from_at.isoformat()}{why} to {window.before_at.isoformat()}"
 
 
 def _instant(text: str) -> datetime:

@@ -300,7 +300,8 @@ class _EngineProcess:
 
     def stop(self, timeout: float) -> None:
         """End of stdin asks it to close the database; safe to kill when it does not."""
-        assert self._popen.stdin is not None and self._popen.stdout is not None
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
         assert self._popen.stderr is not None
         self._popen.stdin.close()
         try:

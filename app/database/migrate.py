@@ -22,7 +22,7 @@ from app.database.pool import Connection
 from app.errors import MigrationError
 
 MIGRATIONS_DIR = ROOT / "migrations"
-OLDEST_TIMESCALEDB = (2, 20)  # DESIGN: the first release whose features the schema relies on
+OLDEST_TIMESCALEDB = (2, 20)  # the first release with every feature that the schema uses
 _LOCK_KEY = 7_305_118_042  # any number, the same in every hub: one migration at a time
 # While a migration waits for a table, everybody who comes for it waits behind: other hubs' pushes.
 LOCK_WAIT_SECONDS = 5

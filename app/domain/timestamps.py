@@ -1,4 +1,4 @@
-"""Where the series keeps an update whose sender's clock is wrong (invariant 4). Instants in µs."""
+"""Where the series keeps an update whose sender's clock is wrong. Instants in µs."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class _Transaction:
         return Receipt(update.status, True, False, reason, at, self.now)
 
     def _place(self, position: int, update: Update) -> None:
-        """Decide the instant at which the series keeps the update (invariant 4)."""
+        """Decide the instant at which the series keeps the update."""
         update.sender_time = None  # a transaction that is tried again places it anew
         if update.timestamp is None:
             # Two of one transaction must not look like one sent twice. And it is the newest, even

@@ -16,7 +16,8 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL
 
 from app.database.pool import Connection
-from app.domain.chart import Bucket, Window
+from app.domain.chart import Bucket
+from app.domain.window import Window
 from app.store.sql import load_queries
 
 QUERIES = load_queries("history")

@@ -14,9 +14,9 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL, Composed, Identifier
 
 from app.database.pool import Connection
-from app.domain.chart import Window
 from app.domain.nodes import WHOLE_METRICS, ChartedNode, Source
 from app.domain.snapshots import METRICS
+from app.domain.window import Window
 from app.store.sql import load_queries
 
 QUERIES = load_queries("nodes")

@@ -19,16 +19,15 @@ from psycopg.rows import class_row
 
 from app.database.pool import Connection, Database
 from app.domain.rollups import (
-    EPOCH,
     HOUR,
     RAW_SERIES,
     REFRESH_STEP,
     ROLLUPS,
     Rollup,
-    Window,
     rollups_of,
     whole_buckets,
 )
+from app.domain.window import EPOCH, Window
 from app.errors import HubError
 from app.store.sql import load_queries
 
@@ -136,8 +135,8 @@ def read_stale_windows(conn: Connection, rollup: Rollup, window: Window) -> list
     """
     params = {
         "rollup": rollup.name,
-        "start": window.start,
-        "end": window.end,
+        "start": window.from_at,
+        "end": window.before_at,
         "most_hours": REFRESH_STEP // HOUR,
     }
     return [Window(*row) for row in conn.execute(SQL["read_stale_windows"], params)]
@@ -154,8 +153,8 @@ def refresh(conn: Connection, rollup: Rollup, window: Window, *, force: bool = F
     params = {
         "rollup": rollup.name,
         "source": rollup.source,
-        "start": window.start,
-        "end": window.end,
+        "start": window.from_at,
+        "end": window.before_at,
         "force": force,
     }
     conn.execute(SQL["decompress_chunks"], params)
@@ -184,7 +183,7 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
             refresh(conn, rollup, part)
         except InvalidParameterValue:
             # Another process of the embedded engine may have dropped it meanwhile.
-            if not refreshable_window(conn, rollup, part.start, part.end).is_empty:
+            if not refreshable_window(conn, rollup, part.from_at, part.before_at).is_empty:
                 raise
     return len(stale)
 
@@ -194,7 +193,7 @@ def _is_empty(conn: Connection, rollup: Rollup, window: Window) -> bool:
     if read_chunks(conn, rollup.name) or read_chunks(conn, rollup.source):
         return False
     (series,) = (series for series in RAW_SERIES if rollup in rollups_of(series))
-    return not has_rows_before(conn, series, window.end)
+    return not has_rows_before(conn, series, window.before_at)
 
 
 def note_refresh(conn: Connection, rollup: Rollup, began_at: datetime) -> None:
@@ -229,7 +228,7 @@ def read_gap(conn: Connection, rollup: Rollup, series: str, window: Window) -> s
     `series` is what the rollup is made from, directly or by way of another one. Its rows are
     counted, and what the rollup has counted is added up.
     """
-    if has_unfinished_refresh(conn, rollup, window.end):
+    if has_unfinished_refresh(conn, rollup, window.before_at):
         return f"a refresh of {rollup.name} was not finished"
     rows = _count_rows(conn, series, window)
     if rows == 0:
@@ -250,7 +249,7 @@ def _count_rows(conn: Connection, series: str, window: Window) -> int:
         if rollup.name == series:
             return _count_materialised(conn, rollup, window)
     query = sql.SQL(SQL["count_rows"]).format(series=sql.Identifier(series))
-    return int(_value(conn, query, {"start": window.start, "end": window.end}))
+    return int(_value(conn, query, {"start": window.from_at, "end": window.before_at}))
 
 
 def _count_materialised(conn: Connection, rollup: Rollup, window: Window) -> int:
@@ -260,7 +259,7 @@ def _count_materialised(conn: Connection, rollup: Rollup, window: Window) -> int
     query = sql.SQL(SQL["count_materialised"]).format(
         table=sql.Identifier(schema, table), rows=sql.Identifier(rollup.count_column)
     )
-    params = {"start": window.start, "end": min(window.end, watermark)}
+    params = {"start": window.from_at, "end": min(window.before_at, watermark)}
     return int(_value(conn, query, params))
 
 

@@ -9,8 +9,8 @@ from typing import Any, LiteralString
 from psycopg.sql import SQL
 
 from app.database.pool import Connection
-from app.domain.chart import Window
 from app.domain.stretches import GAP_SECONDS, MOST_STRETCHES, Gap, Phase, Stretches
+from app.domain.window import Window
 from app.store.history import ChartedJob
 from app.store.sql import load_queries
 

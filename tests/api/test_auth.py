@@ -25,8 +25,8 @@ from app.database.pool import Database
 from app.errors import Unauthorized
 from app.store.tokens import TokenRow, insert_token, read_tokens, revoke_token
 from tests.factories import make_body
-from tests.hub_process import wait_until
 from tests.tokens import FOREIGN_KEYS, KEYS, YEAR, bearer, make_claims, make_token
+from tools.hub_process import wait_until
 
 PUSH = "/api/v1/telemetry/backup/job-1"
 JOBS = "/api/v1/jobs"
@@ -53,7 +53,7 @@ def test_without_a_token_the_answer_says_what_to_send(guarded: FlaskClient) -> N
 
 
 @pytest.mark.parametrize(
-    "token, reason",
+    ("token", "reason"),
     [
         (make_token(life=timedelta(hours=-1)), "The token has expired."),
         (make_token(keys=FOREIGN_KEYS), "The token is none of this hub's."),
@@ -208,7 +208,7 @@ def revoke(database: Database, token_id: str) -> None:
         assert revoke_token(conn, token_id) is not None
 
 
-@pytest.mark.parametrize("method, path", [("POST", PUSH), ("GET", JOBS)])
+@pytest.mark.parametrize(("method", "path"), [("POST", PUSH), ("GET", JOBS)])
 def test_a_revoked_token_is_refused_though_it_was_remembered(
     guarded_app: Flask, guarded: FlaskClient, database: Database, method: str, path: str
 ) -> None:
@@ -294,7 +294,8 @@ def test_while_the_database_is_away_what_was_known_stays_and_is_said_once(
         for _ in range(3):
             watch.look()
     assert is_refused(guard, mint(claims, KEYS))
-    assert len(caplog.records) == 1 and "secret" not in caplog.text
+    assert len(caplog.records) == 1
+    assert "secret" not in caplog.text
 
 
 def test_a_new_key_is_learnt_and_a_broken_file_changes_nothing(
@@ -308,7 +309,8 @@ def test_a_new_key_is_learnt_and_a_broken_file_changes_nothing(
     assert "less than 32 bytes" in caplog.text
     key_of_its_own.write_bytes(FOREIGN_KEYS[0])
     watch.look()
-    assert guard.identify(make_token(keys=FOREIGN_KEYS)) and is_refused(guard, make_token())
+    assert guard.identify(make_token(keys=FOREIGN_KEYS))
+    assert is_refused(guard, make_token())
 
 
 # A hub without a key.

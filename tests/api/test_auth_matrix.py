@@ -58,7 +58,7 @@ def routes() -> list[tuple[str, str, str]]:
 
 ROUTES = routes()
 IDS = [f"{method} {rule}" for method, rule, _ in ROUTES]
-each_route = pytest.mark.parametrize("method, rule, endpoint", ROUTES, ids=IDS)
+each_route = pytest.mark.parametrize(("method", "rule", "endpoint"), ROUTES, ids=IDS)
 
 
 def ask(client: FlaskClient, method: str, rule: str, endpoint: str, headers: dict[str, str]) -> int:
@@ -108,7 +108,8 @@ def test_route_keeps_its_rule(site: FlaskClient, method: str, rule: str, endpoin
 
     is_open = f"{method} {rule}" in OPEN
     needed = "ingest" if method == "POST" else "read"
-    refused = {"no token": {}} | {name: bearer(token) for name, token in bad_tokens().items()}
+    refused = {name: bearer(token) for name, token in bad_tokens().items()}
+    refused["no token"] = {}
     refused |= {f"{name}, as cookie": cookie(token) for name, token in bad_tokens().items()}
     if method == "POST":
         refused["right, as cookie"] = cookie(make_token("admin"))
@@ -164,7 +165,8 @@ def test_head_asks_for_what_get_does(
             ask(site, "HEAD", rule, endpoint, headers)
             for headers in ({}, bearer(make_token("ingest")), cookie(make_token("read")))
         ]
-        assert statuses[:2] == [401, 403] and statuses[2] not in (401, 403)
+        assert statuses[:2] == [401, 403]
+        assert statuses[2] not in (401, 403)
     else:
         assert is_open or method == "POST"
 
@@ -194,7 +196,7 @@ def test_open_is_what_is_meant_to_be() -> None:
 
 
 @pytest.mark.parametrize(
-    "rule, sentence",
+    ("rule", "sentence"),
     [
         (Rule("/new", endpoint="new.route", methods=["GET"]), "/new.*has no rule"),
         (Rule("/new", endpoint="jobs.list_jobs", methods=["DELETE"]), "takes DELETE of whoever"),

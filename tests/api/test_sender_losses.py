@@ -47,13 +47,15 @@ def test_a_push_tells_what_was_lost_before_it(
         monkeypatch.setattr(fast_push.FastPush, "_ordinary_update", lambda *_: None)
     before = counted(client)
     answer = client.post(URL, json=body(-30, lost_updates=12))
-    assert answer.status_code == 200 and not answer.get_json()["duplicate"]
+    assert answer.status_code == 200
+    assert not answer.get_json()["duplicate"]
     assert losses(database) == [("job-1", 12, True)]
     job = client.get("/api/v1/jobs/job-1").get_json()
     assert job["warnings"] == [f"The sender lost 12 updates (last told {at(-30)})."]
     for lost, is_news in ((12, 0), (3, 0), (15, 3)):
         again = client.post(URL, json=body(-30, lost_updates=lost)).get_json()
-        assert again["duplicate"] and not again["applied"]
+        assert again["duplicate"]
+        assert not again["applied"]
         assert counted(client) - before == 12 + is_news
     assert losses(database) == [("job-1", 15, True)]
     events = client.get("/api/v1/jobs/job-1/events").get_json()["items"]

@@ -70,7 +70,8 @@ def test_a_look_that_gets_no_thread_is_made_by_the_next_who_asks(
         with pytest.raises(RuntimeError):
             probe.look(database)
     look = probe.look(database)
-    assert look is not None and look.error is None
+    assert look is not None
+    assert look.error is None
 
 
 def test_lack_of_memory_is_for_the_sender_to_try_again() -> None:
@@ -78,7 +79,7 @@ def test_lack_of_memory_is_for_the_sender_to_try_again() -> None:
     register_error_handlers(app)
 
     @app.route("/")
-    def fail() -> None:
+    def fail() -> str:
         raise MemoryError
 
     response = app.test_client().get("/")
@@ -166,8 +167,13 @@ def test_a_full_queue_is_no_503_while_it_empties(client: FlaskClient, monkeypatc
 
 
 def test_one_look_serves_everybody_for_a_moment(database: Database, monkeypatch: Patch) -> None:
-    looks: list[None] = []
-    monkeypatch.setattr(probe_module, "pending", lambda conn: looks.append(None) or [])
+    looks: list[Connection] = []
+
+    def look(conn: Connection) -> list[Path]:
+        looks.append(conn)
+        return []
+
+    monkeypatch.setattr(probe_module, "pending", look)
     probe = DatabaseProbe()
     for _ in range(50):
         probe.look(database)
@@ -205,7 +211,8 @@ def test_a_database_without_room_for_another_connection_is_looked_at_over_a_kept
 
     monkeypatch.setattr(Database, "connect", refuse)
     look = DatabaseProbe().look(database)
-    assert look is not None and look.error is None
+    assert look is not None
+    assert look.error is None
 
 
 @pytest.mark.server  # the embedded engine is one session: all of it would sleep
@@ -219,17 +226,19 @@ def test_a_look_that_lost_its_connection_is_cut_and_made_again(
     look, deadline = None, time.monotonic() + 3
     while look is None and time.monotonic() < deadline:
         look = probe.look(database)
-    assert look is not None and look.error is not None
+    assert look is not None
+    assert look.error is not None
     monkeypatch.setattr(probe_module, "pending", lambda conn: [])
     monkeypatch.setattr(probe_module, "FRESH_SECONDS", 0.0)
     monkeypatch.setattr(probe_module, "WAIT_SECONDS", 2.0)
     monkeypatch.setattr(DatabaseProbe, "_is_fresh", lambda self: self._latest is not look)
     again = probe.look(database)
-    assert again is not None and again.error is None
+    assert again is not None
+    assert again.error is None
 
 
 @pytest.mark.parametrize(
-    "look, commit_age, status",
+    ("look", "commit_age", "status"),
     [
         (Look(at=99.5, seconds=0.01), None, "ok"),
         (Look(at=98.0, seconds=0.01), None, "slow"),
@@ -271,7 +280,8 @@ def test_requests_are_counted_by_route_and_not_by_path(client: FlaskClient) -> N
 def test_made_up_paths_and_methods_make_no_series_of_their_own(client: FlaskClient) -> None:
     client.open("/nowhere-1", method="FROBNICATE")
     text = client.get("/api/v1/metrics").get_data(as_text=True)
-    assert "FROBNICATE" not in text and "nowhere-1" not in text
+    assert "FROBNICATE" not in text
+    assert "nowhere-1" not in text
     assert 'method="other",route="unknown"' in text
 
 
@@ -331,7 +341,7 @@ def operations(client: FlaskClient) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "path, names",
+    ("path", "names"),
     [
         ("/jobs", "status job_type vm_name repository_id from to job_id limit cursor"),
         ("/jobs/summary", "status job_type vm_name repository_id from to job_id"),
@@ -369,7 +379,8 @@ def installed(monkeypatch: Patch, tmp_path: Path) -> None:
 def test_the_page_runs_no_inline_script(client: FlaskClient, installed: None) -> None:
     with client.get("/api/v1/docs") as answer:
         page, policy = answer.get_data(as_text=True), answer.headers["Content-Security-Policy"]
-    assert "script-src 'self';" in policy and "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "default-src 'none'" in policy
     assert not re.search(r"<script(?![^>]*\ssrc=)[^>]*>|\son\w+=|javascript:|<style", page)
 
 

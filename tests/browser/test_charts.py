@@ -9,12 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from app.clock import isoformat, utc_now
-from tests.browser.demo import DAY, GAPS, LIVE, LONG, LONG_UPDATES, NIGHTS, push
-from tests.browser.views import job_path, open_view, wait_ready
-from tests.hub_process import HubProcess
+from tools.browser.demo import DAY, GAPS, LIVE, LONG, LONG_UPDATES, NIGHTS, push
+from tools.browser.views import job_path, open_view, wait_ready
+from tools.hub_process import HubProcess
 
 GESTURE_MS = 800  # longer than zooms may be apart to be one for "back"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -169,7 +169,12 @@ def test_back_returns_to_the_tab_in_which_it_was_zoomed(page: Page) -> None:
 
 def test_the_disks_are_asked_for_when_their_chart_is_opened(page: Page) -> None:
     asked: list[str] = []
-    page.on("request", lambda request: "disk=" in request.url and asked.append(request.url))
+
+    def note(request: Request) -> None:
+        if "disk=" in request.url:
+            asked.append(request.url)
+
+    page.on("request", note)
     open_view(page, "performance")
     assert not asked
     page.locator("summary", has_text="Speed of each of the 2 disks").click()

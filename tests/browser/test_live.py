@@ -7,14 +7,14 @@ import socket
 import time
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, Response, expect
 
 from app.clock import isoformat, utc_now
-from tests.browser.demo import LIVE
-from tests.browser.measure import heap_bytes
-from tests.browser.views import CHARTS, open_view, wait_ready
-from tests.browser.watch import Watch
-from tests.hub_process import HubProcess, wait_until
+from tools.browser.demo import LIVE
+from tools.browser.measure import heap_bytes
+from tools.browser.views import CHARTS, open_view, wait_ready
+from tools.browser.watch import Watch
+from tools.hub_process import HubProcess, wait_until
 
 # As if the reader had gone to another tab, or come back.
 SET_HIDDEN = """(hidden) => {
@@ -44,7 +44,12 @@ def row_of(page: Page, job_id: str) -> Any:
 def requests_of(page: Page) -> list[str]:
     """The requests to the API from now on, in a list that grows."""
     found: list[str] = []
-    page.on("request", lambda request: "/api/" in request.url and found.append(request.url))
+
+    def note(request: Request) -> None:
+        if "/api/" in request.url:
+            found.append(request.url)
+
+    page.on("request", note)
     return found
 
 
@@ -94,11 +99,16 @@ def test_what_has_not_changed_is_not_sent_again(page: Page) -> None:
     statuses: list[int] = []
     page.goto("/?machine=vm-001")
     wait_ready(page)
-    page.on(
-        "response",
-        lambda response: "/api/v1/jobs" in response.url and statuses.append(response.status),
-    )
-    wait_until(lambda: bool(page.wait_for_timeout(200)) or len(statuses) >= 6, 10)
+
+    def note(response: Response) -> None:
+        if "/api/v1/jobs" in response.url:
+            statuses.append(response.status)
+
+    page.on("response", note)
+    deadline = time.monotonic() + 60
+    while len(statuses) < 6 and time.monotonic() < deadline:
+        page.wait_for_timeout(200)
+    assert len(statuses) >= 6
     assert set(statuses) == {304}
 
 

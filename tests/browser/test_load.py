@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Response, expect
 
 from tests.browser.conftest import NewPage, make_context
-from tests.browser.demo import Demo
-from tests.browser.measure import CONTENT_AT, MARK_CONTENT, count_bytes
-from tests.browser.views import VIEWS, open_view
-from tests.hub_process import HubProcess
+from tools.browser.demo import Demo
+from tools.browser.measure import CONTENT_AT, MARK_CONTENT, count_bytes
+from tools.browser.views import VIEWS, open_view
+from tools.hub_process import HubProcess
 
 LARGEST = 700_000  # of all views with their data
 LARGEST_FIRST = 150_000
@@ -56,7 +56,12 @@ def test_files_are_packed_and_kept(browser: Browser, hub: HubProcess, demo: Demo
     context = make_context(browser, f"http://127.0.0.1:{hub.port}")
     page = context.new_page()
     answers: list[Any] = []
-    page.on("response", lambda response: "/static/" in response.url and answers.append(response))
+
+    def note(response: Response) -> None:
+        if "/static/" in response.url:
+            answers.append(response)
+
+    page.on("response", note)
     open_view(page, "machine")
     assert answers
     for answer in answers:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.chaos.senders import Senders
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 # `make chaos` sets it: faults then last as long as docs/reliability.md says, else a few seconds.
 IS_LONG = os.environ.get("CHAOS") == "long"
@@ -118,7 +118,8 @@ class Scenario:
         ours = {row for row in stored if row[0] in self.senders.job_ids}
         self._note("acknowledged", len(acknowledged))
         self._note("lost", len(acknowledged - ours))
-        assert acknowledged and ours == acknowledged
+        assert acknowledged
+        assert ours == acknowledged
         for job_id in self.senders.job_ids:
             status, _, job = self.hub.request("GET", f"/api/v1/jobs/{job_id}")
             last = max(number for known, number in acknowledged if known == job_id)

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import psycopg
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from tests.chaos.conftest import Run
 from tests.chaos.faults import stopped
 from tests.chaos.scenario import lasting
-from tests.hub_process import HubProcess, is_running, wait_until
+from tools.hub_process import HubProcess, has_ended, wait_until
 
 STOPS = int(lasting(5, 1))
 STUCK_SECONDS = 5.0  # after which the hub takes a commit for one that does not come
@@ -48,7 +49,7 @@ def test_engine_restarted_in_good_order(hub: HubProcess, chaos: Run) -> None:
         for _ in range(STOPS):
             pid = hub.engine()["pid"]
             os.kill(pid, signal.SIGTERM)
-            wait_until(lambda pid=pid: not is_running(pid))
+            wait_until(partial(has_ended, pid))
             scenario.recover(time.monotonic())
             assert hub.engine()["pid"] != pid
             scenario.senders.keep_going()

@@ -15,7 +15,7 @@ import pytest
 from tests.chaos.conftest import Run
 from tests.chaos.faults import SmallDisk, small_disk
 from tests.chaos.scenario import lasting
-from tests.hub_process import HubProcess, is_running, wait_until
+from tools.hub_process import HubProcess, is_running, wait_until
 
 FULL_SECONDS = lasting(60, 3)
 
@@ -72,7 +72,9 @@ def test_log_that_cannot_grow(hub: HubProcess, disk: SmallDisk, chaos: Run) -> N
 
 def use_up_log(dsn: str) -> None:
     """Write to the log of changes until there is no room for more of it."""
-    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
-        with pytest.raises(psycopg.OperationalError):
-            while True:
-                conn.execute("SELECT pg_logical_emit_message(false, '', repeat('x', 500000))")
+    with (
+        psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as conn,
+        pytest.raises(psycopg.OperationalError),
+    ):
+        while True:
+            conn.execute("SELECT pg_logical_emit_message(false, '', repeat('x', 500000))")

@@ -23,7 +23,7 @@ from tests.chaos.faults import small_disk
 from tests.chaos.proxy import Proxy
 from tests.chaos.scenario import lasting
 from tests.factories import make_body
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 WAIT_SECONDS = 5
 ROUNDS = int(lasting(5, 1))
@@ -172,9 +172,11 @@ def test_server_two_seconds_late_with_everything(hub: HubProcess, proxy: Proxy, 
         began = time.monotonic()
         while time.monotonic() - began < lasting(60, 10):
             status, seconds = scenario.timed_push()
-            assert status in (200, 503) and seconds < WAIT_SECONDS + 1, (status, seconds)
+            assert status in (200, 503)
+            assert seconds < WAIT_SECONDS + 1
             status, seconds = scenario.timed("GET", "/api/v1/health")
-            assert status in (200, 503) and seconds < 2, (status, seconds)
+            assert status in (200, 503)
+            assert seconds < 2
             _, _, health = hub.request("GET", "/api/v1/health")
             assert health["checks"]["writer"]["queued"] < 20, "nobody waits for more"
         proxy.delay_seconds = 0.0
@@ -197,7 +199,8 @@ def test_analyst_who_keeps_a_transaction_open(
                 began = time.monotonic()
                 while time.monotonic() - began < lasting(60, 6):
                     for status, seconds in (scenario.timed_push(), scenario.timed("GET", CHART)):
-                        assert status == 200 and seconds < patience, (status, seconds)
+                        assert status == 200
+                        assert seconds < patience
         assert any("could not be compressed" in failure for failure in failures), failures
         scenario.recover(time.monotonic())
         refresh_rollups.run_once(database, config)

@@ -26,7 +26,7 @@ from app.clock import isoformat, utc_now
 from app.config import ROOT
 from tests.chaos.conftest import Run
 from tests.chaos.scenario import lasting
-from tests.hub_process import START_SECONDS, HubProcess, kill, wait_until
+from tools.hub_process import START_SECONDS, HubProcess, kill, wait_until
 
 FILES = 400
 CROWD_SECONDS = lasting(60, 3)

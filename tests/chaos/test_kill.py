@@ -13,7 +13,7 @@ import pytest
 from app.config import ROOT
 from tests.chaos.conftest import Run
 from tests.chaos.scenario import lasting
-from tests.hub_process import HubProcess, is_running, kill, wait_until
+from tools.hub_process import HubProcess, is_running, kill, wait_until
 
 ROUNDS = int(lasting(5, 2))
 
@@ -68,7 +68,8 @@ def test_silent_engine_is_answered_with_503(hub: HubProcess) -> None:
     subprocess.run(["kill", "-STOP", str(pid)], check=True)
     body = {"status": "running"}
     first = hub.request("POST", "/api/v1/telemetry/backup/a", body)
-    assert first[0] == 503 and int(first[1]["retry-after"]) >= 1
+    assert first[0] == 503
+    assert int(first[1]["retry-after"]) >= 1
     began = time.monotonic()
     assert hub.request("POST", "/api/v1/telemetry/backup/a", body)[0] == 503
     assert time.monotonic() - began < 0.5, "once it is known, it is told at once"
@@ -100,7 +101,8 @@ def test_second_hub_is_refused_with_a_sentence(hub: HubProcess, tmp_path: Path) 
 
 def test_foreign_address_is_refused_with_a_sentence(tmp_path: Path) -> None:
     refused = _serve({**HubProcess(tmp_path).env, "HUB_HOST": "0.0.0.0"})
-    assert refused.returncode == 1 and "HUB_HOST is 0.0.0.0" in refused.stderr
+    assert refused.returncode == 1
+    assert "HUB_HOST is 0.0.0.0" in refused.stderr
 
 
 def test_bad_setting_is_refused_with_a_sentence(tmp_path: Path) -> None:

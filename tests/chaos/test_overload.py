@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.factories import make_body
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 

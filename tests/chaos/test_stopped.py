@@ -17,7 +17,7 @@ import pytest
 
 from tests.chaos.conftest import Run
 from tests.chaos.scenario import lasting
-from tests.hub_process import HubProcess, kill, wait_until
+from tools.hub_process import HubProcess, kill, wait_until
 
 STALE_SECONDS = 8  # a sender waits 5 s for an answer that does not come
 # Longer than the silence that stalls a job, and fails it: both are the hub's own here.

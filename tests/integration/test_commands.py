@@ -9,7 +9,7 @@ import pytest
 
 from app.config import Config
 from app.database.pool import Database
-from tests.hub_process import database_settings, run_app
+from tools.hub_process import database_settings, run_app
 
 
 @pytest.fixture
@@ -29,7 +29,8 @@ def test_config_shows_each_setting_with_its_source() -> None:
     assert lines["HUB_PORT"].split()[1:3] == ["9000", "environment"]
     assert lines["HUB_HOST"].split()[1:3] == ["127.0.0.1", "default"]
     assert "secret" not in shown.stdout
-    assert "***" in lines["DATABASE_URL"] and "***" in lines["HUB_OWNER_URL"]
+    assert "***" in lines["DATABASE_URL"]
+    assert "***" in lines["HUB_OWNER_URL"]
 
 
 @pytest.mark.parametrize(
@@ -48,8 +49,10 @@ def test_config_shows_each_setting_with_its_source() -> None:
 )
 def test_bad_setting_is_a_sentence(env: dict[str, str], sentence: str) -> None:
     refused = run_app("config", **env)
-    assert refused.returncode == 1 and refused.stderr.startswith("hub: ")
-    assert sentence in refused.stderr and "Traceback" not in refused.stderr
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("hub: ")
+    assert sentence in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_migrate_says_when_there_is_nothing_to_do(database: Database, env: dict[str, str]) -> None:
@@ -71,7 +74,8 @@ def test_doctor_passes_and_fails(database: Database, config: Config, env: dict[s
         ill = run_app("doctor", **env)
         conn.execute("ALTER INDEX hidden RENAME TO jobs_live_idx")
     assert ill.returncode == 1
-    assert "FAIL" in ill.stdout and "jobs_live_idx" in ill.stdout
+    assert "FAIL" in ill.stdout
+    assert "jobs_live_idx" in ill.stdout
 
 
 def test_unreachable_server_is_a_sentence() -> None:
@@ -82,5 +86,6 @@ def test_unreachable_server_is_a_sentence() -> None:
 
 def test_demo_without_a_hub_is_a_sentence() -> None:
     refused = run_app("demo", "--url", "http://127.0.0.1:1")
-    assert refused.returncode == 1 and "http://127.0.0.1:1" in refused.stderr
+    assert refused.returncode == 1
+    assert "http://127.0.0.1:1" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1

@@ -13,7 +13,8 @@ import pytest
 from app.checks.doctor import ANALYST, Check, run_checks
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.rollups import ROLLUPS, Window
+from app.domain.rollups import ROLLUPS
+from app.domain.window import Window
 from app.store.rollups import refresh
 from jobs import compress_chunks, drop_expired_chunks, refresh_rollups
 from tests.chunks import DAY, HOUR, add_updates, edge_of, table_of
@@ -50,7 +51,7 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
 
 
 @pytest.mark.parametrize(
-    "change, name, sentence",
+    ("change", "name", "sentence"),
     [
         (
             "ALTER TABLE jobs DROP COLUMN eta_seconds CASCADE",
@@ -208,7 +209,8 @@ def test_a_missing_analyst_is_named(conn: Connection, config: Config) -> None:
 def test_several_faults_are_all_named(conn: Connection, config: Config) -> None:
     conn.execute("DROP INDEX jobs_live_idx, jobs_newest_idx")
     detail = check(conn, config, "indexes").detail
-    assert "jobs_live_idx" in detail and "jobs_newest_idx" in detail
+    assert "jobs_live_idx" in detail
+    assert "jobs_newest_idx" in detail
 
 
 def test_the_doctor_writes_nothing(database: Database, config: Config) -> None:
@@ -292,7 +294,8 @@ def test_a_late_horizon_that_was_raised_behind_the_edge_is_named(
     set_edge(live, clock(live) - 10 * DAY)
     found = faults(live, config)
     assert "HUB_LATE_DATA_DAYS (28) reaches back behind" in found
-    assert "job_telemetry was dropped" in found and found.endswith("Set it to 10 at most.")
+    assert "job_telemetry was dropped" in found
+    assert found.endswith("Set it to 10 at most.")
     assert faults(live, replace(config, late_data_days=10)) == ""
 
 

@@ -15,7 +15,7 @@ import pytest
 from app.config import ROOT, Config
 from tests import pages
 from tests.client.tools import need
-from tests.hub_process import HubProcess
+from tools.hub_process import HubProcess
 
 PAGE = "docs/operations.md"
 STALE, FAIL, SWEEP = 2, 15, 1

@@ -12,10 +12,12 @@ import pytest
 from app.commands import repair
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.rollups import Rollup, Window
+from app.domain.rollups import Rollup
 from app.domain.updates import DISK_FIELDS
+from app.domain.window import Window
 from app.errors import ConfigError
 from app.store import rollups
+from app.store.repair import repair_jobs
 from app.store.rollups import read_chunks
 from jobs import refresh_rollups
 from tests.chunks import DAY, HOUR, add_updates, every, materialised, table_of
@@ -74,8 +76,10 @@ def run(config: Config, *options: str) -> int:
 
 def column(database: Database, job_id: str, name: str = "bytes_transferred") -> Any:
     with database.reading() as conn:
-        row = conn.execute("SELECT to_jsonb(jobs) FROM jobs WHERE job_id = %s", (job_id,))
-        return row.fetchone()[0][name]
+        query = "SELECT to_jsonb(jobs) FROM jobs WHERE job_id = %s"
+        row = conn.execute(query, (job_id,)).fetchone()
+    assert row is not None
+    return row[0][name]
 
 
 def events(database: Database) -> list[tuple[Any, ...]]:
@@ -223,7 +227,7 @@ def test_a_job_that_was_put_right_meanwhile_is_left_alone(
 ) -> None:
     make_job(database, "old", 100, disks=[(100, True)])
     with database.transaction() as conn:
-        assert repair.store.repair_jobs(conn, ["old"]) == []
+        assert repair_jobs(conn, ["old"]) == []
     assert events(database) == []
 
 
@@ -265,7 +269,8 @@ def test_rollups_are_made_anew(
     for rollup in ("job_speed_1m", "job_speed_1h", "disk_speed_1m"):
         assert set(maxima(conn, rollup).values()) == {5}, rollup
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5 and lines[0].startswith("job_speed_1m rebuilt from ")
+    assert len(lines) == 5
+    assert lines[0].startswith("job_speed_1m rebuilt from ")
     assert lines[3].startswith("node_telemetry_1m")  # another test may have left it a chunk
     refresh_rollups.run_once(database, config)
     assert min(maxima(conn)) == start, "nothing was lost by it"

@@ -5,6 +5,7 @@ The clock of leases is a parameter. What waits here waits for another process or
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -36,7 +37,7 @@ from app.store.tasks import TaskRun
 from jobs.runner import LEASE_SECONDS, Runner
 from jobs.schedule import Task, first_runs, tasks
 from tests.factories import NOW
-from tests.hub_process import DATABASE, database_settings
+from tools.hub_process import DATABASE, database_settings
 
 PATIENCE_SECONDS = 20.0
 
@@ -148,7 +149,8 @@ def test_a_run_is_recorded(conn: Connection, database: Database, config: Config)
     run = row_of(conn)
     assert (run.last_started_at, run.last_finished_at) == (NOW, NOW)
     assert (run.last_result, run.last_error, run.interval_seconds) == ({"found": 3}, None, 30)
-    assert run.last_duration_seconds is not None and 0 <= run.last_duration_seconds < 5
+    assert run.last_duration_seconds is not None
+    assert 0 <= run.last_duration_seconds < 5
     assert conn.execute("SELECT lease_holder FROM tasks").fetchone() == (None,)
 
 
@@ -247,7 +249,8 @@ def test_a_database_that_is_away_is_logged_once(
         runner._database = database
         assert runner.run(make_task(), now=NOW)
     messages = [record.getMessage() for record in caplog.records]
-    assert len(messages) == 2 and messages[0].startswith("the tasks wait: ")
+    assert len(messages) == 2
+    assert messages[0].startswith("the tasks wait: ")
     assert messages[1] == "the tasks go on"
 
 
@@ -321,7 +324,12 @@ def test_who_takes_no_updates_does_not_beat(
 ) -> None:
     monkeypatch.setattr("app.ingest.heartbeat.BEAT_SECONDS", 0.01)
     asked = threading.Semaphore(0)
-    heartbeat = Heartbeat(database, lambda: bool(asked.release()))
+
+    def takes_updates() -> bool:
+        asked.release()
+        return False
+
+    heartbeat = Heartbeat(database, takes_updates)
     heartbeat.start()
     for _ in range(3):
         assert asked.acquire(timeout=5)
@@ -335,7 +343,12 @@ def test_a_beat_survives_a_database_that_is_away(
     monkeypatch.setattr("app.ingest.heartbeat.BEAT_SECONDS", 0.01)
     away = Database(f"postgresql://x@127.0.0.1:{free_port()}/x", is_embedded=False)
     asked = threading.Semaphore(0)
-    heartbeat = Heartbeat(away, lambda: asked.release() is None)
+
+    def takes_updates() -> bool:
+        asked.release()
+        return True
+
+    heartbeat = Heartbeat(away, takes_updates)
     heartbeat.start()
     for _ in range(3):
         assert asked.acquire(timeout=5)
@@ -381,7 +394,7 @@ def make_run(**changes: Any) -> TaskRun:
 
 
 @pytest.mark.parametrize(
-    "look, status",
+    ("look", "status"),
     [
         (Look(tasks=(make_run(),)), "ok"),
         (Look(tasks=(make_run(age_seconds=90.0),)), "ok"),
@@ -409,9 +422,11 @@ def test_a_late_task_degrades_the_hub_and_no_more(
     assert (answer.status_code, body["status"]) == (200, "degraded")
     assert body["checks"]["tasks"]["status"] == "late"
     (task,) = body["checks"]["tasks"]["tasks"]
-    assert task["task_id"] == "t" and task["age_seconds"] > 90
+    assert task["task_id"] == "t"
+    assert task["age_seconds"] > 90
     assert task["last_finished_at"].endswith("Z")
-    assert task["last_duration_seconds"] >= 0 and task["error"] is None
+    assert task["last_duration_seconds"] >= 0
+    assert task["error"] is None
 
 
 def _has_new_look() -> Callable[[Any], bool]:
@@ -431,7 +446,8 @@ def test_the_doctor_tells_of_the_last_runs(
     assert doctor(conn, config) == (True, "No scheduled task has run yet.")
     Runner(database, config).run(make_task())
     ok, detail = doctor(conn, config)
-    assert ok and detail.startswith("t ran 0 s ago and took 0.")
+    assert ok
+    assert detail.startswith("t ran 0 s ago and took 0.")
 
 
 def test_the_doctor_finds_a_failing_task(
@@ -451,7 +467,8 @@ def test_late_is_a_fault_only_while_the_hub_is_up(
     conn.execute("DELETE FROM ingest_beats")
     conn.execute("INSERT INTO ingest_beats VALUES ('web', now() - interval '1 hour', now())")
     ok, detail = doctor(conn, config)
-    assert not ok and "late for one due every 30 s" in detail
+    assert not ok
+    assert "late for one due every 30 s" in detail
 
 
 # The process.
@@ -618,10 +635,8 @@ class Forwarder:
 
     def __exit__(self, *_: object) -> None:
         for each in self._sockets:
-            try:
+            with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         for thread in self._threads:
             thread.join(5)
         for each in self._sockets:
@@ -653,7 +668,8 @@ class Forwarder:
 def test_tasks_begin_one_after_the_other_before_any_is_due_again(speedup: int) -> None:
     scheduled = tasks(Config(task_speedup=speedup))
     due = list(first_runs(scheduled, NOW).values())
-    assert due[0] == NOW and len(due) == len(scheduled)
+    assert due[0] == NOW
+    assert len(due) == len(scheduled)
     assert due == sorted(set(due))
     shortest = min(task.interval_seconds for task in scheduled)
     assert (due[-1] - NOW).total_seconds() < min(shortest, 5)

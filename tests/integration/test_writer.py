@@ -158,8 +158,10 @@ def test_fresh_updates_are_stored_beside_old_ones_that_cannot_be(
         assert stored(database) == 2, "what was there, and what is fresh"
     fresh, old = writer.submit(store_all)
     writer.stop()
-    assert isinstance(fresh, Receipt) and fresh.is_duplicate
-    assert isinstance(old, Receipt) and not old.is_duplicate
+    assert isinstance(fresh, Receipt)
+    assert fresh.is_duplicate
+    assert isinstance(old, Receipt)
+    assert not old.is_duplicate
 
 
 def test_full_queue_refuses_at_once(database: Database) -> None:
@@ -186,7 +188,8 @@ def test_last_batch_to_be_taken_may_go_beyond_the_capacity(database: Database) -
     writer.begin([make_update(-n) for n in range(4)], lambda: None)
     assert not writer.is_full
     writer.begin([make_update(-n) for n in range(9)], lambda: None)
-    assert writer.is_full and writer.queued == 13
+    assert writer.is_full
+    assert writer.queued == 13
     with pytest.raises(QueueFull):
         writer.begin([make_update(-1)], lambda: None)
 
@@ -244,7 +247,8 @@ def test_only_what_is_waited_for_is_stored(database: Database) -> None:
     writer.start()
     wait_until(lambda: all(ticket.is_settled for ticket in tickets[1::2]))
     assert [isinstance(writer.finish(ticket)[0], Receipt) for ticket in tickets[1::2]] == [True] * 3
-    assert stored(database) == 3 and writer.queued == 0
+    assert stored(database) == 3
+    assert writer.queued == 0
     writer.stop()  # it waits as before, and ends
     assert not writer._thread.is_alive()
 
@@ -283,7 +287,8 @@ def test_deadlock_is_tried_again(database: Database) -> None:
     writer.start()
     assert isinstance(writer.submit([make_update(-1)])[0], Receipt)
     writer.stop()
-    assert len(calls) == 2 and stored(database) == 1
+    assert len(calls) == 2
+    assert stored(database) == 1
 
 
 def test_cut_connection_is_replaced_unseen(database: Database, writer: Writer) -> None:

@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "app.domain": {"app.domain"},
     "app.database.pool": {"app.config", "app.errors"},
     "app.config": {"app.errors"},
-    "app.clock": set(),
+    "app.clock": {"app.domain"},
     "app.metrics": set(),
     "app.errors": set(),
     "jobs": {

@@ -90,7 +90,8 @@ def test_a_header_nested_as_deep_as_it_is_long_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "seconds, is_valid", [(60, True), (-LEEWAY_SECONDS + 10, True), (-LEEWAY_SECONDS - 10, False)]
+    ("seconds", "is_valid"),
+    [(60, True), (-LEEWAY_SECONDS + 10, True), (-LEEWAY_SECONDS - 10, False)],
 )
 def test_an_end_is_judged_with_leeway_for_clocks(seconds: int, is_valid: bool) -> None:
     token = make_token(life=timedelta(seconds=seconds))
@@ -177,7 +178,7 @@ def test_what_is_remembered_is_bounded_and_holds_no_foreign_token(
 
 
 @pytest.mark.parametrize(
-    "scope, allowed",
+    ("scope", "allowed"),
     [("ingest", {"ingest"}), ("read", {"read"}), ("admin", {"ingest", "read", "admin"})],
 )
 def test_a_scope_grants_what_it_says(scope: str, allowed: set[str]) -> None:
@@ -187,7 +188,8 @@ def test_a_scope_grants_what_it_says(scope: str, allowed: set[str]) -> None:
 def test_a_limit_of_types_limits_and_none_does_not() -> None:
     assert make_claims("ingest").may_push("anything")
     limited = make_claims("ingest", "backup")
-    assert limited.may_push("backup") and not limited.may_push("restore")
+    assert limited.may_push("backup")
+    assert not limited.may_push("restore")
 
 
 def test_the_last_two_weeks_are_soon() -> None:
@@ -228,13 +230,14 @@ def test_rotating_keeps_the_key_before_and_drops_the_one_before_that(tmp_path: P
     path = key_file(tmp_path, b"\n".join(KEYS), mode=0o640)
     rotate_key_file(path)
     new, old = read_keys(path)
-    assert old == KEYS[0] and new not in KEYS
+    assert old == KEYS[0]
+    assert new not in KEYS
     assert path.stat().st_mode & 0o777 == 0o640
     assert [each.name for each in tmp_path.iterdir()] == ["token.key"]
 
 
 @pytest.mark.parametrize(
-    "content, mode, sentence",
+    ("content", "mode", "sentence"),
     [
         (b"x" * 31, 0o600, "less than 32 bytes"),
         (KEYS[0] + b"\nshort", 0o600, "less than 32 bytes"),
@@ -251,7 +254,9 @@ def test_a_file_that_will_not_do_is_refused_in_one_sentence(
     with pytest.raises(ConfigError) as refused:
         read_keys(path)
     said = str(refused.value)
-    assert sentence in said and str(path) in said and "\n" not in said
+    assert sentence in said
+    assert str(path) in said
+    assert "\n" not in said
     assert not any(key.decode() in said for key in KEYS)
 
 

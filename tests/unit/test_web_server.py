@@ -328,12 +328,14 @@ def test_wait_that_is_cancelled_gives_its_place_back() -> None:
 
 
 @pytest.mark.parametrize(("exc", "status"), [(RuntimeError("a secret"), 500), (MemoryError(), 503)])
-def test_answer_that_fails_after_its_wait(exc: Exception, status: int) -> None:
+def test_answer_that_fails_after_its_wait(
+    monkeypatch: pytest.MonkeyPatch, exc: Exception, status: int
+) -> None:
     def fail(*_: Any) -> Iterable[bytes]:
         raise exc
 
     app = Waiting(seconds=0)
-    app.answer = fail
+    monkeypatch.setattr(app, "answer", fail)
     server = make_waiting_server(app)
     answer = ask(server, [piece(b"abc")], headers=length(3))
     assert answer[0] == status and b"secret" not in answer[2]

@@ -5,5 +5,6 @@ import { BASE } from "./lib/base.js";
 import { firstAsked, readFilters } from "./views/overview/asked.js";
 
 if (location.pathname === BASE) {
-  for (const [path, params] of firstAsked(readFilters(new URLSearchParams(location.search)))) askAhead(path, params);
+  for (const [path, params] of firstAsked(readFilters(new URLSearchParams(location.search))))
+    askAhead(path, params);
 }

@@ -44,7 +44,8 @@ function setQuery(changes, { push = false } = {}) {
     if (value === null || value === undefined || value === "") url.searchParams.delete(name);
     else url.searchParams.set(name, value);
   }
-  if (url.href !== location.href) history[push ? "pushState" : "replaceState"](history.state, "", url);
+  if (url.href !== location.href)
+    history[push ? "pushState" : "replaceState"](history.state, "", url);
 }
 
 /** Show the view of the present address. `moves`: the reader went there, so focus follows. */
@@ -57,24 +58,51 @@ async function show({ moves, restores = false }) {
   markNav(route?.nav);
   if (moves && !restores) scrollTo(0, 0);
   const root = h("div", { class: "page" });
-  const slow = setTimeout(() => mine === turn && !root.isConnected && replace(main, loading()), SLOW_MS);
+  const slow = setTimeout(
+    () => mine === turn && !root.isConnected && replace(main, loading()),
+    SLOW_MS,
+  );
   try {
     const name = route && decode(route.pattern.exec(path)[1]);
     if (name === null || !route) {
-      replace(main, h("div", { class: "page" }, h("h1", null, "Not found"), emptyState("There is nothing at this address", "", h("a", { class: "button", href: BASE }, "All jobs"))));
+      replace(
+        main,
+        h(
+          "div",
+          { class: "page" },
+          h("h1", null, "Not found"),
+          emptyState(
+            "There is nothing at this address",
+            "",
+            h("a", { class: "button", href: BASE }, "All jobs"),
+          ),
+        ),
+      );
       return settle(moves);
     }
     const { mount } = await load(route);
     if (mine !== turn) return;
     replace(main, root);
-    const context = { params: { name, id: name }, query: new URLSearchParams(location.search), restores };
+    const context = {
+      params: { name, id: name },
+      query: new URLSearchParams(location.search),
+      restores,
+    };
     const view = await mount(root, { ...context, navigate, setQuery });
     if (mine !== turn) view?.unmount();
     else Object.assign(shown, { unmount: () => view?.unmount(), follow: view?.follow });
   } catch (error) {
     if (mine !== turn) return;
     if (!(error instanceof ApiError)) console.error(error);
-    replace(main, h("div", { class: "page" }, h("h1", null, "Not shown"), errorState(error, () => show({ moves: true }))));
+    replace(
+      main,
+      h(
+        "div",
+        { class: "page" },
+        h("h1", null, "Not shown"),
+        errorState(error, () => show({ moves: true })),
+      ),
+    );
     if (error.isAway) shown.unmount = whenBack(() => show({ moves: false }));
   } finally {
     clearTimeout(slow);
@@ -118,7 +146,8 @@ function settle(moves) {
 
 /** "Back" and "forward": a view that can follow its own address stays. */
 function goBack() {
-  if (shown.path === location.pathname && shown.follow) shown.follow(new URLSearchParams(location.search));
+  if (shown.path === location.pathname && shown.follow)
+    shown.follow(new URLSearchParams(location.search));
   else show({ moves: true, restores: true });
 }
 
@@ -139,14 +168,22 @@ function markNav(current) {
 
 /** The page's own links are relative to where it was loaded, and would be read anew in each view. */
 function fixLinks() {
-  for (const link of document.querySelectorAll('a[href]:not([href^="#"]), link[rel="icon"]')) link.setAttribute("href", link.href);
+  for (const link of document.querySelectorAll('a[href]:not([href^="#"]), link[rel="icon"]'))
+    link.setAttribute("href", link.href);
   for (const form of document.forms) form.setAttribute("action", form.action);
 }
 
 /** A plain click on a link to one of the views stays on the page. */
 function follow(event) {
   const link = event.target.closest?.("a[href]");
-  if (!link || event.defaultPrevented || event.button !== 0 || link.target || link.hasAttribute("download")) return;
+  if (
+    !link ||
+    event.defaultPrevented ||
+    event.button !== 0 ||
+    link.target ||
+    link.hasAttribute("download")
+  )
+    return;
   if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   const url = new URL(link.href);
   const path = url.pathname.slice(BASE.length);
@@ -160,10 +197,17 @@ function showConnection({ ok, since }) {
   const banner = document.getElementById("connection");
   banner.classList.toggle("is-away", !ok);
   if (ok) return replace(banner);
-  const when = since && h("time", { datetime: since.toISOString(), title: utc(since) }, clock(since));
+  const when =
+    since && h("time", { datetime: since.toISOString(), title: utc(since) }, clock(since));
   return replace(
     banner,
-    h("p", null, h("strong", null, since ? ["Not updating since ", when, "."] : "The hub does not answer."), since && " The hub does not answer.", " This page catches up by itself when it is back."),
+    h(
+      "p",
+      null,
+      h("strong", null, since ? ["Not updating since ", when, "."] : "The hub does not answer."),
+      since && " The hub does not answer.",
+      " This page catches up by itself when it is back.",
+    ),
   );
 }
 
@@ -185,4 +229,6 @@ document.querySelector(".skip-link").addEventListener("click", (event) => {
 });
 onConnection(showConnection);
 startTicker();
-show({ moves: false }).then(() => setTimeout(() => Promise.all([showSession(), loadOthers()]), 1000));
+show({ moves: false }).then(() =>
+  setTimeout(() => Promise.all([showSession(), loadOthers()]), 1000),
+);

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -80,10 +81,8 @@ class Tool:
         # A closed terminal sends SIGHUP to the first process on it only (ssh -t, xterm -e).
         is_for_us_alone = info.si_signo == signal.SIGHUP and os.getsid(0) == os.getpid()
         if not has_it or is_for_us_alone:
-            try:
+            with suppress(PermissionError):  # it runs as another user (sudo): only the terminal may
                 os.kill(self.pid, info.si_signo)
-            except PermissionError:  # it runs as another user (sudo): the terminal can, we cannot
-                pass
 
 
 def start(command: Sequence[str], pipes: dict[int, int], signals: Signals) -> Tool:
@@ -140,10 +139,8 @@ def leave(exit_status: int) -> NoReturn:
         os._exit(exit_status)
     number = -exit_status
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the tool has written its core, if any
-    try:
+    with suppress(OSError, ValueError):  # the handler of SIGKILL cannot be changed
         signal.signal(number, signal.SIG_DFL)
-    except (OSError, ValueError):  # the handler of SIGKILL cannot be changed
-        pass
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)
     os._exit(128 + number)

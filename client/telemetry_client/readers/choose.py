@@ -113,7 +113,8 @@ def _pv(arguments: Arguments, size_of: SizeOf) -> _Choice:
     return Pv(total, has_bytes=has_bytes, has_elapsed=has_elapsed)
 
 
-_PV_VALUED = tuple("-s -i -w -H -N -L -B -R -P -d -A -F -D".split()) + (
+_PV_VALUED = (
+    *"-s -i -w -H -N -L -B -R -P -d -A -F -D".split(),
     *("--size", "--interval", "--width", "--height", "--name", "--rate-limit", "--buffer-size"),
     *("--remote", "--pidfile", "--watchfd", "--last-written", "--format", "--delay-start"),
 )

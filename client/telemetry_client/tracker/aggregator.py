@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class _Share:
     """One disk, or the bytes that belong to no disk. `moved` never decreases."""
 
-    __slots__ = ("bytes", "moved", "total", "status", "error", "throughput")
+    __slots__ = ("bytes", "error", "moved", "status", "throughput", "total")
 
     def __init__(self, total: int | None = None) -> None:
         self.bytes = 0

@@ -21,7 +21,7 @@ from flask import Flask
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from app.database.pool import Database
-from tests.hub_process import free_port, wait_until
+from tools.hub_process import free_port, wait_until
 
 INTERVAL_SECONDS = 0.2
 

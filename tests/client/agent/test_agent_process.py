@@ -20,7 +20,7 @@ from telemetry_client.queue import TelemetryQueue
 from tests.client.agent.conftest import Agent, LocalHub, clean_environment
 from tests.client.agent.messages import SNAPSHOT
 from tests.factories import at
-from tests.hub_process import is_running, wait_until
+from tools.hub_process import is_running, wait_until
 
 MakeAgent = Callable[..., Agent]
 COMMAND_LINE = "telemetry_client.cli"

@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from telemetry_client.agent import broadcast
 from telemetry_client.agent.broadcast import Broadcaster
 from tests.client.agent.messages import make_message
-from tests.hub_process import free_port, wait_until
+from tools.hub_process import free_port, wait_until
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 
 from telemetry_client import TelemetryClient, TelemetryQueue
 from telemetry_client.agent.outbox import Outbox
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import free_port, wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import free_port, wait_until
 
 MakeOutbox = Callable[..., Outbox]
 

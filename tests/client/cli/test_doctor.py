@@ -17,9 +17,9 @@ from telemetry_client.cli.doctor import (
     judge_token_end,
 )
 from tests.client.cli.conftest import Shell
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import HubProcess
 from tests.tokens import FOREIGN_KEYS, KEYS, make_token
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import HubProcess
 
 
 def verdicts(shell: Shell) -> tuple[int, dict[str, str], str]:

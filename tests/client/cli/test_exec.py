@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.client.cli.conftest import Shell, below_exec
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import is_running, wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import is_running, wait_until
 
 # Bytes that are no text, no lines and no JSON, and progress among them, on both streams.
 NOISY = """

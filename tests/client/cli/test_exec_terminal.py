@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.client.cli.conftest import Shell, below_exec
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import is_running, wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import is_running, wait_until
 
 COMMAND = ["restic", "backup", "--json"]
 STATUS = '{"message_type":"status","percent_done":0.5,"seconds_remaining":9,"total_bytes":1000,'

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from tests.client.cli.conftest import TELEMETRY, Shell, below_exec
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import wait_until
 
 FAKE_RESTIC = """
 for turn in range(1, 11):

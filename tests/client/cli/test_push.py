@@ -8,8 +8,8 @@ import pytest
 
 from telemetry_client import TelemetryQueue
 from tests.client.cli.conftest import Shell
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import HubProcess
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import HubProcess
 
 
 def test_an_update_that_the_hub_takes(shell: Shell, faulty_hub: FaultyHub) -> None:

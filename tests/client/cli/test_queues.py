@@ -7,7 +7,7 @@ from typing import Any
 
 from telemetry_client import TelemetryQueue
 from tests.client.cli.conftest import Shell
-from tests.client.faulty_hub import FaultyHub
+from tools.faulty_hub import FaultyHub
 
 
 def fill(shell: Shell, *updates: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.client.cli.conftest import Shell, below_exec
 from tests.client.tools import need
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 FILES = 4
 SIZE = 12_000_000  # in all; at the speeds below two to three seconds

@@ -16,10 +16,10 @@ import pytest
 from telemetry_client import Entry, QueueError, TelemetryClient, TelemetryQueue
 from telemetry_client.queue.drain import Drain
 from telemetry_client.wire.results import Result, Unreachable, judge_batch
-from tests.client.faulty_hub import FAULTS, FaultyHub
 from tests.client.queue.clock import Clock
 from tests.factories import at
-from tests.hub_process import HubProcess, wait_until
+from tools.faulty_hub import FAULTS, FaultyHub
+from tools.hub_process import HubProcess, wait_until
 
 
 @pytest.fixture

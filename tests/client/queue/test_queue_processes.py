@@ -14,8 +14,8 @@ import pytest
 
 from telemetry_client import TelemetryClient, TelemetryQueue
 from telemetry_client.queue.drain import Drain
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import wait_until
 
 SECONDS = 4.0
 ROUNDS = 6

@@ -1,4 +1,4 @@
-"""When an update is due (R76, R77)."""
+"""When an update is due."""
 
 from __future__ import annotations
 

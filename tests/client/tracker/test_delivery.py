@@ -16,8 +16,8 @@ from telemetry_client.queue import TelemetryQueue
 from telemetry_client.queue.spool import Spool
 from telemetry_client.tracker import ProgressTracker, backlog, delivery
 from telemetry_client.wire.client import TelemetryClient
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import HubProcess, wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import HubProcess, wait_until
 
 
 @pytest.fixture(autouse=True)

@@ -24,9 +24,9 @@ from telemetry_client.queue import TelemetryQueue
 from telemetry_client.tracker import ProgressAggregator, ProgressTracker
 from telemetry_client.wire.body import size_of
 from telemetry_client.wire.client import TelemetryClient
-from tests.client.faulty_hub import FaultyHub
 from tests.client.queue.test_drain import BackupsOnly
-from tests.hub_process import wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import wait_until
 
 NEVER = 3_600.0  # an interval that no test lives to see
 
@@ -658,7 +658,7 @@ os._exit(0)
 
 
 def test_a_signals_handler_may_call_it_whatever_it_interrupts(spool_path: Path) -> None:
-    command = [sys.executable, "-c", INTERRUPTED, spool_path]
+    command = [sys.executable, "-c", INTERRUPTED, str(spool_path)]
     subprocess.run(command, check=True, timeout=30)
 
 

@@ -19,9 +19,9 @@ import urllib3
 
 from telemetry_client import Accepted, Refused, Rejection, TelemetryClient, Unreachable
 from telemetry_client.wire.results import judge_batch, judge_failure, judge_push
-from tests.client.faulty_hub import FaultyHub
 from tests.factories import make_body
-from tests.hub_process import HubProcess, free_port
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import HubProcess, free_port
 
 SNAPSHOT = {"node_id": "n1", "timestamp": "2026-01-01T00:00:00Z", "cpu_percent": 1.5}
 
@@ -103,7 +103,7 @@ def test_connections_are_kept(faulty_hub: FaultyHub, hub_client: TelemetryClient
     assert len(ports) == 1 and len(faulty_hub.accepted) == 40
 
 
-# What answers mean (decision 10).
+# What the hub's answers mean.
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 415, 422])
@@ -236,12 +236,10 @@ def test_each_fault_has_its_result(
     faulty_hub: FaultyHub, hub_client: TelemetryClient, fault: str, expected: Any
 ) -> None:
     faulty_hub.retry_after = "7"
-    for push in (
-        lambda: hub_client.push(make_update()),
-        lambda: hub_client.push_batch([make_update()]),
-    ):
-        faulty_hub.next_faults.append(fault)
-        assert push() == expected
+    faulty_hub.next_faults.append(fault)
+    assert hub_client.push(make_update()) == expected
+    faulty_hub.next_faults.append(fault)
+    assert hub_client.push_batch([make_update()]) == expected
     repeat = hub_client.push(make_update())  # the pool has no broken connection in it
     assert isinstance(repeat, Accepted)
 
@@ -355,7 +353,7 @@ def test_a_token_is_sent_and_never_shown(
     caplog.set_level(logging.DEBUG)
     faulty_hub.token = "s3cret-token"
     with TelemetryClient(faulty_hub.url, "s3cret-token", timeout=0.5) as client:
-        results = [client.push(make_update())]
+        results: list[object] = [client.push(make_update())]
         assert results == [Accepted()]
         for fault in ("401", "reset", "timeout", "garbage", "400", "500"):
             faulty_hub.next_faults.append(fault)

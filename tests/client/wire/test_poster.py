@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from telemetry_client.wire.poster import TelemetryPoster
-from tests.client.faulty_hub import FaultyHub
 from tests.factories import make_body
-from tests.hub_process import HubProcess, free_port
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import HubProcess, free_port
 
 SNAPSHOT = {"node_id": "n1", "timestamp": "2026-01-01T00:00:00Z", "cpu_percent": 1.5}
 

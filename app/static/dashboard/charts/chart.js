@@ -56,7 +56,9 @@ export async function createChart(container, { label, className = "", onClick } 
     chart.getZr().flush(); // paper does not wait for the next frame
   });
   const stopPrint = onPrint((isPrinting) => {
-    chart.resize(isPrinting ? { width: Math.min(canvas.clientWidth, PAPER_WIDTH) } : { width: "auto" });
+    chart.resize(
+      isPrinting ? { width: Math.min(canvas.clientWidth, PAPER_WIDTH) } : { width: "auto" },
+    );
     redraw();
     chart.getZr().flush();
   });

@@ -21,7 +21,8 @@ export function compareOption(runs, measure, theme, { width }) {
   const seen = runs.flatMap(({ run }) => run.rows.filter((row) => row.at <= longest));
   const largest = Math.max(0, ...seen.map((row) => value(row) ?? 0));
   const unit = measure === "progress" ? { factor: 1, name: "%" } : byteUnit(largest);
-  const scale = measure === "progress" ? { max: 100, interval: 25 } : niceScale(largest / unit.factor);
+  const scale =
+    measure === "progress" ? { max: 100, interval: 25 } : niceScale(largest / unit.factor);
   return {
     grid: { left: 52, right: 16, top: 28, bottom: 42 },
     xAxis: elapsedAxis({ from: 0, to: longest }, width, theme),
@@ -31,19 +32,21 @@ export function compareOption(runs, measure, theme, { width }) {
       axisPointer: { type: "line", lineStyle: { color: theme.muted }, label: { show: false } },
       formatter: ([first]) => describeRuns(runs, first.axisValue, value, text),
     },
-    series: runs.map(({ run, style }, index) => ({
-      type: "line",
-      name: String(index),
-      data: linePoints(run.lines, (row) => {
-        const known = value(row);
-        return known === null ? null : known / unit.factor;
-      }),
-      showSymbol: false,
-      emphasis: { disabled: true },
-      lineStyle: { width: index ? 1.5 : 2.5, color: theme.series[style], type: DASHES[style] },
-      itemStyle: { color: theme.series[style] },
-      z: 10 - index,
-    })).reverse(), // this run on top
+    series: runs
+      .map(({ run, style }, index) => ({
+        type: "line",
+        name: String(index),
+        data: linePoints(run.lines, (row) => {
+          const known = value(row);
+          return known === null ? null : known / unit.factor;
+        }),
+        showSymbol: false,
+        emphasis: { disabled: true },
+        lineStyle: { width: index ? 1.5 : 2.5, color: theme.series[style], type: DASHES[style] },
+        itemStyle: { color: theme.series[style] },
+        z: 10 - index,
+      }))
+      .reverse(), // this run on top
   };
 }
 

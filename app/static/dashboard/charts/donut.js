@@ -20,23 +20,28 @@ export function donutOption(byStatus, { selected }, theme) {
       trigger: "item",
       formatter: ({ name, value }) => `${name}: ${value} (${percent((100 * value) / total)})`,
     },
-    series: [{
-      type: "pie",
-      radius: ["66%", "94%"],
-      label: { show: false },
-      labelLine: { show: false },
-      emphasis: { scale: false },
-      data: total === 0 ? [empty(theme)] : STATUSES.filter((status) => byStatus[status]).map((status) => ({
-        name: status,
-        value: byStatus[status],
-        itemStyle: {
-          color: theme.status[status],
-          opacity: selected && selected !== status ? 0.3 : 1,
-          borderColor: theme.surface,
-          borderWidth: 2,
-        },
-      })),
-    }],
+    series: [
+      {
+        type: "pie",
+        radius: ["66%", "94%"],
+        label: { show: false },
+        labelLine: { show: false },
+        emphasis: { scale: false },
+        data:
+          total === 0
+            ? [empty(theme)]
+            : STATUSES.filter((status) => byStatus[status]).map((status) => ({
+                name: status,
+                value: byStatus[status],
+                itemStyle: {
+                  color: theme.status[status],
+                  opacity: selected && selected !== status ? 0.3 : 1,
+                  borderColor: theme.surface,
+                  borderWidth: 2,
+                },
+              })),
+      },
+    ],
   };
 }
 

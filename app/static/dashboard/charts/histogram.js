@@ -24,20 +24,27 @@ export function histogramOption(bins, unit, theme) {
       trigger: "item",
       formatter: ({ dataIndex }) => describeBin(bins[dataIndex]),
     },
-    series: [{
-      type: "custom",
-      data: bins.map((bin) => [bin.from / unit.factor, bin.to / unit.factor, bin.share * 100]),
-      encode: { x: [0, 1], y: 2 },
-      renderItem: (_, api) => {
-        const [left, top] = api.coord([api.value(0), api.value(2)]);
-        const [right, bottom] = api.coord([api.value(1), 0]);
-        return {
-          type: "rect",
-          shape: { x: left + 0.5, y: top, width: Math.max(right - left - 1, 1), height: bottom - top },
-          style: { fill: theme.speed },
-        };
+    series: [
+      {
+        type: "custom",
+        data: bins.map((bin) => [bin.from / unit.factor, bin.to / unit.factor, bin.share * 100]),
+        encode: { x: [0, 1], y: 2 },
+        renderItem: (_, api) => {
+          const [left, top] = api.coord([api.value(0), api.value(2)]);
+          const [right, bottom] = api.coord([api.value(1), 0]);
+          return {
+            type: "rect",
+            shape: {
+              x: left + 0.5,
+              y: top,
+              width: Math.max(right - left - 1, 1),
+              height: bottom - top,
+            },
+            style: { fill: theme.speed },
+          };
+        },
       },
-    }],
+    ],
   };
 }
 

@@ -3,9 +3,9 @@
 import { errorState } from "../components/states.js";
 import { bytes, speed, time } from "../lib/format.js";
 import { createChart, valueAxis } from "./chart.js";
+import { DASHES } from "./compare.js";
 import { byteUnit, niceScale } from "./scale.js";
 import { plain } from "./text.js";
-import { DASHES } from "./compare.js";
 
 const UNITS = {
   "%": { text: (value) => `${round(value)} %` },
@@ -49,11 +49,15 @@ export function lineChart(el, options) {
 export function lineOption({ series, from, to, max }, theme, { width }) {
   const unitWord = series[0]?.unit ?? "";
   const unit = UNITS[unitWord] ?? { text: (value) => `${round(value)} ${unitWord}`.trim() };
-  const largest = Math.max(0, ...series.flatMap(({ points }) => points.map(([, value]) => value ?? 0)));
+  const largest = Math.max(
+    0,
+    ...series.flatMap(({ points }) => points.map(([, value]) => value ?? 0)),
+  );
   const bytesUnit = unit.isBytes ? byteUnit(largest) : { factor: 1, name: unitWord };
-  const scale = unitWord === "%" && (max ?? 100) === 100 && largest <= 100
-    ? { max: 100, interval: 25 }
-    : niceScale((max ?? largest) / bytesUnit.factor, 4);
+  const scale =
+    unitWord === "%" && (max ?? 100) === 100 && largest <= 100
+      ? { max: 100, interval: 25 }
+      : niceScale((max ?? largest) / bytesUnit.factor, 4);
   return {
     grid: { left: 48, right: 16, top: 28, bottom: 28 },
     xAxis: {
@@ -66,19 +70,28 @@ export function lineOption({ series, from, to, max }, theme, { width }) {
       axisTick: { lineStyle: { color: theme.muted } },
       splitLine: { show: false },
     },
-    yAxis: valueAxis(theme, { ...scale, name: unit.name ? unit.name(bytesUnit.name) : bytesUnit.name }),
+    yAxis: valueAxis(theme, {
+      ...scale,
+      name: unit.name ? unit.name(bytesUnit.name) : bytesUnit.name,
+    }),
     tooltip: {
       trigger: "axis",
       axisPointer: { type: "line", lineStyle: { color: theme.muted }, label: { show: false } },
-      formatter: (items) => [
-        time(new Date(items[0].axisValue)),
-        ...items.map(({ seriesIndex, value }) => describeValue(series[seriesIndex], value, unit, bytesUnit)),
-      ].join("\n"),
+      formatter: (items) =>
+        [
+          time(new Date(items[0].axisValue)),
+          ...items.map(({ seriesIndex, value }) =>
+            describeValue(series[seriesIndex], value, unit, bytesUnit),
+          ),
+        ].join("\n"),
     },
     series: series.map(({ name, points }, index) => ({
       type: "line",
       name: plain(name),
-      data: points.map(([t, value]) => [millis(t), value === null ? null : value / bytesUnit.factor]),
+      data: points.map(([t, value]) => [
+        millis(t),
+        value === null ? null : value / bytesUnit.factor,
+      ]),
       showSymbol: false,
       connectNulls: false,
       emphasis: { disabled: true },

@@ -27,7 +27,9 @@ export function makeRun(history) {
     b: columns.b[index],
   }));
   const gaps = history.gaps.map(({ from, to, reason }) => ({
-    from: secondsSince(startedAt, from), to: secondsSince(startedAt, to), reason,
+    from: secondsSince(startedAt, from),
+    to: secondsSince(startedAt, to),
+    reason,
   }));
   const unfinished = history.last_point_unfinished && rows.length ? rows.at(-1) : null;
   const drawn = unfinished ? rows.slice(0, -1) : rows;
@@ -81,13 +83,18 @@ export function linePoints(lines, value) {
 
 /** The points that are a line of their own. */
 export function lonePoints(lines) {
-  return lines.filter((line) => line.length === 1).map(([row]) => row).filter((row) => row.s !== null);
+  return lines
+    .filter((line) => line.length === 1)
+    .map(([row]) => row)
+    .filter((row) => row.s !== null);
 }
 
 /** At most about `most` rows of a line, evenly, with its first and last. */
 export function thinned(line, most) {
   const every = Math.ceil(line.length / most);
-  return every === 1 ? line : line.filter((_, index) => index % every === 0 || index === line.length - 1);
+  return every === 1
+    ? line
+    : line.filter((_, index) => index % every === 0 || index === line.length - 1);
 }
 
 /** The stretches of `lines` in which lowest and highest are known, as rows. */
@@ -136,7 +143,10 @@ export function speedBins(speeds, scale) {
   let width = scale.interval;
   while (scale.max / (width / 2) <= MOST_BINS) width /= 2;
   const bins = Array.from({ length: Math.round(scale.max / width) }, (_, index) => ({
-    from: index * width, to: (index + 1) * width, count: 0, share: 0,
+    from: index * width,
+    to: (index + 1) * width,
+    count: 0,
+    share: 0,
   }));
   for (const speed of seen) {
     bins[Math.min(Math.floor(speed / width), bins.length - 1)].count += 1;

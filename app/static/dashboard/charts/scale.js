@@ -4,8 +4,28 @@ const MINUTE = 60;
 const HOUR = 3600;
 const DAY = 86400;
 const SECOND_STEPS = [
-  1, 2, 5, 10, 15, 30, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE,
-  HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 5 * DAY, 10 * DAY, 30 * DAY,
+  1,
+  2,
+  5,
+  10,
+  15,
+  30,
+  MINUTE,
+  2 * MINUTE,
+  5 * MINUTE,
+  10 * MINUTE,
+  15 * MINUTE,
+  30 * MINUTE,
+  HOUR,
+  2 * HOUR,
+  3 * HOUR,
+  6 * HOUR,
+  12 * HOUR,
+  DAY,
+  2 * DAY,
+  5 * DAY,
+  10 * DAY,
+  30 * DAY,
 ];
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
@@ -36,15 +56,17 @@ export function elapsedFormat(longest, step) {
     const seconds = step < MINUTE;
     return {
       unit: seconds ? "h:min:s" : "h:min",
-      text: (t) => `${Math.floor(t / HOUR)}:${two(Math.floor((t % HOUR) / MINUTE))}`
-        + (seconds ? `:${two(Math.round(t % MINUTE))}` : ""),
+      text: (t) =>
+        `${Math.floor(t / HOUR)}:${two(Math.floor((t % HOUR) / MINUTE))}` +
+        (seconds ? `:${two(Math.round(t % MINUTE))}` : ""),
     };
   }
   if (longest > 2 * MINUTE) {
     const seconds = step < MINUTE;
     return {
       unit: seconds ? "min:s" : "min",
-      text: (t) => String(Math.floor(t / MINUTE)) + (seconds ? `:${two(Math.round(t % MINUTE))}` : ""),
+      text: (t) =>
+        String(Math.floor(t / MINUTE)) + (seconds ? `:${two(Math.round(t % MINUTE))}` : ""),
     };
   }
   return { unit: "s", text: (t) => String(Math.round(t * 10) / 10) };
@@ -61,7 +83,9 @@ export function elapsed(t) {
   if (t >= 0.05 && t < MINUTE) return `${Math.round(t * 10) / 10} s`;
   const whole = Math.round(t);
   const [hours, minutes, seconds] = [
-    Math.floor(whole / HOUR), Math.floor((whole % HOUR) / MINUTE), whole % MINUTE,
+    Math.floor(whole / HOUR),
+    Math.floor((whole % HOUR) / MINUTE),
+    whole % MINUTE,
   ];
   return hours ? `${hours}:${two(minutes)}:${two(seconds)} h` : `${minutes}:${two(seconds)} min`;
 }
@@ -78,6 +102,8 @@ export function niceScale(largest, ticks = 4) {
   if (!(largest > 0)) return { max: 1, interval: 1 };
   const rough = largest / ticks;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const interval = [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].map((n) => n * power).find((n) => n >= rough * 0.999);
+  const interval = [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10]
+    .map((n) => n * power)
+    .find((n) => n >= rough * 0.999);
   return { max: Math.ceil(largest / interval - 1e-9) * interval, interval };
 }

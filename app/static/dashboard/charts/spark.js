@@ -5,13 +5,21 @@ const SVG = "http://www.w3.org/2000/svg";
 /** `values` ascend by time, evenly spaced, null for a gap; the line fills `width` x `height`. */
 export function sparkline(values, { label, width = 120, height = 28, max } = {}) {
   const svg = make("svg", {
-    class: "spark", role: "img", "aria-label": label ?? "", width, height,
-    viewBox: `0 0 ${width} ${height}`, focusable: "false",
+    class: "spark",
+    role: "img",
+    "aria-label": label ?? "",
+    width,
+    height,
+    viewBox: `0 0 ${width} ${height}`,
+    focusable: "false",
   });
   const points = sparkPoints(values, { width, height, max });
   svg.append(make("path", { class: "spark-line", d: sparkPath(points) }));
   const last = points.at(-1);
-  if (last) svg.append(make("circle", { class: "spark-end", cx: round(last[0]), cy: round(last[1]), r: 2 }));
+  if (last)
+    svg.append(
+      make("circle", { class: "spark-end", cx: round(last[0]), cy: round(last[1]), r: 2 }),
+    );
   return svg;
 }
 

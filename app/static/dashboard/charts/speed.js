@@ -36,13 +36,20 @@ export function speedOption({ run, window, mean, shown }, theme, { width }) {
     yAxis: [
       valueAxis(theme, { ...scale, name: `${unit.name}/s`, nameGap: shown.phases ? 24 : 12 }),
       valueAxis(theme, {
-        max: 100, interval: 25, splitLine: { show: false }, show: shown.progress,
+        max: 100,
+        interval: 25,
+        splitLine: { show: false },
+        show: shown.progress,
         axisLabel: { color: theme.progress, formatter: (value) => `${value} %` },
       }),
     ],
     tooltip: {
       trigger: "axis",
-      axisPointer: { type: "line", lineStyle: { color: theme.muted, width: 1 }, label: { show: false } },
+      axisPointer: {
+        type: "line",
+        lineStyle: { color: theme.muted, width: 1 },
+        label: { show: false },
+      },
       formatter: ([first]) => describe(run, first.axisValue),
     },
     series: [
@@ -58,7 +65,7 @@ export function speedOption({ run, window, mean, shown }, theme, { width }) {
 }
 
 function highOf(row, shown) {
-  return Math.max(row.s ?? 0, shown.band ? row.high ?? 0 : 0);
+  return Math.max(row.s ?? 0, shown.band ? (row.high ?? 0) : 0);
 }
 
 /** The x axis of elapsed seconds; its labels are at round times, whatever the window. */
@@ -77,7 +84,12 @@ export function elapsedAxis({ from, to }, width, theme, name = "Elapsed") {
     nameTextStyle: { color: theme.muted },
     axisLine: { lineStyle: { color: theme.muted } },
     axisTick: { lineStyle: { color: theme.muted }, customValues: ticks },
-    axisLabel: { color: theme.muted, hideOverlap: true, formatter: format.text, customValues: ticks },
+    axisLabel: {
+      color: theme.muted,
+      hideOverlap: true,
+      formatter: format.text,
+      customValues: ticks,
+    },
     splitLine: { show: false },
   };
 }
@@ -127,7 +139,10 @@ function progressSeries(run, theme) {
     name: "progress",
     yAxisIndex: 1,
     // It only grows: fewer points look the same.
-    data: linePoints(run.lines.map((line) => thinned(line, PROGRESS_POINTS)), (row) => row.p),
+    data: linePoints(
+      run.lines.map((line) => thinned(line, PROGRESS_POINTS)),
+      (row) => row.p,
+    ),
     showSymbol: false,
     connectNulls: false,
     lineStyle: { width: 1.25, color: theme.progress, type: [2, 3] },
@@ -217,9 +232,15 @@ function phaseSeries(phases, theme) {
         width > 34 && {
           type: "text",
           style: {
-            x: x + 5, y: strip.y + strip.height / 2, verticalAlign: "middle",
-            text: plain(phase), width: width - 10, overflow: "truncate", ellipsis: "…",
-            fill: theme.text, font: `11px ${theme.font}`,
+            x: x + 5,
+            y: strip.y + strip.height / 2,
+            verticalAlign: "middle",
+            text: plain(phase),
+            width: width - 10,
+            overflow: "truncate",
+            ellipsis: "…",
+            fill: theme.text,
+            font: `11px ${theme.font}`,
           },
         },
       ].filter(Boolean),
@@ -252,8 +273,11 @@ function gapSeries(gaps, theme) {
           x: x + width / 2,
           y: width > 100 ? plot.y + 12 : plot.y + plot.height / 2,
           style: {
-            text: width > 12 ? GAP_REASONS[reason] ?? plain(reason) : "",
-            align: "center", verticalAlign: "middle", fill: colour, font: `11px ${theme.font}`,
+            text: width > 12 ? (GAP_REASONS[reason] ?? plain(reason)) : "",
+            align: "center",
+            verticalAlign: "middle",
+            fill: colour,
+            font: `11px ${theme.font}`,
           },
         },
       ],
@@ -272,14 +296,20 @@ export function describe(run, t) {
   }
   if (!row) return "";
   const until = run.resolution ? ` – ${elapsed(Math.min(row.t + run.resolution, run.end))}` : "";
-  const range = run.resolution && row.low !== null && row.high !== null
-    ? `\n${speed(row.low)} – ${speed(row.high)}` : "";
+  const range =
+    run.resolution && row.low !== null && row.high !== null
+      ? `\n${speed(row.low)} – ${speed(row.high)}`
+      : "";
   return [
     `${elapsed(Math.max(row.t, 0))}${until}`,
-    row.s === null ? "no speed reported" : `${speed(row.s)}${run.resolution ? " mean" : ""}${range}`,
+    row.s === null
+      ? "no speed reported"
+      : `${speed(row.s)}${run.resolution ? " mean" : ""}${range}`,
     row.p === null ? null : `${percent(row.p)} done`,
     row.b === null ? null : bytes(row.b),
     phase && `phase ${plain(phase.phase, 40)}`,
     row === run.unfinished ? "still filling" : null,
-  ].filter(Boolean).join("\n");
+  ]
+    .filter(Boolean)
+    .join("\n");
 }

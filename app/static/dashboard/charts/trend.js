@@ -33,20 +33,22 @@ export function trendOption(runs, { measure, current }, theme) {
         return `${time(run.started_at)}\n${text(value(run))}\n${run.status}\n${plain(run.job_id, 40)}`;
       },
     },
-    series: [{
-      type: "bar",
-      barMaxWidth: 26,
-      barCategoryGap: "25%",
-      cursor: "pointer",
-      data: runs.map((run) => ({
-        value: (value(run) ?? 0) / axis.factor,
-        itemStyle: {
-          color: theme.status[run.status],
-          borderColor: theme.text,
-          borderWidth: run.job_id === current ? 2 : 0,
-        },
-      })),
-    }],
+    series: [
+      {
+        type: "bar",
+        barMaxWidth: 26,
+        barCategoryGap: "25%",
+        cursor: "pointer",
+        data: runs.map((run) => ({
+          value: (value(run) ?? 0) / axis.factor,
+          itemStyle: {
+            color: theme.status[run.status],
+            borderColor: theme.text,
+            borderWidth: run.job_id === current ? 2 : 0,
+          },
+        })),
+      },
+    ],
   };
 }
 
@@ -55,7 +57,11 @@ function byteAxis(largest) {
   return { factor, name, ...niceScale(largest / factor, 3) };
 }
 
-const TIMES = [["h", 3600], ["min", 60], ["s", 1]];
+const TIMES = [
+  ["h", 3600],
+  ["min", 60],
+  ["s", 1],
+];
 
 /** An axis of durations in the largest unit of which the longest has two. */
 export function durationAxis(largest) {
@@ -77,6 +83,8 @@ export function trendLabel(runs, measure) {
   const { title, value, text } = MEASURES[measure];
   const known = runs.map(value).filter((v) => v !== null && v !== undefined);
   if (!known.length) return `${title}: nothing known yet.`;
-  return `${title} of ${runs.length} runs: from ${text(Math.min(...known))} to `
-    + `${text(Math.max(...known))}, last ${text(value(runs.at(-1)))}.`;
+  return (
+    `${title} of ${runs.length} runs: from ${text(Math.min(...known))} to ` +
+    `${text(Math.max(...known))}, last ${text(value(runs.at(-1)))}.`
+  );
 }

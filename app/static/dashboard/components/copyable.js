@@ -17,7 +17,17 @@ const SHAPES = {
  */
 export function copyable(text, { label = "text", shown = text } = {}) {
   const said = h("span", { class: "visually-hidden", role: "status" });
-  const button = h("button", { type: "button", class: "copy", "aria-label": `Copy ${label}`, title: `Copy ${label}`, on: { click: copy } }, icon("copy"));
+  const button = h(
+    "button",
+    {
+      type: "button",
+      class: "copy",
+      "aria-label": `Copy ${label}`,
+      title: `Copy ${label}`,
+      on: { click: copy },
+    },
+    icon("copy"),
+  );
   async function copy() {
     const done = await write(text);
     replace(button, icon(done ? "done" : "failed"));
@@ -27,11 +37,21 @@ export function copyable(text, { label = "text", shown = text } = {}) {
       setText(said, "");
     }, 1500);
   }
-  return h("span", { class: "copyable" }, h("bdi", { class: "copyable-text" }, shown), button, said);
+  return h(
+    "span",
+    { class: "copyable" },
+    h("bdi", { class: "copyable-text" }, shown),
+    button,
+    said,
+  );
 }
 
 function icon(name) {
-  return svg("svg", { class: "copy-icon", viewBox: "0 0 16 16", "aria-hidden": "true", focusable: "false" }, svg("path", { d: SHAPES[name] }));
+  return svg(
+    "svg",
+    { class: "copy-icon", viewBox: "0 0 16 16", "aria-hidden": "true", focusable: "false" },
+    svg("path", { d: SHAPES[name] }),
+  );
 }
 
 /** navigator.clipboard is there only on https and localhost. */

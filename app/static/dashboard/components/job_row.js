@@ -13,7 +13,11 @@ const parts = new WeakMap();
 
 /** The row of the columns' names. */
 export function jobRowHead() {
-  return h("div", { class: "job-head", role: "row" }, COLUMNS.map((name) => h("span", { role: "columnheader" }, name)));
+  return h(
+    "div",
+    { class: "job-head", role: "row" },
+    COLUMNS.map((name) => h("span", { role: "columnheader" }, name)),
+  );
 }
 
 /** @param {Object} job an item of GET /jobs @returns {HTMLElement} */
@@ -30,7 +34,8 @@ export function jobRow(job) {
     when: h("span", { class: "muted" }),
     age: ageElement(null),
   };
-  const cell = (name, kind, ...children) => h("div", { class: ["job-cell", kind], role: "cell" }, children);
+  const cell = (name, kind, ...children) =>
+    h("div", { class: ["job-cell", kind], role: "cell" }, children);
   const row = h(
     "div",
     { class: "job-row", role: "row" },
@@ -55,7 +60,10 @@ export function updateJobRow(row, job) {
   setText(part.link.firstChild, job.job_id);
   renderAbout(part.about, job);
   renderTrouble(part.trouble, job);
-  updateProgressBar(part.bar, isLive ? percent : job.progress_percent, { label: `Progress of ${job.job_id}`, status: job.status });
+  updateProgressBar(part.bar, isLive ? percent : job.progress_percent, {
+    label: `Progress of ${job.job_id}`,
+    status: job.status,
+  });
   part.bar.hidden = job.status === "completed" || job.status === "pending";
   setText(part.moved, movedText(job, isLive));
   setText(part.speed, speedText(job, isLive));
@@ -69,9 +77,16 @@ function renderAbout(node, job) {
   const key = [job.vm_name, job.job_type, job.backup_type, job.repository_id].join("\0");
   if (node.dataset.key === key) return;
   node.dataset.key = key;
-  const words = [job.vm_name && h("a", { class: "quiet-link", href: machineUrl(job.vm_name) }, h("bdi", null, job.vm_name))];
-  for (const word of [job.job_type, job.backup_type, job.repository_id]) words.push(word && h("bdi", null, word));
-  replace(node, words.filter(Boolean).flatMap((word, index) => (index ? [" · ", word] : [word])));
+  const words = [
+    job.vm_name &&
+      h("a", { class: "quiet-link", href: machineUrl(job.vm_name) }, h("bdi", null, job.vm_name)),
+  ];
+  for (const word of [job.job_type, job.backup_type, job.repository_id])
+    words.push(word && h("bdi", null, word));
+  replace(
+    node,
+    words.filter(Boolean).flatMap((word, index) => (index ? [" · ", word] : [word])),
+  );
 }
 
 function renderTrouble(node, job) {
@@ -81,8 +96,19 @@ function renderTrouble(node, job) {
   node.dataset.key = key;
   replace(
     node,
-    job.error_message && h("span", { class: "error-text clamp-2", title: job.error_message }, h("bdi", null, job.error_message)),
-    warnings > 0 && h("span", { class: "warning-text clamp-2", title: job.warnings.join("\n") }, warnings > 1 ? `${warnings} warnings: ` : "Warning: ", h("bdi", null, job.warnings[0])),
+    job.error_message &&
+      h(
+        "span",
+        { class: "error-text clamp-2", title: job.error_message },
+        h("bdi", null, job.error_message),
+      ),
+    warnings > 0 &&
+      h(
+        "span",
+        { class: "warning-text clamp-2", title: job.warnings.join("\n") },
+        warnings > 1 ? `${warnings} warnings: ` : "Warning: ",
+        h("bdi", null, job.warnings[0]),
+      ),
   );
 }
 
@@ -90,7 +116,8 @@ function movedText(job, isLive) {
   if (job.status === "pending") return job.total_bytes ? bytes(job.total_bytes) : "";
   const phase = isLive && job.current_phase ? job.current_phase : "";
   const moved = job.bytes_transferred || job.total_bytes ? bytes(job.bytes_transferred) : "";
-  const of = job.total_bytes > 0 && job.status !== "completed" ? ` of ${bytes(job.total_bytes)}` : "";
+  const of =
+    job.total_bytes > 0 && job.status !== "completed" ? ` of ${bytes(job.total_bytes)}` : "";
   return [phase, moved && moved + of].filter(Boolean).join(" · ");
 }
 
@@ -107,7 +134,9 @@ function speedText(job, isLive) {
 function timeText(job, isLive) {
   if (job.status === "stalled") return "";
   if (isLive) return job.hub_eta_seconds === null ? "" : `${duration(job.hub_eta_seconds)} left`;
-  return job.duration_seconds === null || job.status === "pending" ? "" : `took ${duration(job.duration_seconds)}`;
+  return job.duration_seconds === null || job.status === "pending"
+    ? ""
+    : `took ${duration(job.duration_seconds)}`;
 }
 
 function lastSign(job, isLive) {

@@ -9,7 +9,13 @@ import { h, replace } from "../lib/dom.js";
  * @returns {HTMLElement} put several into an element of class "kpis"
  */
 export function kpiCard(label, value, note) {
-  return h("div", { class: "kpi" }, h("div", { class: "kpi-label" }, label), h("div", { class: "kpi-value num" }, value), h("div", { class: "kpi-note" }, note));
+  return h(
+    "div",
+    { class: "kpi" },
+    h("div", { class: "kpi-label" }, label),
+    h("div", { class: "kpi-value num" }, value),
+    h("div", { class: "kpi-note" }, note),
+  );
 }
 
 export function updateKpiCard(node, value, note) {

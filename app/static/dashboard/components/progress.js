@@ -13,7 +13,11 @@ export function progressBar(percent, { label, status = "running" }) {
   const node = h(
     "span",
     { class: "progress" },
-    h("span", { class: "progress-track", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, h("span", { class: "progress-fill" })),
+    h(
+      "span",
+      { class: "progress-track", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 },
+      h("span", { class: "progress-fill" }),
+    ),
     h("span", { class: "progress-text num" }),
   );
   updateProgressBar(node, percent, { label, status });

@@ -5,7 +5,12 @@ import { h } from "../lib/dom.js";
 
 /** @param {string} [what] "Loading jobs …" @returns {HTMLElement} */
 export function loading(what = "Loading …") {
-  return h("div", { class: "state state-loading", role: "status" }, h("span", { class: "spinner", "aria-hidden": "true" }), h("p", null, what));
+  return h(
+    "div",
+    { class: "state state-loading", role: "status" },
+    h("span", { class: "spinner", "aria-hidden": "true" }),
+    h("p", null, what),
+  );
 }
 
 /**
@@ -15,7 +20,13 @@ export function loading(what = "Loading …") {
  * @returns {HTMLElement}
  */
 export function emptyState(title, detail = "", ...actions) {
-  return h("div", { class: "state state-empty" }, h("p", { class: "state-title" }, title), detail && h("p", null, detail), actions.length > 0 && h("p", { class: "state-actions" }, actions));
+  return h(
+    "div",
+    { class: "state state-empty" },
+    h("p", { class: "state-title" }, title),
+    detail && h("p", null, detail),
+    actions.length > 0 && h("p", { class: "state-actions" }, actions),
+  );
 }
 
 /**
@@ -28,8 +39,21 @@ export function errorState(error, retry) {
   return h(
     "div",
     { class: "state state-error", role: "alert" },
-    h("p", { class: "state-title" }, known && error.status ? error.title : known ? "The hub does not answer" : "This could not be shown"),
+    h(
+      "p",
+      { class: "state-title" },
+      known && error.status
+        ? error.title
+        : known
+          ? "The hub does not answer"
+          : "This could not be shown",
+    ),
     h("p", null, known ? error.detail : String(error?.message ?? error)),
-    retry && h("p", { class: "state-actions" }, h("button", { type: "button", class: "button", on: { click: retry } }, "Try again")),
+    retry &&
+      h(
+        "p",
+        { class: "state-actions" },
+        h("button", { type: "button", class: "button", on: { click: retry } }, "Try again"),
+      ),
   );
 }

@@ -17,15 +17,37 @@ export function dataTable({ caption, columns, rows, captionHidden = true, class:
       "table",
       { class: ["table", kind] },
       h("caption", { class: captionHidden && "visually-hidden" }, caption),
-      h("thead", null, h("tr", null, heads.map((head) => h("th", { scope: "col", class: head.class }, head.label)))),
-      h("tbody", null, rows.map((row) => h("tr", null, row.map((cell, index) => h("td", { class: heads[index]?.class }, cell))))),
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          heads.map((head) => h("th", { scope: "col", class: head.class }, head.label)),
+        ),
+      ),
+      h(
+        "tbody",
+        null,
+        rows.map((row) =>
+          h(
+            "tr",
+            null,
+            row.map((cell, index) => h("td", { class: heads[index]?.class }, cell)),
+          ),
+        ),
+      ),
     ),
   );
 }
 
 /** A box that scrolls sideways; focusable, so that the arrow keys reach what is cut off. */
 export function scrollBox(label, ...children) {
-  return h("div", { class: "scroll-box", role: "region", "aria-label": label, tabindex: 0 }, children);
+  return h(
+    "div",
+    { class: "scroll-box", role: "region", "aria-label": label, tabindex: 0 },
+    children,
+  );
 }
 
 /**
@@ -34,7 +56,13 @@ export function scrollBox(label, ...children) {
  * @returns {HTMLElement}
  */
 export function definitions(pairs) {
-  return h("dl", { class: "definitions" }, pairs.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
+  return h(
+    "dl",
+    { class: "definitions" },
+    pairs
+      .filter(([, value]) => value !== null && value !== undefined)
+      .map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))),
+  );
 }
 
 /** "Show as table", closed at first; `make` builds the table when it is first opened. */

@@ -17,9 +17,24 @@ export function tabs({ label, tabs: all, selected, onSelect }) {
     panel.setAttribute("role", "tabpanel");
     panel.setAttribute("aria-labelledby", `${prefix}-${id}`);
     panel.classList.add("tab-panel");
-    return h("button", { type: "button", role: "tab", class: "tab", id: `${prefix}-${id}`, "aria-controls": panel.id, on: { click: () => choose(id) } }, text);
+    return h(
+      "button",
+      {
+        type: "button",
+        role: "tab",
+        class: "tab",
+        id: `${prefix}-${id}`,
+        "aria-controls": panel.id,
+        on: { click: () => choose(id) },
+      },
+      text,
+    );
   });
-  const list = h("div", { class: "tab-list", role: "tablist", "aria-label": label, on: { keydown: move } }, buttons);
+  const list = h(
+    "div",
+    { class: "tab-list", role: "tablist", "aria-label": label, on: { keydown: move } },
+    buttons,
+  );
 
   function select(id) {
     const known = all.some((tab) => tab.id === id) ? id : all[0].id;
@@ -42,7 +57,12 @@ export function tabs({ label, tabs: all, selected, onSelect }) {
     if (!(event.key in steps) || at < 0) return;
     event.preventDefault();
     const jump = steps[event.key];
-    const to = Math.abs(jump) === 1 ? (at + jump + buttons.length) % buttons.length : jump < 0 ? 0 : buttons.length - 1;
+    const to =
+      Math.abs(jump) === 1
+        ? (at + jump + buttons.length) % buttons.length
+        : jump < 0
+          ? 0
+          : buttons.length - 1;
     buttons[to].focus();
     choose(all[to].id);
   }

@@ -1,7 +1,7 @@
 /** Instants: in the reader's zone with UTC on hover, or as an age that counts by the hub's clock. */
 
 import { h, setAttribute, setText } from "../lib/dom.js";
-import { UNKNOWN, shortTime, time, toDate, utc } from "../lib/format.js";
+import { shortTime, time, toDate, UNKNOWN, utc } from "../lib/format.js";
 import { renderTick } from "../lib/ticker.js";
 
 /**
@@ -33,7 +33,11 @@ export function elapsedElement(date) {
 export function updateTime(node, date) {
   const at = toDate(date);
   setAttribute(node, "datetime", at ? at.toISOString() : null);
-  setAttribute(node, "title", at ? (node.dataset.tick ? `${time(at)} · ${utc(at)}` : utc(at)) : null);
+  setAttribute(
+    node,
+    "title",
+    at ? (node.dataset.tick ? `${time(at)} · ${utc(at)}` : utc(at)) : null,
+  );
   if (!at) setText(node, UNKNOWN);
   else if (node.dataset.tick) renderTick(node);
   else setText(node, "short" in node.dataset ? shortTime(at) : time(at));

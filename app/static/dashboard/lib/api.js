@@ -68,7 +68,8 @@ export async function get(path, params = {}, { signal } = {}) {
   }
   const data = parse(text);
   if (!response.ok) throw new ApiError({ ...data, status: response.status });
-  if (data === undefined) throw new ApiError({ status: response.status, detail: "The hub's answer is no JSON." });
+  if (data === undefined)
+    throw new ApiError({ status: response.status, detail: "The hub's answer is no JSON." });
   const etag = response.headers.get("ETag");
   if (etag) keep(url, { etag, data, size: text.length });
   return { data, status: response.status, notModified: false, serverNow: serverNow() };

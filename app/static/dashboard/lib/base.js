@@ -1,7 +1,9 @@
 /** Where the hub is: at the root of its address, or below the path that a proxy moved it to. */
 
 /** With a slash at its end. @type {string} */
-export const BASE = import.meta.url.replace(/\/static\/(?!.*\/static\/).*$/, "/").replace(/^[a-z]+:\/\/[^/]+/i, "");
+export const BASE = import.meta.url
+  .replace(/\/static\/(?!.*\/static\/).*$/, "/")
+  .replace(/^[a-z]+:\/\/[^/]+/i, "");
 
 export const jobUrl = (jobId) => `${BASE}jobs/${encodeURIComponent(jobId)}`;
 export const compareUrl = (jobId) => `${BASE}compare/${encodeURIComponent(jobId)}`;

@@ -97,7 +97,8 @@ function setProp(node, name, value) {
   if (name === "class") node.setAttribute("class", classText(value));
   else if (name === "dataset") Object.assign(node.dataset, withoutNull(value));
   else if (name === "style") setStyle(node, value);
-  else if (name === "on") for (const [event, fn] of Object.entries(value)) node.addEventListener(event, fn);
+  else if (name === "on")
+    for (const [event, fn] of Object.entries(value)) node.addEventListener(event, fn);
   else if (name === "ref") value(node);
   else if (PROPERTIES.has(name) && name in node) node[name] = value;
   else if (/^on/i.test(name)) throw new TypeError(`no inline handlers: ${name}`);
@@ -116,7 +117,9 @@ function classText(value) {
 }
 
 function withoutNull(data) {
-  return Object.fromEntries(Object.entries(data).filter(([, value]) => value !== null && value !== undefined));
+  return Object.fromEntries(
+    Object.entries(data).filter(([, value]) => value !== null && value !== undefined),
+  );
 }
 
 /** @returns {?string} null: leave it out. An address may not run a script, whoever wrote it. */

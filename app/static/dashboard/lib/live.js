@@ -41,7 +41,10 @@ export function live(refresh, { every = 2000, onError = report } = {}) {
   function plan() {
     clearTimeout(timer);
     if (stopped || document.hidden) return;
-    timer = setTimeout(run, Math.min(every * 2 ** Math.min(failures, 6), Math.max(every, SLOWEST_MS)));
+    timer = setTimeout(
+      run,
+      Math.min(every * 2 ** Math.min(failures, 6), Math.max(every, SLOWEST_MS)),
+    );
   }
 
   function seen() {

@@ -50,7 +50,13 @@ export function evenValues(points, from, to, slots) {
     if (value !== null && slot >= 0 && slot < slots) values[slot] = value;
   }
   // One empty slot between two others is a late snapshot.
-  return values.map((value, index) => value ?? (values[index + 1] === undefined || values[index + 1] === null ? null : (values[index - 1] ?? null)));
+  return values.map(
+    (value, index) =>
+      value ??
+      (values[index + 1] === undefined || values[index + 1] === null
+        ? null
+        : (values[index - 1] ?? null)),
+  );
 }
 
 /** @returns {?{now: number, mean: number, highest: number, lowest: number}} null: nothing was reported */
@@ -58,7 +64,12 @@ export function figures(points) {
   const values = points.map(([, value]) => value).filter((value) => value !== null);
   if (!values.length) return null;
   const sum = values.reduce((total, value) => total + value, 0);
-  return { now: values.at(-1), mean: sum / values.length, highest: Math.max(...values), lowest: Math.min(...values) };
+  return {
+    now: values.at(-1),
+    mean: sum / values.length,
+    highest: Math.max(...values),
+    lowest: Math.min(...values),
+  };
 }
 
 const instant = (seconds) => new Date(seconds * 1000).toISOString();

@@ -29,10 +29,21 @@ export class PagedList {
     Object.assign(this, { fetchPage, key, make, update, onChange });
     this.pages = [];
     this.body = h("div", { class: "pages", role: "presentation" });
-    this.more = h("button", { type: "button", class: "button more no-print", hidden: true, on: { click: () => this.#loadMore({ byHand: true }) } }, moreLabel);
+    this.more = h(
+      "button",
+      {
+        type: "button",
+        class: "button more no-print",
+        hidden: true,
+        on: { click: () => this.#loadMore({ byHand: true }) },
+      },
+      moreLabel,
+    );
     this.error = h("div", { role: "status" });
     this.foot = h("div", { class: "list-foot" }, this.error, this.more);
-    this.observer = new IntersectionObserver((entries) => this.#moved(entries), { rootMargin: `${NEAR} 0px` });
+    this.observer = new IntersectionObserver((entries) => this.#moved(entries), {
+      rootMargin: `${NEAR} 0px`,
+    });
     this.observer.observe(this.more);
     this.controller = new AbortController();
   }
@@ -75,7 +86,12 @@ export class PagedList {
 
   /** Where the reader is, to be given to `restore` of a later list. */
   remember() {
-    return this.pages.map(({ cursor, next, node, count }) => ({ cursor, next, count, height: node.offsetHeight }));
+    return this.pages.map(({ cursor, next, node, count }) => ({
+      cursor,
+      next,
+      count,
+      height: node.offsetHeight,
+    }));
   }
 
   /** Empty boxes as high as the pages were. */
@@ -89,7 +105,14 @@ export class PagedList {
   }
 
   #append(cursor) {
-    const page = { cursor, next: undefined, count: 0, near: true, filled: false, node: h("div", { role: "rowgroup", class: "page-of-rows" }) };
+    const page = {
+      cursor,
+      next: undefined,
+      count: 0,
+      near: true,
+      filled: false,
+      node: h("div", { role: "rowgroup", class: "page-of-rows" }),
+    };
     this.pages.push(page);
     this.body.append(page.node);
     this.observer.observe(page.node);
@@ -187,17 +210,19 @@ export class PagedList {
   /** Fetch outside the rhythm of the refreshes; a failure of a new page can be tried again. */
   #soon(fetch, added) {
     const { signal } = this.controller;
-    fetch().catch((error) => {
-      if (signal.aborted) return;
-      if (added) {
-        this.#drop(added);
-        this.pages = this.pages.filter((page) => page !== added);
-        replace(this.error, h("p", { class: "error-text" }, error.detail ?? String(error)));
-        this.more.hidden = false;
-      }
-    }).then(() => {
-      if (added?.filled) replace(this.error);
-    });
+    fetch()
+      .catch((error) => {
+        if (signal.aborted) return;
+        if (added) {
+          this.#drop(added);
+          this.pages = this.pages.filter((page) => page !== added);
+          replace(this.error, h("p", { class: "error-text" }, error.detail ?? String(error)));
+          this.more.hidden = false;
+        }
+      })
+      .then(() => {
+        if (added?.filled) replace(this.error);
+      });
   }
 }
 

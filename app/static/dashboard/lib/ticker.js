@@ -1,8 +1,8 @@
 /** Once a second brings every age on the page up to date, by the hub's clock. */
 
 import { serverNow } from "./clock.js";
-import { age, duration, toDate } from "./format.js";
 import { setText } from "./dom.js";
+import { age, duration, toDate } from "./format.js";
 
 const TEXT = {
   age: (date, now) => age(date, now),

@@ -1,6 +1,6 @@
 /** A run over its predecessors at equal elapsed time, and how the last runs developed. */
 
-import { COMPARED, compareOption, comparedEnd, valueAt } from "../charts/compare.js";
+import { COMPARED, comparedEnd, compareOption, valueAt } from "../charts/compare.js";
 import { makeRun } from "../charts/run.js";
 import { elapsed } from "../charts/scale.js";
 import { emptyState, errorState, loading } from "../components/states.js";
@@ -9,10 +9,10 @@ import { dataTable } from "../components/table.js";
 import { get } from "../lib/api.js";
 import { jobUrl, machineUrl, overviewUrl } from "../lib/base.js";
 import { h, replace, setAttribute, setText } from "../lib/dom.js";
-import { UNKNOWN, bytes, duration, speed, time } from "../lib/format.js";
+import { bytes, duration, speed, time, UNKNOWN } from "../lib/format.js";
 import { live } from "../lib/live.js";
 import { chartFigure } from "./job/figure.js";
-import { LIVE_STATUSES, difference, effectiveSpeed, median, predecessors } from "./job/runs.js";
+import { difference, effectiveSpeed, LIVE_STATUSES, median, predecessors } from "./job/runs.js";
 import { trendCharts } from "./job/trends.js";
 
 const MOST_BEFORE = 5;
@@ -36,9 +36,24 @@ export async function mount(root, { params, query, navigate, setQuery }) {
   const switches = h(
     "div",
     { class: "button-group no-print", role: "group", "aria-label": "What is compared" },
-    Object.entries(COMPARED).map(([id, { title }]) => h("button", { type: "button", class: "button", dataset: { measure: id }, on: { click: () => choose(id) } }, title)),
+    Object.entries(COMPARED).map(([id, { title }]) =>
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button",
+          dataset: { measure: id },
+          on: { click: () => choose(id) },
+        },
+        title,
+      ),
+    ),
   );
-  const chart = chartFigure({ title: "At equal elapsed time", kind: "chart-tall", controls: switches });
+  const chart = chartFigure({
+    title: "At equal elapsed time",
+    kind: "chart-tall",
+    controls: switches,
+  });
   chart.canvasSlot.before(legend);
   const runsTable = h("div");
   const trends = trendCharts({ navigate, current: jobId });
@@ -82,43 +97,69 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     replace(
       intro,
       h("a", { href: jobUrl(jobId) }, "This run"),
-      before.length ? ` over the ${Math.min(before.length, MOST_BEFORE)} before it` : " has none before it",
-      job.vm_name ? [" of ", h("a", { href: machineUrl(job.vm_name) }, h("bdi", null, job.vm_name))] : "",
-      " (", kind.map((part, index) => [index ? ", " : "", h("bdi", null, part)]), ").",
+      before.length
+        ? ` over the ${Math.min(before.length, MOST_BEFORE)} before it`
+        : " has none before it",
+      job.vm_name
+        ? [" of ", h("a", { href: machineUrl(job.vm_name) }, h("bdi", null, job.vm_name))]
+        : "",
+      " (",
+      kind.map((part, index) => [index ? ", " : "", h("bdi", null, part)]),
+      ").",
     );
     setText(verdict, verdictText(compared));
   }
 
   function showLegend() {
-    const isSame = legend.childElementCount === compared.length
-      && compared.every(({ job }, index) => legend.children[index].dataset.job === job.job_id);
+    const isSame =
+      legend.childElementCount === compared.length &&
+      compared.every(({ job }, index) => legend.children[index].dataset.job === job.job_id);
     if (isSame) return;
-    replace(legend, compared.map(({ job, style }, index) => h("li", { dataset: { job: job.job_id } }, h(
-      "button",
-      {
-        type: "button", class: "legend-item", "aria-pressed": "true", disabled: index === 0,
-        on: {
-          click: ({ currentTarget }) => {
-            if (!hidden.delete(job.job_id)) hidden.add(job.job_id);
-            setAttribute(currentTarget, "aria-pressed", String(!hidden.has(job.job_id)));
-            draw();
-          },
-        },
-      },
-      h("span", { class: `swatch swatch-series swatch-series-${style + 1}`, "aria-hidden": "true" }),
-      index ? time(job.started_at) : "this run",
-    ))));
+    replace(
+      legend,
+      compared.map(({ job, style }, index) =>
+        h(
+          "li",
+          { dataset: { job: job.job_id } },
+          h(
+            "button",
+            {
+              type: "button",
+              class: "legend-item",
+              "aria-pressed": "true",
+              disabled: index === 0,
+              on: {
+                click: ({ currentTarget }) => {
+                  if (!hidden.delete(job.job_id)) hidden.add(job.job_id);
+                  setAttribute(currentTarget, "aria-pressed", String(!hidden.has(job.job_id)));
+                  draw();
+                },
+              },
+            },
+            h("span", {
+              class: `swatch swatch-series swatch-series-${style + 1}`,
+              "aria-hidden": "true",
+            }),
+            index ? time(job.started_at) : "this run",
+          ),
+        ),
+      ),
+    );
   }
 
   async function draw() {
-    for (const node of switches.children) setAttribute(node, "aria-pressed", String(node.dataset.measure === measure));
+    for (const node of switches.children)
+      setAttribute(node, "aria-pressed", String(node.dataset.measure === measure));
     const shown = compared.filter(({ job }) => !hidden.has(job.job_id));
     if (!shown.some(({ run }) => run.rows.length)) {
       chart.empty("Nothing to compare yet", "None of these runs has sent an update.");
       return;
     }
     const end = comparedEnd(shown.map(({ run }) => run.end));
-    setText(chart.note, shown.some(({ run }) => run.end > end) ? `Longer runs are cut off at ${elapsed(end)}.` : "");
+    setText(
+      chart.note,
+      shown.some(({ run }) => run.end > end) ? `Longer runs are cut off at ${elapsed(end)}.` : "",
+    );
     await chart.show(
       (theme, size) => compareOption(shown, measure, theme, size),
       `${COMPARED[measure].title} at equal elapsed time of this run and ${shown.length - 1} before. ${verdictText(compared)}`,
@@ -131,8 +172,19 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     onError: (error, { first }) => {
       if (error.isNotFound) {
         refreshing.stop();
-        replace(state, emptyState("There is no such job", "The hub has no job of this id.", h("a", { class: "button", href: overviewUrl() }, "All jobs")));
-      } else if (first) replace(state, errorState(error, () => refreshing.refresh()));
+        replace(
+          state,
+          emptyState(
+            "There is no such job",
+            "The hub has no job of this id.",
+            h("a", { class: "button", href: overviewUrl() }, "All jobs"),
+          ),
+        );
+      } else if (first)
+        replace(
+          state,
+          errorState(error, () => refreshing.refresh()),
+        );
     },
   });
   return {
@@ -147,7 +199,12 @@ export async function mount(root, { params, query, navigate, setQuery }) {
 /** The runs before `job`, newest first; none for a job without a machine. */
 async function loadBefore(job, signal) {
   if (!job.vm_name) return [];
-  const filters = { vm_name: job.vm_name, job_type: job.job_type, repository_id: job.repository_id, limit: ASKED };
+  const filters = {
+    vm_name: job.vm_name,
+    job_type: job.job_type,
+    repository_id: job.repository_id,
+    limit: ASKED,
+  };
   // The hub may have heard late of a run that began earlier.
   const to = new Date(Date.parse(job.created_at) + LATE_MS).toISOString();
   const { data } = await get("/jobs", { ...filters, to }, { signal });
@@ -155,7 +212,11 @@ async function loadBefore(job, signal) {
 }
 
 async function loadChart(job, signal) {
-  const { data } = await get(`/telemetry/history/${encodeURIComponent(job.job_id)}`, { points: POINTS, format: "columns" }, { signal });
+  const { data } = await get(
+    `/telemetry/history/${encodeURIComponent(job.job_id)}`,
+    { points: POINTS, format: "columns" },
+    { signal },
+  );
   return data;
 }
 
@@ -168,9 +229,12 @@ export function verdictText(compared) {
   const others = before.map(({ run }) => bytesAfter(run, t)).filter((value) => value !== null);
   const usual = median(others);
   const than = difference(moved, usual);
-  if (than === null) return `After ${elapsed(t)} this run had moved ${bytes(moved)}; the runs before cannot tell.`;
-  return `After ${elapsed(t)} this run had moved ${bytes(moved)}: ${than} than the ${bytes(usual)} that is usual by then.`
-    .replace("about the same than", "about the same as");
+  if (than === null)
+    return `After ${elapsed(t)} this run had moved ${bytes(moved)}; the runs before cannot tell.`;
+  return `After ${elapsed(t)} this run had moved ${bytes(moved)}: ${than} than the ${bytes(usual)} that is usual by then.`.replace(
+    "about the same than",
+    "about the same as",
+  );
 }
 
 /** The bytes of a run after `t` seconds; those of its end where it was over by then. */
@@ -183,7 +247,15 @@ function comparedTable(compared) {
   const num = (label) => ({ label, class: "num" });
   return dataTable({
     caption: "This run and the runs before it",
-    columns: [{ label: "Started", class: "nowrap" }, "Status", num("Duration"), num("Moved"), num("Mean speed"), num(`Moved after ${elapsed(end)}`), "Job"],
+    columns: [
+      { label: "Started", class: "nowrap" },
+      "Status",
+      num("Duration"),
+      num("Moved"),
+      num("Mean speed"),
+      num(`Moved after ${elapsed(end)}`),
+      "Job",
+    ],
     rows: compared.map(({ job, run }, index) => [
       index ? time(job.started_at) : h("strong", null, time(job.started_at)),
       statusBadge(job.status),
@@ -199,10 +271,22 @@ function comparedTable(compared) {
 function elapsedTable(shown, measure) {
   const { value, text, title } = COMPARED[measure];
   const longest = comparedEnd(shown.map(({ run }) => run.end));
-  const times = Array.from({ length: TABLE_STEPS + 1 }, (_, index) => (longest * index) / TABLE_STEPS);
+  const times = Array.from(
+    { length: TABLE_STEPS + 1 },
+    (_, index) => (longest * index) / TABLE_STEPS,
+  );
   return dataTable({
     caption: `${title} at equal elapsed time`,
-    columns: [{ label: "Elapsed", class: "num" }, ...shown.map(({ job }, index) => ({ label: index ? time(job.started_at) : "this run", class: "num" }))],
-    rows: times.map((t) => [elapsed(t), ...shown.map(({ run }) => (t <= run.end ? text(valueAt(run, t, value)) : UNKNOWN))]),
+    columns: [
+      { label: "Elapsed", class: "num" },
+      ...shown.map(({ job }, index) => ({
+        label: index ? time(job.started_at) : "this run",
+        class: "num",
+      })),
+    ],
+    rows: times.map((t) => [
+      elapsed(t),
+      ...shown.map(({ run }) => (t <= run.end ? text(valueAt(run, t, value)) : UNKNOWN)),
+    ]),
   });
 }

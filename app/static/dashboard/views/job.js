@@ -1,7 +1,7 @@
 /** One job: Summary, Performance and Details, live while it runs. */
 
-import { errorState, emptyState, loading } from "../components/states.js";
 import { copyable } from "../components/copyable.js";
+import { emptyState, errorState, loading } from "../components/states.js";
 import { statusBadge, updateStatusBadge } from "../components/status.js";
 import { tabs } from "../components/tabs.js";
 import { get } from "../lib/api.js";
@@ -38,7 +38,11 @@ export async function mount(root, { params, query, navigate, setQuery }) {
   const view = tabs({
     label: "Views of the job",
     selected: tab,
-    tabs: TABS.map((id) => ({ id, label: id[0].toUpperCase() + id.slice(1), panel: panels[id].node })),
+    tabs: TABS.map((id) => ({
+      id,
+      label: id[0].toUpperCase() + id.slice(1),
+      panel: panels[id].node,
+    })),
     onSelect: (id) => {
       tab = id;
       setQuery({ tab: id === TABS[0] ? null : id });
@@ -54,9 +58,18 @@ export async function mount(root, { params, query, navigate, setQuery }) {
   );
   replace(
     root,
-    h("div", { class: "page-head" }, h("div", { class: "job-title" }, h("h1", null, h("bdi", null, jobId)), badge), actions),
+    h(
+      "div",
+      { class: "page-head" },
+      h("div", { class: "job-title" }, h("h1", null, h("bdi", null, jobId)), badge),
+      actions,
+    ),
     facts,
-    h("p", { class: "print-only" }, `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}. Sizes and speeds are in powers of 1,024.`),
+    h(
+      "p",
+      { class: "print-only" },
+      `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}. Sizes and speeds are in powers of 1,024.`,
+    ),
     selectors,
     error.node,
     state,
@@ -85,7 +98,11 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     badge.hidden = false;
     actions.hidden = false;
     view.node.hidden = false;
-    replace(selectors, machineSelector({ vmName: job.vm_name, navigate }), job.vm_name && jobSelector({ vmName: job.vm_name, jobId, navigate }));
+    replace(
+      selectors,
+      machineSelector({ vmName: job.vm_name, navigate }),
+      job.vm_name && jobSelector({ vmName: job.vm_name, jobId, navigate }),
+    );
     replace(
       facts,
       [
@@ -94,7 +111,9 @@ export async function mount(root, { params, query, navigate, setQuery }) {
         job.backup_type && h("bdi", null, job.backup_type),
         job.repository_id && h("bdi", null, job.repository_id),
         copyable(jobId, { label: "the job's id", shown: "id" }),
-      ].filter(Boolean).map((part) => h("span", { class: "job-fact" }, part)),
+      ]
+        .filter(Boolean)
+        .map((part) => h("span", { class: "job-fact" }, part)),
     );
   }
 
@@ -114,11 +133,14 @@ export async function mount(root, { params, query, navigate, setQuery }) {
 
   function keepUp({ isFresh }) {
     let skips = isFresh; // it was this very answer that changed the pace
-    refreshing = live(async (run) => {
-      if (!skips) return refresh(run);
-      skips = false;
-      return undefined;
-    }, { every, onError });
+    refreshing = live(
+      async (run) => {
+        if (!skips) return refresh(run);
+        skips = false;
+        return undefined;
+      },
+      { every, onError },
+    );
   }
 
   function onError(problem, { first }) {
@@ -126,9 +148,19 @@ export async function mount(root, { params, query, navigate, setQuery }) {
       refreshing.stop();
       view.node.hidden = true;
       actions.hidden = true;
-      replace(state, emptyState("There is no such job", "The hub has no job of this id.", h("a", { class: "button", href: overviewUrl() }, "All jobs")));
+      replace(
+        state,
+        emptyState(
+          "There is no such job",
+          "The hub has no job of this id.",
+          h("a", { class: "button", href: overviewUrl() }, "All jobs"),
+        ),
+      );
     } else if (first && !job) {
-      replace(state, errorState(problem, () => refreshing.refresh()));
+      replace(
+        state,
+        errorState(problem, () => refreshing.refresh()),
+      );
     } else if (!problem.isAway) {
       console.error(problem);
     }
@@ -139,10 +171,14 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     view.node.classList.add("is-printing");
     for (const id of TABS) panels[id].node.hidden = false;
     await Promise.all([panels.performance.update(job), panels.details.update(job)]);
-    addEventListener("afterprint", () => {
-      view.node.classList.remove("is-printing");
-      view.select(tab);
-    }, { once: true });
+    addEventListener(
+      "afterprint",
+      () => {
+        view.node.classList.remove("is-printing");
+        view.select(tab);
+      },
+      { once: true },
+    );
     print();
   }
 

@@ -9,7 +9,7 @@ import { dataTable } from "../components/table.js";
 import { get } from "../lib/api.js";
 import { compareUrl, machinesUrl } from "../lib/base.js";
 import { h, replace, setAttribute, setText } from "../lib/dom.js";
-import { UNKNOWN, bytes, count, duration, percent, shortTime, speed } from "../lib/format.js";
+import { bytes, count, duration, percent, shortTime, speed, UNKNOWN } from "../lib/format.js";
 import { live } from "../lib/live.js";
 import { chartFigure } from "./job/figure.js";
 import { runList } from "./job/run-list.js";
@@ -28,22 +28,61 @@ export async function mount(root, { params, query, navigate, setQuery }) {
   let pages = 1;
   const state = h("div", null, loading("Loading the machine …"));
   const body = h("div", { class: "page", hidden: true });
-  const repositoryField = h("select", { class: "select", on: { change: () => choose({ repository: repositoryField.value || null }) } });
-  const repositoryLabel = h("label", { class: "labelled" }, h("span", null, "Repository"), repositoryField);
+  const repositoryField = h("select", {
+    class: "select",
+    on: { change: () => choose({ repository: repositoryField.value || null }) },
+  });
+  const repositoryLabel = h(
+    "label",
+    { class: "labelled" },
+    h("span", null, "Repository"),
+    repositoryField,
+  );
   const cards = machineCards();
   const compare = h("a", { class: "button no-print" }, "Compare the last run");
-  const donut = statusDonut({ choose: (chosen) => choose({ status: chosen === status ? null : chosen }) });
+  const donut = statusDonut({
+    choose: (chosen) => choose({ status: chosen === status ? null : chosen }),
+  });
   const trends = trendCharts({ navigate });
   const listTitle = h("h2", null, "Runs");
   const runs = runList();
   const listState = h("div");
-  const more = h("button", { type: "button", class: "button no-print", hidden: true, on: { click: () => { pages += 1; refreshing.refresh(); } } }, "Show more runs");
-  const showAll = h("button", { type: "button", class: "button no-print", hidden: true, on: { click: () => choose({ status: null }) } }, "Show all statuses");
+  const more = h(
+    "button",
+    {
+      type: "button",
+      class: "button no-print",
+      hidden: true,
+      on: {
+        click: () => {
+          pages += 1;
+          refreshing.refresh();
+        },
+      },
+    },
+    "Show more runs",
+  );
+  const showAll = h(
+    "button",
+    {
+      type: "button",
+      class: "button no-print",
+      hidden: true,
+      on: { click: () => choose({ status: null }) },
+    },
+    "Show all statuses",
+  );
 
   replace(
     root,
     h("div", { class: "page-head" }, h("h1", null, h("bdi", null, vmName)), compare),
-    h("div", { class: "selectors no-print" }, machineSelector({ vmName, navigate }), jobSelector({ vmName, navigate }), repositoryLabel),
+    h(
+      "div",
+      { class: "selectors no-print" },
+      machineSelector({ vmName, navigate }),
+      jobSelector({ vmName, navigate }),
+      repositoryLabel,
+    ),
     state,
     body,
   );
@@ -51,7 +90,14 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     body,
     cards.node,
     h("div", { class: "machine-charts" }, h("div", { class: "card" }, donut.node), trends.node),
-    h("section", null, h("div", { class: "section-head" }, listTitle, showAll), runs.node, listState, h("p", { class: "list-more" }, more)),
+    h(
+      "section",
+      null,
+      h("div", { class: "section-head" }, listTitle, showAll),
+      runs.node,
+      listState,
+      h("p", { class: "list-more" }, more),
+    ),
   );
 
   function choose(changes) {
@@ -75,7 +121,14 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     if (!recent.length && !repository) {
       body.hidden = true;
       compare.hidden = true;
-      replace(state, emptyState("No job names this machine", "It may be written in another way, or its jobs were deleted.", h("a", { class: "button", href: machinesUrl() }, "All machines")));
+      replace(
+        state,
+        emptyState(
+          "No job names this machine",
+          "It may be written in another way, or its jobs were deleted.",
+          h("a", { class: "button", href: machinesUrl() }, "All machines"),
+        ),
+      );
       return;
     }
     replace(state);
@@ -94,7 +147,10 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     repositoryLabel.hidden = offered.length < 2 && !repository;
     const options = [["", "All repositories"], ...offered.map((name) => [name, name])];
     if (repositoryField.options.length !== options.length) {
-      replace(repositoryField, options.map(([value, name]) => h("option", { value }, name)));
+      replace(
+        repositoryField,
+        options.map(([value, name]) => h("option", { value }, name)),
+      );
     }
     repositoryField.value = repository ?? "";
   }
@@ -102,14 +158,26 @@ export async function mount(root, { params, query, navigate, setQuery }) {
   function showRuns({ items, hasMore }) {
     setText(listTitle, status ? `Runs: ${status}` : "Runs");
     runs.update(items);
-    replace(listState, !items.length && emptyState(status ? `No ${status} runs` : "No runs here", "Choose another status or repository."));
+    replace(
+      listState,
+      !items.length &&
+        emptyState(
+          status ? `No ${status} runs` : "No runs here",
+          "Choose another status or repository.",
+        ),
+    );
     more.hidden = !hasMore;
     showAll.hidden = !status;
   }
 
   const refreshing = live(refresh, {
     every: EVERY_MS,
-    onError: (error, { first }) => first && replace(state, errorState(error, () => refreshing.refresh())),
+    onError: (error, { first }) =>
+      first &&
+      replace(
+        state,
+        errorState(error, () => refreshing.refresh()),
+      ),
   });
   return {
     unmount() {
@@ -133,11 +201,15 @@ async function loadRuns(filters, pages, signal) {
 }
 
 function machineCards() {
-  const cards = ["Last backup size", "Duration", "Effective speed", "Success rate"].map((name) => kpiCard(name, UNKNOWN, ""));
+  const cards = ["Last backup size", "Duration", "Effective speed", "Success rate"].map((name) =>
+    kpiCard(name, UNKNOWN, ""),
+  );
   return {
     node: h("div", { class: "kpis" }, cards),
     update(runs) {
-      machineFigures(runs).forEach(({ value, note }, index) => updateKpiCard(cards[index], value, note));
+      machineFigures(runs).forEach(({ value, note }, index) =>
+        updateKpiCard(cards[index], value, note),
+      );
     },
   };
 }
@@ -145,7 +217,9 @@ function machineCards() {
 /** The figures of the four cards over the newest runs: `[{value, note}]`. */
 export function machineFigures(runs) {
   const last = lastCompleted(runs);
-  const when = last ? `completed ${shortTime(last.completed_at)}` : `none of the last ${count(runs.length)} completed`;
+  const when = last
+    ? `completed ${shortTime(last.completed_at)}`
+    : `none of the last ${count(runs.length)} completed`;
   const rate = successRate(runs);
   const alive = rate.live ? `; ${rate.live} not ended` : "";
   return [
@@ -154,23 +228,43 @@ export function machineFigures(runs) {
     { value: speed(last && effectiveSpeed(last)), note: "its bytes by its duration" },
     {
       value: percent(rate.percent),
-      note: rate.ended ? `${rate.completed} of the last ${rate.ended} ended runs${alive}` : `no ended run yet${alive}`,
+      note: rate.ended
+        ? `${rate.completed} of the last ${rate.ended} ended runs${alive}`
+        : `no ended run yet${alive}`,
     },
   ];
 }
 
 /** Jobs by status, with a legend of buttons that filter the list. */
 function statusDonut({ choose }) {
-  const figure = chartFigure({ title: "Jobs by status", kind: "chart-donut", onClick: ({ name }) => STATUSES.includes(name) && choose(name) });
+  const figure = chartFigure({
+    title: "Jobs by status",
+    kind: "chart-donut",
+    onClick: ({ name }) => STATUSES.includes(name) && choose(name),
+  });
   const legend = h("ul", { class: "donut-legend" });
   let drawn = "";
   figure.canvasSlot.after(legend);
-  const buttons = new Map(STATUSES.map((status) => {
-    const number = h("span", { class: "num" });
-    const node = h("button", { type: "button", class: "legend-item", dataset: { look: status }, "aria-pressed": "false", on: { click: () => choose(status) } }, statusIcon(status), h("span", { class: "legend-name" }, status), number);
-    legend.append(h("li", null, node));
-    return [status, { node, number }];
-  }));
+  const buttons = new Map(
+    STATUSES.map((status) => {
+      const number = h("span", { class: "num" });
+      const node = h(
+        "button",
+        {
+          type: "button",
+          class: "legend-item",
+          dataset: { look: status },
+          "aria-pressed": "false",
+          on: { click: () => choose(status) },
+        },
+        statusIcon(status),
+        h("span", { class: "legend-name" }, status),
+        number,
+      );
+      legend.append(h("li", null, node));
+      return [status, { node, number }];
+    }),
+  );
   return {
     node: figure.node,
     dispose: figure.dispose,
@@ -186,11 +280,12 @@ function statusDonut({ choose }) {
       await figure.show(
         (theme) => donutOption(byStatus, { selected }, theme),
         donutLabel(byStatus),
-        () => dataTable({
-          caption: "Jobs by status",
-          columns: ["Status", { label: "Jobs", class: "num" }],
-          rows: STATUSES.map((status) => [status, count(byStatus[status] ?? 0)]),
-        }),
+        () =>
+          dataTable({
+            caption: "Jobs by status",
+            columns: ["Status", { label: "Jobs", class: "num" }],
+            rows: STATUSES.map((status) => [status, count(byStatus[status] ?? 0)]),
+          }),
       );
     },
   };

@@ -39,20 +39,50 @@ export async function mount(root) {
     moreLabel: "Show more nodes",
   });
   const message = h("div", null, loading("Loading nodes …"));
-  const head = h("div", { class: "node-head", role: "row" }, COLUMNS.map((name) => h("span", { role: "columnheader" }, name)));
-  const table = h("div", { class: "node-table card", role: "table", "aria-label": "Nodes", hidden: true }, h("div", { role: "rowgroup" }, head), list.body);
-  root.append(h("div", { class: "page-head" }, h("h1", null, "Nodes"), h("p", { class: "muted small" }, "The lines show the last hour.")), message, h("div", null, table, list.foot));
+  const head = h(
+    "div",
+    { class: "node-head", role: "row" },
+    COLUMNS.map((name) => h("span", { role: "columnheader" }, name)),
+  );
+  const table = h(
+    "div",
+    { class: "node-table card", role: "table", "aria-label": "Nodes", hidden: true },
+    h("div", { role: "rowgroup" }, head),
+    list.body,
+  );
+  root.append(
+    h(
+      "div",
+      { class: "page-head" },
+      h("h1", null, "Nodes"),
+      h("p", { class: "muted small" }, "The lines show the last hour."),
+    ),
+    message,
+    h("div", null, table, list.foot),
+  );
 
   function show() {
     if (!list.isLoaded) return;
     table.hidden = list.isEmpty;
     if (!list.isEmpty) replace(message);
-    else replace(message, emptyState("No node has reported yet", "A node appears here by itself with its first snapshot."));
+    else
+      replace(
+        message,
+        emptyState(
+          "No node has reported yet",
+          "A node appears here by itself with its first snapshot.",
+        ),
+      );
   }
 
   const loop = live(({ signal }) => list.refresh(signal), {
     every: NODES_EVERY_MS,
-    onError: (error, { first }) => first && replace(message, errorState(error, () => loop.refresh())),
+    onError: (error, { first }) =>
+      first &&
+      replace(
+        message,
+        errorState(error, () => loop.refresh()),
+      ),
   });
   sparks.start();
   return {
@@ -69,20 +99,34 @@ export async function mount(root) {
 const parts = new WeakMap();
 
 function nodeRow(node) {
-  const cell = (kind, ...children) => h("div", { class: ["node-cell", kind], role: "cell" }, children);
+  const cell = (kind, ...children) =>
+    h("div", { class: ["node-cell", kind], role: "cell" }, children);
   const part = {
     id: node.node_id,
     badge: statusBadge(node.state),
     age: ageElement(null),
     network: h("span", { class: "node-network num small" }),
-    metrics: METRICS.map(() => ({ value: h("span", { class: "num" }), line: h("span", { class: "node-spark" }) })),
+    metrics: METRICS.map(() => ({
+      value: h("span", { class: "num" }),
+      line: h("span", { class: "node-spark" }),
+    })),
   };
   const row = h(
     "div",
     { class: "node-row", role: "row" },
     cell("node-state", part.badge),
-    cell("node-name", h("a", { class: "job-link", href: nodeUrl(node.node_id) }, h("bdi", null, node.node_id))),
-    METRICS.map(({ name }, index) => cell("node-metric", h("span", { class: "node-label" }, name), part.metrics[index].value, part.metrics[index].line)),
+    cell(
+      "node-name",
+      h("a", { class: "job-link", href: nodeUrl(node.node_id) }, h("bdi", null, node.node_id)),
+    ),
+    METRICS.map(({ name }, index) =>
+      cell(
+        "node-metric",
+        h("span", { class: "node-label" }, name),
+        part.metrics[index].value,
+        part.metrics[index].line,
+      ),
+    ),
     cell("node-net", h("span", { class: "node-label" }, "Network"), part.network),
     cell("node-age", part.age),
   );
@@ -96,8 +140,13 @@ function updateNodeRow(row, node) {
   row.classList.toggle("is-offline", node.state === "offline");
   updateStatusBadge(part.badge, node.state);
   updateTime(part.age, node.last_seen_at);
-  METRICS.forEach(({ metric, text }, index) => setText(part.metrics[index].value, text(node[metric])));
-  setText(part.network, `↓ ${megabytesPerSecond(node.network_rx_rate_mbps)}\n↑ ${megabytesPerSecond(node.network_tx_rate_mbps)}`);
+  METRICS.forEach(({ metric, text }, index) =>
+    setText(part.metrics[index].value, text(node[metric])),
+  );
+  setText(
+    part.network,
+    `↓ ${megabytesPerSecond(node.network_rx_rate_mbps)}\n↑ ${megabytesPerSecond(node.network_tx_rate_mbps)}`,
+  );
 }
 
 /** The lines of the rows that can be seen, drawn when they come into sight and every half minute. */
@@ -105,7 +154,9 @@ class Sparks {
   constructor() {
     this.visible = new Set();
     this.drawn = new WeakMap(); // rows: the history they show
-    this.observer = new IntersectionObserver((entries) => this.#moved(entries), { rootMargin: "100px 0px" });
+    this.observer = new IntersectionObserver((entries) => this.#moved(entries), {
+      rootMargin: "100px 0px",
+    });
   }
 
   watch(row) {
@@ -145,12 +196,25 @@ class Sparks {
 
   async #draw(row, signal) {
     const { id, metrics } = parts.get(row);
-    const { data, from, to } = await fetchHistory(id, { metrics: METRICS.map(({ metric }) => metric), seconds: SPARK_SECONDS, points: 60, signal });
+    const { data, from, to } = await fetchHistory(id, {
+      metrics: METRICS.map(({ metric }) => metric),
+      seconds: SPARK_SECONDS,
+      points: 60,
+      signal,
+    });
     if (this.drawn.get(row) === data) return;
     this.drawn.set(row, data);
     METRICS.forEach(({ metric, name, text, max }, index) => {
       const points = linePoints(data, metric);
-      replace(metrics[index].line, sparkline(evenValues(points, from, to, SPARK_SLOTS), { label: describe(name, points, text), width: 96, height: 26, max }));
+      replace(
+        metrics[index].line,
+        sparkline(evenValues(points, from, to, SPARK_SLOTS), {
+          label: describe(name, points, text),
+          width: 96,
+          height: 26,
+          max,
+        }),
+      );
     });
   }
 }

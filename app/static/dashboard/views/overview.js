@@ -10,8 +10,14 @@ import { count } from "../lib/format.js";
 import { live } from "../lib/live.js";
 import { PagedList } from "../lib/pages.js";
 import { JOB_STATUSES, LIVE_STATUSES } from "../lib/statuses.js";
-import { OTHER_STATUSES, chosenStatuses, countsAsked, listAsked, readFilters } from "./overview/asked.js";
-import { FilterForm, activeFilters } from "./overview/filters.js";
+import {
+  chosenStatuses,
+  countsAsked,
+  listAsked,
+  OTHER_STATUSES,
+  readFilters,
+} from "./overview/asked.js";
+import { activeFilters, FilterForm } from "./overview/filters.js";
 import { searchForm } from "./overview/search.js";
 
 // Where the reader was, for when "back" leads here again.
@@ -37,16 +43,35 @@ class Overview {
     this.filters = filters;
     this.setQuery = setQuery;
     this.lists = [
-      new Section("In progress", LIVE_STATUSES, () => this.filters, () => this.#render()),
-      new Section("Ended and waiting", OTHER_STATUSES, () => this.filters, () => this.#render()),
+      new Section(
+        "In progress",
+        LIVE_STATUSES,
+        () => this.filters,
+        () => this.#render(),
+      ),
+      new Section(
+        "Ended and waiting",
+        OTHER_STATUSES,
+        () => this.filters,
+        () => this.#render(),
+      ),
     ];
     this.counts = new StatusChips((statuses) => this.#choose({ status: statuses }));
     this.form = new FilterForm(filters, (changes) => this.#choose(changes));
     this.message = h("div", null, loading("Loading jobs …"));
-    this.sections = h("div", { class: "page", hidden: true }, this.lists.map(({ node }) => node));
+    this.sections = h(
+      "div",
+      { class: "page", hidden: true },
+      this.lists.map(({ node }) => node),
+    );
     this.node = document.createDocumentFragment();
     this.node.append(
-      h("div", { class: "page-head" }, h("h1", null, "Jobs"), searchForm((id) => navigate(jobUrl(id)))),
+      h(
+        "div",
+        { class: "page-head" },
+        h("h1", null, "Jobs"),
+        searchForm((id) => navigate(jobUrl(id))),
+      ),
       h("div", { class: "overview-filters" }, this.counts.node, this.form.node),
       this.message,
       this.sections,
@@ -56,7 +81,9 @@ class Overview {
 
   start() {
     this.counts.show(null, this.filters.status);
-    this.loop = live(({ signal }) => this.#refresh(signal), { onError: (error, { first }) => first && this.#fail(error) });
+    this.loop = live(({ signal }) => this.#refresh(signal), {
+      onError: (error, { first }) => first && this.#fail(error),
+    });
   }
 
   stop() {
@@ -116,16 +143,30 @@ class Overview {
 
   #nothing() {
     if (!activeFilters(this.filters)) {
-      return emptyState("No job has reported yet", "Jobs appear here by themselves with their first update.");
+      return emptyState(
+        "No job has reported yet",
+        "Jobs appear here by themselves with their first update.",
+      );
     }
     const all = { status: [], type: "", machine: "", repository: "", since: "", from: "", to: "" };
-    return emptyState("No job matches these filters", "", h("button", { type: "button", class: "button", on: { click: () => this.#choose(all) } }, "Clear the filters"));
+    return emptyState(
+      "No job matches these filters",
+      "",
+      h(
+        "button",
+        { type: "button", class: "button", on: { click: () => this.#choose(all) } },
+        "Clear the filters",
+      ),
+    );
   }
 
   #fail(error) {
     this.message.dataset.empty = "";
     this.sections.hidden = true;
-    replace(this.message, errorState(error, () => this.loop.refresh()));
+    replace(
+      this.message,
+      errorState(error, () => this.loop.refresh()),
+    );
   }
 }
 
@@ -136,7 +177,8 @@ class Section {
     this.all = statuses;
     this.filters = filters;
     this.pages = new PagedList({
-      fetchPage: (cursor, signal) => get(...listAsked(this.filters(), this.all, cursor), { signal }),
+      fetchPage: (cursor, signal) =>
+        get(...listAsked(this.filters(), this.all, cursor), { signal }),
       key: (job) => job.job_id,
       make: jobRow,
       update: updateJobRow,
@@ -145,8 +187,20 @@ class Section {
     });
     this.head = h("h2", null, title);
     this.nothing = h("p", { class: "muted", hidden: true }, "Nothing is in progress.");
-    this.table = h("div", { class: "job-table card", role: "table", "aria-label": title }, h("div", { role: "rowgroup" }, jobRowHead()), this.pages.body);
-    this.node = h("section", { hidden: true }, h("div", { class: "section-head" }, this.head), this.nothing, this.table, this.pages.foot);
+    this.table = h(
+      "div",
+      { class: "job-table card", role: "table", "aria-label": title },
+      h("div", { role: "rowgroup" }, jobRowHead()),
+      this.pages.body,
+    );
+    this.node = h(
+      "section",
+      { hidden: true },
+      h("div", { class: "section-head" }, this.head),
+      this.nothing,
+      this.table,
+      this.pages.foot,
+    );
   }
 
   /** Those of its statuses that are asked for. */
@@ -185,10 +239,19 @@ class StatusChips {
   constructor(choose) {
     this.chosen = [];
     const toggle = (status) =>
-      choose(this.chosen.includes(status) ? this.chosen.filter((each) => each !== status) : [...this.chosen, status]);
+      choose(
+        this.chosen.includes(status)
+          ? this.chosen.filter((each) => each !== status)
+          : [...this.chosen, status],
+      );
     this.all = chip("All", null, () => choose([]));
     this.chips = JOB_STATUSES.map((status) => chip(status, status, () => toggle(status)));
-    this.node = h("div", { class: "chips", role: "group", "aria-label": "Filter by status" }, this.all, this.chips);
+    this.node = h(
+      "div",
+      { class: "chips", role: "group", "aria-label": "Filter by status" },
+      this.all,
+      this.chips,
+    );
   }
 
   show(summary, chosen) {
@@ -204,5 +267,17 @@ class StatusChips {
 }
 
 function chip(label, status, click) {
-  return h("button", { type: "button", class: "chip", dataset: { look: status }, "aria-pressed": "false", on: { click } }, status && statusIcon(status), h("span", { class: "chip-label" }, label), h("span", { class: "chip-count num" }));
+  return h(
+    "button",
+    {
+      type: "button",
+      class: "chip",
+      dataset: { look: status },
+      "aria-pressed": "false",
+      on: { click },
+    },
+    status && statusIcon(status),
+    h("span", { class: "chip-label" }, label),
+    h("span", { class: "chip-count num" }),
+  );
 }

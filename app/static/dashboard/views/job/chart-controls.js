@@ -4,7 +4,12 @@ import { LAYERS } from "../../charts/speed.js";
 import { h, replace } from "../../lib/dom.js";
 import { count } from "../../lib/format.js";
 
-const LAYER_NAMES = { band: "Lowest to highest", mean: "Mean", progress: "Progress", phases: "Phases" };
+const LAYER_NAMES = {
+  band: "Lowest to highest",
+  mean: "Mean",
+  progress: "Progress",
+  phases: "Phases",
+};
 
 /** The text of a whole number within bounds, else null: anyone can write an address. */
 export function wholeNumber(text, least, most) {
@@ -16,7 +21,13 @@ export function wholeNumber(text, least, most) {
 export function button(label, sign, onClick) {
   return h(
     "button",
-    { type: "button", class: "button", "aria-label": sign && label, title: sign && label, on: { click: onClick } },
+    {
+      type: "button",
+      class: "button",
+      "aria-label": sign && label,
+      title: sign && label,
+      on: { click: onClick },
+    },
     sign ?? label,
   );
 }
@@ -30,7 +41,10 @@ export function select(label, onChange) {
     fill(options, selected) {
       const text = JSON.stringify(options);
       if (text !== filledWith) {
-        replace(field, options.map(([value, name]) => h("option", { value }, name)));
+        replace(
+          field,
+          options.map(([value, name]) => h("option", { value }, name)),
+        );
         filledWith = text;
       }
       field.value = selected;
@@ -47,27 +61,40 @@ export function pointChoices(chosen) {
 
 /** What the marks mean, and switches for those that can be left out. */
 export function legend(shown, draw) {
-  const toggle = (layer) => h(
-    "button",
-    {
-      type: "button", class: "legend-item", "aria-pressed": "true",
-      on: {
-        click: ({ currentTarget }) => {
-          shown[layer] = !shown[layer];
-          currentTarget.setAttribute("aria-pressed", String(shown[layer]));
-          draw();
+  const toggle = (layer) =>
+    h(
+      "button",
+      {
+        type: "button",
+        class: "legend-item",
+        "aria-pressed": "true",
+        on: {
+          click: ({ currentTarget }) => {
+            shown[layer] = !shown[layer];
+            currentTarget.setAttribute("aria-pressed", String(shown[layer]));
+            draw();
+          },
         },
       },
-    },
-    h("span", { class: `swatch swatch-${layer}`, "aria-hidden": "true" }),
-    h("span", { class: "num" }, LAYER_NAMES[layer]),
-  );
+      h("span", { class: `swatch swatch-${layer}`, "aria-hidden": "true" }),
+      h("span", { class: "num" }, LAYER_NAMES[layer]),
+    );
   const node = h(
     "div",
     { class: "legend", role: "group", "aria-label": "What the chart shows" },
-    h("span", { class: "legend-item is-fixed" }, h("span", { class: "swatch swatch-speed", "aria-hidden": "true" }), "Speed"),
+    h(
+      "span",
+      { class: "legend-item is-fixed" },
+      h("span", { class: "swatch swatch-speed", "aria-hidden": "true" }),
+      "Speed",
+    ),
     LAYERS.map(toggle),
-    h("span", { class: "legend-item is-fixed" }, h("span", { class: "swatch swatch-gap", "aria-hidden": "true" }), "Gap"),
+    h(
+      "span",
+      { class: "legend-item is-fixed" },
+      h("span", { class: "swatch swatch-gap", "aria-hidden": "true" }),
+      "Gap",
+    ),
   );
   const item = (layer) => node.children[1 + LAYERS.indexOf(layer)];
   return { node, band: item("band"), mean: item("mean").lastChild };

@@ -16,13 +16,26 @@ export function combobox({ label, selected = "", placeholder = "", load, onChoos
   let shown = [];
   let active = -1;
   const input = h("input", {
-    type: "text", role: "combobox", id: prefix, class: "field combobox-input", autocomplete: "off",
-    spellcheck: "false", dir: "auto", placeholder, "aria-expanded": false, "aria-autocomplete": "list",
-    "aria-controls": `${prefix}-list`, value: selected,
+    type: "text",
+    role: "combobox",
+    id: prefix,
+    class: "field combobox-input",
+    autocomplete: "off",
+    spellcheck: "false",
+    dir: "auto",
+    placeholder,
+    "aria-expanded": false,
+    "aria-autocomplete": "list",
+    "aria-controls": `${prefix}-list`,
+    value: selected,
     on: { input: () => open(input.value), keydown: onKey, click: () => open(""), blur: close },
   });
   const list = h("ul", {
-    role: "listbox", id: `${prefix}-list`, class: "combobox-list", "aria-label": label, hidden: true,
+    role: "listbox",
+    id: `${prefix}-list`,
+    class: "combobox-list",
+    "aria-label": label,
+    hidden: true,
   });
   // A click would take the focus, and with it the list, before it is seen.
   list.addEventListener("mousedown", (event) => event.preventDefault());
@@ -40,23 +53,41 @@ export function combobox({ label, selected = "", placeholder = "", load, onChoos
     }
     const found = matching(options, typed);
     const left = found.length - MOST_SHOWN;
-    show(found.slice(0, MOST_SHOWN), left > 0 ? `${left} more: type to narrow` : found.length ? "" : "Nothing matches");
+    show(
+      found.slice(0, MOST_SHOWN),
+      left > 0 ? `${left} more: type to narrow` : found.length ? "" : "Nothing matches",
+    );
   }
 
   function show(items, remark) {
     shown = items;
     replace(
       list,
-      items.map((item, index) => h(
-        "li",
-        {
-          role: "option", id: `${prefix}-${index}`, "aria-selected": false, class: "combobox-option",
-          on: { click: () => choose(item) },
-        },
-        h("bdi", { class: "combobox-name" }, item.label),
-        item.note && h("span", { class: "combobox-note" }, item.note),
-      )),
-      remark && h("li", { role: "option", "aria-disabled": "true", "aria-selected": false, class: "combobox-remark" }, remark),
+      items.map((item, index) =>
+        h(
+          "li",
+          {
+            role: "option",
+            id: `${prefix}-${index}`,
+            "aria-selected": false,
+            class: "combobox-option",
+            on: { click: () => choose(item) },
+          },
+          h("bdi", { class: "combobox-name" }, item.label),
+          item.note && h("span", { class: "combobox-note" }, item.note),
+        ),
+      ),
+      remark &&
+        h(
+          "li",
+          {
+            role: "option",
+            "aria-disabled": "true",
+            "aria-selected": false,
+            class: "combobox-remark",
+          },
+          remark,
+        ),
     );
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
@@ -118,7 +149,9 @@ export function combobox({ label, selected = "", placeholder = "", load, onChoos
 export function matching(options, typed) {
   const wanted = typed.trim().toLowerCase();
   if (!wanted) return options;
-  const found = options.filter(({ label, note }) => `${label} ${note ?? ""}`.toLowerCase().includes(wanted));
+  const found = options.filter(({ label, note }) =>
+    `${label} ${note ?? ""}`.toLowerCase().includes(wanted),
+  );
   const begins = ({ label }) => label.toLowerCase().startsWith(wanted);
   return [...found.filter(begins), ...found.filter((option) => !begins(option))];
 }

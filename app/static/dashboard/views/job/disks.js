@@ -28,15 +28,25 @@ export function diskSpeeds({ jobId, isOpen, onToggle }) {
   let fetching = null;
   const hidden = new Set();
   const summary = h("summary");
-  const legend = h("div", { class: "legend", role: "group", "aria-label": "Which disks are shown" });
+  const legend = h("div", {
+    class: "legend",
+    role: "group",
+    "aria-label": "Which disks are shown",
+  });
   const others = select("Another disk", (value) => value && takeIn(Number(value)));
   const problem = h("div");
-  const figure = chartFigure({ title: "Speed of each disk", kind: "chart-medium", controls: others.node });
+  const figure = chartFigure({
+    title: "Speed of each disk",
+    kind: "chart-medium",
+    controls: others.node,
+  });
   figure.canvasSlot.before(legend);
   const node = h(
     "details",
     { class: "disclosure disk-speeds", hidden: true, open: isOpen, on: { toggle: toggled } },
-    summary, problem, figure.node,
+    summary,
+    problem,
+    figure.node,
   );
 
   function toggled() {
@@ -51,10 +61,17 @@ export function diskSpeeds({ jobId, isOpen, onToggle }) {
     const indexes = view.job.disks.map((disk) => disk.disk_index).sort((a, b) => a - b);
     node.hidden = indexes.length < 2;
     setText(summary, `Speed of each of the ${count(indexes.length)} disks`);
-    for (const index of indexes) if (chosen.length < MOST_DISKS && !chosen.includes(index)) chosen.push(index);
+    for (const index of indexes)
+      if (chosen.length < MOST_DISKS && !chosen.includes(index)) chosen.push(index);
     const left = indexes.filter((index) => !chosen.includes(index));
     others.node.hidden = !left.length;
-    others.fill([["", `${count(left.length)} more`], ...left.map((index) => [String(index), `Disk ${index}`])], "");
+    others.fill(
+      [
+        ["", `${count(left.length)} more`],
+        ...left.map((index) => [String(index), `Disk ${index}`]),
+      ],
+      "",
+    );
     if (node.hidden || !isOpen) return;
     if (loadedFor === wanted() && performance.now() - loadedAt < LIVE_MS) await draw();
     else await load(signal);
@@ -78,11 +95,22 @@ export function diskSpeeds({ jobId, isOpen, onToggle }) {
     const signals = AbortSignal.any([mine.signal, ...(signal ? [signal] : [])]);
     const path = `/telemetry/history/${encodeURIComponent(jobId)}`;
     try {
-      const answers = await Promise.all(chosen.map((disk) => get(
-        path, { disk, ...view.params, points: POINTS, format: "columns" }, { signal: signals },
-      )));
+      const answers = await Promise.all(
+        chosen.map((disk) =>
+          get(
+            path,
+            { disk, ...view.params, points: POINTS, format: "columns" },
+            { signal: signals },
+          ),
+        ),
+      );
       if (signals.aborted) return;
-      loaded = answers.map(({ data }, place) => ({ index: chosen[place], place, history: data, run: makeRun(data) }));
+      loaded = answers.map(({ data }, place) => ({
+        index: chosen[place],
+        place,
+        history: data,
+        run: makeRun(data),
+      }));
       loadedFor = asked;
       loadedAt = performance.now();
       replace(problem);
@@ -90,7 +118,11 @@ export function diskSpeeds({ jobId, isOpen, onToggle }) {
       await draw();
     } catch (error) {
       if (signals.aborted) return;
-      if (!error.isAway || !loaded.length) replace(problem, errorState(error, () => load()));
+      if (!error.isAway || !loaded.length)
+        replace(
+          problem,
+          errorState(error, () => load()),
+        );
     }
   }
 
@@ -98,27 +130,39 @@ export function diskSpeeds({ jobId, isOpen, onToggle }) {
     const keys = loaded.map(({ index }) => index).join();
     if (legend.dataset.disks === keys) return;
     legend.dataset.disks = keys;
-    replace(legend, loaded.map(({ index, place }) => h(
-      "button",
-      {
-        type: "button", class: "legend-item", "aria-pressed": String(!hidden.has(index)),
-        on: {
-          click: ({ currentTarget }) => {
-            if (!hidden.delete(index)) hidden.add(index);
-            setAttribute(currentTarget, "aria-pressed", String(!hidden.has(index)));
-            draw();
+    replace(
+      legend,
+      loaded.map(({ index, place }) =>
+        h(
+          "button",
+          {
+            type: "button",
+            class: "legend-item",
+            "aria-pressed": String(!hidden.has(index)),
+            on: {
+              click: ({ currentTarget }) => {
+                if (!hidden.delete(index)) hidden.add(index);
+                setAttribute(currentTarget, "aria-pressed", String(!hidden.has(index)));
+                draw();
+              },
+            },
           },
-        },
-      },
-      swatch(place),
-      `Disk ${index}`,
-    )));
+          swatch(place),
+          `Disk ${index}`,
+        ),
+      ),
+    );
   }
 
   async function draw() {
     const shown = loaded.filter(({ index }) => !hidden.has(index));
     if (!shown.some(({ run }) => run.rows.length)) {
-      figure.empty("Nothing to draw", shown.length ? "No disk that is shown sent anything in this window." : "Every disk is hidden.");
+      figure.empty(
+        "Nothing to draw",
+        shown.length
+          ? "No disk that is shown sent anything in this window."
+          : "Every disk is hidden.",
+      );
       return;
     }
     await figure.show(
@@ -154,9 +198,11 @@ function swatch(place) {
 
 /** The chart in words. */
 export function disksLabel(shown, { from, to }) {
-  const disks = shown.map(({ index, history }) => (history.avg_speed_bps === null
-    ? `disk ${index} reported no speed`
-    : `disk ${index} mean ${speed(history.avg_speed_bps)}, peak ${speed(history.peak_speed_bps)}`));
+  const disks = shown.map(({ index, history }) =>
+    history.avg_speed_bps === null
+      ? `disk ${index} reported no speed`
+      : `disk ${index} mean ${speed(history.avg_speed_bps)}, peak ${speed(history.peak_speed_bps)}`,
+  );
   return `Speed of ${shown.length} ${shown.length === 1 ? "disk" : "disks"} over ${duration(to - from)}: ${disks.join("; ")}.`;
 }
 
@@ -166,8 +212,11 @@ function disksTable(shown) {
     caption: "Speed of each disk",
     columns: ["Disk", num("Mean"), num("Peak"), num("Lowest"), num("Updates")],
     rows: shown.map(({ index, history }) => [
-      `Disk ${index}`, speed(history.avg_speed_bps), speed(history.peak_speed_bps),
-      speed(history.min_speed_bps), count(history.snapshots),
+      `Disk ${index}`,
+      speed(history.avg_speed_bps),
+      speed(history.peak_speed_bps),
+      speed(history.min_speed_bps),
+      count(history.snapshots),
     ]),
   });
 }

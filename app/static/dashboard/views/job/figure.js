@@ -46,7 +46,10 @@ export function chartFigure({ title, kind, controls, onClick, level = "h2" }) {
       if (isDisposed) created.dispose();
       else chart = created;
     } catch (error) {
-      replace(canvasSlot, errorState(error, () => show(latest.build, latest.label, makeTable)));
+      replace(
+        canvasSlot,
+        errorState(error, () => show(latest.build, latest.label, makeTable)),
+      );
     } finally {
       loading = null;
     }

@@ -1,23 +1,38 @@
 /** The second tab of a job: its chart, zoomed by the hub, and what the chart is made of. */
 
-import { byteUnit, elapsed, niceScale } from "../../charts/scale.js";
+import { download } from "../../charts/chart.js";
 import { histogramOption } from "../../charts/histogram.js";
 import { makeRun, speedBins } from "../../charts/run.js";
+import { byteUnit, elapsed, niceScale } from "../../charts/scale.js";
 import { LAYERS, speedOption } from "../../charts/speed.js";
-import { download } from "../../charts/chart.js";
 import { kpiCard, updateKpiCard } from "../../components/kpi.js";
 import { errorState } from "../../components/states.js";
 import { dataTable } from "../../components/table.js";
 import { get } from "../../lib/api.js";
 import { apiUrl } from "../../lib/base.js";
 import { h, replace, setText } from "../../lib/dom.js";
-import { UNKNOWN, count, duration, percent, speed, utc } from "../../lib/format.js";
+import { count, duration, percent, speed, UNKNOWN, utc } from "../../lib/format.js";
 import { button, legend, pointChoices, select, wholeNumber } from "./chart-controls.js";
-import { gapsTable, histogramLabel, phasesTable, pointsTable, sourceText, speedLabel } from "./chart-words.js";
+import {
+  gapsTable,
+  histogramLabel,
+  phasesTable,
+  pointsTable,
+  sourceText,
+  speedLabel,
+} from "./chart-words.js";
 import { diskSpeeds } from "./disks.js";
 import { chartFigure } from "./figure.js";
+import {
+  panned,
+  parseWindow,
+  unlessWhole,
+  windowParams,
+  windowQuery,
+  within,
+  zoomed,
+} from "./window.js";
 import { enableZoom } from "./zoom.js";
-import { panned, parseWindow, unlessWhole, windowParams, windowQuery, within, zoomed } from "./window.js";
 
 const SETTLE_MS = 200; // until a turning wheel has ended
 const GESTURE_MS = 700; // zooms that follow each other so closely are one for "back"
@@ -41,7 +56,11 @@ export function performancePanel({ jobId, query, setQuery }) {
   const source = h("p", { class: "chart-source" });
   const problem = h("div");
   const stretches = h("div", { class: "stretches" });
-  const disks = diskSpeeds({ jobId, isOpen: hasDisks, onToggle: (isOpen) => setQuery({ disks: isOpen ? "all" : null }) });
+  const disks = diskSpeeds({
+    jobId,
+    isOpen: hasDisks,
+    onToggle: (isOpen) => setQuery({ disks: isOpen ? "all" : null }),
+  });
   const diskSelect = select("Disk", (value) => choose({ disk: value }));
   const detailSelect = select("Points", (value) => choose({ points: value }));
   const zoomButtons = [
@@ -61,12 +80,19 @@ export function performancePanel({ jobId, query, setQuery }) {
     h("div", { class: "button-group", role: "group", "aria-label": "Zoom" }, zoomButtons),
     h("div", { class: "button-group", role: "group", "aria-label": "Save" }, pngButton, csvLink),
   );
-  const chart = chartFigure({ title: "Speed over elapsed time", kind: "chart-tall is-zoomable", controls });
+  const chart = chartFigure({
+    title: "Speed over elapsed time",
+    kind: "chart-tall is-zoomable",
+    controls,
+  });
   const histogram = chartFigure({ title: "How often which speed", kind: "chart-short" });
   const marks = legend(shown, draw);
   chart.canvasSlot.before(marks.node);
   chart.note.append(source);
-  const stopZoom = enableZoom(chart, { window: () => shownWindow(), zoom: (next) => zoom((end) => within(next, end)) });
+  const stopZoom = enableZoom(chart, {
+    window: () => shownWindow(),
+    zoom: (next) => zoom((end) => within(next, end)),
+  });
   const node = h(
     "div",
     { class: "performance" },
@@ -120,7 +146,10 @@ export function performancePanel({ jobId, query, setQuery }) {
     if (!job) return;
     await refreshRun(signal);
     if (!run || signal?.aborted) return;
-    await disks.update({ job, window: shownWindow(), params: windowParams(window, job.started_at) }, { signal });
+    await disks.update(
+      { job, window: shownWindow(), params: windowParams(window, job.started_at) },
+      { signal },
+    );
   }
 
   async function refreshRun(signal) {
@@ -142,7 +171,11 @@ export function performancePanel({ jobId, query, setQuery }) {
       await render();
     } catch (error) {
       if (mine.signal.aborted || signal?.aborted) return;
-      if (!error.isAway || !run) replace(problem, errorState(error, () => refresh()));
+      if (!error.isAway || !run)
+        replace(
+          problem,
+          errorState(error, () => refresh()),
+        );
     }
   }
 
@@ -159,11 +192,19 @@ export function performancePanel({ jobId, query, setQuery }) {
   async function draw() {
     if (!run) return;
     if (!run.rows.length) {
-      chart.empty("No updates to draw", window ? "The job sent nothing in this window." : "The job has not sent any update yet.");
+      chart.empty(
+        "No updates to draw",
+        window ? "The job sent nothing in this window." : "The job has not sent any update yet.",
+      );
       return;
     }
     await chart.show(
-      (theme, size) => speedOption({ run, window: shownWindow(), mean: history.avg_speed_bps, shown }, theme, size),
+      (theme, size) =>
+        speedOption(
+          { run, window: shownWindow(), mean: history.avg_speed_bps, shown },
+          theme,
+          size,
+        ),
       speedLabel(history, run),
       () => pointsTable(history, run),
     );
@@ -173,21 +214,31 @@ export function performancePanel({ jobId, query, setQuery }) {
     const speeds = run.rows.map((row) => row.s);
     const unit = byteUnit(Math.max(0, ...speeds));
     const scale = niceScale(Math.max(0, ...speeds) / unit.factor, 5);
-    const bins = speedBins(speeds.map((s) => (s === null ? null : s / unit.factor)), scale)
-      .map((bin) => ({ ...bin, from: bin.from * unit.factor, to: bin.to * unit.factor }));
+    const bins = speedBins(
+      speeds.map((s) => (s === null ? null : s / unit.factor)),
+      scale,
+    ).map((bin) => ({ ...bin, from: bin.from * unit.factor, to: bin.to * unit.factor }));
     if (!bins.length) {
       histogram.empty("No speeds to count", "No update in this window reported a speed.");
       return;
     }
-    setText(histogram.note, `Of ${count(bins.reduce((sum, bin) => sum + bin.count, 0))} points${history.resolution_seconds ? `, each the mean of ${duration(history.resolution_seconds)}` : ", each an update"}.`);
+    setText(
+      histogram.note,
+      `Of ${count(bins.reduce((sum, bin) => sum + bin.count, 0))} points${history.resolution_seconds ? `, each the mean of ${duration(history.resolution_seconds)}` : ", each an update"}.`,
+    );
     await histogram.show(
       (theme) => histogramOption(bins, unit, theme),
       histogramLabel(bins),
-      () => dataTable({
-        caption: "How often which speed",
-        columns: ["Speed", { label: "Points", class: "num" }, { label: "Share", class: "num" }],
-        rows: bins.map((bin) => [`${speed(bin.from)} – ${speed(bin.to)}`, count(bin.count), percent(bin.share * 100)]),
-      }),
+      () =>
+        dataTable({
+          caption: "How often which speed",
+          columns: ["Speed", { label: "Points", class: "num" }, { label: "Share", class: "num" }],
+          rows: bins.map((bin) => [
+            `${speed(bin.from)} – ${speed(bin.to)}`,
+            count(bin.count),
+            percent(bin.share * 100),
+          ]),
+        }),
     );
   }
 
@@ -206,7 +257,10 @@ export function performancePanel({ jobId, query, setQuery }) {
   function renderControls() {
     const indexes = job.disks.map((one) => String(one.disk_index));
     if (disk !== null && !indexes.includes(disk)) indexes.push(disk);
-    diskSelect.fill([["", "Whole job"], ...indexes.map((index) => [index, `Disk ${index}`])], disk ?? "");
+    diskSelect.fill(
+      [["", "Whole job"], ...indexes.map((index) => [index, `Disk ${index}`])],
+      disk ?? "",
+    );
     diskSelect.node.hidden = !indexes.length;
     detailSelect.fill(pointChoices(points), points ?? "");
     const whole = window === null;
@@ -215,7 +269,11 @@ export function performancePanel({ jobId, query, setQuery }) {
     zoomButtons[3].disabled = whole || window.to >= wholeEnd() - 0.5;
     zoomButtons[1].disabled = whole;
     zoomButtons[4].disabled = whole;
-    csvLink.href = apiUrl(`/telemetry/history/${encodeURIComponent(jobId)}`, { ...params(), points: 5000, format: "csv" });
+    csvLink.href = apiUrl(`/telemetry/history/${encodeURIComponent(jobId)}`, {
+      ...params(),
+      points: 5000,
+      format: "csv",
+    });
   }
 
   function renderStretches() {

@@ -7,7 +7,7 @@ import { compareUrl, jobUrl } from "../../lib/base.js";
 import { h, keyed, setText } from "../../lib/dom.js";
 import { bytes, duration, speed } from "../../lib/format.js";
 import { errorBlock } from "./error-block.js";
-import { LIVE_STATUSES, effectiveSpeed } from "./runs.js";
+import { effectiveSpeed, LIVE_STATUSES } from "./runs.js";
 import { knownPercent } from "./summary.js";
 
 /** `{node, update(runs)}`; runs newest first. */
@@ -19,7 +19,8 @@ export function runList() {
 const errors = new WeakMap(); // the error block of each row
 
 function makeRow(run) {
-  const figure = (label) => h("div", { class: "run-figure" }, h("dt", null, label), h("dd", { class: "num" }));
+  const figure = (label) =>
+    h("div", { class: "run-figure" }, h("dt", null, label), h("dd", { class: "num" }));
   const error = errorBlock();
   const node = h(
     "li",
@@ -33,7 +34,15 @@ function makeRow(run) {
       progressBar(null, { label: "Progress" }),
     ),
     h("dl", { class: "run-figures" }, figure("Duration"), figure("Moved"), figure("Mean speed")),
-    h("a", { class: "run-compare", href: compareUrl(run.job_id), "aria-label": `Compare ${run.job_id} with the runs before` }, "Compare"),
+    h(
+      "a",
+      {
+        class: "run-compare",
+        href: compareUrl(run.job_id),
+        "aria-label": `Compare ${run.job_id} with the runs before`,
+      },
+      "Compare",
+    ),
     error.node,
   );
   errors.set(node, error);
@@ -52,8 +61,15 @@ function updateRow(node, run) {
   updateStatusBadge(status.firstChild, run.status);
   updateTime(name.children[1].firstChild, run.started_at);
   bar.hidden = !LIVE_STATUSES.includes(run.status);
-  updateProgressBar(bar, knownPercent(run), { label: `Progress of ${run.job_id}`, status: run.status });
-  const values = [duration(run.duration_seconds), bytes(run.bytes_transferred), speed(effectiveSpeed(run))];
+  updateProgressBar(bar, knownPercent(run), {
+    label: `Progress of ${run.job_id}`,
+    status: run.status,
+  });
+  const values = [
+    duration(run.duration_seconds),
+    bytes(run.bytes_transferred),
+    speed(effectiveSpeed(run)),
+  ];
   values.forEach((value, index) => setText(figures.children[index].lastChild, value));
   errors.get(node).update(run);
 }

@@ -18,7 +18,9 @@ export function successRate(runs) {
 /** The completed run that ended last, or null. */
 export function lastCompleted(runs) {
   const completed = runs.filter((run) => run.status === "completed");
-  return completed.sort((a, b) => Date.parse(b.completed_at) - Date.parse(a.completed_at))[0] ?? null;
+  return (
+    completed.sort((a, b) => Date.parse(b.completed_at) - Date.parse(a.completed_at))[0] ?? null
+  );
 }
 
 /** All bytes by the whole duration, bytes per second, as the hub reckons it; null while unknown. */
@@ -32,9 +34,15 @@ export function effectiveSpeed(run) {
 export function predecessors(job, runs, most) {
   return byStart(runs)
     .reverse()
-    .filter((run) => run.job_id !== job.job_id && run.job_type === job.job_type
-      && run.repository_id === job.repository_id && run.backup_type === job.backup_type
-      && Date.parse(run.started_at) <= Date.parse(job.started_at) && run.status !== "pending")
+    .filter(
+      (run) =>
+        run.job_id !== job.job_id &&
+        run.job_type === job.job_type &&
+        run.repository_id === job.repository_id &&
+        run.backup_type === job.backup_type &&
+        Date.parse(run.started_at) <= Date.parse(job.started_at) &&
+        run.status !== "pending",
+    )
     .slice(0, most);
 }
 

@@ -14,11 +14,12 @@ export function machineSelector({ vmName, navigate }) {
     label: "Machine",
     selected: vmName ?? "",
     placeholder: "Choose a machine",
-    load: async () => (await loadMachines()).map((machine) => ({
-      value: machine.vm_name,
-      label: machine.vm_name,
-      note: `${machine.jobs} ${machine.jobs === 1 ? "job" : "jobs"}, last ${machine.last_job.status}`,
-    })),
+    load: async () =>
+      (await loadMachines()).map((machine) => ({
+        value: machine.vm_name,
+        label: machine.vm_name,
+        note: `${machine.jobs} ${machine.jobs === 1 ? "job" : "jobs"}, last ${machine.last_job.status}`,
+      })),
     onChoose: (name) => navigate(machineUrl(name)),
   });
 }

@@ -28,18 +28,24 @@ export function trendCharts({ navigate, current = null, level = "h2" }) {
     if (text === drawn) return;
     drawn = text;
     shown = byStart(runs);
-    await Promise.all(figures.map(({ measure, figure }) => {
-      if (!shown.length) return figure.empty("No runs yet", "");
-      return figure.show(
-        (theme) => trendOption(shown, { measure, current }, theme),
-        trendLabel(shown, measure),
-        () => trendTable(shown, measure),
-      );
-    }));
+    await Promise.all(
+      figures.map(({ measure, figure }) => {
+        if (!shown.length) return figure.empty("No runs yet", "");
+        return figure.show(
+          (theme) => trendOption(shown, { measure, current }, theme),
+          trendLabel(shown, measure),
+          () => trendTable(shown, measure),
+        );
+      }),
+    );
   }
 
   return {
-    node: h("div", { class: "grid-2" }, figures.map(({ figure }) => h("div", { class: "card" }, figure.node))),
+    node: h(
+      "div",
+      { class: "grid-2" },
+      figures.map(({ figure }) => h("div", { class: "card" }, figure.node)),
+    ),
     update,
     dispose: () => figures.forEach(({ figure }) => figure.dispose()),
   };
@@ -49,12 +55,19 @@ function trendTable(runs, measure) {
   const { title, value, text } = MEASURES[measure];
   return dataTable({
     caption: `${title} of the last runs`,
-    columns: [{ label: "Started", class: "nowrap" }, "Status", { label: title, class: "num" }, "Job"],
-    rows: [...runs].reverse().map((run) => [
-      time(run.started_at),
-      statusBadge(run.status),
-      text(value(run)),
-      h("a", { href: jobUrl(run.job_id) }, h("bdi", null, run.job_id)),
-    ]),
+    columns: [
+      { label: "Started", class: "nowrap" },
+      "Status",
+      { label: title, class: "num" },
+      "Job",
+    ],
+    rows: [...runs]
+      .reverse()
+      .map((run) => [
+        time(run.started_at),
+        statusBadge(run.status),
+        text(value(run)),
+        h("a", { href: jobUrl(run.job_id) }, h("bdi", null, run.job_id)),
+      ]),
   });
 }

@@ -31,7 +31,9 @@ export function unlessWhole(window, end) {
 /** From the query's texts; null unless both are numbers in order. */
 export function parseWindow(from, to) {
   const window = { from: Number.parseFloat(from), to: Number.parseFloat(to) };
-  return window.from >= 0 && window.to - window.from >= 1 && Number.isFinite(window.to) ? window : null;
+  return window.from >= 0 && window.to - window.from >= 1 && Number.isFinite(window.to)
+    ? window
+    : null;
 }
 
 /** For the query: tenths of a second. */

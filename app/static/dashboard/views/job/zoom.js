@@ -62,13 +62,17 @@ export function enableZoom(figure, { window, zoom }) {
   }
 
   const listeners = {
-    pointerdown: down, pointermove: move, pointerup: up, pointercancel: cancel,
+    pointerdown: down,
+    pointermove: move,
+    pointerup: up,
+    pointercancel: cancel,
     dblclick: () => zoom({ from: 0, to: Infinity }),
   };
   for (const [name, listener] of Object.entries(listeners)) slot.addEventListener(name, listener);
   slot.addEventListener("wheel", wheel, { passive: false });
   return () => {
-    for (const [name, listener] of Object.entries(listeners)) slot.removeEventListener(name, listener);
+    for (const [name, listener] of Object.entries(listeners))
+      slot.removeEventListener(name, listener);
     slot.removeEventListener("wheel", wheel);
   };
 }

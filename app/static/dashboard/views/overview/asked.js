@@ -5,7 +5,12 @@ import { toDate } from "../../lib/format.js";
 import { JOB_STATUSES, LIVE_STATUSES } from "../../lib/statuses.js";
 
 export const OTHER_STATUSES = JOB_STATUSES.filter((status) => !LIVE_STATUSES.includes(status));
-export const SINCE = { "1h": ["Last hour", 3600], "24h": ["Last 24 hours", 86_400], "7d": ["Last 7 days", 604_800], "30d": ["Last 30 days", 2_592_000] };
+export const SINCE = {
+  "1h": ["Last hour", 3600],
+  "24h": ["Last 24 hours", 86_400],
+  "7d": ["Last 7 days", 604_800],
+  "30d": ["Last 30 days", 2_592_000],
+};
 const MINUTE_MS = 60_000;
 const PAGE = 50;
 
@@ -19,7 +24,9 @@ export function readFilters(query) {
   const text = (name) => query.get(name) ?? "";
   const instant = (name) => toDate(text(name))?.toISOString() ?? "";
   return {
-    status: text("status").split(",").filter((status) => JOB_STATUSES.includes(status)),
+    status: text("status")
+      .split(",")
+      .filter((status) => JOB_STATUSES.includes(status)),
     type: text("type"),
     machine: text("machine"),
     repository: text("repository"),
@@ -57,11 +64,14 @@ export const countsAsked = (filters) => ["/jobs/summary", toParams({ ...filters,
 
 /** Path and query of a page of the jobs of `statuses`. */
 export const listAsked = (filters, statuses, cursor = null) => [
-  "/jobs", { ...toParams({ ...filters, status: chosenStatuses(filters, statuses) }), limit: PAGE, cursor },
+  "/jobs",
+  { ...toParams({ ...filters, status: chosenStatuses(filters, statuses) }), limit: PAGE, cursor },
 ];
 
 /** All that the first view asks for. */
 export function firstAsked(filters) {
-  const lists = [LIVE_STATUSES, OTHER_STATUSES].filter((statuses) => chosenStatuses(filters, statuses).length);
+  const lists = [LIVE_STATUSES, OTHER_STATUSES].filter(
+    (statuses) => chosenStatuses(filters, statuses).length,
+  );
   return [countsAsked(filters), ...lists.map((statuses) => listAsked(filters, statuses))];
 }

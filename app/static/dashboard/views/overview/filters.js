@@ -33,14 +33,21 @@ export class FilterForm {
       h("option", { value: "custom" }, "From … until …"),
     );
     this.custom = h("div", { class: "filter-custom" }, this.fields.from.node, this.fields.to.node);
-    this.clear = h("button", { type: "button", class: "button button-quiet", on: { click: () => this.#clear() } }, "Clear filters");
+    this.clear = h(
+      "button",
+      { type: "button", class: "button button-quiet", on: { click: () => this.#clear() } },
+      "Clear filters",
+    );
     this.node = h(
       "details",
       { class: "filters", open: matchMedia("(min-width: 48rem)").matches },
       h("summary", null, "More filters"),
       h(
         "form",
-        { class: "filter-form", on: { submit: (event) => this.#submit(event), change: (event) => this.#changed(event) } },
+        {
+          class: "filter-form",
+          on: { submit: (event) => this.#submit(event), change: (event) => this.#changed(event) },
+        },
         this.fields.type.node,
         this.fields.machine.node,
         this.fields.repository.node,
@@ -48,7 +55,11 @@ export class FilterForm {
         this.custom,
         this.clear,
         this.machines,
-        h("button", { type: "submit", class: "visually-hidden", tabindex: -1, "aria-hidden": "true" }, "Apply"),
+        h(
+          "button",
+          { type: "submit", class: "visually-hidden", tabindex: -1, "aria-hidden": "true" },
+          "Apply",
+        ),
       ),
     );
     this.fields.machine.input.addEventListener("focus", () => this.#suggest(), { once: true });
@@ -59,9 +70,12 @@ export class FilterForm {
   /** @param {Filters} filters */
   show(filters) {
     const isCustom = Boolean(filters.from || filters.to) && !filters.since;
-    for (const name of ["type", "machine", "repository"]) setAttribute(this.fields[name].input, "value", filters[name]);
-    for (const name of ["from", "to"]) setAttribute(this.fields[name].input, "value", toLocal(filters[name]));
-    if (!(this.since.value === "custom" && !filters.since)) this.since.value = filters.since || (isCustom ? "custom" : "");
+    for (const name of ["type", "machine", "repository"])
+      setAttribute(this.fields[name].input, "value", filters[name]);
+    for (const name of ["from", "to"])
+      setAttribute(this.fields[name].input, "value", toLocal(filters[name]));
+    if (!(this.since.value === "custom" && !filters.since))
+      this.since.value = filters.since || (isCustom ? "custom" : "");
     this.custom.hidden = this.since.value !== "custom";
     this.clear.hidden = activeFilters(filters) === 0;
   }
@@ -86,12 +100,21 @@ export class FilterForm {
     const from = isCustom ? fromLocal(value("from")) : "";
     const to = isCustom ? fromLocal(value("to")) : "";
     const isOrdered = !from || !to || from < to;
-    this.fields.to.input.setCustomValidity(isOrdered ? "" : "The end must be later than the start.");
+    this.fields.to.input.setCustomValidity(
+      isOrdered ? "" : "The end must be later than the start.",
+    );
     if (!isOrdered) {
       this.fields.to.input.reportValidity();
       return;
     }
-    this.choose({ type: value("type").trim(), machine: value("machine"), repository: value("repository"), since: isCustom ? "" : this.since.value, from, to });
+    this.choose({
+      type: value("type").trim(),
+      machine: value("machine"),
+      repository: value("repository"),
+      since: isCustom ? "" : this.since.value,
+      from,
+      to,
+    });
   }
 
   #clear() {
@@ -104,7 +127,10 @@ export class FilterForm {
   async #suggest() {
     try {
       const { data } = await get("/machines", { limit: MANY_MACHINES });
-      replace(this.machines, data.items.map(({ vm_name: name }) => h("option", { value: name })));
+      replace(
+        this.machines,
+        data.items.map(({ vm_name: name }) => h("option", { value: name })),
+      );
     } catch {
       // The name can be typed without it.
     }
@@ -112,7 +138,13 @@ export class FilterForm {
 }
 
 function field(label, props) {
-  const input = h("input", { class: "field", type: "text", autocomplete: "off", spellcheck: "false", ...props });
+  const input = h("input", {
+    class: "field",
+    type: "text",
+    autocomplete: "off",
+    spellcheck: "false",
+    ...props,
+  });
   return { input, node: h("label", { class: "labelled" }, h("span", null, label), input) };
 }
 

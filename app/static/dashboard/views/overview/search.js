@@ -5,7 +5,18 @@ import { h, replace } from "../../lib/dom.js";
 
 /** @param {function(string): void} open @returns {HTMLElement} */
 export function searchForm(open) {
-  const input = h("input", { class: "field", type: "search", name: "id", maxlength: 255, placeholder: "Job id", "aria-label": "Job id", autocomplete: "off", spellcheck: "false", autocapitalize: "off", required: true });
+  const input = h("input", {
+    class: "field",
+    type: "search",
+    name: "id",
+    maxlength: 255,
+    placeholder: "Job id",
+    "aria-label": "Job id",
+    autocomplete: "off",
+    spellcheck: "false",
+    autocapitalize: "off",
+    required: true,
+  });
   const said = h("p", { class: "search-said small", role: "status" });
 
   async function search(event) {
@@ -23,5 +34,11 @@ export function searchForm(open) {
     }
   }
 
-  return h("form", { class: "search", role: "search", on: { submit: search, input: () => replace(said) } }, input, h("button", { type: "submit", class: "button" }, "Find job"), said);
+  return h(
+    "form",
+    { class: "search", role: "search", on: { submit: search, input: () => replace(said) } },
+    input,
+    h("button", { type: "submit", class: "button" }, "Find job"),
+    said,
+  );
 }

@@ -14,7 +14,7 @@ import psycopg
 
 from app.clock import isoformat
 from app.commands.simulation import PUSH_SECONDS, SimulatedJob, snapshots, updates
-from tests.hub_process import HubProcess
+from tools.hub_process import HubProcess
 
 BULK = 10_000
 BATCH = 1_000
@@ -79,7 +79,8 @@ def push(hub: HubProcess, items: Iterable[Body]) -> None:
     for start in range(0, len(everything), BATCH):
         body = {"updates": everything[start : start + BATCH]}
         status, _, answer = hub.request("POST", "/api/v1/telemetry/batch", body, timeout=60)
-        assert status == 200 and not answer["rejected"], answer
+        assert status == 200, answer
+        assert not answer["rejected"]
 
 
 def push_snapshots(hub: HubProcess, items: list[Body]) -> None:

@@ -1,4 +1,4 @@
-"""A whole hub as a process of its own, in tests."""
+"""A whole hub as a process of its own, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 
 from app.config import ROOT, Config
-from tests import engine_template
+from tools import engine_template
 
 START_SECONDS = 60.0
 DATABASE = ("DATABASE_URL", "HUB_OWNER_URL")
@@ -71,7 +71,7 @@ class HubProcess:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> HubProcess:
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
@@ -174,6 +174,10 @@ def is_running(pid: int) -> bool:
     except OSError:
         return False
     return stat.rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def has_ended(pid: int) -> bool:
+    return not is_running(pid)
 
 
 def kill(pid: int) -> None:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from playwright.sync_api import Page
 
-from tests.browser.demo import GAPS, LIVE, NIGHTS
+from tools.browser.demo import GAPS, LIVE, NIGHTS
 
 VIEWS = {
     "overview": "/",

@@ -46,6 +46,8 @@ def _made_in(folder: Path) -> Path:
 
 
 def _make(data_dir: Path) -> None:
-    with EmbeddedEngine(data_dir, port=0, durable=False):
-        with Database.of_owner(Config(data_dir=data_dir)).connect(autocommit=True) as conn:
-            migrate(conn)
+    with (
+        EmbeddedEngine(data_dir, port=0, durable=False),
+        Database.of_owner(Config(data_dir=data_dir)).connect(autocommit=True) as conn,
+    ):
+        migrate(conn)

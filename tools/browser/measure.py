@@ -1,4 +1,4 @@
-"""What is measured in a page, by the tests and by `bench/dashboard.py`."""
+"""What is measured in a page, by tests and benchmarks."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ to a real one, and fails each request with some probability in any of ten ways. 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import json
@@ -204,7 +205,8 @@ class FaultyHub:
         )
 
     def _take_batch(self, items: list[dict[str, Any]], *, is_one: bool) -> Answer:
-        rejected, new, old = [], 0, 0
+        rejected: list[dict[str, Any]] = []
+        new = old = 0
         for index, item in enumerate(items):
             if errors := self._errors(item):
                 rejected.append({"index": index, "errors": errors})
@@ -296,10 +298,8 @@ class _Server(ThreadingHTTPServer):
         self.server_close()
         with self._guard:
             for connection in self._open:
-                try:
+                with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
 
 
 class _Handler(BaseHTTPRequestHandler):
