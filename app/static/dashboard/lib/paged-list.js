@@ -1,32 +1,49 @@
 /**
- * An endless list by cursor of which only the part near the window is in the page.
+ * An infinite list by cursor that draws only the pages near the viewport.
  *
- * Pages away from it are empty boxes of the same height, neither drawn nor refreshed; they are
- * fetched anew as they come near. So a list of 10,000 jobs costs no more than one of 200.
+ * Other pages are empty boxes of the same height and are not refreshed; they are fetched again when
+ * they come near. So a list of 10,000 jobs costs no more than one of 200.
  */
 
+import { errorText } from "./api.js";
 import { h, keyed, replace, setAttribute } from "./dom.js";
 
-const NEAR = "900px"; // so far beyond the window pages are kept, and the next one is fetched
+const NEAR = "900px"; // pages within this distance of the viewport are drawn
 
 /**
- * @typedef {Object} Page
- * @property {?string} cursor where it begins; null: the first
- * @property {?string} next where the next one begins; undefined until it is known
+ * @typedef {object} DrawnPage
+ * @property {string | null} cursor its start; null: the first
+ * @property {string | null | undefined} next the start of the next one; undefined until it is known
  * @property {HTMLElement} node
- * @property {number} count its items
+ * @property {number} count of its items
  * @property {boolean} near
  * @property {boolean} filled
+ *
+ * @typedef {{cursor: string | null, next?: string | null, count: number, height: number}} SavedPage
  */
 
+/**
+ * @template T
+ * @typedef {object} ListOptions
+ * @property {(cursor: string | null, signal: AbortSignal) =>
+ *   Promise<{data: Page<T>, notModified: boolean}>} fetchPage
+ * @property {(item: T) => string} key
+ * @property {(item: T) => HTMLElement} make
+ * @property {(node: HTMLElement, item: T) => void} update
+ * @property {() => void} [onChange]
+ * @property {string} [moreLabel]
+ */
+
+/** @template T */
 export class PagedList {
-  /**
-   * @param {{fetchPage: function(?string, AbortSignal): Promise<{data: Object, notModified: boolean}>,
-   *   key: function(any): string, make: function(any): Element, update: function(Element, any): void,
-   *   onChange?: function(PagedList): void, moreLabel?: string}} options
-   */
+  /** @param {ListOptions<T>} options */
   constructor({ fetchPage, key, make, update, onChange = () => {}, moreLabel = "Show more" }) {
-    Object.assign(this, { fetchPage, key, make, update, onChange });
+    this.fetchPage = fetchPage;
+    this.key = key;
+    this.make = make;
+    this.update = update;
+    this.onChange = onChange;
+    /** @type {DrawnPage[]} */
     this.pages = [];
     this.body = h("div", { class: "pages", role: "presentation" });
     this.more = h(
@@ -35,20 +52,20 @@ export class PagedList {
         type: "button",
         class: "button more no-print",
         hidden: true,
-        on: { click: () => this.#loadMore({ byHand: true }) },
+        on: { click: () => this.#loadMore({ isClick: true }) },
       },
       moreLabel,
     );
     this.error = h("div", { role: "status" });
     this.foot = h("div", { class: "list-foot" }, this.error, this.more);
-    this.observer = new IntersectionObserver((entries) => this.#moved(entries), {
+    this.observer = new IntersectionObserver((entries) => this.#onIntersection(entries), {
       rootMargin: `${NEAR} 0px`,
     });
     this.observer.observe(this.more);
     this.controller = new AbortController();
   }
 
-  /** Whether the first page is there and holds nothing. */
+  /** Whether the only page is loaded and has no items. */
   get isEmpty() {
     return this.pages.length === 1 && this.pages[0].filled && this.pages[0].count === 0;
   }
@@ -57,7 +74,7 @@ export class PagedList {
     return this.pages.some((page) => page.next !== undefined);
   }
 
-  /** Bring what is near the window up to date. */
+  /** Updates the pages near the viewport. @param {AbortSignal} signal */
   async refresh(signal) {
     if (!this.pages.length) this.#append(null);
     for (let index = 0; index < this.pages.length; index += 1) {
@@ -67,7 +84,7 @@ export class PagedList {
     }
   }
 
-  /** Forget all, to begin anew with other filters. What is shown stays until the first answer. */
+  /** Starts again with other filters. The first page stays visible until the first response. */
   reset() {
     this.controller.abort();
     this.controller = new AbortController();
@@ -84,8 +101,8 @@ export class PagedList {
     this.observer.disconnect();
   }
 
-  /** Where the reader is, to be given to `restore` of a later list. */
-  remember() {
+  /** The state for `restore` of a later list. @returns {SavedPage[]} */
+  save() {
     return this.pages.map(({ cursor, next, node, count }) => ({
       cursor,
       next,
@@ -94,9 +111,9 @@ export class PagedList {
     }));
   }
 
-  /** Empty boxes as high as the pages were. */
-  restore(remembered) {
-    for (const { cursor, next, count, height } of remembered) {
+  /** Adds empty boxes of the height of the saved pages. @param {SavedPage[]} saved */
+  restore(saved) {
+    for (const { cursor, next, count, height } of saved) {
       const page = this.#append(cursor);
       Object.assign(page, { next, count, near: false });
       page.node.style.setProperty("height", `${height}px`);
@@ -104,7 +121,9 @@ export class PagedList {
     this.#renumber();
   }
 
+  /** @param {string | null} cursor */
   #append(cursor) {
+    /** @type {DrawnPage} */
     const page = {
       cursor,
       next: undefined,
@@ -119,21 +138,24 @@ export class PagedList {
     return page;
   }
 
+  /** @param {DrawnPage} page */
   #drop(page) {
     this.observer.unobserve(page.node);
     page.node.remove();
   }
 
+  /** @param {DrawnPage} page @param {AbortSignal} signal */
   async #fill(page, signal) {
     const { data, notModified } = await this.fetchPage(page.cursor, signal);
     if (signal.aborted || !this.pages.includes(page)) return;
-    // Scrolled past while it was fetched: it stays an empty box.
+    // If it was scrolled past while it was fetched, it stays an empty box.
     if (isWanted(page) && !(notModified && page.filled)) this.#draw(page, data.items);
     page.next = data.next_cursor;
-    this.#chain(page);
-    this.onChange(this);
+    this.#link(page);
+    this.onChange();
   }
 
+  /** @param {DrawnPage} page @param {T[]} items */
   #draw(page, items) {
     keyed(page.node, items, this.key, this.make, this.update);
     page.node.style.removeProperty("height");
@@ -141,18 +163,18 @@ export class PagedList {
     this.#renumber();
   }
 
-  /** The next page begins where this one ends, also once a job was added or left. */
-  #chain(page) {
+  /** Starts the next page where this one ends, as items may have been added or removed. */
+  #link(/** @type {DrawnPage} */ page) {
     const index = this.pages.indexOf(page);
     const following = this.pages[index + 1];
     if (page.next === null) {
       for (const dropped of this.pages.splice(index + 1)) this.#drop(dropped);
-    } else if (following && following.cursor !== page.next) {
+    } else if (following && page.next !== undefined) {
       following.cursor = page.next;
     }
     const wasHidden = this.more.hidden;
-    this.more.hidden = typeof this.pages.at(-1).next !== "string";
-    // An observer tells of changes only: a button that is still in sight would not be told again.
+    this.more.hidden = typeof this.pages.at(-1)?.next !== "string";
+    // An observer reports changes only, and the button may still be visible.
     if (!this.more.hidden && wasHidden) this.#watchMore();
   }
 
@@ -162,32 +184,34 @@ export class PagedList {
   }
 
   #renumber() {
-    let row = 2; // the first is that of the columns' names
+    let row = 2; // row 1 is the header
     for (const page of this.pages) {
       for (const child of page.node.children) setAttribute(child, "aria-rowindex", row++);
       if (!page.filled) row += page.count;
     }
   }
 
-  #moved(entries) {
+  /** @param {IntersectionObserverEntry[]} entries */
+  #onIntersection(entries) {
     for (const { target, isIntersecting } of entries) {
       if (target === this.more) {
-        if (isIntersecting) this.#loadMore({ byHand: false });
+        if (isIntersecting) this.#loadMore({ isClick: false });
         continue;
       }
       const page = this.pages.find(({ node }) => node === target);
       if (!page || page.near === isIntersecting) continue;
       page.near = isIntersecting;
-      if (isIntersecting) this.#comesNear(page);
+      if (isIntersecting) this.#onNear(page);
       else if (!page.node.contains(document.activeElement)) this.#empty(page);
     }
   }
 
-  /** What is filled still has been kept up to date until now, and will be. */
-  #comesNear(page) {
-    if (!page.filled) this.#soon(() => this.#fill(page, this.controller.signal));
+  /** A filled page is up to date. @param {DrawnPage} page */
+  #onNear(page) {
+    if (!page.filled) this.#run(() => this.#fill(page, this.controller.signal));
   }
 
+  /** @param {DrawnPage} page */
   #empty(page) {
     const height = page.node.offsetHeight;
     if (!page.filled || height === 0) return; // the whole list is hidden
@@ -196,19 +220,24 @@ export class PagedList {
     page.filled = false;
   }
 
-  #loadMore({ byHand }) {
+  /** @param {{isClick: boolean}} options */
+  #loadMore({ isClick }) {
     const last = this.pages.at(-1);
     if (!last || typeof last.next !== "string") return;
     const page = this.#append(last.next);
     this.more.hidden = true;
-    this.#soon(async () => {
+    this.#run(async () => {
       await this.#fill(page, this.controller.signal);
-      if (byHand) page.node.querySelector("a")?.focus();
+      if (isClick) page.node.querySelector("a")?.focus();
     }, page);
   }
 
-  /** Fetch outside the rhythm of the refreshes; a failure of a new page can be tried again. */
-  #soon(fetch, added) {
+  /**
+   * Fetches between two refreshes. The user can retry a new page that failed.
+   * @param {() => Promise<void>} fetch
+   * @param {DrawnPage} [added]
+   */
+  #run(fetch, added) {
     const { signal } = this.controller;
     fetch()
       .catch((error) => {
@@ -216,7 +245,7 @@ export class PagedList {
         if (added) {
           this.#drop(added);
           this.pages = this.pages.filter((page) => page !== added);
-          replace(this.error, h("p", { class: "error-text" }, error.detail ?? String(error)));
+          replace(this.error, h("p", { class: "error-text" }, errorText(error)));
           this.more.hidden = false;
         }
       })
@@ -226,7 +255,7 @@ export class PagedList {
   }
 }
 
-/** A page without items is nowhere, and yet must be asked for: the first ones may come. */
+/** A page without items has no height but must be fetched. @param {DrawnPage} page */
 function isWanted(page) {
   return page.near || page.count === 0;
 }

@@ -1,4 +1,4 @@
-/** What the chart of a run shows, in words and as tables. */
+/** The chart of a run as text and tables. */
 
 import { elapsed } from "../../charts/scale.js";
 import { GAP_REASONS } from "../../charts/speed.js";
@@ -7,47 +7,50 @@ import { h } from "../../lib/dom.js";
 import { bytes, count, duration, percent, speed, time, UNKNOWN } from "../../lib/format.js";
 
 const MOST_ROWS = 500; // of a table in the page; the CSV has all
+/** @type {Record<string, string>} */
 const SOURCES = {
-  updates: "the updates themselves",
-  "1m": "what is kept of each minute",
-  "1h": "what is kept of each hour",
-  summary: "the summary of the ended job",
+  updates: "individual updates",
+  "1m": "one-minute rollup",
+  "1h": "one-hour rollup",
+  summary: "summary of the ended job",
 };
 
-/** Which source the chart is made of, and how finely. */
+/** The source and the resolution of the chart. @param {History} history */
 export function sourceText(history) {
+  const source = SOURCES[history.source] ?? history.source;
   const step = history.resolution_seconds
-    ? `a point is ${duration(history.resolution_seconds)}`
-    : "each update is a point";
-  const last = history.last_point_unfinished
-    ? "; the last point, drawn hollow, is still filling"
-    : "";
-  return `Made of ${SOURCES[history.source] ?? history.source}: ${step}, ${count(history.chart_data.t.length)} points${last}.`;
+    ? `one point per ${duration(history.resolution_seconds)}`
+    : "one point per update";
+  const last = history.last_point_unfinished ? "; the last point (hollow) is incomplete" : "";
+  return `Source: ${source}, ${step}, ${count(history.chart_data.t.length)} points${last}.`;
 }
 
-/** The chart in words. */
+/** @param {number} number @param {string} noun */
+const counted = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
+
+/** A description of the chart. @param {History} history @param {Run} run */
 export function speedLabel(history, run) {
   const parts = [
     `Speed over ${duration(run.end)}: mean ${speed(history.avg_speed_bps)}, peak ${speed(history.peak_speed_bps)}, lowest ${speed(history.min_speed_bps)}`,
-    run.gaps.length
-      ? `${run.gaps.length} ${run.gaps.length === 1 ? "gap" : "gaps"} without updates`
-      : "no gaps",
-    `${run.phases.length} ${run.phases.length === 1 ? "phase" : "phases"}`,
+    run.gaps.length ? `${counted(run.gaps.length, "gap")} without updates` : "no gaps",
+    counted(run.phases.length, "phase"),
   ];
   const last = run.rows.findLast((row) => row.p !== null);
   if (last) parts.push(`progress ${percent(last.p)}`);
   return `${parts.join("; ")}.`;
 }
 
-/** The histogram in words. */
+/** A description of the histogram. @param {Bin[]} bins */
 export function histogramLabel(bins) {
   const most = bins.reduce((best, bin) => (bin.count > best.count ? bin : best));
   return `Histogram of speeds: most often ${speed(most.from)} to ${speed(most.to)}, ${percent(most.share * 100)} of the points.`;
 }
 
-/** The points of the chart, the first of them if they are many. */
+/** @param {string} label */
+const num = (label) => ({ label, class: "num" });
+
+/** The first points of the chart. @param {History} history @param {Run} run */
 export function pointsTable(history, run) {
-  const num = (label) => ({ label, class: "num" });
   const rows = run.rows.slice(0, MOST_ROWS);
   const left = run.rows.length - rows.length;
   return h(
@@ -74,12 +77,11 @@ export function pointsTable(history, run) {
         bytes(row.b),
       ]),
     }),
-    left > 0 &&
-      h("p", { class: "chart-note" }, `${count(left)} more points: save as CSV to have all.`),
+    left > 0 && h("p", { class: "chart-note" }, `${count(left)} more points: save as CSV for all.`),
   );
 }
 
-/** The phases of the run, null for none. */
+/** The phases of the run; null without any. @param {History} history @param {Run} run */
 export function phasesTable(history, run) {
   if (!run.phases.length) return null;
   return h(
@@ -107,7 +109,7 @@ export function phasesTable(history, run) {
   );
 }
 
-/** The gaps in the window, null for none. */
+/** The gaps in the window; null without any. @param {History} history @param {Run} run */
 export function gapsTable(history, run) {
   if (!run.gaps.length) return null;
   return h(
@@ -116,7 +118,7 @@ export function gapsTable(history, run) {
     h("h2", null, "Gaps without updates"),
     dataTable({
       caption: "Gaps without updates",
-      columns: ["Why", { label: "From", class: "num" }, { label: "Length", class: "num" }],
+      columns: ["Reason", { label: "From", class: "num" }, { label: "Length", class: "num" }],
       rows: run.gaps
         .slice(0, MOST_ROWS)
         .map((gap) => [
@@ -129,8 +131,7 @@ export function gapsTable(history, run) {
   );
 }
 
+/** @param {number} number @param {string} what */
 function omitted(number, what) {
-  return (
-    number > 0 && h("p", { class: "chart-note" }, `${count(number)} shorter ${what} left out.`)
-  );
+  return number > 0 && h("p", { class: "chart-note" }, `${count(number)} shorter ${what} omitted.`);
 }
