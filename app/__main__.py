@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from app import __version__
-from app.config import Config, unknown_variables
+from app.config import Config, log_unknown_variables, unknown_variables
 from app.errors import HubError
 
 
@@ -58,8 +58,7 @@ def _serve(config: Config, _: argparse.Namespace) -> int:
     from app.logs import configure_logging
 
     configure_logging(config.log_level)
-    for warning in unknown_variables():
-        logging.getLogger("hub.serve").warning("%s", warning)
+    log_unknown_variables(logging.getLogger("hub.serve"))
     serve(config)
     return 0
 

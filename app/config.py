@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -274,6 +275,12 @@ def unknown_variables(env: Mapping[str, str] | None = None) -> list[str]:
             hint = f"did you mean {similar[0]}?" if similar else "see `python -m app config`."
             warnings.append(f"{name} is not a setting of the hub and is ignored: {hint}")
     return warnings
+
+
+def log_unknown_variables(logger: logging.Logger) -> None:
+    """Log the warnings of `unknown_variables`, in a process whose output is a log."""
+    for warning in unknown_variables():
+        logger.warning("%s", warning)
 
 
 def _parse(text: str, setting: Any) -> Any:

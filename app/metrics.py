@@ -1,4 +1,4 @@
-"""What the hub counts of itself, for GET /metrics. Each web process counts for itself. No Flask."""
+"""The hub's own metrics, for GET /metrics. Each web process has its own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ REGISTRY = CollectorRegistry()
 
 UPDATES = Counter(
     "hub_updates_total",
-    "Updates and snapshots by what became of them, in this process.",
+    "Updates and snapshots by result, in this process.",
     ["result"],
     registry=REGISTRY,
 )
 LOST = Counter(
     "hub_sender_lost_updates_total",
-    "Updates that senders say they dropped, as this process has heard.",
+    "Updates that senders report as dropped, in this process.",
     registry=REGISTRY,
 )
 REFUSED = Counter(
@@ -27,7 +27,7 @@ REFUSED = Counter(
 )
 COMMIT_SECONDS = Histogram(
     "hub_commit_seconds",
-    "Time of one ingest transaction, from its first statement to its commit.",
+    "Duration of one ingest transaction, from its first statement to its commit.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=REGISTRY,
 )
@@ -87,10 +87,10 @@ def count_commit(accepted: int, duplicates: int, rejected: int, seconds: float) 
 
 
 def count_lost(count: int) -> None:
-    """Count updates that senders had to drop before the hub ever saw them."""
+    """Count updates that senders have dropped and the hub has not received."""
     LOST.inc(count)
 
 
 def count_rejected(count: int) -> None:
-    """Count items of a batch that were refused before they reached a transaction."""
+    """Count items of a batch that were refused before a transaction."""
     _REJECTED.inc(count)

@@ -14,7 +14,7 @@ import threading
 from functools import partial
 
 from app.background import FailureLog, RepeatingThread
-from app.config import Config
+from app.config import Config, log_unknown_variables
 from app.database.pool import Database
 from app.errors import ConfigError
 from app.lifeline import end_with_parent
@@ -43,6 +43,7 @@ def main() -> int:
     configure_logging(config.log_level)
     # It logs every attempt to connect; the runner logs the first.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    log_unknown_variables(logger)
     end_with_parent()
     database = _find_database(config, stop)
     if database is not None:

@@ -114,7 +114,7 @@ class Runner:
             return None, str(exc)
         except Exception as exc:
             logger.exception("the task %s failed", task.id)
-            return None, f"It failed with {type(exc).__name__}; the log has the reason."
+            return None, f"It failed with {type(exc).__name__}; the reason is in the hub's log."
 
     @contextmanager
     def _renewed_lease(self, task: Task) -> Iterator[None]:

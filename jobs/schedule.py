@@ -20,8 +20,8 @@ from jobs import (
 
 # Compression and retention: a chunk spans at least 6 hours, so an hour later is soon enough.
 CHUNKS_SECONDS = 3_600
-NODES_SECONDS = 30  # a sixth of the silence that takes a node offline
-VACUUM_SECONDS = 300  # at 1,000 updates a second, 300,000 dead rows at the most
+NODES_SECONDS = 30  # a sixth of the silence after which a node is offline
+VACUUM_SECONDS = 300  # at 1,000 updates a second, at most 300,000 dead rows
 APART_SECONDS = 0.5  # between the starts of two tasks: about as long as one takes
 
 # (database, config, now) -> the result to record: anything orjson can write. `now` is for tests; in

@@ -6,12 +6,10 @@ import logging
 import threading
 from pathlib import Path
 
-import psycopg
-
 from app.auth.guard import Guard
 from app.auth.keys import read_keys
 from app.background import FailureLog, RepeatingThread
-from app.database.pool import Database
+from app.database.pool import Database, DatabaseError
 from app.errors import ConfigError, DatabaseUnavailable
 from app.store.tokens import read_revoked_ids
 
@@ -59,7 +57,7 @@ class TokenWatch:
 
     def look(self) -> None:
         """Read the revoked tokens and the keys now."""
-        with self._revoked_failures.attempt(psycopg.Error, DatabaseUnavailable):
+        with self._revoked_failures.attempt(DatabaseError, DatabaseUnavailable):
             self._read_revoked()
         with self._key_failures.attempt(ConfigError):
             self._guard.replace_keys(read_keys(self._key_file))

@@ -1,4 +1,4 @@
-"""Looks at the database without ever waiting long for it, for GET /health."""
+"""Checks the database for GET /health, without waiting long for it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
 
 logger = logging.getLogger("hub.health")
 
-FRESH_SECONDS = 1.0  # probes of many load balancers share one look at the database
-WAIT_SECONDS = 0.4  # with the rest of the request, an answer stays below a second under overload
+FRESH_SECONDS = 1.0  # requests within this time share one look at the database
+WAIT_SECONDS = 0.4  # so that an answer takes less than a second under overload
 KEPT_WAIT_SECONDS = 0.2
-CUT_SECONDS = 10.0  # a probe that hangs for longer has lost its connection (network split)
+CUT_SECONDS = 10.0  # a look that takes longer has lost its connection (network split)
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at the database saw. `at` is monotonic; `error` a sentence without details."""
+    """The result of one look. `at` is monotonic; `error` is a sentence without details."""
 
     at: float = 0.0
     seconds: float = 0.0
@@ -38,27 +38,26 @@ class Look:
 
 
 class DatabaseProbe:
-    """Looks at the database without ever waiting long for it. Thread-safe.
+    """Looks at the database on request, in its own thread, one look at a time. Thread-safe.
 
-    A look happens in a thread of its own, at most one at a time and only when somebody asks: a
-    database that accepts connections and answers nothing (stopped, out of disk, behind a broken
-    network) holds that one thread, while every request gets the last look and its age. The look
-    has a connection of its own, because a pool drained by slow charts says nothing about ingest.
+    A database that accepts connections and does not answer (stopped, disk full, broken network)
+    blocks that thread only; requests get the last look and its age. A look opens a connection: a
+    pool that slow charts have exhausted says nothing about ingest.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._latest: Look | None = None
-        self._began: float | None = None  # of the look that is under way
-        self._wanted: Database | None = None  # of the look that is to begin
+        self._began: float | None = None  # of the current look
+        self._wanted: Database | None = None  # of the next look
         self._thread: threading.Thread | None = None
         self._conn: Connection | None = None
 
     def look(self, database: Database) -> Look | None:
-        """The latest look, at most FRESH_SECONDS old unless the database keeps silent.
+        """The latest look, at most FRESH_SECONDS old if the database answers.
 
-        Waits WAIT_SECONDS for the look under way, counted from its start: while the database is
-        silent only the first to ask waits. None before the first answer.
+        Waits for the current look until WAIT_SECONDS after its start: while the database does not
+        answer, only the first request waits. None before the first answer.
         """
         with self._changed:
             if not self._is_fresh():
@@ -72,16 +71,16 @@ class DatabaseProbe:
         return self._latest is not None and time.monotonic() - self._latest.at < FRESH_SECONDS
 
     def _begin(self, database: Database) -> None:
-        """Start a look, unless one is under way; cut that one off if it hangs."""
+        """Start a look, unless one is running; close its connection if it hangs."""
         if self._began is None:
-            if self._thread is None:  # kept: there may be no memory for another one later
+            if self._thread is None:  # kept: later there may be no memory for a new one
                 thread = threading.Thread(target=self._run, name="database-probe", daemon=True)
                 thread.start()
                 self._thread = thread
             self._wanted, self._began = database, time.monotonic()
             self._changed.notify_all()
         elif self._conn is not None and time.monotonic() - self._began > CUT_SECONDS:
-            # Its thread wakes to a closed connection, and the next request has it look anew.
+            # Its thread gets an error, and the next request starts another look.
             with socket.socket(fileno=os.dup(self._conn.fileno())) as duplicate:
                 duplicate.shutdown(socket.SHUT_RDWR)
             self._conn = None
@@ -100,11 +99,9 @@ class DatabaseProbe:
             look = self._ask(database)
         except DatabaseUnavailable:
             look = Look(error="The database cannot be reached.")
-        except Exception:  # whatever it was, the thread must report and go on
-            logger.exception("the database could not be looked at")
-            look = Look(
-                error="The database does not answer as it should; the reason is in the hub's log."
-            )
+        except Exception:  # the thread must report it and continue
+            logger.exception("the check of the database failed")
+            look = Look(error="The check of the database failed; the reason is in the hub's log.")
         now = time.monotonic()
         with self._changed:
             self._latest = replace(look, at=now, seconds=now - began)
@@ -122,13 +119,13 @@ class DatabaseProbe:
                     waited_for_tasks_seconds=waited_for_tasks_seconds(conn),
                 )
             finally:
-                with self._changed:  # not while another thread reads its file number
+                with self._changed:  # not while another thread uses its descriptor
                     self._conn = None
 
 
 @contextmanager
 def _connection(database: Database) -> Iterator[Connection]:
-    """A new one; where somebody has taken all there are, one that the hub has kept."""
+    """A new connection, or one of the pool if the server allows no more."""
     try:
         conn = database.connect(autocommit=True)  # bounded by its connect_timeout
     except DatabaseUnavailable:

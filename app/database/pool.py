@@ -17,6 +17,7 @@ from app.database.addresses import hub_dsn, owner_dsn
 from app.errors import ConfigError, DatabaseUnavailable, Unavailable, first_line
 
 Connection = psycopg.Connection[TupleRow]
+DatabaseError = psycopg.Error  # what a statement raises
 
 READ_TIMEOUT_SECONDS = 30  # a chart that takes longer is of no use
 CONNECT_TIMEOUT_SECONDS = 5

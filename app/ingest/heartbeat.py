@@ -11,10 +11,8 @@ import secrets
 import socket
 from collections.abc import Callable
 
-import psycopg
-
 from app.background import FailureLog, RepeatingThread
-from app.database.pool import Connection, Database
+from app.database.pool import Connection, Database, DatabaseError
 from app.domain.staleness import BEAT_SECONDS
 from app.errors import DatabaseUnavailable
 from app.store import staleness as store
@@ -58,7 +56,7 @@ class Heartbeat:
         self._disconnect()
 
     def _execute(self, statement: Callable[[Connection], None]) -> None:
-        with self._failures.attempt(psycopg.Error, DatabaseUnavailable):
+        with self._failures.attempt(DatabaseError, DatabaseUnavailable):
             try:
                 statement(self._connection())
             except Exception:

@@ -175,7 +175,7 @@ def test_a_failing_task_records_its_error_and_others_run(
     assert runner.run(make_task(dict, "good"), now=NOW)
     assert (
         row_of(conn, "bad").last_error
-        == "It failed with ZeroDivisionError; the log has the reason."
+        == "It failed with ZeroDivisionError; the reason is in the hub's log."
     )
     assert row_of(conn, "bad").last_result is None
     assert row_of(conn, "good").last_error is None
