@@ -60,6 +60,7 @@ format: $(VENV)/.dev $(JS_TOOLS) ## format all code and sort imports
 
 types: $(VENV)/.dev ## check types
 	@$(BIN)/mypy
+	@$(BIN)/mypy --python-version 3.10 -p telemetry_client
 
 fuzz: setup ## try to break the hub and its senders with random input, for half an hour or so
 	@FUZZ_CASES=10000 FUZZ_RUNS=2000 $(BIN)/python -m pytest tests/fuzz
@@ -97,11 +98,12 @@ $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	@$(PIP_INSTALL) -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt client/pyproject.toml | $(BIN)/python
+$(VENV)/.dev: requirements-dev.txt requirements-oldest.txt client/pyproject.toml | $(BIN)/python
 	@echo "Installing the runtime and developer packages …"
 	@$(PIP_INSTALL) -r requirements-dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-index --no-deps \
 		--no-build-isolation -e ./client
+	@$(PIP_INSTALL) --upgrade --target $(VENV)/oldest -r requirements-oldest.txt
 	@touch $(VENV)/.runtime $@
 
 %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.runtime

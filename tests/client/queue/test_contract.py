@@ -78,7 +78,7 @@ def losses(queue: Queue, job: str) -> int:
     entries = queue.dequeue(100)
     queue.release_all([entry.id for entry in entries])
     told = [e.payload.get("lost_updates", 0) for e in entries if e.payload["job_id"] == job]
-    return sum(told) + queue.take_losses(job)
+    return int(sum(told)) + queue.take_losses(job)
 
 
 # Order.
