@@ -169,7 +169,7 @@ def test_only_config_reads_the_environment() -> None:
         "app.config",
         "app.lifeline",
         "app.commands.serve",
-        "app.database.engine",
+        "app.database.engine_process",
     }
     for path in modules():
         if not is_below(name_of(path), allowed):
