@@ -92,7 +92,7 @@ def test_stop_is_graceful(hub: HubProcess, chaos: Run) -> None:
 def test_second_hub_is_refused_with_a_sentence(hub: HubProcess, tmp_path: Path) -> None:
     same_port = _serve({**hub.env, "HUB_DATA_DIR": str(tmp_path / "other")})
     assert same_port.returncode == 1
-    assert f"Port {hub.port} on 127.0.0.1 is taken" in same_port.stderr
+    assert f"Port {hub.port} on 127.0.0.1 is in use" in same_port.stderr
     same_data = _serve({**hub.env, "HUB_PORT": str(HubProcess(tmp_path).port)})
     assert same_data.returncode == 1
     assert "in use by another hub" in same_data.stderr

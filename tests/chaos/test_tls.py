@@ -114,7 +114,7 @@ def test_half_done_handshakes_hold_nobody_up(hub: TlsHub) -> None:
     [
         ({"HUB_TLS_CERT": "nowhere.pem", "HUB_TLS_KEY": str(PEM)}, "cannot be read"),
         ({"HUB_TLS_CERT": str(PEM), "HUB_TLS_KEY": __file__}, "certificate and its key"),
-        ({"HUB_TLS_CERT": str(PEM)}, "set both, or none"),
+        ({"HUB_TLS_CERT": str(PEM)}, "set both or neither"),
     ],
 )
 def test_unusable_certificate_is_one_sentence(

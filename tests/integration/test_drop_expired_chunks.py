@@ -243,7 +243,7 @@ def test_a_chunk_that_somebody_reads_stays(
     add_updates(conn, [EXPIRED])
     with database.connect() as reader:
         reader.execute("SELECT count(*) FROM job_telemetry")
-        assert run()["job_telemetry"] == Dropped(0, 1, "somebody reads it")
+        assert run()["job_telemetry"] == Dropped(0, 1, "it is being read")
     assert run()["job_telemetry"] == Dropped(1, 0, None)
 
 

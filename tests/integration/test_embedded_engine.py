@@ -756,7 +756,7 @@ def test_a_full_disk_leaves_the_address_that_was_written_down(
     with EmbeddedEngine(data_dir, durable=False) as engine:
         before = written()
         with monkeypatch.context() as patch:
-            patch.setattr("app.database.engine._write_private", no_room)
+            patch.setattr("app.database.addresses.write_private", no_room)
             engine.restart()
             assert engine.answers(5)
             assert written() == before
@@ -772,7 +772,7 @@ def test_a_disk_that_was_full_from_the_start_is_named(
     def no_room(fd: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("app.database.engine.os.fsync", no_room)
+    monkeypatch.setattr("app.database.addresses.os.fsync", no_room)
     engine = EmbeddedEngine(data_dir, durable=False)
     with pytest.raises(EngineError, match="No space left on device"):
         engine.start()
@@ -782,17 +782,17 @@ def test_a_disk_that_was_full_from_the_start_is_named(
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(EngineError, match=f"port {port} .* is taken"):
+        with pytest.raises(EngineError, match=f"Port {port} .* is in use.*HUB_EMBEDDED_PORT"):
             EmbeddedEngine(tmp_path, port, durable=False).start()
         # The directory is free again.
         assert not (tmp_path / "engine.json").exists()
 
 
-def test_missing_node_modules_point_to_make_setup(
+def test_missing_node_modules_point_to_make_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.database.engine.EMBEDDED_DIR", tmp_path)
-    with pytest.raises(EngineError, match="make setup"):
+    monkeypatch.setattr("app.database.engine_process.EMBEDDED_DIR", tmp_path)
+    with pytest.raises(EngineError, match="make install"):
         EmbeddedEngine(tmp_path, durable=False).start()
 
 
@@ -909,7 +909,7 @@ def test_a_restart_makes_no_new_database_where_the_old_one_is_gone(data_dir: Pat
         data_dir.rename(unmounted)
         for _ in range(2):
             assert engine.has_room()
-            with pytest.raises(EngineError, match="has no database any more"):
+            with pytest.raises(EngineError, match="is gone: is it mounted"):
                 engine.restart()
         unmounted.rename(data_dir)
         engine.restart()

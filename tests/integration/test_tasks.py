@@ -24,10 +24,11 @@ from urllib.parse import urlsplit
 import pytest
 from flask.testing import FlaskClient
 
-from app.api.probe import Look
 from app.api.service import check_tasks
 from app.checks.doctor import run_checks
+from app.checks.probe import Look
 from app.config import ROOT, Config
+from app.database.addresses import owner_dsn
 from app.database.pool import Connection, Database
 from app.errors import ConfigError
 from app.ingest.heartbeat import Heartbeat
@@ -35,7 +36,7 @@ from app.lifeline import PARENT_VARIABLE
 from app.store import tasks as store
 from app.store.tasks import TaskRun
 from jobs.runner import LEASE_SECONDS, Runner
-from jobs.schedule import Task, first_runs, tasks
+from jobs.schedule import Task, first_delays, tasks
 from tests.factories import NOW
 from tools.hub_process import DATABASE, database_settings
 
@@ -174,7 +175,7 @@ def test_a_failing_task_records_its_error_and_others_run(
     assert runner.run(make_task(dict, "good"), now=NOW)
     assert (
         row_of(conn, "bad").last_error
-        == "It failed with ZeroDivisionError; the log has the reason."
+        == "It failed with ZeroDivisionError; the reason is in the hub's log."
     )
     assert row_of(conn, "bad").last_result is None
     assert row_of(conn, "good").last_error is None
@@ -250,8 +251,8 @@ def test_a_database_that_is_away_is_logged_once(
         assert runner.run(make_task(), now=NOW)
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 2
-    assert messages[0].startswith("the tasks wait: ")
-    assert messages[1] == "the tasks go on"
+    assert messages[0].startswith("the tasks wait for the database: ")
+    assert messages[1] == "the tasks continue"
 
 
 def test_a_schema_that_is_not_there_yet_is_waited_for(
@@ -266,7 +267,10 @@ def test_a_schema_that_is_not_there_yet_is_waited_for(
     finally:
         with database.transaction() as conn:
             conn.execute("ALTER TABLE tasks_elsewhere RENAME TO tasks")
-    assert "the tasks wait: The database's schema is not there yet." in caplog.messages
+    assert (
+        "the tasks wait for the database: The database's schema is not there yet."
+        in caplog.messages
+    )
 
 
 def test_the_schedule_has_the_detector_at_its_interval() -> None:
@@ -353,7 +357,7 @@ def test_a_beat_survives_a_database_that_is_away(
     for _ in range(3):
         assert asked.acquire(timeout=60)
     heartbeat.stop()
-    assert len([m for m in caplog.messages if m.startswith("the beat fails")]) == 1
+    assert len([m for m in caplog.messages if m.startswith("the heartbeat cannot be")]) == 1
 
 
 def test_a_beat_survives_a_cut_connection(
@@ -414,8 +418,8 @@ def test_health_of_the_tasks(look: Look | None, status: str) -> None:
 def test_a_late_task_degrades_the_hub_and_no_more(
     client: FlaskClient, database: Database, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.api.probe.FRESH_SECONDS", 0.0)
-    monkeypatch.setattr("app.api.probe.DatabaseProbe._is_fresh", _has_new_look())
+    monkeypatch.setattr("app.checks.probe.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("app.checks.probe.DatabaseProbe._is_fresh", _has_new_look())
     Runner(database, config).run(make_task(), now=later(-100_000))
     answer = client.get("/api/v1/health")
     body = answer.get_json()
@@ -549,6 +553,25 @@ def test_the_process_sweeps_and_ends_when_told(
     assert stopped.startswith("the tasks stopped")  # maybe in the middle of another one
 
 
+def test_short_intervals_log_no_warnings(conn: Connection, start: Callable[..., Process]) -> None:
+    """A run that takes longer than its interval delays the next one, and that is all."""
+    process = start(HUB_TASK_SPEEDUP="100", HUB_SWEEP_SECONDS="1", HUB_LOG_LEVEL="WARNING")
+    started_at = detector_started_at(conn)
+    wait_for(lambda: detector_started_at(conn) > started_at + timedelta(seconds=3))
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.popen.wait(10) == 0
+    process.reader.join(5)
+    warnings = [text for text in process.messages() if not text.startswith("the tasks stopped")]
+    assert warnings == []
+
+
+def detector_started_at(conn: Connection) -> datetime:
+    wait_for(lambda: detector_runs(conn))
+    started_at = detector_runs(conn)[0].last_started_at
+    assert started_at is not None
+    return started_at
+
+
 def test_the_process_ends_with_its_parent(start: Callable[..., Process], tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     parent = start(
@@ -578,17 +601,17 @@ def test_the_process_waits_for_a_database_that_is_away(
     conn: Connection, config: Config, start: Callable[..., Process]
 ) -> None:
     port = free_port()
-    url = urlsplit(config.owner_dsn())
+    url = urlsplit(owner_dsn(config))
     away = url._replace(netloc=url.netloc.replace(str(url.port), str(port))).geturl()
     process = start(DATABASE_URL=away, HUB_OWNER_URL="", HUB_SWEEP_SECONDS="1")
-    process.wait_for_message("the tasks wait: ")
+    process.wait_for_message("the tasks wait for the database: ")
     assert process.popen.poll() is None
     if config.is_embedded:  # it is reached in another way, by a process that knows what it is
         return
     with Forwarder(port, url.port or 5432):
         wait_for(lambda: detector_runs(conn))
-        process.wait_for_message("the tasks go on")
-    waits = [message for message in process.messages() if message.startswith("the tasks wait")]
+        process.wait_for_message("the tasks continue")
+    waits = [message for message in process.messages() if message.startswith("the tasks wait for")]
     assert len(waits) <= 2  # before, and perhaps after
 
 
@@ -605,7 +628,7 @@ def test_the_process_waits_for_an_embedded_database_to_be_started(
     start: Callable[..., Process], tmp_path: Path
 ) -> None:
     process = start(DATABASE_URL="", HUB_OWNER_URL="", HUB_DATA_DIR=str(tmp_path))
-    process.wait_for_message("the tasks wait: No embedded database runs")
+    process.wait_for_message("the tasks wait for the database: No embedded database runs")
     process.popen.send_signal(signal.SIGINT)
     assert process.popen.wait(60) == 0
 
@@ -667,9 +690,9 @@ class Forwarder:
 @pytest.mark.parametrize("speedup", [1, 10, 300])
 def test_tasks_begin_one_after_the_other_before_any_is_due_again(speedup: int) -> None:
     scheduled = tasks(Config(task_speedup=speedup))
-    due = list(first_runs(scheduled, NOW).values())
-    assert due[0] == NOW
-    assert len(due) == len(scheduled)
-    assert due == sorted(set(due))
+    delays = first_delays(scheduled)
+    assert delays[0] == 0
+    assert len(delays) == len(scheduled)
+    assert delays == sorted(set(delays))
     shortest = min(task.interval_seconds for task in scheduled)
-    assert (due[-1] - NOW).total_seconds() < min(shortest, 5)
+    assert delays[-1] < min(shortest, 5)

@@ -19,6 +19,7 @@ from app.auth.scopes import Scope
 from app.auth.tokens import read_token
 from app.auth.watch import POLL_SECONDS
 from app.config import ROOT, Config
+from app.database.addresses import hub_dsn
 from app.database.pool import Database
 from app.errors import Unauthorized
 from tests.factories import make_body
@@ -68,7 +69,7 @@ def test_the_token_alone_is_on_standard_output_and_kept_nowhere(
     assert (row["id"], row["state"]) == (claims.token_id, "valid")
     assert claims.token_id in done.stderr
     assert token not in done.stderr
-    with psycopg.connect(config.dsn(), prepare_threshold=None) as conn:
+    with psycopg.connect(hub_dsn(config), prepare_threshold=None) as conn:
         stored = conn.execute("SELECT to_jsonb(tokens)::text FROM tokens").fetchone()
     assert stored is not None
     assert not any(part in stored[0] for part in token.split("."))
@@ -114,10 +115,10 @@ def test_revoking_what_is_not_there_is_a_sentence(env: dict[str, str]) -> None:
         (("--scope", "read", "--job-type", "backup"), "--scope ingest only"),
         (("--scope", "owner"), "invalid choice"),
         (("--scope", "ingest", "--job-type", "batch"), "reserved"),
-        (("--scope", "ingest", "--job-type", "Back up"), "is no job's type"),
-        (("--scope", "read", "--expires", "soon"), "like 90d"),
-        (("--scope", "read", "--expires", "0d"), "like 90d"),
-        (("--scope", "read", "--expires", "9999999w"), "more than 3650d"),
+        (("--scope", "ingest", "--job-type", "Back up"), "is not a job type"),
+        (("--scope", "read", "--expires", "soon"), "such as 90d"),
+        (("--scope", "read", "--expires", "0d"), "such as 90d"),
+        (("--scope", "read", "--expires", "9999999w"), "longer than 3650d"),
     ],
 )
 def test_options_that_will_not_do_are_said_so(options: tuple[str, ...], said: str) -> None:

@@ -77,13 +77,13 @@ def test_an_outage_costs_nothing_and_nothing_is_stored_twice(
     hub.stop()
     agent = make_agent(hub.url)
     agent.wait_for(ENQUEUED, times=5)
-    agent.wait_for("the hub takes no telemetry now: connection_error")
+    agent.wait_for("the hub does not accept telemetry now: connection_error")
     hub.start()
-    agent.wait_for("the hub takes telemetry again")
+    agent.wait_for("the hub accepts telemetry again")
     hub.stop()
     agent.wait_for(ENQUEUED, times=agent.logged(ENQUEUED) + 5)
     hub.start()
-    agent.wait_for("the hub takes telemetry again", times=2)
+    agent.wait_for("the hub accepts telemetry again", times=2)
     agent.stop()
     arrived, left = hub.snapshots(), agent.queued()
     assert len(arrived) == len(set(arrived))
@@ -215,7 +215,7 @@ def test_a_port_that_is_taken_stops_nothing(hub: LocalHub, make_agent: MakeAgent
     first = make_agent(hub.url)
     first.wait_for("Serving ws://")
     second = make_agent(hub.url, f"--ws-port={first.port}", "--node-id=node-2")
-    second.wait_for(f"ws://127.0.0.1:{first.port} is not served")
+    second.wait_for(f"ws://127.0.0.1:{first.port} cannot be served")
     wait_until(lambda: len(hub.snapshots("node-2")) >= 2)
     assert first.log.count("Traceback") == second.log.count("Traceback") == 0
 
@@ -249,7 +249,7 @@ def test_once_prints_one_whole_snapshot() -> None:
         (["--node-id", "a/b"], "contains a slash"),
         (["--node-id", "x" * 256], "is not 1 to 255 characters long"),
         (["--interval", "0"], "0.1 to 3600"),
-        (["--ws-port", "65536"], "is no port"),
+        (["--ws-port", "65536"], "is not a port"),
     ],
 )
 def test_a_bad_setting_is_refused_with_a_sentence(arguments: list[str], sentence: str) -> None:
