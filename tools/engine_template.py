@@ -1,25 +1,29 @@
-"""A migrated, empty embedded database, made once a run: to make one takes five seconds of a core.
+"""A migrated, empty embedded database to copy: making one takes five seconds of a core.
 
-Tests that are about making one, or about the migrations, do not use it.
+It is kept until its migrations, the engine or the code that makes it change. Tests of the engine's
+start or of the migrations do not use it.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from app.config import Config
+from app.config import ROOT, Config
 from app.database.engine import EmbeddedEngine
 from app.database.migrate import migrate
 from app.database.pool import Database
 
-FOLDER_VARIABLE = "HUB_TEST_TEMPLATE"  # where it is, for every process of a test run
+FOLDER_VARIABLE = "HUB_TEST_TEMPLATE"  # the folder, for every process of a test run
+MADE_OF = ("app/database/**/*.py", "migrations/**/*.sql", "embedded/*.*")
 
 
 def offer(folder: Path) -> None:
-    """Let `copy_to` keep the template here, for all workers of this run."""
+    """Let `copy_to` keep the template in this folder, for all processes of this run."""
     os.environ[FOLDER_VARIABLE] = str(folder)
 
 
@@ -33,16 +37,31 @@ def copy_to(data_dir: Path) -> None:
 
 
 def _made_in(folder: Path) -> Path:
+    """The template of the present code; those of earlier code are removed."""
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        made = folder / "made"
+        made = folder / _digest()
         if not made.exists():
+            for other in filter(Path.is_dir, folder.iterdir()):
+                shutil.rmtree(other)
             unfinished = folder / "unfinished"
-            shutil.rmtree(unfinished, ignore_errors=True)
             _make(unfinished)
             unfinished.rename(made)
     return made
+
+
+def _digest() -> str:
+    """Of the files that decide what a new database holds."""
+    digest = hashlib.sha256()
+    for path in sorted(_sources()):
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _sources() -> Iterator[Path]:
+    for pattern in MADE_OF:
+        yield from filter(Path.is_file, ROOT.glob(pattern))
 
 
 def _make(data_dir: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Self
 import psycopg
 
 from app.config import ROOT, Config
+from app.database.addresses import hub_dsn, owner_dsn
 from tools import engine_template
 
 START_SECONDS = 60.0
@@ -33,7 +34,7 @@ def database_settings(config: Config) -> dict[str, str]:
     """The environment that leads a process of the hub to this database."""
     if config.database_url is None:
         return {"HUB_DATA_DIR": str(config.data_dir)}
-    return {"DATABASE_URL": config.dsn(), "HUB_OWNER_URL": config.owner_dsn()}
+    return {"DATABASE_URL": hub_dsn(config), "HUB_OWNER_URL": owner_dsn(config)}
 
 
 def run_app(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -60,6 +61,7 @@ class HubProcess:
         """`command` goes before the hub's own, say to give it another view of the disk."""
         self.data_dir = data_dir
         self._command = command
+        self.host = "127.0.0.1"  # where requests go
         self.port = free_port()
         self.env = {
             **{name: value for name, value in os.environ.items() if name not in DATABASE},
@@ -139,7 +141,7 @@ class HubProcess:
         self, method: str, path: str, body: Any = None, timeout: float = 15
     ) -> tuple[int, dict[str, str], Any]:
         """Status, headers (lower case) and JSON of one request over its own connection."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
             headers = {"Content-Type": "application/json"} if body is not None else {}
             connection.request(
@@ -159,7 +161,7 @@ class HubProcess:
         return set(rows)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Poll until it holds; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -11,8 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.api.auth import COOKIE
 from app.clock import isoformat
+from app.web.admission import COOKIE
 from tests.factories import make_body
 from tests.tokens import FOREIGN_KEYS, bearer, make_claims, make_token
 
@@ -174,10 +174,10 @@ def test_the_password_of_a_proxy_is_no_token_and_does_no_harm(guarded: FlaskClie
 @pytest.mark.parametrize(
     ("token", "status", "reason"),
     [
-        ("", 401, "none of this hub"),
-        ("<b>x</b>", 401, "none of this hub"),
+        ("", 401, "not issued by this hub"),
+        ("<b>x</b>", 401, "not issued by this hub"),
         (make_token(life=timedelta(days=-1)), 401, "has expired"),
-        (make_token(keys=FOREIGN_KEYS), 401, "none of this hub"),
+        (make_token(keys=FOREIGN_KEYS), 401, "not issued by this hub"),
         (make_token("ingest"), 403, "for pushing only"),
     ],
     ids=["nothing", "markup", "expired", "foreign", "ingest"],

@@ -19,7 +19,7 @@ from tools.browser.watch import Watch
 from tools.hub_process import HubProcess
 
 ZONE = "Asia/Kolkata"  # UTC+05:30, the year round
-PATIENCE_MS = 10_000
+PATIENCE_MS = 30_000
 
 NewPage = Callable[..., Page]
 

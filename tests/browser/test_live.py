@@ -22,7 +22,7 @@ SET_HIDDEN = """(hidden) => {
     document.dispatchEvent(new Event("visibilitychange"));
 }"""
 GIB = 1024**3
-SEEN_WITHIN_MS = 3000
+SEEN_WITHIN_MS = 30_000
 
 
 def push(hub: HubProcess, job_id: str, **fields: Any) -> None:
@@ -130,7 +130,7 @@ def test_a_hidden_page_rests_and_catches_up(page: Page, hub: HubProcess) -> None
     page.wait_for_timeout(3000)
     assert not asked
     page.evaluate(SET_HIDDEN, False)
-    expect(row_of(page, LIVE)).to_contain_text("88.0 MiB/s", timeout=1500)
+    expect(row_of(page, LIVE)).to_contain_text("88.0 MiB/s", timeout=SEEN_WITHIN_MS)
 
 
 def test_only_what_is_seen_is_asked_for(page: Page) -> None:
@@ -156,12 +156,12 @@ def test_the_page_says_that_the_hub_is_gone_and_recovers(
     hub.kill()
     banner = page.locator("#connection")
     expect(banner).to_contain_text(
-        re.compile(r"Not updating since \d\d:\d\d:\d\d\."), timeout=15_000
+        re.compile(r"Not updated since \d\d:\d\d:\d\d\."), timeout=SEEN_WITHIN_MS
     )
     expect(row_of(page, LIVE)).to_be_visible()  # what is known stays
-    wait_until(lambda: not is_listening(hub), 20)
+    wait_until(lambda: not is_listening(hub))
     hub.start()
-    expect(banner).to_have_text("", timeout=15_000)
+    expect(banner).to_have_text("", timeout=SEEN_WITHIN_MS)
     push(hub, LIVE, transfer_speed_bps=99 * 1024**2)
     expect(row_of(page, LIVE)).to_contain_text("99.0 MiB/s", timeout=SEEN_WITHIN_MS)
     assert page.evaluate("window.isSame")
@@ -173,10 +173,10 @@ def test_a_view_opened_while_the_hub_is_away_comes_by_itself(page: Page, watch: 
     watch.expect("ERR_FAILED", "failed: ")
     page.route("**/*", lambda route: route.abort())
     page.get_by_role("link", name="Machines").click()
-    expect(page.get_by_role("alert")).to_contain_text("does not answer")
-    expect(page.locator("#connection")).to_contain_text("Not updating since")
+    expect(page.get_by_role("alert")).to_contain_text("does not respond")
+    expect(page.locator("#connection")).to_contain_text("Not updated since")
     page.unroute("**/*")
-    expect(page.locator(".machine").first).to_be_visible(timeout=15_000)
+    expect(page.locator(".machine").first).to_be_visible(timeout=SEEN_WITHIN_MS)
     expect(page.locator("#connection")).to_have_text("")
 
 

@@ -32,9 +32,18 @@ def lasting(long_seconds: float, short_seconds: float) -> float:
     return long_seconds if IS_LONG else short_seconds
 
 
+def within(seconds: float) -> float:
+    """The bound of a figure that docs/reliability.md states.
+
+    `make chaos` has the machine to itself and holds it. `make test` runs several hubs side by side
+    and only tells an answer from one that waits for the fault to end.
+    """
+    return lasting(seconds, max(5.0, 5 * seconds))
+
+
 # From the end of a fault until the hub is healthy and takes updates. In `make test` several hubs
 # start beside each other on the same processors, and a start is most of it.
-RECOVERY_SECONDS = lasting(10, 30)
+RECOVERY_SECONDS = lasting(10, 60)
 
 
 class Scenario:
@@ -54,7 +63,7 @@ class Scenario:
 
         `since`: when the fault ended, by time.monotonic().
         """
-        wait_until(self.hub.is_healthy, 60)
+        wait_until(self.hub.is_healthy)
         self.senders.keep_going(more=1)
         seconds = time.monotonic() - since
         self._slowest = max(self._slowest, seconds)

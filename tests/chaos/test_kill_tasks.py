@@ -205,7 +205,7 @@ def complete(conn: Connection, config: Config, tasks: Sequence[str] = TASKS) -> 
         return {run.task_id: run for run in read_tasks(conn) if run.last_finished_at is not None}
 
     with jobs(config):
-        wait_until(lambda: set(tasks) <= set(finished()), 60)
+        wait_until(lambda: set(tasks) <= set(finished()))
     assert [finished()[task_id].last_error for task_id in tasks] == [None] * len(tasks)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from app.config import ROOT
+from tests.chaos.scenario import within
 from tests.factories import make_body
 from tests.tokens import KEYS, make_token
 from tools.hub_process import HubProcess
@@ -101,11 +102,11 @@ def test_plain_http_gets_no_answer(hub: TlsHub) -> None:
 def test_half_done_handshakes_hold_nobody_up(hub: TlsHub) -> None:
     with ExitStack() as stack:
         for _ in range(200):
-            stack.enter_context(socket.create_connection(("127.0.0.1", hub.port), timeout=5))
+            stack.enter_context(socket.create_connection(("127.0.0.1", hub.port), timeout=60))
         time.sleep(0.5)
         began = time.monotonic()
         assert hub.request("GET", "/api/v1/health")[0] == 200
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < within(5)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_half_done_handshakes_hold_nobody_up(hub: TlsHub) -> None:
     [
         ({"HUB_TLS_CERT": "nowhere.pem", "HUB_TLS_KEY": str(PEM)}, "cannot be read"),
         ({"HUB_TLS_CERT": str(PEM), "HUB_TLS_KEY": __file__}, "certificate and its key"),
-        ({"HUB_TLS_CERT": str(PEM)}, "set both, or none"),
+        ({"HUB_TLS_CERT": str(PEM)}, "set both or neither"),
     ],
 )
 def test_unusable_certificate_is_one_sentence(

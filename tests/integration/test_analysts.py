@@ -19,6 +19,7 @@ from psycopg.types.numeric import FloatLoader
 
 from app.checks.doctor import run_checks
 from app.config import ROOT, Config
+from app.database.addresses import ENGINE_FILE, owner_dsn
 from app.database.migrate import MIGRATIONS_DIR
 from app.database.pool import Connection, Database
 from app.domain.staleness import BEAT_GAP_SECONDS
@@ -93,10 +94,10 @@ def analyst(site: Database, config: Config) -> Iterator[Analyst]:
     """An analyst's own connection, and live jobs as silent as they were at first."""
     keep_silences(site)
     if config.database_url is None:
-        dsn = json.loads(config.engine_file.read_text())["analyst_dsn"]
+        dsn = json.loads((config.data_dir / ENGINE_FILE).read_text())["analyst_dsn"]
         options: dict[str, Any] = {"prepare_threshold": None}
     else:
-        dsn, options = config.owner_dsn(), {"options": "-c timezone=UTC -c role=analyst"}
+        dsn, options = owner_dsn(config), {"options": "-c timezone=UTC -c role=analyst"}
     with psycopg.connect(dsn, autocommit=True, row_factory=dict_row, **options) as conn:
         conn.adapters.register_loader("numeric", FloatLoader)
         assert conn.execute("SELECT current_user AS name").fetchone() == {"name": "analyst"}
@@ -183,7 +184,7 @@ def test_silence_calls_for_a_verdict(analyst: Analyst) -> None:
         "backup-web01-quiet": "should_be_stalled",
         "replication-web01-lost": "should_be_failed",
     }
-    heading = "What the silence of live jobs calls for"
+    heading = "What the status of silent jobs should be"
     assert by(ask(analyst, heading), "job_id", "verdict") == expected
     assert by(ask(analyst, heading, 1), "job_id", "verdict") == expected
     assert all(row["watched_seconds"] >= HOUR for row in ask(analyst, heading))

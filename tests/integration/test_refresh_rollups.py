@@ -403,7 +403,7 @@ def test_one_rollup_that_fails_does_not_stop_the_others(
     add_updates(conn, [NOW - 2 * HOUR])
     add_snapshots(conn, [NOW - 2 * HOUR])
     conn.execute("UPDATE disk_telemetry SET progress_percent = 1e30")  # no integer basis points
-    with pytest.raises(HubError, match=r"^disk_speed_1m could not be refreshed; the log has"):
+    with pytest.raises(HubError, match=r"^disk_speed_1m could not be refreshed; the reason is in"):
         tick()
     for rollup in ("job_speed_1m", "job_speed_1h", "node_telemetry_1m", "node_telemetry_1h"):
         assert len(versions(conn, rollup)) == 1, rollup
@@ -485,7 +485,7 @@ def test_a_refresh_killed_in_the_middle_is_finished_by_the_next(
         thread = threading.Thread(target=_ignore_failure, args=(tick,))
         thread.start()
         _kill_one_that_waits(conn)
-        thread.join(20)
+        thread.join(60)
     sql = "SELECT count(*) FROM _timescaledb_catalog.continuous_aggs_materialization_ranges"
     assert conn.execute(sql).fetchone() != (0,), "it was killed too early for this test"
     tick()
@@ -533,7 +533,7 @@ def test_tasks_of_one_process_wait_for_each_other(conn: Connection, tick: Tick) 
         thread.start()
         thread.join(1)
         assert thread.is_alive()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -549,7 +549,7 @@ def test_only_one_refreshes_compresses_or_drops_at_a_time(conn: Connection, tick
             assert time.monotonic() < deadline
             time.sleep(0.01)
         conn.execute(store.SQL["unlock"])
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 

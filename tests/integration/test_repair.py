@@ -124,7 +124,7 @@ def test_a_disk_that_never_reported_leaves_the_job_as_it_is(
     assert column(database, "partly") == 0
     assert capsys.readouterr().out.splitlines() == [
         "0 jobs repaired.",
-        "2 jobs completed with 0 bytes and no disks that could say more.",
+        "2 jobs completed with 0 bytes: not all disks have reported theirs.",
     ]
 
 
@@ -348,7 +348,7 @@ def test_a_time_without_data_has_nothing_to_rebuild(
 ) -> None:
     fill(conn, database, config)
     assert run(config, "--rollups", "--to", "2020-01-01T00:00:00Z") == 0
-    assert "job_speed_1m: job_telemetry has nothing of that time." in capsys.readouterr().out
+    assert "job_speed_1m: job_telemetry has no data in that time." in capsys.readouterr().out
     assert set(maxima(conn).values()) == {12345}
 
 
@@ -356,7 +356,7 @@ def test_a_time_without_data_has_nothing_to_rebuild(
     ("options", "sentence"),
     [
         (["--rollups", "--job", "j"], "leave --job out"),
-        (["--from", "2026-03-10T00:00:00Z"], "--from and --to are said of --rollups"),
+        (["--from", "2026-03-10T00:00:00Z"], "--from and --to need --rollups"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
@@ -369,8 +369,8 @@ def test_options_that_do_not_go_together_are_refused(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("yesterday", "'yesterday' is no instant"),
-        ("2026-03-10T00:00:00", "has no offset: write 2026-03-10T00:00:00Z for UTC"),
+        ("yesterday", "'yesterday' is not a time such as"),
+        ("2026-03-10T00:00:00", "has no offset from UTC: write 2026-03-10T00:00:00Z for UTC"),
     ],
 )
 def test_an_instant_must_be_certain(

@@ -13,6 +13,7 @@ from psycopg import errors, sql
 from app.checks.doctor import run_checks
 from app.checks.rights import OWNERS_RIGHTS, describe_rights, judge_rights
 from app.config import ROOT, Config
+from app.database.addresses import owner_dsn
 from app.database.engine import EmbeddedEngine
 from app.database.pool import Connection, Database
 from app.ingest.transaction import store_updates
@@ -209,7 +210,7 @@ def test_the_doctor_is_content_with_the_hubs_own_user(config: Config, owner: Dat
 
 
 def test_a_hub_that_connects_as_the_owner_is_a_fault(config: Config, owner: Database) -> None:
-    both = Config(database_url=config.owner_dsn(), owner_url=config.owner_dsn())
+    both = Config(database_url=owner_dsn(config), owner_url=owner_dsn(config))
     is_ok, detail = rights_of(both, owner)
     assert not is_ok
     assert "is a superuser" in detail
@@ -217,7 +218,7 @@ def test_a_hub_that_connects_as_the_owner_is_a_fault(config: Config, owner: Data
 
 
 def test_one_address_for_everything_is_told(config: Config, owner: Database) -> None:
-    one = Config(database_url=config.owner_dsn())
+    one = Config(database_url=owner_dsn(config))
     assert rights_of(one, owner) == (True, OWNERS_RIGHTS)
     assert list(describe_rights(one)) == [OWNERS_RIGHTS]
 

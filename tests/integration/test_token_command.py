@@ -6,7 +6,6 @@ import http.client
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,9 @@ import pytest
 from app.auth.keys import read_keys
 from app.auth.scopes import Scope
 from app.auth.tokens import read_token
+from app.auth.watch import POLL_SECONDS
 from app.config import ROOT, Config
+from app.database.addresses import hub_dsn
 from app.database.pool import Database
 from app.errors import Unauthorized
 from tests.factories import make_body
@@ -68,7 +69,7 @@ def test_the_token_alone_is_on_standard_output_and_kept_nowhere(
     assert (row["id"], row["state"]) == (claims.token_id, "valid")
     assert claims.token_id in done.stderr
     assert token not in done.stderr
-    with psycopg.connect(config.dsn(), prepare_threshold=None) as conn:
+    with psycopg.connect(hub_dsn(config), prepare_threshold=None) as conn:
         stored = conn.execute("SELECT to_jsonb(tokens)::text FROM tokens").fetchone()
     assert stored is not None
     assert not any(part in stored[0] for part in token.split("."))
@@ -114,10 +115,10 @@ def test_revoking_what_is_not_there_is_a_sentence(env: dict[str, str]) -> None:
         (("--scope", "read", "--job-type", "backup"), "--scope ingest only"),
         (("--scope", "owner"), "invalid choice"),
         (("--scope", "ingest", "--job-type", "batch"), "reserved"),
-        (("--scope", "ingest", "--job-type", "Back up"), "is no job's type"),
-        (("--scope", "read", "--expires", "soon"), "like 90d"),
-        (("--scope", "read", "--expires", "0d"), "like 90d"),
-        (("--scope", "read", "--expires", "9999999w"), "more than 3650d"),
+        (("--scope", "ingest", "--job-type", "Back up"), "is not a job type"),
+        (("--scope", "read", "--expires", "soon"), "such as 90d"),
+        (("--scope", "read", "--expires", "0d"), "such as 90d"),
+        (("--scope", "read", "--expires", "9999999w"), "longer than 3650d"),
     ],
 )
 def test_options_that_will_not_do_are_said_so(options: tuple[str, ...], said: str) -> None:
@@ -260,19 +261,18 @@ def test_a_token_is_in_no_line_of_the_log(hub: LoggedHub) -> None:
         assert part not in hub.log
 
 
-def test_a_revoked_token_is_refused_by_every_process_within_30_seconds(hub: LoggedHub) -> None:
+def test_a_revoked_token_is_soon_refused_by_every_process(hub: LoggedHub) -> None:
+    assert POLL_SECONDS <= 10, "docs promise seconds"
     token = make(hub, "read")
     token_id = read_token(token, read_keys(Path(hub.env["HUB_TOKEN_KEY_FILE"]))).token_id
     assert {hub.ask("GET", "/api/v1/jobs", bearer(token))[0] for _ in range(20)} == {200}
     assert run_app("token", "revoke", token_id, **_settings(hub)).returncode == 0
-    revoked_at = time.monotonic()
 
     def is_refused_everywhere() -> bool:
         # Each connection may meet either process.
         return all(hub.ask("GET", "/api/v1/jobs", bearer(token))[0] == 401 for _ in range(20))
 
-    wait_until(is_refused_everywhere, 30)
-    assert time.monotonic() - revoked_at < 30
+    wait_until(is_refused_everywhere)
 
 
 def test_a_rotated_key_is_learnt_without_a_restart(hub: LoggedHub) -> None:
@@ -281,7 +281,7 @@ def test_a_rotated_key_is_learnt_without_a_restart(hub: LoggedHub) -> None:
     after = make(hub, "read")
     with pytest.raises(Unauthorized):
         read_token(after, read_keys(Path(hub.env["HUB_TOKEN_KEY_FILE"]))[1:])
-    wait_until(lambda: hub.ask("GET", "/api/v1/jobs", bearer(after))[0] == 200, 30)
+    wait_until(lambda: hub.ask("GET", "/api/v1/jobs", bearer(after))[0] == 200)
     assert hub.ask("GET", "/api/v1/jobs", bearer(before))[0] == 200
 
 

@@ -96,7 +96,7 @@ def _outcome(body: bytes) -> Update | dict[str, list[str]]:
         return exc.errors
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=15 * settings().max_examples, deadline=None)
 @given(body=UPDATES, escape=st.booleans())
 @example(body={"status": "running", "bytes_transferred": 1.0}, escape=False)
 @example(body={"status": "running", "progress_percent": -0.0}, escape=False)
@@ -113,7 +113,7 @@ def test_fast_decoder_and_schema_agree(body: dict[str, Any], escape: bool) -> No
     assert fast == slow
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 @given(items=st.lists(UPDATES, min_size=1, max_size=4), is_ndjson=st.booleans())
 def test_batches_judge_each_item_as_the_schema_does(
     items: list[dict[str, Any]], is_ndjson: bool

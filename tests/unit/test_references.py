@@ -7,6 +7,7 @@ Nothing may refer to a paper that is not in the repository.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,8 +39,8 @@ TEXT = {
     ".ts",
 }
 PROSE = {".md", ".py", ".sql", ".js", ".mjs"}
-SKIPPED = {"node_modules", "__pycache__", ".venv", "var"}
-# These are reports about earlier states of the code, whose names they keep.
+SKIPPED = {"node_modules", "__pycache__"}
+# A changelog names what existed at its time.
 HISTORY = {"CHANGELOG.md"}
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -50,7 +51,7 @@ FILE_NAME = re.compile(r"(?<![\w./*-])\w[\w-]*\.(?:py|sql|mjs|md)\b(?!::)")
 TEST = re.compile(r"(?:\b(test_\w+\.py)|…)::(\w+)")
 DOTTED = re.compile(rf"(?<![\w./@-])(?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_]\w*)+(?![\w/(=])")
 NUMBERED = re.compile(r"/\d{4}_?$")
-# Files that programs write: they are named, and are not there.
+# Files that exist only while something runs, and made-up names.
 WRITTEN = {"NNNN_words.sql", "NNNN_what_it_does.sql", "sitecustomize.py", "disks.sql", "plain.sql"}
 SUFFIXES = {"py", "sql", "mjs", "md", "js", "json"}
 TEST_FUNCTION = re.compile(r"^\s*def (test_\w+)", re.MULTILINE)
@@ -107,9 +108,11 @@ class Tree:
 
     def _walk(self, folder: Path, top: bool = False) -> Iterator[Path]:
         for path in folder.iterdir():
-            if path.is_dir() and path.name not in SKIPPED and (not top or path.name in FOLDERS):
-                yield from self._walk(path)
-            elif path.is_file() and (path.suffix or path.name[0] != "." or not top):
+            if path.is_dir():
+                is_read = path.name in FOLDERS if top else path.name not in SKIPPED
+                if is_read and (top or not path.name.startswith(".")):
+                    yield from self._walk(path)
+            elif not path.name.startswith("."):
                 yield path
 
     @cached_property
@@ -158,9 +161,15 @@ class Tree:
             return True
         return bool(NUMBERED.search(path)) and any(name.startswith(path) for name in self.texts)
 
+    def has_test(self, file: str, test: str) -> bool:
+        """Whether the file has the test; without a file, whether any has."""
+        return any(test in tests for name, tests in self.tests.items() if name == (file or name))
+
     def has_name(self, dotted: str) -> bool:
-        """Whether a module has the name, or a table its column (`jobs.status`)."""
+        """Whether a module has the name, or a table the column (`jobs.status`)."""
         first, *rest = dotted.split(".")
+        if rest[-1] in SUFFIXES:  # a file
+            return True
         for length in range(len(rest), -1, -1):
             base = "/".join([PACKAGES[first], *rest[:length]])
             for module in (f"{base}.py", f"{base}/__init__.py"):
@@ -182,44 +191,28 @@ def missing_links(tree: Tree, page: str) -> Iterator[str]:
         if re.match(r"(?:https?|mailto):", target):
             continue
         path, _, anchor = target.partition("#")
-        full = page if not path else (Path(page).parent / unquote(path)).as_posix()
-        parts: list[str] = []
-        for part in full.split("/"):
-            if part == "..":
-                if not parts:
-                    break
-                parts.pop()
-            elif part != ".":
-                parts.append(part)
-        full = "/".join(parts)
+        full = posixpath.normpath(posixpath.join(posixpath.dirname(page), unquote(path)))
+        if not path:
+            full = page
         if not tree.has_path(full) or (anchor and anchor not in tree.anchors.get(full, set())):
             yield target
 
 
 def missing_targets(tree: Tree, name: str) -> Iterator[str]:
-    """Paths, names and numbers in a file's prose that stand for nothing."""
+    """Paths, names and numbers in a file's prose that refer to nothing."""
     prose = tree.prose[name]
-    for path in PATH.findall(prose):
-        if not tree.has_path(path):
-            yield path
-    for dotted in DOTTED.findall(prose):
-        if dotted.rsplit(".")[-1] not in SUFFIXES and not tree.has_name(dotted):
-            yield dotted
-    for file in FILE_NAME.findall(prose):
-        if file not in tree.names | WRITTEN:
-            yield file
-    for module, function in TEST.findall(prose):
-        known = tree.tests.get(module, set()) if module else set().union(*tree.tests.values())
-        if function not in known:
-            yield f"{module}::{function}"
-    for target in MAKE.findall(prose):
-        if target not in tree.make_targets:
-            yield f"make {target}"
-    for setting in SETTING.findall(prose):
-        if setting not in tree.settings:
-            yield setting
-    for numbers in INVARIANT.findall(prose):
-        yield from (f"invariant {n}" for n in numbers if n and n not in tree.invariants)
+    yield from (path for path in PATH.findall(prose) if not tree.has_path(path))
+    yield from (dotted for dotted in DOTTED.findall(prose) if not tree.has_name(dotted))
+    yield from (file for file in FILE_NAME.findall(prose) if file not in tree.names | WRITTEN)
+    yield from (
+        f"{file}::{test}" for file, test in TEST.findall(prose) if not tree.has_test(file, test)
+    )
+    yield from (
+        f"make {target}" for target in MAKE.findall(prose) if target not in tree.make_targets
+    )
+    yield from (setting for setting in SETTING.findall(prose) if setting not in tree.settings)
+    numbers = {number for found in INVARIANT.findall(prose) for number in found if number}
+    yield from (f"invariant {number}" for number in sorted(numbers - tree.invariants))
 
 
 def far_references(prose: str) -> Iterator[str]:
@@ -335,3 +328,17 @@ def test_of_code_the_comments_and_docstrings_are_read() -> None:
     code = '"""One."""\nx = "R12"  # Two.\n# Three.\ndef f():\n    """Four.\n    Five."""\n'
     assert prose_of(".py", code).split() == ["One.", "Four.", "Five.", "Two.", "Three."]
     assert prose_of(".js", 'x = "R12"; // One.\n/* Two. */').split() == ["One.", "Two."]
+
+
+def test_decision_records_have_a_number_a_status_and_a_date(tree: Tree) -> None:
+    folder = "docs/decisions/"
+    index = tree.texts[f"{folder}README.md"]
+    records = [name for name in tree.texts if name.startswith(folder) and "README" not in name]
+    for name in records:
+        number = int(name.removeprefix(folder)[:4])
+        head = (
+            rf"# {number}\. .+\n\n- Status: (accepted|superseded by .+)\n- Date: \d{{4}}-\d\d-\d\d"
+        )
+        assert re.match(head, tree.texts[name]), name
+        assert f"({name.removeprefix(folder)})" in index
+    assert len(records) >= 17

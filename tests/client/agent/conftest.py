@@ -126,7 +126,7 @@ class Agent:
         assert self.process is not None
         began = time.monotonic()
         self.process.send_signal(number)
-        status = self.process.wait(20)
+        status = self.process.wait(60)
         return status, time.monotonic() - began
 
     def kill(self) -> None:

@@ -72,7 +72,7 @@ def test_clients_that_do_not_read_or_died_hold_nobody(broadcaster: Broadcaster) 
         began = time.monotonic()
         for number in range(50):
             broadcaster.publish({"number": number, "ballast": "x" * 100_000})
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 5
         assert [receive(client)["number"] for _ in range(50)] == list(range(50))
     deaf.close()
 
@@ -84,7 +84,7 @@ def test_a_client_that_never_answers_is_dropped(monkeypatch: pytest.MonkeyPatch)
     wait_until(lambda: broadcaster.port is not None)
     deaf = handshaken(broadcaster)
     wait_until(lambda: len(broadcaster._clients) == 1)
-    wait_until(lambda: not broadcaster._clients, 5)
+    wait_until(lambda: not broadcaster._clients)
     deaf.close()
     broadcaster.close()
 
@@ -144,7 +144,7 @@ def test_closing_is_quick_and_says_goodbye(broadcaster: Broadcaster) -> None:
         wait_until(lambda: len(broadcaster._clients) == 2)
         began = time.monotonic()
         broadcaster.close()
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < 8  # `websockets` itself waits for 10 s
         wait_until(lambda: client.close_code == 1001)
         deaf.close()
     broadcaster.publish({"too": "late"})  # is no error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import resource
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -130,16 +131,17 @@ def test_what_is_lost_at_the_end_is_said(
 
 
 def test_a_slow_disk_holds_no_measurement(spool_path: Path, away: TelemetryClient) -> None:
+    is_ready = threading.Event()
+
     class Slow(TelemetryQueue):
         def enqueue(self, *args: Any, **kwargs: Any) -> int:
-            time.sleep(0.2)
+            assert is_ready.wait(60)
             return super().enqueue(*args, **kwargs)
 
     with started(spool_path, away, open_queue=Slow) as outbox:
-        began = time.monotonic()
         for number in range(3):
             outbox.put(snapshot(number))
-        assert time.monotonic() - began < 0.1
+        is_ready.set()
         wait_until(lambda: numbers_waiting(spool_path) == 3)
 
 

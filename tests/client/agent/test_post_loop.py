@@ -51,7 +51,7 @@ def test_what_others_put_in_later_goes_too(
     loop.start()
     wait_until((tmp_path / "queue.db").exists)
     fill(tmp_path / "queue.db", SNAPSHOT)
-    wait_until(lambda: len(faulty_hub.accepted) == 1, 5)
+    wait_until(lambda: len(faulty_hub.accepted) == 1)
     loop.stop()
     loop.wait(2)
 

@@ -155,7 +155,7 @@ def test_a_tokens_end_is_told(
     ("token", "said"),
     [
         (make_token("ingest", life=timedelta(hours=-1)), "The token has expired."),
-        (make_token("ingest", keys=FOREIGN_KEYS), "The token is none of this hub's."),
+        (make_token("ingest", keys=FOREIGN_KEYS), "The token was not issued by this hub."),
         (None, "Authorization: Bearer"),
     ],
     ids=["expired", "foreign", "none"],
