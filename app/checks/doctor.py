@@ -17,8 +17,7 @@ from app.checks.rollups import judge_retention, judge_rollups
 from app.config import Config
 from app.database.migrate import OLDEST_TIMESCALEDB, read_migrations, version_tuple
 from app.database.pool import Connection
-from app.domain.nodes import WHOLE_METRICS
-from app.domain.snapshots import METRICS
+from app.domain.fields import METRICS, Kind
 from app.errors import DatabaseUnavailable
 from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
 
@@ -39,7 +38,9 @@ class Check:
 
 # `name type [default]`, the type by PostgreSQL's short name, the default as pg_get_expr writes it
 # (NULL: must have none). Without a default here, any will do.
-_METRIC_COLUMNS = "; ".join(f"{m} {'int8' if m in WHOLE_METRICS else 'float8'}" for m in METRICS)
+_METRIC_COLUMNS = "; ".join(
+    f"{m} {'int8' if METRICS[m].kind is Kind.INTEGER else 'float8'}" for m in METRICS
+)
 _SPEED_COLUMNS = """
     bucket timestamptz; updates int8; speed_sum float8; speed_count int8; speed_min int8;
     speed_max int8; moving_count int8; moving_min int8; bytes_first int8; bytes_last int8;
@@ -51,7 +52,7 @@ _JOB_ROLLUP_COLUMNS = f"""
     """
 _NODE_ROLLUP_COLUMNS = "node_id text; bucket timestamptz; snapshots int8; " + "; ".join(
     f"{m}_count int8; {m}_sum float8; {m}_min {t}; {m}_max {t}; {m}_last {t}"
-    for m, t in ((m, "int8" if m in WHOLE_METRICS else "float8") for m in METRICS)
+    for m, t in ((m, "int8" if METRICS[m].kind is Kind.INTEGER else "float8") for m in METRICS)
 )
 _COLUMNS = {
     "jobs": """

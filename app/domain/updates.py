@@ -4,31 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.domain.fields import Value
 from app.domain.statuses import END_STATUSES
-
-Value = int | float | str
-
-# The fields an update may name, in the order in which `field_times` keeps their instants.
-JOB_FIELDS = (
-    "current_phase",
-    "bytes_transferred",
-    "total_bytes",
-    "transfer_speed_bps",
-    "eta_seconds",
-    "progress_percent",
-    "error_message",
-    "vm_name",
-    "repository_id",
-    "backup_type",
-)
-DISK_FIELDS = (
-    "status",
-    "bytes_transferred",
-    "total_bytes",
-    "transfer_speed_bps",
-    "progress_percent",
-    "error_message",
-)
 
 Fields = dict[str, Value]
 

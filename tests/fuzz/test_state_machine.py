@@ -24,7 +24,8 @@ from app.api.factory import close_app
 from app.clock import from_micros, to_micros
 from app.config import Config
 from app.database.pool import Database
-from app.domain.updates import DISK_FIELDS, JOB_FIELDS, Update
+from app.domain.fields import DISK_FIELDS, JOB_FIELDS
+from app.domain.updates import Update
 from jobs.detect_stale_jobs import run_once
 from tests.fuzz.model import FAIL_SECONDS, STALL_SECONDS, Model, says_the_same
 from tests.fuzz.sizes import RUNS
