@@ -11,9 +11,10 @@ from typing import Any, cast
 import pytest
 
 from app.checks.doctor import ANALYST, Check, run_checks
+from app.checks.schema import read_schema
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.rollups import ROLLUPS
+from app.domain.rollups import RAW_SERIES, ROLLUPS
 from app.domain.window import Window
 from app.store.rollups import refresh
 from jobs import compress_chunks, drop_expired_chunks, refresh_rollups
@@ -61,7 +62,7 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
         (
             "ALTER TABLE jobs ALTER COLUMN current_phase SET DEFAULT 'new'",
             "columns",
-            "jobs.current_phase has the default 'new'::text and must have 'pending'::text.",
+            "jobs.current_phase has the default 'new' and must have 'pending'.",
         ),
         (
             "ALTER TABLE jobs ALTER COLUMN transfer_speed_bps DROP DEFAULT",
@@ -76,7 +77,7 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
         (
             "ALTER TABLE nodes ALTER COLUMN process_count TYPE integer",
             "columns",
-            "nodes.process_count is of type int4 and must be int8.",
+            "nodes.process_count is of type integer and must be bigint.",
         ),
         (
             "DROP TABLE disk_telemetry CASCADE",
@@ -131,7 +132,7 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
             "DROP INDEX job_telemetry_key;"
             "CREATE INDEX job_telemetry_key ON job_telemetry (job_id, time, seq)",
             "indexes",
-            'The index job_telemetry_key must be on unique (job_id, "time", seq)',
+            "The index job_telemetry_key must be unique on (job_id, time, seq)",
         ),
         (
             "UPDATE schema_migrations SET checksum = 'x' WHERE name = '0001_create_jobs.sql'",
@@ -199,6 +200,30 @@ def test_a_change_is_named(
     found = check(conn, config, name)
     assert not found.ok
     assert sentence in found.detail
+
+
+def test_every_object_of_a_migrated_database_is_checked(conn: Connection) -> None:
+    schema = read_schema()
+    columns = conn.execute(
+        "SELECT table_name::text, column_name::text FROM information_schema.columns "
+        "JOIN information_schema.tables USING (table_schema, table_name) "
+        "WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+    ).fetchall()
+    known = {(table, name) for table, names in schema.tables.items() for name in names}
+    assert {row for row in columns if row[0] != "schema_migrations"} == known
+    indexes = conn.execute("SELECT indexname::text FROM pg_indexes WHERE schemaname = 'public'")
+    assert {name for (name,) in indexes} - {"schema_migrations_pkey"} == schema.indexes.keys()
+    assert set(schema.rollups) == {rollup.name for rollup in ROLLUPS}
+    assert set(schema.hypertables) == set(RAW_SERIES)
+    assert set(schema.compressed) == {*schema.rollups, *schema.hypertables}
+
+
+def test_a_column_that_a_rollup_lost_is_named(conn: Connection, config: Config) -> None:
+    conn.execute("DROP MATERIALIZED VIEW disk_speed_1m")
+    conn.execute("CREATE VIEW disk_speed_1m AS SELECT job_id, disk_index::bigint FROM job_disks")
+    detail = check(conn, config, "columns").detail
+    assert "disk_speed_1m.bucket is missing." in detail
+    assert "disk_speed_1m.disk_index is of type bigint and must be smallint." in detail
 
 
 def test_a_missing_analyst_is_named(conn: Connection, config: Config) -> None:
