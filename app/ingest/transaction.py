@@ -21,6 +21,7 @@ from app.domain.job_state import (
     job_columns,
 )
 from app.domain.lifecycle import Change, note, renew, take
+from app.domain.repeats import find_repeats
 from app.domain.updates import Update
 from app.errors import Conflict, NotFound, RequestError
 from app.store import ingest as store
@@ -139,24 +140,15 @@ class _Transaction:
         return Receipt(update.status, True, False, reason, at, self.now)
 
     def _place(self, position: int, update: Update) -> None:
-        """Decide the instant at which the series keeps the update (invariant 4)."""
-        update.sender_time = None  # a transaction that is tried again places it anew
+        """Decide the instant at which the series keeps the update."""
+        state = self.changes[update.job_id].state
         if update.timestamp is None:
             # Two of one transaction must not look like one sent twice. And it is the newest, even
             # where the sender's clock, which stamped those before it, is ahead of the hub's.
-            newest = self.changes[update.job_id].state.newest or 0
-            update.time = max(self.now, newest + 1) + position
+            update.time = max(self.now, (state.newest or 0) + 1) + position
             return
         late_horizon = max(self.now - self.late_days * DAY, self.dropped_before)
-        update.time = update.timestamp
-        if timestamps.is_plausible(update.timestamp, self.now, late_horizon):
-            return
-        change = self.changes[update.job_id]
-        offset = change.state.clock_offset
-        update.sender_time = update.timestamp
-        update.time, used = timestamps.place(update.timestamp, self.now, late_horizon, offset)
-        if offset is None:
-            change.state.clock_offset = used
+        state.clock_offset = timestamps.place(update, self.now, late_horizon, state.clock_offset)
 
     def _find_existing(self, updates: list[Update]) -> dict[Instant, list[Update]]:
         """What is stored at the instants of updates that may be repeats or ties."""
@@ -176,25 +168,13 @@ class _Transaction:
         self, accepted: list[tuple[int, Update]], existing: dict[Instant, list[Update]]
     ) -> list[Update]:
         """The new ones among the updates, each with its `seq`; receipts for the others."""
-        seen: dict[tuple[str, int | None, str], Update] = {}
-        next_seq: dict[Instant, int] = {}
-        for instant, updates in existing.items():
-            next_seq[instant] = max(update.seq for update in updates) + 1
-            for update in updates:
-                seen[update.job_id, update.timestamp, update.content()] = update
-        crowded = {(update.job_id, update.timestamp) for _, update in accepted}
-        is_crowded = len(crowded) < len(accepted) or bool(existing)
-        for position, update in accepted:
-            if is_crowded and update.timestamp is not None:
-                key = (update.job_id, update.timestamp, update.content())
-                first = seen.setdefault(key, update)
-                if first is not update:
-                    self.outcomes[position] = self._duplicate(update, first)
-                    continue
-            instant = (update.job_id, update.time)
-            update.seq = next_seq.get(instant, 0)
-            next_seq[instant] = update.seq + 1
-            self.stored[position] = update
+        stored = (update for updates in existing.values() for update in updates)
+        repeats = find_repeats([update for _, update in accepted], stored)
+        for (position, update), first in zip(accepted, repeats, strict=True):
+            if first is None:
+                self.stored[position] = update
+            else:
+                self.outcomes[position] = self._duplicate(update, first)
         return list(self.stored.values())
 
     def _duplicate(self, update: Update, first: Update) -> Receipt:
