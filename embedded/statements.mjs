@@ -1,28 +1,48 @@
-// What a statement is, by PostgreSQL's own lexical rules, and which ones the analyst may send.
-// The analyst shares one session with the hub, begun by a superuser, so this is a positive list: one
-// is refused unless its first word is known to be harmless. Rights (role analyst, read-only
-// transactions, revoked functions) stand behind it.
+// Splits SQL by PostgreSQL's lexical rules and decides which statements a user may send. The analyst
+// shares one session with the hub, started by a superuser, so this is an allowlist: a statement is
+// refused unless its first word is known to be harmless. Rights (role analyst, read-only
+// transactions, revoked functions) are the second line of defence.
 //
-// Text comes in as latin1, one character per byte; bytes above 127 are letters to PostgreSQL.
+// The text is latin1, one character per byte; bytes above 127 are letters to PostgreSQL.
+
+/**
+ * @import { ErrorReport } from "./protocol.mjs"
+ *
+ * @typedef {{kind: "word" | "string" | "name" | "symbol", text: string}} Token words in lower case
+ * @typedef {{start: number, end: number, tokens: Token[], resets?: string}} Statement `resets` names
+ *   the setting that it resets
+ * @typedef {object} CheckResult
+ * @property {ErrorReport} [refusal] why the text may not run
+ * @property {Statement[]} [statements]
+ * @property {boolean} [changesSettings]
+ */
 
 const SPACE = /[ \t\n\r\f\v]+|--[^\n\r]*/y;
 const WORD = /[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*/y;
 const DOLLAR_QUOTE = /\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$/y;
 
-class Unreadable extends Error {}
+class LexicalError extends Error {}
 
-/** The end of the nested comment that starts at `at`. */
+/**
+ * The end of the nested comment that starts at `at`.
+ * @param {string} text
+ * @param {number} at
+ */
 function commentEnd(text, at) {
-  const mark = /\/\*|\*\//g;
-  mark.lastIndex = at;
-  for (let depth = 0, found; (found = mark.exec(text)); ) {
-    depth += found[0] === "/*" ? 1 : -1;
-    if (depth === 0) return mark.lastIndex;
+  let depth = 0;
+  for (const delimiter of text.slice(at).matchAll(/\/\*|\*\//g)) {
+    depth += delimiter[0] === "/*" ? 1 : -1;
+    if (depth === 0) return at + delimiter.index + 2;
   }
-  throw new Unreadable("an unterminated comment");
+  throw new LexicalError("an unterminated comment");
 }
 
-/** The end of the quoted text whose opening quote is at `at`. */
+/**
+ * The end of the quoted text whose opening quote is at `at`.
+ * @param {string} text
+ * @param {number} at
+ * @param {{backslashes: boolean}} options
+ */
 function quoteEnd(text, at, { backslashes }) {
   const quote = text[at];
   for (let i = at + 1; i < text.length; i++) {
@@ -32,82 +52,103 @@ function quoteEnd(text, at, { backslashes }) {
       i++;
     }
   }
-  throw new Unreadable("an unterminated quoted text");
+  throw new LexicalError("an unterminated quoted text");
 }
 
+/** @param {RegExp} pattern sticky @param {string} text @param {number} at */
 function match(pattern, text, at) {
   pattern.lastIndex = at;
   return pattern.exec(text)?.[0];
 }
 
 /**
- * Splits at top-level semicolons. Each statement: `start`, `end` and `tokens`, where a token is
- * `{kind: "word" | "string" | "name" | "mark", text}` and words are in lower case.
- * Throws for text whose end of a quote is not certain.
+ * The end of the white space and comments at `at`.
+ * @param {string} text
+ * @param {number} at
+ */
+function spaceEnd(text, at) {
+  let end = at;
+  for (;;) {
+    const space = match(SPACE, text, end);
+    if (space) end += space.length;
+    else if (text.startsWith("/*", end)) end = commentEnd(text, end);
+    else return end;
+  }
+}
+
+/**
+ * The token at `at`, where there is no white space, and its end.
+ * @param {string} text
+ * @param {number} at
+ * @returns {{token: Token, end: number, isEscaped?: boolean}} `isEscaped`: an E'' literal
+ */
+function readToken(text, at) {
+  const word = match(WORD, text, at)?.toLowerCase();
+  if (word === "e" && text[at + 1] === "'") {
+    const end = quoteEnd(text, at + 1, { backslashes: true });
+    return { token: { kind: "string", text: text.slice(at, end) }, end, isEscaped: true };
+  }
+  if (word) return { token: { kind: "word", text: word }, end: at + word.length };
+  const quote = text[at];
+  if (quote === "'" || quote === '"') {
+    const end = quoteEnd(text, at, { backslashes: false });
+    const value = text.slice(at + 1, end - 1).replaceAll(quote + quote, quote);
+    return { token: { kind: quote === "'" ? "string" : "name", text: value }, end };
+  }
+  const tag = match(DOLLAR_QUOTE, text, at);
+  if (!tag) return { token: { kind: "symbol", text: quote }, end: at + 1 };
+  const start = text.indexOf(tag, at + tag.length);
+  if (start < 0) throw new LexicalError("an unterminated dollar quote");
+  const end = start + tag.length;
+  return { token: { kind: "string", text: text.slice(at, end) }, end };
+}
+
+/**
+ * Splits at top-level semicolons. Throws LexicalError where the end of a quote is uncertain.
+ * @param {string} text
  */
 export function splitStatements(text) {
+  /** @type {Statement[]} */
   const statements = [];
+  /** @type {Statement | null} */
   let current = null;
-  let at = 0;
-  // An E'' literal goes on, backslashes and all, after white space with a newline and a quote.
-  let afterEscapes = false;
-  const add = (kind, end, value = text.slice(at, end)) => {
-    current ??= { start: at, end, tokens: [] };
-    current.tokens.push({ kind, text: value });
-    current.end = at = end;
-  };
-  while (at < text.length) {
-    const skipped = match(SPACE, text, at);
-    if (skipped) {
-      at += skipped.length;
-      continue;
+  // An E'' literal continues, with backslashes, after white space with a newline and a quote.
+  let isAfterEscaped = false;
+  for (let at = spaceEnd(text, 0); at < text.length; at = spaceEnd(text, at)) {
+    if (isAfterEscaped && text[at] === "'") {
+      throw new LexicalError("an E'' literal in several parts");
     }
-    if (text.startsWith("/*", at)) {
-      at = commentEnd(text, at);
-      continue;
+    const { token, end, isEscaped = false } = readToken(text, at);
+    isAfterEscaped = isEscaped;
+    if (token.kind === "symbol" && token.text === ";") current = null;
+    else {
+      if (!current) {
+        current = { start: at, end, tokens: [] };
+        statements.push(current);
+      }
+      current.tokens.push(token);
+      current.end = end;
     }
-    const char = text[at];
-    if (afterEscapes && char === "'") throw new Unreadable("an E'' literal in several pieces");
-    afterEscapes = false;
-    const word = match(WORD, text, at);
-    if (word) {
-      const isEscaped = word.toLowerCase() === "e" && text[at + 1] === "'";
-      if (isEscaped) {
-        add("string", quoteEnd(text, at + 1, { backslashes: true }));
-        afterEscapes = true;
-      } else add("word", at + word.length, word.toLowerCase());
-    } else if (char === "'") {
-      const end = quoteEnd(text, at, { backslashes: false });
-      add("string", end, text.slice(at + 1, end - 1).replaceAll("''", "'"));
-    } else if (char === '"') {
-      const end = quoteEnd(text, at, { backslashes: false });
-      add("name", end, text.slice(at + 1, end - 1).replaceAll('""', '"'));
-    } else if (char === "$" && match(DOLLAR_QUOTE, text, at)) {
-      const tag = match(DOLLAR_QUOTE, text, at);
-      const end = text.indexOf(tag, at + tag.length);
-      if (end < 0) throw new Unreadable("an unterminated dollar quote");
-      add("string", end + tag.length);
-    } else if (char === ";") {
-      if (current) statements.push(current);
-      current = null;
-      at++;
-    } else add("mark", at + 1);
+    at = end;
   }
-  if (current) statements.push(current);
   return statements;
 }
 
+/**
+ * @param {string} text
+ * @returns {{statements?: Statement[], unreadable?: ErrorReport}}
+ */
 function trySplit(text) {
   try {
     return { statements: splitStatements(text) };
   } catch (problem) {
-    if (!(problem instanceof Unreadable)) throw problem;
-    return { unreadable: { sqlstate: "42601", text: `cannot read ${problem.message}` } };
+    if (!(problem instanceof LexicalError)) throw problem;
+    return { unreadable: { sqlstate: "42601", text: `cannot parse ${problem.message}` } };
   }
 }
 
-// Settings that only change how the analyst's own answers look. No timeout has an effect on this
-// engine (the bridge has its own); drivers set them all the same.
+// Settings that only change the format of the analyst's results. Timeouts have no effect on this
+// engine (the bridge has its own), but drivers set them.
 export const ANALYST_SETTINGS = new Map(
   [
     "application_name",
@@ -126,13 +167,14 @@ export const ANALYST_SETTINGS = new Map(
   ].map((name) => [name.toLowerCase(), name]),
 );
 
-// Settings that may be given the value they have anyway. The rules above hold for standard strings
+// Settings that may be set to the value they have. The rules above hold for standard strings
 // and for UTF-8 only: in other encodings a quote can be half of a character.
 const FIXED_SETTINGS = new Map([
   ["standard_conforming_strings", /^(on|true|1|yes)$/i],
   ["client_encoding", /^(utf-?8|unicode|sql_ascii)$/i],
 ]);
 
+/** @param {string} name @param {string} value */
 export const isAllowedSetting = (name, value) =>
   ANALYST_SETTINGS.has(name.toLowerCase()) ||
   Boolean(FIXED_SETTINGS.get(name.toLowerCase())?.test(value));
@@ -140,96 +182,113 @@ export const isAllowedSetting = (name, value) =>
 const READING = new Set(
   "select with values table explain show fetch move close declare unlisten".split(" "),
 );
-const TRANSACTIONS = new Set(
-  "begin start commit end rollback abort savepoint release".split(" "),
-);
+const TRANSACTIONS = new Set("begin start commit end rollback abort savepoint release".split(" "));
 
-const REFUSED = {
+const READ_ONLY_ERROR = {
   sqlstate: "42501",
-  text: "the analyst may only read",
+  text: 'role "analyst" may only read',
   hint:
     "SELECT, WITH, VALUES, TABLE, EXPLAIN, SHOW, cursors, transactions and SET of display " +
     "settings are allowed.",
 };
 
-/** `{}`, or `{resets}` with a setting's name, for a SET that may run; null for one that may not. */
-function analystSet(tokens) {
-  let rest = tokens.slice(1);
-  const scope = rest[0]?.kind === "word" && ["session", "local"].includes(rest[0].text);
-  if (scope) rest = rest.slice(1);
-  const words = rest.map((token) => (token.kind === "word" ? token.text : ""));
-  if (words[0] === "transaction" || (words[0] === "characteristics" && words[1] === "as")) {
-    // READ WRITE, and anything quoted, has no business here.
-    return rest.every(({ kind, text }) => text !== "write" && kind !== "string") ? {} : null;
+/** @param {Token | undefined} token */
+const wordOf = (token) => (token?.kind === "word" ? token.text : "");
+
+/** @param {Token[]} tokens */
+function isAnalystSetAllowed(tokens) {
+  const hasScope = ["session", "local"].includes(wordOf(tokens[1]));
+  const rest = tokens.slice(hasScope ? 2 : 1);
+  const [first, second] = rest.map(wordOf);
+  if (first === "transaction" || (first === "characteristics" && second === "as")) {
+    // Neither READ WRITE nor anything quoted.
+    return rest.every(({ kind, text }) => text !== "write" && kind !== "string");
   }
-  if (words[0] === "time" && words[1] === "zone") return {};
-  if (words[0] === "names") {
-    return isAllowedSetting("client_encoding", rest[1]?.text ?? "") ? {} : null;
-  }
-  const isAssignment = words[1] === "to" || rest[1]?.text === "=";
-  if (!isAssignment || !words[0] || !isAllowedSetting(words[0], rest[2]?.text ?? "")) return null;
-  return words[2] === "default" ? { resets: words[0] } : {};
+  if (first === "time" && second === "zone") return true;
+  if (first === "names") return isAllowedSetting("client_encoding", rest[1]?.text ?? "");
+  const isAssignment = second === "to" || rest[1]?.text === "=";
+  return isAssignment && first !== "" && isAllowedSetting(first, rest[2]?.text ?? "");
 }
 
 /**
- * Whether an analyst's text may run: `{refusal}` or `{statements, setsSomething}`, where a
- * statement may carry `resets` (a setting's name) or `forgets` (all settings).
+ * The setting that SET … TO DEFAULT or RESET resets, if any.
+ * @param {Token[]} tokens of an allowed statement
  */
-export function judgeAnalyst(text) {
-  const { statements, unreadable } = trySplit(text);
-  if (unreadable) return { refusal: unreadable };
-  let setsSomething = false;
-  for (const statement of statements) {
-    const { tokens } = statement;
-    const first = tokens.find(({ kind, text: mark }) => kind !== "mark" || mark !== "(");
-    const verb = first?.kind === "word" ? first.text : "";
-    const has = (word) => tokens.some((token) => token.kind === "word" && token.text === word);
-    const second = tokens[1]?.text.toLowerCase();
-    let allowed = false;
-    // A cursor WITH HOLD would outlive its transaction in the session that all share.
-    if (READING.has(verb)) allowed = !(verb === "declare" && has("hold"));
-    else if (TRANSACTIONS.has(verb)) allowed = !has("write") && !has("prepared");
-    else if (verb === "deallocate") allowed = true;
-    else if (verb === "discard") allowed = ["all", "plans", "sequences"].includes(second);
-    else if (verb === "reset") {
-      setsSomething = true;
-      allowed = second === "all" || (tokens.length === 2 && ANALYST_SETTINGS.has(second));
-      if (second !== "all") statement.resets = second;
-      if (second === "time") [allowed, statement.resets] = [true, "timezone"];
-    } else if (verb === "set") {
-      setsSomething = true;
-      const verdict = analystSet(tokens);
-      allowed = verdict !== null;
-      Object.assign(statement, verdict);
-    }
-    if (!allowed) return { refusal: REFUSED };
+function resetSetting(tokens) {
+  const words = tokens.map(wordOf);
+  if (words[0] === "reset") {
+    const name = tokens[1].text.toLowerCase();
+    if (name === "all") return undefined;
+    return name === "time" ? "timezone" : name;
   }
-  return { statements, setsSomething };
+  const rest = words.slice(["session", "local"].includes(words[1]) ? 2 : 1);
+  return words[0] === "set" && ANALYST_SETTINGS.has(rest[0]) && rest[2] === "default"
+    ? rest[0]
+    : undefined;
 }
 
-// Only these words make it necessary to look into the owner's or the hub's statement at all.
-const NEEDS_A_LOOK = /copy|deallocate|discard|reset/i;
+/** @param {string} verb @param {Token[]} tokens */
+function isAnalystStatementAllowed(verb, tokens) {
+  const has = (/** @type {string} */ word) => tokens.some((token) => wordOf(token) === word);
+  const second = tokens[1]?.text.toLowerCase();
+  // A cursor WITH HOLD would outlive its transaction in the shared session.
+  if (READING.has(verb)) return !(verb === "declare" && has("hold"));
+  if (TRANSACTIONS.has(verb)) return !has("write") && !has("prepared");
+  if (verb === "deallocate") return true;
+  if (verb === "discard") return ["all", "plans", "sequences"].includes(second);
+  if (verb === "set") return isAnalystSetAllowed(tokens);
+  if (verb !== "reset") return false;
+  return ["all", "time"].includes(second) || (tokens.length === 2 && ANALYST_SETTINGS.has(second));
+}
 
-// PostgreSQL lets whoever is in this session become anybody by SET, as a superuser began it. Looked
-// for in the bare text, so that no trick with quotes or encodings hides it; U&"" spells the letters
+/**
+ * Whether an analyst's text may run.
+ * @param {string} text
+ * @returns {CheckResult}
+ */
+export function checkAnalyst(text) {
+  const { statements = [], unreadable } = trySplit(text);
+  if (unreadable) return { refusal: unreadable };
+  let changesSettings = false;
+  for (const statement of statements) {
+    const { tokens } = statement;
+    const verb = wordOf(
+      tokens.find(({ kind, text: symbol }) => kind !== "symbol" || symbol !== "("),
+    );
+    if (!isAnalystStatementAllowed(verb, tokens)) return { refusal: READ_ONLY_ERROR };
+    changesSettings ||= ["set", "reset"].includes(verb);
+    statement.resets = resetSetting(tokens);
+  }
+  return { statements, changesSettings };
+}
+
+// Statements of the owner and the hub are parsed only if they have one of these words.
+const NEEDS_PARSING = /copy|deallocate|discard|reset/i;
+
+// As a superuser started this session, PostgreSQL lets every role in it become any other by SET.
+// Searched in the raw text, so that quotes and encodings cannot hide it; U&"" spells the letters
 // of a name as numbers. The hub's own statements have none of these words.
 const ROLE_WORDS = /\b(?:role|authorization|session_authorization)\b|u&/i;
 const SET_WORDS = /\b(?:set|reset)\b/i;
 
-const ROLE_REFUSED = {
+const ROLE_CHANGE_ERROR = {
   sqlstate: "42501",
-  text: "the hub's connections may not change their role",
+  text: "connections of the hub may not change their role",
   hint: "The owner's address is in owner.json in the data directory.",
 };
 
-/** Like `judgeAnalyst`, for the owner: everything may run but what would trap the engine. */
-export function judgeOwner(text) {
-  if (!NEEDS_A_LOOK.test(text)) return {};
-  const { statements, unreadable } = trySplit(text);
-  // The engine itself says what is wrong with the text, but a COPY must not get that far.
+/**
+ * Like `checkAnalyst`, for the owner: everything may run except what would crash the engine.
+ * @param {string} text
+ * @returns {CheckResult}
+ */
+export function checkOwner(text) {
+  if (!NEEDS_PARSING.test(text)) return {};
+  const { statements = [], unreadable } = trySplit(text);
+  // The engine reports the error itself, but must not get a COPY.
   if (unreadable) return /copy/i.test(text) ? { refusal: unreadable } : {};
   for (const { tokens } of statements) {
-    const words = tokens.map((token) => (token.kind === "word" ? token.text : ""));
+    const words = tokens.map(wordOf);
     const readsStdin = words.some((word, i) => word === "from" && words[i + 1] === "stdin");
     if (words[0] === "copy" && readsStdin) {
       return {
@@ -244,9 +303,13 @@ export function judgeOwner(text) {
   return { statements };
 }
 
-/** Like `judgeOwner`, for the hub, which besides keeps the rights that its role has. */
-export function judgeHub(text) {
+/**
+ * Like `checkOwner`, for the hub, which must also keep its role.
+ * @param {string} text
+ * @returns {CheckResult}
+ */
+export function checkHub(text) {
   return ROLE_WORDS.test(text) && SET_WORDS.test(text)
-    ? { refusal: ROLE_REFUSED }
-    : judgeOwner(text);
+    ? { refusal: ROLE_CHANGE_ERROR }
+    : checkOwner(text);
 }

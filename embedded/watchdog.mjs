@@ -1,16 +1,26 @@
 // A thread beside the engine. The engine blocks the main thread while a statement runs and cannot
-// be interrupted, so only somebody else can notice that it runs for too long or that the parent is
-// gone. Both end the process at once: the database recovers from that when it is next opened.
+// be interrupted, so another thread has to notice that a statement runs for too long or that the
+// parent process has exited. Both end the process at once; the database recovers at the next start.
 
 import fs from "node:fs";
 import process from "node:process";
-import { Worker, isMainThread, parentPort, workerData } from "node:worker_threads";
+import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 
-const LOOK_EVERY_MS = 250;
-// The main thread learns of the parent's death by itself and closes the database if it can.
+const CHECK_INTERVAL_MS = 250;
+// Time for the main thread to close the database, if it can.
 const ORPHAN_GRACE_MS = 1000;
 
-/** Starts the thread. Returns `{begin(limitMs), end()}`, to be called around every exchange. */
+/**
+ * @typedef {object} Watchdog `begin` and `end` are called around every exchange
+ * @property {(listener: () => void) => void} onOrphaned
+ * @property {(limitMs: number) => void} begin
+ * @property {() => void} end
+ */
+
+/**
+ * Starts the thread.
+ * @returns {Watchdog}
+ */
 export function startWatchdog() {
   const deadline = new BigInt64Array(new SharedArrayBuffer(8));
   const worker = new Worker(new URL(import.meta.url), {
@@ -26,11 +36,12 @@ export function startWatchdog() {
   };
 }
 
-function die(text) {
+/** @param {string} text */
+function kill(text) {
   try {
     fs.writeSync(2, `${JSON.stringify({ level: "critical", event: "killed", text })}\n`);
   } catch {
-    // EPIPE: whoever read the log is gone, which may be why we are here.
+    // EPIPE: the reader of the log has exited, which may be the reason for this.
   }
   process.kill(process.pid, "SIGKILL");
 }
@@ -40,11 +51,11 @@ if (!isMainThread) {
   setInterval(() => {
     const end = Atomics.load(deadline, 0);
     if (end !== 0n && process.hrtime.bigint() > end) {
-      die("a statement ran for too long and cannot be cancelled; the engine has to start anew");
+      kill("a statement exceeded its time limit and cannot be cancelled; the database restarts");
     }
     if (process.ppid !== parentProcess) {
-      parentPort.postMessage("orphaned");
-      setTimeout(() => die("the parent is gone and the engine does not stop"), ORPHAN_GRACE_MS);
+      parentPort?.postMessage("orphaned");
+      setTimeout(() => kill("the parent process has exited"), ORPHAN_GRACE_MS);
     }
-  }, LOOK_EVERY_MS);
+  }, CHECK_INTERVAL_MS);
 }

@@ -1,4 +1,4 @@
-"""Notices nodes that send no snapshots any more; their next one brings them back (app.ingest)."""
+"""Marks nodes that send no snapshots offline; the next snapshot brings them back (app.ingest)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ logger = logging.getLogger("hub.tasks.nodes")
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What one run did. `errors`: nodes whose row could not be changed; the log has the reason.
+    """The result of a run. `errors`: nodes whose row could not be changed; the log has the reason.
 
-    `watched_seconds`: for how long some web process that still beats has been taking snapshots;
-    None while there is none, and then no node is taken offline.
+    `watched_seconds`: for how long the web processes have been taking snapshots; None if there is
+    none, and then no node is marked offline.
     """
 
     offline: int
@@ -32,17 +32,19 @@ class Sweep:
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Sweep:
-    """Take the nodes offline that have been silent for too long.
+    """Mark the nodes offline that have been silent for too long.
 
-    `now` is for tests; without it the database's clock counts. Idempotent, and safe beside ingest
-    and beside itself. Raises DatabaseUnavailable, then with some pages done.
+    `now` is for tests; without it the database's clock counts. Idempotent; safe while ingest or
+    another run is active. Raises DatabaseUnavailable, perhaps after some pages.
     """
     threshold = config.node_offline_seconds
     is_by_clock = now is None
     with database.reading() as conn:
         now, watches = read_watches(conn, now)
         if ahead := store.bring_back_nodes(conn, now):
-            logger.warning("the clock was set back: the silence of %d nodes counts from now", ahead)
+            logger.warning(
+                "the clock was set back; the silence of %d nodes is counted from now", ahead
+            )
     watched = max((watch.seconds for watch in watches), default=None)
     since = silent_since(watches, threshold)
     if since is None:

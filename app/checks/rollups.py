@@ -1,7 +1,7 @@
 """What `python -m app doctor` looks at in rollups and retention: that no history can be erased.
 
 Late data must meet its chunk, a refresh must never reach behind what was dropped, and nothing may
-be dropped that the rollups have not counted (invariants 7 and 8). Reads only.
+be dropped that the rollups have not counted. Reads only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`python -m app demo`: simulated senders, so that a newcomer sees charts within a minute.
+"""`python -m app demo`: simulated senders, so that a new user sees charts within a minute.
 
-It backfills a day of history and then pushes live until it is stopped, over HTTP alone and with the
-standard library, as any sender could. What is said is in `app.commands.simulation`.
+It pushes a day of history and then live data until it is stopped. It uses HTTP and the standard
+library only, as any sender could. `app.commands.simulation` generates the data.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from app.commands.simulation import (
 from app.config import Config
 
 PREFIX = "/api/v1"
-BATCH = 1_000  # updates or snapshots a request while backfilling
+BATCH = 1_000  # updates or snapshots per request of the history
 LARGEST_BACKLOG = 10_000  # pushes kept while the hub is away
-TRIES = 20  # of one batch, at the pace that the hub asks for
+TRIES = 20  # of one batch, at the rate that the hub asks for
 
 
 class _HubAway(Exception):
-    """The hub could not be reached, or could not take it now."""
+    """The hub could not be reached, or refused the request for now."""
 
     def __init__(self, reason: str, retry_after_seconds: float = 1.0) -> None:
         super().__init__(reason)
@@ -54,7 +54,7 @@ class _HubClient:
     def __init__(self, url: str, token: str | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise _HubAway("an address is needed, such as http://127.0.0.1:8082")
+            raise _HubAway("the address must be like http://127.0.0.1:8082")
         kind = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
@@ -63,11 +63,11 @@ class _HubClient:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str) -> int:
-        """The status of an answer. Raises _HubAway when there is none."""
+        """The status of the answer. Raises _HubAway if there is none."""
         return self._request("GET", path)[0]
 
     def post(self, path: str, body: Any, *, is_packed: bool = False) -> tuple[int, Any]:
-        """Status and JSON of the answer. Raises _HubAway when there is none, or a 503."""
+        """Status and JSON of the answer. Raises _HubAway if there is none, or for a 503."""
         data = json.dumps(body, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/json"}
         if is_packed:
@@ -88,37 +88,36 @@ class _HubClient:
             raise _HubAway(reason.lower()) from exc
         if answer.status == 503 and method == "POST":
             pause = answer.headers.get("Retry-After", "1")
-            raise _HubAway("it cannot take updates now", float(pause) if pause.isdigit() else 1.0)
+            raise _HubAway(
+                "it does not accept updates now", float(pause) if pause.isdigit() else 1.0
+            )
         is_json = "json" in (answer.headers.get_content_type() or "")
         return answer.status, json.loads(text) if is_json else None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("--url", help="where the hub is (default: as HUB_HOST and HUB_PORT say)")
-    parser.add_argument("--token", help="of scope ingest, for a hub that asks for one")
+    parser.add_argument("--url", help="address of the hub (default: from HUB_HOST and HUB_PORT)")
+    parser.add_argument("--token", help="token of scope ingest, if the hub requires one")
     parser.add_argument(
-        "--minutes", type=float, help="stop after this many minutes (0: only the history)"
+        "--minutes", type=float, help="stop after this many minutes (0: push only the history)"
     )
     parser.add_argument(
         "--speed",
         type=float,
         default=1.0,
         metavar="X",
-        help="live jobs are X times shorter than usual (default: 1)",
+        help="make live jobs X times shorter (default: 1)",
     )
-    parser.add_argument(
-        "--seed", type=int, default=1, help="another seed, another day (default: 1)"
-    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random data (default: 1)")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Backfill a day, then push live until Ctrl-C or `--minutes`. 1 when the hub is not there."""
+def run(config: Config, args: argparse.Namespace) -> int:
+    """Push a day of history, then live data until Ctrl-C or `--minutes`. 1 if no hub answers."""
     if args.speed <= 0:
-        print("demo: --speed must be above 0.", file=sys.stderr)
+        print("demo: --speed must be greater than 0.", file=sys.stderr)
         return 1
-    config = Config.from_env()
-    url = args.url or f"http://{config.host}:{config.port}"
+    url = args.url or config.url
     try:
         client = _HubClient(url, args.token)
         client.get("/health")
@@ -128,15 +127,12 @@ def run(args: argparse.Namespace) -> int:
         _backfill(client, senders, nodes, args.seed, now)
         _print_addresses(url.rstrip("/") + PREFIX, senders.jobs)
     except _HubAway as exc:
-        print(
-            f"demo: no hub answers at {url} ({exc}); start one with `make run`.",
-            file=sys.stderr,
-        )
+        print(f"demo: No hub answers at {url} ({exc}). Start one with `make run`.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0
     seconds = None if args.minutes is None else args.minutes * 60
-    _Show(client, senders, nodes).run(seconds)
+    _LiveSenders(client, senders, nodes).run(seconds)
     return 0
 
 
@@ -147,7 +143,7 @@ def _backfill(
     seed: int,
     now: datetime,
 ) -> None:
-    """Push a day of history, ascending by time: a batch then covers few of the hub's hours."""
+    """Push a day of history in the order of time, so that a batch covers few hours."""
     began = time.monotonic()
     past = [*_past_updates(plan_history(seed, now), seed), *senders.past(now)]
     items = [
@@ -158,11 +154,11 @@ def _backfill(
         _push_batch(client, "/telemetry/batch", {"updates": batch})
     count = HISTORY // timedelta(seconds=SNAPSHOT_SECONDS)
     times = [now - timedelta(seconds=SNAPSHOT_SECONDS * (count - i)) for i in range(count)]
-    health = [{**next(said), "timestamp": isoformat(at)} for at in times for said in nodes.values()]
+    health = [{**next(node), "timestamp": isoformat(at)} for at in times for node in nodes.values()]
     for batch in _chunks(health):
         _push_batch(client, "/telemetry/snapshot", {"snapshots": batch})
     print(
-        f"Backfilled {len(items)} updates of {len({item['job_id'] for item in items})} jobs and "
+        f"Pushed {len(items)} updates of {len({item['job_id'] for item in items})} jobs and "
         f"{len(health)} snapshots of {len(nodes)} nodes in {time.monotonic() - began:.1f} s."
     )
 
@@ -180,7 +176,7 @@ def _chunks(items: list[Body]) -> Iterator[list[Body]]:
 
 
 def _push_batch(client: _HubClient, path: str, body: Body) -> None:
-    """Push until it is taken, at the pace the hub asks for. Raises _HubAway."""
+    """Push until it is accepted, at the rate that the hub asks for. Raises _HubAway."""
     for tries_left in reversed(range(TRIES)):
         try:
             status, answer = client.post(path, body, is_packed=True)
@@ -196,27 +192,27 @@ def _push_batch(client: _HubClient, path: str, body: Body) -> None:
 
 def _print_addresses(base: str, jobs: list[SimulatedJob]) -> None:
     running, completed, failed = jobs[0].job_id, jobs[1].job_id, jobs[2].job_id
-    print("\nOpen these, or curl them:")
+    print("\nOpen these in a browser or with curl:")
     for meaning, path in (
-        ("the API's documentation", "/docs"),
-        ("is the hub well", "/health"),
+        ("API documentation", "/docs"),
+        ("the hub's health", "/health"),
         ("jobs, newest first", "/jobs?limit=10"),
         ("jobs by status", "/jobs/summary"),
         ("machines", "/machines"),
-        ("a job that runs", f"/jobs/{running}"),
+        ("a running job", f"/jobs/{running}"),
         ("its chart", f"/telemetry/history/{running}?points=60"),
         ("a chart as CSV", f"/telemetry/history/{completed}?format=csv"),
-        ("a job that soon fails", f"/jobs/{failed}/events"),
+        ("a job that will fail", f"/jobs/{failed}/events"),
         ("nodes", "/nodes"),
         ("a node's chart", f"/nodes/{NODES[0]}/history?metrics=cpu_percent&points=60"),
-        ("the hub's own metrics", "/metrics"),
+        ("the hub's metrics", "/metrics"),
     ):
         print(f"  {meaning:<24} {base}{path}")
-    print("\nPushing live every 5 seconds; Ctrl-C ends it.", flush=True)
+    print("\nPushing live data every 5 seconds; stop with Ctrl-C.", flush=True)
 
 
-class _Show:
-    """Pushes live. What the hub cannot take is kept and sent later, in order."""
+class _LiveSenders:
+    """Pushes live data. What the hub does not accept now is kept and sent later, in order."""
 
     def __init__(
         self, client: _HubClient, senders: Senders, nodes: dict[str, Iterator[Body]]
@@ -229,9 +225,9 @@ class _Show:
         self._trouble = ""
 
     def run(self, seconds: float | None) -> None:
-        """Push every PUSH_SECONDS, for so many seconds or until Ctrl-C.
+        """Push every PUSH_SECONDS, for this many seconds or until Ctrl-C.
 
-        Says how it goes in one line: rewritten on a terminal, else printed once a minute.
+        Shows the state in one line: rewritten on a terminal, else printed once a minute.
         """
         began = time.monotonic()
         tick = 0
@@ -250,7 +246,7 @@ class _Show:
         except KeyboardInterrupt:
             pass
         print(f"\r{self._status(tick):<100}" if sys.stdout.isatty() else self._status(tick))
-        print("Stopped. What still ran goes quiet now: the hub will call it stalled, then failed.")
+        print("Stopped. The hub will mark the running jobs stalled, then failed.")
 
     def _tick(self, tick: int) -> None:
         now = utc_now()
@@ -258,7 +254,7 @@ class _Show:
         if tick % (SNAPSHOT_SECONDS // PUSH_SECONDS) == 0:
             stamp = {"timestamp": isoformat(now)}
             self._backlog.extend(
-                ("/telemetry/snapshot", {**next(said), **stamp}) for said in self._nodes.values()
+                ("/telemetry/snapshot", {**next(node), **stamp}) for node in self._nodes.values()
             )
         self._trouble = ""
         try:
@@ -268,13 +264,13 @@ class _Show:
                 self._sent_count += status < 300
                 self._refused_count += status >= 300
         except _HubAway as exc:
-            self._trouble = f", hub away ({exc}): {len(self._backlog)} kept"
+            self._trouble = f", hub not available ({exc}): {len(self._backlog)} pushes kept"
 
     def _status(self, tick: int) -> str:
         minutes, seconds = divmod(tick * PUSH_SECONDS, 60)
         refused = f", {self._refused_count} refused" if self._refused_count else ""
         return (
-            f"{minutes:02}:{seconds:02}  {self._senders.running_count} jobs run, "
-            f"{self._senders.quiet_count} went quiet, {self._sent_count} pushes{refused}"
+            f"{minutes:02}:{seconds:02}  {self._senders.running_count} jobs running, "
+            f"{self._senders.quiet_count} silent, {self._sent_count} pushes{refused}"
             f"{self._trouble}"
         )

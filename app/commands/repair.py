@@ -1,8 +1,8 @@
-"""`python -m app repair`: set right what older senders or older hubs have left behind.
+"""`python -m app repair`: corrects data that older senders or older hubs have stored.
 
-Completed jobs whose bytes are 0, or not what their disks add up to, get the sum over their disks
-where every known disk has reported bytes; the same rule that ingest applies to a job that ends.
-With `--rollups` the rollups are made anew from their series instead, as far as there is one.
+A completed job whose bytes are not the sum over its disks gets that sum, if every known disk has
+reported bytes: the rule that ingest applies to a job that ends. With `--rollups` the rollups are
+rebuilt from their series instead, as far back as those go.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from app.config import Config
+from app.database.attach import attached_database
 from app.database.pool import Connection, Database, translated_errors
 from app.domain.rollups import REFRESH_STEP, ROLLUPS, SETTLED_AFTER, Rollup
 from app.domain.window import Window
@@ -20,52 +21,52 @@ from app.store import repair as store
 from app.store import rollups
 from app.store.repair import CompletedJob
 
-PAGE = 500  # jobs a transaction: their rows are locked for milliseconds, and ingest goes on between
+PAGE = 500  # jobs in a transaction: it locks their rows for milliseconds only
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be repaired and change nothing"
+        "--dry-run", action="store_true", help="show what would be repaired, and change nothing"
     )
     parser.add_argument("--job", metavar="JOB_ID", help="only this job")
     parser.add_argument(
-        "--rollups", action="store_true", help="make the rollups anew from their series instead"
+        "--rollups", action="store_true", help="rebuild the rollups from their series instead"
     )
-    for option, meaning in (("from", "not before this instant"), ("to", "not after it")):
+    for option, meaning in (("from", "first instant"), ("to", "last instant")):
         parser.add_argument(
             f"--{option}",
             dest=f"{option}_at",
             metavar="TIME",
             type=_instant,
-            help=f"with --rollups: {meaning}, like 2026-03-10T12:00:00Z",
+            help=f"with --rollups: {meaning} to rebuild, such as 2026-03-10T12:00:00Z",
         )
 
 
 def run(config: Config, args: argparse.Namespace) -> int:
-    """Repair and print each repaired job and a summary; 1 when `--job` names none to repair.
+    """Repair, and print each repaired job and a summary. 1 if `--job` names no completed job.
 
-    May be run at any time, beside a running hub, and again. Raises ConfigError and
+    It may run at any time, beside a running hub, and repeatedly. Raises ConfigError and
     DatabaseUnavailable.
     """
     if args.rollups and args.job:
-        raise ConfigError("--rollups are made anew for all jobs: leave --job out.")
+        raise ConfigError("--rollups rebuilds the rollups of all jobs: leave --job out.")
     if not args.rollups and (args.from_at or args.to_at):
-        raise ConfigError("--from and --to are said of --rollups.")
-    database = Database.of_owner(config)
-    if args.rollups:
-        return _run_rollups(database, args.from_at, args.to_at, is_dry_run=args.dry_run)
-    database.open()
-    try:
-        return _run(database, args.job, is_dry_run=args.dry_run)
-    finally:
-        database.close()
+        raise ConfigError("--from and --to need --rollups.")
+    with attached_database(config, as_owner=True) as database:
+        if args.rollups:
+            return _run_rollups(database, args.from_at, args.to_at, is_dry_run=args.dry_run)
+        database.open()
+        try:
+            return _run(database, args.job, is_dry_run=args.dry_run)
+        finally:
+            database.close()
 
 
 def repair(
     database: Database, job_id: str | None = None, *, is_dry_run: bool = False
 ) -> Iterator[CompletedJob]:
-    """Repair a page of jobs at a time; yields each job that was wrong, once that is committed."""
+    """Repair the jobs page by page; yield each job that was wrong after its commit."""
     after_id = 0
     while True:
         with database.reading() as conn:
@@ -92,7 +93,7 @@ def _run(database: Database, job_id: str | None, *, is_dry_run: bool) -> int:
     with database.reading() as conn:
         left = store.count_without_bytes(conn, job_id)
     if left and not is_dry_run:
-        print(f"{_jobs(left)} completed with 0 bytes and no disks that could say more.")
+        print(f"{_jobs(left)} completed with 0 bytes: not all disks have reported theirs.")
     return 0
 
 
@@ -111,9 +112,10 @@ def _jobs(count: int) -> str:
 
 
 def rebuild_rollup(conn: Connection, rollup: Rollup, window: Window) -> None:
-    """Make a window of a rollup anew. `conn`: as `app.store.rollups` has it.
+    """Rebuild a window of a rollup. `conn`: from `app.store.rollups.own_connection`.
 
-    Not where its source has no chunk: one stray update of long ago would cost all the time since.
+    Parts without a chunk in the source are skipped: a single very old update would otherwise make
+    it refresh all the time since.
     """
     chunks = [chunk.window for chunk in rollups.read_chunks(conn, rollup.source)]
     for part in window.parts(REFRESH_STEP):
@@ -123,7 +125,7 @@ def rebuild_rollup(conn: Connection, rollup: Rollup, window: Window) -> None:
             continue
         with rollups.alone(conn):
             rollups.refresh(conn, rollup, part, force=True)
-    # TimescaleDB takes note of the last instant of each part as if it were still to be done.
+    # TimescaleDB marks the last instant of each part as stale.
     with rollups.alone(conn):
         rollups.refresh_stale(conn, rollup, window.from_at, window.before_at)
 
@@ -141,7 +143,7 @@ def _run_rollups(
             start = max(from_at or chunk.start, chunk.start)
             window = rollups.refreshable_window(conn, rollup, start, min(to_at or settled, settled))
             if window.is_empty:
-                print(f"{rollup.name}: {rollup.source} has nothing of that time.")
+                print(f"{rollup.name}: {rollup.source} has no data in that time.")
                 continue
             if not is_dry_run:
                 rebuild_rollup(conn, rollup, window)
@@ -160,7 +162,9 @@ def _instant(text: str) -> datetime:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is no instant") from exc
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time such as 2026-03-10T12:00:00Z"
+        ) from exc
     if instant.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text} has no offset: write {text}Z for UTC")
+        raise argparse.ArgumentTypeError(f"{text} has no offset from UTC: write {text}Z for UTC")
     return instant

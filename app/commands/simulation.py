@@ -1,7 +1,7 @@
-"""The simulation behind `python -m app demo`: what jobs and nodes say, as pure generators.
+"""The data of `python -m app demo`: generators of what jobs and nodes send.
 
-Nothing here sends, waits or asks the time. Everything follows from a seed and an instant. Speeds
-are bytes per second; a body is what a sender posts, without its timestamp.
+They send nothing, do not wait and do not read the clock: everything follows from a seed and an
+instant. Speeds are in bytes per second; a body is what a sender posts, without its timestamp.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from app.clock import isoformat
 
-PUSH_SECONDS = 5  # what senders do
-SNAPSHOT_SECONDS = 60  # what node agents do
+PUSH_SECONDS = 5  # as real senders
+SNAPSHOT_SECONDS = 60  # as real node agents
 PAUSE_SECONDS = 30  # between two live jobs of a machine
 MB = 1_000_000
 
@@ -26,15 +26,15 @@ REPOSITORIES = ("repo-main", "repo-offsite")
 HISTORY = timedelta(hours=24)
 
 Body = dict[str, Any]
-Push = tuple[str, Body]  # path below /api/v1, and what is posted there
+Push = tuple[str, Body]  # path below /api/v1, and the body
 Fate = Literal["completed", "failed", "cancelled", "quiet"]
 
 
 @dataclass(frozen=True)
 class SimulatedJob:
-    """What a job is going to do. All but `completed` happen once `until_percent` is reached.
+    """The plan of a job. A `fate` other than `completed` happens once `until_percent` is reached.
 
-    A `quiet` sender dies: it says nothing more, and no end.
+    `quiet`: the sender dies; it sends nothing more, not even an end.
     """
 
     job_type: str
@@ -58,7 +58,7 @@ class SimulatedJob:
 
     @property
     def identity(self) -> Body:
-        """What it is about, as its first update or its registration says."""
+        """The fields that its first update or its registration sends."""
         named = {
             "vm_name": self.vm_name,
             "repository_id": self.repository_id,
@@ -69,10 +69,10 @@ class SimulatedJob:
 
 
 def updates(job: SimulatedJob, seed: int) -> Iterator[Body]:
-    """The updates of a job, PUSH_SECONDS apart, the last one its end unless it goes quiet.
+    """The updates of a job, PUSH_SECONDS apart; the last one is its end unless it goes quiet.
 
-    Phases are snapshot, transferring, finalizing; bytes and percent never fall, and each update
-    names only the disks that have moved.
+    Phases are snapshot, transferring, finalizing; bytes and percent never decrease, and each
+    update has only the disks that have changed.
     """
     rng = random.Random(f"{seed} {job.job_id}")
     done = [0] * len(job.disk_bytes)
@@ -85,7 +85,7 @@ def updates(job: SimulatedJob, seed: int) -> Iterator[Body]:
         body = _progress(job, "transferring", done, sum(moved.values()) // PUSH_SECONDS)
         body["disks"] = [_disk(job, done, index, bytes_) for index, bytes_ in moved.items()]
         if job.fate != "completed" and body["progress_percent"] >= job.until_percent:
-            yield from _break_off(job, body, rng)
+            yield from _end_early(job, body, rng)
             return
         yield body
         if sum(done) == job.total_bytes:
@@ -96,9 +96,9 @@ def updates(job: SimulatedJob, seed: int) -> Iterator[Body]:
 
 
 def speeds(mean_bps: int, rng: random.Random) -> Iterator[int]:
-    """Speeds wandering around a mean, with a slow start and a dip now and then, at most 500 MB/s.
+    """Speeds around a mean, at most 500 MB/s, with a slow start and occasional dips.
 
-    A dip is what a busy storage or a full cache looks like.
+    A dip looks like busy storage or a full cache.
     """
     level, dip_left = 1.0, 0
     for step in itertools.count(1):
@@ -112,14 +112,14 @@ def speeds(mean_bps: int, rng: random.Random) -> Iterator[int]:
 
 
 def snapshots(node_id: str, seed: int) -> Iterator[Body]:
-    """The health of a node, SNAPSHOT_SECONDS apart, without end."""
+    """The snapshots of a node, SNAPSHOT_SECONDS apart, without end."""
     rng = random.Random(f"{seed} {node_id}")
     cores, memory_mb = rng.choice((4, 8, 16)), rng.choice((8_192, 16_384, 32_768))
     disk_gb, uptime = rng.choice((500.0, 1_000.0)), rng.randint(86_400, 40 * 86_400)
     load, received, sent = 0.3, uptime * 3_000, uptime * 9_000
     for step in itertools.count():
         load = min(max(load + 0.1 * (0.35 - load) + rng.gauss(0, 0.04), 0.02), 0.98)
-        is_busy = step % 180 < 40  # a nightly job seen every three hours
+        is_busy = step % 180 < 40  # minutes; a job every three hours
         cpu = min(100.0, 100 * load + 35 * is_busy)
         rx_mbps, tx_mbps = 2 * load, (180 * is_busy + 3) * load
         received += int(rx_mbps * MB) * SNAPSHOT_SECONDS
@@ -149,7 +149,7 @@ def snapshots(node_id: str, seed: int) -> Iterator[Body]:
 
 
 def _move(sizes: tuple[int, ...], done: list[int], budget: int) -> dict[int, int]:
-    """Move up to `budget` bytes on the first two open disks, in place; bytes moved by disk."""
+    """Add up to `budget` bytes to the first two unfinished disks; return the bytes by disk."""
     open_disks = [index for index, size in enumerate(sizes) if done[index] < size][:2]
     moved = {}
     for index in open_disks:
@@ -185,12 +185,12 @@ def _disk(job: SimulatedJob, done: list[int], index: int, moved: int = 0) -> Bod
 
 
 def _percent(done: int, total: int) -> float:
-    """Rounded down: 100 only when all is done."""
+    """Rounded down: 100 only if all is done."""
     return done * 10_000 // total / 100
 
 
-def _break_off(job: SimulatedJob, body: Body, rng: random.Random) -> Iterator[Body]:
-    """The last update of a job that does not complete, if it says one."""
+def _end_early(job: SimulatedJob, body: Body, rng: random.Random) -> Iterator[Body]:
+    """The last update of a job that does not complete, if it sends one."""
     if job.fate == "quiet":
         return
     body["status"] = job.fate
@@ -203,7 +203,7 @@ def _break_off(job: SimulatedJob, body: Body, rng: random.Random) -> Iterator[Bo
 
 
 # ---------------------------------------------------------------------------------------------
-# The cast: who runs what, and when.
+# The plan: which machine runs which job, and when.
 
 _TYPES = ("backup", "backup", "backup", "replication", "restore")
 _FATES: tuple[Fate, ...] = ("completed", "failed", "cancelled")
@@ -240,7 +240,7 @@ def _draw_fate(rng: random.Random) -> Fate:
 
 
 def plan_history(seed: int, now: datetime) -> list[SimulatedJob]:
-    """A day of jobs that have all ended: every few hours one on each machine."""
+    """A day of jobs that have all ended: one every few hours on each machine."""
     rng = random.Random(f"{seed} history")
     jobs = []
     for vm_name in MACHINES:
@@ -254,14 +254,14 @@ def plan_history(seed: int, now: datetime) -> list[SimulatedJob]:
 
 
 def plan_live(seed: int, now: datetime, shorter: float) -> list[SimulatedJob]:
-    """One job for each thing that can happen while somebody watches.
+    """One job for each outcome that a user can watch.
 
-    They have begun some time ago, but for the last: an old client that sends no telemetry.
-    `shorter`: by what factor the rest of each is shorter than it would be.
+    They have started some time ago, except the last: an old client that sends no telemetry.
+    `shorter`: the factor by which the remaining time of each is shortened.
     """
     rng = random.Random(f"{seed} live")
-    # Machine, type, fate, minutes since its start, minutes until that happens.
-    cast: tuple[tuple[str, str, Fate, float, float], ...] = (
+    # Machine, type, fate, minutes since its start, minutes until its fate.
+    plan: tuple[tuple[str, str, Fate, float, float], ...] = (
         ("pgprod1", "replication", "completed", 25, 240),
         ("fileserver", "backup", "completed", 8, 1),
         ("mail01", "backup", "failed", 6, 1.5),
@@ -269,8 +269,8 @@ def plan_live(seed: int, now: datetime, shorter: float) -> list[SimulatedJob]:
         ("erp-app", "backup", "quiet", 5, 0.5),
     )
     jobs = []
-    for vm_name, job_type, fate, ago, ahead in cast:
-        # Dips and slow starts cost about 7 %; what is to be seen must not be over already.
+    for vm_name, job_type, fate, ago, ahead in plan:
+        # Dips and slow starts cost about 7 %; the job must not have ended already.
         minutes = 0.93 * ago + max(ahead / shorter, 0.5)
         started_at = now - timedelta(minutes=ago)
         until_percent = 100.0 if fate == "completed" else 60.0
@@ -281,7 +281,7 @@ def plan_live(seed: int, now: datetime, shorter: float) -> list[SimulatedJob]:
 
 
 def pushes(job: SimulatedJob, seed: int) -> Iterator[Push | None]:
-    """What the sender of a job posts, PUSH_SECONDS apart; None: nothing this time."""
+    """The pushes of a job's sender, PUSH_SECONDS apart; None where it sends nothing."""
     if job.has_telemetry:
         path = f"/telemetry/{job.job_type}/{job.job_id}"
         yield from ((path, body) for body in updates(job, seed))
@@ -296,7 +296,7 @@ def pushes(job: SimulatedJob, seed: int) -> Iterator[Push | None]:
 
 
 class Senders:
-    """The senders of the live jobs. A machine whose job has ended begins another one."""
+    """The senders of the live jobs. A machine whose job has ended starts another one."""
 
     def __init__(self, seed: int, now: datetime, shorter: float = 1.0) -> None:
         self.jobs = plan_live(seed, now, shorter)
@@ -304,7 +304,9 @@ class Senders:
         self._shorter = shorter
         self._rng = random.Random(f"{seed} next")
         self._running = [(job, pushes(job, seed)) for job in self.jobs]
-        self._due: list[tuple[datetime, SimulatedJob]] = []  # a machine's last job, and its next
+        self._due: list[
+            tuple[datetime, SimulatedJob]
+        ] = []  # when the next job of a machine starts, and the last one
         self.quiet_count = 0
 
     @property
@@ -312,7 +314,7 @@ class Senders:
         return len(self._running)
 
     def past(self, now: datetime) -> Iterator[tuple[datetime, SimulatedJob, Body]]:
-        """What the senders with telemetry have said before `now`, job by job."""
+        """The updates before `now` of the senders with telemetry, job by job."""
         for job, remaining in self._running:
             at = job.started_at
             while job.has_telemetry and at < now and (push := next(remaining, None)):
@@ -320,11 +322,11 @@ class Senders:
                 at += timedelta(seconds=PUSH_SECONDS)
 
     def tick(self, now: datetime) -> list[Push]:
-        """What all say at this moment; call it every PUSH_SECONDS."""
+        """The pushes of all senders at this moment; call it every PUSH_SECONDS."""
         for at, last in [due for due in self._due if due[0] <= now]:
             self._due.remove((at, last))
             self._begin(last, now)
-        said = []
+        due_pushes = []
         for job, remaining in list(self._running):
             try:
                 push = next(remaining)
@@ -335,8 +337,8 @@ class Senders:
             if push is not None:
                 path, body = push
                 stamp = {"timestamp": isoformat(now)} if job.has_telemetry else {}
-                said.append((path, {**body, **stamp}))
-        return said
+                due_pushes.append((path, {**body, **stamp}))
+        return due_pushes
 
     def _begin(self, last: SimulatedJob, now: datetime) -> None:
         minutes = self._rng.uniform(2, 8) / self._shorter
@@ -347,6 +349,6 @@ class Senders:
 
     def _end(self, job: SimulatedJob, now: datetime) -> None:
         if job.fate == "quiet":
-            self.quiet_count += 1  # and quiet it stays, so that the hub notices
+            self.quiet_count += 1  # its machine starts no other job, so that the hub notices
         else:
             self._due.append((now + timedelta(seconds=PAUSE_SECONDS), job))

@@ -1,7 +1,7 @@
 """`python -m app token`: make, list and revoke tokens, and make the key they are signed with.
 
-Standard output is for scripts: `create` prints the token there and nothing else, once and never
-again. What is meant for people only is on standard error.
+Standard output is for scripts: `create` prints the token there and nothing else. Messages for
+people go to standard error.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-
-import psycopg
 
 from app.auth.keys import create_key_file, read_keys, rotate_key_file
 from app.auth.scopes import ENDS_SOON, SNAPSHOTS, Claims, Scope
@@ -39,22 +37,22 @@ EFFECTIVE_SECONDS = 30
 _LIFE = re.compile(r"([1-9][0-9]{0,6})([smhdw])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _NO_KEY_FILE = (
-    "HUB_TOKEN_KEY_FILE is not set: it names the file of the key that tokens are signed with, for "
-    "this command and for the hub (`python -m app token key FILE` makes one)."
+    "HUB_TOKEN_KEY_FILE is not set: set it to the file with the token key, for this command and "
+    "for the hub (`python -m app token key FILE` makes one)."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's own commands and their options."""
+    """The subcommands and their options."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="token_command")
 
-    create = commands.add_parser("create", help="make a token and print it, once")
-    create.add_argument("--name", required=True, type=_name, help="who or what will hold it")
+    create = commands.add_parser("create", help="make a token and print it")
+    create.add_argument("--name", required=True, type=_name, help="who or what will use it")
     create.add_argument(
         "--scope",
         required=True,
         choices=[scope.value for scope in Scope],
-        help="ingest: may push, and nothing else; read: may look; admin: both",
+        help="ingest: push only; read: read only; admin: both",
     )
     create.add_argument(
         "--job-type",
@@ -63,42 +61,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_job_type,
         metavar="TYPE",
-        help="with --scope ingest: only jobs of this type; more than once for more types; "
-        f"{SNAPSHOTS!r} stands for the snapshots of nodes",
+        help="with --scope ingest: allow only jobs of this type; may be repeated; "
+        f"{SNAPSHOTS!r} allows snapshots of nodes",
     )
     create.add_argument(
         "--expires",
         type=_life,
         default=DEFAULT_LIFE,
         metavar="TIME",
-        help="how long it is valid, like 90d, 12h or 4w (default: 365d)",
+        help="how long it is valid, such as 90d, 12h or 4w (default: 365d)",
     )
 
-    listing = commands.add_parser("list", help="list the tokens that are valid")
-    listing.add_argument("--all", action="store_true", help="expired and revoked ones as well")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    listing = commands.add_parser("list", help="list the valid tokens")
+    listing.add_argument(
+        "--all", action="store_true", help="list expired and revoked tokens as well"
+    )
+    listing.add_argument("--json", action="store_true", help="print one JSON object per line")
 
-    revoke = commands.add_parser("revoke", help="refuse tokens from now on")
-    revoke.add_argument("ids", nargs="+", metavar="ID", help="as `list` shows it")
+    revoke = commands.add_parser("revoke", help="revoke tokens")
+    revoke.add_argument("ids", nargs="+", metavar="ID", help="the ID that `list` shows")
 
-    key = commands.add_parser("key", help="make the file of the key, or a new key in it")
-    key.add_argument("file", nargs="?", type=Path, help="default: what HUB_TOKEN_KEY_FILE names")
+    key = commands.add_parser("key", help="make the key file, or put a new key into it")
+    key.add_argument("file", nargs="?", type=Path, help="default: HUB_TOKEN_KEY_FILE")
     key.add_argument(
         "--rotate",
         action="store_true",
-        help="put a new key first; tokens of the one before stay valid until the next rotation",
+        help="add a new key; tokens of the previous one stay valid until the next rotation",
     )
 
 
 def run(config: Config, args: argparse.Namespace) -> int:
-    """Run one of them; its exit status. Raises ConfigError and DatabaseUnavailable."""
+    """Run a subcommand; return its exit status. Raises ConfigError and DatabaseUnavailable."""
     command = {"create": _create, "list": _list, "revoke": _revoke, "key": _key}
     return command[args.token_command](config, args)
 
 
 def _create(config: Config, args: argparse.Namespace) -> int:
     if args.job_types and args.scope != Scope.INGEST:
-        raise ConfigError("--job-type is said of --scope ingest only.")
+        raise ConfigError("--job-type can be used with --scope ingest only.")
     if config.token_key_file is None:
         raise ConfigError(_NO_KEY_FILE)
     keys = read_keys(config.token_key_file)
@@ -107,24 +107,24 @@ def _create(config: Config, args: argparse.Namespace) -> int:
         token_id=secrets.token_hex(8),
         name=args.name,
         scope=Scope(args.scope),
-        expires_at=now.replace(microsecond=0) + args.expires,  # a token tells whole seconds
+        expires_at=now.replace(microsecond=0) + args.expires,  # a token has whole seconds
         job_types=frozenset(args.job_types),
     )
     row = TokenRow(
         claims.token_id, claims.name, args.scope, sorted(claims.job_types), now, claims.expires_at
     )
-    with _database(config) as conn:
+    with _transaction(config) as conn:
         store.insert_token(conn, row)
     print(mint(claims, keys, now))
     _tell(
         f"Token {row.id} ({_describe(row)}) is valid until {isoformat(row.expires_at)}. "
-        "It is shown only now: nobody can show it again."
+        "Save it now: it cannot be shown again."
     )
     return 0
 
 
 def _list(config: Config, args: argparse.Namespace) -> int:
-    with _database(config) as conn:
+    with _transaction(config) as conn:
         rows = [row for row in store.read_tokens(conn) if args.all or _state(row) in _LIVE]
     if args.json:
         for row in rows:
@@ -139,15 +139,15 @@ def _list(config: Config, args: argparse.Namespace) -> int:
 
 
 def _revoke(config: Config, args: argparse.Namespace) -> int:
-    with _database(config) as conn:
+    with _transaction(config) as conn:
         revoked = {token_id: store.revoke_token(conn, token_id) for token_id in args.ids}
     for token_id, row in revoked.items():
         if row is None:
-            _tell(f"hub: There is no token {token_id!r}: `python -m app token list` shows them.")
+            _tell(f"hub: There is no token {token_id!r}: `python -m app token list` lists them.")
         else:
             print(f"revoked {row.id} ({_describe(row)})")
     if any(revoked.values()):
-        _tell(f"Every process of the hub refuses it within {EFFECTIVE_SECONDS} s.")
+        _tell(f"The hub refuses it within {EFFECTIVE_SECONDS} s.")
     return 0 if all(revoked.values()) else 1
 
 
@@ -158,32 +158,23 @@ def _key(config: Config, args: argparse.Namespace) -> int:
     if args.rotate:
         rotate_key_file(path)
         _tell(
-            f"{path} has a new key, which signs from now on. A running hub learns it within "
-            f"{EFFECTIVE_SECONDS} s. Tokens of the key before it stay valid; rotate again when "
-            "each of them has been replaced."
+            f"{path} has a new key, which signs from now on. A running hub reads it within "
+            f"{EFFECTIVE_SECONDS} s. Tokens signed with the previous key stay valid; rotate again "
+            "when all of them have been replaced."
         )
         return 0
     create_key_file(path)
     _tell(
-        f"{path} holds a new key, for you alone to read. Start the hub, and make tokens, with "
+        f"{path} has a new key, which only you can read. Start the hub and make tokens with "
         f"HUB_TOKEN_KEY_FILE={path.absolute()}"
     )
     return 0
 
 
 @contextmanager
-def _database(config: Config) -> Iterator[Connection]:
-    """A connection in a transaction to a database that has the table."""
-    try:
-        with attached_database(config) as database, database.connect() as conn:
-            yield conn
-    except psycopg.errors.UndefinedTable as exc:
-        raise ConfigError("The database knows no tokens yet: run `python -m app migrate`.") from exc
-    except psycopg.errors.InsufficientPrivilege as exc:
-        raise ConfigError(
-            "DATABASE_URL's user may not read or make tokens: `python -m app doctor` says why "
-            "(run `python -m app migrate` first if this version of the hub is new)."
-        ) from exc
+def _transaction(config: Config) -> Iterator[Connection]:
+    with attached_database(config) as database, database.connect() as conn:
+        yield conn
 
 
 _LIVE = ("valid", "ends soon")
@@ -225,7 +216,7 @@ def _tell(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
-# What an option may be.
+# The values of options.
 
 
 def _name(text: str) -> str:
@@ -237,15 +228,15 @@ def _name(text: str) -> str:
 def _job_type(text: str) -> str:
     problem = None if text == SNAPSHOTS else job_type_problem(text)
     if problem:
-        raise argparse.ArgumentTypeError(f"{text!r} is no job's type: {problem}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a job type: {problem}")
     return text
 
 
 def _life(text: str) -> timedelta:
     found = _LIFE.fullmatch(text)
     if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a time like 90d, 12h or 4w")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a time such as 90d, 12h or 4w")
     life = timedelta(**{_UNITS[found[2]]: int(found[1])})
     if life > LONGEST_LIFE:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than {LONGEST_LIFE.days}d")
+        raise argparse.ArgumentTypeError(f"{text!r} is longer than {LONGEST_LIFE.days}d")
     return life

@@ -1,9 +1,9 @@
-"""Brings the schema up to date: numbered SQL files, applied once each, in order, forward only.
+"""Brings the schema up to date: numbered SQL files, each applied once, in order, forward only.
 
-`migrations/0001_*.sql` … are each committed together with their row in the ledger. A file headed
-`-- transaction: off` holds the one statement that TimescaleDB refuses inside a transaction; it
-must be repeatable. `migrations/repeatable/*.sql` (views, functions, comments, grants) are applied
-again whenever their text changes.
+`migrations/0001_*.sql` … are each committed together with their row in schema_migrations. A file
+that starts with `-- transaction: off` holds one statement that TimescaleDB refuses inside a
+transaction; it must be repeatable. `migrations/repeatable/*.sql` (views, functions, comments,
+grants) are applied again whenever their text changes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import psycopg
 
 from app.config import ROOT
 from app.database.pool import Connection
-from app.errors import MigrationError
+from app.errors import MigrationError, first_line
 
 MIGRATIONS_DIR = ROOT / "migrations"
-OLDEST_TIMESCALEDB = (2, 20)  # DESIGN: the first release whose features the schema relies on
+OLDEST_TIMESCALEDB = (2, 20)  # the first with the features that the schema uses
 _LOCK_KEY = 7_305_118_042  # any number, the same in every hub: one migration at a time
-# While a migration waits for a table, everybody who comes for it waits behind: other hubs' pushes.
+# While a migration waits for a table, all later users of it wait too: the pushes of other hubs.
 LOCK_WAIT_SECONDS = 5
-LOCK_TRIES = 3  # another hub may be compressing; between two tries those behind get their turn
+LOCK_TRIES = 3  # another hub may be compressing; between two tries the others get their turn
 LOCK_REST_SECONDS = 1
 _FILE_NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 
@@ -45,7 +45,7 @@ ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = now(
 
 @dataclass(frozen=True)
 class Migration:
-    """One SQL file: its name in the ledger, its text, and how it is to be run."""
+    """One SQL file: its name in schema_migrations, its text, and how it is run."""
 
     name: str
     sql: str
@@ -68,7 +68,7 @@ def read_migrations(directory: Path = MIGRATIONS_DIR) -> list[Migration]:
     numbered = sorted(directory.glob("*.sql"))
     for file in numbered:
         if not _FILE_NAME.fullmatch(file.name):
-            raise MigrationError(f"{file.name} is no migration's name: write 0001_what_it_does.sql")
+            raise MigrationError(f"{file.name}: a migration is named like 0001_what_it_does.sql.")
     for file, following in pairwise(numbered):
         if following.name[:4] == file.name[:4]:
             raise MigrationError(f"{file.name} and {following.name} have the same number.")
@@ -83,12 +83,12 @@ def read_migrations(directory: Path = MIGRATIONS_DIR) -> list[Migration]:
 
 
 def migrate(conn: Connection, directory: Path = MIGRATIONS_DIR) -> list[str]:
-    """Apply what is missing; returns the names applied, none when all was up to date.
+    """Apply what is missing; return the names of the files applied, none if all was up to date.
 
-    `conn` must be in autocommit. Raises MigrationError with a sentence: TimescaleDB missing, too
-    old or without its community licence; a file edited after it was applied; a file that failed,
-    or could not have a table, LOCK_TRIES times.
-    Safe to run from several processes at once, and to run again after any failure.
+    `conn` must be in autocommit. Raises MigrationError if TimescaleDB is missing, too old or
+    without its community features, if a file was edited after it was applied, if a file failed,
+    or if it could not lock a table LOCK_TRIES times.
+    Safe to run from several processes at once, and again after any failure.
     """
     migrations = read_migrations(directory)
     conn.execute("SELECT pg_advisory_lock(%s)", [_LOCK_KEY])
@@ -109,7 +109,7 @@ def migrate(conn: Connection, directory: Path = MIGRATIONS_DIR) -> list[str]:
 
 
 def pending(conn: Connection, directory: Path = MIGRATIONS_DIR) -> list[str]:
-    """Names of the files that `migrate` would apply. Writes nothing."""
+    """The names of the files that `migrate` would apply. Writes nothing."""
     exists = conn.execute("SELECT to_regclass('schema_migrations') IS NOT NULL").fetchone()
     applied = _ledger(conn) if exists and exists[0] else {}
     return [m.name for m in read_migrations(directory) if applied.get(m.name) != m.checksum]
@@ -128,9 +128,9 @@ def require_timescaledb(conn: Connection) -> None:
 
 
 def server_complaint(version: str | None, licence: str) -> str | None:
-    """What a server lacks, as a sentence; None when it has what the hub needs.
+    """What the server lacks, as a sentence; None if it has what the hub needs.
 
-    `version`: TimescaleDB's, None where it is not available; `licence`: timescaledb.license.
+    `version`: TimescaleDB's, None if it is not available; `licence`: timescaledb.license.
     """
     if version is None:
         return (
@@ -162,7 +162,7 @@ def _create_extension(conn: Connection) -> None:
     except psycopg.Error as exc:
         raise MigrationError(
             "TimescaleDB is installed but could not be created in this database "
-            f"({_first_line(exc)}): add it to shared_preload_libraries and run "
+            f"({first_line(exc)}): add it to shared_preload_libraries and run "
             "CREATE EXTENSION timescaledb as a superuser."
         ) from exc
 
@@ -173,7 +173,9 @@ def _version_and_licence(conn: Connection) -> tuple[str, str]:
         "FROM pg_extension WHERE extname = 'timescaledb'"
     ).fetchone()
     if row is None:  # dropped between the two statements
-        raise MigrationError("TimescaleDB's extension vanished while migrating.")
+        raise MigrationError(
+            "TimescaleDB's extension was dropped during the migration: run it again."
+        )
     return row[0], row[1]
 
 
@@ -193,8 +195,8 @@ def _refuse_edited(migrations: list[Migration], applied: dict[str, str]) -> None
     missing = sorted(n for n in applied if n not in known and not n.startswith("repeatable/"))
     if missing:
         raise MigrationError(
-            f"The database has had {missing[0]}, which this version of the hub does not know: "
-            "it was migrated by a newer one."
+            f"A newer version of the hub has migrated this database: {missing[0]} is not part of "
+            "this version. Install the newer one."
         )
 
 
@@ -205,13 +207,13 @@ def _apply(conn: Connection, migration: Migration) -> None:
         except psycopg.errors.LockNotAvailable as exc:
             if not tries_left:
                 raise MigrationError(
-                    f"migrations/{migration.name} waits for a table that somebody uses, in an "
-                    "open transaction or a hub's task (pg_stat_activity lists them): try again "
-                    "when they have ended."
+                    f"migrations/{migration.name} waits for a table that an open transaction or "
+                    "a hub's task is using (pg_stat_activity lists them): try again when those "
+                    "have ended."
                 ) from exc
             time.sleep(LOCK_REST_SECONDS)
         except psycopg.Error as exc:
-            raise MigrationError(f"migrations/{migration.name} failed: {_first_line(exc)}") from exc
+            raise MigrationError(f"migrations/{migration.name} failed: {first_line(exc)}") from exc
 
 
 def _run(conn: Connection, migration: Migration) -> None:
@@ -222,7 +224,3 @@ def _run(conn: Connection, migration: Migration) -> None:
     with conn.transaction():
         conn.execute(migration.sql.encode())
         conn.execute(_RECORD, [migration.name, migration.checksum])
-
-
-def _first_line(exc: psycopg.Error) -> str:
-    return str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__

@@ -1,7 +1,4 @@
-"""The database: connections, transactions, and the translation of psycopg's errors into ours.
-
-No Flask and no SQL of the application here.
-"""
+"""The database: connections, transactions, and the translation of psycopg's errors into ours."""
 
 from __future__ import annotations
 
@@ -16,53 +13,55 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from app.config import Config
-from app.errors import ConfigError, DatabaseUnavailable, Unavailable
+from app.database.addresses import hub_dsn, owner_dsn
+from app.errors import ConfigError, DatabaseUnavailable, Unavailable, first_line
 
 Connection = psycopg.Connection[TupleRow]
+DatabaseError = psycopg.Error  # what a statement raises
 
-READ_TIMEOUT_SECONDS = 30  # a chart that takes longer is of no use to whoever waits for it
+READ_TIMEOUT_SECONDS = 30  # a chart that takes longer is of no use
 CONNECT_TIMEOUT_SECONDS = 5
-# A server that has vanished without a word. By default a connection to it hangs for a quarter of an
-# hour where something was sent, and for two hours where an answer is waited for.
+# For a server that has vanished without closing its connections. By default a connection to it
+# hangs for 15 minutes while sending, and for two hours while waiting for an answer.
 NETWORK_OPTIONS = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,  # milliseconds
 }
-POOL_SIZE = 4  # few, kept open: a fresh session's first chart costs up to 57 ms
+POOL_SIZE = 4  # few, and kept open: the first chart of a new session takes up to 57 ms longer
 POOL_WAIT_SECONDS = 5.0
 MOST_WAITING_READS = 64
 MOST_READS = POOL_SIZE + MOST_WAITING_READS
-RECONNECT_SECONDS = 2.0  # then the next request tries anew; backing off further only adds waiting
+RECONNECT_SECONDS = 2.0  # then the next request tries again; a longer back-off only adds waiting
 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn 'the database is away or busy' into DatabaseUnavailable; let everything else pass."""
+    """Raise DatabaseUnavailable or Unavailable for a database that is away or busy."""
     try:
         yield
     except psycopg.errors.QueryCanceled as exc:
-        raise Unavailable("The database took too long to answer; ask for less.") from exc
+        raise Unavailable("The database took too long to answer: request less data.") from exc
     except (
         psycopg.OperationalError,
         psycopg.InterfaceError,
-        psycopg.errors.ReadOnlySqlTransaction,  # a standby, or one that was told to be
+        psycopg.errors.ReadOnlySqlTransaction,  # a standby, or a server set to read-only
     ) as exc:
         raise DatabaseUnavailable from exc
     except (PoolTimeout, TooManyRequests) as exc:
-        raise DatabaseUnavailable("No database connection became free in time.") from exc
+        raise DatabaseUnavailable("No database connection became free in time; try again.") from exc
 
 
-def _check_if_it_stirs(conn: Connection) -> None:
-    """Notice a connection that a restarted database has cut before it is handed out.
+def _check_if_readable(conn: Connection) -> None:
+    """Check a connection before it is used, if there is something to read from it.
 
-    Its end waits to be read, where an idle connection has nothing to read. Asking the database each
-    time would cost every read a round trip. Raises psycopg.OperationalError.
+    An idle connection has nothing to read; one that a restarted database has closed has its end.
+    A query each time would cost every read a round trip. Raises psycopg.OperationalError.
     """
-    stirs = select.poll()
-    stirs.register(conn.fileno(), select.POLLIN)
-    if stirs.poll(0):
+    poller = select.poll()
+    poller.register(conn.fileno(), select.POLLIN)
+    if poller.poll(0):
         ConnectionPool.check_connection(conn)
 
 
@@ -70,22 +69,22 @@ class Database:
     """A bounded pool of connections. Thread-safe. Open it after a fork, close it on exit."""
 
     def __init__(self, dsn: str, *, is_embedded: bool, variable: str = "DATABASE_URL") -> None:
-        """`variable`: the setting that `dsn` is from. Raises ConfigError naming it."""
+        """`variable`: the setting that holds `dsn`. Raises ConfigError naming it."""
         try:
             conninfo_to_dict(dsn)
         except psycopg.ProgrammingError as exc:
             raise ConfigError(
-                f"{variable} is no address of a database: {str(exc).strip()}"
+                f"{variable} is not a valid database address: {first_line(exc)}"
             ) from exc
         self._dsn = dsn
-        # The embedded engine is one session: statement names would be shared by all connections,
-        # and it knows no statement_timeout. On a server both are wanted.
+        # The embedded engine is one session: all connections would share the names of prepared
+        # statements. It has no statement_timeout either. A server gets both.
         self.is_embedded = is_embedded
         self._options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
         if is_embedded:
             self._options["prepare_threshold"] = None
         else:
-            # After the address's own, which may have them as well.
+            # The address's own options come first.
             known = {**NETWORK_OPTIONS, **conninfo_to_dict(dsn)}
             self._options |= {name: known[name] for name in NETWORK_OPTIONS}
             self._options["options"] = "-c timezone=UTC"
@@ -98,24 +97,24 @@ class Database:
             timeout=POOL_WAIT_SECONDS,
             reconnect_timeout=RECONNECT_SECONDS,
             configure=self._limit_reads,
-            check=_check_if_it_stirs,
+            check=_check_if_readable,
             open=False,
             name="hub",
         )
 
     @classmethod
     def from_config(cls, config: Config) -> Database:
-        """The database that `config` names, as the hub's own user. Not opened yet."""
-        return cls(config.dsn(), is_embedded=config.is_embedded)
+        """The database of `config`, as the hub's own user. Not opened yet."""
+        return cls(hub_dsn(config), is_embedded=config.is_embedded)
 
     @classmethod
     def of_owner(cls, config: Config) -> Database:
-        """The same as the user who may change the schema, refresh, compress and drop."""
+        """The same, as the user who may change the schema, refresh, compress and drop."""
         variable = "DATABASE_URL" if config.owner_url is None else "HUB_OWNER_URL"
-        return cls(config.owner_dsn(), is_embedded=config.is_embedded, variable=variable)
+        return cls(owner_dsn(config), is_embedded=config.is_embedded, variable=variable)
 
     def open(self) -> None:
-        """Start the pool; does not wait for the database (it may come later)."""
+        """Start the pool, without waiting for the database."""
         self._pool.open(wait=False)
 
     def close(self) -> None:
@@ -123,15 +122,15 @@ class Database:
         self._pool.close(timeout=2)
 
     def renew(self) -> None:
-        """Replace every pooled connection, those in use when they come back.
+        """Replace every pooled connection; those in use, when they are returned.
 
-        What was connected while the database was to be read only stays so; and what hung while it
-        was away may hang on.
+        A connection opened while the database was read-only stays read-only, and one that hung
+        while the database was away may hang for longer.
         """
         self._pool.drain()
 
     def connect(self, *, autocommit: bool = False) -> Connection:
-        """A connection of the caller's own, outside the pool: for the writer and migrations.
+        """A connection outside the pool, for the caller alone: the writer, migrations.
 
         Raises DatabaseUnavailable.
         """
@@ -149,10 +148,10 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A pooled connection inside a transaction: committed at the end, rolled back on an error.
+        """A pooled connection in a transaction: committed at the end, rolled back on an error.
 
-        Raises DatabaseUnavailable. On the embedded engine nothing else runs until it ends, so
-        never ask for a second connection inside.
+        Raises DatabaseUnavailable. On the embedded engine nothing else runs until it ends, so do
+        not use a second connection inside.
         """
         with translated_errors(), self._pool.connection() as conn:
             try:

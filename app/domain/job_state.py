@@ -235,7 +235,7 @@ def _inferred_disk_status(done: int, total: int, percent: float) -> str:
 
 
 def _named_or_summed(state: JobState, name: str) -> int:
-    """The job's own number, or the sum over its disks where the sender gave none (decision 14)."""
+    """The job's own number, or the sum over its disks where the sender gave none."""
     named = state.registers.values.get(name)
     if named is not None:
         return int(named)
@@ -264,7 +264,7 @@ def clamp_bigint(number: int) -> int:
 
 
 def _sum_of_disks(state: JobState) -> int | None:
-    """The bytes of all disks, when there are any and each has reported its own (decision 14)."""
+    """The bytes of all disks, when there are any and each has reported its own."""
     disks = state.disks.values()
     if not disks or not all("bytes_transferred" in disk.values for disk in disks):
         return None

@@ -1,7 +1,7 @@
 """What an update does to the life of its job: running, ended, revived, or charted only.
 
-The rules of DESIGN invariant 3: a sender's end applies whatever its timestamp and is final; a later
-update is charted; a second, different end is an event. Every change of status is an `Event`.
+A sender's end applies whatever its timestamp and is final; a later update is
+charted; a second, different end is an event. Every change of status is an `Event`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rollups: what each is made from, and which part of it a refresh may touch (invariant 7)."""
+"""The rollups: what each is made from, and which part of it a refresh may touch."""
 
 from __future__ import annotations
 

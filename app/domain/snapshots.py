@@ -1,4 +1,4 @@
-"""What a node says of itself: one snapshot of its metrics (R91's flat fields)."""
+"""Node snapshots: one set of the metrics of a node, as flat fields."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import psycopg
 
 from app import metrics
+from app.background import FailureLog
 from app.clock import to_micros, utc_now
 from app.database.pool import Connection, Database
 from app.domain.timestamps import FUTURE_TOLERANCE, SECOND, is_plausible
@@ -122,6 +123,9 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._conn: Connection | None = None
         self._is_down = False
+        self._outage = FailureLog(
+            logger, "the database is away", "the database is back", logging.ERROR
+        )
         self._failed: tuple[list[Item], bool] = ([], False)  # what it went down with
         self._is_stopping = False
         self._is_done = False  # only the storing thread sets and reads it
@@ -153,7 +157,8 @@ class Writer:
         ticket = Ticket(len(items), when_settled)
         with self._changed:
             self._refuse_if_unable()
-            self._queue.extend((item, ticket, i) for i, item in enumerate(items))
+            for position, item in enumerate(items):
+                self._queue.append((item, ticket, position))
             self._changed.notify()
         return ticket
 
@@ -179,7 +184,7 @@ class Writer:
         However much it is, so that it can be asked before a batch is decoded; the last batch to be
         taken may go beyond the capacity.
         """
-        return self.queued >= self.capacity
+        return len(self._queue) - self._withdrawn >= self.capacity
 
     @property
     def is_accepting(self) -> bool:
@@ -290,7 +295,7 @@ class Writer:
             self._is_down = False
             self._failed = [], False
             self._database.renew()
-            logger.info("the database is back")
+            self._outage.succeeded()
 
     def _can_store_again(self) -> bool:
         """Whether what failed could be stored now. It is not: its senders have been refused.
@@ -397,8 +402,7 @@ class Writer:
     def _go_down(self, exc: Exception) -> None:
         """Refuse from now on, and everybody who waits, until the database answers again."""
         self._disconnect()
-        if not self._is_down:
-            logger.error("the database is away: %s", str(exc).strip().splitlines()[0:1])
+        self._outage.failed(exc)
         with self._changed:
             self._is_down = True
             waiting, self._queue, self._withdrawn = list(self._queue), deque(), 0

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from app.api.hosts import allowed_hosts, is_allowed
 from app.config import Config
+from app.web.hosts import allowed_hosts, is_allowed
 from tests.factories import make_body
 from tests.tokens import bearer, make_token
 

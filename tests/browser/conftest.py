@@ -12,14 +12,14 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from app.config import ROOT
-from tests.browser.chromium import find_chromium, open_chromium
-from tests.browser.demo import PATIENT, Demo, seed
-from tests.browser.watch import Watch
 from tests.client.tools import need
-from tests.hub_process import HubProcess
+from tools.browser.chromium import find_chromium, open_chromium
+from tools.browser.demo import PATIENT, Demo, seed
+from tools.browser.watch import Watch
+from tools.hub_process import HubProcess
 
 ZONE = "Asia/Kolkata"  # UTC+05:30, the year round
-PATIENCE_MS = 10_000
+PATIENCE_MS = 30_000
 
 NewPage = Callable[..., Page]
 
@@ -34,7 +34,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
-    """Holds what `tests.browser.demo` says. Tests may add to it."""
+    """Holds what `tools.browser.demo` says. Tests may add to it."""
     with HubProcess(tmp_path_factory.mktemp("hub"), **PATIENT) as hub:
         yield hub
 

@@ -7,8 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.demo import GAPS, LIVE
-from tests.browser.views import CHARTS, VIEWS, open_view, wait_ready
+from tools.browser.demo import GAPS, LIVE
+from tools.browser.views import CHARTS, VIEWS, open_view, wait_ready
 
 # What can be acted on, in the order of the page. Of radio-like groups (tabs) only one is a stop.
 STOPS = """() => [...document.querySelectorAll(
@@ -54,7 +54,7 @@ def test_the_first_stop_skips_to_the_content(page: Page) -> None:
     open_view(page, "overview")
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_in_viewport()
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_be_focused()
 

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import origin_of, watched_pages
-from tests.browser.watch import Watch
-from tests.hub_process import HubProcess
+from tools.browser.watch import Watch
+from tools.hub_process import HubProcess
 
 KIB = 1024
 DAY = 86_400
@@ -208,12 +208,12 @@ def test_a_peak_within_a_step_is_in_the_band_and_on_the_axis(blank: Page) -> Non
 
 def test_a_step_that_still_fills_is_no_part_of_the_line(blank: Page) -> None:
     drawn = series_of(blank, history(last_point_unfinished=True))
-    assert drawn["still filling"] == [[130, 0]]
+    assert drawn["incomplete"] == [[130, 0]]
     assert drawn["speed"][-1] == [120, 200]
 
 
 def test_an_empty_run_draws_nothing(blank: Page) -> None:
-    columns = {name: [] for name in ("t", "s", "s_min", "s_max", "p", "b")}
+    columns: dict[str, list[float]] = {name: [] for name in ("t", "s", "s_min", "s_max", "p", "b")}
     drawn = series_of(blank, history(chart_data=columns, gaps=[], phases=[], duration_seconds=None))
     assert drawn["speed"] == [] and drawn["top"] > 0
 

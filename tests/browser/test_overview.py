@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.demo import BULK, LIVE, STALLED
-from tests.browser.views import open_view, wait_ready
+from tools.browser.demo import BULK, LIVE, STALLED
+from tools.browser.views import open_view, wait_ready
 
 
 def rows(page: Page, section: int) -> list[str]:

@@ -6,10 +6,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import make_context
-from tests.browser.demo import HOSTILE_IDS, IMAGE, Demo
-from tests.browser.views import job_path, wait_ready
-from tests.browser.watch import Watch
-from tests.hub_process import HubProcess
+from tools.browser.demo import HOSTILE_IDS, IMAGE, Demo
+from tools.browser.views import job_path, wait_ready
+from tools.browser.watch import Watch
+from tools.hub_process import HubProcess
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -94,7 +94,7 @@ def test_names_that_are_refused_can_be_searched_for(page: Page) -> None:
     page.goto("/")
     page.get_by_role("searchbox", name="Job id").fill("<b>nobody</b>")
     page.get_by_role("button", name="Find job").click()
-    expect(page.get_by_text("No job has the id <b>nobody</b>.")).to_be_visible()
+    expect(page.get_by_text("No job has the ID <b>nobody</b>.")).to_be_visible()
     page.get_by_role("searchbox", name="Job id").fill(IMAGE)
     page.keyboard.press("Enter")
     expect(page.locator("main h1")).to_have_text(IMAGE)

@@ -169,7 +169,8 @@ class Machine(RuleBasedStateMachine):
         elif self.model.end is not None:
             assert code == (200 if self.model.end == status else 409)
         else:
-            assert code == 200 and not answer["duplicate"]
+            assert code == 200
+            assert not answer["duplicate"]
             update = self.update(body)
             update.is_telemetry, update.time = False, micros(answer["time"])
             self.model.store([update])
@@ -309,7 +310,8 @@ class Machine(RuleBasedStateMachine):
         code, answer = self.hub.ask(
             "POST", "/telemetry/batch", {"updates": [{**item, **named} for item in items]}
         )
-        assert code == 200 and answer["rejected"] == [], answer
+        assert code == 200, answer
+        assert answer["rejected"] == []
         self.model.job_type = job_type
         new: list[Update] = []
         for body in items:

@@ -153,7 +153,7 @@ def test_a_watch_starts_anew_when_the_clock_is_set_back(
     conn.execute("DELETE FROM ingest_presence")
     for seconds in (0, 2, -HOUR, 2 - HOUR):
         staleness.beat(conn, "web", NOW + timedelta(seconds=seconds))
-    now, (watch,) = staleness.read_watches(conn, NOW + timedelta(seconds=4 - HOUR))
+    _now, (watch,) = staleness.read_watches(conn, NOW + timedelta(seconds=4 - HOUR))
     assert (watch.up_since, watch.seconds) == (NOW - timedelta(seconds=HOUR), 2)
     row = conn.execute("DELETE FROM ingest_presence RETURNING last_beat_at").fetchone()
     assert row == (NOW + timedelta(seconds=2 - HOUR),)
@@ -172,7 +172,7 @@ def test_a_minute_of_silence_stalls_a_job(conn: Connection, detector: Detector) 
     assert (after["status"], after["error_message"]) == ("stalled", STALLED)
     assert after["completed_at"] is after["ended_by"] is None
     changed = {name for name in after if after[name] != before[name]}
-    assert changed == {"status", "error_message", "before_verdict"}  # R34: no last_telemetry_at
+    assert changed == {"status", "error_message", "before_verdict"}  # not last_telemetry_at
 
 
 def test_five_minutes_of_silence_fail_a_stalled_job(conn: Connection, detector: Detector) -> None:
@@ -211,7 +211,8 @@ def test_every_verdict_is_an_event_with_its_evidence(conn: Connection, detector:
     last_seen = stalled[2].pop("last_seen")
     assert datetime.fromisoformat(last_seen) == job(conn)["last_telemetry_at"]
     assert stalled[2] == {"silent_seconds": 75.0, "threshold_seconds": 60}
-    assert failed[2]["silent_seconds"] == 310.0 and failed[2]["threshold_seconds"] == 300
+    assert failed[2]["silent_seconds"] == 310.0
+    assert failed[2]["threshold_seconds"] == 300
 
 
 def test_the_end_is_the_moment_of_the_verdict_on_the_senders_clock(

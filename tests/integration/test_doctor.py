@@ -52,7 +52,7 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
 
 
 @pytest.mark.parametrize(
-    "change, name, sentence",
+    ("change", "name", "sentence"),
     [
         (
             "ALTER TABLE jobs DROP COLUMN eta_seconds CASCADE",
@@ -234,7 +234,8 @@ def test_a_missing_analyst_is_named(conn: Connection, config: Config) -> None:
 def test_several_faults_are_all_named(conn: Connection, config: Config) -> None:
     conn.execute("DROP INDEX jobs_live_idx, jobs_newest_idx")
     detail = check(conn, config, "indexes").detail
-    assert "jobs_live_idx" in detail and "jobs_newest_idx" in detail
+    assert "jobs_live_idx" in detail
+    assert "jobs_newest_idx" in detail
 
 
 def test_the_doctor_writes_nothing(database: Database, config: Config) -> None:
@@ -318,7 +319,8 @@ def test_a_late_horizon_that_was_raised_behind_the_edge_is_named(
     set_edge(live, clock(live) - 10 * DAY)
     found = faults(live, config)
     assert "HUB_LATE_DATA_DAYS (28) reaches back behind" in found
-    assert "job_telemetry was dropped" in found and found.endswith("Set it to 10 at most.")
+    assert "job_telemetry was dropped" in found
+    assert found.endswith("Set it to 10 at most.")
     assert faults(live, replace(config, late_data_days=10)) == ""
 
 

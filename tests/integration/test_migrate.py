@@ -62,7 +62,7 @@ def test_edited_file_stops_it(conn: Connection, tmp_path: Path) -> None:
     migrate(conn, tmp_path)
     write(tmp_path, "0001_a.sql", "CREATE TABLE a (x bigint)")
     write(tmp_path, "0002_b.sql", "CREATE TABLE b (x int)")
-    with pytest.raises(MigrationError, match="0001_a.sql was edited"):
+    with pytest.raises(MigrationError, match=r"0001_a.sql was edited"):
         migrate(conn, tmp_path)
     assert tables(conn) == {"a"}
 

@@ -80,7 +80,9 @@ def test_a_day_or_a_decade_is_cut_into_a_nice_number_of_buckets(
     assert choose_step(0, seconds, points) == step
 
 
-instants = st.datetimes(datetime(1970, 1, 2), datetime(2199, 1, 1), timezones=st.just(UTC))
+# Hypothesis takes naive bounds only.
+FIRST, LAST = datetime(1970, 1, 2), datetime(2199, 1, 1)  # noqa: DTZ001
+instants = st.datetimes(FIRST, LAST, timezones=st.just(UTC))
 
 
 @given(st.tuples(instants, instants).map(sorted), st.integers(10, 5000))

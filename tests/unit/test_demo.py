@@ -29,6 +29,7 @@ from app.commands.simulation import (
     speeds,
     updates,
 )
+from app.config import Config
 from app.domain.updates import Update
 from app.schemas.decode import decode_batch, decode_update
 from app.schemas.nodes import SnapshotSchema
@@ -197,5 +198,5 @@ def test_without_a_hub_it_says_so_in_one_sentence(
 ) -> None:
     parser = argparse.ArgumentParser()
     demo.add_arguments(parser)
-    assert demo.run(parser.parse_args(["--url", url])) == 1
+    assert demo.run(Config(), parser.parse_args(["--url", url])) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -10,7 +10,7 @@ import pytest
 from app.config import ROOT
 
 PINNED = re.compile(r"([a-z0-9.-]+)==([^ ;\\]+)[^\\]*\\\n((?:    --hash=sha256:[0-9a-f]{64}.*\n)+)")
-NPM_FOLDERS = ("embedded", "app/static")
+NPM_FOLDERS = ("embedded", "app/static", "tools/javascript")
 
 
 def locked(name: str) -> dict[str, str]:
@@ -59,8 +59,20 @@ def test_every_npm_package_has_its_integrity(folder: str) -> None:
         assert own.get(kind) == asked_for.get(kind)
     for name, package in packages.items():
         assert package["integrity"].startswith("sha512-"), name
-    for versions in (asked_for["dependencies"], asked_for.get("devDependencies", {})):
+        assert "resolved" not in package, name  # it would name a registry
+    for kind in ("dependencies", "devDependencies"):
+        versions = asked_for.get(kind, {})
         assert all(re.fullmatch(r"[0-9][\w.-]*", version) for version in versions.values())
+
+
+def test_running_the_hub_installs_no_javascript_tools() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    needs = re.search(r"^install: (.+?) ##", makefile, re.M)
+    modules = re.search(r"^NODE_MODULES := (.+)", makefile, re.M)
+    assert needs
+    assert "JS_TOOLS" not in needs[1]
+    assert modules
+    assert "tools/" not in modules[1]
 
 
 def test_nothing_of_a_package_runs_as_it_is_installed() -> None:

@@ -12,8 +12,8 @@ import pytest
 from telemetry_client import TelemetryClient, TelemetryQueue
 from telemetry_client.agent.daemon import restart_delay
 from telemetry_client.agent.post_loop import Lane, PostLoop
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import wait_until
 
 SNAPSHOT = {"node_id": "node-1", "timestamp": "2026-01-31T12:00:00Z"}
 END = {
@@ -51,7 +51,7 @@ def test_what_others_put_in_later_goes_too(
     loop.start()
     wait_until((tmp_path / "queue.db").exists)
     fill(tmp_path / "queue.db", SNAPSHOT)
-    wait_until(lambda: len(faulty_hub.accepted) == 1, 5)
+    wait_until(lambda: len(faulty_hub.accepted) == 1)
     loop.stop()
     loop.wait(2)
 

@@ -12,7 +12,7 @@ import pytest
 from tests import pages
 from tests.client.cli.conftest import Shell
 from tests.client.tools import need
-from tests.hub_process import HubProcess
+from tools.hub_process import HubProcess
 
 PAGES = ("docs/senders.md", "client/README.md")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.client.cli.conftest import Shell, below_exec
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import is_running, wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import is_running, wait_until
 
 # Bytes that are no text, no lines and no JSON, and progress among them, on both streams.
 NOISY = """
@@ -146,7 +146,7 @@ def test_a_reader_that_stalls_does_not_make_us_unstoppable(shell: Shell) -> None
     time.sleep(0.5)
     assert process.poll() is None
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert process.stdout is not None
     process.stdout.close()
 
@@ -178,12 +178,12 @@ def test_a_kill_of_us_leaves_the_tool_running(shell: Shell) -> None:
 def test_a_process_that_the_tool_leaves_behind_holds_nothing_up(shell: Shell) -> None:
     tool = shell.fake(
         "restic",
-        "print('said', flush=True)\nif os.fork() == 0:\n    time.sleep(30)\n",
+        "print('said', flush=True)\nif os.fork() == 0:\n    time.sleep(90)\n",
     )
     began = time.monotonic()
     done = shell.exec([tool, "backup", "--json"])
     assert (done.returncode, done.stdout) == (0, b"said\n")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 def test_nobody_reading_ends_the_tool_as_ever(shell: Shell) -> None:
@@ -254,13 +254,13 @@ def test_what_a_left_process_goes_on_writing_holds_nothing_up(shell: Shell) -> N
         "restic",
         "os.write(1, b'said\\n')\n"
         "if os.fork() == 0:\n"
-        "    for turn in range(200):\n"
+        "    for turn in range(900):\n"
         "        os.write(1, b'tick\\n'); time.sleep(0.1)\n",
     )
     began = time.monotonic()
     done = shell.exec([tool, "backup", "--json"])
     assert done.returncode == 0 and done.stdout.startswith(b"said\ntick\n")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 def test_what_the_tool_has_left_is_passed_on_however_late_it_is_taken(shell: Shell) -> None:
@@ -271,7 +271,7 @@ def test_what_the_tool_has_left_is_passed_on_however_late_it_is_taken(shell: She
     time.sleep(2.5)
     assert process.stdout is not None
     assert process.stdout.read() == bytes(120_000)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     process.stdout.close()
 
 
@@ -288,7 +288,7 @@ def test_nobody_reading_our_own_words_does_not_make_us_unstoppable(shell: Shell)
     wait_until((shell.folder / "ready").exists)
     process.terminate()
     try:
-        assert process.wait(10) == -signal.SIGTERM
+        assert process.wait(60) == -signal.SIGTERM
     finally:
         os.close(reading)
         os.close(writing)

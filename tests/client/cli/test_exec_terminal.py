@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.client.cli.conftest import Shell, below_exec
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import is_running, wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import is_running, wait_until
 
 COMMAND = ["restic", "backup", "--json"]
 STATUS = '{"message_type":"status","percent_done":0.5,"seconds_remaining":9,"total_bytes":1000,'
@@ -88,14 +88,14 @@ class Terminal:
             self.read(0)
             return condition()
 
-        wait_until(holds, 30)
+        wait_until(holds)
 
     def wait(self) -> int:
         """Its exit code, negative for a signal."""
         deadline = time.monotonic() + 60
         while self.read():
             assert time.monotonic() < deadline, self.output
-        self._process.wait(10)
+        self._process.wait(60)
         return int(self._status.read_text())
 
     def close(self) -> None:
@@ -249,11 +249,11 @@ def test_a_terminal_that_goes_away_ends_the_tool(shell: Shell) -> None:
     if child == 0:
         os.chdir(shell.folder)
         os.execvpe(sys.executable, below_exec([tool], "--wait", "0"), shell.env)
-    wait_until((shell.folder / "ready").exists, 30)
+    wait_until((shell.folder / "ready").exists)
     pid = int((shell.folder / "ready").read_text())
     os.close(master)
     try:
-        wait_until(lambda: not is_running(pid), 10)
+        wait_until(lambda: not is_running(pid))
     finally:
         if is_running(pid):
             os.kill(pid, signal.SIGKILL)

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from tests.client.cli.conftest import TELEMETRY, Shell, below_exec
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import wait_until
 
 FAKE_RESTIC = """
 for turn in range(1, 11):
@@ -22,7 +22,7 @@ sys.exit(5)
 COMMAND = ["restic", "backup", "--json"]
 WAIT_SECONDS = 1.0
 # For the interpreter, its imports and the fake's own second, on a busy machine.
-SLACK_SECONDS = 6.0
+SLACK_SECONDS = 25.0
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def test_an_interrupt_ends_the_wait_for_the_hub(shell: Shell, faulty_hub: Faulty
     time.sleep(1)  # for the tool's end to be seen
     began = time.monotonic()
     process.send_signal(2)
-    assert process.wait(30) == 0
-    assert time.monotonic() - began < 5
+    assert process.wait(50) == 0
+    assert time.monotonic() - began < 30
 
 
 def test_a_job_id_that_the_hub_would_refuse_is_said(shell: Shell, plain_output: bytes) -> None:

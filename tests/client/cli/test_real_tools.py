@@ -14,7 +14,7 @@ import pytest
 
 from tests.client.cli.conftest import Shell, below_exec
 from tests.client.tools import need
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 FILES = 4
 SIZE = 12_000_000  # in all; at the speeds below two to three seconds
@@ -196,8 +196,8 @@ def test_an_interrupted_backup_is_cancelled(
         stderr=subprocess.DEVNULL,
     )
     path = f"/api/v1/jobs/{job_id}"
-    wait_until(lambda: real_hub.request("GET", path)[0] == 200, 30)
-    wait_until(lambda: ask(real_hub, path)["bytes_transferred"] > 0, 30)
+    wait_until(lambda: real_hub.request("GET", path)[0] == 200)
+    wait_until(lambda: ask(real_hub, path)["bytes_transferred"] > 0)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) in (1, 130)
     assert ask(real_hub, path)["status"] == "cancelled"

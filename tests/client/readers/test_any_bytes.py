@@ -17,7 +17,7 @@ from telemetry_client.readers.pv import Pv
 from telemetry_client.readers.rclone import Rclone
 from telemetry_client.readers.restic import Restic
 from telemetry_client.readers.rsync import Rsync
-from telemetry_client.updates import LARGEST_INTEGER, to_body
+from telemetry_client.wire.cleaning import LARGEST_INTEGER, clean_progress
 from tests.client.readers.captures import FOLDER
 
 READERS: dict[str, Callable[[], Reader]] = {
@@ -25,7 +25,7 @@ READERS: dict[str, Callable[[], Reader]] = {
     "rclone": Rclone,
     "borg": Borg,
     "rsync": Rsync,
-    "pv": lambda: Pv(5_000_000, says_bytes=True, has_elapsed=True),
+    "pv": lambda: Pv(5_000_000, has_bytes=True, has_elapsed=True),
 }
 CAPTURED = [path.read_bytes()[:4000] for path in sorted(FOLDER.iterdir())]
 each_reader = pytest.mark.parametrize("make", READERS.values(), ids=READERS.keys())
@@ -91,12 +91,7 @@ def test_what_comes_of_it_the_hub_can_take(
     assert (end.status == "failed") <= (end.error is not None)
     assert len(end.error or "") <= 1000
     complaints: list[Any] = []
-    to_body(
-        progress,
-        job_id="backup-1",
-        job_type="backup",
-        complain=lambda field, sentence: complaints.append(sentence),
-    )
+    clean_progress(progress, lambda field, sentence: complaints.append(sentence))
     assert complaints == []
 
 

@@ -1,66 +1,116 @@
-/** All machines: how their last run ended, and how the runs before did. */
+/** All machines with their last run and their counts of jobs. */
 
 import { emptyState, errorState, loading } from "../components/states.js";
 import { statusBadge, updateStatusBadge } from "../components/status.js";
 import { timeElement, updateTime } from "../components/time.js";
-import { jobUrl, machineUrl } from "../lib/base.js";
-import { h, keyed, replace, setText } from "../lib/dom.js";
+import { childElements, h, keyed, replace, setText } from "../lib/dom.js";
 import { bytes, count, duration } from "../lib/format.js";
 import { live } from "../lib/live.js";
+import { jobUrl, machineUrl } from "../lib/urls.js";
 import { matching } from "./job/combobox.js";
 import { loadMachines } from "./job/selectors.js";
 
 const MOST_SHOWN = 500; // more are found by typing
 const EVERY_MS = 5000;
 
-export async function mount(root, { query, setQuery }) {
+/** @param {HTMLElement} root @param {ViewContext} context @returns {View} */
+export function mount(root, { query, setQuery }) {
+  /** @type {Machine[]} */
   let machines = [];
   const list = h("ul", { class: "machine-list" });
   const state = h("div", null, loading("Loading machines …"));
   const found = h("p", { class: "muted small", role: "status" });
   const filter = h("input", {
-    type: "search", class: "field", value: query.get("q") ?? "", autocomplete: "off", spellcheck: "false",
-    on: { input: () => { setQuery({ q: filter.value }); render(); } },
+    type: "search",
+    class: "field",
+    value: query.get("q") ?? "",
+    autocomplete: "off",
+    spellcheck: "false",
+    on: {
+      input: () => {
+        setQuery({ q: filter.value });
+        render();
+      },
+    },
   });
   replace(
     root,
-    h("div", { class: "page-head" }, h("h1", null, "Machines"), h("label", { class: "labelled no-print" }, h("span", null, "Name contains"), filter)),
+    h(
+      "div",
+      { class: "page-head" },
+      h("h1", null, "Machines"),
+      h("label", { class: "labelled no-print" }, h("span", null, "Name contains"), filter),
+    ),
     found,
     state,
     list,
   );
 
   function render() {
-    const matches = matching(machines.map((machine) => ({ machine, label: machine.vm_name })), filter.value)
-      .map(({ machine }) => machine);
-    keyed(list, matches.slice(0, MOST_SHOWN), (machine) => machine.vm_name, makeMachine, updateMachine);
-    setText(found, machines.length ? foundText(matches.length, machines.length) : "");
-    if (machines.length && !matches.length) replace(state, emptyState("No machine has this in its name", "Names are searched in capital and small letters alike."));
+    const matches = matching(
+      machines.map((machine) => ({ machine, label: machine.vm_name })),
+      filter.value,
+    ).map(({ machine }) => machine);
+    keyed(
+      list,
+      matches.slice(0, MOST_SHOWN),
+      (machine) => machine.vm_name,
+      makeMachine,
+      updateMachine,
+    );
+    setText(found, machines.length ? resultText(matches.length, machines.length) : "");
+    if (machines.length && !matches.length)
+      replace(
+        state,
+        emptyState("No machine matches", "The search finds any part of a name and ignores case."),
+      );
     else if (machines.length) replace(state);
-    else replace(state, emptyState("No machines yet", "A machine is listed once a job names it as its vm_name."));
+    else
+      replace(
+        state,
+        emptyState("No machines yet", "A machine appears here when a job reports its vm_name."),
+      );
   }
 
-  const refreshing = live(async ({ signal }) => {
-    machines = await loadMachines({ signal });
-    render();
-  }, {
-    every: EVERY_MS,
-    onError: (error, { first }) => first && replace(state, errorState(error, () => refreshing.refresh())),
-  });
+  const refreshing = live(
+    async ({ signal }) => {
+      machines = await loadMachines(signal);
+      render();
+    },
+    {
+      every: EVERY_MS,
+      onError: (error, { first }) =>
+        first &&
+        replace(
+          state,
+          errorState(error, () => refreshing.refresh()),
+        ),
+    },
+  );
   return { unmount: () => refreshing.stop() };
 }
 
-function foundText(matching_, all) {
-  const shown = matching_ > MOST_SHOWN ? `, the first ${MOST_SHOWN} shown` : "";
-  return matching_ === all ? `${count(all)} machines${shown}` : `${count(matching_)} of ${count(all)} machines${shown}`;
+/** @param {number} matches @param {number} all */
+function resultText(matches, all) {
+  const shown = matches > MOST_SHOWN ? `, the first ${MOST_SHOWN} shown` : "";
+  return matches === all
+    ? `${count(all)} machines${shown}`
+    : `${count(matches)} of ${count(all)} machines${shown}`;
 }
 
+/** @param {Machine} machine */
 function makeMachine(machine) {
   const node = h(
     "li",
     { class: "card machine" },
     h("h2", null, h("a", { href: machineUrl(machine.vm_name) }, h("bdi", null, machine.vm_name))),
-    h("div", { class: "machine-last" }, statusBadge(machine.last_job.status), h("a", null, timeElement(null)), h("span", { class: "num" })),
+    h(
+      "div",
+      { class: "machine-last" },
+      statusBadge(machine.last_job.status),
+      h("a", null, timeElement(null)),
+      h("span", { class: "num" }),
+    ),
     h("p", { class: "machine-counts muted small" }),
     h("p", { class: "error-text", dir: "auto" }),
   );
@@ -68,15 +118,28 @@ function makeMachine(machine) {
   return node;
 }
 
+/** @param {HTMLElement} node @param {Machine} machine */
 function updateMachine(node, machine) {
-  const [, last, counts, error] = node.children;
+  const [, last, counts, error] = childElements(node);
+  const [badge, link, figures] = childElements(last);
+  const [started] = /** @type {HTMLTimeElement[]} */ (childElements(link));
   const { last_job: job, by_status: byStatus } = machine;
-  updateStatusBadge(last.children[0], job.status);
-  last.children[1].setAttribute("href", jobUrl(job.job_id));
-  updateTime(last.children[1].firstChild, job.started_at);
-  setText(last.children[2], job.status === "pending" ? "" : `${bytes(job.bytes_transferred)} in ${duration(job.duration_seconds)}`);
-  const parts = Object.entries(byStatus).filter(([, number]) => number).map(([status, number]) => `${count(number)} ${status}`);
-  setText(counts, `${count(machine.jobs)} ${machine.jobs === 1 ? "job" : "jobs"}: ${parts.join(", ")}`);
+  updateStatusBadge(badge, job.status);
+  link.setAttribute("href", jobUrl(job.job_id));
+  updateTime(started, job.started_at);
+  setText(
+    figures,
+    job.status === "pending"
+      ? ""
+      : `${bytes(job.bytes_transferred)} in ${duration(job.duration_seconds)}`,
+  );
+  const parts = Object.entries(byStatus)
+    .filter(([, number]) => number)
+    .map(([status, number]) => `${count(number)} ${status}`);
+  setText(
+    counts,
+    `${count(machine.jobs)} ${machine.jobs === 1 ? "job" : "jobs"}: ${parts.join(", ")}`,
+  );
   setText(error, job.error_message ?? "");
   error.className = job.status === "failed" ? "error-text" : "warning-text";
   error.hidden = !job.error_message;

@@ -1,18 +1,19 @@
-/** The first tab of a job: where it stands, its disks, and what did not add up. */
+/** The first tab of a job: its progress, disks and warnings. */
 
-import { progressBar, updateProgressBar } from "../../components/progress.js";
 import { kpiCard, updateKpiCard } from "../../components/kpi.js";
+import { progressBar, updateProgressBar } from "../../components/progress.js";
 import { statusBadge, updateStatusBadge } from "../../components/status.js";
 import { ageElement, timeElement, updateTime } from "../../components/time.js";
-import { h, keyed, setText } from "../../lib/dom.js";
-import { UNKNOWN, bytes, duration, speed } from "../../lib/format.js";
-import { LIVE_STATUSES, effectiveSpeed } from "./runs.js";
+import { childElements, h, keyed, setText } from "../../lib/dom.js";
+import { bytes, duration, speed, UNKNOWN } from "../../lib/format.js";
+import { effectiveSpeed, LIVE_STATUSES } from "./runs.js";
 
-/** `{node, update(job)}`. */
 export function summaryPanel() {
   const bar = progressBar(null, { label: "Progress of the job" });
   bar.classList.add("progress-large");
-  const cards = ["Moved", "Speed", "Time left", "Duration"].map((name) => kpiCard(name, UNKNOWN, ""));
+  const cards = ["Moved", "Speed", "Time left", "Duration"].map((name) =>
+    kpiCard(name, UNKNOWN, ""),
+  );
   const phase = h("bdi", { class: "phase-name" });
   const updated = ageElement(null);
   const moved = ageElement(null);
@@ -20,27 +21,43 @@ export function summaryPanel() {
   const ended = timeElement(null);
   const endedRow = h("div", null, h("dt", null, "Ended"), h("dd", null, ended));
   const warnings = h("ul", { class: "warning-list" });
-  const warningSection = h("section", { class: "job-section" }, h("h2", null, "Warnings"), warnings);
+  const warningSection = h(
+    "section",
+    { class: "job-section" },
+    h("h2", null, "Warnings"),
+    warnings,
+  );
   const disks = h("ul", { class: "disk-list" });
   const diskTitle = h("h2", null, "Disks");
   const diskSection = h("section", { class: "job-section" }, diskTitle, disks);
   const node = h(
     "div",
     { class: "summary" },
-    h("section", { class: "job-section" }, bar, h("dl", { class: "definitions summary-facts" },
-      h("div", null, h("dt", null, "Phase"), h("dd", null, phase)),
-      h("div", null, h("dt", null, "Last update"), h("dd", null, updated)),
-      h("div", null, h("dt", null, "Last progress"), h("dd", null, moved)),
-      h("div", null, h("dt", null, "Started"), h("dd", null, started)),
-      endedRow)),
+    h(
+      "section",
+      { class: "job-section" },
+      bar,
+      h(
+        "dl",
+        { class: "definitions summary-facts" },
+        h("div", null, h("dt", null, "Phase"), h("dd", null, phase)),
+        h("div", null, h("dt", null, "Last update"), h("dd", null, updated)),
+        h("div", null, h("dt", null, "Last progress"), h("dd", null, moved)),
+        h("div", null, h("dt", null, "Started"), h("dd", null, started)),
+        endedRow,
+      ),
+    ),
     h("div", { class: "kpis" }, cards),
     warningSection,
     diskSection,
   );
 
+  /** @param {JobDetail} job */
   function update(job) {
     updateProgressBar(bar, knownPercent(job), { label: "Progress of the job", status: job.status });
-    summaryFigures(job).forEach(({ value, note }, index) => updateKpiCard(cards[index], value, note));
+    for (const [index, { value, note }] of summaryFigures(job).entries()) {
+      updateKpiCard(cards[index], value, note);
+    }
     setText(phase, job.current_phase || UNKNOWN);
     updateTime(updated, job.last_telemetry_at);
     updateTime(moved, job.last_progress_at);
@@ -48,7 +65,12 @@ export function summaryPanel() {
     updateTime(ended, job.completed_at);
     endedRow.hidden = !job.completed_at;
     warningSection.hidden = !job.warnings.length;
-    keyed(warnings, job.warnings, (text) => text, (text) => h("li", { dir: "auto" }, text));
+    keyed(
+      warnings,
+      job.warnings,
+      (text) => text,
+      (text) => h("li", { dir: "auto" }, text),
+    );
     diskSection.hidden = !job.disks.length;
     setText(diskTitle, job.disks.length === 1 ? "Disk" : `Disks (${job.disks.length})`);
     keyed(disks, job.disks, (disk) => disk.disk_index, makeDisk, updateDisk);
@@ -57,29 +79,39 @@ export function summaryPanel() {
   return { node, update };
 }
 
-/** The percent, or null while neither bytes nor the sender tell it. */
+/** The percentage, or null while it is unknown. @param {Job} job */
 export function knownPercent(job) {
   if (job.status === "completed") return job.progress_percent;
   return job.total_bytes > 0 || job.progress_percent > 0 ? job.progress_percent : null;
 }
 
-/** The figures of the four cards: `[{value, note}]`. */
+/** The figures of the four cards. @param {Job} job */
 export function summaryFigures(job) {
   const isLive = LIVE_STATUSES.includes(job.status);
   const mean = effectiveSpeed(job);
-  const sender = job.eta_seconds > 0 ? `the sender says ${duration(job.eta_seconds)}` : "";
+  const sender = job.eta_seconds > 0 ? `sender's estimate: ${duration(job.eta_seconds)}` : "";
   return [
-    { value: bytes(job.bytes_transferred), note: job.total_bytes > 0 ? `of ${bytes(job.total_bytes)}` : "total not known" },
+    {
+      value: bytes(job.bytes_transferred),
+      note: job.total_bytes > 0 ? `of ${bytes(job.total_bytes)}` : "total unknown",
+    },
     isLive
       ? { value: speed(job.transfer_speed_bps), note: mean === null ? "" : `mean ${speed(mean)}` }
       : { value: speed(mean), note: "mean over the whole run" },
     isLive
-      ? { value: duration(job.hub_eta_seconds), note: job.hub_eta_seconds === null ? sender || "not known yet" : `at the mean rate so far${sender && `; ${sender}`}` }
+      ? {
+          value: duration(job.hub_eta_seconds),
+          note:
+            job.hub_eta_seconds === null
+              ? sender || "unknown"
+              : `at the mean rate so far${sender && `; ${sender}`}`,
+        }
       : { value: "ended", note: `by the ${job.ended_by ?? "sender"}` },
     { value: duration(job.duration_seconds), note: isLive ? "so far" : "from start to end" },
   ];
 }
 
+/** @param {JobDisk} disk */
 function makeDisk(disk) {
   const node = h(
     "li",
@@ -94,12 +126,14 @@ function makeDisk(disk) {
   return node;
 }
 
+/** @param {HTMLElement} node @param {JobDisk} disk */
 function updateDisk(node, disk) {
-  const [, badge, bar, figures, error] = node.children;
+  const [, badge, bar, figures, error] = childElements(node);
   const total = disk.total_bytes || disk.size_bytes;
   updateStatusBadge(badge, disk.status);
   updateProgressBar(bar, total || disk.progress_percent ? disk.progress_percent : null, {
-    label: `Progress of disk ${disk.disk_index}`, status: disk.status,
+    label: `Progress of disk ${disk.disk_index}`,
+    status: disk.status,
   });
   const rate = disk.status === "transferring" ? ` · ${speed(disk.transfer_speed_bps)}` : "";
   setText(figures, `${bytes(disk.bytes_transferred)}${total ? ` of ${bytes(total)}` : ""}${rate}`);
