@@ -36,7 +36,7 @@ class Check:
 
 
 def run_checks(conn: Connection, config: Config) -> list[Check]:
-    """Every check, in the order to read them in. A check that cannot be made has failed.
+    """Every check, in the order to read them in. A check that fails to run counts as failed.
 
     `conn` is best in autocommit: inside a transaction one failed statement fails all that follow.
     """
@@ -76,8 +76,8 @@ def _check(name: str, judge: Callable[[], Iterator[str]], healthy: str) -> Check
     try:
         faults = list(judge())
     except (psycopg.Error, DatabaseUnavailable) as exc:
-        logger.warning("the check %s could not be made", name, exc_info=exc)
-        faults = [f"This could not be looked at ({type(exc).__name__}); the log has the reason."]
+        logger.warning("the check %s failed to run", name, exc_info=exc)
+        faults = [f"This check failed to run ({type(exc).__name__}): see the log."]
     return Check(name, not faults, " ".join(faults) or healthy)
 
 
@@ -135,7 +135,7 @@ def _judge_columns(conn: Connection, schema: Schema) -> Iterator[str]:
     found: dict[str, dict[str, Column]] = {}
     for table, name, type_name, default in rows:
         found.setdefault(table, {})[name] = Column(type_name, default)
-    made = {**_tables_made(conn, schema), **dict.fromkeys(schema.rollups, {})}
+    made = {**_tables_made(conn, schema), **{key: {} for key in schema.rollups}}
     faults = [fault for table in made for fault in _table_faults(table, found, made[table])]
     yield from faults
     if not faults:  # a rollup's statement needs the columns it is made from
@@ -214,7 +214,7 @@ def _judge_indexes(conn: Connection, schema: Schema) -> Iterator[str]:
             kind = "unique " if expected.is_unique else ""
             yield f"The index {name} must be {kind}on {expected.columns}; it is: {definition}."
         if not valid:
-            yield f"The index {name} is invalid: REINDEX it."
+            yield f"The index {name} is invalid: run REINDEX."
 
 
 def _judge_analyst(conn: Connection) -> Iterator[str]:
@@ -261,8 +261,8 @@ def _check_tasks(conn: Connection) -> Check:
         runs = read_tasks(conn)
         is_up = waited_for_tasks_seconds(conn) > 0
     except psycopg.Error as exc:
-        logger.warning("the check tasks could not be made", exc_info=exc)
-        return Check("tasks", False, "The tasks could not be looked at; the log has the reason.")
+        logger.warning("the check tasks failed to run", exc_info=exc)
+        return Check("tasks", False, "This check failed to run: see the log.")
     ok = not any(run.last_error or (is_up and run.is_late) for run in runs)
     sentences = [_describe_run(run) for run in runs]
     return Check("tasks", ok, " ".join(sentences) or "No scheduled task has run yet.")

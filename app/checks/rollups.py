@@ -106,8 +106,8 @@ def _judge_policies(conn: Connection) -> Iterator[str]:
         does, remove = _POLICIES.get(procedure, (f"runs {procedure} on", "delete_job"))
         argument = str(job_id) if remove == "delete_job" else f"'{name}'"
         yield (
-            f"A TimescaleDB policy ({job_id}) {does} {name} behind the hub's back and may erase "
-            f"history: run SELECT {remove}({argument})."
+            f"A TimescaleDB policy ({job_id}) {does} {name} without the hub's control and may "
+            f"erase history: run SELECT {remove}({argument})."
         )
 
 

@@ -1,7 +1,6 @@
-"""What the migrations make, read from their text: tables, columns, indexes, rollups.
+"""The schema that the migrations create, read from their text: tables, columns, indexes, rollups.
 
-Their own words are the only description of the schema. They are read, not applied: the doctor must
-neither write nor wait.
+They are read and not applied, as `doctor` must not write.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rule of repeats: what a sender sends again is stored once. Of updates and snapshots alike."""
+"""The rule of repeats, for updates and snapshots: what a sender sends again is stored once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sender says: one update of a job, with its disks. Pure data, no rules of state."""
+"""What a sender reports: one update of a job, with its disks. Data only, no rules of state."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Update:
         return self.status in END_STATUSES
 
     def content(self) -> str:
-        """What it says of the job, without instants, as text: equal for equal updates alone."""
+        """What it reports of the job, without instants, as text: equal only for equal updates."""
         disks = [(index, sorted(named.items())) for index, named in sorted(self.disks.items())]
         return repr((self.status, sorted(self.fields.items()), disks))
 

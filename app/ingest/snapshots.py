@@ -66,7 +66,7 @@ def _bring_back(conn: Connection, node_ids: set[str], now: int) -> None:
         return
     mark_nodes_online(conn, sorted(node_ids), now)
     for node_id in sorted(node_ids):
-        # Said before the commit: if that fails, it is said again with the snapshot's repeat.
+        # Logged before the commit: if that fails, it is logged again with the repeat.
         logger.info("Node online: %s", node_id, extra={"node_id": node_id})
 
 

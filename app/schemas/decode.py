@@ -95,7 +95,7 @@ _COMPLETION = CompletionSchema()
 _KEY_BEFORE = re.compile(r'"((?:[^"\\]|\\.){1,255})"\s*:\s*-?\Z')
 _KEY_REACH = 300  # how far back it is looked for, in characters
 
-# How the fast path says "not for me". Deep nesting is a RecursionError.
+# What the fast path raises for input that it leaves to the schema. Deep nesting: RecursionError.
 _NOT_FAST = (msgspec.MsgspecError, ValueError, RecursionError)
 
 Rejected = dict[str, list[str]]  # reasons by field path
@@ -133,7 +133,7 @@ def decode_update(body: bytes, job_type: str, job_id: str) -> Update:
 
 
 def decode_batch(body: bytes, *, is_ndjson: bool) -> list[Update | Rejected]:
-    """The items of a batch in order: an update, or why it is none.
+    """The items of a batch in order: an update, or why it was rejected.
 
     Raises InvalidInput where nothing could be read.
     """
@@ -155,7 +155,7 @@ def decode_batch(body: bytes, *, is_ndjson: bool) -> list[Update | Rejected]:
 
 
 def decode_completion(body: bytes, job_id: str) -> Update:
-    """The end of a job without telemetry, as an update that is none of its sender's.
+    """The end of a job without telemetry, as an update without telemetry.
 
     Raises InvalidInput.
     """
@@ -165,7 +165,7 @@ def decode_completion(body: bytes, job_id: str) -> Update:
 
 
 def decode_snapshots(body: bytes, schema: Schema) -> list[Snapshot | Rejected]:
-    """The snapshots of a body in order, one or `{"snapshots": […]}`, or why one is none.
+    """The snapshots of a body in order, one or `{"snapshots": […]}`, or why one was rejected.
 
     Raises InvalidInput where nothing could be read.
     """
@@ -187,7 +187,9 @@ def decode_snapshots(body: bytes, schema: Schema) -> list[Snapshot | Rejected]:
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body; raises InvalidInput when it holds anything else."""
     if not body.strip():
-        raise InvalidInput("body: is empty.", {"body": ["Is empty; a JSON object is expected."]})
+        raise InvalidInput(
+            "body: must not be empty.", {"body": ["Must not be empty: send a JSON object."]}
+        )
     data = _parse(body)
     if not isinstance(data, dict):
         raise InvalidInput("body: must be a JSON object.", {"body": ["Must be a JSON object."]})
@@ -217,7 +219,7 @@ def _parse(body: bytes) -> Any:
 
 def _explain(error: orjson.JSONDecodeError) -> tuple[str, str]:
     """The field that could not be read, `body` where it is none or at its end, and why not."""
-    text, at = error.doc, error.pos  # empty and 0 if it is no UTF-8
+    text, at = error.doc, error.pos  # empty and 0 if it is not UTF-8
     key = _KEY_BEFORE.search(text[max(0, at - _KEY_REACH) : at]) if at < len(text) else None
     if "infinity" in str(error):
         reason = "too large a number"
@@ -228,7 +230,7 @@ def _explain(error: orjson.JSONDecodeError) -> tuple[str, str]:
 
 
 def _parse_lines(body: bytes) -> list[Any]:
-    """The values of NDJSON's lines; a line that is no JSON stands as an InvalidInput."""
+    """The values of NDJSON's lines; a line that is not JSON becomes an InvalidInput."""
     items: list[Any] = []
     for line in body.split(b"\n"):
         if line.strip():
@@ -237,7 +239,9 @@ def _parse_lines(body: bytes) -> list[Any]:
             except InvalidInput as exc:
                 items.append(exc)
     if not items:
-        raise InvalidInput("body: is empty.", {"body": ["Is empty; JSON lines are expected."]})
+        raise InvalidInput(
+            "body: must not be empty.", {"body": ["Must not be empty: send JSON lines."]}
+        )
     if all(isinstance(item, InvalidInput) for item in items):
         raise items[0]
     return items
@@ -270,7 +274,7 @@ def _judge_item(item: Any, *, is_plain: bool) -> Update | Rejected:
 def _from_batch_struct(read: Any) -> Update | Rejected:
     job_type, job_id = read.job_type, read.job_id
     if job_type is None or job_id is None or job_type_problem(job_type):
-        raise ValueError  # the schema says why
+        raise ValueError  # the schema gives the reason
     if identifier_problem(job_id):
         raise ValueError
     return _from_struct(read, job_type, job_id)

@@ -1,4 +1,4 @@
-"""Strict fields: JSON's own types, no conversions. `"12"`, `true` and NaN are no numbers.
+"""Strict fields: JSON's own types, no conversions. `"12"`, `true` and NaN are not numbers.
 
 Units are in each field's metadata where it is used. All raise marshmallow's ValidationError.
 """
@@ -123,7 +123,7 @@ def parse_timestamp(text: str) -> datetime:
             instant = instant.astimezone(UTC)
         return instant + timedelta(seconds=1) if is_leap else instant
     except (ValueError, OverflowError):
-        raise ValueError("Is not a date and time that exists.") from None
+        raise ValueError("This date and time does not exist.") from None
 
 
 # What `identifier_problem` takes, as the OpenAPI document says it.

@@ -61,20 +61,21 @@ class LockedJobs:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What a job's sender has lost in all, and when (µs) an update last told so.
+    """What a job's sender has lost in all, and when (µs) an update last reported a loss.
 
     `news` is how much of it was not known before.
     """
 
     total: int
-    last_told: int
+    last_reported: int
     news: int
 
 
 def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> LockedJobs:
     """Lock the rows of jobs, in the order of their ids.
 
-    Unknown ids are missing from the answer. What a verdict of the detector hides is uncovered.
+    Unknown ids are missing from the answer. The registers hold what the sender reported, also where
+    a status change by the detector hides it in the row.
     """
     ids = {"job_ids": sorted(job_ids)}
     with conn.pipeline():
@@ -188,7 +189,7 @@ def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> Non
 def add_losses(conn: Connection, told: Mapping[Instant, int], now: int) -> dict[str, Losses]:
     """Store how many updates were lost before the updates of some instants; all losses by job.
 
-    What was told of an instant before stays where it is more. The jobs must be locked.
+    A larger count that was stored for an instant before stays. The jobs must be locked.
     """
     rows = execute(
         conn,
@@ -323,7 +324,7 @@ def _named(names: Iterable[str], values: Sequence[Any]) -> Fields:
 
 
 def _registers(names: Iterable[str], times: list[int | None], values: Sequence[Any]) -> Registers:
-    """Registers of a row: a column without an instant shows what was derived, nobody named it."""
+    """Registers of a row: a column without an instant holds a derived value."""
     registers = Registers()
     for name, time, value in zip(names, times, values, strict=False):
         if time is not None:

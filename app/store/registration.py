@@ -18,7 +18,7 @@ SQL = load_queries("registration")
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What a registration did: whether the job is new, and whether it said anything new."""
+    """What a registration did: whether the job is new, and whether it changed anything."""
 
     is_new: bool
     is_changed: bool

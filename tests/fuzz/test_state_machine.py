@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -346,7 +346,7 @@ class Machine(RuleBasedStateMachine):
         return Update("", self.job_id, body["status"], timestamp, fields, disks)
 
 
-def named(said: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def named(said: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     fields = {name: said[name] for name in names if name in said}
     if "progress_percent" in fields:
         fields["progress_percent"] = min(float(fields["progress_percent"]), 100.0)

@@ -14,9 +14,10 @@ fields.DISK_FIELDS["made_up"] = fields.Field(fields.Kind.NUMBER, "Made up.", 0)
 fields.METRICS["made_up"] = fields.Field(fields.Kind.INTEGER, "Made up.")
 
 from app.database.pool import Connection, Database  # noqa: E402
+from app.domain.snapshots import Snapshot  # noqa: E402
 from app.domain.window import Window  # noqa: E402
 from app.ingest.snapshots import store_snapshots  # noqa: E402
-from app.ingest.transaction import store_updates  # noqa: E402
+from app.ingest.transaction import Receipt, store_updates  # noqa: E402
 from app.schemas.decode import decode_common_update, decode_snapshots, decode_update  # noqa: E402
 from app.schemas.nodes import NodeHistoryQuery, NodeSchema, SnapshotSchema  # noqa: E402
 from app.store import ingest, nodes  # noqa: E402
@@ -39,8 +40,10 @@ def follow_updates(conn: Connection) -> None:
     fast = decode_common_update(body, "backup", "j")
     slow = decode_update(json.dumps({**said, "error": "é"}).encode(), "backup", "j")
     assert fast is not None
-    assert fast.fields == {"made_up": 7} and fast.disks == {0: {"made_up": 1.5}}
-    assert slow.fields == {"made_up": 7, "error_message": "é"} and slow.disks == fast.disks
+    assert fast.fields == {"made_up": 7}
+    assert fast.disks == {0: {"made_up": 1.5}}
+    assert slow.fields == {"made_up": 7, "error_message": "é"}
+    assert slow.disks == fast.disks
     store_updates(conn, [fast], 28)
     state = ingest.lock_jobs(conn, ["j"]).states["j"]
     assert state.registers.values == {"made_up": 7}
@@ -52,17 +55,21 @@ def follow_updates(conn: Connection) -> None:
     )
     assert row.fetchone() == (7, 1.5)
     (outcome,) = store_updates(conn, [fast], 28)
+    assert isinstance(outcome, Receipt)
     assert outcome.is_duplicate
 
 
 def follow_snapshots(conn: Connection) -> None:
     said = {"node_id": "n", "timestamp": at(-60), "made_up": 7}
     (snapshot,) = decode_snapshots(json.dumps(said).encode(), SnapshotSchema())
+    assert isinstance(snapshot, Snapshot)
     for is_duplicate in (False, True):
         (outcome,) = store_snapshots(conn, [snapshot], 28)
+        assert isinstance(outcome, Receipt)
         assert outcome.is_duplicate == is_duplicate
     node = nodes.read_node(conn, "n")
-    assert node is not None and node.metrics["made_up"] == 7
+    assert node is not None
+    assert node.metrics["made_up"] == 7
     assert "made_up" in NodeSchema().fields
     assert NodeHistoryQuery().load({"metrics": "made_up"})["metrics"] == ("made_up",)
     span = Window(NOW.replace(year=NOW.year - 1), NOW)

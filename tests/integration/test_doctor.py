@@ -171,7 +171,7 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
         (
             "SELECT add_retention_policy('job_telemetry', INTERVAL '30 days')",
             "retention",
-            "drops chunks of job_telemetry behind the hub's back",
+            "drops chunks of job_telemetry without the hub's control",
         ),
         (
             "SELECT add_continuous_aggregate_policy('job_speed_1m', NULL, INTERVAL '1 minute', "
@@ -182,12 +182,12 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
         (
             "SELECT add_compression_policy('disk_telemetry', INTERVAL '1 day')",
             "retention",
-            "compresses chunks of disk_telemetry behind the hub's back",
+            "compresses chunks of disk_telemetry without the hub's control",
         ),
         (
             "SELECT add_retention_policy('node_telemetry_1m', INTERVAL '30 days')",
             "retention",
-            "drops chunks of node_telemetry_1m behind the hub's back",
+            "drops chunks of node_telemetry_1m without the hub's control",
         ),
     ],
 )
@@ -242,7 +242,7 @@ def test_the_doctor_writes_nothing(database: Database, config: Config) -> None:
     with database.reading() as conn, conn.transaction():
         conn.execute("SET TRANSACTION READ ONLY")
         checks: list[Any] = run_checks(conn, config)
-    assert all("could not be looked at" not in each.detail for each in checks)
+    assert all("failed to run" not in each.detail for each in checks)
 
 
 # Retention: that nothing can be erased. Here time is the database's, which the doctor asks for.

@@ -15,8 +15,13 @@ ROWS = {"jobs": JOB_FIELDS, "job_disks": DISK_FIELDS, "nodes": METRICS}
 
 def test_a_made_up_field_reaches_every_place(owner: Database) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.made_up_field"]
-        + [owner._dsn, str(owner.is_embedded)],
+        [
+            sys.executable,
+            "-m",
+            "tests.integration.made_up_field",
+            owner._dsn,
+            str(owner.is_embedded),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

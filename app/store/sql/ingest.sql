@@ -72,7 +72,7 @@ FROM unnest(
 ) AS v (time, job_id, seq, disk_index, {disk_fields})
 
 -- name: add_losses
--- What was told before is seen as it was before this statement, so what it wrote comes on top.
+-- `known` is as it was before this statement, so what this one wrote is added to it.
 WITH written AS (
     INSERT INTO sender_losses AS known (job_id, time, lost_updates, received_at)
     SELECT v.job_id, from_micros(v.time), v.lost_updates, from_micros(%(now)s)
@@ -103,9 +103,8 @@ FROM unnest(%(job_id)s::text[], %(warnings)s::text[]) AS v (job_id, warnings)
 WHERE jobs.job_id = v.job_id
 
 -- name: update_jobs
--- An update leaves no verdict of the detector to hide what the sender said. Only a registration
--- leaves it: then the row goes on to show the verdict's message. A summary of the job is out of
--- date.
+-- An update ends what a status change by the detector hides. A registration does not: the row goes
+-- on to show the detector's message (see job_columns). A summary of the job is out of date.
 UPDATE jobs SET
     status = v.status,
     before_verdict = CASE

@@ -30,7 +30,7 @@ LIMIT %(limit)s
 SELECT EXISTS (SELECT FROM nodes WHERE node_id = %(node_id)s)
 
 -- name: read_charted_node
--- Neither 'infinity' is an instant of Python's; nothing is older than 1970.
+-- Python has no 'infinity'; nothing is older than 1970.
 SELECT node_id, state = 'online' AS is_online,
        least(oldest_snapshot_at, newest_snapshot_at) AS oldest_snapshot_at, newest_snapshot_at,
        (SELECT greatest(dropped_before, TIMESTAMPTZ 'epoch') FROM series_edges
