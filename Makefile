@@ -19,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install run lock tools test lint format types fuzz chaos trace-push bench overload soak \
+.PHONY: help setup install run lock tools test quick lint format types fuzz chaos trace-push bench overload soak \
 	screenshots
 
 help: ## list these commands
@@ -43,8 +43,11 @@ tools: ## install the tools that tests drive, as root on Debian and the like
 WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 test: setup tools ## run the whole test suite against a real TimescaleDB
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --reruns 1 \
-		--reruns-delay 2 --durations 10
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
+
+quick: setup lint types ## what to run after each change: style, types, unit and API tests
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --hypothesis-profile quick \
+		--durations 5 tests/unit tests/api
 
 lint: $(VENV)/.dev $(NODE_MODULES) $(JS_TOOLS) ## check style and formatting, and the types of JavaScript
 	@$(BIN)/ruff check .

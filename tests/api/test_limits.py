@@ -37,7 +37,8 @@ def assert_problem(answer: TestResponse, status: int, part: str) -> None:
     assert answer.status_code == status, answer.text
     assert answer.mimetype == "application/problem+json"
     body = json.loads(answer.get_data())
-    assert body["status"] == status and part in body["detail"]
+    assert body["status"] == status
+    assert part in body["detail"]
     assert answer.headers["X-Request-ID"]
 
 

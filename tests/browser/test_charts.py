@@ -116,7 +116,8 @@ def test_back_undoes_a_zoom_and_the_view_stays(page: Page) -> None:
         expect(source).not_to_have_text(texts[-1])
         windows.append(window(page))
         texts.append(source.inner_text())
-    assert windows[0] == [] and windows[1] != windows[2]
+    assert windows[0] == []
+    assert windows[1] != windows[2]
     page.reload()
     wait_ready(page, 2)
     expect(source).to_have_text(texts[2])
@@ -265,7 +266,8 @@ def test_the_chart_is_saved_as_a_picture(page: Page, tmp_path: Path) -> None:
     assert download.value.suggested_filename == f"speed-{GAPS}.png"
     download.value.save_as(tmp_path / "chart.png")
     picture = (tmp_path / "chart.png").read_bytes()
-    assert picture.startswith(PNG) and len(picture) > 10_000
+    assert picture.startswith(PNG)
+    assert len(picture) > 10_000
 
 
 def test_the_chart_is_saved_as_csv(page: Page, tmp_path: Path) -> None:
@@ -321,4 +323,5 @@ def test_five_thousand_points_are_drawn_at_once(page: Page) -> None:
     wait_ready(page, 2)
     expect(page.locator(".chart-source")).to_contain_text(f"{LONG_UPDATES:,} points")
     drawn = page.locator(".chart-tall .chart-canvas").get_attribute("data-draw-milliseconds")
-    assert drawn is not None and float(drawn) < 10_000
+    assert drawn is not None
+    assert float(drawn) < 10_000

@@ -27,12 +27,11 @@ from flask.testing import FlaskClient
 from app.api.service import check_tasks
 from app.checks.doctor import run_checks
 from app.checks.probe import Look
-from app.config import ROOT, Config
+from app.config import PARENT_VARIABLE, ROOT, Config
 from app.database.addresses import owner_dsn
 from app.database.pool import Connection, Database
 from app.errors import ConfigError
 from app.ingest.heartbeat import Heartbeat
-from app.lifeline import PARENT_VARIABLE
 from app.store import tasks as store
 from app.store.tasks import TaskRun
 from jobs.runner import LEASE_SECONDS, Runner
