@@ -18,7 +18,7 @@ from app.database.pool import Connection, Database
 from app.domain.updates import Update
 from app.ingest.transaction import Receipt, store_updates
 from app.store import registration, staleness
-from app.store.staleness import Verdict
+from app.store.staleness import StatusChange
 from jobs import pages
 from jobs.detect_stale_jobs import Sweep, run_once
 from tests.factories import NOW, make_update
@@ -122,11 +122,11 @@ def test_a_clock_that_is_set_back_during_a_sweep_stalls_nobody(
 ) -> None:
     store(conn, make_update())
     began = detector.moment(HOUR)
-    verdict = Verdict(began, began - timedelta(seconds=60), 60, STALLED, clock=began)
-    assert staleness.stall_jobs(conn, [job(conn)["id"]], verdict) == []
-    assert staleness.stall_jobs(conn, [job(conn)["id"]], replace(verdict, clock=None))
-    assert staleness.fail_jobs(conn, [job(conn)["id"]], verdict) == []
-    assert staleness.fail_jobs(conn, [job(conn)["id"]], replace(verdict, clock=None))
+    status_change = StatusChange(began, began - timedelta(seconds=60), 60, STALLED, clock=began)
+    assert staleness.stall_jobs(conn, [job(conn)["id"]], status_change) == []
+    assert staleness.stall_jobs(conn, [job(conn)["id"]], replace(status_change, clock=None))
+    assert staleness.fail_jobs(conn, [job(conn)["id"]], status_change) == []
+    assert staleness.fail_jobs(conn, [job(conn)["id"]], replace(status_change, clock=None))
 
 
 def test_a_beat_a_little_ahead_makes_nobody_silent(conn: Connection, detector: Detector) -> None:
@@ -332,12 +332,12 @@ def test_the_scan_uses_its_index(conn: Connection) -> None:
 # Beside ingest, and beside itself.
 
 
-def verdict(detector: Detector, seconds: float) -> Verdict:
+def status_change(detector: Detector, seconds: float) -> StatusChange:
     now = detector.moment(seconds)
-    return Verdict(now, now - timedelta(seconds=60), 60, STALLED)
+    return StatusChange(now, now - timedelta(seconds=60), 60, STALLED)
 
 
-def silent_ids(conn: Connection, given: Verdict) -> list[int]:
+def silent_ids(conn: Connection, given: StatusChange) -> list[int]:
     jobs = staleness.read_silent_jobs(conn, "running", given.silent_since, after=None, limit=9)
     return [silent.id for silent in jobs]
 
@@ -347,7 +347,7 @@ def test_an_update_after_the_scan_saves_the_job(
     conn: Connection, detector: Detector, status: str
 ) -> None:
     store(conn, make_update(-60))
-    given = verdict(detector, 60)
+    given = status_change(detector, 60)
     ids = silent_ids(conn, given)
     assert len(ids) == 1
     store(conn, make_update(-50, status))
@@ -362,7 +362,7 @@ def test_a_job_that_is_just_being_updated_is_left_alone(
     conn: Connection, detector: Detector, database: Database
 ) -> None:
     store(conn, make_update(-60))
-    given = verdict(detector, 60)
+    given = status_change(detector, 60)
     other = database.connect()
     try:
         store_updates(other, [make_update(-50)], 28)  # holds the row's lock, not yet committed
