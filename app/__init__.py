@@ -22,6 +22,7 @@ def create_app(config: Config | None = None) -> Flask:
     """
     from app.api.factory import build_app
     from app.config import Config, log_unknown_variables
+    from app.hub import Hub
     from app.lifeline import end_with_parent
     from app.logs import configure_logging
 
@@ -30,10 +31,10 @@ def create_app(config: Config | None = None) -> Flask:
         configure_logging(config.log_level)
         log_unknown_variables(logging.getLogger("hub.api"))
         end_with_parent()
-        app = build_app(config)
+        app = build_app(Hub.start(config))
         _spare_garbage_collection()
         return app
-    return build_app(config)
+    return build_app(Hub.start(config))
 
 
 def _spare_garbage_collection() -> None:

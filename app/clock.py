@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.domain.window import EPOCH
 
+_NAIVE_EPOCH = EPOCH.replace(tzinfo=None)  # for what is written as UTC
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -30,3 +31,8 @@ def from_micros(micros: int) -> datetime:
 def isoformat(instant: datetime) -> str:
     """RFC 3339 in UTC with a `Z`, microseconds only where there are any."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def isoformat_micros(micros: int) -> str:
+    """`isoformat` of `from_micros`, at half the cost: each push is answered with two instants."""
+    return (_NAIVE_EPOCH + timedelta(microseconds=micros)).isoformat() + "Z"

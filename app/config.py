@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ConfigError
-from app.lifeline import PARENT_VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
+PARENT_VARIABLE = "HUB_PARENT_PID"  # set by `serve` for the processes it starts
 TEST_PREFIX = "HUB_TEST_"  # variables of the project's own tests
 
 
@@ -123,7 +123,7 @@ class Config:
         # again. Each takes about 10 KiB.
         "HUB_WAITING_PUSHES",
         2_000,
-        "single updates that may wait for their commit in each web worker; more are answered 503",
+        "pushes that may wait for their commit in each web worker; more are answered 503",
         low=1,
         high=100_000,
     )
@@ -257,6 +257,11 @@ class Config:
     def task_interval(self, seconds: int) -> int:
         """The interval, in seconds, of a task whose usual interval is `seconds`."""
         return max(1, seconds // self.task_speedup)
+
+
+def is_set(variable: str) -> bool:
+    """Whether the environment has a value for a setting."""
+    return bool(os.environ.get(variable, "").strip())
 
 
 def unknown_variables(env: Mapping[str, str] | None = None) -> list[str]:

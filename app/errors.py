@@ -5,6 +5,8 @@ The docstring of a class is its default message.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def first_line(exc: BaseException) -> str:
     """The first line of an exception's message; the name of its class if it has none."""
@@ -41,19 +43,24 @@ class MigrationError(StartError):
 
 
 class RequestError(HubError):
-    """The request could not be answered."""
+    """The request could not be answered.
+
+    `errors` maps a field's path to its reasons; `headers` belong to the answer.
+    """
 
     status = 500
+    retry_after_seconds: int | None = None
+
+    def __init__(self, message: str | None = None, errors: dict[str, list[str]] | None = None):
+        super().__init__(message)
+        self.errors = errors or {}
+        self.headers: Sequence[tuple[str, str]] = ()
 
 
 class InvalidInput(RequestError):
     """The request has values the hub does not accept."""
 
     status = 400
-
-    def __init__(self, message: str | None = None, errors: dict[str, list[str]] | None = None):
-        super().__init__(message)
-        self.errors = errors or {}
 
 
 class Unauthorized(RequestError):
@@ -84,10 +91,6 @@ class Conflict(RequestError):
     """The request contradicts what is stored."""
 
     status = 409
-
-    def __init__(self, message: str | None = None, errors: dict[str, list[str]] | None = None):
-        super().__init__(message)
-        self.errors = errors or {}
 
 
 class TooLarge(RequestError):
@@ -127,6 +130,10 @@ NO_MEMORY = "The hub is short of memory; try again."
 
 class QueueFull(Unavailable):
     """Too many updates are waiting to be stored; try again."""
+
+
+class TooManyPushes(QueueFull):
+    """Too many requests are waiting for their commit; try again."""
 
 
 class DatabaseUnavailable(Unavailable):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
@@ -36,7 +38,7 @@ COMMIT_UPDATES = Histogram(
     registry=REGISTRY,
 )
 WAITING_PUSHES = Gauge(
-    "hub_waiting_pushes", "Single updates that wait for their commit.", registry=REGISTRY
+    "hub_waiting_pushes", "Pushes that wait for their commit.", registry=REGISTRY
 )
 QUEUED = Gauge(
     "hub_queue_updates", "Updates that wait to be stored in this process.", registry=REGISTRY
@@ -58,6 +60,21 @@ REQUEST_SECONDS = Histogram(
 _ACCEPTED = UPDATES.labels("accepted")
 _DUPLICATE = UPDATES.labels("duplicate")
 _REJECTED = UPDATES.labels("rejected")
+
+
+def count_request(method: str, route: str, status: int, seconds: float) -> None:
+    """Count an answered request. `route` is the rule; a path would have the job's id in it."""
+    requests_total, request_seconds = _children(method, route, status)
+    requests_total.inc()
+    request_seconds.observe(seconds)
+
+
+@lru_cache(maxsize=1024)  # looking a child up by its labels costs more than counting
+def _children(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return (
+        REQUESTS.labels(method, route, str(status)),
+        REQUEST_SECONDS.labels(method, route),
+    )
 
 
 def count_commit(accepted: int, duplicates: int, rejected: int, seconds: float) -> None:

@@ -37,12 +37,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.config import ROOT
 from bench.ingest import running_hub
-from telemetry_client.aggregator import ProgressAggregator
-from telemetry_client.client import TelemetryClient
-from telemetry_client.drain import Drain
 from telemetry_client.queue import TelemetryQueue
-from telemetry_client.tracker import ProgressTracker
-from telemetry_client.updates import Stamps
+from telemetry_client.queue.drain import Drain
+from telemetry_client.tracker import ProgressAggregator, ProgressTracker
+from telemetry_client.wire.client import TelemetryClient
+from telemetry_client.wire.timestamps import Stamps
 from tools.faulty_hub import FAULTS, FaultyHub
 
 MEDIAN_LIMIT_US, P99_LIMIT_US = 5.0, 100.0

@@ -8,9 +8,9 @@ from typing import Any
 from flask import Response
 from flask_smorest import Blueprint
 
-from app.api.bodies import check_identifier
+from app.api.answers import conditional_json
 from app.api.context import hub
-from app.api.requests import conditional_json
+from app.api.permissions import needs
 from app.charts.node import NodeHistory, Point, read_node_history
 from app.domain.chart import SECOND
 from app.domain.window import EPOCH
@@ -18,6 +18,8 @@ from app.errors import NotFound
 from app.schemas import nodes as schemas
 from app.schemas.queries import encode_cursor
 from app.store import nodes as store
+from app.web.admission import READ
+from app.web.push import check_identifier
 
 blueprint = Blueprint("nodes", __name__, description="Nodes and their metrics.")
 
@@ -27,6 +29,7 @@ blueprint = Blueprint("nodes", __name__, description="Nodes and their metrics.")
 @blueprint.response(200, schemas.NodeListSchema)
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def list_nodes(query: dict[str, Any]) -> Response:
     """List nodes by id."""
     limit, after_id = query["limit"], query.get("cursor", [""])[0]
@@ -46,6 +49,7 @@ def list_nodes(query: dict[str, Any]) -> Response:
 @blueprint.alt_response(400, "BAD_REQUEST")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def read_node(node_id: str) -> Response:
     """Read the current state of one node."""
     check_identifier("node_id", node_id)
@@ -63,6 +67,7 @@ def read_node(node_id: str) -> Response:
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def list_events(query: dict[str, Any], node_id: str) -> Response:
     """List the changes of a node's state, newest first."""
     check_identifier("node_id", node_id)
@@ -81,6 +86,7 @@ def list_events(query: dict[str, Any], node_id: str) -> Response:
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def read_history(query: dict[str, Any], node_id: str) -> Response:
     """Chart the metrics of one node: each snapshot, or mean, minimum and maximum of equal steps.
 

@@ -157,7 +157,8 @@ class Writer:
         ticket = Ticket(len(items), when_settled)
         with self._changed:
             self._refuse_if_unable()
-            self._queue.extend((item, ticket, i) for i, item in enumerate(items))
+            for position, item in enumerate(items):
+                self._queue.append((item, ticket, position))
             self._changed.notify()
         return ticket
 
@@ -183,7 +184,7 @@ class Writer:
         However much it is, so that it can be asked before a batch is decoded; the last batch to be
         taken may go beyond the capacity.
         """
-        return self.queued >= self.capacity
+        return len(self._queue) - self._withdrawn >= self.capacity
 
     @property
     def is_accepting(self) -> bool:

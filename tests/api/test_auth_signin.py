@@ -11,8 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.api.auth import COOKIE
 from app.clock import isoformat
+from app.web.admission import COOKIE
 from tests.factories import make_body
 from tests.tokens import FOREIGN_KEYS, bearer, make_claims, make_token
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app.api import fast_chart, fast_push
 from app.database.pool import Database
 from tests.factories import at
 
@@ -39,12 +38,7 @@ def counted(client: FlaskClient) -> float:
     return float(next(line for line in text.splitlines() if line.startswith(name)).split()[1])
 
 
-@pytest.mark.parametrize("is_fast", [True, False])
-def test_a_push_tells_what_was_lost_before_it(
-    client: FlaskClient, database: Database, monkeypatch: pytest.MonkeyPatch, is_fast: bool
-) -> None:
-    if not is_fast:
-        monkeypatch.setattr(fast_push.FastPush, "_ordinary_update", lambda *_: None)
+def test_a_push_tells_what_was_lost_before_it(client: FlaskClient, database: Database) -> None:
     before = counted(client)
     answer = client.post(URL, json=body(-30, lost_updates=12))
     assert answer.status_code == 200
@@ -119,16 +113,12 @@ def chart(client: FlaskClient) -> dict[str, Any]:
     return got
 
 
-def test_the_chart_shows_the_gap_as_the_senders_both_ways(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_chart_shows_the_gap_as_the_senders(client: FlaskClient) -> None:
     client.post(URL, json=body(-500))
     client.post(URL, json=body(-400))
     client.post(URL, json=body(-100, lost_updates=60))
     shown = chart(client)
     assert [gap["reason"] for gap in shown["gaps"]] == ["silence", "sender_lost"]
-    monkeypatch.setattr(fast_chart.FastChart, "_usual_chart", lambda *_: None)
-    assert chart(client) == shown
     client.post(URL, json=body(-90, status="completed"))
     assert chart(client)["gaps"] == shown["gaps"]
 

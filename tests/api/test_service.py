@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.api import probe as probe_module
 from app.api import service
+from app.api.context import hub_of
 from app.api.errors import register_error_handlers
-from app.api.probe import DatabaseProbe, Look
 from app.api.service import check_database
+from app.checks import probe as probe_module
+from app.checks.probe import DatabaseProbe, Look
 from app.database.pool import Connection, Database
 from app.errors import DatabaseUnavailable
 from app.ingest.writer import Writer
@@ -31,7 +33,7 @@ Patch = pytest.MonkeyPatch
 def fresh_probe(app: Flask, monkeypatch: Patch) -> DatabaseProbe:
     """A probe that has seen nothing yet, in a hub that has never committed."""
     probe = DatabaseProbe()
-    monkeypatch.setitem(app.extensions, "hub_database_probe", probe)
+    monkeypatch.setitem(app.extensions, "hub", replace(hub_of(app), probe=probe))
     monkeypatch.setattr(Writer, "last_commit_seconds_ago", property(lambda self: None))
     return probe
 
@@ -154,13 +156,13 @@ def test_a_writer_that_takes_nothing_is_a_503(
 
 
 def test_a_full_queue_is_no_503_while_it_empties(client: FlaskClient, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Writer, "queued", property(lambda self: 10**9))
+    monkeypatch.setattr(hub_of(client.application).writer, "capacity", 0)
     for busy_seconds, code, status, writer in (
         (0.4, 200, "degraded", "full"),
         (6.0, 503, "unavailable", "refusing"),  # a commit that does not end
     ):
         busy_since = time.monotonic() - busy_seconds
-        monkeypatch.setattr(client.application.extensions["hub"].writer, "_busy_since", busy_since)
+        monkeypatch.setattr(hub_of(client.application).writer, "_busy_since", busy_since)
         answer = client.get("/api/v1/health")
         assert (answer.status_code, answer.get_json()["status"]) == (code, status)
         assert answer.get_json()["checks"]["writer"]["status"] == writer

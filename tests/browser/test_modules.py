@@ -202,20 +202,22 @@ def test_a_line_is_broken_at_a_gap_and_where_nothing_was_reported(blank: Page) -
 
 def test_a_peak_within_a_step_is_in_the_band_and_on_the_axis(blank: Page) -> None:
     drawn = series_of(blank, history(resolution_seconds=10))
-    assert drawn["band"] == [[115, 135]] and drawn["top"] >= 900
+    assert drawn["band"] == [[115, 135]]
+    assert drawn["top"] >= 900
     assert "band" not in series_of(blank, history(resolution_seconds=10), band=False)
 
 
 def test_a_step_that_still_fills_is_no_part_of_the_line(blank: Page) -> None:
     drawn = series_of(blank, history(last_point_unfinished=True))
-    assert drawn["still filling"] == [[130, 0]]
+    assert drawn["incomplete"] == [[130, 0]]
     assert drawn["speed"][-1] == [120, 200]
 
 
 def test_an_empty_run_draws_nothing(blank: Page) -> None:
     columns: dict[str, list[float]] = {name: [] for name in ("t", "s", "s_min", "s_max", "p", "b")}
     drawn = series_of(blank, history(chart_data=columns, gaps=[], phases=[], duration_seconds=None))
-    assert drawn["speed"] == [] and drawn["top"] > 0
+    assert drawn["speed"] == []
+    assert drawn["top"] > 0
 
 
 @pytest.mark.parametrize(
@@ -254,7 +256,9 @@ def test_speeds_are_counted_in_even_steps(blank: Page) -> None:
         blank, "charts/run.js", "speedBins", [0, 5, 10, None, 40], {"max": 40, "interval": 20}
     )
     assert sum(bin["count"] for bin in bins) == 4
-    assert bins[0]["from"] == 0 and bins[-1]["to"] == 40 and bins[-1]["count"] == 1
+    assert bins[0]["from"] == 0
+    assert bins[-1]["to"] == 40
+    assert bins[-1]["count"] == 1
 
 
 def test_a_donut_has_a_part_for_each_status_that_occurs(blank: Page) -> None:

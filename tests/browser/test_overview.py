@@ -52,7 +52,8 @@ def test_filters_live_in_the_address_and_survive_reload_and_back(page: Page) -> 
     expect(page.locator(".job-table").nth(1).locator(".job-about").first).to_contain_text("vm-006")
     assert query(page) == expected
     found = rows(page, 1)
-    assert found and all(name.startswith("bulk-") for name in found)
+    assert found
+    assert all(name.startswith("bulk-") for name in found)
     page.reload()
     wait_ready(page)
     expect(page.locator(".job-link")).to_have_text(found)

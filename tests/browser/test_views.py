@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import NewPage, origin_of, watched_pages
 from tools.browser.demo import DAY, HOSTILE_IDS, IMAGE, PENDING, STALLED, Demo
-from tools.browser.views import VIEWS, job_path, open_view, wait_ready
+from tools.browser.views import CHARTS, VIEWS, job_path, open_view, wait_ready
 from tools.browser.watch import Watch, visible_text
 from tools.hub_process import HubProcess
 
@@ -124,12 +124,12 @@ def test_a_view_that_fails_says_why_and_tries_again(page: Page, watch: Watch, na
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("/jobs/none-of-this-id", "There is no such job"),
-        ("/compare/none-of-this-id", "There is no such job"),
-        ("/machines/none-of-this-name", "No job names this machine"),
-        ("/nodes/none-of-this-id", "There is no such node"),
+        ("/jobs/none-of-this-id", "Job not found"),
+        ("/compare/none-of-this-id", "Job not found"),
+        ("/machines/none-of-this-name", "No jobs for this machine"),
+        ("/nodes/none-of-this-id", "Node not found"),
         ("/?machine=none-of-this-name", "No job matches these filters"),
-        ("/machines?q=none-of-this-name", "No machine has this in its name"),
+        ("/machines?q=none-of-this-name", "No machine matches"),
         ("/nodes/" + IMAGE.replace("<", "%3C").replace(">", "%3E") + "?range=1h", "3.0 %"),
     ],
 )
@@ -139,13 +139,21 @@ def test_a_view_of_nothing_says_so(page: Page, watch: Watch, path: str, sentence
     expect(page.get_by_text(sentence).first).to_be_visible()
 
 
+@pytest.mark.parametrize("name", ["overview", "compare"])
+def test_an_unknown_choice_in_the_address_is_ignored(page: Page, name: str) -> None:
+    """Also one that is a property of every object."""
+    page.goto(VIEWS[name] + "?since=constructor&measure=constructor")
+    wait_ready(page, CHARTS.get(name, 0))
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/compare", "/a/b/c", "/jobs/a/b"])
 def test_an_address_of_nothing_has_a_way_home(
     page: Page, watch: Watch, axe: str, path: str
 ) -> None:
     watch.expect("status of 404")
     page.goto(path)
-    expect(page.get_by_text("There is nothing at this address")).to_be_visible()
+    expect(page.get_by_text("There is no page at this address")).to_be_visible()
     expect(page).to_have_title("Not found – Telemetry Hub")
     page.set_viewport_size({"width": 320, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth") == 320

@@ -19,7 +19,7 @@ from tools.hub_process import HubProcess, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 SINGLE_SENDERS = 20  # at once
-WAITING = 4  # of them
+WAITING = 12  # of all pushes
 BATCH_SENDERS = 3
 BATCH = 80
 QUEUE = 100
@@ -80,12 +80,12 @@ class Crowd:
         connection.close()
 
     def _note(self, answer: http.client.HTTPResponse, pushed: list[tuple[str, int]]) -> None:
-        said = json.loads(answer.read())
+        problem = json.loads(answer.read())
         self.statuses[answer.status] += 1
         if answer.status == 200:
             self.acknowledged += pushed
             return
-        self.details[said["detail"]] += 1
+        self.details[problem["detail"]] += 1
         self.without_retry_after += not answer.getheader("Retry-After")
 
 

@@ -13,11 +13,10 @@ import pytest
 
 from app.auth.keys import create_key_file
 from app.commands.serve.preconditions import check_start
-from app.config import Config, unknown_variables
+from app.config import PARENT_VARIABLE, Config, unknown_variables
 from app.database.addresses import owner_dsn
 from app.database.pool import Database
 from app.errors import StartError
-from app.lifeline import PARENT_VARIABLE
 from tools.hub_process import HubProcess, database_settings, free_port, run_app
 
 

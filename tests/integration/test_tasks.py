@@ -25,15 +25,14 @@ from urllib.parse import urlsplit
 import pytest
 from flask.testing import FlaskClient
 
-from app.api.probe import Look
 from app.api.service import check_tasks
 from app.checks.doctor import run_checks
-from app.config import ROOT, Config
+from app.checks.probe import Look
+from app.config import PARENT_VARIABLE, ROOT, Config
 from app.database.addresses import owner_dsn
 from app.database.pool import Connection, Database
 from app.errors import ConfigError
 from app.ingest.heartbeat import Heartbeat
-from app.lifeline import PARENT_VARIABLE
 from app.store import tasks as store
 from app.store.tasks import TaskRun
 from jobs.runner import LEASE_SECONDS, Runner
@@ -419,8 +418,8 @@ def test_health_of_the_tasks(look: Look | None, status: str) -> None:
 def test_a_late_task_degrades_the_hub_and_no_more(
     client: FlaskClient, database: Database, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.api.probe.FRESH_SECONDS", 0.0)
-    monkeypatch.setattr("app.api.probe.DatabaseProbe._is_fresh", _has_new_look())
+    monkeypatch.setattr("app.checks.probe.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("app.checks.probe.DatabaseProbe._is_fresh", _has_new_look())
     Runner(database, config).run(make_task(), now=later(-100_000))
     answer = client.get("/api/v1/health")
     body = answer.get_json()

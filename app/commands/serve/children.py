@@ -9,10 +9,9 @@ import time
 from contextlib import suppress
 
 from app.background import FailureLog
-from app.config import ROOT, Config
+from app.config import PARENT_VARIABLE, ROOT, Config
 from app.database.engine import EmbeddedEngine
 from app.errors import EngineError
-from app.lifeline import PARENT_VARIABLE
 
 logger = logging.getLogger("hub.serve")
 

@@ -1,17 +1,21 @@
-/** The page around the views: which one is shown, its title and focus, and whether the hub is there. */
+/** The page around the views: routes, title and focus, and the connection to the hub. */
 
 import { emptyState, errorState, loading } from "./components/states.js";
-import { ApiError, get, onConnection } from "./lib/api.js";
-import { BASE } from "./lib/base.js";
+import { ApiError, get, isUnavailable, onConnection } from "./lib/api.js";
 import { h, replace } from "./lib/dom.js";
 import { clock, utc } from "./lib/format.js";
 import { live } from "./lib/live.js";
 import { startTicker } from "./lib/ticker.js";
+import { BASE } from "./lib/urls.js";
 
 const SITE = "Telemetry Hub";
-const SLOW_MS = 250; // before that, "loading" would only flicker
+const SLOW_MS = 250; // a shorter "loading" would flicker
 
-// Each view is loaded when it is first shown. `name` is the rest of the path, decoded.
+/**
+ * Each view is loaded when it is first shown. `name` is the rest of the path, decoded.
+ * @typedef {(root: HTMLElement, context: ViewContext) => View} Mount
+ * @type {{pattern: RegExp, nav: string, load: () => Promise<{mount: Mount}>}[]}
+ */
 const ROUTES = [
   { pattern: /^(?:jobs\/?)?$/, nav: "jobs", load: () => import("./views/overview.js") },
   { pattern: /^jobs\/([^/]+)$/, nav: "jobs", load: () => import("./views/job.js") },
@@ -22,95 +26,93 @@ const ROUTES = [
   { pattern: /^nodes\/([^/]+)$/, nav: "nodes", load: () => import("./views/node.js") },
 ];
 
-const main = document.getElementById("main");
-let shown = { path: null, unmount() {} };
-let turn = 0; // a view that is ready after another was asked for is dropped
+/** @param {string} id */
+const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** @param {string} href an address of this page @param {{replace?: boolean}} [options] */
-function navigate(href, { replace: replaces = false } = {}) {
-  const url = new URL(href, location.href);
-  history[replaces ? "replaceState" : "pushState"](null, "", url);
+const main = element("main");
+/** @type {View & {path: string | null}} */
+let shown = { path: null, unmount() {} };
+let lastNavigation = 0; // a view that is ready after a later navigation is dropped
+
+/** @param {string} href an address of this page */
+function navigate(href) {
+  history.pushState(null, "", new URL(href, location.href));
   return show({ moves: true });
 }
 
 /**
- * Change parts of the query without leaving the view.
- * @param {Object<string, ?string>} changes null or "" takes one out
- * @param {{push?: boolean}} [options] `push`: "back" returns to what was before
+ * Changes parts of the query without leaving the view; null or "" removes one.
+ * @param {Query} changes
+ * @param {{push?: boolean}} [options] `push`: "back" undoes the change
  */
 function setQuery(changes, { push = false } = {}) {
   const url = new URL(location.href);
   for (const [name, value] of Object.entries(changes)) {
     if (value === null || value === undefined || value === "") url.searchParams.delete(name);
-    else url.searchParams.set(name, value);
+    else url.searchParams.set(name, String(value));
   }
   if (url.href !== location.href)
     history[push ? "pushState" : "replaceState"](history.state, "", url);
 }
 
-/** Show the view of the present address. `moves`: the reader went there, so focus follows. */
+/**
+ * Shows the view of the current address.
+ * @param {{moves: boolean, restores?: boolean}} options `moves`: the user went there, so focus follows
+ */
 async function show({ moves, restores = false }) {
-  const mine = (turn += 1);
+  lastNavigation += 1;
+  const navigation = lastNavigation;
+  const isCurrent = () => navigation === lastNavigation;
   shown.unmount();
   shown = { path: location.pathname, unmount() {} };
-  const path = location.pathname.slice(BASE.length);
-  const route = ROUTES.find(({ pattern }) => pattern.test(path));
-  markNav(route?.nav);
   if (moves && !restores) scrollTo(0, 0);
   const root = h("div", { class: "page" });
-  const slow = setTimeout(
-    () => mine === turn && !root.isConnected && replace(main, loading()),
-    SLOW_MS,
-  );
+  const slow = setTimeout(() => {
+    if (isCurrent() && !root.isConnected) replace(main, loading());
+  }, SLOW_MS);
   try {
-    const name = route && decode(route.pattern.exec(path)[1]);
-    if (name === null || !route) {
-      replace(
-        main,
-        h(
-          "div",
-          { class: "page" },
-          h("h1", null, "Not found"),
-          emptyState(
-            "There is nothing at this address",
-            "",
-            h("a", { class: "button", href: BASE }, "All jobs"),
-          ),
-        ),
-      );
-      return settle(moves);
-    }
-    const { mount } = await load(route);
-    if (mine !== turn) return;
-    replace(main, root);
-    const context = {
-      params: { name, id: name },
-      query: new URLSearchParams(location.search),
-      restores,
-    };
-    const view = await mount(root, { ...context, navigate, setQuery });
-    if (mine !== turn) view?.unmount();
-    else Object.assign(shown, { unmount: () => view?.unmount(), follow: view?.follow });
+    await showView(root, isCurrent, restores);
   } catch (error) {
-    if (mine !== turn) return;
-    if (!(error instanceof ApiError)) console.error(error);
-    replace(
-      main,
-      h(
-        "div",
-        { class: "page" },
-        h("h1", null, "Not shown"),
-        errorState(error, () => show({ moves: true })),
-      ),
-    );
-    if (error.isAway) shown.unmount = whenBack(() => show({ moves: false }));
+    if (isCurrent()) showError(error);
   } finally {
     clearTimeout(slow);
   }
-  if (mine === turn) settle(moves);
+  if (isCurrent()) finishNavigation(moves);
 }
 
-/** The module of a view. One that cannot be fetched means that the hub is away. */
+/** @param {HTMLElement} root @param {() => boolean} isCurrent @param {boolean} restores */
+async function showView(root, isCurrent, restores) {
+  const path = location.pathname.slice(BASE.length);
+  const route = ROUTES.find(({ pattern }) => pattern.test(path));
+  markNav(route?.nav);
+  const name = route && decode(route.pattern.exec(path)?.[1] ?? "");
+  if (!route || name === null) {
+    showNotFound();
+    return;
+  }
+  const { mount } = await load(route);
+  if (!isCurrent()) return;
+  replace(main, root);
+  const query = new URLSearchParams(location.search);
+  const view = mount(root, { params: { name: name ?? "" }, query, restores, navigate, setQuery });
+  Object.assign(shown, { unmount: () => view.unmount(), follow: view.follow });
+}
+
+function showNotFound() {
+  const link = h("a", { class: "button", href: BASE }, "All jobs");
+  const state = emptyState("There is no page at this address", "", link);
+  replace(main, h("div", { class: "page" }, h("h1", null, "Not found"), state));
+}
+
+/** @param {unknown} error */
+function showError(error) {
+  if (!(error instanceof ApiError)) console.error(error);
+  const state = errorState(error, () => show({ moves: true }));
+  replace(main, h("div", { class: "page" }, h("h1", null, "Error"), state));
+  if (isUnavailable(error)) shown.unmount = retryWhenConnected(() => show({ moves: false }));
+}
+
+/** A module that cannot be fetched means that the hub does not respond. @param {typeof ROUTES[0]} route */
 async function load(route) {
   try {
     return await route.load();
@@ -120,23 +122,27 @@ async function load(route) {
   }
 }
 
-/** Ask for something small until it is answered. @returns {function(): void} stop asking */
-function whenBack(then) {
-  const asking = live(async ({ signal }) => {
+/**
+ * Polls the hub until it responds.
+ * @param {() => void} then
+ * @returns {() => void} stops that
+ */
+function retryWhenConnected(then) {
+  const polling = live(async ({ signal }) => {
     await get("/health", {}, { signal });
-    asking.stop();
+    polling.stop();
     then();
   });
-  return asking.stop;
+  return polling.stop;
 }
 
-/** The other views, so that they open at once, and also while the hub is away. */
+/** Loads the other views, so that they open at once, even while the hub does not respond. */
 function loadOthers() {
-  for (const route of ROUTES) route.load().catch(() => {}); // it will be tried again when it is needed
+  for (const route of ROUTES) route.load().catch(() => {}); // tried again when it is needed
 }
 
-/** Title and focus come from the view's heading. */
-function settle(moves) {
+/** Takes title and focus from the view's heading. @param {boolean} moves */
+function finishNavigation(moves) {
   const heading = main.querySelector("h1");
   document.title = heading?.textContent ? `${heading.textContent} – ${SITE}` : SITE;
   if (!heading) return;
@@ -144,38 +150,44 @@ function settle(moves) {
   if (moves) heading.focus({ preventScroll: true });
 }
 
-/** "Back" and "forward": a view that can follow its own address stays. */
+/** "Back" and "forward": a view that can follow its address stays. */
 function goBack() {
   if (shown.path === location.pathname && shown.follow)
     shown.follow(new URLSearchParams(location.search));
   else show({ moves: true, restores: true });
 }
 
+/** @param {string} text */
 function decode(text) {
   try {
-    return text === undefined ? undefined : decodeURIComponent(text);
+    return decodeURIComponent(text);
   } catch {
     return null;
   }
 }
 
+/** @param {string | undefined} current */
 function markNav(current) {
-  for (const link of document.querySelectorAll("[data-nav]")) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const links = document.querySelectorAll("[data-nav]");
+  for (const link of links) {
     if (link.dataset.nav === current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
 }
 
-/** The page's own links are relative to where it was loaded, and would be read anew in each view. */
+/** Makes the page's links absolute: they are relative to the address at which it was loaded. */
 function fixLinks() {
-  for (const link of document.querySelectorAll('a[href]:not([href^="#"]), link[rel="icon"]'))
-    link.setAttribute("href", link.href);
+  /** @type {NodeListOf<HTMLAnchorElement | HTMLLinkElement>} */
+  const links = document.querySelectorAll('a[href]:not([href^="#"]), link[rel="icon"]');
+  for (const link of links) link.setAttribute("href", link.href);
   for (const form of document.forms) form.setAttribute("action", form.action);
 }
 
-/** A plain click on a link to one of the views stays on the page. */
+/** A plain click on a link to a view does not reload the page. @param {MouseEvent} event */
 function follow(event) {
-  const link = event.target.closest?.("a[href]");
+  /** @type {HTMLAnchorElement | null} */
+  const link = event.target instanceof Element ? event.target.closest("a[href]") : null;
   if (
     !link ||
     event.defaultPrevented ||
@@ -193,9 +205,10 @@ function follow(event) {
   navigate(url.href);
 }
 
+/** @param {import("./lib/api.js").Connection} connection */
 function showConnection({ ok, since }) {
-  const banner = document.getElementById("connection");
-  banner.classList.toggle("is-away", !ok);
+  const banner = element("connection");
+  banner.classList.toggle("is-disconnected", !ok);
   if (ok) return replace(banner);
   const when =
     since && h("time", { datetime: since.toISOString(), title: utc(since) }, clock(since));
@@ -204,17 +217,17 @@ function showConnection({ ok, since }) {
     h(
       "p",
       null,
-      h("strong", null, since ? ["Not updating since ", when, "."] : "The hub does not answer."),
-      since && " The hub does not answer.",
-      " This page catches up by itself when it is back.",
+      h("strong", null, since ? ["Not updated since ", when, "."] : "The hub does not respond."),
+      since && " The hub does not respond.",
+      " This page updates automatically when the hub responds again.",
     ),
   );
 }
 
-/** Where the hub asks for tokens, the browser was given a cookie that can be handed back. */
+/** Shows "Sign out" to a browser that has signed in by a cookie. */
 async function showSession() {
   const { data } = await get("/session").catch(() => ({ data: {} }));
-  const form = document.getElementById("session");
+  const form = element("session");
   form.hidden = !data.by_cookie;
   form.title = data.name ? `Signed in as ${data.name}` : "";
 }
@@ -222,8 +235,8 @@ async function showSession() {
 fixLinks();
 document.addEventListener("click", follow);
 addEventListener("popstate", goBack);
-// The fragment of the skip link would otherwise be an address of its own.
-document.querySelector(".skip-link").addEventListener("click", (event) => {
+// Otherwise the fragment of the skip link would become part of the address.
+document.querySelector(".skip-link")?.addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });

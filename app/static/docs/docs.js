@@ -1,4 +1,4 @@
-// Draws the API's description. Addresses are relative, so that a proxy may move the hub below a path.
+// Shows the API's description. Addresses are relative, so that a proxy may add a path prefix.
 
 SwaggerUIBundle({
   url: "openapi.json",
@@ -6,6 +6,6 @@ SwaggerUIBundle({
   deepLinking: true,
   defaultModelsExpandDepth: 0,
   tryItOutEnabled: false,
-  // The default sends the description's address to a validator on the internet.
+  // By default Swagger UI sends the description's address to a validator on the internet.
   validatorUrl: null,
 });

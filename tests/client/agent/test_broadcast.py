@@ -92,7 +92,7 @@ def test_a_client_that_never_answers_is_dropped(monkeypatch: pytest.MonkeyPatch)
 def test_too_many_clients_are_sent_away(
     broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broadcast, "MOST_CLIENTS", 1)
+    monkeypatch.setattr(broadcast, "MAX_CLIENTS", 1)
     with join(broadcaster) as first:
         wait_until(lambda: len(broadcaster._clients) == 1)
         with join(broadcaster) as second:
@@ -114,10 +114,12 @@ def test_a_port_that_is_taken_is_said_once_and_had_when_it_is_free(
     other = socket.create_server(("127.0.0.1", port))
     broadcaster = Broadcaster("127.0.0.1", port, retry_seconds=0.05)
     broadcaster.start()
-    wait_until(lambda: "is not served" in caplog.text)
+    wait_until(lambda: "cannot be served" in caplog.text)
     broadcaster.publish({"minute": 1})
     time.sleep(0.2)  # a few more tries
-    assert [r.levelno for r in caplog.records if "is not served" in r.message] == [logging.WARNING]
+    assert [r.levelno for r in caplog.records if "cannot be served" in r.message] == [
+        logging.WARNING
+    ]
     other.close()
     wait_until(lambda: broadcaster.port == port)
     with join(broadcaster) as client:

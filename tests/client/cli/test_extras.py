@@ -45,8 +45,8 @@ def test_the_library_runs_without_any_extra() -> None:
         "import telemetry_client.readers\n"
         "TelemetryQueue(':memory:').enqueue({'job_id': 'a'})\n"
         "with TelemetryClient('http://127.0.0.1:9') as client:\n"
-        "    with ProgressTracker('backup-1', client=client, spool=False, end_deadline_seconds=0):\n"
-        "        pass\n"
+        "    tracker = ProgressTracker('backup-1', client=client, spool=False)\n"
+        "    tracker.flush()\n"
     )
     answer = run_without(packages, code)
     assert answer.returncode == 0, answer.stderr

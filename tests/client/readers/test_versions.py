@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from telemetry_client.progress import Progress
 from telemetry_client.readers import Reader, plain_end
 from telemetry_client.readers.borg import Borg
 from telemetry_client.readers.rclone import Rclone
 from telemetry_client.readers.restic import Restic
 from telemetry_client.readers.rsync import Rsync
-from telemetry_client.updates import Progress
 
 
 def feed(reader: Reader, *lines: dict[str, Any] | str) -> Progress:

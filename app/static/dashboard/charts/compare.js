@@ -1,4 +1,4 @@
-/** Runs over each other at equal elapsed time. */
+/** Several runs in one chart at equal elapsed time. */
 
 import { bytes, percent, speed, time } from "../lib/format.js";
 import { valueAxis } from "./chart.js";
@@ -6,15 +6,30 @@ import { linePoints, nearestRow } from "./run.js";
 import { byteUnit, elapsed, niceScale } from "./scale.js";
 import { elapsedAxis } from "./speed.js";
 
+/**
+ * @typedef {object} ComparedMeasure
+ * @property {string} title
+ * @property {(row: Row) => number | null} value
+ * @property {(value: number | null | undefined) => string} text
+ * @property {(name: string) => string} [unit]
+ */
+/** @type {Record<string, ComparedMeasure>} */
 export const COMPARED = {
   bytes: { title: "Bytes moved", value: (row) => row.b, text: bytes, unit: (name) => name },
   progress: { title: "Progress", value: (row) => row.p, text: percent },
   speed: { title: "Speed", value: (row) => row.s, text: speed, unit: (name) => `${name}/s` },
 };
-// What tells the lines apart besides their colours.
+// Distinguish the lines in addition to their colours.
+/** @type {("solid" | number[])[]} */
 export const DASHES = ["solid", [7, 4], [2, 3], [10, 3, 2, 3], [5, 2], [1, 4]];
 
-/** The option for `runs`: `[{run, job, style}]`, this run first; `style` picks colour and dash. */
+/**
+ * The option of ECharts for `runs`, this run first.
+ * @param {ComparedRun[]} runs
+ * @param {string} measure a key of COMPARED
+ * @param {Theme} theme
+ * @param {Size} size
+ */
 export function compareOption(runs, measure, theme, { width }) {
   const { value, text, unit: unitName } = COMPARED[measure];
   const longest = comparedEnd(runs.map(({ run }) => run.end));
@@ -30,7 +45,8 @@ export function compareOption(runs, measure, theme, { width }) {
     tooltip: {
       trigger: "axis",
       axisPointer: { type: "line", lineStyle: { color: theme.muted }, label: { show: false } },
-      formatter: ([first]) => describeRuns(runs, first.axisValue, value, text),
+      formatter: (/** @type {ChartItem[]} */ [first]) =>
+        describeRuns(runs, first.axisValue, value, text),
     },
     series: runs
       .map(({ run, style }, index) => ({
@@ -51,14 +67,21 @@ export function compareOption(runs, measure, theme, { width }) {
 }
 
 /**
- * Where the axis ends: with this run (the first), or where half of the others had ended while it is
- * shorter. One run of a day would else press all others against the left edge.
+ * The end of the axis: of this run (the first), or the median of the others if it is shorter.
+ * Otherwise one run of a day would compress all others at the left edge.
+ * @param {number[]} ends
  */
 export function comparedEnd([current, ...others]) {
   const sorted = [...others].sort((a, b) => a - b);
   return Math.max(1, current, sorted[sorted.length >> 1] ?? 0);
 }
 
+/**
+ * @param {ComparedRun[]} runs
+ * @param {number} t
+ * @param {ComparedMeasure["value"]} value
+ * @param {ComparedMeasure["text"]} text
+ */
 function describeRuns(runs, t, value, text) {
   const lines = runs.map(({ run, job }, index) => {
     const row = t <= run.end ? valueAt(run, t, value) : null;
@@ -68,7 +91,12 @@ function describeRuns(runs, t, value, text) {
   return [`after ${elapsed(t)}`, ...lines].join("\n");
 }
 
-/** The value of a run at elapsed `t`, null where it has none; before the end only. */
+/**
+ * The value of a run at elapsed `t`, which must not be after its end.
+ * @param {Run} run
+ * @param {number} t
+ * @param {ComparedMeasure["value"]} value
+ */
 export function valueAt(run, t, value) {
   const row = nearestRow(run.rows, t);
   return row === null ? null : value(row);

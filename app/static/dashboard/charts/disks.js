@@ -1,25 +1,34 @@
-/** The speeds of several disks over each other, over elapsed time. */
+/** The speeds of several disks in one chart, over elapsed time. */
 
 import { speed } from "../lib/format.js";
 import { valueAxis } from "./chart.js";
 import { DASHES } from "./compare.js";
-import { linePoints, lonePoints, nearestRow } from "./run.js";
+import { isolatedPoints, linePoints, nearestRow } from "./run.js";
 import { byteUnit, elapsed, niceScale } from "./scale.js";
 import { elapsedAxis } from "./speed.js";
 
 const COLOURS = 6; // of theme.series
-const REACH = 60; // seconds; further from any update is a gap
+const REACH = 60; // seconds; at a greater distance from any update is a gap
 
-/** Which colour and which of DASHES the disk at `place` has: no two of the first 36 look alike. */
+/**
+ * The colour and the index in DASHES of the disk at `place`; unique for the first 36.
+ * @param {number} place
+ */
 export function diskStyle(place) {
   return { colour: place % COLOURS, dash: (place + Math.floor(place / COLOURS)) % DASHES.length };
 }
 
-/** The option for `disks`: `[{index, run, place}]`; `window` is `{from, to}` in elapsed seconds. */
+/**
+ * The option of ECharts.
+ * @param {DiskRun[]} disks
+ * @param {Span} window
+ * @param {Theme} theme
+ * @param {Size} size
+ */
 export function disksOption(disks, window, theme, { width }) {
   const largest = Math.max(0, ...disks.flatMap(({ run }) => run.rows.map(({ s }) => s ?? 0)));
   const unit = byteUnit(largest);
-  const inUnit = ({ s }) => (s === null ? null : s / unit.factor);
+  const inUnit = (/** @type {Row} */ { s }) => (s === null ? null : s / unit.factor);
   return {
     grid: { left: 52, right: 16, top: 28, bottom: 42 },
     xAxis: elapsedAxis(window, width, theme),
@@ -27,12 +36,12 @@ export function disksOption(disks, window, theme, { width }) {
     tooltip: {
       trigger: "axis",
       axisPointer: { type: "line", lineStyle: { color: theme.muted }, label: { show: false } },
-      formatter: ([first]) => describeDisks(disks, first.axisValue),
+      formatter: (/** @type {ChartItem[]} */ [first]) => describeDisks(disks, first.axisValue),
     },
     series: disks.flatMap(({ index, run, place }) => {
       const { colour, dash } = diskStyle(place);
       const color = theme.series[colour];
-      const lone = lonePoints(run.lines);
+      const isolated = isolatedPoints(run.lines);
       return [
         {
           type: "line",
@@ -43,10 +52,10 @@ export function disksOption(disks, window, theme, { width }) {
           lineStyle: { width: 1.75, color, type: DASHES[dash] },
           itemStyle: { color },
         },
-        lone.length > 0 && {
+        isolated.length > 0 && {
           type: "scatter",
-          name: `disk ${index}, lone`,
-          data: lone.map((row) => [row.at, inUnit(row)]),
+          name: `disk ${index}, isolated`,
+          data: isolated.map((row) => [row.at, inUnit(row)]),
           symbolSize: 4,
           itemStyle: { color },
           silent: true,
@@ -56,7 +65,7 @@ export function disksOption(disks, window, theme, { width }) {
   };
 }
 
-/** What the tooltip says at `t`; text only. */
+/** The text of the tooltip at `t`. @param {DiskRun[]} disks @param {number} t */
 export function describeDisks(disks, t) {
   const lines = disks.map(({ index, run }) => {
     const row = nearestRow(run.rows, t, Math.max(run.resolution, REACH));

@@ -1,9 +1,14 @@
-/** Jobs by status as a ring; the counts are in the legend beside it, which is HTML. */
+/** Jobs by status as a ring; the counts are in an HTML legend. */
 
 import { percent } from "../lib/format.js";
 import { STATUSES } from "./theme.js";
 
-/** The option for `{status: count}`; `selected` stands out. */
+/**
+ * The option of ECharts; `selected` is highlighted.
+ * @param {Partial<ByStatus>} byStatus
+ * @param {{selected: string | null}} options
+ * @param {Theme} theme
+ */
 export function donutOption(byStatus, { selected }, theme) {
   const total = STATUSES.reduce((sum, status) => sum + (byStatus[status] ?? 0), 0);
   return {
@@ -18,7 +23,8 @@ export function donutOption(byStatus, { selected }, theme) {
     },
     tooltip: {
       trigger: "item",
-      formatter: ({ name, value }) => `${name}: ${value} (${percent((100 * value) / total)})`,
+      formatter: (/** @type {ChartItem<number>} */ { name, value }) =>
+        `${name}: ${value} (${percent((100 * value) / total)})`,
     },
     series: [
       {
@@ -45,11 +51,12 @@ export function donutOption(byStatus, { selected }, theme) {
   };
 }
 
+/** @param {Theme} theme */
 function empty(theme) {
   return { name: "no jobs", value: 0, itemStyle: { color: theme.grid }, tooltip: { show: false } };
 }
 
-/** What the ring shows, in words. */
+/** A description of the ring. @param {Partial<ByStatus>} byStatus */
 export function donutLabel(byStatus) {
   const parts = STATUSES.filter((status) => byStatus[status]).map((s) => `${byStatus[s]} ${s}`);
   return `Jobs by status: ${parts.join(", ") || "none"}.`;

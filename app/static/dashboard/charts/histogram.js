@@ -1,13 +1,18 @@
-/** How often the run had which speed. */
+/** The distribution of speeds of a run. */
 
 import { percent, speed } from "../lib/format.js";
 import { valueAxis } from "./chart.js";
 import { niceScale } from "./scale.js";
 
-/** The option for the bins of `speedBins`, in a unit `{factor, name}`. */
+/**
+ * The option of ECharts for the bins of `speedBins`, of which there must be one.
+ * @param {Bin[]} bins
+ * @param {{factor: number, name: string}} unit
+ * @param {Theme} theme
+ */
 export function histogramOption(bins, unit, theme) {
   const scale = niceScale(Math.max(...bins.map((bin) => bin.share)) * 100, 3);
-  const last = bins.at(-1).to;
+  const last = bins[bins.length - 1].to;
   return {
     grid: { left: 44, right: 16, top: 28, bottom: 42 },
     xAxis: {
@@ -22,14 +27,14 @@ export function histogramOption(bins, unit, theme) {
     yAxis: valueAxis(theme, { ...scale, name: "% of points" }),
     tooltip: {
       trigger: "item",
-      formatter: ({ dataIndex }) => describeBin(bins[dataIndex]),
+      formatter: (/** @type {ChartItem} */ { dataIndex }) => describeBin(bins[dataIndex]),
     },
     series: [
       {
         type: "custom",
         data: bins.map((bin) => [bin.from / unit.factor, bin.to / unit.factor, bin.share * 100]),
         encode: { x: [0, 1], y: 2 },
-        renderItem: (_, api) => {
+        renderItem: (/** @type {unknown} */ _, /** @type {RenderApi} */ api) => {
           const [left, top] = api.coord([api.value(0), api.value(2)]);
           const [right, bottom] = api.coord([api.value(1), 0]);
           return {
@@ -48,6 +53,7 @@ export function histogramOption(bins, unit, theme) {
   };
 }
 
+/** @param {Bin} bin */
 function describeBin(bin) {
   return `${speed(bin.from)} – ${speed(bin.to)}\n${percent(bin.share * 100)} (${bin.count} points)`;
 }

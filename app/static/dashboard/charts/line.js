@@ -1,4 +1,4 @@
-/** A chart of one or more series over the time of day, in the reader's zone. */
+/** A chart of one or more series over the time of day, in the user's time zone. */
 
 import { errorState } from "../components/states.js";
 import { bytes, speed, time } from "../lib/format.js";
@@ -7,6 +7,13 @@ import { DASHES } from "./compare.js";
 import { byteUnit, niceScale } from "./scale.js";
 import { plain } from "./text.js";
 
+/**
+ * @typedef {object} Unit
+ * @property {boolean} [isBytes]
+ * @property {(value: number) => string} text
+ * @property {(unit: string) => string} [name]
+ */
+/** @type {Record<string, Unit>} */
 const UNITS = {
   "%": { text: (value) => `${round(value)} %` },
   bytes: { isBytes: true, text: bytes, name: (unit) => unit },
@@ -14,27 +21,36 @@ const UNITS = {
 };
 
 /**
- * Draws `series` `[{name, points: [[t, value|null], …], unit}]` into `el`. `t`, `from` and `to` are
- * seconds since 1970 (as the hub's series), Dates or RFC 3339. `unit` is "%", "bytes", "bytes/s" or any
- * other word for plain numbers; the first series' unit holds for all. Returns `{update, dispose}`, where
- * `update` takes the same and may leave out what stays. The library is loaded at the first call.
+ * @typedef {object} LineOptions `from` and `to` in seconds since 1970
+ * @property {LineSeries[]} series
+ * @property {number} from
+ * @property {number} to
+ * @property {string} label
  */
-export function lineChart(el, options) {
+
+/**
+ * Draws the series into `container`. `unit` is "%", "bytes", "bytes/s" or any word for plain numbers;
+ * the unit of the first series applies to all. The library is loaded at the first call.
+ * @param {HTMLElement} container
+ * @param {LineOptions} options
+ */
+export function lineChart(container, options) {
   let current = options;
+  /** @type {import("./chart.js").Chart | null} */
   let chart = null;
   let isDisposed = false;
   const draw = () => chart?.draw((theme, size) => lineOption(current, theme, size), current.label);
-  const ready = createChart(el, { label: options.label, className: "chart-canvas-line" })
-    .then((made) => {
-      if (isDisposed) return made.dispose();
-      chart = made;
+  createChart(container, { label: options.label, className: "chart-canvas-line" })
+    .then((created) => {
+      if (isDisposed) return created.dispose();
+      chart = created;
       return draw();
     })
-    .catch((error) => isDisposed || el.replaceChildren(errorState(error)));
+    .catch((error) => isDisposed || container.replaceChildren(errorState(error)));
   return {
-    ready,
+    /** @param {LineOptions} changes */
     update(changes) {
-      current = { ...current, ...changes };
+      current = changes;
       draw();
     },
     dispose() {
@@ -45,9 +61,15 @@ export function lineChart(el, options) {
   };
 }
 
-/** The option of ECharts; pure but for the reader's zone. */
-export function lineOption({ series, from, to, max }, theme, { width }) {
+/**
+ * The option of ECharts.
+ * @param {LineOptions} options
+ * @param {Theme} theme
+ * @param {Size} size
+ */
+export function lineOption({ series, from, to }, theme, { width }) {
   const unitWord = series[0]?.unit ?? "";
+  /** @type {Unit} */
   const unit = UNITS[unitWord] ?? { text: (value) => `${round(value)} ${unitWord}`.trim() };
   const largest = Math.max(
     0,
@@ -55,15 +77,15 @@ export function lineOption({ series, from, to, max }, theme, { width }) {
   );
   const bytesUnit = unit.isBytes ? byteUnit(largest) : { factor: 1, name: unitWord };
   const scale =
-    unitWord === "%" && (max ?? 100) === 100 && largest <= 100
+    unitWord === "%" && largest <= 100
       ? { max: 100, interval: 25 }
-      : niceScale((max ?? largest) / bytesUnit.factor, 4);
+      : niceScale(largest / bytesUnit.factor, 4);
   return {
     grid: { left: 48, right: 16, top: 28, bottom: 28 },
     xAxis: {
       type: "time",
-      min: from === undefined ? undefined : millis(from),
-      max: to === undefined ? undefined : millis(to),
+      min: from * 1000,
+      max: to * 1000,
       splitNumber: Math.max(2, Math.floor(width / 110)),
       axisLabel: { color: theme.muted, hideOverlap: true },
       axisLine: { lineStyle: { color: theme.muted } },
@@ -77,7 +99,7 @@ export function lineOption({ series, from, to, max }, theme, { width }) {
     tooltip: {
       trigger: "axis",
       axisPointer: { type: "line", lineStyle: { color: theme.muted }, label: { show: false } },
-      formatter: (items) =>
+      formatter: (/** @type {ChartItem<TimePoint>[]} */ items) =>
         [
           time(new Date(items[0].axisValue)),
           ...items.map(({ seriesIndex, value }) =>
@@ -89,7 +111,7 @@ export function lineOption({ series, from, to, max }, theme, { width }) {
       type: "line",
       name: plain(name),
       data: points.map(([t, value]) => [
-        millis(t),
+        t * 1000,
         value === null ? null : value / bytesUnit.factor,
       ]),
       showSymbol: false,
@@ -105,15 +127,16 @@ export function lineOption({ series, from, to, max }, theme, { width }) {
   };
 }
 
+/**
+ * @param {LineSeries} series
+ * @param {TimePoint} point
+ * @param {Unit} unit
+ * @param {{factor: number}} bytesUnit
+ */
 function describeValue({ name }, [, value], unit, { factor }) {
   const text = value === null || value === undefined ? "–" : unit.text(value * factor);
   return `${plain(name, 30)}: ${text}`;
 }
 
-/** Milliseconds since 1970 of seconds since 1970, a Date or RFC 3339. */
-export function millis(instant) {
-  if (typeof instant === "number") return instant * 1000;
-  return new Date(instant).getTime();
-}
-
+/** @param {number} value */
 const round = (value) => Math.round(value * 100) / 100;

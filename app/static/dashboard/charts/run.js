@@ -1,17 +1,21 @@
-/** A history answer (`format=columns`) as what a chart draws: lines that break at gaps. Pure. */
+/** Converts a history into what a chart draws: lines that break at gaps. Pure. */
 
-const GAP_SECONDS = 60; // as the hub has it
+const GAP_SECONDS = 60; // as in the hub
 const MOST_BINS = 24;
 
-/** Seconds from the start of the run to an instant of the answer. */
+/**
+ * Seconds from the start of the run to an instant.
+ * @param {Instant} startedAt
+ * @param {Instant} instant
+ */
 export function secondsSince(startedAt, instant) {
   return (Date.parse(instant) - Date.parse(startedAt)) / 1000;
 }
 
 /**
- * The run as `{rows, lines, gaps, phases, end, unfinished, resolution}`: rows are
- * `{t, at, s, low, high, p, b}`, where `at` is the middle of a step; lines are rows in unbroken
- * stretches; the last row is kept out of them while its step is not over.
+ * The last row is not part of the lines while its step is incomplete.
+ * @param {History} history
+ * @returns {Run}
  */
 export function makeRun(history) {
   const { started_at: startedAt, resolution_seconds: resolution } = history;
@@ -31,7 +35,7 @@ export function makeRun(history) {
     to: secondsSince(startedAt, to),
     reason,
   }));
-  const unfinished = history.last_point_unfinished && rows.length ? rows.at(-1) : null;
+  const unfinished = (history.last_point_unfinished && rows.at(-1)) || null;
   const drawn = unfinished ? rows.slice(0, -1) : rows;
   return {
     rows,
@@ -45,18 +49,24 @@ export function makeRun(history) {
 }
 
 /**
- * The rows in stretches without a gap between. A gap shorter than a step breaks nothing; rows further
- * apart than any that are no gap are broken too, as the hub leaves out the shortest of many gaps.
+ * The rows as lines without gaps. A gap shorter than a step does not break a line. Rows that are too
+ * far apart do, as the hub omits the shortest of many gaps.
+ * @param {Row[]} rows
+ * @param {Gap[]} gaps
+ * @param {number} resolution
  */
 export function splitAtGaps(rows, gaps, resolution) {
   const breaks = gaps
     .filter(({ from, to }) => to - from >= resolution)
     .map(({ from, to }) => (from + to) / 2);
+  /** @type {Row[][]} */
   const lines = [];
+  /** @type {Row[]} */
   let line = [];
   let next = 0;
   for (const row of rows) {
-    let broken = line.length > 0 && row.at - line.at(-1).at > GAP_SECONDS + 2 * resolution;
+    const before = line.at(-1);
+    let broken = before !== undefined && row.at - before.at > GAP_SECONDS + 2 * resolution;
     while (next < breaks.length && breaks[next] <= row.at) {
       next += 1;
       broken = true;
@@ -71,8 +81,13 @@ export function splitAtGaps(rows, gaps, resolution) {
   return lines;
 }
 
-/** `[x, y]` of all lines for one line series: a null y lifts the pen. */
+/**
+ * `[x, y]` of all lines for one line series: a null y breaks it.
+ * @param {Row[][]} lines
+ * @param {(row: Row) => number | null} value
+ */
 export function linePoints(lines, value) {
+  /** @type {[number, number | null][]} */
   const points = [];
   for (const line of lines) {
     if (points.length) points.push([line[0].at, null]);
@@ -81,29 +96,31 @@ export function linePoints(lines, value) {
   return points;
 }
 
-/** The points that are a line of their own. */
-export function lonePoints(lines) {
+/** The points between two gaps, of which there is no line to see. @param {Row[][]} lines */
+export function isolatedPoints(lines) {
   return lines
     .filter((line) => line.length === 1)
     .map(([row]) => row)
     .filter((row) => row.s !== null);
 }
 
-/** At most about `most` rows of a line, evenly, with its first and last. */
-export function thinned(line, most) {
+/** About `most` rows of a line at most, with its first and last. @param {Row[]} line @param {number} most */
+export function downsampled(line, most) {
   const every = Math.ceil(line.length / most);
   return every === 1
     ? line
     : line.filter((_, index) => index % every === 0 || index === line.length - 1);
 }
 
-/** The stretches of `lines` in which lowest and highest are known, as rows. */
+/** The parts of `lines` in which lowest and highest are known. @param {Row[][]} lines */
 export function bands(lines) {
+  /** @type {BandRow[][]} */
   const found = [];
   for (const line of lines) {
+    /** @type {BandRow[]} */
     let band = [];
     for (const row of [...line, null]) {
-      if (row && row.low !== null && row.high !== null) band.push(row);
+      if (row && isBandRow(row)) band.push(row);
       else {
         if (band.length > 1) found.push(band);
         band = [];
@@ -113,7 +130,20 @@ export function bands(lines) {
   return found;
 }
 
-/** The row nearest to `t`, and only one within `reach` seconds; rows ascend by `at`. */
+/** @typedef {Row & {low: number, high: number}} BandRow */
+
+/**
+ * @param {Row} row
+ * @returns {row is BandRow}
+ */
+const isBandRow = (row) => row.low !== null && row.high !== null;
+
+/**
+ * The row nearest to `t` within `reach` seconds, or null; rows ascend by `at`.
+ * @param {Row[]} rows
+ * @param {number} t
+ * @param {number} [reach]
+ */
 export function nearestRow(rows, t, reach = Infinity) {
   let low = 0;
   let high = rows.length - 1;
@@ -128,18 +158,25 @@ export function nearestRow(rows, t, reach = Infinity) {
   return best && Math.abs(best.at - t) <= reach ? best : null;
 }
 
-/** The stretch of `stretches` (gaps or phases) that holds `t`. */
-export function stretchAt(stretches, t) {
-  return stretches.find(({ from, to }) => t >= from && t < to) ?? null;
+/**
+ * The interval (gap or phase) that contains `t`, or null.
+ * @template {Span} T
+ * @param {T[]} intervals
+ * @param {number} t
+ */
+export function intervalAt(intervals, t) {
+  return intervals.find(({ from, to }) => t >= from && t < to) ?? null;
 }
 
 /**
- * How often each speed was seen: `[{from, to, count, share}]` in steps of equal width from 0.
- * `scale` is what `niceScale` gives for the highest speed.
+ * The distribution of speeds in bins of equal width from 0.
+ * @param {(number | null)[]} speeds
+ * @param {{max: number, interval: number}} scale of `niceScale` for the highest speed
+ * @returns {Bin[]}
  */
 export function speedBins(speeds, scale) {
-  const seen = speeds.filter((speed) => speed !== null);
-  if (!seen.length) return [];
+  const known = speeds.filter((speed) => speed !== null);
+  if (!known.length) return [];
   let width = scale.interval;
   while (scale.max / (width / 2) <= MOST_BINS) width /= 2;
   const bins = Array.from({ length: Math.round(scale.max / width) }, (_, index) => ({
@@ -148,9 +185,9 @@ export function speedBins(speeds, scale) {
     count: 0,
     share: 0,
   }));
-  for (const speed of seen) {
+  for (const speed of known) {
     bins[Math.min(Math.floor(speed / width), bins.length - 1)].count += 1;
   }
-  for (const bin of bins) bin.share = bin.count / seen.length;
+  for (const bin of bins) bin.share = bin.count / known.length;
   return bins;
 }

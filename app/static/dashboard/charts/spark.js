@@ -1,42 +1,50 @@
-/** A line the size of a word, as SVG: no library, no axes, no style attribute. */
+/** A sparkline as SVG: no library, no axes, no style attribute. */
 
-const SVG = "http://www.w3.org/2000/svg";
+import { svg } from "../lib/dom.js";
 
-/** `values` ascend by time, evenly spaced, null for a gap; the line fills `width` x `height`. */
-export function sparkline(values, { label, width = 120, height = 28, max } = {}) {
-  const svg = make("svg", {
-    class: "spark",
-    role: "img",
-    "aria-label": label ?? "",
-    width,
-    height,
-    viewBox: `0 0 ${width} ${height}`,
-    focusable: "false",
-  });
+/** @typedef {(number | null)[]} Values ascending by time, evenly spaced, null for a gap */
+
+/**
+ * @param {Values} values
+ * @param {Size & {label: string, max?: number}} options `max`: the value at the top
+ */
+export function sparkline(values, { label, width, height, max }) {
   const points = sparkPoints(values, { width, height, max });
-  svg.append(make("path", { class: "spark-line", d: sparkPath(points) }));
   const last = points.at(-1);
-  if (last)
-    svg.append(
-      make("circle", { class: "spark-end", cx: round(last[0]), cy: round(last[1]), r: 2 }),
-    );
-  return svg;
+  return svg(
+    "svg",
+    {
+      class: "spark",
+      role: "img",
+      "aria-label": label,
+      width,
+      height,
+      viewBox: `0 0 ${width} ${height}`,
+      focusable: "false",
+    },
+    svg("path", { class: "spark-line", d: sparkPath(points) }),
+    last && svg("circle", { class: "spark-end", cx: round(last[0]), cy: round(last[1]), r: 2 }),
+  );
 }
 
-/** Where the values lie: `[x, y]` or null each, 0 at the bottom. */
+/**
+ * The positions of the values: `[x, y]`, or null for a gap; 0 is at the bottom.
+ * @param {Values} values
+ * @param {Size & {max?: number}} options
+ * @returns {([number, number] | null)[]}
+ */
 export function sparkPoints(values, { width, height, max }) {
-  const inset = 2.5; // the end's dot
-  const known = values.filter((value) => Number.isFinite(value));
-  const top = max ?? (known.length ? Math.max(...known) : 1);
+  const inset = 2.5; // room for the dot at the end
+  const top = max ?? Math.max(...values.map((value) => value ?? 0), 0);
   const step = values.length > 1 ? (width - 2 * inset) / (values.length - 1) : 0;
   return values.map((value, index) => {
-    if (!Number.isFinite(value)) return null;
+    if (value === null) return null;
     const share = top > 0 ? Math.min(Math.max(value / top, 0), 1) : 0;
     return [inset + index * step, height - inset - share * (height - 2 * inset)];
   });
 }
 
-/** The path through the points; a null lifts the pen. */
+/** The path through the points, broken at null. @param {([number, number] | null)[]} points */
 export function sparkPath(points) {
   let path = "";
   points.forEach((point, index) => {
@@ -48,10 +56,5 @@ export function sparkPath(points) {
   return path;
 }
 
+/** @param {number} number */
 const round = (number) => Math.round(number * 10) / 10;
-
-function make(name, attributes) {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
-  return element;
-}

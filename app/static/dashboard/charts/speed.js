@@ -2,33 +2,41 @@
 
 import { bytes, percent, speed } from "../lib/format.js";
 import { valueAxis } from "./chart.js";
-import { bands, linePoints, lonePoints, nearestRow, stretchAt, thinned } from "./run.js";
+import { bands, downsampled, intervalAt, isolatedPoints, linePoints, nearestRow } from "./run.js";
 import { byteUnit, elapsed, elapsedFormat, multiples, niceScale, secondsStep } from "./scale.js";
 import { plain } from "./text.js";
 import { fade } from "./theme.js";
 
+/** @type {Record<GapReason, string>} */
 export const GAP_REASONS = {
   silence: "silence",
-  hub_away: "hub was away",
+  hub_away: "hub unavailable",
   sender_lost: "sender lost updates",
 };
+/** @type {Layer[]} */
 export const LAYERS = ["band", "mean", "progress", "phases"];
 
 const LEFT = 52;
 const RIGHT = 44;
-const STRIP = 18; // the phases, above the plot
+const STRIP = 18; // of the phases, above the plot
 const TOP = 40;
 const BOTTOM = 42;
 const PROGRESS_POINTS = 500; // of each line
 
+/** @typedef {Record<Layer, boolean>} ShownLayers */
+/** @typedef {(value: number | null) => number | null} ToUnit converts bytes per second */
+
 /**
- * The option of ECharts. `run` is what `makeRun` gives, `window` `{from, to}` in elapsed seconds,
- * `mean` bytes per second or null, `shown` which of LAYERS are drawn.
+ * The option of ECharts; `mean` in bytes per second.
+ * @param {{run: Run, window: Span, mean: number | null, shown: ShownLayers}} options
+ * @param {Theme} theme
+ * @param {Size} size
  */
 export function speedOption({ run, window, mean, shown }, theme, { width }) {
   const highest = Math.max(mean ?? 0, ...run.rows.map((row) => highOf(row, shown)));
   const unit = byteUnit(highest);
   const scale = niceScale(highest / unit.factor);
+  /** @type {ToUnit} */
   const inUnit = (value) => (value === null ? null : value / unit.factor);
   return {
     grid: { left: LEFT, right: shown.progress ? RIGHT : 16, top: TOP, bottom: BOTTOM },
@@ -40,7 +48,10 @@ export function speedOption({ run, window, mean, shown }, theme, { width }) {
         interval: 25,
         splitLine: { show: false },
         show: shown.progress,
-        axisLabel: { color: theme.progress, formatter: (value) => `${value} %` },
+        axisLabel: {
+          color: theme.progress,
+          formatter: (/** @type {number} */ value) => `${value} %`,
+        },
       }),
     ],
     tooltip: {
@@ -50,26 +61,32 @@ export function speedOption({ run, window, mean, shown }, theme, { width }) {
         lineStyle: { color: theme.muted, width: 1 },
         label: { show: false },
       },
-      formatter: ([first]) => describe(run, first.axisValue),
+      formatter: (/** @type {ChartItem[]} */ [first]) => describe(run, first.axisValue),
     },
     series: [
       shown.phases && phaseSeries(run.phases, theme),
       gapSeries(run.gaps, theme),
       shown.band && run.resolution > 0 && bandSeries(bands(run.lines), inUnit, theme),
       speedSeries(run, inUnit, theme, shown.mean ? inUnit(mean) : null),
-      loneSeries(lonePoints(run.lines), inUnit, theme),
+      isolatedSeries(isolatedPoints(run.lines), inUnit, theme),
       shown.progress && progressSeries(run, theme),
       run.unfinished && unfinishedSeries(run.unfinished, inUnit, theme),
     ].filter(Boolean),
   };
 }
 
+/** @param {Row} row @param {ShownLayers} shown */
 function highOf(row, shown) {
   return Math.max(row.s ?? 0, shown.band ? (row.high ?? 0) : 0);
 }
 
-/** The x axis of elapsed seconds; its labels are at round times, whatever the window. */
-export function elapsedAxis({ from, to }, width, theme, name = "Elapsed") {
+/**
+ * The x axis of elapsed seconds, with labels at round times.
+ * @param {Span} window
+ * @param {number} width
+ * @param {Theme} theme
+ */
+export function elapsedAxis({ from, to }, width, theme) {
   const step = secondsStep(to - from, Math.max(2, Math.floor(width / 95)));
   const format = elapsedFormat(to, step);
   const ticks = multiples(from, to, step);
@@ -78,7 +95,7 @@ export function elapsedAxis({ from, to }, width, theme, name = "Elapsed") {
     min: from,
     max: to,
     interval: step,
-    name: `${name} (${format.unit})`,
+    name: `Elapsed (${format.unit})`,
     nameLocation: "middle",
     nameGap: 26,
     nameTextStyle: { color: theme.muted },
@@ -94,6 +111,7 @@ export function elapsedAxis({ from, to }, width, theme, name = "Elapsed") {
   };
 }
 
+/** @param {Run} run @param {ToUnit} inUnit @param {Theme} theme @param {number | null} mean */
 function speedSeries(run, inUnit, theme, mean) {
   return {
     type: "line",
@@ -109,12 +127,17 @@ function speedSeries(run, inUnit, theme, mean) {
   };
 }
 
-/** Points between two gaps: of one point there is no line to see. */
-function loneSeries(lone, inUnit, theme) {
+/**
+ * Points between two gaps, of which there is no line to see.
+ * @param {Row[]} rows
+ * @param {ToUnit} inUnit
+ * @param {Theme} theme
+ */
+function isolatedSeries(rows, inUnit, theme) {
   return {
     type: "scatter",
-    name: "lone",
-    data: lone.map((row) => [row.at, inUnit(row.s)]),
+    name: "isolated",
+    data: rows.map((row) => [row.at, inUnit(row.s)]),
     symbolSize: 4,
     itemStyle: { color: theme.speed },
     silent: true,
@@ -122,7 +145,7 @@ function loneSeries(lone, inUnit, theme) {
   };
 }
 
-/** Its figure stands in the legend: a label here would cover the line. */
+/** Without a label, which would cover the line. @param {number} mean @param {Theme} theme */
 function meanLine(mean, theme) {
   return {
     silent: true,
@@ -133,14 +156,15 @@ function meanLine(mean, theme) {
   };
 }
 
+/** @param {Run} run @param {Theme} theme */
 function progressSeries(run, theme) {
   return {
     type: "line",
     name: "progress",
     yAxisIndex: 1,
-    // It only grows: fewer points look the same.
+    // It only increases, so fewer points look the same.
     data: linePoints(
-      run.lines.map((line) => thinned(line, PROGRESS_POINTS)),
+      run.lines.map((line) => downsampled(line, PROGRESS_POINTS)),
       (row) => row.p,
     ),
     showSymbol: false,
@@ -152,11 +176,16 @@ function progressSeries(run, theme) {
   };
 }
 
-/** The step that still fills, as a hollow point: a line to it would look like a drop. */
+/**
+ * The incomplete step, as a hollow point: a line to it would look like a drop.
+ * @param {Row} row
+ * @param {ToUnit} inUnit
+ * @param {Theme} theme
+ */
 function unfinishedSeries(row, inUnit, theme) {
   return {
     type: "scatter",
-    name: "still filling",
+    name: "incomplete",
     data: [[row.at, inUnit(row.s)]],
     symbol: "circle",
     symbolSize: 8,
@@ -166,17 +195,18 @@ function unfinishedSeries(row, inUnit, theme) {
   };
 }
 
+/** @param {ReturnType<typeof bands>} found @param {ToUnit} inUnit @param {Theme} theme */
 function bandSeries(found, inUnit, theme) {
   return {
     type: "custom",
     name: "band",
-    data: found.map((band) => [band[0].at, band.at(-1).at]),
+    data: found.map((band) => [band[0].at, band[band.length - 1].at]),
     encode: { x: [0, 1], y: [] },
     clip: true,
     silent: true,
     tooltip: { show: false },
     z: 3,
-    renderItem: ({ dataIndexInside }, api) => {
+    renderItem: (/** @type {RenderParams} */ { dataIndexInside }, /** @type {RenderApi} */ api) => {
       const band = found[dataIndexInside];
       const upper = band.map((row) => api.coord([row.at, inUnit(row.high)]));
       const lower = band.map((row) => api.coord([row.at, inUnit(row.low)])).reverse();
@@ -189,31 +219,49 @@ function bandSeries(found, inUnit, theme) {
   };
 }
 
-/** Where `stretch` lies in the plot, cut to it; null where it is not seen. */
+/** @typedef {RenderParams["coordSys"]} Plot */
+
+/**
+ * The position of a span in the plot, or null if it is not visible.
+ * @param {Span} span
+ * @param {Plot} plot
+ * @param {RenderApi} api
+ */
 function extent({ from, to }, plot, api) {
   const left = Math.max(api.coord([from, 0])[0], plot.x);
   const right = Math.min(api.coord([to, 0])[0], plot.x + plot.width);
   return right - left < 0.5 ? null : { x: left, width: right - left };
 }
 
-function stretchSeries(name, stretches, z, draw) {
+/**
+ * @template {Span} T
+ * @param {string} name
+ * @param {T[]} intervals
+ * @param {number} z
+ * @param {(interval: T, place: {x: number, width: number}, plot: Plot, index: number) => object} draw
+ */
+function intervalSeries(name, intervals, z, draw) {
   return {
     type: "custom",
     name,
-    data: stretches.map(({ from, to }) => [from, to]),
+    data: intervals.map(({ from, to }) => [from, to]),
     encode: { x: [0, 1], y: [] },
     silent: true,
     tooltip: { show: false },
     z,
-    renderItem: ({ dataIndexInside, coordSys }, api) => {
-      const place = extent(stretches[dataIndexInside], coordSys, api);
-      return place && draw(stretches[dataIndexInside], place, coordSys, dataIndexInside);
+    renderItem: (
+      /** @type {RenderParams} */ { dataIndexInside, coordSys },
+      /** @type {RenderApi} */ api,
+    ) => {
+      const place = extent(intervals[dataIndexInside], coordSys, api);
+      return place && draw(intervals[dataIndexInside], place, coordSys, dataIndexInside);
     },
   };
 }
 
+/** @param {Phase[]} phases @param {Theme} theme */
 function phaseSeries(phases, theme) {
-  return stretchSeries("phases", phases, 1, ({ phase }, { x, width }, plot, index) => {
+  return intervalSeries("phases", phases, 1, ({ phase }, { x, width }, plot, index) => {
     const isOdd = index % 2 === 1;
     const strip = { x, y: plot.y - STRIP, width, height: STRIP - 3 };
     return {
@@ -248,10 +296,11 @@ function phaseSeries(phases, theme) {
   });
 }
 
+/** @param {Gap[]} gaps @param {Theme} theme */
 function gapSeries(gaps, theme) {
-  return stretchSeries("gaps", gaps, 2, ({ reason }, { x, width }, plot) => {
+  return intervalSeries("gaps", gaps, 2, ({ reason }, { x, width }, plot) => {
     const colour = theme[`gap_${reason}`] ?? theme.muted;
-    const edge = (at) => ({
+    const edge = (/** @type {number} */ at) => ({
       type: "line",
       shape: { x1: at, x2: at, y1: plot.y, y2: plot.y + plot.height },
       style: { stroke: colour, lineWidth: 1, lineDash: [3, 3] },
@@ -268,7 +317,7 @@ function gapSeries(gaps, theme) {
         edge(x + width),
         {
           type: "text",
-          // Upright where there is room for it, else along the gap.
+          // Horizontal if there is room for it.
           ...(width > 100 ? {} : { rotation: Math.PI / 2 }),
           x: x + width / 2,
           y: width > 100 ? plot.y + 12 : plot.y + plot.height / 2,
@@ -285,10 +334,10 @@ function gapSeries(gaps, theme) {
   });
 }
 
-/** What the tooltip says at `t`; text only. */
+/** The text of the tooltip at `t`. @param {Run} run @param {number} t */
 export function describe(run, t) {
-  const gap = stretchAt(run.gaps, t);
-  const phase = stretchAt(run.phases, t);
+  const gap = intervalAt(run.gaps, t);
+  const phase = intervalAt(run.phases, t);
   const row = nearestRow(run.rows, t);
   const isInGap = gap && (!row || Math.abs(row.at - t) > Math.max(run.resolution, 1));
   if (isInGap) {
@@ -308,7 +357,7 @@ export function describe(run, t) {
     row.p === null ? null : `${percent(row.p)} done`,
     row.b === null ? null : bytes(row.b),
     phase && `phase ${plain(phase.phase, 40)}`,
-    row === run.unfinished ? "still filling" : null,
+    row === run.unfinished ? "incomplete" : null,
   ]
     .filter(Boolean)
     .join("\n");

@@ -1,4 +1,4 @@
-/** The colours of the charts, read from the style sheet, so that a theme is defined in one place. */
+/** The colours of the charts, read from the style sheet, which alone defines the themes. */
 
 const TOKENS = {
   text: "--text",
@@ -16,30 +16,37 @@ const TOKENS = {
   gap_hub_away: "--status-stalled",
   gap_sender_lost: "--status-failed",
 };
+/** @type {JobStatus[]} */
 export const STATUSES = ["completed", "running", "stalled", "pending", "failed", "cancelled"];
 const SERIES = 6;
 
-/** The colours as `rgb(…)`: a canvas knows nothing of custom properties. */
+/**
+ * The colours as `rgb(…)`, as a canvas does not support custom properties.
+ * @returns {Theme}
+ */
 export function readTheme(root = document.documentElement) {
   const probe = document.createElement("span");
   probe.hidden = true;
   root.append(probe);
   const computed = getComputedStyle(probe);
-  const colour = (token) => {
+  const colour = (/** @type {string} */ token) => {
     probe.style.setProperty("color", `var(${token})`);
     return computed.color;
   };
-  const theme = {
+  const theme = /** @type {any} */ ({
     ...Object.fromEntries(Object.entries(TOKENS).map(([name, token]) => [name, colour(token)])),
     status: Object.fromEntries(STATUSES.map((status) => [status, colour(`--status-${status}`)])),
     series: Array.from({ length: SERIES }, (_, index) => colour(`--chart-${index + 1}`)),
     font: getComputedStyle(document.body).fontFamily,
-  };
+  });
   probe.remove();
   return theme;
 }
 
-/** Calls `changed` when the theme is switched, or the page is printed (which is always light). */
+/**
+ * Calls `changed` when the theme changes or the page is printed, which is always light.
+ * @param {() => void} changed
+ */
 export function onThemeChange(changed) {
   const print = matchMedia("print");
   const observer = new MutationObserver(changed);
@@ -51,7 +58,11 @@ export function onThemeChange(changed) {
   };
 }
 
-/** A colour with another opacity; anything but `rgb()` is returned as it is. */
+/**
+ * A colour with another opacity; anything except `rgb()` is returned unchanged.
+ * @param {string} colour
+ * @param {number} alpha
+ */
 export function fade(colour, alpha) {
   const parts = /^rgba?\(([^,]+),([^,]+),([^,)]+)/.exec(colour);
   return parts ? `rgba(${parts[1]},${parts[2]},${parts[3]},${alpha})` : colour;

@@ -1,16 +1,29 @@
-/** Durations or sizes of the last runs, oldest first, a bar each. */
+/** Durations or sizes of the last runs as bars, oldest first. */
 
 import { bytes, duration, time } from "../lib/format.js";
 import { valueAxis } from "./chart.js";
 import { byteUnit, niceScale, secondsStep } from "./scale.js";
 import { plain } from "./text.js";
 
+/**
+ * @typedef {object} TrendMeasure
+ * @property {string} title
+ * @property {(run: Job) => number | null} value
+ * @property {(value: number | null | undefined) => string} text
+ */
+/** @type {Record<string, TrendMeasure>} */
 export const MEASURES = {
   duration: { title: "Duration", value: (run) => run.duration_seconds, text: duration },
   size: { title: "Bytes moved", value: (run) => run.bytes_transferred, text: bytes },
 };
 
-/** The option for `runs` (items of the job list, oldest first); `current` is a job's id or null. */
+/**
+ * The option of ECharts.
+ * @param {Job[]} runs oldest first
+ * @param {{measure: string, current: string | null}} options `measure`: a key of MEASURES; `current`:
+ *   the id of the job to highlight
+ * @param {Theme} theme
+ */
 export function trendOption(runs, { measure, current }, theme) {
   const { value, text } = MEASURES[measure];
   const largest = Math.max(0, ...runs.map((run) => value(run) ?? 0));
@@ -28,7 +41,7 @@ export function trendOption(runs, { measure, current }, theme) {
     tooltip: {
       trigger: "axis",
       axisPointer: { type: "shadow" },
-      formatter: ([{ dataIndex }]) => {
+      formatter: (/** @type {ChartItem[]} */ [{ dataIndex }]) => {
         const run = runs[dataIndex];
         return `${time(run.started_at)}\n${text(value(run))}\n${run.status}\n${plain(run.job_id, 40)}`;
       },
@@ -52,20 +65,21 @@ export function trendOption(runs, { measure, current }, theme) {
   };
 }
 
+/** @param {number} largest */
 function byteAxis(largest) {
   const { factor, name } = byteUnit(largest);
   return { factor, name, ...niceScale(largest / factor, 3) };
 }
 
 const TIMES = [
-  ["h", 3600],
-  ["min", 60],
-  ["s", 1],
+  { name: "h", factor: 3600 },
+  { name: "min", factor: 60 },
 ];
 
-/** An axis of durations in the largest unit of which the longest has two. */
+/** An axis of durations in the largest unit with at least two. @param {number} largest */
 export function durationAxis(largest) {
-  const [name, factor] = TIMES.find(([, seconds]) => largest >= 2 * seconds) ?? TIMES.at(-1);
+  const unit = TIMES.find((one) => largest >= 2 * one.factor);
+  const { name, factor } = unit ?? { name: "s", factor: 1 };
   if (factor === 1) {
     const interval = secondsStep(largest, 3);
     return { factor, name, interval, max: Math.max(Math.ceil(largest / interval), 1) * interval };
@@ -73,18 +87,19 @@ export function durationAxis(largest) {
   return { factor, name, ...niceScale(largest / factor, 3) };
 }
 
-/** Day and month in the reader's order and zone. */
+/** Day and month in the user's format and time zone. @param {Instant} instant */
 function shortDate(instant) {
   return new Date(instant).toLocaleDateString(undefined, { day: "numeric", month: "short" });
 }
 
-/** What the bars show, in words. */
+/** A description of the bars. @param {Job[]} runs oldest first @param {string} measure */
 export function trendLabel(runs, measure) {
   const { title, value, text } = MEASURES[measure];
   const known = runs.map(value).filter((v) => v !== null && v !== undefined);
-  if (!known.length) return `${title}: nothing known yet.`;
+  const last = runs.at(-1);
+  if (!last || !known.length) return `${title}: no data yet.`;
   return (
     `${title} of ${runs.length} runs: from ${text(Math.min(...known))} to ` +
-    `${text(Math.max(...known))}, last ${text(value(runs.at(-1)))}.`
+    `${text(Math.max(...known))}, last ${text(value(last))}.`
   );
 }

@@ -2,7 +2,7 @@
 
 import { h, replace, setText, svg } from "../lib/dom.js";
 
-// In a square of 16, in lines: two sheets, a tick, a cross. A font may have no such signs.
+// Lines in a square of 16: two sheets, a tick, a cross. Fonts may lack such symbols.
 const SHAPES = {
   copy: "M5.5 5.5h8v8h-8zM10.5 5.5v-3h-8v8h3",
   done: "M2.5 8.5l3.5 3.5 7.5-8",
@@ -10,13 +10,13 @@ const SHAPES = {
 };
 
 /**
- * @param {string} text what is copied
- * @param {{label?: string, shown?: Node|string}} [options] `label` names it in the button's name;
- *   `shown` stands instead of the text
+ * @param {string} text is copied
+ * @param {{label?: string, shown?: Node | string}} [options] `label` is part of the button's name;
+ *   `shown` is displayed instead of the text
  * @returns {HTMLElement}
  */
 export function copyable(text, { label = "text", shown = text } = {}) {
-  const said = h("span", { class: "visually-hidden", role: "status" });
+  const status = h("span", { class: "visually-hidden", role: "status" });
   const button = h(
     "button",
     {
@@ -31,10 +31,10 @@ export function copyable(text, { label = "text", shown = text } = {}) {
   async function copy() {
     const done = await write(text);
     replace(button, icon(done ? "done" : "failed"));
-    setText(said, done ? "Copied" : "Copying failed");
+    setText(status, done ? "Copied" : "Copying failed");
     setTimeout(() => {
       replace(button, icon("copy"));
-      setText(said, "");
+      setText(status, "");
     }, 1500);
   }
   return h(
@@ -42,10 +42,11 @@ export function copyable(text, { label = "text", shown = text } = {}) {
     { class: "copyable" },
     h("bdi", { class: "copyable-text" }, shown),
     button,
-    said,
+    status,
   );
 }
 
+/** @param {keyof typeof SHAPES} name */
 function icon(name) {
   return svg(
     "svg",
@@ -54,7 +55,7 @@ function icon(name) {
   );
 }
 
-/** navigator.clipboard is there only on https and localhost. */
+/** navigator.clipboard exists only on https and localhost. @param {string} text */
 async function write(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,12 +1,12 @@
-/** A figure with its name, and a word about it. */
+/** A figure with its name and a note. */
 
-import { h, replace } from "../lib/dom.js";
+import { childElements, h, replace } from "../lib/dom.js";
 
 /**
+ * Several belong in an element of class "kpis".
  * @param {string} label
- * @param {Node|string} value
- * @param {Node|string} [note]
- * @returns {HTMLElement} put several into an element of class "kpis"
+ * @param {Node | string} value
+ * @param {Node | string} [note]
  */
 export function kpiCard(label, value, note) {
   return h(
@@ -18,8 +18,9 @@ export function kpiCard(label, value, note) {
   );
 }
 
+/** @param {HTMLElement} node @param {Node | string} value @param {Node | string} note */
 export function updateKpiCard(node, value, note) {
-  const [, valueNode, noteNode] = node.children;
+  const [, valueNode, noteNode] = childElements(node);
   replace(valueNode, value);
   replace(noteNode, note);
 }

@@ -1,13 +1,12 @@
-/** How far something is: a bar with its percent in words beside it. */
+/** A progress bar with its percentage as text. */
 
-import { h, setAttribute, setText } from "../lib/dom.js";
+import { childElements, h, setAttribute, setText } from "../lib/dom.js";
 import { percent as percentText } from "../lib/format.js";
 import { statusLook } from "./status.js";
 
 /**
- * @param {?number} percent 0 to 100; null: not known, drawn as such
- * @param {{label: string, status?: string}} options `label` says what progresses, for screen readers
- * @returns {HTMLElement}
+ * @param {number | null} percent 0 to 100; null: unknown
+ * @param {{label: string, status?: string}} options `label` is for screen readers
  */
 export function progressBar(percent, { label, status = "running" }) {
   const node = h(
@@ -24,15 +23,20 @@ export function progressBar(percent, { label, status = "running" }) {
   return node;
 }
 
+/**
+ * @param {HTMLElement} node
+ * @param {number | null} percent
+ * @param {{label: string, status?: string}} options
+ */
 export function updateProgressBar(node, percent, { label, status = "running" }) {
-  const [track, text] = node.children;
+  const [track, text] = childElements(node);
   const known = typeof percent === "number" && Number.isFinite(percent);
   const value = known ? Math.min(100, Math.max(0, percent)) : 0;
   node.dataset.look = statusLook(status);
   setAttribute(track, "aria-label", label);
   setAttribute(track, "aria-valuenow", known ? Math.floor(value * 10) / 10 : null);
-  setAttribute(track, "aria-valuetext", known ? percentText(value) : "not known");
+  setAttribute(track, "aria-valuetext", known ? percentText(value) : "unknown");
   track.classList.toggle("is-unknown", !known);
-  track.firstChild.style.setProperty("transform", `scaleX(${value / 100})`);
+  childElements(track)[0].style.setProperty("transform", `scaleX(${value / 100})`);
   setText(text, known ? percentText(value) : "");
 }

@@ -1,9 +1,9 @@
-/** What stands where there is nothing to show: yet, at all, or because of an error. */
+/** Placeholders for content that is loading, empty or failed. */
 
 import { ApiError } from "../lib/api.js";
 import { h } from "../lib/dom.js";
 
-/** @param {string} [what] "Loading jobs …" @returns {HTMLElement} */
+/** @param {string} [what] such as "Loading jobs …" */
 export function loading(what = "Loading …") {
   return h(
     "div",
@@ -14,10 +14,9 @@ export function loading(what = "Loading …") {
 }
 
 /**
- * @param {string} title what is not there
+ * @param {string} title
  * @param {string} [detail] why, and what to do
  * @param {...Node} actions links or buttons
- * @returns {HTMLElement}
  */
 export function emptyState(title, detail = "", ...actions) {
   return h(
@@ -30,25 +29,19 @@ export function emptyState(title, detail = "", ...actions) {
 }
 
 /**
- * @param {Error} error an ApiError's own words are shown
- * @param {function(): void} [retry] adds a button
- * @returns {HTMLElement}
+ * @param {unknown} error an ApiError's title and detail are shown
+ * @param {() => void} [retry] adds a button
  */
 export function errorState(error, retry) {
-  const known = error instanceof ApiError;
+  const { title, detail } =
+    error instanceof ApiError
+      ? error
+      : { title: "An error occurred", detail: error instanceof Error ? error.message : `${error}` };
   return h(
     "div",
     { class: "state state-error", role: "alert" },
-    h(
-      "p",
-      { class: "state-title" },
-      known && error.status
-        ? error.title
-        : known
-          ? "The hub does not answer"
-          : "This could not be shown",
-    ),
-    h("p", null, known ? error.detail : String(error?.message ?? error)),
+    h("p", { class: "state-title" }, title),
+    h("p", null, detail),
     retry &&
       h(
         "p",

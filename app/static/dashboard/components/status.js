@@ -1,8 +1,9 @@
-/** A status by colour, shape and word. */
+/** A status as colour, shape and word. */
 
 import { h, setText, svg } from "../lib/dom.js";
 
-// Drawn in a square of 16, in the colour of the text. Of nodes, disks and jobs.
+// Drawn in a square of 16, in the colour of the text. For nodes, disks and jobs.
+/** @type {Record<string, string>} */
 const SHAPES = {
   running: "M4 2.5v11l9-5.5z",
   transferring: "M4 2.5v11l9-5.5z",
@@ -16,10 +17,11 @@ const SHAPES = {
     "M3.2 1.8 8 6.6l4.8-4.8 1.4 1.4L9.4 8l4.8 4.8-1.4 1.4L8 9.4l-4.8 4.8-1.4-1.4L6.6 8 1.8 3.2z",
   cancelled: "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13zM4 7h8v2H4z",
 };
-// Statuses that look like another.
+// Statuses that look like another one.
+/** @type {Record<string, string>} */
 const LOOKS = { transferring: "running", online: "completed", offline: "failed" };
 
-/** The shape of a status, hidden from screen readers: the word stands beside it. */
+/** The shape of a status, hidden from screen readers. @param {string} status */
 export function statusIcon(status) {
   return svg(
     "svg",
@@ -28,16 +30,20 @@ export function statusIcon(status) {
   );
 }
 
-/** The name of the colour tokens of a status: `--status-<look>` and `--status-<look>-soft`. */
+/**
+ * The name of the colour tokens of a status: `--status-<look>` and `--status-<look>-soft`.
+ * @param {string} status
+ */
 export const statusLook = (status) => LOOKS[status] ?? (status in SHAPES ? status : "pending");
 
-/** @param {string} status of a job, disk or node @returns {HTMLElement} */
+/** @param {string} status of a job, disk or node */
 export function statusBadge(status) {
   const node = h("span", { class: "badge" });
   updateStatusBadge(node, status);
   return node;
 }
 
+/** @param {HTMLElement} node @param {string} status */
 export function updateStatusBadge(node, status) {
   if (node.dataset.status === status) return;
   node.dataset.status = status;

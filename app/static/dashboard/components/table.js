@@ -1,22 +1,20 @@
-/** Tables of data, and lists of a name and a value. */
+/** Tables of data, and lists of names and values. */
 
 import { h } from "../lib/dom.js";
 
 /**
- * A plain table in a box that scrolls sideways where it has to, by keyboard too.
- * @param {{caption: string, columns: (string|{label: string, class?: string})[], rows: any[][],
- *   captionHidden?: boolean, class?: string}} options a column of class "num" is right-aligned; cells
- *   are what `h` takes as children
- * @returns {HTMLElement}
+ * A table in a box that scrolls sideways if necessary, also by keyboard.
+ * @param {{caption: string, columns: (string | Column)[], rows: Child[][]}} options a column of class
+ *   "num" is right-aligned
  */
-export function dataTable({ caption, columns, rows, captionHidden = true, class: kind = "" }) {
+export function dataTable({ caption, columns, rows }) {
   const heads = columns.map((column) => (typeof column === "string" ? { label: column } : column));
   return scrollBox(
     caption,
     h(
       "table",
-      { class: ["table", kind] },
-      h("caption", { class: captionHidden && "visually-hidden" }, caption),
+      { class: "table" },
+      h("caption", { class: "visually-hidden" }, caption),
       h(
         "thead",
         null,
@@ -41,7 +39,11 @@ export function dataTable({ caption, columns, rows, captionHidden = true, class:
   );
 }
 
-/** A box that scrolls sideways; focusable, so that the arrow keys reach what is cut off. */
+/**
+ * A box that scrolls sideways; focusable, so that the arrow keys work.
+ * @param {string} label
+ * @param {...Child} children
+ */
 export function scrollBox(label, ...children) {
   return h(
     "div",
@@ -52,8 +54,7 @@ export function scrollBox(label, ...children) {
 
 /**
  * Names and values.
- * @param {[string, any][]} pairs a value is what `h` takes as a child; null leaves the pair out
- * @returns {HTMLElement}
+ * @param {Child[][]} pairs of a name and a value; a null or undefined value leaves the pair out
  */
 export function definitions(pairs) {
   return h(
@@ -65,9 +66,9 @@ export function definitions(pairs) {
   );
 }
 
-/** "Show as table", closed at first; `make` builds the table when it is first opened. */
-export function tableDisclosure(make, { summary = "Show as table" } = {}) {
-  const node = h("details", { class: "disclosure" }, h("summary", null, summary));
+/** A closed "Show as table"; `make` builds the table when it is opened. @param {() => Node | string} make */
+export function tableDisclosure(make) {
+  const node = h("details", { class: "disclosure" }, h("summary", null, "Show as table"));
   const body = h("div", { class: "disclosure-body" });
   node.append(body);
   const fill = () => node.open && body.replaceChildren(make());

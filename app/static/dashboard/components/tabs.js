@@ -1,17 +1,21 @@
-/** Tabs by the ARIA pattern: arrow keys, Home and End move, and what has focus is shown. */
+/** Tabs by the ARIA pattern: arrow keys, Home and End move the focus and select. */
 
 import { h } from "../lib/dom.js";
 
-let made = 0;
+let instances = 0;
 
 /**
- * @param {{label: string, tabs: {id: string, label: string, panel: HTMLElement}[], selected?: string,
- *   onSelect?: function(string): void}} options panels become role=tabpanel and all but one hidden;
- *   `onSelect` is called for the reader's own choice, not for `selected` or `select`
- * @returns {{node: HTMLElement, select: function(string): void}} `node` holds tab list and panels
+ * @typedef {object} TabsOptions
+ * @property {string} label
+ * @property {{id: string, label: string, panel: HTMLElement}[]} tabs panels become role=tabpanel
+ * @property {string} selected
+ * @property {(id: string) => void} [onSelect] called for the user's choice only
  */
+
+/** @param {TabsOptions} options */
 export function tabs({ label, tabs: all, selected, onSelect }) {
-  const prefix = `tabs-${(made += 1)}`;
+  instances += 1;
+  const prefix = `tabs-${instances}`;
   const buttons = all.map(({ id, label: text, panel }) => {
     Object.assign(panel, { id: `${prefix}-${id}-panel`, tabIndex: 0 });
     panel.setAttribute("role", "tabpanel");
@@ -36,6 +40,7 @@ export function tabs({ label, tabs: all, selected, onSelect }) {
     buttons,
   );
 
+  /** @param {string} id */
   function select(id) {
     const known = all.some((tab) => tab.id === id) ? id : all[0].id;
     all.forEach((tab, index) => {
@@ -47,22 +52,19 @@ export function tabs({ label, tabs: all, selected, onSelect }) {
     return known;
   }
 
+  /** @param {string} id */
   function choose(id) {
     onSelect?.(select(id));
   }
 
+  /** @param {KeyboardEvent} event */
   function move(event) {
-    const steps = { ArrowRight: 1, ArrowLeft: -1, Home: -buttons.length, End: buttons.length };
-    const at = buttons.indexOf(document.activeElement);
-    if (!(event.key in steps) || at < 0) return;
+    const at = buttons.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
+    /** @type {Record<string, number>} */
+    const targets = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 };
+    if (!(event.key in targets) || at < 0) return;
     event.preventDefault();
-    const jump = steps[event.key];
-    const to =
-      Math.abs(jump) === 1
-        ? (at + jump + buttons.length) % buttons.length
-        : jump < 0
-          ? 0
-          : buttons.length - 1;
+    const to = (targets[event.key] + buttons.length) % buttons.length;
     buttons[to].focus();
     choose(all[to].id);
   }

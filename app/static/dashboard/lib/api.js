@@ -1,114 +1,142 @@
-/** Asks the hub's JSON API, keeps what it answered with its ETag, and knows whether it is there. */
+/** Calls the hub's JSON API, caches responses by their ETag, and tracks whether the hub responds. */
 
-import { apiUrl } from "./base.js";
-import { knowsClock, learnClock, serverNow } from "./clock.js";
+import { isClockKnown, serverNow, updateClock } from "./clock.js";
+import { apiUrl } from "./urls.js";
 
 export { serverNow };
 
 const TIMEOUT_MS = 10_000;
-const KEPT_CHARACTERS = 4_000_000; // of bodies kept for their ETag; the oldest go first
-const AWAY = new Set([502, 503, 504]);
+const CACHE_CHARACTERS = 4_000_000; // of response bodies; the oldest are dropped first
+const UNAVAILABLE = new Set([502, 503, 504]);
 
-/** An answer that is an error, by its problem+json; `status` 0 where the hub did not answer. */
+/** An error response, from its problem+json; `status` is 0 if the hub did not respond. */
 export class ApiError extends Error {
-  /** @param {{status: number, title?: string, detail?: string, errors?: Object}} problem */
+  /** @param {{status: number, title?: string, detail?: string, errors?: object}} problem */
   constructor(problem) {
     super(problem.detail ?? problem.title ?? "The hub could not be reached.");
     this.name = "ApiError";
     this.status = problem.status ?? 0;
-    this.title = problem.title ?? "The hub did not answer";
+    this.title = problem.title ?? "The hub does not respond";
     this.detail = this.message;
     this.errors = problem.errors ?? {};
-  }
-
-  /** The hub or its database is away: it will be tried again, and the banner says so. */
-  get isAway() {
-    return this.status === 0 || AWAY.has(this.status);
-  }
-
-  get isNotFound() {
-    return this.status === 404;
   }
 }
 
 /**
- * GET an address of the API.
- * @param {string} path below /api/v1, ids in it encoded: `/jobs/${encodeURIComponent(id)}`
- * @param {Object<string, string|number|null|undefined>} [params] empty ones are left out
+ * Whether the hub or its database is unavailable: the request is repeated, and the banner says so.
+ * @param {unknown} error
+ */
+export const isUnavailable = (error) =>
+  error instanceof ApiError && (error.status === 0 || UNAVAILABLE.has(error.status));
+
+/** @param {unknown} error */
+export const isNotFound = (error) => error instanceof ApiError && error.status === 404;
+
+/** The message for the user. @param {unknown} error */
+export const errorText = (error) => (error instanceof ApiError ? error.detail : String(error));
+
+/**
+ * @typedef {object} Response `notModified`: `data` is the same object as in the last response
+ * @property {any} data
+ * @property {number} status
+ * @property {boolean} notModified
+ * @property {Date} serverNow
+ */
+
+/**
+ * GET an address of the API. Throws ApiError, or an AbortError if `signal` was aborted.
+ * @param {string} path below /api/v1, with encoded ids: `/jobs/${encodeURIComponent(id)}`
+ * @param {Query} [params] empty ones are left out
  * @param {{signal?: AbortSignal}} [options]
- * @returns {Promise<{data: any, status: number, notModified: boolean, serverNow: Date}>}
- *   `notModified`: the very object of the last answer to this address.
- * @throws {ApiError}; an AbortError when `signal` was aborted
+ * @returns {Promise<Response>}
  */
 export async function get(path, params = {}, { signal } = {}) {
   const url = apiUrl(path, params);
-  const asked = ahead.get(url);
-  if (ahead.delete(url)) return asked;
-  const known = kept.get(url);
+  const early = prefetched.get(url);
+  if (early) {
+    prefetched.delete(url);
+    return early;
+  }
+  const known = cache.get(url);
+  /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
   if (known) headers["If-None-Match"] = known.etag;
   const sentAt = performance.now();
   let response;
   let text;
   try {
-    // no-store: the browser's own cache would turn every 304 into a 200 and parse it again.
+    // no-store: the browser's cache would turn every 304 into a 200, to be parsed again.
     response = await fetch(url, { headers, cache: "no-store", signal: withTimeout(signal) });
-    learnClock(response.headers.get("Date"), sentAt, performance.now());
+    updateClock(response.headers.get("Date"), sentAt, performance.now());
     text = response.status === 304 ? "" : await response.text();
   } catch (error) {
     if (signal?.aborted) throw error;
     setConnection(false);
     throw new ApiError({ status: 0, detail: "The hub could not be reached." });
   }
-  setConnection(!AWAY.has(response.status));
+  setConnection(!UNAVAILABLE.has(response.status));
   if (response.status === 401) signIn();
   if (response.status === 304 && known) {
-    keep(url, known);
+    store(url, known);
     return { data: known.data, status: 304, notModified: true, serverNow: serverNow() };
   }
   const data = parse(text);
   if (!response.ok) throw new ApiError({ ...data, status: response.status });
-  if (data === undefined)
-    throw new ApiError({ status: response.status, detail: "The hub's answer is no JSON." });
+  if (data === undefined) {
+    const detail = "The hub's response is not valid JSON.";
+    throw new ApiError({ status: response.status, detail });
+  }
   const etag = response.headers.get("ETag");
-  if (etag) keep(url, { etag, data, size: text.length });
+  if (etag) store(url, { etag, data, size: text.length });
   return { data, status: response.status, notModified: false, serverNow: serverNow() };
 }
 
-// Asked before anybody needed it, by address. Each is used once.
-const ahead = new Map();
+/**
+ * Requests sent early, by address. Each is used once.
+ * @type {Map<string, Promise<Response>>}
+ */
+const prefetched = new Map();
 
-/** GET an address whose answer the next `get` of it is to find. */
-export function askAhead(path, params) {
-  const asked = get(path, params);
-  asked.catch(() => {}); // it is told to whoever gets it
-  ahead.set(apiUrl(path, params), asked);
+/**
+ * Sends a request early; the next `get` of the same address returns its response.
+ * @param {string} path
+ * @param {Query} params
+ */
+export function prefetch(path, params) {
+  const response = get(path, params);
+  response.catch(() => {}); // reported by the `get` that uses it
+  prefetched.set(apiUrl(path, params), response);
 }
 
-let isLeaving = false;
+let isReloading = false;
 
-/** The token has ended: loaded anew, the page leads to the sign-in page, and that back here. */
+/** The token has expired: the reloaded page redirects to the sign-in page, which leads back here. */
 function signIn() {
-  if (!isLeaving) location.reload();
-  isLeaving = true;
+  if (!isReloading) location.reload();
+  isReloading = true;
 }
 
-// Bodies by their address, the least recently used first.
+/** @typedef {{etag: string, data: any, size: number}} CacheEntry */
+/**
+ * Response bodies by their address, the least recently used first.
+ * @type {Map<string, CacheEntry>}
+ */
+const cache = new Map();
+let cachedCharacters = 0;
 
-const kept = new Map();
-let keptCharacters = 0;
-
-function keep(url, entry) {
-  keptCharacters += entry.size - (kept.get(url)?.size ?? 0);
-  kept.delete(url);
-  kept.set(url, entry);
-  for (const [oldest, { size }] of kept) {
-    if (keptCharacters <= KEPT_CHARACTERS || oldest === url) break;
-    kept.delete(oldest);
-    keptCharacters -= size;
+/** @param {string} url @param {CacheEntry} entry */
+function store(url, entry) {
+  cachedCharacters += entry.size - (cache.get(url)?.size ?? 0);
+  cache.delete(url);
+  cache.set(url, entry);
+  for (const [oldest, { size }] of cache) {
+    if (cachedCharacters <= CACHE_CHARACTERS || oldest === url) break;
+    cache.delete(oldest);
+    cachedCharacters -= size;
   }
 }
 
+/** @param {string} text */
 function parse(text) {
   try {
     return JSON.parse(text);
@@ -117,21 +145,28 @@ function parse(text) {
   }
 }
 
+/** @param {AbortSignal | undefined} signal */
 function withTimeout(signal) {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   return signal ? AbortSignal.any([signal, timeout]) : timeout;
 }
 
-// The connection.
+/**
+ * @typedef {{ok: boolean, since: Date | null}} Connection `since` is the time of the last response
+ *   before the connection was lost, by the hub's clock; null while connected or if there was none
+ */
 
+/** @type {Connection} */
 let connection = { ok: true, since: null };
-let lastAnswerAt = null;
+/** @type {Date | null} */
+let lastResponseAt = null;
+/** @type {Set<(connection: Connection) => void>} */
 const listeners = new Set();
 
 /**
- * Call `fn({ok, since})` now and whenever the hub goes away or comes back; `since` is the last
- * answer before it went (the hub's clock, null: there was none), or null while it is there.
- * @returns {function(): void} stop listening
+ * Calls `fn` now and whenever the connection is lost or restored.
+ * @param {(connection: Connection) => void} fn
+ * @returns {() => void} stops that
  */
 export function onConnection(fn) {
   listeners.add(fn);
@@ -139,12 +174,12 @@ export function onConnection(fn) {
   return () => listeners.delete(fn);
 }
 
-/** @returns {{ok: boolean, since: ?Date}} */
 export const connectionState = () => connection;
 
+/** @param {boolean} ok */
 function setConnection(ok) {
-  if (ok) lastAnswerAt = serverNow();
+  if (ok) lastResponseAt = serverNow();
   if (ok === connection.ok) return;
-  connection = { ok, since: ok ? null : knowsClock() ? lastAnswerAt : null };
+  connection = { ok, since: !ok && isClockKnown() ? lastResponseAt : null };
   for (const fn of [...listeners]) fn(connection);
 }

@@ -1,16 +1,19 @@
 /**
- * The hub's clock, from the Date header of its answers. The browser's own clock may be wrong by
- * hours: it is never asked, only how much time has passed.
+ * The hub's clock, from the Date header of its responses. The browser's clock may be wrong by
+ * hours, so only the time that has passed is taken from it.
  */
 
 let earliest = -Infinity; // bounds of (hub's clock - performance.now()), milliseconds
 let latest = Infinity;
 
 /**
- * Learn from an answer. Its Date is the hub's second in which it was written: at the earliest when
- * the request left, at the latest when the answer was here.
+ * Updates the clock from a response. Its Date is the second in which it was written: between the
+ * sending of the request and the arrival of the response.
+ * @param {string | null} dateHeader
+ * @param {number} sentAt by performance.now()
+ * @param {number} receivedAt by performance.now()
  */
-export function learnClock(dateHeader, sentAt, receivedAt) {
+export function updateClock(dateHeader, sentAt, receivedAt) {
   const second = Date.parse(dateHeader ?? "");
   if (Number.isNaN(second)) return;
   const low = second - receivedAt;
@@ -20,11 +23,11 @@ export function learnClock(dateHeader, sentAt, receivedAt) {
   if (earliest > latest) [earliest, latest] = [low, high]; // a clock was set, or the machine slept
 }
 
-/** Whether an answer has told the time yet. */
-export const knowsClock = () => earliest !== -Infinity;
+/** Whether the hub's time is known. */
+export const isClockKnown = () => earliest !== -Infinity;
 
-/** The hub's clock. Until the first answer, the browser's. @returns {Date} */
+/** The hub's clock. Before the first response, the browser's. @returns {Date} */
 export function serverNow() {
-  if (!knowsClock()) return new Date();
+  if (!isClockKnown()) return new Date();
   return new Date((earliest + latest) / 2 + performance.now());
 }

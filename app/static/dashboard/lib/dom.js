@@ -1,45 +1,75 @@
-/** Builds elements. Strings become text nodes, always: there is no way to set markup from here. */
+/** Builds elements. Strings always become text nodes; there is no way to set markup from here. */
 
 const SVG = "http://www.w3.org/2000/svg";
-// Live properties: the attribute of the same name is only their default.
+// Properties whose attribute of the same name is only the default.
 const PROPERTIES = new Set(["value", "checked", "selected", "disabled", "open", "indeterminate"]);
 const SAFE_ADDRESS = /^(https?:|blob:|data:image\/)/i;
 const HAS_SCHEME = /^[a-z][a-z0-9+.-]*:/i;
 
+/** @typedef {Record<string, any>} Props */
+
 /**
  * An element.
- * @param {string} tag
- * @param {?Object} props `class` (text or list, falsy left out), `dataset`, `style` (by property, set
- *   through CSSOM), `on: {click: fn}`, `ref: fn(node)`; all else are attributes: null, undefined and
- *   false leave one out, true sets it empty (aria-* takes "true"/"false" from booleans).
- * @param {...(Node|string|number|null|undefined|false|Array)} children
- * @returns {HTMLElement}
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Props | null} [props] `class` (text or list, falsy left out), `dataset`, `style` (by
+ *   property, set through CSSOM), `on: {click: fn}`; everything else is an attribute: null, undefined
+ *   and false leave it out, true sets it empty (aria-* takes "true"/"false" from booleans).
+ * @param {...Child} children
  */
 export function h(tag, props, ...children) {
   return build(document.createElement(tag), props, children);
 }
 
-/** The same for SVG. @returns {SVGElement} */
+/**
+ * The same for SVG.
+ * @template {keyof SVGElementTagNameMap} K
+ * @param {K} tag
+ * @param {Props | null} [props]
+ * @param {...Child} children
+ */
 export function svg(tag, props, ...children) {
   return build(document.createElementNS(SVG, tag), props, children);
 }
 
-/** Replace all children of `node`. @returns {Element} the node */
+/**
+ * Replaces all children of `node`, and returns it.
+ * @template {Element} T
+ * @param {T} node
+ * @param {...Child} children
+ */
 export function replace(node, ...children) {
   node.replaceChildren(...nodes(children));
   return node;
 }
 
-/** Set the text of a node if it differs, so that a refresh leaves selections alone. */
+/**
+ * The child elements of an element that this page has built.
+ * @param {Element} node
+ */
+export const childElements = (node) => /** @type {HTMLElement[]} */ ([...node.children]);
+
+/**
+ * Sets the text of a node if it differs, so that a refresh keeps the user's selection.
+ * @template {Node} T
+ * @param {T} node
+ * @param {string} text
+ */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
   return node;
 }
 
-/** Set an attribute as `h` would, if it differs. */
+/**
+ * Sets an attribute as `h` does, if it differs.
+ * @param {Element} node
+ * @param {string} name
+ * @param {unknown} value
+ */
 export function setAttribute(node, name, value) {
   if (PROPERTIES.has(name) && name in node) {
-    if (node[name] !== (value ?? "")) node[name] = value ?? "";
+    const properties = /** @type {Record<string, any>} */ (/** @type {unknown} */ (node));
+    if (properties[name] !== (value ?? "")) properties[name] = value ?? "";
     return;
   }
   const text = attributeText(name, value);
@@ -47,31 +77,43 @@ export function setAttribute(node, name, value) {
   else if (node.getAttribute(name) !== text) node.setAttribute(name, text);
 }
 
-const keptByParent = new WeakMap();
+/** @type {WeakMap<Element, Map<string | number, Element>>} */
+const keyedChildren = new WeakMap();
 
 /**
- * Make the children of `parent` those of `items`, keeping the element of each key, so that focus,
- * selection and scroll position survive a refresh. `parent` must hold nothing else.
+ * Makes `parent` have one child per item and keeps the element of each key, so that focus,
+ * selection and scroll position survive a refresh. `parent` must have no other children.
  * @template T
+ * @template {Element} E
  * @param {Element} parent
  * @param {T[]} items
- * @param {function(T): string|number} key unique among the items; a repeated one is left out
- * @param {function(T): Element} make a new element, already up to date
- * @param {function(Element, T): void} [update] brings a kept element up to date
+ * @param {(item: T) => string | number} key unique among the items; a repeated one is left out
+ * @param {(item: T) => E} make returns a new, complete element
+ * @param {(node: E, item: T) => void} [update] updates an existing element
  */
 export function keyed(parent, items, key, make, update) {
-  const kept = keptByParent.get(parent) ?? new Map();
+  const before = keyedChildren.get(parent) ?? new Map();
   const next = new Map();
   for (const item of items) {
     const id = key(item);
     if (next.has(id)) continue;
-    const old = kept.get(id);
+    const old = before.get(id);
     if (old && update) update(old, item);
     next.set(id, old ?? make(item));
   }
-  for (const [id, node] of kept) if (!next.has(id)) node.remove();
+  for (const [id, node] of before) if (!next.has(id)) node.remove();
+  arrange(parent, [...next.values()]);
+  keyedChildren.set(parent, next);
+}
+
+/**
+ * Moves only the children that are not in their place.
+ * @param {Element} parent
+ * @param {Element[]} children
+ */
+function arrange(parent, children) {
   let place = parent.firstChild;
-  for (const node of next.values()) {
+  for (const node of children) {
     if (node === place) place = place.nextSibling;
     else parent.insertBefore(node, place);
   }
@@ -80,49 +122,58 @@ export function keyed(parent, items, key, make, update) {
     place.remove();
     place = following;
   }
-  keptByParent.set(parent, next);
 }
 
+/**
+ * @template {HTMLElement | SVGElement} T
+ * @param {T} node
+ * @param {Props | null | undefined} props
+ * @param {Child[]} children
+ */
 function build(node, props, children) {
   for (const [name, value] of Object.entries(props ?? {})) setProp(node, name, value);
   node.append(...nodes(children));
   return node;
 }
 
+/** @type {Record<string, (node: HTMLElement | SVGElement, value: any) => void>} */
+const SETTERS = {
+  class: (node, value) => node.setAttribute("class", classText(value)),
+  dataset: (node, value) => Object.assign(node.dataset, withoutNull(value)),
+  style(node, value) {
+    for (const [name, text] of Object.entries(value)) node.style.setProperty(name, String(text));
+  },
+  on(node, value) {
+    for (const [event, fn] of Object.entries(value)) node.addEventListener(event, fn);
+  },
+};
+
+/** @param {HTMLElement | SVGElement} node @param {string} name @param {any} value */
 function setProp(node, name, value) {
   if (value === null || value === undefined || value === false) {
     if (name.startsWith("aria-") && value === false) node.setAttribute(name, "false");
-    return;
-  }
-  if (name === "class") node.setAttribute("class", classText(value));
-  else if (name === "dataset") Object.assign(node.dataset, withoutNull(value));
-  else if (name === "style") setStyle(node, value);
-  else if (name === "on")
-    for (const [event, fn] of Object.entries(value)) node.addEventListener(event, fn);
-  else if (name === "ref") value(node);
-  else if (PROPERTIES.has(name) && name in node) node[name] = value;
-  else if (/^on/i.test(name)) throw new TypeError(`no inline handlers: ${name}`);
-  else {
-    const text = attributeText(name, value);
-    if (text !== null) node.setAttribute(name, text);
-  }
+  } else if (Object.hasOwn(SETTERS, name)) SETTERS[name](node, value);
+  else if (/^on/i.test(name)) throw new TypeError(`inline event handler: ${name}`);
+  else setAttribute(node, name, value);
 }
 
-function setStyle(node, style) {
-  for (const [name, value] of Object.entries(style)) node.style.setProperty(name, value);
-}
-
+/** @param {string | any[]} value */
 function classText(value) {
   return Array.isArray(value) ? value.filter(Boolean).join(" ") : value;
 }
 
+/** @param {object} data */
 function withoutNull(data) {
   return Object.fromEntries(
     Object.entries(data).filter(([, value]) => value !== null && value !== undefined),
   );
 }
 
-/** @returns {?string} null: leave it out. An address may not run a script, whoever wrote it. */
+/**
+ * The value as text, or null to leave the attribute out. An address must not run a script.
+ * @param {string} name
+ * @param {unknown} value
+ */
 function attributeText(name, value) {
   if (value === null || value === undefined) return null;
   if (typeof value === "boolean") {
@@ -137,6 +188,10 @@ function attributeText(name, value) {
   return text;
 }
 
+/**
+ * @param {Child[]} children
+ * @returns {Generator<Node>}
+ */
 function* nodes(children) {
   for (const child of children) {
     if (child === null || child === undefined || child === false || child === true) continue;

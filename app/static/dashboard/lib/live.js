@@ -1,20 +1,28 @@
-/** Keeps a part of a page up to date while somebody can see it. */
+/** Keeps a part of a page up to date while it is visible. */
 
-import { connectionState, onConnection } from "./api.js";
+import { connectionState, isUnavailable, onConnection } from "./api.js";
 
 const SLOWEST_MS = 10_000;
 
+/** @typedef {(error: unknown, context: {first: boolean}) => void} ErrorHandler */
 /**
- * Run `refresh` now, and again `every` ms after it ended; not in a hidden tab, more and more seldom
- * while the hub is away, and at once when it is back or the tab is seen again.
- * @param {function({signal: AbortSignal, first: boolean}): Promise<any>} refresh fetches and renders;
- *   `first` until it has once succeeded. What it throws goes to `onError` unless it was aborted.
- * @param {{every?: number, onError?: function(Error, {first: boolean}): void}} [options]
- * @returns {{stop: function(): void, refresh: function(): Promise<void>}} `refresh` drops a run
- *   under way and runs anew
+ * @typedef {object} Live
+ * @property {() => void} stop
+ * @property {() => Promise<void>} refresh aborts a running refresh and starts another
+ */
+
+/**
+ * Runs `refresh` now, and again `every` ms after it ended: not in a hidden tab, with growing
+ * intervals while it fails, and at once when the hub responds again or the tab becomes visible.
+ * @param {(context: RefreshContext) => Promise<unknown>} refresh fetches and renders; `first` until
+ *   it has succeeded once. Its errors go to `onError` unless it was aborted.
+ * @param {{every?: number, onError?: ErrorHandler}} [options]
+ * @returns {Live}
  */
 export function live(refresh, { every = 2000, onError = report } = {}) {
-  let timer = 0;
+  /** @type {number | undefined} */
+  let timer;
+  /** @type {AbortController | null} */
   let running = null;
   let first = true;
   let failures = 0;
@@ -23,22 +31,23 @@ export function live(refresh, { every = 2000, onError = report } = {}) {
   async function run() {
     clearTimeout(timer);
     running?.abort();
-    const mine = (running = new AbortController());
+    running = new AbortController();
+    const { signal } = running;
     try {
-      await refresh({ signal: mine.signal, first });
-      if (mine.signal.aborted) return;
+      await refresh({ signal, first });
+      if (signal.aborted) return;
       first = false;
       failures = 0;
     } catch (error) {
-      if (mine.signal.aborted) return;
+      if (signal.aborted) return;
       failures += 1;
       onError(error, { first });
     }
     running = null;
-    plan();
+    schedule();
   }
 
-  function plan() {
+  function schedule() {
     clearTimeout(timer);
     if (stopped || document.hidden) return;
     timer = setTimeout(
@@ -47,13 +56,13 @@ export function live(refresh, { every = 2000, onError = report } = {}) {
     );
   }
 
-  function seen() {
+  function onVisibility() {
     if (document.hidden) clearTimeout(timer);
     else if (!running) run();
   }
 
-  document.addEventListener("visibilitychange", seen);
-  const forget = onConnection(({ ok }) => {
+  document.addEventListener("visibilitychange", onVisibility);
+  const stopListening = onConnection(({ ok }) => {
     if (ok && failures && !running) run();
   });
   run();
@@ -63,13 +72,13 @@ export function live(refresh, { every = 2000, onError = report } = {}) {
       stopped = true;
       clearTimeout(timer);
       running?.abort();
-      forget();
-      document.removeEventListener("visibilitychange", seen);
+      stopListening();
+      document.removeEventListener("visibilitychange", onVisibility);
     },
   };
 }
 
-/** A hub that is away is the banner's to tell; anything else is ours to mend. */
+/** The banner reports a hub that does not respond; any other error is a bug. @type {ErrorHandler} */
 function report(error) {
-  if (connectionState().ok && !error.isAway) console.error(error);
+  if (connectionState().ok && !isUnavailable(error)) console.error(error);
 }

@@ -1,4 +1,6 @@
-/** The statuses of a job, in the order in which they are shown. */
+/** The statuses of a job, in display order. */
 
+/** @type {JobStatus[]} */
 export const JOB_STATUSES = ["running", "stalled", "pending", "completed", "failed", "cancelled"];
+/** @type {JobStatus[]} */
 export const LIVE_STATUSES = ["running", "stalled"];

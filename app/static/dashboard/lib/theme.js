@@ -1,5 +1,5 @@
-// Chooses the colours before anything is drawn; a classic script, since modules come too late.
-// The reader's choice is kept in this browser: "light", "dark", or nothing, which follows the system.
+// Chooses the colours before anything is drawn; a classic script, since modules run too late.
+// The browser stores the user's choice: "light", "dark", or nothing to follow the system.
 
 (() => {
   const KEY = "hub-theme";
@@ -7,26 +7,29 @@
 
   function read() {
     try {
-      const kept = localStorage.getItem(KEY);
-      return kept === "light" || kept === "dark" ? kept : "auto";
+      const stored = localStorage.getItem(KEY);
+      return stored === "light" || stored === "dark" ? stored : "auto";
     } catch {
-      return "auto"; // a browser that keeps nothing
+      return "auto"; // storage is disabled
     }
   }
 
-  function keep(choice) {
+  /** @param {string} choice */
+  function store(choice) {
     try {
       if (choice === "auto") localStorage.removeItem(KEY);
       else localStorage.setItem(KEY, choice);
     } catch {
-      // It holds until the page is left.
+      // It is valid until the user leaves the page.
     }
   }
 
+  /** @type {string} */
   let choice = read();
 
   function apply() {
-    const theme = choice === "auto" ? (dark.matches ? "dark" : "light") : choice;
+    const system = dark.matches ? "dark" : "light";
+    const theme = choice === "auto" ? system : choice;
     if (document.documentElement.dataset.theme === theme) return;
     document.documentElement.dataset.theme = theme;
     document.dispatchEvent(new CustomEvent("themechange", { detail: { theme } }));
@@ -41,11 +44,11 @@
     }
   });
   addEventListener("DOMContentLoaded", () => {
-    const control = document.getElementById("theme");
+    const control = /** @type {HTMLSelectElement} */ (document.getElementById("theme"));
     control.value = choice;
     control.addEventListener("change", () => {
       choice = control.value;
-      keep(choice);
+      store(choice);
       apply();
     });
   });

@@ -1,23 +1,27 @@
-/** Once a second brings every age on the page up to date, by the hub's clock. */
+/** Updates every age on the page once a second, by the hub's clock. */
 
 import { serverNow } from "./clock.js";
 import { setText } from "./dom.js";
-import { age, duration, toDate } from "./format.js";
+import { age, duration } from "./format.js";
 
+/** @type {Record<string, (instant: string, now: Date) => string>} */
 const TEXT = {
-  age: (date, now) => age(date, now),
-  elapsed: (date, now) => duration(Math.max(0, (now - toDate(date)) / 1000)),
+  age: (instant, now) => age(instant, now),
+  elapsed: (instant, now) => duration(Math.max(0, (now.getTime() - Date.parse(instant)) / 1000)),
 };
 
-/** Write the text of one <time data-tick="age|elapsed">. */
+/** Writes the text of one <time data-tick="age|elapsed">. @param {HTMLTimeElement} node */
 export function renderTick(node) {
-  const text = TEXT[node.dataset.tick];
+  const text = TEXT[node.dataset.tick ?? ""];
   if (text && node.dateTime) setText(node, text(node.dateTime, serverNow()));
 }
 
-/** Begin; once a page. */
+/** To be called once per page. */
 export function startTicker() {
   setInterval(() => {
-    if (!document.hidden) document.querySelectorAll("time[data-tick]").forEach(renderTick);
+    if (document.hidden) return;
+    /** @type {NodeListOf<HTMLTimeElement>} */
+    const ticking = document.querySelectorAll("time[data-tick]");
+    for (const node of ticking) renderTick(node);
   }, 1000);
 }

@@ -1,4 +1,4 @@
-/** A run over its predecessors at equal elapsed time, and how the last runs developed. */
+/** A run compared with its predecessors at equal elapsed time, and trends of the last runs. */
 
 import { COMPARED, comparedEnd, compareOption, valueAt } from "../charts/compare.js";
 import { makeRun } from "../charts/run.js";
@@ -6,36 +6,40 @@ import { elapsed } from "../charts/scale.js";
 import { emptyState, errorState, loading } from "../components/states.js";
 import { statusBadge } from "../components/status.js";
 import { dataTable } from "../components/table.js";
-import { get } from "../lib/api.js";
-import { jobUrl, machineUrl, overviewUrl } from "../lib/base.js";
-import { h, replace, setAttribute, setText } from "../lib/dom.js";
+import { get, isNotFound } from "../lib/api.js";
+import { childElements, h, replace, setAttribute, setText } from "../lib/dom.js";
 import { bytes, duration, speed, time, UNKNOWN } from "../lib/format.js";
 import { live } from "../lib/live.js";
+import { jobUrl, machineUrl, overviewUrl } from "../lib/urls.js";
 import { chartFigure } from "./job/figure.js";
 import { difference, effectiveSpeed, LIVE_STATUSES, median, predecessors } from "./job/runs.js";
 import { trendCharts } from "./job/trends.js";
 
 const MOST_BEFORE = 5;
 const LAST_RUNS = 30;
-const ASKED = 200; // runs of the machine and type, of which those of another repository drop out
+const LIMIT = 200; // of runs of the machine and type, from which predecessors are selected
 const LATE_MS = 86_400_000;
 const POINTS = 300;
 const LIVE_MS = 5000;
 const TABLE_STEPS = 12;
 
-export async function mount(root, { params, query, navigate, setQuery }) {
+/** @param {HTMLElement} root @param {ViewContext} context @returns {View} */
+export function mount(root, { params, query, navigate, setQuery }) {
   const jobId = params.name;
-  let measure = query.get("measure") in COMPARED ? query.get("measure") : "bytes";
+  const requested = query.get("measure") ?? "";
+  let measure = Object.hasOwn(COMPARED, requested) ? requested : "bytes";
+  /** @type {ComparedRun[]} */
   let compared = [];
+  /** @type {Set<string>} */
   const hidden = new Set();
-  const state = h("div", null, loading("Loading the runs …"));
+  const state = h("div", null, loading("Loading runs …"));
   const body = h("div", { class: "page", hidden: true });
   const intro = h("p", { class: "muted" });
-  const verdict = h("p", { class: "verdict" });
+  const comparison = h("p", { class: "comparison" });
   const legend = h("ul", { class: "compare-legend" });
   const switches = h(
     "div",
-    { class: "button-group no-print", role: "group", "aria-label": "What is compared" },
+    { class: "button-group no-print", role: "group", "aria-label": "Measure" },
     Object.entries(COMPARED).map(([id, { title }]) =>
       h(
         "button",
@@ -66,18 +70,21 @@ export async function mount(root, { params, query, navigate, setQuery }) {
   );
   replace(
     body,
-    h("section", { class: "card" }, verdict, chart.node),
-    h("section", { class: "card" }, h("h2", null, "The runs"), runsTable),
-    h("section", null, h("h2", null, "The last runs"), trends.node),
+    h("section", { class: "card" }, comparison, chart.node),
+    h("section", { class: "card" }, h("h2", null, "Runs"), runsTable),
+    h("section", null, h("h2", null, "Last runs"), trends.node),
   );
 
+  /** @param {string} id */
   function choose(id) {
     measure = id;
     setQuery({ measure: id === "bytes" ? null : id });
     draw();
   }
 
+  /** @param {RefreshContext} context */
   async function refresh({ signal }) {
+    /** @type {{data: Job}} */
     const { data: job } = await get(`/jobs/${encodeURIComponent(jobId)}`, {}, { signal });
     const before = await loadBefore(job, signal);
     const jobs = [job, ...before.slice(0, MOST_BEFORE)];
@@ -92,14 +99,15 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     if (!LIVE_STATUSES.includes(job.status)) refreshing.stop();
   }
 
+  /** @param {Job} job @param {Job[]} before */
   function showIntro(job, before) {
     const kind = [job.job_type, job.backup_type, job.repository_id].filter(Boolean);
     replace(
       intro,
       h("a", { href: jobUrl(jobId) }, "This run"),
       before.length
-        ? ` over the ${Math.min(before.length, MOST_BEFORE)} before it`
-        : " has none before it",
+        ? ` compared with the ${Math.min(before.length, MOST_BEFORE)} before it`
+        : " has no earlier runs",
       job.vm_name
         ? [" of ", h("a", { href: machineUrl(job.vm_name) }, h("bdi", null, job.vm_name))]
         : "",
@@ -107,13 +115,13 @@ export async function mount(root, { params, query, navigate, setQuery }) {
       kind.map((part, index) => [index ? ", " : "", h("bdi", null, part)]),
       ").",
     );
-    setText(verdict, verdictText(compared));
+    setText(comparison, comparisonText(compared));
   }
 
   function showLegend() {
     const isSame =
       legend.childElementCount === compared.length &&
-      compared.every(({ job }, index) => legend.children[index].dataset.job === job.job_id);
+      compared.every(({ job }, index) => childElements(legend)[index].dataset.job === job.job_id);
     if (isSame) return;
     replace(
       legend,
@@ -129,7 +137,7 @@ export async function mount(root, { params, query, navigate, setQuery }) {
               "aria-pressed": "true",
               disabled: index === 0,
               on: {
-                click: ({ currentTarget }) => {
+                click: (/** @type {{currentTarget: HTMLElement}} */ { currentTarget }) => {
                   if (!hidden.delete(job.job_id)) hidden.add(job.job_id);
                   setAttribute(currentTarget, "aria-pressed", String(!hidden.has(job.job_id)));
                   draw();
@@ -148,7 +156,7 @@ export async function mount(root, { params, query, navigate, setQuery }) {
   }
 
   async function draw() {
-    for (const node of switches.children)
+    for (const node of childElements(switches))
       setAttribute(node, "aria-pressed", String(node.dataset.measure === measure));
     const shown = compared.filter(({ job }) => !hidden.has(job.job_id));
     if (!shown.some(({ run }) => run.rows.length)) {
@@ -162,7 +170,7 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     );
     await chart.show(
       (theme, size) => compareOption(shown, measure, theme, size),
-      `${COMPARED[measure].title} at equal elapsed time of this run and ${shown.length - 1} before. ${verdictText(compared)}`,
+      `${COMPARED[measure].title} at equal elapsed time of this run and ${shown.length - 1} earlier runs. ${comparisonText(compared)}`,
       () => elapsedTable(shown, measure),
     );
   }
@@ -170,13 +178,13 @@ export async function mount(root, { params, query, navigate, setQuery }) {
   const refreshing = live(refresh, {
     every: LIVE_MS,
     onError: (error, { first }) => {
-      if (error.isNotFound) {
+      if (isNotFound(error)) {
         refreshing.stop();
         replace(
           state,
           emptyState(
-            "There is no such job",
-            "The hub has no job of this id.",
+            "Job not found",
+            "The hub has no job with this ID.",
             h("a", { class: "button", href: overviewUrl() }, "All jobs"),
           ),
         );
@@ -196,21 +204,26 @@ export async function mount(root, { params, query, navigate, setQuery }) {
   };
 }
 
-/** The runs before `job`, newest first; none for a job without a machine. */
+/**
+ * The runs before `job`, newest first; none for a job without a machine.
+ * @param {Job} job
+ * @param {AbortSignal} signal
+ */
 async function loadBefore(job, signal) {
   if (!job.vm_name) return [];
   const filters = {
     vm_name: job.vm_name,
     job_type: job.job_type,
     repository_id: job.repository_id,
-    limit: ASKED,
+    limit: LIMIT,
   };
-  // The hub may have heard late of a run that began earlier.
+  // The hub may have received the first update of an earlier run later.
   const to = new Date(Date.parse(job.created_at) + LATE_MS).toISOString();
   const { data } = await get("/jobs", { ...filters, to }, { signal });
   return predecessors(job, data.items, LAST_RUNS - 1);
 }
 
+/** @param {Job} job @param {AbortSignal} signal */
 async function loadChart(job, signal) {
   const { data } = await get(
     `/telemetry/history/${encodeURIComponent(job.job_id)}`,
@@ -220,33 +233,31 @@ async function loadChart(job, signal) {
   return data;
 }
 
-/** How this run does against the others at the same elapsed time, as a sentence. */
-export function verdictText(compared) {
+/** Compares this run with the others at the same elapsed time. @param {ComparedRun[]} compared */
+export function comparisonText(compared) {
   const [current, ...before] = compared;
   if (!before.length) return "There is no earlier run of the same kind to compare with.";
   const t = current.run.end;
   const moved = current.job.bytes_transferred;
   const others = before.map(({ run }) => bytesAfter(run, t)).filter((value) => value !== null);
   const usual = median(others);
-  const than = difference(moved, usual);
-  if (than === null)
-    return `After ${elapsed(t)} this run had moved ${bytes(moved)}; the runs before cannot tell.`;
-  return `After ${elapsed(t)} this run had moved ${bytes(moved)}: ${than} than the ${bytes(usual)} that is usual by then.`.replace(
-    "about the same than",
-    "about the same as",
-  );
+  const relation = difference(moved, usual);
+  const start = `After ${elapsed(t)} this run had moved ${bytes(moved)}`;
+  if (relation === null) return `${start}; there is no data of earlier runs to compare.`;
+  return `${start}, ${relation} the usual ${bytes(usual)}.`;
 }
 
-/** The bytes of a run after `t` seconds; those of its end where it was over by then. */
+/** The bytes of a run after `t` seconds, or at its end if that is earlier. @param {Run} run @param {number} t */
 export function bytesAfter(run, t) {
   return valueAt(run, Math.min(t, run.end), (row) => row.b);
 }
 
+/** @param {ComparedRun[]} compared */
 function comparedTable(compared) {
   const end = compared[0].run.end;
-  const num = (label) => ({ label, class: "num" });
+  const num = (/** @type {string} */ label) => ({ label, class: "num" });
   return dataTable({
-    caption: "This run and the runs before it",
+    caption: "This run and earlier runs",
     columns: [
       { label: "Started", class: "nowrap" },
       "Status",
@@ -268,6 +279,7 @@ function comparedTable(compared) {
   });
 }
 
+/** @param {ComparedRun[]} shown @param {string} measure */
 function elapsedTable(shown, measure) {
   const { value, text, title } = COMPARED[measure];
   const longest = comparedEnd(shown.map(({ run }) => run.end));

@@ -4,10 +4,10 @@ import { copyable } from "../components/copyable.js";
 import { emptyState, errorState, loading } from "../components/states.js";
 import { statusBadge, updateStatusBadge } from "../components/status.js";
 import { tabs } from "../components/tabs.js";
-import { get } from "../lib/api.js";
-import { compareUrl, machineUrl, overviewUrl } from "../lib/base.js";
+import { get, isNotFound, isUnavailable } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { live } from "../lib/live.js";
+import { compareUrl, machineUrl, overviewUrl } from "../lib/urls.js";
 import { detailsPanel } from "./job/details.js";
 import { errorBlock } from "./job/error-block.js";
 import { performancePanel } from "./job/performance.js";
@@ -16,20 +16,22 @@ import { jobSelector, machineSelector } from "./job/selectors.js";
 import { summaryPanel } from "./job/summary.js";
 
 const LIVE_MS = 2000;
-const ENDED_MS = 15_000; // it may be revived, and its summary is made a while after its end
+const ENDED_MS = 15_000; // it may be revived, and its summary is made some time after its end
+/** @type {("summary" | "performance" | "details")[]} */
 const TABS = ["summary", "performance", "details"];
 
-export async function mount(root, { params, query, navigate, setQuery }) {
+/** @param {HTMLElement} root @param {ViewContext} context @returns {View} */
+export function mount(root, { params, query, navigate, setQuery }) {
   const jobId = params.name;
   let tab = tabOf(query);
+  /** @type {JobDetail | null} */
   let job = null;
-  let refreshing = null;
   let every = LIVE_MS;
   const badge = statusBadge("pending");
   const facts = h("p", { class: "job-facts" });
   const selectors = h("div", { class: "selectors no-print" });
   const error = errorBlock();
-  const state = h("div", null, loading("Loading the job …"));
+  const state = h("div", null, loading("Loading job …"));
   const panels = {
     summary: summaryPanel(),
     performance: performancePanel({ jobId, query, setQuery }),
@@ -44,9 +46,9 @@ export async function mount(root, { params, query, navigate, setQuery }) {
       panel: panels[id].node,
     })),
     onSelect: (id) => {
-      tab = id;
+      tab = tabNamed(id);
       setQuery({ tab: id === TABS[0] ? null : id });
-      if (job) showTab();
+      if (job) showTab(job);
     },
   });
   view.node.hidden = true;
@@ -68,7 +70,7 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     h(
       "p",
       { class: "print-only" },
-      `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}. Sizes and speeds are in powers of 1,024.`,
+      `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}. Sizes and speeds use powers of 1,024.`,
     ),
     selectors,
     error.node,
@@ -78,64 +80,64 @@ export async function mount(root, { params, query, navigate, setQuery }) {
   badge.hidden = true;
   actions.hidden = true;
 
+  /** @param {RefreshContext} context */
   async function refresh({ signal }) {
-    const answer = await get(`/jobs/${encodeURIComponent(jobId)}`, {}, { signal });
-    const isFirst = job === null;
-    job = answer.data;
-    if (isFirst) showFirst();
+    /** @type {{data: JobDetail}} */
+    const { data } = await get(`/jobs/${encodeURIComponent(jobId)}`, {}, { signal });
+    if (!job) showFirst(data);
+    job = data;
     replace(state);
-    showHead();
-    panels.summary.update(job);
-    await showTab(signal);
-    pace();
+    updateStatusBadge(badge, data.status);
+    error.update(data);
+    panels.summary.update(data);
+    await showTab(data, signal);
+    adjustInterval(data);
   }
 
-  async function showTab(signal) {
-    if (tab !== "summary") await panels[tab].update(job, { signal });
+  /** @param {JobDetail} current @param {AbortSignal} [signal] */
+  async function showTab(current, signal) {
+    if (tab !== "summary") await panels[tab].update(current, signal);
   }
 
-  function showFirst() {
+  /** @param {JobDetail} first */
+  function showFirst(first) {
     badge.hidden = false;
     actions.hidden = false;
     view.node.hidden = false;
     replace(
       selectors,
-      machineSelector({ vmName: job.vm_name, navigate }),
-      job.vm_name && jobSelector({ vmName: job.vm_name, jobId, navigate }),
+      machineSelector({ vmName: first.vm_name, navigate }),
+      first.vm_name && jobSelector({ vmName: first.vm_name, jobId, navigate }),
     );
     replace(
       facts,
       [
-        job.vm_name && h("a", { href: machineUrl(job.vm_name) }, h("bdi", null, job.vm_name)),
-        h("bdi", null, job.job_type),
-        job.backup_type && h("bdi", null, job.backup_type),
-        job.repository_id && h("bdi", null, job.repository_id),
-        copyable(jobId, { label: "the job's id", shown: "id" }),
+        first.vm_name && h("a", { href: machineUrl(first.vm_name) }, h("bdi", null, first.vm_name)),
+        h("bdi", null, first.job_type),
+        first.backup_type && h("bdi", null, first.backup_type),
+        first.repository_id && h("bdi", null, first.repository_id),
+        copyable(jobId, { label: "job ID", shown: "ID" }),
       ]
         .filter(Boolean)
         .map((part) => h("span", { class: "job-fact" }, part)),
     );
   }
 
-  function showHead() {
-    updateStatusBadge(badge, job.status);
-    error.update(job);
-  }
-
-  /** A live job is asked for often, an ended one seldom. */
-  function pace() {
-    const wanted = LIVE_STATUSES.includes(job.status) ? LIVE_MS : ENDED_MS;
+  /** Polls a live job often and an ended one rarely. @param {JobDetail} current */
+  function adjustInterval({ status }) {
+    const wanted = LIVE_STATUSES.includes(status) ? LIVE_MS : ENDED_MS;
     if (wanted === every) return;
     every = wanted;
     refreshing.stop();
-    keepUp({ isFresh: true });
+    refreshing = poll({ isFresh: true });
   }
 
-  function keepUp({ isFresh }) {
-    let skips = isFresh; // it was this very answer that changed the pace
-    refreshing = live(
-      async (run) => {
-        if (!skips) return refresh(run);
+  /** @param {{isFresh: boolean}} options `isFresh`: the first refresh has just been done */
+  function poll({ isFresh }) {
+    let skips = isFresh;
+    return live(
+      async (context) => {
+        if (!skips) return refresh(context);
         skips = false;
         return undefined;
       },
@@ -143,16 +145,17 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     );
   }
 
+  /** @type {import("../lib/live.js").ErrorHandler} */
   function onError(problem, { first }) {
-    if (problem.isNotFound) {
+    if (isNotFound(problem)) {
       refreshing.stop();
       view.node.hidden = true;
       actions.hidden = true;
       replace(
         state,
         emptyState(
-          "There is no such job",
-          "The hub has no job of this id.",
+          "Job not found",
+          "The hub has no job with this ID.",
           h("a", { class: "button", href: overviewUrl() }, "All jobs"),
         ),
       );
@@ -161,13 +164,14 @@ export async function mount(root, { params, query, navigate, setQuery }) {
         state,
         errorState(problem, () => refreshing.refresh()),
       );
-    } else if (!problem.isAway) {
+    } else if (!isUnavailable(problem)) {
       console.error(problem);
     }
   }
 
-  /** On paper all three tabs follow each other, so all are filled, and shown so that charts have a size. */
+  /** Prints all three tabs. They have to be visible so that charts have a size. */
   async function printAll() {
+    if (!job) return;
     view.node.classList.add("is-printing");
     for (const id of TABS) panels[id].node.hidden = false;
     await Promise.all([panels.performance.update(job), panels.details.update(job)]);
@@ -182,13 +186,13 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     print();
   }
 
-  keepUp({ isFresh: false });
+  let refreshing = poll({ isFresh: false });
   return {
     follow(nextQuery) {
       tab = tabOf(nextQuery);
       view.select(tab);
       panels.performance.follow(nextQuery);
-      if (job) showTab();
+      if (job) showTab(job);
     },
     unmount() {
       refreshing.stop();
@@ -197,4 +201,8 @@ export async function mount(root, { params, query, navigate, setQuery }) {
   };
 }
 
-const tabOf = (query) => (TABS.includes(query.get("tab")) ? query.get("tab") : TABS[0]);
+/** @param {string | null} id */
+const tabNamed = (id) => TABS.find((tab) => tab === id) ?? TABS[0];
+
+/** @param {URLSearchParams} query */
+const tabOf = (query) => tabNamed(query.get("tab"));

@@ -1,4 +1,4 @@
-/** One machine: how well its runs do, which failed and why, and how they develop. */
+/** One machine: its success rate, runs with their errors, and trends. */
 
 import { donutLabel, donutOption } from "../charts/donut.js";
 import { STATUSES } from "../charts/theme.js";
@@ -7,10 +7,10 @@ import { emptyState, errorState, loading } from "../components/states.js";
 import { statusIcon } from "../components/status.js";
 import { dataTable } from "../components/table.js";
 import { get } from "../lib/api.js";
-import { compareUrl, machinesUrl } from "../lib/base.js";
-import { h, replace, setAttribute, setText } from "../lib/dom.js";
+import { childElements, h, replace, setAttribute, setText } from "../lib/dom.js";
 import { bytes, count, duration, percent, shortTime, speed, UNKNOWN } from "../lib/format.js";
 import { live } from "../lib/live.js";
+import { compareUrl, machinesUrl } from "../lib/urls.js";
 import { chartFigure } from "./job/figure.js";
 import { runList } from "./job/run-list.js";
 import { effectiveSpeed, lastCompleted, repositories, successRate } from "./job/runs.js";
@@ -21,12 +21,13 @@ const LAST_RUNS = 30;
 const PAGE = 30;
 const EVERY_MS = 2000;
 
-export async function mount(root, { params, query, navigate, setQuery }) {
+/** @param {HTMLElement} root @param {ViewContext} context @returns {View} */
+export function mount(root, { params, query, navigate, setQuery }) {
   const vmName = params.name;
   let repository = query.get("repository");
-  let status = STATUSES.includes(query.get("status")) ? query.get("status") : null;
+  let status = STATUSES.find((one) => one === query.get("status")) ?? null;
   let pages = 1;
-  const state = h("div", null, loading("Loading the machine …"));
+  const state = h("div", null, loading("Loading machine …"));
   const body = h("div", { class: "page", hidden: true });
   const repositoryField = h("select", {
     class: "select",
@@ -100,23 +101,26 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     ),
   );
 
+  /** @param {{repository?: string | null, status?: JobStatus | null}} changes */
   function choose(changes) {
-    if ("repository" in changes) repository = changes.repository;
-    if ("status" in changes) status = changes.status;
+    if (changes.repository !== undefined) repository = changes.repository;
+    if (changes.status !== undefined) status = changes.status;
     pages = 1;
     setQuery({ repository, status });
     refreshing.refresh();
   }
 
+  /** @param {RefreshContext} context */
   async function refresh({ signal }) {
     const filters = { vm_name: vmName, repository_id: repository };
     const [summary, last, all, listed] = await Promise.all([
       get("/jobs/summary", filters, { signal }),
       get("/jobs", { ...filters, limit: LAST_RUNS }, { signal }),
-      // Which repositories there are does not depend on the one chosen.
+      // The choice of repositories does not depend on the selected one.
       repository ? get("/jobs", { vm_name: vmName, limit: LAST_RUNS }, { signal }) : null,
       loadRuns({ ...filters, status }, pages, signal),
     ]);
+    /** @type {Job[]} */
     const recent = last.data.items;
     if (!recent.length && !repository) {
       body.hidden = true;
@@ -124,8 +128,8 @@ export async function mount(root, { params, query, navigate, setQuery }) {
       replace(
         state,
         emptyState(
-          "No job names this machine",
-          "It may be written in another way, or its jobs were deleted.",
+          "No jobs for this machine",
+          "Check the spelling of its name. Its jobs may also have been deleted.",
           h("a", { class: "button", href: machinesUrl() }, "All machines"),
         ),
       );
@@ -142,11 +146,14 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     await Promise.all([donut.update(summary.data.by_status, status), trends.update(recent)]);
   }
 
+  /** @param {string[]} names */
   function showRepositories(names) {
     const offered = repository && !names.includes(repository) ? [repository, ...names] : names;
     repositoryLabel.hidden = offered.length < 2 && !repository;
     const options = [["", "All repositories"], ...offered.map((name) => [name, name])];
-    if (repositoryField.options.length !== options.length) {
+    const key = JSON.stringify(options);
+    if (repositoryField.dataset.options !== key) {
+      repositoryField.dataset.options = key;
       replace(
         repositoryField,
         options.map(([value, name]) => h("option", { value }, name)),
@@ -155,6 +162,7 @@ export async function mount(root, { params, query, navigate, setQuery }) {
     repositoryField.value = repository ?? "";
   }
 
+  /** @param {{items: Job[], hasMore: boolean}} runs */
   function showRuns({ items, hasMore }) {
     setText(listTitle, status ? `Runs: ${status}` : "Runs");
     runs.update(items);
@@ -162,7 +170,7 @@ export async function mount(root, { params, query, navigate, setQuery }) {
       listState,
       !items.length &&
         emptyState(
-          status ? `No ${status} runs` : "No runs here",
+          status ? `No ${status} runs` : "No runs",
           "Choose another status or repository.",
         ),
     );
@@ -188,11 +196,19 @@ export async function mount(root, { params, query, navigate, setQuery }) {
   };
 }
 
-/** The first `pages` pages of runs: `{items, hasMore}`. */
+/**
+ * The first `pages` pages of runs.
+ * @param {Query} filters
+ * @param {number} pages
+ * @param {AbortSignal} signal
+ */
 async function loadRuns(filters, pages, signal) {
+  /** @type {Job[]} */
   const items = [];
+  /** @type {string | null} */
   let cursor = null;
   for (let page = 0; page < pages && (page === 0 || cursor); page += 1) {
+    /** @type {{data: Page<Job>}} */
     const { data } = await get("/jobs", { ...filters, limit: PAGE, cursor }, { signal });
     items.push(...data.items);
     cursor = data.next_cursor;
@@ -206,15 +222,16 @@ function machineCards() {
   );
   return {
     node: h("div", { class: "kpis" }, cards),
+    /** @param {Job[]} runs */
     update(runs) {
-      machineFigures(runs).forEach(({ value, note }, index) =>
-        updateKpiCard(cards[index], value, note),
-      );
+      for (const [index, { value, note }] of machineFigures(runs).entries()) {
+        updateKpiCard(cards[index], value, note);
+      }
     },
   };
 }
 
-/** The figures of the four cards over the newest runs: `[{value, note}]`. */
+/** The figures of the four cards. @param {Job[]} runs the newest ones */
 export function machineFigures(runs) {
   const last = lastCompleted(runs);
   const when = last
@@ -225,22 +242,28 @@ export function machineFigures(runs) {
   return [
     { value: bytes(last?.bytes_transferred), note: when },
     { value: duration(last?.duration_seconds), note: "of that run" },
-    { value: speed(last && effectiveSpeed(last)), note: "its bytes by its duration" },
+    { value: speed(last && effectiveSpeed(last)), note: "bytes ÷ duration of that run" },
     {
       value: percent(rate.percent),
       note: rate.ended
         ? `${rate.completed} of the last ${rate.ended} ended runs${alive}`
-        : `no ended run yet${alive}`,
+        : `no ended runs yet${alive}`,
     },
   ];
 }
 
-/** Jobs by status, with a legend of buttons that filter the list. */
+/**
+ * Jobs by status, with a legend of buttons that filter the list.
+ * @param {{choose: (status: JobStatus) => void}} options
+ */
 function statusDonut({ choose }) {
   const figure = chartFigure({
     title: "Jobs by status",
     kind: "chart-donut",
-    onClick: ({ name }) => STATUSES.includes(name) && choose(name),
+    onClick: ({ name }) => {
+      const status = STATUSES.find((one) => one === name);
+      if (status) choose(status);
+    },
   });
   const legend = h("ul", { class: "donut-legend" });
   let drawn = "";
@@ -268,6 +291,7 @@ function statusDonut({ choose }) {
   return {
     node: figure.node,
     dispose: figure.dispose,
+    /** @param {ByStatus} byStatus @param {JobStatus | null} selected */
     async update(byStatus, selected) {
       const text = JSON.stringify([byStatus, selected]);
       if (text === drawn) return;
@@ -275,7 +299,9 @@ function statusDonut({ choose }) {
       for (const [status, { node, number }] of buttons) {
         setText(number, count(byStatus[status] ?? 0));
         setAttribute(node, "aria-pressed", String(status === selected));
-        node.parentNode.hidden = !byStatus[status] && status !== selected;
+      }
+      for (const [index, status] of STATUSES.entries()) {
+        childElements(legend)[index].hidden = !byStatus[status] && status !== selected;
       }
       await figure.show(
         (theme) => donutOption(byStatus, { selected }, theme),

@@ -1,19 +1,21 @@
-/** All machines: how their last run ended, and how the runs before did. */
+/** All machines with their last run and their counts of jobs. */
 
 import { emptyState, errorState, loading } from "../components/states.js";
 import { statusBadge, updateStatusBadge } from "../components/status.js";
 import { timeElement, updateTime } from "../components/time.js";
-import { jobUrl, machineUrl } from "../lib/base.js";
-import { h, keyed, replace, setText } from "../lib/dom.js";
+import { childElements, h, keyed, replace, setText } from "../lib/dom.js";
 import { bytes, count, duration } from "../lib/format.js";
 import { live } from "../lib/live.js";
+import { jobUrl, machineUrl } from "../lib/urls.js";
 import { matching } from "./job/combobox.js";
 import { loadMachines } from "./job/selectors.js";
 
 const MOST_SHOWN = 500; // more are found by typing
 const EVERY_MS = 5000;
 
-export async function mount(root, { query, setQuery }) {
+/** @param {HTMLElement} root @param {ViewContext} context @returns {View} */
+export function mount(root, { query, setQuery }) {
+  /** @type {Machine[]} */
   let machines = [];
   const list = h("ul", { class: "machine-list" });
   const state = h("div", null, loading("Loading machines …"));
@@ -56,26 +58,23 @@ export async function mount(root, { query, setQuery }) {
       makeMachine,
       updateMachine,
     );
-    setText(found, machines.length ? foundText(matches.length, machines.length) : "");
+    setText(found, machines.length ? resultText(matches.length, machines.length) : "");
     if (machines.length && !matches.length)
       replace(
         state,
-        emptyState(
-          "No machine has this in its name",
-          "Names are searched in capital and small letters alike.",
-        ),
+        emptyState("No machine matches", "The search finds any part of a name and ignores case."),
       );
     else if (machines.length) replace(state);
     else
       replace(
         state,
-        emptyState("No machines yet", "A machine is listed once a job names it as its vm_name."),
+        emptyState("No machines yet", "A machine appears here when a job reports its vm_name."),
       );
   }
 
   const refreshing = live(
     async ({ signal }) => {
-      machines = await loadMachines({ signal });
+      machines = await loadMachines(signal);
       render();
     },
     {
@@ -91,13 +90,15 @@ export async function mount(root, { query, setQuery }) {
   return { unmount: () => refreshing.stop() };
 }
 
-function foundText(matching_, all) {
-  const shown = matching_ > MOST_SHOWN ? `, the first ${MOST_SHOWN} shown` : "";
-  return matching_ === all
+/** @param {number} matches @param {number} all */
+function resultText(matches, all) {
+  const shown = matches > MOST_SHOWN ? `, the first ${MOST_SHOWN} shown` : "";
+  return matches === all
     ? `${count(all)} machines${shown}`
-    : `${count(matching_)} of ${count(all)} machines${shown}`;
+    : `${count(matches)} of ${count(all)} machines${shown}`;
 }
 
+/** @param {Machine} machine */
 function makeMachine(machine) {
   const node = h(
     "li",
@@ -117,14 +118,17 @@ function makeMachine(machine) {
   return node;
 }
 
+/** @param {HTMLElement} node @param {Machine} machine */
 function updateMachine(node, machine) {
-  const [, last, counts, error] = node.children;
+  const [, last, counts, error] = childElements(node);
+  const [badge, link, figures] = childElements(last);
+  const [started] = /** @type {HTMLTimeElement[]} */ (childElements(link));
   const { last_job: job, by_status: byStatus } = machine;
-  updateStatusBadge(last.children[0], job.status);
-  last.children[1].setAttribute("href", jobUrl(job.job_id));
-  updateTime(last.children[1].firstChild, job.started_at);
+  updateStatusBadge(badge, job.status);
+  link.setAttribute("href", jobUrl(job.job_id));
+  updateTime(started, job.started_at);
   setText(
-    last.children[2],
+    figures,
     job.status === "pending"
       ? ""
       : `${bytes(job.bytes_transferred)} in ${duration(job.duration_seconds)}`,

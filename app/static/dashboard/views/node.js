@@ -1,4 +1,4 @@
-/** One node: its newest figures, charts of its metrics over a choice of ranges, its state's changes. */
+/** One node: its newest figures, charts of its metrics, and its state changes. */
 
 import { DASHES } from "../charts/compare.js";
 import { lineChart } from "../charts/line.js";
@@ -8,9 +8,8 @@ import { emptyState, errorState, loading } from "../components/states.js";
 import { statusBadge, updateStatusBadge } from "../components/status.js";
 import { dataTable, tableDisclosure } from "../components/table.js";
 import { ageElement, elapsedElement, timeElement, updateTime } from "../components/time.js";
-import { get } from "../lib/api.js";
-import { nodesUrl } from "../lib/base.js";
-import { h, replace, setAttribute, svg } from "../lib/dom.js";
+import { get, isNotFound } from "../lib/api.js";
+import { h, replace, setAttribute, setText, svg } from "../lib/dom.js";
 import {
   bytes,
   count,
@@ -25,7 +24,8 @@ import {
   UNKNOWN,
 } from "../lib/format.js";
 import { live } from "../lib/live.js";
-import { fetchHistory, figures, linePoints } from "../lib/node_series.js";
+import { fetchHistory, figures, linePoints } from "../lib/node-series.js";
+import { nodesUrl } from "../lib/urls.js";
 
 const RANGES = [
   { id: "1h", label: "1 h", words: "the last hour", seconds: 3600 },
@@ -39,7 +39,20 @@ const CHARTS_EVERY_MS = 15_000;
 const POINTS = 360;
 const MEGABYTE = 1024 ** 2;
 
+/** @typedef {typeof RANGES[0]} Range */
+/** @typedef {(value: number | null | undefined) => string} Format */
+/**
+ * @typedef {object} ChartDefinition
+ * @property {string} title
+ * @property {string} unit
+ * @property {Format} text
+ * @property {number} [factor]
+ * @property {[string, string][]} lines metric and name
+ */
+
+/** @type {Format} */
 const plain = (value) => decimal(value, 2);
+/** @type {ChartDefinition[]} */
 const CHARTS = [
   { title: "CPU", unit: "%", text: percent, lines: [["cpu_percent", "CPU"]] },
   { title: "Memory", unit: "%", text: percent, lines: [["memory_percent", "Memory"]] },
@@ -76,17 +89,19 @@ const CHARTS = [
 ];
 const METRICS = CHARTS.flatMap(({ lines }) => lines.map(([metric]) => metric));
 
-export async function mount(root, { params, query, setQuery }) {
+/** @param {HTMLElement} root @param {ViewContext} context @returns {View} */
+export function mount(root, { params, query, setQuery }) {
   const id = params.name;
   const path = `/nodes/${encodeURIComponent(id)}`;
   const head = new Head(id);
-  const message = h("div", null, loading("Loading the node …"));
+  const message = h("div", null, loading("Loading node …"));
   const body = h("div", { class: "page", hidden: true });
   let range = RANGES.find((each) => each.id === query.get("range")) ?? RANGES[0];
   const charts = CHARTS.map((chart) => new Chart(chart, id));
+  /** @type {import("../lib/live.js").Live | null} */
   let history = null;
   const events = h("section", { class: "card", hidden: true });
-  const nothing = h("div");
+  const historyState = h("div");
   const switcher = rangeSwitch(range, (chosen) => {
     range = chosen;
     grid.classList.add("is-stale");
@@ -104,7 +119,7 @@ export async function mount(root, { params, query, setQuery }) {
       "section",
       null,
       h("div", { class: "section-head" }, h("h2", null, "History"), switcher),
-      nothing,
+      historyState,
       grid,
     ),
     events,
@@ -123,14 +138,14 @@ export async function mount(root, { params, query, setQuery }) {
     { every: STATE_EVERY_MS, onError: fail },
   );
 
-  // Begun once the node is known to be there.
+  // Starts after the node has been found.
   const chartLoop = () =>
     live(
       async ({ signal }) => {
-        const asked = range;
+        const shown = range;
         const answer = await fetchHistory(id, {
           metrics: METRICS,
-          seconds: asked.seconds,
+          seconds: shown.seconds,
           points: POINTS,
           signal,
         });
@@ -138,38 +153,36 @@ export async function mount(root, { params, query, setQuery }) {
         grid.hidden = answer.data.snapshots === 0;
         if (grid.hidden)
           replace(
-            nothing,
+            historyState,
             h(
               "div",
               { class: "card" },
-              emptyState(
-                `Nothing was reported in ${asked.words}`,
-                "A longer range may show what was before.",
-              ),
+              emptyState(`No data for ${shown.words}`, "A longer range may show older data."),
             ),
           );
-        else replace(nothing);
-        if (!grid.hidden) for (const chart of charts) chart.show(answer, asked);
+        else replace(historyState);
+        if (!grid.hidden) for (const chart of charts) chart.show(answer, shown);
       },
       {
         every: CHARTS_EVERY_MS,
         onError: (error, { first }) =>
           first &&
           replace(
-            nothing,
-            errorState(error, () => history.refresh()),
+            historyState,
+            errorState(error, () => history?.refresh()),
           ),
       },
     );
 
+  /** @type {import("../lib/live.js").ErrorHandler} */
   function fail(error, { first }) {
     if (!first) return;
-    if (error.isNotFound)
+    if (isNotFound(error))
       replace(
         message,
         emptyState(
-          "There is no such node",
-          `No node with the id “${id}” has ever reported here.`,
+          "Node not found",
+          `The hub has no node with the ID “${id}”.`,
           h("a", { class: "button", href: nodesUrl() }, "All nodes"),
         ),
       );
@@ -191,6 +204,7 @@ export async function mount(root, { params, query, setQuery }) {
 
 /** The name, the state, and the newest figures. */
 class Head {
+  /** @param {string} id */
   constructor(id) {
     this.badge = h("span", { class: "badge", hidden: true });
     this.since = h("p", { class: "muted small" });
@@ -201,14 +215,15 @@ class Head {
         "div",
         { class: "title-line" },
         h("h1", null, h("bdi", null, id)),
-        copyable(id, { label: "node id", shown: "" }),
+        copyable(id, { label: "node ID", shown: "" }),
         this.badge,
       ),
       this.since,
     );
     this.sinceElement = elapsedElement(null);
     this.age = ageElement(null);
-    const card = (label) => kpiCard(label, UNKNOWN);
+    this.stateWord = h("span", { class: "state-word" });
+    const card = (/** @type {string} */ label) => kpiCard(label, UNKNOWN);
     this.figures = {
       cpu: card("CPU"),
       memory: card("Memory"),
@@ -217,16 +232,17 @@ class Head {
       receiving: card("Receiving"),
       sending: card("Sending"),
       processes: card("Processes"),
-      uptime: card("Up for"),
+      uptime: card("Uptime"),
     };
     this.cards = h("div", { class: "kpis node-kpis" }, Object.values(this.figures));
   }
 
+  /** @param {HubNode} node */
   show(node) {
     if (!this.since.childNodes.length)
       replace(
         this.since,
-        h("span", { class: "state-word" }),
+        this.stateWord,
         " for ",
         this.sinceElement,
         " · last snapshot ",
@@ -234,10 +250,11 @@ class Head {
       );
     this.badge.hidden = false;
     updateStatusBadge(this.badge, node.state);
-    this.since.firstChild.textContent = node.state;
+    setText(this.stateWord, node.state);
     updateTime(this.sinceElement, node.state_since);
     updateTime(this.age, node.last_seen_at);
     const { cpu, memory, disk, load, receiving, sending, processes, uptime } = this.figures;
+    /** @type {(used: number | null, total: number | null, text: Format) => string} */
     const of = (used, total, text) => (total === null ? "" : `${text(used)} of ${text(total)}`);
     updateKpiCard(cpu, percent(node.cpu_percent), "");
     updateKpiCard(
@@ -255,7 +272,8 @@ class Head {
       plain(node.load_avg_1m),
       `5 min ${plain(node.load_avg_5m)} · 15 min ${plain(node.load_avg_15m)}`,
     );
-    const sinceStart = (value) => (value === null ? "" : `${bytes(value)} since its start`);
+    const sinceStart = (/** @type {number | null} */ value) =>
+      value === null ? "" : `${bytes(value)} since its start`;
     updateKpiCard(
       receiving,
       megabytesPerSecond(node.network_rx_rate_mbps),
@@ -275,10 +293,24 @@ class Head {
   }
 }
 
-/** One chart with its title and the same as a table. */
+/** One chart with its title and its data as a table. */
 class Chart {
+  /** @type {NodeHistory | null} */
+  #data = null;
+  #to = 0;
+  /** @type {LineSeries[]} */
+  #series = [];
+  /** @type {ReturnType<typeof lineChart> | null} */
+  #chart = null;
+
+  /** @param {ChartDefinition} definition @param {string} nodeId */
   constructor({ title, unit, text, factor, lines }, nodeId) {
-    Object.assign(this, { title, unit, text, factor, lines, nodeId });
+    this.title = title;
+    this.unit = unit;
+    this.text = text;
+    this.factor = factor;
+    this.lines = lines;
+    this.nodeId = nodeId;
     this.figures = h("ul", { class: "node-legend" });
     this.canvas = h("div", { class: "node-chart" });
     this.table = tableDisclosure(() => this.#table());
@@ -289,52 +321,45 @@ class Chart {
       this.canvas,
       this.table.node,
     );
-    this.chart = null;
   }
 
+  /** @param {import("../lib/node-series.js").HistoryAnswer} answer @param {Range} range */
   show({ data, from, to }, range) {
-    if (data === this.data && to === this.to) return;
-    this.data = data;
-    this.to = to;
-    this.series = this.lines.map(([metric, name]) => ({
+    if (data === this.#data && to === this.#to) return;
+    this.#data = data;
+    this.#to = to;
+    this.#series = this.lines.map(([metric, name]) => ({
       name,
       points: linePoints(data, metric, this.factor),
       unit: this.unit,
     }));
-    const options = { series: this.series, from, to, label: this.#describe(range) };
-    if (this.chart) this.chart.update(options);
-    else this.#begin(options);
+    const options = { series: this.#series, from, to, label: this.#describe(range) };
+    if (this.#chart) this.#chart.update(options);
+    else this.#chart = lineChart(this.canvas, options);
     replace(
       this.figures,
-      this.series.map((line, index) => this.#legend(line, index)),
+      this.#series.map((line, index) => this.#legend(line, index)),
     );
     this.table.update();
   }
 
-  #begin(options) {
-    this.chart = lineChart(this.canvas, options);
-    // The table below still shows the figures.
-    Promise.resolve(this.chart.ready).catch(() =>
-      replace(this.canvas, h("p", { class: "muted" }, "The chart could not be loaded.")),
-    );
-  }
-
+  /** @param {Range} range */
   #describe(range) {
-    const words = this.series.map(({ name, points }) => {
+    const words = this.#series.map(({ name, points }) => {
       const known = figures(points);
-      if (!known) return `${name}: nothing reported`;
+      if (!known) return `${name}: no data`;
       return `${name}: newest ${this.text(known.now)}, mean ${this.text(known.mean)}, highest ${this.text(known.highest)}`;
     });
     return `${this.title} of ${this.nodeId} over ${range.words}. ${words.join(". ")}.`;
   }
 
-  /** A line's name and dashes, where there are several, and its figures. */
-  #legend({ name, points }, index) {
+  /** The figures of a line, with its name and dashes if there are several. */
+  #legend(/** @type {LineSeries} */ { name, points }, /** @type {number} */ index) {
     const known = figures(points);
     const text = known
       ? `mean ${this.text(known.mean)}, highest ${this.text(known.highest)}`
-      : "nothing reported";
-    if (this.series.length === 1) return h("li", null, text);
+      : "no data";
+    if (this.#series.length === 1) return h("li", null, text);
     const dash = DASHES[index];
     const line = svg("line", {
       x1: 0,
@@ -361,31 +386,33 @@ class Chart {
   }
 
   #table() {
+    /** @type {Map<number, number[]>} */
     const byTime = new Map();
-    this.series.forEach(({ points }, index) => {
+    for (const [index, { points }] of this.#series.entries()) {
       for (const [t, value] of points) {
         if (value === null) continue;
-        if (!byTime.has(t)) byTime.set(t, []);
-        byTime.get(t)[index] = value;
+        const values = byTime.get(t) ?? [];
+        values[index] = value;
+        byTime.set(t, values);
       }
-    });
-    const times = [...byTime.keys()].sort((one, other) => other - one);
+    }
+    const rows = [...byTime].sort(([one], [other]) => other - one);
     return dataTable({
       caption: `${this.title}, newest first`,
-      columns: ["Time", ...this.series.map(({ name }) => ({ label: name, class: "num" }))],
-      rows: times.map((t) => [
+      columns: ["Time", ...this.#series.map(({ name }) => ({ label: name, class: "num" }))],
+      rows: rows.map(([t, values]) => [
         time(new Date(t * 1000)),
-        ...this.series.map((_, index) => this.text(byTime.get(t)[index])),
+        ...this.#series.map((_, index) => this.text(values[index])),
       ]),
     });
   }
 
   dispose() {
-    this.chart?.dispose();
+    this.#chart?.dispose();
   }
 }
 
-/** Buttons for the range, one of them pressed. */
+/** Buttons for the range. @param {Range} selected @param {(range: Range) => void} choose */
 function rangeSwitch(selected, choose) {
   const buttons = RANGES.map((range) =>
     h(
@@ -399,22 +426,27 @@ function rangeSwitch(selected, choose) {
       range.label,
     ),
   );
+  /** @param {Range} range */
   function press(range) {
-    RANGES.forEach((each, index) => setAttribute(buttons[index], "aria-pressed", each === range));
+    for (const [index, button] of buttons.entries()) {
+      setAttribute(button, "aria-pressed", RANGES[index] === range);
+    }
     choose(range);
   }
   return h("div", { class: "chips", role: "group", "aria-label": "Range of the charts" }, buttons);
 }
 
+/** @param {HTMLElement} section @param {string} path @param {AbortSignal} signal */
 async function showEvents(section, path, signal) {
+  /** @type {{data: Page<NodeEvent>, notModified: boolean}} */
   const { data, notModified } = await get(`${path}/events`, { limit: 20 }, { signal });
   if (notModified && !section.hidden) return;
   section.hidden = data.items.length === 0;
   replace(
     section,
-    h("div", { class: "section-head" }, h("h2", null, "Changes of state")),
+    h("div", { class: "section-head" }, h("h2", null, "State changes")),
     dataTable({
-      caption: "Changes of state, newest first",
+      caption: "State changes, newest first",
       columns: ["Time", "State", "Reason"],
       rows: data.items.map((event) => [
         timeElement(event.time),

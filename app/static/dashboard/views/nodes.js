@@ -1,16 +1,16 @@
-/** All nodes: whether each still reports, and how it fared in the last hour. */
+/** All nodes with their state and their metrics of the last hour. */
 
 import { sparkline } from "../charts/spark.js";
 import { emptyState, errorState, loading } from "../components/states.js";
 import { statusBadge, updateStatusBadge } from "../components/status.js";
 import { ageElement, updateTime } from "../components/time.js";
 import { get } from "../lib/api.js";
-import { nodeUrl } from "../lib/base.js";
 import { h, replace, setText } from "../lib/dom.js";
 import { decimal, megabytesPerSecond, percent } from "../lib/format.js";
 import { live } from "../lib/live.js";
-import { evenValues, fetchHistory, figures, linePoints } from "../lib/node_series.js";
-import { PagedList } from "../lib/pages.js";
+import { evenValues, fetchHistory, figures, linePoints } from "../lib/node-series.js";
+import { PagedList } from "../lib/paged-list.js";
+import { nodeUrl } from "../lib/urls.js";
 
 const PAGE = 50;
 const NODES_EVERY_MS = 5000; // a node reports once a minute
@@ -19,7 +19,12 @@ const SPARK_SECONDS = 3600;
 const SPARK_SLOTS = 30;
 const SPARKS_AT_ONCE = 4;
 
+/** @typedef {(value: number | null) => string} Format */
+/** @typedef {"cpu_percent" | "memory_percent" | "disk_percent" | "load_avg_1m"} Metric */
+
+/** @type {Format} */
 const load = (value) => decimal(value, 2);
+/** @type {{metric: Metric, name: string, text: Format, max?: number}[]} */
 const METRICS = [
   { metric: "cpu_percent", name: "CPU", text: percent, max: 100 },
   { metric: "memory_percent", name: "Memory", text: percent, max: 100 },
@@ -28,8 +33,10 @@ const METRICS = [
 ];
 const COLUMNS = ["State", "Node", ...METRICS.map(({ name }) => name), "Network", "Last snapshot"];
 
-export async function mount(root) {
+/** @param {HTMLElement} root @returns {View} */
+export function mount(root) {
   const sparks = new Sparks();
+  /** @type {PagedList<HubNode>} */
   const list = new PagedList({
     fetchPage: (cursor, signal) => get("/nodes", { limit: PAGE, cursor }, { signal }),
     key: (node) => node.node_id,
@@ -70,7 +77,7 @@ export async function mount(root) {
         message,
         emptyState(
           "No node has reported yet",
-          "A node appears here by itself with its first snapshot.",
+          "A node appears here when it sends its first snapshot.",
         ),
       );
   }
@@ -96,21 +103,28 @@ export async function mount(root) {
 
 // A row.
 
+/** @type {WeakMap<Element, ReturnType<typeof makeParts>>} */
 const parts = new WeakMap();
 
+/** @param {HubNode} node */
+const makeParts = (node) => ({
+  id: node.node_id,
+  badge: statusBadge(node.state),
+  age: ageElement(null),
+  network: h("span", { class: "node-network num small" }),
+  metrics: METRICS.map(() => ({
+    value: h("span", { class: "num" }),
+    line: h("span", { class: "node-spark" }),
+  })),
+});
+
+/** @param {string} kind @param {...Child} children */
+const cell = (kind, ...children) =>
+  h("div", { class: ["node-cell", kind], role: "cell" }, ...children);
+
+/** @param {HubNode} node */
 function nodeRow(node) {
-  const cell = (kind, ...children) =>
-    h("div", { class: ["node-cell", kind], role: "cell" }, children);
-  const part = {
-    id: node.node_id,
-    badge: statusBadge(node.state),
-    age: ageElement(null),
-    network: h("span", { class: "node-network num small" }),
-    metrics: METRICS.map(() => ({
-      value: h("span", { class: "num" }),
-      line: h("span", { class: "node-spark" }),
-    })),
-  };
+  const part = makeParts(node);
   const row = h(
     "div",
     { class: "node-row", role: "row" },
@@ -135,30 +149,37 @@ function nodeRow(node) {
   return row;
 }
 
+/** @param {HTMLElement} row @param {HubNode} node */
 function updateNodeRow(row, node) {
   const part = parts.get(row);
+  if (!part) return;
   row.classList.toggle("is-offline", node.state === "offline");
   updateStatusBadge(part.badge, node.state);
   updateTime(part.age, node.last_seen_at);
-  METRICS.forEach(({ metric, text }, index) =>
-    setText(part.metrics[index].value, text(node[metric])),
-  );
+  for (const [index, { metric, text }] of METRICS.entries()) {
+    setText(part.metrics[index].value, text(node[metric]));
+  }
   setText(
     part.network,
     `↓ ${megabytesPerSecond(node.network_rx_rate_mbps)}\n↑ ${megabytesPerSecond(node.network_tx_rate_mbps)}`,
   );
 }
 
-/** The lines of the rows that can be seen, drawn when they come into sight and every half minute. */
+/** The sparklines of the visible rows, drawn when they become visible and every half minute. */
 class Sparks {
   constructor() {
+    /** @type {Set<Element>} */
     this.visible = new Set();
-    this.drawn = new WeakMap(); // rows: the history they show
-    this.observer = new IntersectionObserver((entries) => this.#moved(entries), {
+    /** @type {WeakMap<Element, NodeHistory>} */
+    this.drawn = new WeakMap(); // the history that each row shows
+    /** @type {import("../lib/live.js").Live | null} */
+    this.loop = null;
+    this.observer = new IntersectionObserver((entries) => this.#onIntersection(entries), {
       rootMargin: "100px 0px",
     });
   }
 
+  /** @param {HTMLElement} row */
   watch(row) {
     this.observer.observe(row);
     return row;
@@ -169,11 +190,12 @@ class Sparks {
   }
 
   stop() {
-    this.loop.stop();
+    this.loop?.stop();
     this.observer.disconnect();
   }
 
-  #moved(entries) {
+  /** @param {IntersectionObserverEntry[]} entries */
+  #onIntersection(entries) {
     let isNew = false;
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) this.visible.delete(target);
@@ -182,21 +204,24 @@ class Sparks {
         isNew ||= !this.drawn.has(target);
       }
     }
-    if (isNew) this.loop.refresh();
+    if (isNew) this.loop?.refresh();
   }
 
+  /** @param {AbortSignal} signal */
   async #drawAll(signal) {
     const waiting = [...this.visible].filter((row) => row.isConnected);
-    waiting.sort((one, other) => this.drawn.has(one) - this.drawn.has(other));
+    waiting.sort((one, other) => Number(this.drawn.has(one)) - Number(this.drawn.has(other)));
     const work = async () => {
       for (let row = waiting.shift(); row; row = waiting.shift()) await this.#draw(row, signal);
     };
     await Promise.all(Array.from({ length: SPARKS_AT_ONCE }, work));
   }
 
+  /** @param {Element} row @param {AbortSignal} signal */
   async #draw(row, signal) {
-    const { id, metrics } = parts.get(row);
-    const { data, from, to } = await fetchHistory(id, {
+    const part = parts.get(row);
+    if (!part) return;
+    const { data, from, to } = await fetchHistory(part.id, {
       metrics: METRICS.map(({ metric }) => metric),
       seconds: SPARK_SECONDS,
       points: 60,
@@ -204,10 +229,10 @@ class Sparks {
     });
     if (this.drawn.get(row) === data) return;
     this.drawn.set(row, data);
-    METRICS.forEach(({ metric, name, text, max }, index) => {
+    for (const [index, { metric, name, text, max }] of METRICS.entries()) {
       const points = linePoints(data, metric);
       replace(
-        metrics[index].line,
+        part.metrics[index].line,
         sparkline(evenValues(points, from, to, SPARK_SLOTS), {
           label: describe(name, points, text),
           width: 96,
@@ -215,12 +240,13 @@ class Sparks {
           max,
         }),
       );
-    });
+    }
   }
 }
 
+/** @param {string} name @param {TimePoint[]} points @param {Format} text */
 function describe(name, points, text) {
   const known = figures(points);
-  if (!known) return `${name}: nothing reported in the last hour`;
+  if (!known) return `${name}: no data in the last hour`;
   return `${name} in the last hour: mean ${text(known.mean)}, highest ${text(known.highest)}`;
 }

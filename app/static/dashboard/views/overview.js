@@ -1,44 +1,56 @@
-/** All jobs: those in progress first, then the others, with counts and filters kept in the address. */
+/** All jobs: those in progress first, then the others, with counts, and filters in the address. */
 
-import { jobRow, jobRowHead, updateJobRow } from "../components/job_row.js";
+import { jobRow, jobRowHead, updateJobRow } from "../components/job-row.js";
 import { emptyState, errorState, loading } from "../components/states.js";
 import { statusIcon } from "../components/status.js";
 import { get } from "../lib/api.js";
-import { jobUrl } from "../lib/base.js";
-import { h, replace, setAttribute, setText } from "../lib/dom.js";
+import { childElements, h, replace, setAttribute, setText } from "../lib/dom.js";
 import { count } from "../lib/format.js";
 import { live } from "../lib/live.js";
-import { PagedList } from "../lib/pages.js";
+import { PagedList } from "../lib/paged-list.js";
 import { JOB_STATUSES, LIVE_STATUSES } from "../lib/statuses.js";
+import { jobUrl } from "../lib/urls.js";
+import { activeFilters, FilterForm } from "./overview/filters.js";
 import {
-  chosenStatuses,
-  countsAsked,
-  listAsked,
+  countsRequest,
+  listRequest,
   OTHER_STATUSES,
   readFilters,
-} from "./overview/asked.js";
-import { activeFilters, FilterForm } from "./overview/filters.js";
+  selectedStatuses,
+} from "./overview/requests.js";
 import { searchForm } from "./overview/search.js";
 
-// Where the reader was, for when "back" leads here again.
-let left = { search: null, lists: [], scroll: 0 };
+/**
+ * @import { SavedPage } from "../lib/paged-list.js"
+ * @import { Filters } from "./overview/requests.js"
+ *
+ * @typedef {{lists: SavedPage[][], scroll: number}} Position
+ */
 
-export async function mount(root, { query, navigate, setQuery, restores }) {
+/**
+ * The position when the view was left, for "back".
+ * @type {Position & {search: string | null}}
+ */
+let saved = { search: null, lists: [], scroll: 0 };
+
+/** @param {HTMLElement} root @param {ViewContext} context @returns {View} */
+export function mount(root, { query, navigate, setQuery, restores }) {
   const view = new Overview(readFilters(query), { navigate, setQuery });
   root.append(view.node);
   root.classList.add("overview");
-  if (restores && left.search === location.search) view.restore(left);
+  if (restores && saved.search === location.search) view.restore(saved);
   const search = location.search;
   view.start();
   return {
     unmount() {
-      left = { ...view.remember(), search };
+      saved = { ...view.save(), search };
       view.stop();
     },
   };
 }
 
 class Overview {
+  /** @param {Filters} filters @param {Pick<ViewContext, "navigate" | "setQuery">} context */
   constructor(filters, { navigate, setQuery }) {
     this.filters = filters;
     this.setQuery = setQuery;
@@ -50,7 +62,7 @@ class Overview {
         () => this.#render(),
       ),
       new Section(
-        "Ended and waiting",
+        "Ended and pending",
         OTHER_STATUSES,
         () => this.filters,
         () => this.#render(),
@@ -76,7 +88,10 @@ class Overview {
       this.message,
       this.sections,
     );
+    /** @type {JobSummary | null} */
     this.summary = null;
+    /** @type {import("../lib/live.js").Live | null} */
+    this.loop = null;
   }
 
   start() {
@@ -87,30 +102,33 @@ class Overview {
   }
 
   stop() {
-    this.loop.stop();
+    this.loop?.stop();
     for (const list of this.lists) list.stop();
   }
 
-  remember() {
-    return { lists: this.lists.map((list) => list.pages.remember()), scroll: scrollY };
+  save() {
+    return { lists: this.lists.map((list) => list.pages.save()), scroll: scrollY };
   }
 
+  /** @param {Position} position */
   restore({ lists, scroll }) {
-    this.lists.forEach((list, index) => list.pages.restore(lists[index]));
+    for (const [index, list] of this.lists.entries()) list.pages.restore(lists[index]);
     replace(this.message);
     this.sections.hidden = false;
     for (const list of this.lists) list.show(true);
     requestAnimationFrame(() => scrollTo(0, scroll));
   }
 
+  /** @param {AbortSignal} signal */
   async #refresh(signal) {
-    const summary = get(...countsAsked(this.filters), { signal }).then(({ data }) => {
+    const summary = get(...countsRequest(this.filters), { signal }).then(({ data }) => {
       this.summary = data;
       this.#render();
     });
     await Promise.all([summary, ...this.lists.map((list) => list.refresh(signal))]);
   }
 
+  /** @param {Partial<Filters>} changes */
   #choose(changes) {
     this.filters = { ...this.filters, ...changes };
     this.setQuery(this.#address());
@@ -119,7 +137,7 @@ class Overview {
     for (const list of this.lists) list.reset();
     this.sections.classList.add("is-stale");
     this.sections.setAttribute("aria-busy", "true");
-    this.loop.refresh();
+    this.loop?.refresh();
   }
 
   #address() {
@@ -129,23 +147,23 @@ class Overview {
 
   #render() {
     this.counts.show(this.summary, this.filters.status);
-    const asked = this.lists.filter((list) => list.statuses().length);
-    if (!asked.every((list) => list.pages.isLoaded)) return;
+    const selected = this.lists.filter((list) => list.statuses().length);
+    if (!selected.every((list) => list.pages.isLoaded)) return;
     this.sections.classList.remove("is-stale");
     this.sections.removeAttribute("aria-busy");
-    const isEmpty = asked.every((list) => list.pages.isEmpty);
-    for (const list of this.lists) list.show(asked.includes(list) && !isEmpty, this.summary);
+    const isEmpty = selected.every((list) => list.pages.isEmpty);
+    for (const list of this.lists) list.show(selected.includes(list) && !isEmpty, this.summary);
     this.sections.hidden = isEmpty;
-    if (isEmpty && !this.message.dataset.empty) replace(this.message, this.#nothing());
+    if (isEmpty && !this.message.dataset.empty) replace(this.message, this.#emptyState());
     else if (!isEmpty) replace(this.message);
     this.message.dataset.empty = isEmpty ? "yes" : "";
   }
 
-  #nothing() {
+  #emptyState() {
     if (!activeFilters(this.filters)) {
       return emptyState(
         "No job has reported yet",
-        "Jobs appear here by themselves with their first update.",
+        "A job appears here when it sends its first update.",
       );
     }
     const all = { status: [], type: "", machine: "", repository: "", since: "", from: "", to: "" };
@@ -155,30 +173,38 @@ class Overview {
       h(
         "button",
         { type: "button", class: "button", on: { click: () => this.#choose(all) } },
-        "Clear the filters",
+        "Clear filters",
       ),
     );
   }
 
+  /** @param {unknown} error */
   #fail(error) {
     this.message.dataset.empty = "";
     this.sections.hidden = true;
     replace(
       this.message,
-      errorState(error, () => this.loop.refresh()),
+      errorState(error, () => this.loop?.refresh()),
     );
   }
 }
 
 /** One of the two lists: a table of jobs of some statuses. */
 class Section {
+  /**
+   * @param {string} title
+   * @param {JobStatus[]} statuses
+   * @param {() => Filters} filters
+   * @param {() => void} onChange
+   */
   constructor(title, statuses, filters, onChange) {
     this.title = title;
     this.all = statuses;
     this.filters = filters;
+    /** @type {PagedList<Job>} */
     this.pages = new PagedList({
       fetchPage: (cursor, signal) =>
-        get(...listAsked(this.filters(), this.all, cursor), { signal }),
+        get(...listRequest(this.filters(), this.all, cursor), { signal }),
       key: (job) => job.job_id,
       make: jobRow,
       update: updateJobRow,
@@ -186,7 +212,7 @@ class Section {
       moreLabel: "Show more jobs",
     });
     this.head = h("h2", null, title);
-    this.nothing = h("p", { class: "muted", hidden: true }, "Nothing is in progress.");
+    this.emptyNote = h("p", { class: "muted", hidden: true }, "No jobs are in progress.");
     this.table = h(
       "div",
       { class: "job-table card", role: "table", "aria-label": title },
@@ -197,17 +223,18 @@ class Section {
       "section",
       { hidden: true },
       h("div", { class: "section-head" }, this.head),
-      this.nothing,
+      this.emptyNote,
       this.table,
       this.pages.foot,
     );
   }
 
-  /** Those of its statuses that are asked for. */
+  /** Those of its statuses that the filters select. */
   statuses() {
-    return chosenStatuses(this.filters(), this.all);
+    return selectedStatuses(this.filters(), this.all);
   }
 
+  /** @param {AbortSignal} signal */
   async refresh(signal) {
     if (this.statuses().length) await this.pages.refresh(signal);
   }
@@ -220,12 +247,13 @@ class Section {
     this.pages.stop();
   }
 
+  /** @param {boolean} isShown @param {JobSummary | null} [summary] */
   show(isShown, summary) {
     const { isEmpty } = this.pages;
     const isOther = this.all !== LIVE_STATUSES;
     this.node.hidden = !isShown || (isEmpty && isOther);
     this.table.hidden = isEmpty;
-    this.nothing.hidden = !isEmpty;
+    this.emptyNote.hidden = !isEmpty;
     if (!summary || !isShown) return;
     const title = this.filters().status.length ? this.statuses().join(", ") : this.title;
     const total = this.statuses().reduce((sum, status) => sum + summary.by_status[status], 0);
@@ -234,11 +262,13 @@ class Section {
   }
 }
 
-/** Counts by status, each a switch of the filter. */
+/** Counts by status as toggle buttons of the filter. */
 class StatusChips {
+  /** @param {(statuses: JobStatus[]) => void} choose */
   constructor(choose) {
+    /** @type {JobStatus[]} */
     this.chosen = [];
-    const toggle = (status) =>
+    const toggle = (/** @type {JobStatus} */ status) =>
       choose(
         this.chosen.includes(status)
           ? this.chosen.filter((each) => each !== status)
@@ -254,18 +284,24 @@ class StatusChips {
     );
   }
 
+  /** @param {JobSummary | null} summary @param {JobStatus[]} chosen */
   show(summary, chosen) {
     this.chosen = chosen;
-    const figures = [summary?.total, ...JOB_STATUSES.map((status) => summary?.by_status[status])];
-    [this.all, ...this.chips].forEach((node, index) => {
-      const isOn = index ? chosen.includes(JOB_STATUSES[index - 1]) : chosen.length === 0;
-      setAttribute(node, "aria-pressed", isOn);
-      setText(node.lastChild, summary ? count(figures[index]) : "");
-      node.classList.toggle("is-zero", figures[index] === 0);
-    });
+    updateChip(this.all, chosen.length === 0, summary?.total);
+    for (const [index, status] of JOB_STATUSES.entries()) {
+      updateChip(this.chips[index], chosen.includes(status), summary?.by_status[status]);
+    }
   }
 }
 
+/** @param {HTMLElement} node @param {boolean} isOn @param {number | undefined} number */
+function updateChip(node, isOn, number) {
+  setAttribute(node, "aria-pressed", isOn);
+  setText(childElements(node).slice(-1)[0], number === undefined ? "" : count(number));
+  node.classList.toggle("is-zero", number === 0);
+}
+
+/** @param {string} label @param {JobStatus | null} status @param {() => void} click */
 function chip(label, status, click) {
   return h(
     "button",

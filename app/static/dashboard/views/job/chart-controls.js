@@ -1,9 +1,10 @@
-/** What stands around the chart of a run: its buttons, choices and legend. */
+/** The buttons, choices and legend around the chart of a run. */
 
 import { LAYERS } from "../../charts/speed.js";
-import { h, replace } from "../../lib/dom.js";
+import { childElements, h, replace } from "../../lib/dom.js";
 import { count } from "../../lib/format.js";
 
+/** @type {Record<Layer, string>} */
 const LAYER_NAMES = {
   band: "Lowest to highest",
   mean: "Mean",
@@ -11,13 +12,23 @@ const LAYER_NAMES = {
   phases: "Phases",
 };
 
-/** The text of a whole number within bounds, else null: anyone can write an address. */
+/**
+ * The text of a whole number within bounds, else null.
+ * @param {string | null} text from the address
+ * @param {number} least
+ * @param {number} most
+ */
 export function wholeNumber(text, least, most) {
   const number = /^\d{1,4}$/.test(text ?? "") ? Number(text) : NaN;
   return number >= least && number <= most ? String(number) : null;
 }
 
-/** A button that shows `sign` and is called `label`; without a sign it shows that. */
+/**
+ * A button that shows `sign`, or `label` without one.
+ * @param {string} label
+ * @param {string | null} sign
+ * @param {() => void} onClick
+ */
 export function button(label, sign, onClick) {
   return h(
     "button",
@@ -32,12 +43,13 @@ export function button(label, sign, onClick) {
   );
 }
 
-/** A choice: `{node, fill(options, selected)}`, options `[value, name]`. */
+/** A select element with its label. @param {string} label @param {(value: string) => void} onChange */
 export function select(label, onChange) {
   const field = h("select", { class: "select", on: { change: () => onChange(field.value) } });
   let filledWith = "";
   return {
     node: h("label", { class: "labelled" }, h("span", null, label), field),
+    /** @param {[string, string][]} options values and names @param {string} selected */
     fill(options, selected) {
       const text = JSON.stringify(options);
       if (text !== filledWith) {
@@ -52,16 +64,25 @@ export function select(label, onChange) {
   };
 }
 
-/** How many points may be asked for; `chosen` is offered whatever it is. */
+/**
+ * The choices of the number of points, including `chosen`.
+ * @param {string | null} chosen
+ * @returns {[string, string][]}
+ */
 export function pointChoices(chosen) {
   const offered = ["1000", "5000"];
   if (chosen && !offered.includes(chosen)) offered.push(chosen);
-  return [["", "To fit"], ...offered.map((number) => [number, count(Number(number))])];
+  const numbers = offered.map((n) => /** @type {[string, string]} */ ([n, count(Number(n))]));
+  return [["", "To fit"], ...numbers];
 }
 
-/** What the marks mean, and switches for those that can be left out. */
+/**
+ * The legend, with switches for the optional layers.
+ * @param {Record<Layer, boolean>} shown
+ * @param {() => void} draw
+ */
 export function legend(shown, draw) {
-  const toggle = (layer) =>
+  const toggle = (/** @type {Layer} */ layer) =>
     h(
       "button",
       {
@@ -69,7 +90,7 @@ export function legend(shown, draw) {
         class: "legend-item",
         "aria-pressed": "true",
         on: {
-          click: ({ currentTarget }) => {
+          click: (/** @type {{currentTarget: HTMLElement}} */ { currentTarget }) => {
             shown[layer] = !shown[layer];
             currentTarget.setAttribute("aria-pressed", String(shown[layer]));
             draw();
@@ -81,7 +102,7 @@ export function legend(shown, draw) {
     );
   const node = h(
     "div",
-    { class: "legend", role: "group", "aria-label": "What the chart shows" },
+    { class: "legend", role: "group", "aria-label": "Layers of the chart" },
     h(
       "span",
       { class: "legend-item is-fixed" },
@@ -96,6 +117,6 @@ export function legend(shown, draw) {
       "Gap",
     ),
   );
-  const item = (layer) => node.children[1 + LAYERS.indexOf(layer)];
-  return { node, band: item("band"), mean: item("mean").lastChild };
+  const item = (/** @type {Layer} */ layer) => childElements(node)[1 + LAYERS.indexOf(layer)];
+  return { node, band: item("band"), mean: childElements(item("mean"))[1] };
 }

@@ -1,18 +1,30 @@
-/** A field that offers what matches while it is typed into (ARIA's editable combobox with a list). */
+/** A field that suggests matching options while the user types (ARIA's editable combobox). */
 
+import { ApiError } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 
 const MOST_SHOWN = 50;
-let made = 0;
+let instances = 0;
 
 /**
- * `load()` gives the options `[{value, label, note?}]` when the list is first opened. `selected` is the
- * text shown at first; `onChoose(value)` is called with the reader's choice.
+ * @typedef {{value: string, label: string, note?: string}} Option
+ *
+ * @typedef {object} ComboboxOptions
+ * @property {string} label
+ * @property {string} selected the initial text
+ * @property {string} placeholder
+ * @property {() => Promise<Option[]>} load called when the list is first opened
+ * @property {(value: string) => void} onChoose
  */
-export function combobox({ label, selected = "", placeholder = "", load, onChoose }) {
-  const prefix = `combobox-${(made += 1)}`;
+
+/** @param {ComboboxOptions} options */
+export function combobox({ label, selected, placeholder, load, onChoose }) {
+  instances += 1;
+  const prefix = `combobox-${instances}`;
   let shownText = selected;
+  /** @type {Option[] | null} */
   let options = null;
+  /** @type {Option[]} */
   let shown = [];
   let active = -1;
   const input = h("input", {
@@ -37,28 +49,32 @@ export function combobox({ label, selected = "", placeholder = "", load, onChoos
     "aria-label": label,
     hidden: true,
   });
-  // A click would take the focus, and with it the list, before it is seen.
+  // Otherwise a click would take the focus and close the list before the click is handled.
   list.addEventListener("mousedown", (event) => event.preventDefault());
 
+  /** @param {string} typed */
   async function open(typed) {
     if (!options) {
-      show([], "Loading …");
-      try {
-        options = await load();
-      } catch (error) {
-        show([], error.detail ?? "This could not be loaded.");
-        return;
-      }
-      if (document.activeElement !== input) return;
+      options = await loadOptions();
+      if (!options || document.activeElement !== input) return;
     }
     const found = matching(options, typed);
     const left = found.length - MOST_SHOWN;
-    show(
-      found.slice(0, MOST_SHOWN),
-      left > 0 ? `${left} more: type to narrow` : found.length ? "" : "Nothing matches",
-    );
+    const more = left > 0 ? `${left} more: type to narrow the list` : "";
+    show(found.slice(0, MOST_SHOWN), found.length ? more : "No match");
   }
 
+  async function loadOptions() {
+    show([], "Loading …");
+    try {
+      return await load();
+    } catch (error) {
+      show([], error instanceof ApiError ? error.detail : "The list could not be loaded.");
+      return null;
+    }
+  }
+
+  /** @param {Option[]} items @param {string} remark */
   function show(items, remark) {
     shown = items;
     replace(
@@ -94,6 +110,7 @@ export function combobox({ label, selected = "", placeholder = "", load, onChoos
     mark(-1);
   }
 
+  /** @param {number} index */
   function mark(index) {
     list.children[active]?.setAttribute("aria-selected", "false");
     active = index;
@@ -107,6 +124,7 @@ export function combobox({ label, selected = "", placeholder = "", load, onChoos
     item.scrollIntoView({ block: "nearest" });
   }
 
+  /** @param {Option} item */
   function choose(item) {
     shownText = item.label;
     close();
@@ -120,17 +138,23 @@ export function combobox({ label, selected = "", placeholder = "", load, onChoos
     input.value = shownText;
   }
 
+  /** @param {KeyboardEvent} event */
   async function onKey(event) {
     const { key } = event;
     if (key === "ArrowDown" || key === "ArrowUp") {
       event.preventDefault();
       if (list.hidden) await open("");
       mark(moved(active, key === "ArrowDown" ? 1 : -1, shown.length));
-    } else if (key === "Enter" && !list.hidden) {
+    } else if (!list.hidden) onKeyInList(event);
+  }
+
+  /** @param {KeyboardEvent} event */
+  function onKeyInList(event) {
+    if (event.key === "Enter") {
       event.preventDefault();
-      const item = shown[active] ?? (shown.length === 1 ? shown[0] : null);
+      const item = shown.length === 1 ? shown[0] : shown[active];
       if (item) choose(item);
-    } else if (key === "Escape" && !list.hidden) {
+    } else if (event.key === "Escape") {
       event.stopPropagation();
       close();
       input.select();
@@ -145,18 +169,28 @@ export function combobox({ label, selected = "", placeholder = "", load, onChoos
   );
 }
 
-/** The options whose label or note holds what was typed, those that begin with it first. */
+/**
+ * The options whose label or note contains the typed text, those that start with it first.
+ * @template {{label: string, note?: string}} T
+ * @param {T[]} options
+ * @param {string} typed
+ */
 export function matching(options, typed) {
   const wanted = typed.trim().toLowerCase();
   if (!wanted) return options;
   const found = options.filter(({ label, note }) =>
     `${label} ${note ?? ""}`.toLowerCase().includes(wanted),
   );
-  const begins = ({ label }) => label.toLowerCase().startsWith(wanted);
+  const begins = (/** @type {T} */ { label }) => label.toLowerCase().startsWith(wanted);
   return [...found.filter(begins), ...found.filter((option) => !begins(option))];
 }
 
-/** The place `step` further in a list of `length`, round its ends; -1 is nowhere. */
+/**
+ * The index `step` further in a list of `length`, with wrap-around; -1: none.
+ * @param {number} place
+ * @param {number} step
+ * @param {number} length
+ */
 export function moved(place, step, length) {
   if (!length) return -1;
   if (place < 0) return step > 0 ? 0 : length - 1;

@@ -1,4 +1,4 @@
-/** The third tab of a job: every field, its transitions with their evidence, errors, raw JSON. */
+/** The third tab of a job: all fields, events with their evidence, errors, raw JSON. */
 
 import { copyable } from "../../components/copyable.js";
 import { emptyState, errorState, loading } from "../../components/states.js";
@@ -6,9 +6,9 @@ import { statusBadge } from "../../components/status.js";
 import { definitions } from "../../components/table.js";
 import { timeElement } from "../../components/time.js";
 import { get } from "../../lib/api.js";
-import { apiUrl } from "../../lib/base.js";
 import { h, keyed, replace } from "../../lib/dom.js";
 import { bytes, count, duration, percent, speed, UNKNOWN } from "../../lib/format.js";
+import { apiUrl } from "../../lib/urls.js";
 
 const GROUPS = {
   Identity: ["job_id", "job_type", "vm_name", "repository_id", "backup_type", "id"],
@@ -32,7 +32,7 @@ const GROUPS = {
 const SHOWN_ELSEWHERE = ["warnings", "disks", "performance_metrics"];
 const NESTED = ["chart_data", "gaps", "phases"]; // the Performance tab draws them
 
-/** `{node, update(job, {signal})}`. */
+/** @param {{jobId: string}} options */
 export function detailsPanel({ jobId }) {
   const fields = h("div", { class: "field-groups" });
   const events = h("ol", { class: "event-list" });
@@ -44,7 +44,7 @@ export function detailsPanel({ jobId }) {
   );
   const errors = h("section", { class: "job-section" });
   const technical = h("section", { class: "job-section" });
-  const address = (rest) => apiUrl(`/${rest}`);
+  const address = (/** @type {string} */ rest) => apiUrl(`/${rest}`);
   const id = encodeURIComponent(jobId);
   const raw = h(
     "p",
@@ -64,14 +64,7 @@ export function detailsPanel({ jobId }) {
     { class: "details" },
     h("section", { class: "job-section" }, h("h2", null, "Fields"), fields, raw),
     errors,
-    h(
-      "section",
-      { class: "job-section" },
-      h("h2", null, "What happened"),
-      events,
-      eventState,
-      more,
-    ),
+    h("section", { class: "job-section" }, h("h2", null, "Events"), events, eventState, more),
     technical,
   );
   let pages = 1;
@@ -81,11 +74,15 @@ export function detailsPanel({ jobId }) {
     return loadEvents();
   }
 
-  async function loadEvents({ signal } = {}) {
+  /** @param {AbortSignal} [signal] */
+  async function loadEvents(signal) {
     try {
+      /** @type {JobEvent[]} */
       const found = [];
+      /** @type {string | null} */
       let cursor = null;
       for (let page = 0; page < pages && (page === 0 || cursor); page += 1) {
+        /** @type {{data: Page<JobEvent>}} */
         const { data } = await get(`/jobs/${id}/events`, { limit: 200, cursor }, { signal });
         found.push(...data.items);
         cursor = data.next_cursor;
@@ -95,7 +92,7 @@ export function detailsPanel({ jobId }) {
       replace(
         eventState,
         !found.length &&
-          emptyState("Nothing happened yet", "Changes of status and warnings will be listed here."),
+          emptyState("No events yet", "Status changes and warnings will be listed here."),
       );
     } catch (error) {
       if (signal?.aborted) throw error;
@@ -111,7 +108,8 @@ export function detailsPanel({ jobId }) {
   let lastFields = "";
   return {
     node,
-    async update(job, { signal } = {}) {
+    /** @param {JobDetail} job @param {AbortSignal} [signal] */
+    async update(job, signal) {
       const text = JSON.stringify(job);
       if (text !== lastFields) {
         lastFields = text;
@@ -121,14 +119,17 @@ export function detailsPanel({ jobId }) {
         replace(technical, technicalData(job));
         technical.hidden = !technical.childElementCount;
       }
-      await loadEvents({ signal });
+      await loadEvents(signal);
     },
   };
 }
 
+/** @param {JobDetail} job */
 function fieldGroups(job) {
+  /** @type {Record<string, unknown>} */
+  const values = { ...job };
   const named = new Set([...Object.values(GROUPS).flat(), ...SHOWN_ELSEWHERE]);
-  const others = Object.keys(job).filter((name) => !named.has(name));
+  const others = Object.keys(values).filter((name) => !named.has(name));
   const groups = { ...GROUPS, ...(others.length ? { Other: others } : {}) };
   return Object.entries(groups).map(([title, names]) =>
     h(
@@ -137,26 +138,30 @@ function fieldGroups(job) {
       h("h3", null, title),
       definitions(
         names
-          .filter((name) => name in job)
-          .map((name) => [h("code", null, name), fieldValue(name, job[name])]),
+          .filter((name) => name in values)
+          .map((name) => [h("code", null, name), fieldValue(name, values[name])]),
       ),
     ),
   );
 }
 
-/** A field as an element, by what its name says of its unit. */
+/**
+ * A field as an element; its name determines its unit.
+ * @param {string} name
+ * @param {unknown} value
+ */
 export function fieldValue(name, value) {
   if (value === null || value === undefined || value === "")
     return h("span", { class: "unknown" }, UNKNOWN);
-  if (name === "status") return statusBadge(value);
-  if (name.endsWith("_at") || name === "time") return timeElement(value);
+  if (name === "status") return statusBadge(String(value));
+  if (name.endsWith("_at") || name === "time") return timeElement(String(value));
   if (typeof value === "number") return h("span", { class: "num" }, numberText(name, value));
   if (typeof value === "object") return h("code", { class: "json" }, JSON.stringify(value));
   if (name.endsWith("_id")) return copyable(String(value), { label: name });
   return h("bdi", { class: "field-text" }, String(value));
 }
 
-/** A number in its unit, with the exact count where that is rounded. */
+/** A number in its unit, with the exact value if it is rounded. @param {string} name @param {number} value */
 export function numberText(name, value) {
   if (/(^|_)bytes(_|$)/.test(name)) return exact(bytes(value), value, "B");
   if (name.endsWith("_bps")) return exact(speed(value), value, "B/s");
@@ -166,10 +171,12 @@ export function numberText(name, value) {
   return Number.isInteger(value) ? count(value) : String(value);
 }
 
+/** @param {string} text @param {number} value @param {string} unit */
 function exact(text, value, unit) {
   return value < 1024 ? text : `${text} (${count(value)} ${unit})`;
 }
 
+/** @param {JobDetail} job */
 function errorList(job) {
   const disks = job.disks.filter((disk) => disk.error_message);
   if (!job.error_message && !disks.length && !job.warnings.length) return [];
@@ -199,23 +206,25 @@ function errorList(job) {
   ];
 }
 
+/** @param {JobDetail} job */
 function technicalData(job) {
   const metrics = job.performance_metrics;
   if (!metrics) return [];
   const flat = Object.entries(metrics).filter(([name]) => !NESTED.includes(name));
   return [
-    h("h2", null, "Kept summary"),
-    h("p", { class: "chart-note" }, "What stays of the job when its updates are gone."),
+    h("h2", null, "Summary"),
+    h("p", { class: "chart-note" }, "Kept when the updates of the job are deleted."),
     definitions([
       ...flat.map(([name, value]) => [h("code", null, name), fieldValue(name, value)]),
-      ...NESTED.filter((name) => Array.isArray(metrics[name])).map((name) => [
-        h("code", null, name),
-        `${metrics[name].length} items`,
-      ]),
+      ...NESTED.flatMap((name) => {
+        const items = metrics[name];
+        return Array.isArray(items) ? [[h("code", null, name), `${items.length} items`]] : [];
+      }),
     ]),
   ];
 }
 
+/** @param {JobEvent} event */
 function eventItem(event) {
   const isTransition = event.kind === "transition";
   const evidence = Object.entries(event.evidence ?? {});
@@ -234,7 +243,7 @@ function eventItem(event) {
               ? statusBadge(event.from_status)
               : h("span", { class: "unknown" }, "new"),
             h("span", { "aria-label": "to" }, "→"),
-            statusBadge(event.to_status),
+            statusBadge(String(event.to_status)),
           )
         : h("strong", null, "Warning"),
       h("span", { class: "event-actor" }, `by ${event.actor}`),

@@ -1,39 +1,52 @@
-/** The speeds of a run's disks in one chart, which is asked for when the reader opens it. */
+/** The speeds of a run's disks in one chart, which is loaded when the user opens it. */
 
 import { DASHES } from "../../charts/compare.js";
 import { diskStyle, disksOption } from "../../charts/disks.js";
 import { makeRun } from "../../charts/run.js";
 import { errorState } from "../../components/states.js";
 import { dataTable } from "../../components/table.js";
-import { get } from "../../lib/api.js";
+import { get, isUnavailable } from "../../lib/api.js";
 import { h, replace, setAttribute, setText, svg } from "../../lib/dom.js";
 import { count, duration, speed } from "../../lib/format.js";
 import { select } from "./chart-controls.js";
 import { chartFigure } from "./figure.js";
 
-export const MOST_DISKS = 16; // more lines cannot be told apart, and each is a request
+export const MOST_DISKS = 16; // more lines are hard to distinguish, and each is a request
 const POINTS = 300;
-const LIVE_MS = 10_000; // between two looks at a live run: it is as many requests as disks
+const LIVE_MS = 10_000; // between two refreshes, each of one request per disk
 
 /**
- * `{node, update(view, {signal}), open(isOpen), dispose()}`, where `view` is `{job, window, params}`:
- * what of the run is shown, in elapsed seconds and as the API has it. `onToggle(isOpen)` is told.
+ * @typedef {object} DisksView the visible part of the run
+ * @property {JobDetail} job
+ * @property {Span} window
+ * @property {Query} params the same for the API
  */
-export function diskSpeeds({ jobId, isOpen, onToggle }) {
+
+/** @param {{jobId: string, isOpen: boolean, onToggle: (isOpen: boolean) => void}} options */
+export function diskSpeeds({ jobId, isOpen: isInitiallyOpen, onToggle }) {
+  let isOpen = isInitiallyOpen;
+  /** @type {DisksView | null} */
   let view = null;
-  let chosen = []; // indexes; the place of one is what it looks like
+  /**
+   * Indexes of disks; the place of each determines its style.
+   * @type {number[]}
+   */
+  const chosen = [];
+  /** @type {DiskRun[]} */
   let loaded = [];
   let loadedFor = "";
   let loadedAt = 0;
+  /** @type {AbortController | null} */
   let fetching = null;
+  /** @type {Set<number>} */
   const hidden = new Set();
   const summary = h("summary");
   const legend = h("div", {
     class: "legend",
     role: "group",
-    "aria-label": "Which disks are shown",
+    "aria-label": "Disks shown",
   });
-  const others = select("Another disk", (value) => value && takeIn(Number(value)));
+  const others = select("Another disk", (value) => value && showDisk(Number(value)));
   const problem = h("div");
   const figure = chartFigure({
     title: "Speed of each disk",
@@ -43,20 +56,21 @@ export function diskSpeeds({ jobId, isOpen, onToggle }) {
   figure.canvasSlot.before(legend);
   const node = h(
     "details",
-    { class: "disclosure disk-speeds", hidden: true, open: isOpen, on: { toggle: toggled } },
+    { class: "disclosure disk-speeds", hidden: true, open: isOpen, on: { toggle: onToggled } },
     summary,
     problem,
     figure.node,
   );
 
-  function toggled() {
+  function onToggled() {
     if (node.open === isOpen) return;
     isOpen = node.open;
     onToggle(isOpen);
-    if (isOpen && view) load();
+    if (isOpen && view) load(view);
   }
 
-  async function update(nextView, { signal } = {}) {
+  /** @param {DisksView} nextView @param {AbortSignal} [signal] */
+  async function update(nextView, signal) {
     view = nextView;
     const indexes = view.job.disks.map((disk) => disk.disk_index).sort((a, b) => a - b);
     node.hidden = indexes.length < 2;
@@ -68,38 +82,39 @@ export function diskSpeeds({ jobId, isOpen, onToggle }) {
     others.fill(
       [
         ["", `${count(left.length)} more`],
-        ...left.map((index) => [String(index), `Disk ${index}`]),
+        ...left.map((index) => /** @type {[string, string]} */ ([String(index), `Disk ${index}`])),
       ],
       "",
     );
     if (node.hidden || !isOpen) return;
-    if (loadedFor === wanted() && performance.now() - loadedAt < LIVE_MS) await draw();
-    else await load(signal);
+    if (loadedFor === requestKey(view) && performance.now() - loadedAt < LIVE_MS) await draw();
+    else await load(view, signal);
   }
 
-  const wanted = () => JSON.stringify([chosen, view.params]);
+  const requestKey = (/** @type {DisksView} */ { params }) => JSON.stringify([chosen, params]);
 
-  /** Another disk, in the place of one that is hidden, else of the last. */
-  function takeIn(index) {
-    const away = chosen.findIndex((one) => hidden.has(one));
-    const place = away < 0 ? chosen.length - 1 : away;
+  /** Replaces a hidden disk, or the last one. @param {number} index */
+  function showDisk(index) {
+    const firstHidden = chosen.findIndex((one) => hidden.has(one));
+    const place = firstHidden < 0 ? chosen.length - 1 : firstHidden;
     hidden.delete(chosen[place]);
     chosen[place] = index;
-    update(view);
+    if (view) update(view);
   }
 
-  async function load(signal) {
+  /** @param {DisksView} current @param {AbortSignal} [signal] */
+  async function load(current, signal) {
     fetching?.abort();
-    const mine = (fetching = new AbortController());
-    const asked = wanted();
-    const signals = AbortSignal.any([mine.signal, ...(signal ? [signal] : [])]);
+    fetching = new AbortController();
+    const key = requestKey(current);
+    const signals = AbortSignal.any([fetching.signal, ...(signal ? [signal] : [])]);
     const path = `/telemetry/history/${encodeURIComponent(jobId)}`;
     try {
       const answers = await Promise.all(
         chosen.map((disk) =>
           get(
             path,
-            { disk, ...view.params, points: POINTS, format: "columns" },
+            { disk, ...current.params, points: POINTS, format: "columns" },
             { signal: signals },
           ),
         ),
@@ -111,17 +126,17 @@ export function diskSpeeds({ jobId, isOpen, onToggle }) {
         history: data,
         run: makeRun(data),
       }));
-      loadedFor = asked;
+      loadedFor = key;
       loadedAt = performance.now();
       replace(problem);
       showLegend();
       await draw();
     } catch (error) {
       if (signals.aborted) return;
-      if (!error.isAway || !loaded.length)
+      if (!isUnavailable(error) || !loaded.length)
         replace(
           problem,
-          errorState(error, () => load()),
+          errorState(error, () => view && load(view)),
         );
     }
   }
@@ -140,7 +155,7 @@ export function diskSpeeds({ jobId, isOpen, onToggle }) {
             class: "legend-item",
             "aria-pressed": String(!hidden.has(index)),
             on: {
-              click: ({ currentTarget }) => {
+              click: (/** @type {{currentTarget: HTMLElement}} */ { currentTarget }) => {
                 if (!hidden.delete(index)) hidden.add(index);
                 setAttribute(currentTarget, "aria-pressed", String(!hidden.has(index)));
                 draw();
@@ -155,19 +170,19 @@ export function diskSpeeds({ jobId, isOpen, onToggle }) {
   }
 
   async function draw() {
+    if (!view) return;
+    const { window } = view;
     const shown = loaded.filter(({ index }) => !hidden.has(index));
     if (!shown.some(({ run }) => run.rows.length)) {
       figure.empty(
-        "Nothing to draw",
-        shown.length
-          ? "No disk that is shown sent anything in this window."
-          : "Every disk is hidden.",
+        "No data",
+        shown.length ? "The disks shown reported nothing in this window." : "All disks are hidden.",
       );
       return;
     }
     await figure.show(
-      (theme, size) => disksOption(shown, view.window, theme, size),
-      disksLabel(shown, view.window),
+      (theme, size) => disksOption(shown, window, theme, size),
+      disksLabel(shown, window),
       () => disksTable(shown),
     );
   }
@@ -175,8 +190,9 @@ export function diskSpeeds({ jobId, isOpen, onToggle }) {
   return {
     node,
     update,
+    /** @param {boolean} willOpen */
     open(willOpen) {
-      node.open = willOpen; // what follows is in `toggled`
+      node.open = willOpen; // `onToggled` does the rest
     },
     dispose() {
       fetching?.abort();
@@ -185,10 +201,11 @@ export function diskSpeeds({ jobId, isOpen, onToggle }) {
   };
 }
 
-/** A piece of the line, as the chart draws it. */
+/** A piece of the line, as the chart draws it. @param {number} place */
 function swatch(place) {
   const { colour, dash } = diskStyle(place);
-  const dashes = DASHES[dash] === "solid" ? null : DASHES[dash].join(" ");
+  const pattern = DASHES[dash];
+  const dashes = pattern === "solid" ? null : pattern.join(" ");
   return svg(
     "svg",
     { class: `swatch-line swatch-line-${colour + 1}`, viewBox: "0 0 24 4", "aria-hidden": "true" },
@@ -196,7 +213,7 @@ function swatch(place) {
   );
 }
 
-/** The chart in words. */
+/** A description of the chart. @param {DiskRun[]} shown @param {Span} window */
 export function disksLabel(shown, { from, to }) {
   const disks = shown.map(({ index, history }) =>
     history.avg_speed_bps === null
@@ -206,8 +223,9 @@ export function disksLabel(shown, { from, to }) {
   return `Speed of ${shown.length} ${shown.length === 1 ? "disk" : "disks"} over ${duration(to - from)}: ${disks.join("; ")}.`;
 }
 
+/** @param {DiskRun[]} shown */
 function disksTable(shown) {
-  const num = (label) => ({ label, class: "num" });
+  const num = (/** @type {string} */ label) => ({ label, class: "num" });
   return dataTable({
     caption: "Speed of each disk",
     columns: ["Disk", num("Mean"), num("Peak"), num("Lowest"), num("Updates")],

@@ -1,4 +1,4 @@
-/** A chart with its title, its controls, a line below it, and its data as a table. */
+/** A chart with title, controls, a note, and its data as a table. */
 
 import { createChart } from "../../charts/chart.js";
 import { emptyState, errorState } from "../../components/states.js";
@@ -6,14 +6,26 @@ import { tableDisclosure } from "../../components/table.js";
 import { h, replace } from "../../lib/dom.js";
 
 /**
- * `kind` is the CSS class that gives the height. `show(build, label, makeTable)` draws, loading the
- * library first; `empty(title, detail)` says why there is nothing to draw. Call `dispose` at the end.
+ * @typedef {object} FigureOptions
+ * @property {string} title
+ * @property {string} kind the CSS class that sets the height
+ * @property {Child} [controls]
+ * @property {(item: ChartItem) => void} [onClick]
+ * @property {"h2" | "h3"} [level] of the heading
+ *
+ * @typedef {ReturnType<typeof chartFigure>} ChartFigure
  */
+
+/** Call `dispose` when the view is left. @param {FigureOptions} options */
 export function chartFigure({ title, kind, controls, onClick, level = "h2" }) {
+  /** @type {import("../../charts/chart.js").Chart | null} */
   let chart = null;
+  /** @type {Promise<void> | null} */
   let loading = null;
   let isDisposed = false;
+  /** @type {() => Node | string} */
   let makeTable = () => "";
+  /** @type {{build: ChartBuilder, label: string} | null} */
   let latest = null;
   const canvasSlot = h("div", { class: ["chart-slot", kind] });
   const note = h("figcaption", { class: "chart-note" });
@@ -27,28 +39,39 @@ export function chartFigure({ title, kind, controls, onClick, level = "h2" }) {
     table.node,
   );
 
+  /**
+   * Draws the chart, after loading the library if necessary.
+   * @param {ChartBuilder} build makes the option of ECharts
+   * @param {string} label describes the chart
+   * @param {() => Node} nextTable makes the table
+   */
   async function show(build, label, nextTable) {
     latest = { build, label };
     makeTable = nextTable;
     table.node.hidden = false;
     table.update();
     if (!chart) {
-      loading ??= make();
+      loading ??= create(label);
       await loading;
     }
+    drawLatest();
+  }
+
+  function drawLatest() {
     if (latest) chart?.draw(latest.build, latest.label);
   }
 
-  async function make() {
+  /** @param {string} label */
+  async function create(label) {
     try {
       replace(canvasSlot);
-      const created = await createChart(canvasSlot, { label: latest.label, onClick });
+      const created = await createChart(canvasSlot, { label, onClick });
       if (isDisposed) created.dispose();
       else chart = created;
     } catch (error) {
       replace(
         canvasSlot,
-        errorState(error, () => show(latest.build, latest.label, makeTable)),
+        errorState(error, () => create(label).then(drawLatest)),
       );
     } finally {
       loading = null;
@@ -68,6 +91,7 @@ export function chartFigure({ title, kind, controls, onClick, level = "h2" }) {
     canvasSlot,
     show,
     chart: () => chart,
+    /** Shows a text instead of the chart. @param {string} emptyTitle @param {string} detail */
     empty(emptyTitle, detail) {
       clear();
       replace(canvasSlot, emptyState(emptyTitle, detail));

@@ -1,17 +1,17 @@
-/** The second tab of a job: its chart, zoomed by the hub, and what the chart is made of. */
+/** The second tab of a job: its chart, in the detail that the hub returns for the zoom, and tables. */
 
 import { download } from "../../charts/chart.js";
 import { histogramOption } from "../../charts/histogram.js";
 import { makeRun, speedBins } from "../../charts/run.js";
 import { byteUnit, elapsed, niceScale } from "../../charts/scale.js";
-import { LAYERS, speedOption } from "../../charts/speed.js";
+import { speedOption } from "../../charts/speed.js";
 import { kpiCard, updateKpiCard } from "../../components/kpi.js";
 import { errorState } from "../../components/states.js";
 import { dataTable } from "../../components/table.js";
-import { get } from "../../lib/api.js";
-import { apiUrl } from "../../lib/base.js";
+import { get, isUnavailable } from "../../lib/api.js";
 import { h, replace, setText } from "../../lib/dom.js";
 import { count, duration, percent, speed, UNKNOWN, utc } from "../../lib/format.js";
+import { apiUrl } from "../../lib/urls.js";
 import { button, legend, pointChoices, select, wholeNumber } from "./chart-controls.js";
 import {
   gapsTable,
@@ -20,13 +20,13 @@ import {
   pointsTable,
   sourceText,
   speedLabel,
-} from "./chart-words.js";
+} from "./chart-text.js";
 import { diskSpeeds } from "./disks.js";
 import { chartFigure } from "./figure.js";
 import {
+  nullIfWhole,
   panned,
   parseWindow,
-  unlessWhole,
   windowParams,
   windowQuery,
   within,
@@ -34,28 +34,32 @@ import {
 } from "./window.js";
 import { enableZoom } from "./zoom.js";
 
-const SETTLE_MS = 200; // until a turning wheel has ended
-const GESTURE_MS = 700; // zooms that follow each other so closely are one for "back"
+const SETTLE_MS = 200; // after the last zoom, until data of finer resolution are requested
+const GESTURE_MS = 700; // zooms in this interval are one step of "back"
 const KPI_NAMES = ["Peak speed", "Mean speed", "Lowest speed", "Effective speed", "Updates"];
 
 /**
- * `{node, update(job, {signal}), follow(query), dispose()}`; `query` and `setQuery` hold window and
- * disk, and `follow` takes them as "back" has left them. Finer data come with the next update.
+ * The query holds window and disk; `follow` applies them after "back".
+ * @param {{jobId: string} & Pick<ViewContext, "query" | "setQuery">} options
  */
 export function performancePanel({ jobId, query, setQuery }) {
+  /** @type {JobDetail | null} */
   let job = null;
-  let history = null;
-  let run = null;
+  /** @type {{history: History, run: Run} | null} */
+  let loaded = null;
   let { window, disk, points, hasDisks } = readQuery(query);
-  let settle = 0;
+  /** @type {number | undefined} */
+  let refreshTimer;
   let zoomedAt = -Infinity;
+  /** @type {AbortController | null} */
   let fetching = null;
-  const shown = Object.fromEntries(LAYERS.map((layer) => [layer, true]));
+  /** @type {Record<Layer, boolean>} */
+  const shown = { band: true, mean: true, progress: true, phases: true };
 
   const cards = KPI_NAMES.map((name) => kpiCard(name, UNKNOWN, ""));
   const source = h("p", { class: "chart-source" });
   const problem = h("div");
-  const stretches = h("div", { class: "stretches" });
+  const intervals = h("div", { class: "intervals" });
   const disks = diskSpeeds({
     jobId,
     isOpen: hasDisks,
@@ -85,7 +89,7 @@ export function performancePanel({ jobId, query, setQuery }) {
     kind: "chart-tall is-zoomable",
     controls,
   });
-  const histogram = chartFigure({ title: "How often which speed", kind: "chart-short" });
+  const histogram = chartFigure({ title: "Speed distribution", kind: "chart-short" });
   const marks = legend(shown, draw);
   chart.canvasSlot.before(marks.node);
   chart.note.append(source);
@@ -100,15 +104,16 @@ export function performancePanel({ jobId, query, setQuery }) {
     h("div", { class: "kpis kpis-small" }, cards),
     chart.node,
     disks.node,
-    stretches,
+    intervals,
     histogram.node,
   );
 
-  /** What the chart shows of the run. */
+  /** The visible part of the run. */
   function shownWindow() {
-    return window ?? { from: 0, to: Math.max(run?.end ?? 0, 1) };
+    return window ?? { from: 0, to: Math.max(loaded?.run.end ?? 0, 1) };
   }
 
+  /** @param {{disk?: string | null, points?: string | null}} choice */
   function choose({ disk: nextDisk = disk, points: nextPoints = points }) {
     disk = nextDisk || null;
     points = nextPoints || null;
@@ -116,62 +121,63 @@ export function performancePanel({ jobId, query, setQuery }) {
     refresh();
   }
 
+  /** @param {(end: number) => Span | null} next */
   function zoom(next) {
-    if (!run) return;
+    if (!loaded) return;
     const end = wholeEnd();
     const wanted = next(end);
-    window = wanted && unlessWhole(wanted, end);
+    window = wanted && nullIfWhole(wanted, end);
     const now = performance.now();
     setQuery(windowQuery(window), { push: now - zoomedAt > GESTURE_MS });
     zoomedAt = now;
-    draw(); // at once what is there; finer data follow
-    clearTimeout(settle);
-    settle = setTimeout(refresh, SETTLE_MS);
+    draw(); // with the data at hand; finer data follow
+    clearTimeout(refreshTimer);
+    refreshTimer = setTimeout(refresh, SETTLE_MS);
   }
 
   function wholeEnd() {
-    return Math.max(job?.duration_seconds ?? 0, run?.end ?? 0, 1);
+    return Math.max(job?.duration_seconds ?? 0, loaded?.run.end ?? 0, 1);
   }
 
-  function params() {
-    return { disk, ...windowParams(window, job.started_at) };
-  }
+  const params = (/** @type {Job} */ { started_at: startedAt }) => ({
+    disk,
+    ...windowParams(window, startedAt),
+  });
 
   function wantedPoints() {
     const width = chart.canvasSlot.clientWidth || 600;
     return points ?? Math.min(Math.max(Math.round(width / 50) * 50, 300), 1200);
   }
 
+  /** @param {AbortSignal} [signal] */
   async function refresh(signal) {
     if (!job) return;
-    await refreshRun(signal);
-    if (!run || signal?.aborted) return;
-    await disks.update(
-      { job, window: shownWindow(), params: windowParams(window, job.started_at) },
-      { signal },
-    );
+    const current = job;
+    await refreshRun(current, signal);
+    if (!loaded || signal?.aborted) return;
+    const disksParams = windowParams(window, current.started_at);
+    await disks.update({ job: current, window: shownWindow(), params: disksParams }, signal);
   }
 
-  async function refreshRun(signal) {
+  /** @param {JobDetail} current @param {AbortSignal} [signal] */
+  async function refreshRun(current, signal) {
     fetching?.abort();
-    const mine = (fetching = new AbortController());
-    const signals = [mine.signal, ...(signal ? [signal] : [])];
-    const isSame = (answer) => answer.notModified && answer.data === history;
+    fetching = new AbortController();
+    const signals = AbortSignal.any([fetching.signal, ...(signal ? [signal] : [])]);
     try {
-      const answer = await get(
+      const { data } = await get(
         `/telemetry/history/${encodeURIComponent(jobId)}`,
-        { ...params(), points: wantedPoints(), format: "columns" },
-        { signal: AbortSignal.any(signals) },
+        { ...params(current), points: wantedPoints(), format: "columns" },
+        { signal: signals },
       );
-      if (mine.signal.aborted) return;
+      if (signals.aborted) return;
       replace(problem);
-      if (isSame(answer) && run) return;
-      history = answer.data;
-      run = makeRun(history);
-      await render();
+      if (data === loaded?.history) return;
+      loaded = { history: data, run: makeRun(data) };
+      await render(current, loaded);
     } catch (error) {
-      if (mine.signal.aborted || signal?.aborted) return;
-      if (!error.isAway || !run)
+      if (signals.aborted) return;
+      if (!isUnavailable(error) || !loaded)
         replace(
           problem,
           errorState(error, () => refresh()),
@@ -179,22 +185,26 @@ export function performancePanel({ jobId, query, setQuery }) {
     }
   }
 
-  async function render() {
-    renderCards();
-    renderControls();
-    renderStretches();
+  /** @param {JobDetail} current @param {{history: History, run: Run}} data */
+  async function render(current, { history, run }) {
+    renderCards(history);
+    renderControls(current, run);
+    replace(intervals, phasesTable(history, run), gapsTable(history, run));
     setText(source, sourceText(history));
     setText(marks.mean, `Mean ${speed(history.avg_speed_bps)}`);
     marks.band.hidden = history.resolution_seconds === 0; // each point is one update
-    await Promise.all([draw(), drawHistogram()]);
+    await Promise.all([draw(), drawHistogram(history, run)]);
   }
 
   async function draw() {
-    if (!run) return;
+    if (!loaded) return;
+    const { history, run } = loaded;
     if (!run.rows.length) {
       chart.empty(
-        "No updates to draw",
-        window ? "The job sent nothing in this window." : "The job has not sent any update yet.",
+        "No updates",
+        window
+          ? "The job sent no updates in this window."
+          : "The job has not sent any updates yet.",
       );
       return;
     }
@@ -210,28 +220,31 @@ export function performancePanel({ jobId, query, setQuery }) {
     );
   }
 
-  async function drawHistogram() {
+  /** @param {History} history @param {Run} run */
+  async function drawHistogram(history, run) {
     const speeds = run.rows.map((row) => row.s);
-    const unit = byteUnit(Math.max(0, ...speeds));
-    const scale = niceScale(Math.max(0, ...speeds) / unit.factor, 5);
+    const highest = Math.max(0, ...speeds.map((s) => s ?? 0));
+    const unit = byteUnit(highest);
+    const scale = niceScale(highest / unit.factor, 5);
     const bins = speedBins(
       speeds.map((s) => (s === null ? null : s / unit.factor)),
       scale,
     ).map((bin) => ({ ...bin, from: bin.from * unit.factor, to: bin.to * unit.factor }));
     if (!bins.length) {
-      histogram.empty("No speeds to count", "No update in this window reported a speed.");
+      histogram.empty("No speeds", "No update in this window reported a speed.");
       return;
     }
-    setText(
-      histogram.note,
-      `Of ${count(bins.reduce((sum, bin) => sum + bin.count, 0))} points${history.resolution_seconds ? `, each the mean of ${duration(history.resolution_seconds)}` : ", each an update"}.`,
-    );
+    const total = bins.reduce((sum, bin) => sum + bin.count, 0);
+    const step = history.resolution_seconds
+      ? `each the mean of ${duration(history.resolution_seconds)}`
+      : "one per update";
+    setText(histogram.note, `${count(total)} points, ${step}.`);
     await histogram.show(
       (theme) => histogramOption(bins, unit, theme),
       histogramLabel(bins),
       () =>
         dataTable({
-          caption: "How often which speed",
+          caption: "Speed distribution",
           columns: ["Speed", { label: "Points", class: "num" }, { label: "Share", class: "num" }],
           rows: bins.map((bin) => [
             `${speed(bin.from)} – ${speed(bin.to)}`,
@@ -242,71 +255,74 @@ export function performancePanel({ jobId, query, setQuery }) {
     );
   }
 
-  function renderCards() {
+  /** @param {History} history */
+  function renderCards(history) {
     const where = window ? "in this window" : "of the run";
     const figures = [
       [speed(history.peak_speed_bps), where],
       [speed(history.avg_speed_bps), `of the speeds above 0 ${where}`],
       [speed(history.min_speed_bps), `above 0 ${where}`],
-      [speed(history.effective_speed_bps), "all bytes by the whole duration"],
+      [speed(history.effective_speed_bps), "all bytes ÷ whole duration"],
       [count(history.snapshots), where],
     ];
-    figures.forEach(([value, note], index) => updateKpiCard(cards[index], value, note));
+    for (const [index, [value, note]] of figures.entries()) {
+      updateKpiCard(cards[index], value, note);
+    }
   }
 
-  function renderControls() {
-    const indexes = job.disks.map((one) => String(one.disk_index));
+  /** @param {JobDetail} current @param {Run} run */
+  function renderControls(current, run) {
+    const indexes = current.disks.map((one) => String(one.disk_index));
     if (disk !== null && !indexes.includes(disk)) indexes.push(disk);
-    diskSelect.fill(
-      [["", "Whole job"], ...indexes.map((index) => [index, `Disk ${index}`])],
-      disk ?? "",
+    const choices = indexes.map(
+      (index) => /** @type {[string, string]} */ ([index, `Disk ${index}`]),
     );
+    diskSelect.fill([["", "Whole job"], ...choices], disk ?? "");
     diskSelect.node.hidden = !indexes.length;
     detailSelect.fill(pointChoices(points), points ?? "");
-    const whole = window === null;
-    zoomButtons[0].disabled = pngButton.disabled = !run.rows.length;
-    zoomButtons[2].disabled = whole || window.from <= 0;
-    zoomButtons[3].disabled = whole || window.to >= wholeEnd() - 0.5;
-    zoomButtons[1].disabled = whole;
-    zoomButtons[4].disabled = whole;
+    const [zoomIn, zoomOut, earlier, later, whole] = zoomButtons;
+    zoomIn.disabled = pngButton.disabled = !run.rows.length;
+    zoomOut.disabled = whole.disabled = window === null;
+    earlier.disabled = window === null || window.from <= 0;
+    later.disabled = window === null || window.to >= wholeEnd() - 0.5;
     csvLink.href = apiUrl(`/telemetry/history/${encodeURIComponent(jobId)}`, {
-      ...params(),
+      ...params(current),
       points: 5000,
       format: "csv",
     });
   }
 
-  function renderStretches() {
-    replace(stretches, phasesTable(history, run), gapsTable(history, run));
-  }
-
   async function savePng() {
-    const made = chart.chart();
-    if (!made) return;
+    const drawn = chart.chart();
+    if (!drawn || !job || !loaded) return;
+    const { history } = loaded;
     const shownDisk = disk === null ? "" : `, disk ${disk}`;
     const { from, to } = shownWindow();
-    const blob = await made.png({
-      title: `${job.job_id}${shownDisk}`,
+    const blob = await drawn.png({
+      title: `${jobId}${shownDisk}`,
       subtitle: `${job.vm_name ?? ""}  ${utc(job.started_at)}, ${elapsed(from)} to ${elapsed(to)} · mean ${speed(history.avg_speed_bps)}, peak ${speed(history.peak_speed_bps)} · ${sourceText(history)}`,
     });
-    download(blob, `speed-${job.job_id.replace(/[^A-Za-z0-9._-]/g, "_").slice(0, 100)}.png`);
+    const name = jobId.replace(/[^A-Za-z0-9._-]/g, "_").slice(0, 100);
+    if (blob) download(blob, `speed-${name}.png`);
   }
 
   return {
     node,
-    async update(nextJob, { signal } = {}) {
+    /** @param {JobDetail} nextJob @param {AbortSignal} [signal] */
+    async update(nextJob, signal) {
       job = nextJob;
       await refresh(signal);
     },
+    /** @param {URLSearchParams} nextQuery */
     follow(nextQuery) {
       ({ window, disk, points, hasDisks } = readQuery(nextQuery));
       zoomedAt = -Infinity;
-      clearTimeout(settle);
+      clearTimeout(refreshTimer);
       disks.open(hasDisks);
       draw();
     },
     dispose() {
-      clearTimeout(settle);
+      clearTimeout(refreshTimer);
       fetching?.abort();
       stopZoom();
       chart.dispose();
@@ -316,7 +332,7 @@ export function performancePanel({ jobId, query, setQuery }) {
   };
 }
 
-/** What the address says of the tab; what makes no sense is left out. */
+/** The state of the tab in the address; ignores invalid values. @param {URLSearchParams} query */
 function readQuery(query) {
   return {
     window: parseWindow(query.get("from"), query.get("to")),

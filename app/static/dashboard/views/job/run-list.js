@@ -1,67 +1,83 @@
-/** The runs of a machine: one row each, and below it, in plain sight, why it failed. */
+/** The runs of a machine: one row each, with the error below it. */
 
 import { progressBar, updateProgressBar } from "../../components/progress.js";
 import { statusBadge, updateStatusBadge } from "../../components/status.js";
 import { timeElement, updateTime } from "../../components/time.js";
-import { compareUrl, jobUrl } from "../../lib/base.js";
-import { h, keyed, setText } from "../../lib/dom.js";
+import { childElements, h, keyed, setText } from "../../lib/dom.js";
 import { bytes, duration, speed } from "../../lib/format.js";
+import { compareUrl, jobUrl } from "../../lib/urls.js";
 import { errorBlock } from "./error-block.js";
 import { effectiveSpeed, LIVE_STATUSES } from "./runs.js";
 import { knownPercent } from "./summary.js";
 
-/** `{node, update(runs)}`; runs newest first. */
 export function runList() {
   const node = h("ul", { class: "run-list" });
-  return { node, update: (runs) => keyed(node, runs, (run) => run.job_id, makeRow, updateRow) };
+  return {
+    node,
+    /** @param {Job[]} runs newest first */
+    update: (runs) => keyed(node, runs, (run) => run.job_id, makeRow, updateRow),
+  };
 }
 
-const errors = new WeakMap(); // the error block of each row
+/** @type {WeakMap<HTMLElement, ReturnType<typeof makeParts>>} */
+const parts = new WeakMap();
 
+/** @param {Job} run */
+const makeParts = (run) => ({
+  badge: statusBadge(run.status),
+  started: timeElement(run.started_at),
+  bar: progressBar(null, { label: "Progress" }),
+  figures: ["Duration", "Moved", "Mean speed"].map((label) =>
+    h("div", { class: "run-figure" }, h("dt", null, label), h("dd", { class: "num" })),
+  ),
+  error: errorBlock(),
+});
+
+/** @param {Job} run */
 function makeRow(run) {
-  const figure = (label) =>
-    h("div", { class: "run-figure" }, h("dt", null, label), h("dd", { class: "num" }));
-  const error = errorBlock();
+  const part = makeParts(run);
   const node = h(
     "li",
     { class: "run" },
-    h("div", { class: "run-status" }, statusBadge(run.status)),
+    h("div", { class: "run-status" }, part.badge),
     h(
       "div",
       { class: "run-name" },
       h("a", { href: jobUrl(run.job_id) }, h("bdi", null, run.job_id)),
-      h("div", { class: "run-kind" }, timeElement(run.started_at), kindText(run)),
-      progressBar(null, { label: "Progress" }),
+      h("div", { class: "run-kind" }, part.started, kindText(run)),
+      part.bar,
     ),
-    h("dl", { class: "run-figures" }, figure("Duration"), figure("Moved"), figure("Mean speed")),
+    h("dl", { class: "run-figures" }, part.figures),
     h(
       "a",
       {
         class: "run-compare",
         href: compareUrl(run.job_id),
-        "aria-label": `Compare ${run.job_id} with the runs before`,
+        "aria-label": `Compare ${run.job_id} with earlier runs`,
       },
       "Compare",
     ),
-    error.node,
+    part.error.node,
   );
-  errors.set(node, error);
+  parts.set(node, part);
   updateRow(node, run);
   return node;
 }
 
+/** @param {Job} run */
 function kindText(run) {
   const parts = [run.job_type, run.backup_type, run.repository_id].filter(Boolean);
   return parts.map((part) => h("bdi", { class: "run-part" }, part));
 }
 
+/** @param {HTMLElement} node @param {Job} run */
 function updateRow(node, run) {
-  const [status, name, figures] = node.children;
-  const bar = name.lastChild;
-  updateStatusBadge(status.firstChild, run.status);
-  updateTime(name.children[1].firstChild, run.started_at);
-  bar.hidden = !LIVE_STATUSES.includes(run.status);
-  updateProgressBar(bar, knownPercent(run), {
+  const part = parts.get(node);
+  if (!part) return;
+  updateStatusBadge(part.badge, run.status);
+  updateTime(part.started, run.started_at);
+  part.bar.hidden = !LIVE_STATUSES.includes(run.status);
+  updateProgressBar(part.bar, knownPercent(run), {
     label: `Progress of ${run.job_id}`,
     status: run.status,
   });
@@ -70,6 +86,8 @@ function updateRow(node, run) {
     bytes(run.bytes_transferred),
     speed(effectiveSpeed(run)),
   ];
-  values.forEach((value, index) => setText(figures.children[index].lastChild, value));
-  errors.get(node).update(run);
+  for (const [index, value] of values.entries()) {
+    setText(childElements(part.figures[index])[1], value);
+  }
+  part.error.update(run);
 }

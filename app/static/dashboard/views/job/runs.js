@@ -1,9 +1,11 @@
-/** What several runs of a machine say together. Pure: items of the job list in, figures out. */
+/** Figures of several runs of a machine. Pure. */
 
+/** @type {JobStatus[]} */
 export const END_STATUSES = ["completed", "failed", "cancelled"];
+/** @type {JobStatus[]} */
 export const LIVE_STATUSES = ["pending", "running", "stalled"];
 
-/** How many of the ended runs completed: `{percent, completed, ended, live}`; percent null for none. */
+/** The share of completed among ended runs; percent is null without any. @param {Job[]} runs */
 export function successRate(runs) {
   const ended = runs.filter((run) => END_STATUSES.includes(run.status));
   const completed = ended.filter((run) => run.status === "completed").length;
@@ -15,22 +17,26 @@ export function successRate(runs) {
   };
 }
 
-/** The completed run that ended last, or null. */
+/** The completed run that ended last, or null. @param {Job[]} runs */
 export function lastCompleted(runs) {
   const completed = runs.filter((run) => run.status === "completed");
-  return (
-    completed.sort((a, b) => Date.parse(b.completed_at) - Date.parse(a.completed_at))[0] ?? null
-  );
+  const endOf = (/** @type {Job} */ run) => Date.parse(run.completed_at ?? "");
+  return completed.sort((a, b) => endOf(b) - endOf(a))[0] ?? null;
 }
 
-/** All bytes by the whole duration, bytes per second, as the hub reckons it; null while unknown. */
+/** All bytes by the whole duration, bytes per second; null while unknown. @param {Job} run */
 export function effectiveSpeed(run) {
-  return run.duration_seconds > 0 && run.bytes_transferred > 0
+  return run.duration_seconds && run.bytes_transferred > 0
     ? run.bytes_transferred / run.duration_seconds
     : null;
 }
 
-/** The runs that may be compared with `job`: same type, repository and kind of backup; newest first. */
+/**
+ * Earlier runs of the same type, repository and backup type, newest first.
+ * @param {Job} job
+ * @param {Job[]} runs
+ * @param {number} most
+ */
 export function predecessors(job, runs, most) {
   return byStart(runs)
     .reverse()
@@ -46,17 +52,17 @@ export function predecessors(job, runs, most) {
     .slice(0, most);
 }
 
-/** The runs by their start, oldest first: the hub lists them by when it first heard of them. */
+/** The runs by their start, oldest first; the hub lists them by their creation. @param {Job[]} runs */
 export function byStart(runs) {
   return [...runs].sort((a, b) => Date.parse(a.started_at) - Date.parse(b.started_at));
 }
 
-/** The repositories that occur, by name. */
+/** The repositories of the runs, by name. @param {Job[]} runs */
 export function repositories(runs) {
   return [...new Set(runs.map((run) => run.repository_id).filter((id) => id !== null))].sort();
 }
 
-/** The middle of numbers; null for none. */
+/** The median; null without numbers. @param {number[]} numbers */
 export function median(numbers) {
   if (!numbers.length) return null;
   const sorted = [...numbers].sort((a, b) => a - b);
@@ -64,10 +70,15 @@ export function median(numbers) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** `value` against `usual`: "12 % more", "3 % less", "the same"; null where that means nothing. */
+/**
+ * `value` relative to `usual`: "12 % more than", "3 % less than", "about the same as"; null if one is
+ * unknown.
+ * @param {number | null | undefined} value
+ * @param {number | null} usual
+ */
 export function difference(value, usual) {
   if (value === null || value === undefined || !usual) return null;
   const percent = Math.round((100 * (value - usual)) / usual);
-  if (percent === 0) return "about the same";
-  return `${Math.abs(percent)} % ${percent > 0 ? "more" : "less"}`;
+  if (percent === 0) return "about the same as";
+  return `${Math.abs(percent)} % ${percent > 0 ? "more" : "less"} than`;
 }

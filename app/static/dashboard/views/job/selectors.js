@@ -1,14 +1,17 @@
-/** Which machine, and which of its jobs: the fields that lead from one page to another. */
+/** The fields that open the page of another machine or job. */
 
 import { get } from "../../lib/api.js";
-import { jobUrl, machineUrl } from "../../lib/base.js";
 import { bytes, shortTime } from "../../lib/format.js";
+import { jobUrl, machineUrl } from "../../lib/urls.js";
 import { combobox } from "./combobox.js";
 
-const MOST_PAGES = 10; // of 500 machines; a page with more is found by the machine's name in the address
+const MOST_PAGES = 10; // of 500 machines
 const JOBS = 200;
 
-/** A field that goes to the page of a machine. */
+/**
+ * A field that opens the page of a machine.
+ * @param {{vmName: string | null} & Pick<ViewContext, "navigate">} options
+ */
 export function machineSelector({ vmName, navigate }) {
   return combobox({
     label: "Machine",
@@ -24,7 +27,10 @@ export function machineSelector({ vmName, navigate }) {
   });
 }
 
-/** A field that goes to one of the newest jobs of a machine. */
+/**
+ * A field that opens one of the newest jobs of a machine.
+ * @param {{vmName: string, jobId?: string} & Pick<ViewContext, "navigate">} options
+ */
 export function jobSelector({ vmName, jobId, navigate }) {
   return combobox({
     label: "Job",
@@ -32,7 +38,7 @@ export function jobSelector({ vmName, jobId, navigate }) {
     placeholder: "Choose a job",
     load: async () => {
       const { data } = await get("/jobs", { vm_name: vmName, limit: JOBS });
-      return data.items.map((job) => ({
+      return data.items.map((/** @type {Job} */ job) => ({
         value: job.job_id,
         label: job.job_id,
         note: `${job.status} · ${shortTime(job.started_at)} · ${bytes(job.bytes_transferred)}`,
@@ -42,11 +48,14 @@ export function jobSelector({ vmName, jobId, navigate }) {
   });
 }
 
-/** All machines, by name. */
-export async function loadMachines({ signal } = {}) {
+/** All machines, by name. @param {AbortSignal} [signal] */
+export async function loadMachines(signal) {
+  /** @type {Machine[]} */
   const machines = [];
+  /** @type {string | null} */
   let cursor = null;
   for (let page = 0; page < MOST_PAGES; page += 1) {
+    /** @type {{data: Page<Machine>}} */
     const { data } = await get("/machines", { limit: 500, cursor }, { signal });
     machines.push(...data.items);
     cursor = data.next_cursor;

@@ -1,14 +1,13 @@
-/** The first tab of a job: where it stands, its disks, and what did not add up. */
+/** The first tab of a job: its progress, disks and warnings. */
 
 import { kpiCard, updateKpiCard } from "../../components/kpi.js";
 import { progressBar, updateProgressBar } from "../../components/progress.js";
 import { statusBadge, updateStatusBadge } from "../../components/status.js";
 import { ageElement, timeElement, updateTime } from "../../components/time.js";
-import { h, keyed, setText } from "../../lib/dom.js";
+import { childElements, h, keyed, setText } from "../../lib/dom.js";
 import { bytes, duration, speed, UNKNOWN } from "../../lib/format.js";
 import { effectiveSpeed, LIVE_STATUSES } from "./runs.js";
 
-/** `{node, update(job)}`. */
 export function summaryPanel() {
   const bar = progressBar(null, { label: "Progress of the job" });
   bar.classList.add("progress-large");
@@ -53,11 +52,12 @@ export function summaryPanel() {
     diskSection,
   );
 
+  /** @param {JobDetail} job */
   function update(job) {
     updateProgressBar(bar, knownPercent(job), { label: "Progress of the job", status: job.status });
-    summaryFigures(job).forEach(({ value, note }, index) =>
-      updateKpiCard(cards[index], value, note),
-    );
+    for (const [index, { value, note }] of summaryFigures(job).entries()) {
+      updateKpiCard(cards[index], value, note);
+    }
     setText(phase, job.current_phase || UNKNOWN);
     updateTime(updated, job.last_telemetry_at);
     updateTime(moved, job.last_progress_at);
@@ -79,21 +79,21 @@ export function summaryPanel() {
   return { node, update };
 }
 
-/** The percent, or null while neither bytes nor the sender tell it. */
+/** The percentage, or null while it is unknown. @param {Job} job */
 export function knownPercent(job) {
   if (job.status === "completed") return job.progress_percent;
   return job.total_bytes > 0 || job.progress_percent > 0 ? job.progress_percent : null;
 }
 
-/** The figures of the four cards: `[{value, note}]`. */
+/** The figures of the four cards. @param {Job} job */
 export function summaryFigures(job) {
   const isLive = LIVE_STATUSES.includes(job.status);
   const mean = effectiveSpeed(job);
-  const sender = job.eta_seconds > 0 ? `the sender says ${duration(job.eta_seconds)}` : "";
+  const sender = job.eta_seconds > 0 ? `sender's estimate: ${duration(job.eta_seconds)}` : "";
   return [
     {
       value: bytes(job.bytes_transferred),
-      note: job.total_bytes > 0 ? `of ${bytes(job.total_bytes)}` : "total not known",
+      note: job.total_bytes > 0 ? `of ${bytes(job.total_bytes)}` : "total unknown",
     },
     isLive
       ? { value: speed(job.transfer_speed_bps), note: mean === null ? "" : `mean ${speed(mean)}` }
@@ -103,7 +103,7 @@ export function summaryFigures(job) {
           value: duration(job.hub_eta_seconds),
           note:
             job.hub_eta_seconds === null
-              ? sender || "not known yet"
+              ? sender || "unknown"
               : `at the mean rate so far${sender && `; ${sender}`}`,
         }
       : { value: "ended", note: `by the ${job.ended_by ?? "sender"}` },
@@ -111,6 +111,7 @@ export function summaryFigures(job) {
   ];
 }
 
+/** @param {JobDisk} disk */
 function makeDisk(disk) {
   const node = h(
     "li",
@@ -125,8 +126,9 @@ function makeDisk(disk) {
   return node;
 }
 
+/** @param {HTMLElement} node @param {JobDisk} disk */
 function updateDisk(node, disk) {
-  const [, badge, bar, figures, error] = node.children;
+  const [, badge, bar, figures, error] = childElements(node);
   const total = disk.total_bytes || disk.size_bytes;
   updateStatusBadge(badge, disk.status);
   updateProgressBar(bar, total || disk.progress_percent ? disk.progress_percent : null, {

@@ -3,14 +3,15 @@
 import { MEASURES, trendLabel, trendOption } from "../../charts/trend.js";
 import { statusBadge } from "../../components/status.js";
 import { dataTable } from "../../components/table.js";
-import { jobUrl } from "../../lib/base.js";
 import { h } from "../../lib/dom.js";
 import { time } from "../../lib/format.js";
+import { jobUrl } from "../../lib/urls.js";
 import { chartFigure } from "./figure.js";
 import { byStart } from "./runs.js";
 
-/** `{node, update(runs), dispose()}`; `current` is the id of the job shown. */
-export function trendCharts({ navigate, current = null, level = "h2" }) {
+/** @param {{current?: string | null} & Pick<ViewContext, "navigate">} options `current`: a job's id */
+export function trendCharts({ navigate, current = null }) {
+  /** @type {Job[]} */
   let shown = [];
   let drawn = "";
   const figures = Object.keys(MEASURES).map((measure) => ({
@@ -18,11 +19,11 @@ export function trendCharts({ navigate, current = null, level = "h2" }) {
     figure: chartFigure({
       title: MEASURES[measure].title,
       kind: "chart-short",
-      level,
       onClick: ({ dataIndex }) => shown[dataIndex] && navigate(jobUrl(shown[dataIndex].job_id)),
     }),
   }));
 
+  /** @param {Job[]} runs */
   async function update(runs) {
     const text = JSON.stringify(runs);
     if (text === drawn) return;
@@ -47,10 +48,13 @@ export function trendCharts({ navigate, current = null, level = "h2" }) {
       figures.map(({ figure }) => h("div", { class: "card" }, figure.node)),
     ),
     update,
-    dispose: () => figures.forEach(({ figure }) => figure.dispose()),
+    dispose() {
+      for (const { figure } of figures) figure.dispose();
+    },
   };
 }
 
+/** @param {Job[]} runs oldest first @param {string} measure */
 function trendTable(runs, measure) {
   const { title, value, text } = MEASURES[measure];
   return dataTable({

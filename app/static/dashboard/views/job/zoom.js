@@ -1,4 +1,4 @@
-/** Zooming a chart by pointer: drag over a part of it, or turn the wheel with Ctrl held. */
+/** Zooms a chart by pointer: drag over a part of it, or use the wheel with Ctrl. */
 
 import { h } from "../../lib/dom.js";
 
@@ -6,39 +6,50 @@ const LEAST_PIXELS = 8; // less is a click
 const WHEEL_STEP = 0.8;
 
 /**
- * Listens on the slot of a `chartFigure`. `window()` is what is shown, `zoom(window)` shows another.
- * The same is there as buttons. Returns a function that stops it.
+ * Listens on the slot of a chart. `window` returns the visible part, `zoom` shows another. Buttons
+ * offer the same. Returns a function that stops it.
+ * @param {import("./figure.js").ChartFigure} figure
+ * @param {{window: () => Span, zoom: (window: Span) => void}} options
  */
 export function enableZoom(figure, { window, zoom }) {
   const slot = figure.canvasSlot;
+  /** @type {number | null} */
   let from = null;
+  /** @type {HTMLElement | null} */
   let mark = null;
 
-  const place = (event) => event.clientX - slot.getBoundingClientRect().left;
-  const valueAt = (x) => figure.chart().valueAt(x);
+  const place = (/** @type {MouseEvent} */ event) =>
+    event.clientX - slot.getBoundingClientRect().left;
+  const valueAt = (/** @type {number} */ x) => figure.chart()?.valueAt(x) ?? 0;
 
+  /** @param {PointerEvent} event */
   function down(event) {
     if (event.button !== 0 || !figure.chart()) return;
     from = place(event);
     slot.setPointerCapture(event.pointerId);
   }
 
+  /** @param {PointerEvent} event */
   function move(event) {
     if (from === null) return;
     const [left, right] = [from, place(event)].sort((a, b) => a - b);
     if (right - left < LEAST_PIXELS && !mark) return;
-    if (!mark) slot.append((mark = h("div", { class: "zoom-mark" })));
+    if (!mark) {
+      mark = h("div", { class: "zoom-mark" });
+      slot.append(mark);
+    }
     mark.style.setProperty("left", `${left}px`);
     mark.style.setProperty("width", `${right - left}px`);
   }
 
+  /** @param {PointerEvent} event */
   function up(event) {
     if (from === null) return;
     const [left, right] = [from, place(event)].sort((a, b) => a - b);
     cancel();
     if (right - left < LEAST_PIXELS) return;
     const shown = window();
-    const inside = (value) => Math.min(Math.max(value, shown.from), shown.to);
+    const inside = (/** @type {number} */ value) => Math.min(Math.max(value, shown.from), shown.to);
     const next = { from: inside(valueAt(left)), to: inside(valueAt(right)) };
     if (next.to - next.from > 0.1) zoom(atLeast(next));
   }
@@ -49,8 +60,9 @@ export function enableZoom(figure, { window, zoom }) {
     mark = null;
   }
 
+  /** @param {WheelEvent} event */
   function wheel(event) {
-    // Without a key the wheel scrolls the page, also above the chart.
+    // Without Ctrl the wheel scrolls the page, also over the chart.
     if (!(event.ctrlKey || event.metaKey) || !figure.chart()) return;
     event.preventDefault();
     const shown = window();
@@ -61,6 +73,7 @@ export function enableZoom(figure, { window, zoom }) {
     zoom(atLeast({ from: at - next * centre, to: at + next * (1 - centre) }));
   }
 
+  /** @type {Record<string, (event: any) => void>} */
   const listeners = {
     pointerdown: down,
     pointermove: move,
@@ -79,7 +92,7 @@ export function enableZoom(figure, { window, zoom }) {
 
 const SHORTEST = 10;
 
-/** The window, widened around its middle to the shortest that makes sense. */
+/** The window, widened around its centre to the shortest useful one. @param {Span} window */
 function atLeast({ from, to }) {
   const missing = Math.max(SHORTEST - (to - from), 0) / 2;
   return { from: from - missing, to: to + missing };

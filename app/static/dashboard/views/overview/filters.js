@@ -1,20 +1,23 @@
-/** The form of the filters of the overview. */
+/** The filter form of the overview. */
 
 import { get } from "../../lib/api.js";
 import { h, replace, setAttribute } from "../../lib/dom.js";
 import { toDate } from "../../lib/format.js";
-import { SINCE } from "./asked.js";
+import { SINCE } from "./requests.js";
+
+/** @import { Filters } from "./requests.js" */
 
 const MINUTE_MS = 60_000;
 const MANY_MACHINES = 500;
 
-/** How many filters beside the status restrict, or with it. */
+/** The number of active filters. @param {Filters} filters */
 export function activeFilters({ status, ...others }) {
   return (status.length ? 1 : 0) + Object.values(others).filter(Boolean).length;
 }
 
-/** The form beside the status. A change is told when a field is left or Enter is pressed. */
+/** All filters except the status. Calls `choose` when a field is left or Enter is pressed. */
 export class FilterForm {
+  /** @param {Filters} filters @param {(changes: Partial<Filters>) => void} choose */
   constructor(filters, choose) {
     this.choose = choose;
     this.machines = h("datalist", { id: "filter-machines" });
@@ -46,7 +49,10 @@ export class FilterForm {
         "form",
         {
           class: "filter-form",
-          on: { submit: (event) => this.#submit(event), change: (event) => this.#changed(event) },
+          on: {
+            submit: (/** @type {Event} */ event) => this.#submit(event),
+            change: (/** @type {Event} */ event) => this.#onChange(event),
+          },
         },
         this.fields.type.node,
         this.fields.machine.node,
@@ -70,35 +76,39 @@ export class FilterForm {
   /** @param {Filters} filters */
   show(filters) {
     const isCustom = Boolean(filters.from || filters.to) && !filters.since;
-    for (const name of ["type", "machine", "repository"])
-      setAttribute(this.fields[name].input, "value", filters[name]);
-    for (const name of ["from", "to"])
-      setAttribute(this.fields[name].input, "value", toLocal(filters[name]));
+    const { type, machine, repository, from, to } = this.fields;
+    setAttribute(type.input, "value", filters.type);
+    setAttribute(machine.input, "value", filters.machine);
+    setAttribute(repository.input, "value", filters.repository);
+    setAttribute(from.input, "value", toLocal(filters.from));
+    setAttribute(to.input, "value", toLocal(filters.to));
     if (!(this.since.value === "custom" && !filters.since))
       this.since.value = filters.since || (isCustom ? "custom" : "");
     this.custom.hidden = this.since.value !== "custom";
     this.clear.hidden = activeFilters(filters) === 0;
   }
 
+  /** @param {Event} event */
   #submit(event) {
     event.preventDefault();
-    this.#tell();
+    this.#apply();
   }
 
-  #changed(event) {
+  /** @param {Event} event */
+  #onChange(event) {
     if (event.target === this.since && this.since.value === "custom") {
       this.custom.hidden = false;
       this.fields.from.input.focus();
       return;
     }
-    this.#tell();
+    this.#apply();
   }
 
-  #tell() {
-    const value = (name) => this.fields[name].input.value;
+  #apply() {
+    const { type, machine, repository, ...range } = this.fields;
     const isCustom = this.since.value === "custom";
-    const from = isCustom ? fromLocal(value("from")) : "";
-    const to = isCustom ? fromLocal(value("to")) : "";
+    const from = isCustom ? fromLocal(range.from.input.value) : "";
+    const to = isCustom ? fromLocal(range.to.input.value) : "";
     const isOrdered = !from || !to || from < to;
     this.fields.to.input.setCustomValidity(
       isOrdered ? "" : "The end must be later than the start.",
@@ -108,9 +118,9 @@ export class FilterForm {
       return;
     }
     this.choose({
-      type: value("type").trim(),
-      machine: value("machine"),
-      repository: value("repository"),
+      type: type.input.value.trim(),
+      machine: machine.input.value,
+      repository: repository.input.value,
       since: isCustom ? "" : this.since.value,
       from,
       to,
@@ -123,20 +133,21 @@ export class FilterForm {
     this.fields.type.input.focus();
   }
 
-  /** The names of the machines, once somebody wants to type one. */
+  /** Suggests the names of machines when the field gets the focus. */
   async #suggest() {
     try {
       const { data } = await get("/machines", { limit: MANY_MACHINES });
       replace(
         this.machines,
-        data.items.map(({ vm_name: name }) => h("option", { value: name })),
+        data.items.map((/** @type {Machine} */ machine) => h("option", { value: machine.vm_name })),
       );
     } catch {
-      // The name can be typed without it.
+      // The user can type the name without suggestions.
     }
   }
 }
 
+/** @param {string} label @param {object} props */
 function field(label, props) {
   const input = h("input", {
     class: "field",
@@ -148,13 +159,14 @@ function field(label, props) {
   return { input, node: h("label", { class: "labelled" }, h("span", null, label), input) };
 }
 
-/** An instant as the value of a datetime-local, in the reader's zone. */
+/** An instant as the value of a datetime-local, in the user's time zone. @param {Instant} text */
 function toLocal(text) {
   const at = toDate(text);
   if (!at) return "";
   return new Date(at.getTime() - at.getTimezoneOffset() * MINUTE_MS).toISOString().slice(0, 16);
 }
 
+/** @param {string} text */
 function fromLocal(text) {
   return toDate(text)?.toISOString() ?? "";
 }

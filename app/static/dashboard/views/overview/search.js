@@ -1,9 +1,9 @@
-/** Goes to the job of an id, or says that there is none. */
+/** A field that opens the job with the entered ID. */
 
-import { get } from "../../lib/api.js";
+import { errorText, get } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 
-/** @param {function(string): void} open @returns {HTMLElement} */
+/** @param {(id: string) => void} open */
 export function searchForm(open) {
   const input = h("input", {
     class: "field",
@@ -17,28 +17,30 @@ export function searchForm(open) {
     autocapitalize: "off",
     required: true,
   });
-  const said = h("p", { class: "search-said small", role: "status" });
+  const status = h("p", { class: "search-status small", role: "status" });
 
+  /** @param {Event} event */
   async function search(event) {
     event.preventDefault();
     const id = input.value.trim();
     if (!id) return;
-    replace(said, "Searching …");
+    replace(status, "Searching …");
     try {
-      // The list and not the job itself: one that is not there is no error.
+      // The list instead of the job: the result may be empty without an error.
       const { data } = await get("/jobs", { job_id: id, limit: 1 });
       if (data.items.length) open(id);
-      else replace(said, "No job has the id ", h("bdi", { class: "mono wrap-anywhere" }, id), ".");
+      else
+        replace(status, "No job has the ID ", h("bdi", { class: "mono wrap-anywhere" }, id), ".");
     } catch (error) {
-      replace(said, h("span", { class: "error-text" }, error.detail ?? String(error)));
+      replace(status, h("span", { class: "error-text" }, errorText(error)));
     }
   }
 
   return h(
     "form",
-    { class: "search", role: "search", on: { submit: search, input: () => replace(said) } },
+    { class: "search", role: "search", on: { submit: search, input: () => replace(status) } },
     input,
     h("button", { type: "submit", class: "button" }, "Find job"),
-    said,
+    status,
   );
 }

@@ -1,0 +1,95 @@
+/** The requests of the overview for the filters in its address. */
+
+import { serverNow } from "../../lib/clock.js";
+import { toDate } from "../../lib/format.js";
+import { JOB_STATUSES, LIVE_STATUSES } from "../../lib/statuses.js";
+
+export const OTHER_STATUSES = JOB_STATUSES.filter((status) => !LIVE_STATUSES.includes(status));
+/** @type {Record<string, [string, number]>} label and seconds */
+export const SINCE = {
+  "1h": ["Last hour", 3600],
+  "24h": ["Last 24 hours", 86_400],
+  "7d": ["Last 7 days", 604_800],
+  "30d": ["Last 30 days", 2_592_000],
+};
+const MINUTE_MS = 60_000;
+const PAGE = 50;
+
+/**
+ * @typedef {{status: JobStatus[], type: string, machine: string, repository: string, since: string,
+ *   from: string, to: string}} Filters `since` is a key of SINCE, else `from` and `to` are instants
+ */
+
+/**
+ * Ignores invalid values.
+ * @param {URLSearchParams} query
+ * @returns {Filters}
+ */
+export function readFilters(query) {
+  const text = (/** @type {string} */ name) => query.get(name) ?? "";
+  const instant = (/** @type {string} */ name) => toDate(text(name))?.toISOString() ?? "";
+  const statuses = text("status").split(",");
+  return {
+    status: statuses.flatMap((text) => JOB_STATUSES.filter((status) => status === text)),
+    type: text("type"),
+    machine: text("machine"),
+    repository: text("repository"),
+    since: Object.hasOwn(SINCE, text("since")) ? text("since") : "",
+    from: instant("from"),
+    to: instant("to"),
+  };
+}
+
+/**
+ * The query of GET /jobs.
+ * @param {Filters} filters
+ * @returns {Query}
+ */
+function toParams({ status, type, machine, repository, since, from, to }) {
+  return {
+    status: status.length ? status.join(",") : null,
+    job_type: type,
+    vm_name: machine,
+    repository_id: repository,
+    from: since ? sinceInstant(SINCE[since][1]) : from,
+    to: since ? null : to,
+  };
+}
+
+/** Whole minutes, so that the address and its ETag stay the same for a minute. @param {number} seconds */
+function sinceInstant(seconds) {
+  const minute = Math.floor(serverNow().getTime() / MINUTE_MS) * MINUTE_MS;
+  return new Date(minute - seconds * 1000).toISOString();
+}
+
+/** Those of `statuses` that the filters select. @param {Filters} filters @param {JobStatus[]} statuses */
+export function selectedStatuses({ status }, statuses) {
+  return status.length ? statuses.filter((each) => status.includes(each)) : statuses;
+}
+
+/**
+ * Path and query of the counts of jobs, for every status.
+ * @param {Filters} filters
+ * @returns {[string, Query]}
+ */
+export const countsRequest = (filters) => ["/jobs/summary", toParams({ ...filters, status: [] })];
+
+/**
+ * Path and query of a page of the jobs of `statuses`.
+ * @param {Filters} filters
+ * @param {JobStatus[]} statuses
+ * @param {string | null} [cursor]
+ * @returns {[string, Query]}
+ */
+export const listRequest = (filters, statuses, cursor = null) => [
+  "/jobs",
+  { ...toParams({ ...filters, status: selectedStatuses(filters, statuses) }), limit: PAGE, cursor },
+];
+
+/** The first requests of the view. @param {Filters} filters */
+export function initialRequests(filters) {
+  const lists = [LIVE_STATUSES, OTHER_STATUSES].filter(
+    (statuses) => selectedStatuses(filters, statuses).length,
+  );
+  return [countsRequest(filters), ...lists.map((statuses) => listRequest(filters, statuses))];
+}
