@@ -146,7 +146,7 @@ def _judge_columns(conn: Connection, schema: Schema) -> Iterator[str]:
 def _tables_made(conn: Connection, schema: Schema) -> dict[str, dict[str, Column]]:
     """The columns of every table, their types by the names that PostgreSQL shows."""
     types = sorted({c.type for columns in schema.tables.values() for c in columns.values()})
-    rows = conn.execute("SELECT t, to_regtype(t)::text FROM unnest(%s) AS t", [types])
+    rows = conn.execute("SELECT t, to_regtype(t)::text FROM unnest(%s::text[]) AS t", [types])
     shown: dict[str, str] = dict(rows.fetchall())
     return {
         table: {name: Column(shown[c.type], c.default) for name, c in columns.items()}

@@ -18,7 +18,7 @@ from app.domain.updates import Fields, Update
 REGISTERED = 0  # the instant of values from POST /jobs: older than any update
 _JOB_DEFAULTS = {name: field.default for name, field in JOB_FIELDS.items()}
 _DISK_DEFAULTS = {name: field.default for name, field in DISK_FIELDS.items()}
-HIGHEST_DERIVED_PERCENT = 99.99  # a percent we computed never says 100 before the job completed
+HIGHEST_DERIVED_PERCENT = 99.99  # a derived percent is never 100 before the job completed
 
 JobColumns = dict[str, Value | None]
 DiskColumns = dict[str, Value | None]
@@ -104,13 +104,13 @@ class JobState:
         self.status, self.completed_at, self.ended_by = status, at, by
 
     def reopen(self) -> None:
-        """Back to running: the job lives after all."""
+        """Set a job that the detector failed back to running."""
         self.status, self.completed_at, self.ended_by = "running", None, None
 
     def forget_telemetry(self, since: int) -> None:
         """Drop what updates from `since` (µs) on named, before the series is read again.
 
-        What was named before is kept: its updates have been dropped, nothing could say it again.
+        What was named before is kept: its updates have been dropped and cannot be read again.
         """
         self.registers = self.registers.before(since)
         self.merge_registered()

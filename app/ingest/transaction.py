@@ -195,16 +195,16 @@ class _Transaction:
 
     def _add_losses(self, lossy: list[tuple[int, Update]]) -> None:
         """Store what senders report as lost; a repeat may report more than before."""
-        told: dict[Instant, int] = {}
+        lost: dict[Instant, int] = {}
         for position, update in lossy:
             repeat = self.outcomes.get(position)
             time = repeat.time if isinstance(repeat, Receipt) else update.time
             instant = (update.job_id, time)
-            told[instant] = max(update.lost_updates, told.get(instant, 0))
-        self.losses = store.add_losses(self.conn, told, self.now)
+            lost[instant] = max(update.lost_updates, lost.get(instant, 0))
+        self.losses = store.add_losses(self.conn, lost, self.now)
 
     def _warn_of_losses(self, job_id: str) -> bool:
-        """The warning about all that a job's sender lost; whether it says anything new."""
+        """The warning about all that a job's sender lost; whether it is new."""
         losses = self.losses[job_id]
         at = isoformat(from_micros(losses.last_reported // timestamps.SECOND * timestamps.SECOND))
         updates = "1 update" if losses.total == 1 else f"{losses.total} updates"
@@ -214,8 +214,8 @@ class _Transaction:
     def _warn_of_repeats(self, touched: set[str]) -> None:
         """Write the losses that only repeats reported; `touched` are the jobs written already."""
         repeats = sorted(self.losses.keys() - touched)
-        if told := [self.changes[job_id] for job_id in repeats if self._warn_of_losses(job_id)]:
-            store.write_warnings(self.conn, told, self.now)
+        if changes := [self.changes[job_id] for job_id in repeats if self._warn_of_losses(job_id)]:
+            store.write_warnings(self.conn, changes, self.now)
 
     def _credit(self, lossy: list[tuple[int, Update]]) -> None:
         """Report new losses in one receipt of each job, so that they are counted once."""
@@ -257,7 +257,7 @@ _CLOCK_WARNING = (
 
 
 def make_row(change: Change, named_disks: set[int]) -> store.JobRow:
-    """The row of a job as its state now says, with the disks that may have changed."""
+    """The row of a job by its state, with the disks that may have changed."""
     state = change.state
     if change.is_charted_only:
         return store.JobRow(change, None, {})
@@ -295,6 +295,6 @@ def rebuild(conn: Connection, change: Change, dropped_before: int) -> None:
 
 
 def _shown(state: JobState) -> object:
-    """What can be seen of a state, to tell whether it moved."""
+    """The visible part of a state, to compare it."""
     disks = {index: disk_columns(disk, state.status) for index, disk in state.disks.items()}
     return state.status, state.completed_at, job_columns(state, disks), disks

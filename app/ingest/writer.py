@@ -310,11 +310,11 @@ class Writer:
             finally:
                 conn.rollback()
         except psycopg.errors.LockNotAvailable:
-            return True  # it lives, and so it says in `_store`
+            return True  # the database is up; `_store` refuses the items
         except _TROUBLES:
             self._disconnect()
             return False
-        except Exception as exc:  # its next sender will be told so; it lives
+        except Exception as exc:  # the database is up; the next sender is refused
             logger.info("the database rejects the items that failed before: %s", type(exc).__name__)
         return True
 

@@ -25,7 +25,7 @@ _RFC_3339 = re.compile(
 
 
 def _described(kwargs: dict[str, Any], **schema: Any) -> dict[str, Any]:
-    """A field's arguments with what the OpenAPI document says of its type."""
+    """A field's arguments with its type for the OpenAPI document."""
     known = {name: value for name, value in schema.items() if value is not None}
     return {**kwargs, "metadata": {**known, **kwargs.get("metadata", {})}}
 
@@ -126,7 +126,7 @@ def parse_timestamp(text: str) -> datetime:
         raise ValueError("This date and time does not exist.") from None
 
 
-# What `identifier_problem` takes, as the OpenAPI document says it.
+# What `identifier_problem` accepts, for the OpenAPI document.
 IDENTIFIER = {
     "type": "string",
     "minLength": 1,

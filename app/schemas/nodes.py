@@ -73,7 +73,7 @@ def _metric(name: str, field: Field) -> fields.Field[Any]:
 class SnapshotSchema(Schema):
     """One snapshot of a node's metrics.
 
-    A metric may be absent or null, both meaning that the node does not say: loaded, it is absent.
+    A metric may be absent or null, both meaning that it was not reported: loaded, it is absent.
     Unknown fields are ignored. `cpu_percent` may exceed 100, because collectors add up cores. No
     measure exceeds 10^15, and no count 2^63 - 1.
     """

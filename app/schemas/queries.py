@@ -99,7 +99,7 @@ class Cursor(fields.Field[list[int | str]]):
 
     def __init__(self, kind: str) -> None:
         description = "`next_cursor` of the page before; opaque. Leave it out for the first page."
-        # A format of its own: which texts are cursors no pattern can tell.
+        # A format of its own: no pattern describes which texts are cursors.
         form = f"{kind}-cursor"
         super().__init__(metadata={"type": "string", "format": form, "description": description})
         self.kind = kind

@@ -39,7 +39,7 @@ RESERVED_JOB_TYPES = frozenset({"batch", "history", "snapshot"})
 _JOB_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,49}", re.ASCII)
 
 
-# What `job_type_problem` takes, as the OpenAPI document says it.
+# What `job_type_problem` accepts, for the OpenAPI document.
 JOB_TYPE = {
     "type": "string",
     "minLength": 1,
@@ -145,7 +145,7 @@ class UpdateSchema(IdentitySchema):
     disks = fields.List(
         fields.Nested(DiskSchema),
         validate=lambda disks: _limit_disks(disks),
-        **_optional("Disks that have something to tell; the others stay as they were.", **_MOST),
+        **_optional("Disks that changed; the others stay as they were.", **_MOST),
     )
     timestamp = Timestamp(
         **_optional(
@@ -173,7 +173,7 @@ def _limit_disks(disks: list[Any]) -> None:
 
 
 class NamedJobSchema(Schema):
-    """Which job a body is about, where the path does not say it."""
+    """The job that a body is about, where the path does not name it."""
 
     job_id = Text(
         required=True, metadata={"description": "Id of the job, 1 to 255 characters.", **IDENTIFIER}

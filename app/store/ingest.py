@@ -186,7 +186,7 @@ def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> Non
         )
 
 
-def add_losses(conn: Connection, told: Mapping[Instant, int], now: int) -> dict[str, Losses]:
+def add_losses(conn: Connection, lost: Mapping[Instant, int], now: int) -> dict[str, Losses]:
     """Store how many updates were lost before the updates of some instants; all losses by job.
 
     A larger count that was stored for an instant before stays. The jobs must be locked.
@@ -194,7 +194,7 @@ def add_losses(conn: Connection, told: Mapping[Instant, int], now: int) -> dict[
     rows = execute(
         conn,
         SQL["add_losses"],
-        {**_columns_of(told), "lost_updates": list(told.values()), "now": now},
+        {**_columns_of(lost), "lost_updates": list(lost.values()), "now": now},
     )
     return {row[0]: Losses(row[1], to_micros(row[2]), row[3]) for row in rows}
 

@@ -26,7 +26,7 @@ _HIGHEST_ID = 2**63 - 1
 
 @dataclass(frozen=True)
 class Node:
-    """One row of `nodes` by its columns, with what the database's clock says about it.
+    """One row of `nodes` by its columns, with its age by the database's clock.
 
     `age_seconds` is the time since the last snapshot arrived. `metrics` are those of METRICS, as in
     the newest snapshot.

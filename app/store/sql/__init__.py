@@ -5,7 +5,7 @@ commas; `{disk_fields}`, `{identity_fields}` and `{metrics}` likewise. A pattern
 repeated for each: `{job_fields: v.$name}`. It may use
 
 - `$name`, the column, and `$type`, its SQL type;
-- `$reported`, the value that the sender reported, told from a row of `job_telemetry`;
+- `$reported`, the value that the sender reported, from a row of `job_telemetry`;
 - `$stored`, what `job_telemetry` keeps of a reported value beside `percent_scale`.
 """
 

@@ -9,7 +9,7 @@ FOR UPDATE
 -- name: keep_registered
 UPDATE jobs SET registered = %(registered)s::jsonb WHERE job_id = %(job_id)s
 
--- The first size of a disk stays. Its row counts only where this says something new.
+-- The first size of a disk stays. Its row counts only where its size is new.
 -- name: keep_disks
 INSERT INTO job_disks (job_id, disk_index, size_bytes)
 SELECT %(job_id)s, v.disk_index, v.size_bytes

@@ -1,7 +1,7 @@
 -- Refreshing rollups, compressing and dropping chunks. `now` is a parameter of tests; without it
 -- the clock is the database's.
 --
--- What is not materialised, and whether a chunk has uncompressed rows, TimescaleDB tells in
+-- What is not materialised, and whether a chunk has uncompressed rows, TimescaleDB records in
 -- _timescaledb_catalog only, which every user may read. Instants there are microseconds since 1970.
 
 -- name: read_clock

@@ -52,7 +52,7 @@ FROM ingest_beats
 WHERE beat_at >= %(now)s - make_interval(secs => %(gap_seconds)s)
   AND beat_at <= %(now)s + make_interval(secs => %(future_seconds)s)
 
--- A sign of life of the future would keep a dead job alive until then: its silence counts from now.
+-- A sign of life of the future would keep a silent job running until then: its silence counts from now.
 -- name: bring_back_jobs
 UPDATE jobs SET last_telemetry_at = %(now)s
 FROM (
@@ -76,10 +76,10 @@ WHERE status IN ('running', 'stalled') AND status = %(status)s
 ORDER BY last_telemetry_at, id
 LIMIT %(limit)s
 
--- What the page found is looked at again under the row's lock: the job may have spoken or ended.
+-- What the page found is looked at again under the row's lock: the job may have reported or ended.
 -- A row that is locked is being written by an update of the job, which is life: skipped. So this
 -- never waits for ingest, which locks jobs before disks as well. `clock` is when the sweep began:
--- where it has been set back since, who has spoken since would look silent.
+-- where it has been set back since, a job that has reported since would look silent.
 -- name: stall_jobs
 WITH due AS MATERIALIZED (
     SELECT id
