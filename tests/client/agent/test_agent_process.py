@@ -134,7 +134,8 @@ def test_an_emergency_drain_empties_the_queue_of_a_stopped_agent(
     path = str(agent.queue)
     drain = run_agent("queue", "drain", "--path", path, "--url", hub.url, module=COMMAND_LINE)
     assert drain.returncode == 0, drain.stderr
-    assert agent.queued() == [] and hub.snapshots() == waiting
+    assert agent.queued() == []
+    assert hub.snapshots() == waiting
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -143,9 +144,11 @@ def test_it_stops_soon(number: int, hub: LocalHub, make_agent: MakeAgent) -> Non
     wait_until(lambda: len(hub.snapshots()) >= 2)
     collectors = agent.collectors()
     status, seconds = agent.stop(number)
-    assert status == 0 and seconds < STOP_SECONDS
+    assert status == 0
+    assert seconds < STOP_SECONDS
     assert not any(map(is_running, collectors))
-    assert "Traceback" not in agent.log and "ERROR" not in agent.log
+    assert "Traceback" not in agent.log
+    assert "ERROR" not in agent.log
 
 
 def test_it_stops_soon_while_it_posts_to_a_slow_hub(hub: LocalHub, make_agent: MakeAgent) -> None:
@@ -154,7 +157,8 @@ def test_it_stops_soon_while_it_posts_to_a_slow_hub(hub: LocalHub, make_agent: M
     wait_until(lambda: hub.pushes > 0)
     agent.wait_for(ENQUEUED, times=3)
     status, seconds = agent.stop()
-    assert status == 0 and seconds < STOP_SECONDS
+    assert status == 0
+    assert seconds < STOP_SECONDS
     assert len(agent.queued()) == agent.logged(ENQUEUED), "what was not acknowledged is still there"
 
 
@@ -164,7 +168,8 @@ def test_it_stops_soon_though_its_collector_hangs(hub: LocalHub, make_agent: Mak
     (collector,) = agent.collectors()
     os.kill(collector, signal.SIGSTOP)
     status, seconds = agent.stop()
-    assert status == 0 and seconds < STOP_SECONDS
+    assert status == 0
+    assert seconds < STOP_SECONDS
     assert not is_running(collector)
 
 
@@ -172,7 +177,8 @@ def test_it_stops_at_once_before_it_has_begun(hub: LocalHub, make_agent: MakeAge
     agent = make_agent(hub.url)
     agent.wait_for("[Daemon] Telemetry POST thread started")
     status, seconds = agent.stop()
-    assert status == 0 and seconds < STOP_SECONDS
+    assert status == 0
+    assert seconds < STOP_SECONDS
 
 
 def test_a_queue_that_cannot_be_used_is_said_and_snapshots_arrive_all_the_same(
@@ -238,8 +244,10 @@ def test_the_token_is_sent_and_on_no_command_line(hub: LocalHub, make_agent: Mak
 def test_once_prints_one_whole_snapshot() -> None:
     answer = run_agent("--once", "--node-id=laptop")
     snapshot = json.loads(answer.stdout)
-    assert answer.returncode == 0 and answer.stderr == ""
-    assert set(snapshot) == set(SNAPSHOT) and snapshot["node_id"] == "laptop"
+    assert answer.returncode == 0
+    assert answer.stderr == ""
+    assert set(snapshot) == set(SNAPSHOT)
+    assert snapshot["node_id"] == "laptop"
 
 
 @pytest.mark.parametrize(
@@ -255,7 +263,8 @@ def test_once_prints_one_whole_snapshot() -> None:
 def test_a_bad_setting_is_refused_with_a_sentence(arguments: list[str], sentence: str) -> None:
     answer = run_agent(*arguments)
     assert answer.returncode == 2
-    assert sentence in answer.stderr and "Traceback" not in answer.stderr
+    assert sentence in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def test_without_the_extra_it_says_what_to_install() -> None:
@@ -276,7 +285,8 @@ def test_the_self_test_passes_and_names_its_sections() -> None:
     assert answer.returncode == 0, answer.stdout
     sections = re.findall(r"=== (.*) ===", answer.stdout)
     assert sections == ["Imports", "TelemetryQueue", "TelemetryPoster", "Integration"]
-    assert answer.stdout.endswith("\nAll tests passed!\n") and answer.stderr == ""
+    assert answer.stdout.endswith("\nAll tests passed!\n")
+    assert answer.stderr == ""
 
 
 def test_the_self_test_fails_where_something_is_missing() -> None:

@@ -83,7 +83,8 @@ def test_a_full_disk_is_said_once_and_loses_nothing(
         wait_until(lambda: numbers_waiting(spool_path) == 6)
     assert numbers(spool_path) == [0, 1, 2, 3, 4, 5]
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert len(errors) == 1 and str(spool_path) in errors[0].message
+    assert len(errors) == 1
+    assert str(spool_path) in errors[0].message
 
 
 def test_while_the_disk_is_full_the_hub_gets_them_straight_away(

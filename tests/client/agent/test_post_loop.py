@@ -88,7 +88,9 @@ def test_a_spool_out_of_reach_is_left_alone_until_it_is_there(
     path = tmp_path / "not" / "there" / "spool.db"
     lane = Lane("spool", path, hub_client, is_optional=True, retry_seconds=0.05)
     assert lane.step() == 0.05
-    assert not path.parent.exists() and caplog.text == "" and lane.statistics() is None
+    assert not path.parent.exists()
+    assert caplog.text == ""
+    assert lane.statistics() is None
     fill(path, END)
     lane.step()
     assert [dict(item) for item in faulty_hub.accepted] == [END]

@@ -44,7 +44,8 @@ def test_all_is_well_with_a_real_hub(shell: Shell, real_hub: HubProcess) -> None
 def test_a_missing_hub_fails_with_what_to_try(lonely_shell: Shell) -> None:
     status, found, text = verdicts(lonely_shell)
     assert (status, found["hub"]) == (1, "fail")
-    assert "token" not in found and found["spool"] == "ok"
+    assert "token" not in found
+    assert found["spool"] == "ok"
     assert f"curl {lonely_shell.env['SHA_API_URL']}/api/v1/health" in text
 
 
@@ -64,7 +65,8 @@ def test_a_bad_address_is_a_finding(shell: Shell) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_wrong_token_fails(status: int) -> None:
     finding = judge_token(Unreachable("no", status=status), has_token=True)
-    assert finding.outcome == "fail" and "TELEMETRY_TOKEN" in finding.detail
+    assert finding.outcome == "fail"
+    assert "TELEMETRY_TOKEN" in finding.detail
     assert "ingest" in finding.advice
 
 
@@ -87,7 +89,8 @@ def test_a_hub_that_takes_nothing_fails() -> None:
 )
 def test_the_clock_is_compared(offset: float | None, verdict: str, word: str) -> None:
     finding = judge_clock(offset)
-    assert finding.outcome == verdict and word in finding.detail
+    assert finding.outcome == verdict
+    assert word in finding.detail
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,8 @@ def test_a_tokens_end_is_told(
     shell.env["TELEMETRY_TOKEN"] = token
     status, found, text = verdicts(shell)
     assert (status, found["token"], found["token expiry"]) == (0, "ok", verdict), text
-    assert said in text and token not in text
+    assert said in text
+    assert token not in text
     assert ("Create the next one" in text) == (verdict == "warn")
 
 
@@ -167,7 +171,8 @@ def test_a_token_that_the_hub_does_not_know_has_no_end(
     if token is not None:
         shell.env["TELEMETRY_TOKEN"] = token
     status, found, text = verdicts(shell)
-    assert (status, found["token"]) == (1, "fail") and "token expiry" not in found
+    assert (status, found["token"]) == (1, "fail")
+    assert "token expiry" not in found
     assert said in text
 
 

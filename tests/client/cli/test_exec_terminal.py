@@ -192,7 +192,8 @@ def test_a_bar_shows_the_progress_and_leaves_no_trace(shell: Shell, on_terminal:
     bars = [bar for bar in terminal.output.split(ERASE) if bar]
     assert len(bars) >= 3
     assert all(b"restic" in bar and b"\n" not in bar for bar in bars)
-    assert PERCENT.search(terminal.output) and b"of 1.0 kB" in terminal.output
+    assert PERCENT.search(terminal.output)
+    assert b"of 1.0 kB" in terminal.output
     assert COLOUR.search(terminal.output)
     assert terminal.output.endswith(ERASE)
     assert log.read_bytes().count(b"\n") == 10

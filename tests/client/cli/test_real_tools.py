@@ -134,7 +134,8 @@ def test_a_real_run_is_charted(
     job = ask(real_hub, f"/api/v1/jobs/{job_id}")
     assert (job["status"], job["progress_percent"]) == ("completed", 100.0)
     assert (job["vm_name"], job["repository_id"]) == ("vm1", tool.repository)
-    assert job["error_message"] is None and job["warnings"] == []
+    assert job["error_message"] is None
+    assert job["warnings"] == []
     if tool.name == "borg":  # it does not say its last bytes
         assert 0 < job["bytes_transferred"] <= SIZE + 1000
     else:

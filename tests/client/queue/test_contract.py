@@ -89,7 +89,8 @@ def test_the_oldest_come_first_with_what_was_put_in(queue: Queue, clock: Clock) 
     assert ids == [1, 2, 3]
     first, second = queue.dequeue(2)
     assert (first.id, first.payload, first.tries) == (1, update(number=0), 0)
-    assert first.queued_at == clock.now and second.id == 2
+    assert first.queued_at == clock.now
+    assert second.id == 2
     assert queue.get_queue_size() == 3
 
 
@@ -209,7 +210,8 @@ def test_a_failed_entry_waits_and_its_stream_with_it(queue: Queue, clock: Clock)
     assert dequeued_elsewhere(queue) == [3]
     queue.mark_sent(3)
     wait = queue.seconds_until_ready()
-    assert wait is not None and 0 < wait <= 5
+    assert wait is not None
+    assert 0 < wait <= 5
     clock += wait
     assert [(again.id, again.tries) for again in queue.dequeue()] == [(1, 1), (2, 0)]
 
@@ -219,7 +221,8 @@ def test_an_entry_is_given_up_after_its_tries(queue: Queue) -> None:
     for tries in (1, 2, 3):
         assert queue.get_queue_size() == 1, tries
         queue.mark_failed(1, max_retries=3)
-    assert queue.get_queue_size() == 0 and queue.seconds_until_ready() is None
+    assert queue.get_queue_size() == 0
+    assert queue.seconds_until_ready() is None
 
 
 def test_a_refused_entry_is_given_up_at_once(queue: Queue) -> None:

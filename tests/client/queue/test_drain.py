@@ -87,7 +87,8 @@ def test_called_too_early_it_sends_nothing(
     for number in range(300):
         queue.enqueue(update(number=number))
     wait = drain.step()
-    assert wait is not None and 0.4 <= wait <= 0.6
+    assert wait is not None
+    assert 0.4 <= wait <= 0.6
     clock += wait / 2
     assert drain.step() == pytest.approx(wait / 2)
     assert len(faulty_hub.pushes) == 1
@@ -127,7 +128,8 @@ def test_an_outage_is_probed_every_five_seconds_and_spends_no_try(
         clock += wait
     assert all(4.0 <= wait <= 6.0 for wait in waits)
     assert len(set(waits)) == len(waits), "a fleet would come back in step"
-    assert drain.is_away and queue.get_stats()["failed_total"] == 0
+    assert drain.is_away
+    assert queue.get_stats()["failed_total"] == 0
     faulty_hub.come_up()
     assert run_dry(drain, clock) < 30
     assert not drain.is_away
@@ -154,7 +156,8 @@ def test_a_retry_after_is_honoured_and_a_little_more(
     faulty_hub.retry_after = str(asked)
     faulty_hub.next_faults.append(fault)
     wait = drain.step()
-    assert wait is not None and asked < wait <= asked + max(1, asked / 4)
+    assert wait is not None
+    assert asked < wait <= asked + max(1, asked / 4)
 
 
 @pytest.mark.parametrize("fault", ["reset", "502", "503", "429", "401", "half", "garbage"])
@@ -164,7 +167,8 @@ def test_no_outage_ever_spends_a_try(
     queue.enqueue(update())
     faulty_hub.next_faults.extend([fault] * 10)
     run_dry(drain, clock)
-    assert len(faulty_hub.accepted) == 1 and drain.stats.failed == 10
+    assert len(faulty_hub.accepted) == 1
+    assert drain.stats.failed == 10
     was_taken_unsaid = fault in ("reset", "half", "garbage")
     assert (faulty_hub.duplicates > 0) == was_taken_unsaid
     assert queue.get_stats()["failed_total"] == queue.get_stats()["dead"] == 0
@@ -182,7 +186,8 @@ def test_what_a_batch_rejects_dies_alone(
     run_dry(drain, clock)
     (dead,) = queue.dead_letters()
     assert (dead.payload["bytes_transferred"], dead.reason) == (50, "timestamp: Is poison.")
-    assert len(faulty_hub.accepted) == 99 and len(faulty_hub.pushes) == 1
+    assert len(faulty_hub.accepted) == 99
+    assert len(faulty_hub.pushes) == 1
 
 
 def test_a_batch_refused_whole_is_split_until_the_poison_is_alone(
@@ -219,7 +224,8 @@ def test_what_a_batch_could_not_store_is_asked_again_alone(
     for number in range(3):
         queue.enqueue(update(str(number), number))
     drain.step()
-    assert queue.dead_letters() == [] and queue.get_stats()["failed_total"] == 1
+    assert queue.dead_letters() == []
+    assert queue.get_stats()["failed_total"] == 1
     faulty_hub.broken = lambda item: False
     clock += 10
     run_dry(drain, clock)
@@ -277,7 +283,8 @@ def test_what_the_token_is_not_for_waits_and_holds_nobody(
         waits.append(wait)
         clock += wait
     assert sorted(client.taken) == [number for number in range(300) if number not in foreign]
-    assert queue.get_queue_size() == len(foreign) and queue.dead_letters() == []
+    assert queue.get_queue_size() == len(foreign)
+    assert queue.dead_letters() == []
     assert queue.get_stats()["failed_total"] == 0
     assert max(waits) > 3, "it never rests"
     client.close()
@@ -288,7 +295,8 @@ def test_what_is_of_nobody_dies(drain: Drain, queue: TelemetryQueue, clock: Cloc
     queue.enqueue(update())
     run_dry(drain, clock)
     (dead,) = queue.dead_letters()
-    assert "neither" in dead.reason and drain.stats.sent == 1
+    assert "neither" in dead.reason
+    assert drain.stats.sent == 1
 
 
 def test_callers_are_told(
@@ -377,7 +385,8 @@ def test_the_loop_outlives_a_queue_that_fails(
     stop.set()
     thread.join(60)
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert len(errors) == 1 and "the disk is full" in errors[0].getMessage()
+    assert len(errors) == 1
+    assert "the disk is full" in errors[0].getMessage()
 
 
 # A hub that fails in ten ways.
@@ -426,7 +435,8 @@ def test_everything_acceptable_arrives_once_through_ten_faults(
         seen = {request.fault for request in hub.requests}
         arrived = [(item["job_id"], item["bytes_transferred"]) for item in hub.accepted]
     assert len(seen & set(FAULTS)) >= 7, seen
-    assert len(arrived) == len(set(arrived)) and set(arrived) == good
+    assert len(arrived) == len(set(arrived))
+    assert set(arrived) == good
     assert len(reasons) == 6
 
 
@@ -456,4 +466,5 @@ def test_the_real_hub_behind_faults_has_each_update_once(
             "SELECT job_id, bytes_transferred FROM job_telemetry WHERE job_id LIKE 'backup-real%'"
         ).fetchall()
     assert sorted(rows) == sorted(good)
-    assert len(reasons) == 4 and all("progress_percent" in reason for reason in reasons)
+    assert len(reasons) == 4
+    assert all("progress_percent" in reason for reason in reasons)

@@ -145,7 +145,8 @@ def test_nobody_else_gets_what_is_leased(queue: TelemetryQueue, other: Telemetry
     queue.enqueue(update("b"))
     assert [entry.id for entry in queue.dequeue(1)] == [1]
     assert [entry.id for entry in other.dequeue()] == [2]
-    assert queue.get_stats()["leased"] == 2 and queue.get_queue_size() == 2
+    assert queue.get_stats()["leased"] == 2
+    assert queue.get_queue_size() == 2
 
 
 def test_a_stream_is_sent_by_one_at_a_time(queue: TelemetryQueue, other: TelemetryQueue) -> None:
@@ -166,7 +167,8 @@ def test_threads_of_one_process_keep_the_order_too(queue: TelemetryQueue) -> Non
     thread = threading.Thread(target=lambda: seen.append(numbers(queue)))
     thread.start()
     thread.join()
-    assert seen == [[]] and numbers(queue) == [1]
+    assert seen == [[]]
+    assert numbers(queue) == [1]
 
 
 def test_what_has_neither_job_nor_node_has_no_order(
@@ -198,7 +200,8 @@ def test_an_ended_lease_takes_nothing_from_the_next_holder(
     queue.release(entry.id)
     queue.mark_failed(entry.id, max_retries=1)
     queue.mark_dead(entry.id, "late")
-    assert other.get_stats()["leased"] == 1 and other.get_stats()["dead"] == 0
+    assert other.get_stats()["leased"] == 1
+    assert other.get_stats()["dead"] == 0
     queue.mark_sent(entry.id)  # but what the hub has, it has
     assert other.get_queue_size() == 0
 
@@ -222,7 +225,8 @@ def test_a_failure_waits_and_keeps_its_stream_waiting(
     queue.mark_failed(entry.id)
     assert numbers(other) == [9]
     wait = queue.seconds_until_ready()
-    assert wait is not None and 0 < wait <= 5
+    assert wait is not None
+    assert 0 < wait <= 5
     clock += wait
     assert [(again.id, again.tries) for again in queue.dequeue(1)] == [(1, 1)]
 
@@ -414,7 +418,8 @@ def test_a_replayed_letter_takes_its_old_place(queue: TelemetryQueue) -> None:
     assert queue.get_stats()["dead"] == 1
     assert queue.replay() == 1
     assert [(entry.id, entry.tries) for entry in queue.dequeue()] == [(n, 0) for n in (1, 2, 3, 4)]
-    assert queue.dead_letters() == [] and queue.replay() == 0
+    assert queue.dead_letters() == []
+    assert queue.replay() == 0
 
 
 def test_a_replay_evicts_nobody(spool_path: Path, clock: Clock) -> None:

@@ -113,7 +113,8 @@ def test_no_kill_loses_what_was_enqueued(faulty_hub: FaultyHub, spool_path: Path
     with TelemetryClient(faulty_hub.url) as client, TelemetryQueue(spool_path) as queue:
         drain = Drain(queue, client, batches_per_second=1000)
         wait_until(lambda: drain.step() is None)
-        assert queue.dead_letters() == [] and queue.get_queue_size() == 0
+        assert queue.dead_letters() == []
+        assert queue.get_queue_size() == 0
     assert len(said) > 10 * ROUNDS
     arrived = received(faulty_hub)
     assert {number for numbers in arrived.values() for number in numbers} >= set(said)

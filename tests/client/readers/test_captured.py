@@ -98,11 +98,11 @@ def test_a_real_run_comes_to_its_end(case: Run) -> None:
 
 def progress_of(reader: Reader, name: str) -> list[Progress]:
     """The progress after each line of stdout or stderr, as it changes."""
-    seen = []
+    seen: list[Progress] = []
     for data, stream in captured(name):
-        for line in data.replace(b"\r", b"\n").splitlines(keepends=True):
-            if (progress := reader.feed(line, stream)) is not None:
-                seen.append(progress)
+        lines = data.replace(b"\r", b"\n").splitlines(keepends=True)
+        fed = (reader.feed(line, stream) for line in lines)
+        seen.extend(progress for progress in fed if progress is not None)
     return seen
 
 

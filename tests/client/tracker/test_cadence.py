@@ -54,4 +54,4 @@ def test_interval_and_step_can_be_chosen() -> None:
 
 
 def test_only_ordinary_updates_may_be_dropped() -> None:
-    assert IMPORTANT == {"start", "end", "status", "phase", "error"}
+    assert {"start", "end", "status", "phase", "error"} == IMPORTANT

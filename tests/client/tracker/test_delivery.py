@@ -66,7 +66,8 @@ def test_a_job_that_a_real_hub_was_away_for_arrives_later(
     table = Table(real_hub.data_dir)
     outage = job_in_outage(f"http://127.0.0.1:{real_hub.port}", table, 150, spool_path)
     assert (outage.missing, outage.twice) == (0, 0)
-    assert outage.arrived > 100 and outage.lost_told > 0
+    assert outage.arrived > 100
+    assert outage.lost_told > 0
     assert outage.drain_seconds < 60
 
 
@@ -83,7 +84,9 @@ def test_an_outage_in_the_middle_costs_nothing(
         faulty_hub.come_up()
         wait_until(lambda: tracker.stats.sent >= tracker.stats.captured - 1)
     stats = tracker.stats
-    assert tracker.is_delivered and stats.spooled > 3 and stats.failed >= 1
+    assert tracker.is_delivered
+    assert stats.spooled > 3
+    assert stats.failed >= 1
     assert len(faulty_hub.accepted) == stats.captured == stats.sent
     assert faulty_hub.duplicates == 0
     expected = [None, "before", *(f"phase {number % 3}" for number in range(10))]
@@ -114,7 +117,8 @@ def test_the_end_is_not_kept_waiting_by_a_backlog(
         wait_until(lambda: tracker.stats.failed == 1)
     assert tracker.is_delivered
     ends = [n for n, update in enumerate(faulty_hub.accepted) if update["status"] == "completed"]
-    assert len(ends) == 1 and ends[0] < 400
+    assert len(ends) == 1
+    assert ends[0] < 400
 
 
 def test_a_hub_that_hangs_holds_the_end_of_a_job_no_longer_than_its_deadline(
@@ -127,7 +131,8 @@ def test_a_hub_that_hangs_holds_the_end_of_a_job_no_longer_than_its_deadline(
     assert 0.5 <= time.monotonic() - began < 15  # the hub hangs for 30 s
     assert not tracker.is_delivered
     kept = payloads(queue)  # nothing is leased any more
-    assert phases(kept) == [None, "copying"] and kept[-1]["status"] == "completed"
+    assert phases(kept) == [None, "copying"]
+    assert kept[-1]["status"] == "completed"
 
 
 def test_a_slow_hub_loses_nothing(faulty_hub: FaultyHub, options: dict[str, Any]) -> None:
@@ -136,7 +141,8 @@ def test_a_slow_hub_loses_nothing(faulty_hub: FaultyHub, options: dict[str, Any]
         for number in range(20):
             tracker.update_progress(number)
             time.sleep(0.05)
-    assert tracker.stats.spooled > 0 and tracker.stats.failed == 0
+    assert tracker.stats.spooled > 0
+    assert tracker.stats.failed == 0
     assert len(faulty_hub.accepted) == tracker.stats.captured
 
 
@@ -181,7 +187,8 @@ def test_a_refused_end_is_not_waited_for(
     with ProgressTracker("backup-1", **options | {"end_deadline_seconds": 60.0}) as tracker:
         pass
     assert time.monotonic() - began < 30
-    assert not tracker.is_delivered and len(queue.dead_letters()) == 1
+    assert not tracker.is_delivered
+    assert len(queue.dead_letters()) == 1
 
 
 def test_what_a_full_spool_drops_is_told_with_what_arrives(

@@ -63,7 +63,8 @@ def test_start_and_end_are_sent_if_nothing_else_is(
     start, end = faulty_hub.accepted
     assert (start["status"], start["vm_name"], start["total_bytes"]) == ("running", "vm1", 5)
     assert (end["status"], end["progress_percent"], end["job_type"]) == ("completed", 100, "backup")
-    assert tracker.is_delivered and not tracker.is_active
+    assert tracker.is_delivered
+    assert not tracker.is_active
     assert (tracker.stats.captured, tracker.stats.sent, tracker.stats.failed) == (2, 2, 0)
 
 
@@ -101,7 +102,8 @@ def test_an_update_is_sent_every_interval_with_the_newest_numbers(
             tracker.update_progress(number)
             time.sleep(0.01)
     numbers = told(faulty_hub, "bytes_transferred")[1:-1]
-    assert len(numbers) >= 3 and numbers == sorted(numbers)
+    assert len(numbers) >= 3
+    assert numbers == sorted(numbers)
     stamps = [datetime.fromisoformat(stamp) for stamp in told(faulty_hub, "timestamp")[1:-1]]
     gaps = [later - earlier for earlier, later in pairwise(stamps)]
     assert min(gaps) > timedelta(seconds=0.08)
@@ -144,7 +146,8 @@ def test_errors_and_disks_that_change_are_told_at_once(
     assert told(faulty_hub, "error")[1] == "one block is bad"
     disks = [update["disks"][0] for update in faulty_hub.accepted if "disks" in update]
     assert [disk["status"] for disk in disks] == ["transferring", "completed"]
-    assert disks[0]["total_bytes"] == 10 and "total_bytes" not in disks[1]
+    assert disks[0]["total_bytes"] == 10
+    assert "total_bytes" not in disks[1]
     assert told(faulty_hub, "bytes_transferred")[-1] == 10  # of the disks, if the job names none
 
 
@@ -242,7 +245,9 @@ def test_without_a_job_id_it_does_nothing(faulty_hub: FaultyHub, options: dict[s
         tracker.update_disk(0, 5)
         tracker.report_error("x")
         assert not telemetry_threads()
-    assert tracker.job_id is None and not tracker.is_delivered and tracker.stats.captured == 0
+    assert tracker.job_id is None
+    assert not tracker.is_delivered
+    assert tracker.stats.captured == 0
     assert faulty_hub.requests == []
 
 
@@ -401,7 +406,8 @@ def test_a_spool_that_cannot_be_used_is_said_once_and_memory_does(
         ("c", "completed"),
     ]
     said = [record for record in caplog.records if "spool cannot be used" in record.message]
-    assert len(said) == 1 and said[0].levelno == logging.ERROR
+    assert len(said) == 1
+    assert said[0].levelno == logging.ERROR
 
 
 def test_a_source_is_asked_when_an_update_is_due(
@@ -461,7 +467,8 @@ def test_ten_trackers_share_a_spool(faulty_hub: FaultyHub, options: dict[str, An
     for ender in enders:
         ender.join()
     assert all(tracker.is_delivered for tracker in trackers)
-    assert len(faulty_hub.accepted) == 40 and faulty_hub.duplicates == 0
+    assert len(faulty_hub.accepted) == 40
+    assert faulty_hub.duplicates == 0
 
 
 def test_the_log_says_what_is_sent(
@@ -608,7 +615,8 @@ def test_what_is_pending_when_the_process_ends_goes_to_the_spool(
         timeout=60,
     )
     left_after = time.monotonic() - float(sender.stdout)
-    assert sender.returncode == 0 and "Traceback" not in sender.stderr
+    assert sender.returncode == 0
+    assert "Traceback" not in sender.stderr
     assert left_after < 3
     with TelemetryQueue(spool_path) as queue:
         entries = queue.dequeue()

@@ -122,13 +122,15 @@ def test_completed_job_is_whole() -> None:
 def test_what_is_no_number_is_left_out_with_a_complaint(value: Any) -> None:
     said: list[str] = []
     assert clean_integer(value, "bytes", lambda field, why: said.append(f"{field}: {why}")) is None
-    assert len(said) == 1 and said[0].startswith("bytes: ")
+    assert len(said) == 1
+    assert said[0].startswith("bytes: ")
 
 
 @pytest.mark.parametrize(("value", "clean"), [(1.9, 1), (Size.BIG, 7), (0, 0), (2**63 - 1,) * 2])
 def test_numbers_of_other_types_are_taken(value: Any, clean: int) -> None:
     result = clean_integer(value, "bytes")
-    assert result == clean and type(result) is int
+    assert result == clean
+    assert type(result) is int
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,8 @@ def test_numbers_of_other_types_are_taken(value: Any, clean: int) -> None:
 )
 def test_text_is_made_what_the_hub_takes(text: Any, clean: str | None) -> None:
     result = clean_text(text, "phase")
-    assert result == clean and type(result) in (str, type(None))
+    assert result == clean
+    assert type(result) in (str, type(None))
 
 
 anything = st.one_of(
@@ -203,7 +206,8 @@ def test_stamps_go_on_at_their_pace_when_the_clock_is_set_back() -> None:
 
 def test_now_is_in_utc() -> None:
     offset = datetime.fromisoformat(now_stamp()).utcoffset()
-    assert offset is not None and not offset
+    assert offset is not None
+    assert not offset
 
 
 def many_disks(count: int, done: int) -> list[dict[str, Any]]:

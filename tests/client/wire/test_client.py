@@ -79,7 +79,8 @@ def test_snapshots_go_alone_and_together(
     assert hub_client.push_snapshots([SNAPSHOT, {**SNAPSHOT, "node_id": "n2"}]) == Accepted(1)
     one, many = faulty_hub.requests
     assert one.path == many.path == "/api/v1/telemetry/snapshot"
-    assert one.json == SNAPSHOT and len(many.json["snapshots"]) == 2
+    assert one.json == SNAPSHOT
+    assert len(many.json["snapshots"]) == 2
 
 
 def test_nothing_to_send_is_not_sent(faulty_hub: FaultyHub, hub_client: TelemetryClient) -> None:
@@ -100,7 +101,8 @@ def test_connections_are_kept(faulty_hub: FaultyHub, hub_client: TelemetryClient
         for number in range(20):
             hub_client.push(make_update(bytes_transferred=number))
             hub_client.push_batch([make_update(bytes_transferred=100 + number)])
-    assert len(ports) == 1 and len(faulty_hub.accepted) == 40
+    assert len(ports) == 1
+    assert len(faulty_hub.accepted) == 40
 
 
 # What the hub's answers mean.
@@ -124,7 +126,8 @@ def test_an_outage_spends_no_try(status: int) -> None:
 @pytest.mark.parametrize("status", [500, 501, 405, 418, 505, 599])
 def test_any_other_failure_spends_a_try(status: int) -> None:
     result = judge_failure(status, {"detail": "The hub failed."})
-    assert isinstance(result, Unreachable) and result.spends_try
+    assert isinstance(result, Unreachable)
+    assert result.spends_try
     assert result.reason == "The hub failed."
 
 
@@ -142,7 +145,9 @@ def test_any_other_failure_spends_a_try(status: int) -> None:
 )
 def test_a_200_that_is_not_the_hubs_acknowledges_nothing(answer: Any) -> None:
     result = judge_push(200, answer)
-    assert isinstance(result, Unreachable) and not result.spends_try and result.status == 200
+    assert isinstance(result, Unreachable)
+    assert not result.spends_try
+    assert result.status == 200
 
 
 @pytest.mark.parametrize(
@@ -159,13 +164,15 @@ def test_a_200_that_is_not_the_hubs_acknowledges_nothing(answer: Any) -> None:
 )
 def test_a_batch_is_acknowledged_whole_or_not(answer: Any) -> None:
     result = judge_batch(200, answer, 3)
-    assert isinstance(result, Unreachable) and not result.spends_try
+    assert isinstance(result, Unreachable)
+    assert not result.spends_try
 
 
 def test_a_reason_is_one_line_of_bounded_length() -> None:
     result = judge_failure(400, {"errors": {"error": ["a\nb\x1b[31m" + "x" * 10_000]}})
     assert isinstance(result, Refused)
-    assert result.reason.startswith("error: a b [31m") and len(result.reason) <= 500
+    assert result.reason.startswith("error: a b [31m")
+    assert len(result.reason) <= 500
 
 
 def test_a_batch_says_which_item_was_rejected(
@@ -192,7 +199,8 @@ def test_what_is_no_json_is_refused_alone(
 @pytest.mark.parametrize("job_id", [None, "", ".", "..", 7])
 def test_what_names_no_job_is_refused(hub_client: TelemetryClient, job_id: Any) -> None:
     result = hub_client.push({"job_id": job_id, "status": "running"})
-    assert isinstance(result, Refused) and result.reason.startswith("job_id")
+    assert isinstance(result, Refused)
+    assert result.reason.startswith("job_id")
 
 
 def test_text_that_is_no_text_still_arrives(
@@ -288,8 +296,8 @@ def test_many_threads_share_a_client(faulty_hub: FaultyHub, hub_client: Telemetr
     results: list[Any] = []
 
     def push_some(thread: int) -> None:
-        for number in range(10):
-            results.append(hub_client.push(make_update(f"backup-{thread}-{number}")))
+        ids = (f"backup-{thread}-{number}" for number in range(10))
+        results.extend(hub_client.push(make_update(job_id)) for job_id in ids)
 
     threads = [threading.Thread(target=push_some, args=(n,)) for n in range(16)]
     for thread in threads:
@@ -365,7 +373,8 @@ def test_a_token_is_sent_and_never_shown(
     with TelemetryClient(faulty_hub.url, "another") as client:
         faulty_hub.come_up()
         result = client.push(make_update())
-        assert isinstance(result, Unreachable) and result.status == 401
+        assert isinstance(result, Unreachable)
+        assert result.status == 401
 
 
 @pytest.mark.parametrize("token", ["s3cret\nX-Evil: 1", "s3cret ü", "s3cret\x00"])
@@ -421,7 +430,8 @@ def test_tls_is_held_by_nothing_either(monkeypatch: pytest.MonkeyPatch) -> None:
         for fault in ("dribble", "dribble_headers", "timeout"):
             hub.next_faults.append(fault)
             result, seconds = took(lambda: client.push(make_update()))
-            assert result == Unreachable("timeout") and 0.4 < seconds < 15
+            assert result == Unreachable("timeout")
+            assert 0.4 < seconds < 15
         assert client.push(make_update()) == Accepted(duplicates=1)
 
 
@@ -430,13 +440,17 @@ def test_tls_is_held_by_nothing_either(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_health_knows_the_hubs_clock(faulty_hub: FaultyHub, hub_client: TelemetryClient) -> None:
     report = hub_client.health()
-    assert report.is_reachable and report.status == "ok"
-    assert report.clock_offset_seconds is not None and abs(report.clock_offset_seconds) < 30
-    assert report.latency_seconds is not None and report.latency_seconds < 30
+    assert report.is_reachable
+    assert report.status == "ok"
+    assert report.clock_offset_seconds is not None
+    assert abs(report.clock_offset_seconds) < 30
+    assert report.latency_seconds is not None
+    assert report.latency_seconds < 30
     assert hub_client.check_ingest() == Accepted()
     faulty_hub.token = "needed"
     result = hub_client.check_ingest()
-    assert isinstance(result, Unreachable) and result.status == 401
+    assert isinstance(result, Unreachable)
+    assert result.status == 401
 
 
 def test_health_of_nobody(faulty_hub: FaultyHub, hub_client: TelemetryClient) -> None:
@@ -454,14 +468,18 @@ def test_the_real_hub_means_the_same(real_hub: HubProcess) -> None:
         assert client.push(update) == Accepted()
         assert client.push(update) == Accepted(duplicates=1)
         refused = client.push(make_update("backup-client-1", bytes_transferred=-1))
-        assert isinstance(refused, Refused) and refused.reason.startswith("bytes_transferred: ")
+        assert isinstance(refused, Refused)
+        assert refused.reason.startswith("bytes_transferred: ")
         batch = [update, make_update("backup-client-2"), make_update("backup-client-2", status="x")]
         result = client.push_batch(batch)
-        assert isinstance(result, Accepted) and result.duplicates == 1
+        assert isinstance(result, Accepted)
+        assert result.duplicates == 1
         (rejection,) = result.rejected
-        assert rejection.index == 2 and rejection.reason.startswith("status: ")
+        assert rejection.index == 2
+        assert rejection.reason.startswith("status: ")
         other_type = client.push({**update, "job_type": "restore"})
-        assert isinstance(other_type, Refused) and other_type.status == 409
+        assert isinstance(other_type, Refused)
+        assert other_type.status == 409
 
 
 def test_the_real_hub_takes_snapshots_and_says_how_it_is(real_hub: HubProcess) -> None:
@@ -472,5 +490,7 @@ def test_the_real_hub_takes_snapshots_and_says_how_it_is(real_hub: HubProcess) -
         assert isinstance(client.push_snapshot({"cpu_percent": 1}), Refused)
         assert client.check_ingest() == Accepted()
         report = client.health()
-        assert report.is_reachable and report.status in ("ok", "degraded")
-        assert report.clock_offset_seconds is not None and abs(report.clock_offset_seconds) < 30
+        assert report.is_reachable
+        assert report.status in ("ok", "degraded")
+        assert report.clock_offset_seconds is not None
+        assert abs(report.clock_offset_seconds) < 30

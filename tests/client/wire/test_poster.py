@@ -38,7 +38,8 @@ def test_a_snapshot_is_posted_without_a_version_in_the_path(
 ) -> None:
     assert poster.post_snapshot(SNAPSHOT) == (True, None)
     (request,) = faulty_hub.requests
-    assert request.path == "/api/telemetry/snapshot" and request.json == SNAPSHOT
+    assert request.path == "/api/telemetry/snapshot"
+    assert request.json == SNAPSHOT
     assert "authorization" not in request.headers
 
 
@@ -132,4 +133,6 @@ def test_the_real_hub_takes_it(real_hub: HubProcess) -> None:
         assert poster.post_snapshot(snapshot) == (True, None)
         assert poster.post_with_retry(snapshot) is True
         said, error = poster.post_snapshot({**snapshot, "cpu_percent": "much"})
-        assert not said and error is not None and "cpu_percent" in error
+        assert not said
+        assert error is not None
+        assert "cpu_percent" in error
