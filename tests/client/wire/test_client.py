@@ -213,7 +213,7 @@ def test_text_that_is_no_text_still_arrives(
 # Trouble.
 
 
-def test_nobody_there_is_a_connection_error() -> None:
+def test_no_server_is_a_connection_error() -> None:
     with TelemetryClient(f"http://127.0.0.1:{free_port()}") as client:
         assert client.push(make_update()) == Unreachable("connection_error")
 
@@ -453,7 +453,7 @@ def test_health_knows_the_hubs_clock(faulty_hub: FaultyHub, hub_client: Telemetr
     assert result.status == 401
 
 
-def test_health_of_nobody(faulty_hub: FaultyHub, hub_client: TelemetryClient) -> None:
+def test_health_without_a_server(faulty_hub: FaultyHub, hub_client: TelemetryClient) -> None:
     faulty_hub.go_down()
     report = hub_client.health()
     assert (report.is_reachable, report.reason) == (False, "connection_error")
