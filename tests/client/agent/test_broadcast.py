@@ -63,7 +63,7 @@ def test_what_clients_say_is_dropped(broadcaster: Broadcaster) -> None:
         assert receive(client) == {"minute": 1}
 
 
-def test_clients_that_do_not_read_or_died_hold_nobody(broadcaster: Broadcaster) -> None:
+def test_clients_that_do_not_read_or_died_delay_no_others(broadcaster: Broadcaster) -> None:
     deaf = handshaken(broadcaster)
     dead = handshaken(broadcaster)
     dead.close()

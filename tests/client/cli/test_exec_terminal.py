@@ -78,7 +78,7 @@ class Terminal:
             return True
         try:
             data = os.read(self._master, 65536)
-        except OSError:  # nobody has the terminal open any more
+        except OSError:  # the terminal is closed
             return False
         self.output += data
         return bool(data)
@@ -168,7 +168,7 @@ def test_stop_and_continue_work_as_ever(shell: Shell, on_terminal: Start) -> Non
     assert b"done" in terminal.output
 
 
-def test_a_tool_nobody_reads_keeps_its_terminal(shell: Shell, on_terminal: Start) -> None:
+def test_a_tool_without_a_reader_keeps_its_terminal(shell: Shell, on_terminal: Start) -> None:
     shell.fake("unknown", "print([os.isatty(fd) for fd in (0, 1, 2)])")
     terminal = on_terminal(below_exec(["unknown"]))
     assert terminal.wait() == 0
@@ -241,7 +241,7 @@ def test_no_bar_is_drawn_into_a_file(shell: Shell) -> None:
 
 
 def test_a_terminal_that_goes_away_ends_the_tool(shell: Shell) -> None:
-    """As with `ssh -t host telemetry exec …`: we are the first on it, and nobody else is told."""
+    """As with `ssh -t host telemetry exec …`: only the first process on it gets the signal."""
     tool = shell.fake(
         "unknown",
         "open('pid', 'w').write(str(os.getpid())); os.rename('pid', 'ready'); time.sleep(60)",

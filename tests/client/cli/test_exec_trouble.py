@@ -41,9 +41,9 @@ def test_a_failing_hub_costs_the_tool_nothing(
     assert (done.returncode, done.stdout) == (5, plain_output)
     assert time.monotonic() - began < WAIT_SECONDS + SLACK_SECONDS
     assert b"Traceback" not in done.stderr
-    said = done.stderr.splitlines()
-    assert 1 <= len(said) <= 4
-    assert all(line.startswith(b"telemetry: ") for line in said)
+    lines = done.stderr.splitlines()
+    assert 1 <= len(lines) <= 4
+    assert all(line.startswith(b"telemetry: ") for line in lines)
 
 
 def test_what_a_missing_hub_did_not_get_is_spooled_and_sent_later(lonely_shell: Shell) -> None:
@@ -98,7 +98,7 @@ def test_a_broken_reader_is_said_once_and_the_tool_runs(
 
 
 def test_an_interrupt_ends_the_wait_for_the_hub(shell: Shell, faulty_hub: FaultyHub) -> None:
-    """The tool has ended, and somebody at the keyboard wants the prompt back."""
+    """The tool has ended, and the user at the keyboard wants the prompt back."""
     faulty_hub.probability, faulty_hub.faults = 1.0, ("timeout",)
     shell.fake("restic", "open('ready', 'w').close()")
     process = shell.start(below_exec(COMMAND, "--wait", "60"))

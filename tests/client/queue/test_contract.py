@@ -67,7 +67,7 @@ def dequeued_elsewhere(queue: Queue) -> list[int]:
 
 
 def held(queue: Queue) -> list[int]:
-    """Everything that the queue holds and nobody has leased."""
+    """Everything in the queue that is not leased."""
     ids = dequeued(queue)
     queue.release_all(ids)
     return ids

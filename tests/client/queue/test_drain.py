@@ -232,7 +232,7 @@ def test_what_a_batch_could_not_store_is_asked_again_alone(
     assert len(faulty_hub.accepted) == 3
 
 
-def test_nobody_waits_for_a_hub_that_went_away_while_it_was_asked_again(
+def test_entries_are_released_if_the_hub_goes_away_while_they_are_pushed_alone(
     drain: Drain, queue: TelemetryQueue, faulty_hub: FaultyHub
 ) -> None:
     faulty_hub.broken = lambda item: True
@@ -267,7 +267,7 @@ class BackupsOnly(TelemetryClient):
         return judge_batch(200, answer, len(updates))
 
 
-def test_what_the_token_is_not_for_waits_and_holds_nobody(
+def test_what_the_token_does_not_allow_waits_and_delays_nothing(
     queue: TelemetryQueue, clock: Clock
 ) -> None:
     foreign = [*range(250), *range(260, 270)]
@@ -290,7 +290,9 @@ def test_what_the_token_is_not_for_waits_and_holds_nobody(
     client.close()
 
 
-def test_what_is_of_nobody_dies(drain: Drain, queue: TelemetryQueue, clock: Clock) -> None:
+def test_a_payload_without_job_and_node_is_given_up(
+    drain: Drain, queue: TelemetryQueue, clock: Clock
+) -> None:
     queue.enqueue({"x": 1})
     queue.enqueue(update())
     run_dry(drain, clock)

@@ -140,7 +140,9 @@ def test_settings_that_cannot_work_are_refused(spool_path: Path, arguments: Any)
 # Leases and order.
 
 
-def test_nobody_else_gets_what_is_leased(queue: TelemetryQueue, other: TelemetryQueue) -> None:
+def test_another_user_of_the_file_does_not_get_what_is_leased(
+    queue: TelemetryQueue, other: TelemetryQueue
+) -> None:
     queue.enqueue(update("a"))
     queue.enqueue(update("b"))
     assert [entry.id for entry in queue.dequeue(1)] == [1]
@@ -238,7 +240,7 @@ def test_a_restart_of_the_machine_ends_all_waiting(
     queue.enqueue(update("b"))
     queue.dequeue(1)
     queue.mark_failed(2)
-    clock.now = 10.0  # its clock begins anew
+    clock.now = 10.0  # its clock starts again
     assert [entry.id for entry in other.dequeue()] == [1, 2]
 
 
@@ -422,7 +424,7 @@ def test_a_replayed_letter_takes_its_old_place(queue: TelemetryQueue) -> None:
     assert queue.replay() == 0
 
 
-def test_a_replay_evicts_nobody(spool_path: Path, clock: Clock) -> None:
+def test_a_replay_evicts_nothing(spool_path: Path, clock: Clock) -> None:
     with make_small(spool_path, clock, 3) as queue:
         for number in range(3):
             queue.mark_dead(queue.enqueue(update(number=number)), "x")
@@ -449,9 +451,7 @@ def test_dead_letters_can_be_forgotten(queue: TelemetryQueue) -> None:
     assert queue.dead_letters() == []
 
 
-def test_what_somebody_changed_by_hand_costs_nobody_else(
-    queue: TelemetryQueue, spool_path: Path
-) -> None:
+def test_an_entry_that_was_edited_affects_no_other(queue: TelemetryQueue, spool_path: Path) -> None:
     queue.enqueue(update(number=1))
     queue.enqueue(update("b", number=2))
     with sqlite3.connect(spool_path) as conn:
@@ -461,7 +461,7 @@ def test_what_somebody_changed_by_hand_costs_nobody_else(
 
 
 @pytest.mark.parametrize("text", ["[1]", "null", "[" * 100_000])
-def test_what_is_no_object_costs_nobody_else_either(
+def test_an_entry_that_is_not_an_object_affects_no_other(
     queue: TelemetryQueue, spool_path: Path, text: str
 ) -> None:
     queue.enqueue(update(number=1))
@@ -504,7 +504,7 @@ def test_it_stays_where_it_is_when_the_program_goes_elsewhere(
     assert list(elsewhere.iterdir()) == []
 
 
-def test_a_damaged_file_is_set_aside_and_said_once(
+def test_a_damaged_file_is_renamed_and_logged_once(
     spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool_path.parent.mkdir()
@@ -545,7 +545,7 @@ def test_a_damaged_page_is_found_when_it_is_opened(spool_path: Path) -> None:
         assert queue.enqueue(update()) == 1
 
 
-def test_a_deleted_file_is_begun_anew(queue: TelemetryQueue, spool_path: Path) -> None:
+def test_a_deleted_file_is_created_again(queue: TelemetryQueue, spool_path: Path) -> None:
     queue.enqueue(update())
     for file in spool_path.parent.iterdir():
         file.unlink()
@@ -637,7 +637,7 @@ for _ in range(3):
         pass
     else:
         sys.exit("it was kept, on a full disk")
-resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))  # somebody tidied up
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))  # there is room again
 assert queue.get_queue_size() == kept > 5, (queue.get_queue_size(), kept)
 assert queue.enqueue({"job_id": "a", "status": "completed"}) > kept
 """
@@ -663,7 +663,7 @@ except QueueError as exc:
 
 @pytest.fixture
 def unwritable(tmp_path: Path) -> Iterator[Path]:
-    """A directory that everybody may enter and nobody, without being root, may change."""
+    """A directory that all users may enter and only root may change."""
     for directory in (tmp_path, *tmp_path.parents):
         if directory.stat().st_uid == os.getuid() and directory != Path("/"):
             directory.chmod(directory.stat().st_mode | 0o055)
@@ -686,8 +686,8 @@ def test_a_file_that_may_only_be_read_is_named(unwritable: Path) -> None:
     TelemetryQueue(path).close()
     path.chmod(0o444)
     unwritable.chmod(0o555)
-    said = run_script(NOT_ALLOWED, path)
-    assert said.startswith(f"{path}: it cannot be")
+    output = run_script(NOT_ALLOWED, path)
+    assert output.startswith(f"{path}: it cannot be")
 
 
 FORKED = """

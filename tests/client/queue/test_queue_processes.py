@@ -66,10 +66,10 @@ def start(
 
 
 def finish(process: subprocess.Popen[bytes]) -> list[int]:
-    """Let it end; the numbers that it said."""
-    said, _ = process.communicate(timeout=60)
+    """Let it end; returns the numbers that it printed."""
+    printed, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    return [int(line) for line in said.split()]
+    return [int(line) for line in printed.split()]
 
 
 def received(hub: FaultyHub) -> dict[str, list[int]]:
@@ -100,24 +100,24 @@ def test_two_processes_send_each_entry_once(faulty_hub: FaultyHub, spool_path: P
 @pytest.mark.slow
 def test_no_kill_loses_what_was_enqueued(faulty_hub: FaultyHub, spool_path: Path) -> None:
     dice = random.Random(4)
-    said: list[int] = []
+    printed: list[int] = []
     for _ in range(ROUNDS):
-        first = said[-1] + 2 if said else 0  # the one after the last may be there, unsaid
+        first = printed[-1] + 2 if printed else 0  # one more may be there
         worker = start(spool_path, faulty_hub.url, "k", "fill empty", first, lease=0.2)
         assert worker.stdout is not None
-        said.append(int(worker.stdout.readline()))
+        printed.append(int(worker.stdout.readline()))
         time.sleep(dice.uniform(0.0, 0.5))
         worker.kill()
         rest, _ = worker.communicate()
-        said.extend(int(line) for line in rest.splitlines(keepends=True) if line.endswith(b"\n"))
+        printed.extend(int(line) for line in rest.splitlines(keepends=True) if line.endswith(b"\n"))
     with TelemetryClient(faulty_hub.url) as client, TelemetryQueue(spool_path) as queue:
         drain = Drain(queue, client, batches_per_second=1000)
         wait_until(lambda: drain.step() is None)
         assert queue.dead_letters() == []
         assert queue.get_queue_size() == 0
-    assert len(said) > 10 * ROUNDS
+    assert len(printed) > 10 * ROUNDS
     arrived = received(faulty_hub)
-    assert {number for numbers in arrived.values() for number in numbers} >= set(said)
+    assert {number for numbers in arrived.values() for number in numbers} >= set(printed)
     for numbers in arrived.values():
         assert numbers == sorted(set(numbers)), "out of order, or twice"
     with sqlite3.connect(spool_path) as conn:

@@ -47,14 +47,14 @@ objects = st.dictionaries(st.sampled_from(KEYS), json_values | KINDS, max_size=8
 stats = st.fixed_dictionaries(
     {"stats": st.dictionaries(st.sampled_from(["bytes", "totalBytes", "eta"]), json_values)}
 )
-said = (objects | stats).map(lambda value: json.dumps(value).encode())
+json_lines = (objects | stats).map(lambda value: json.dumps(value).encode())
 rsync_lines = st.from_regex(
     rb"[0-9.,']{1,35}[KMGTP]? {1,3}[0-9]{1,4}% +[0-9]{1,12}[.,][0-9]{2}[kMGT]B/s +"
     rb"[0-9]{1,12}:[0-9]{2}:[0-9]{2}( \(xfr#[0-9]+, (ir|to)-chk=[0-9]+/[0-9]+\))?",
     fullmatch=True,
 )
 ends_of_lines = st.sampled_from([b"\n", b"\r", b"\r\n", b""])
-pieces = st.binary(max_size=40) | said | rsync_lines | st.sampled_from(CAPTURED)
+pieces = st.binary(max_size=40) | json_lines | rsync_lines | st.sampled_from(CAPTURED)
 streams_of_bytes = st.lists(st.tuples(pieces, ends_of_lines), max_size=6).map(
     lambda parts: b"".join(piece + end for piece, end in parts)
 )

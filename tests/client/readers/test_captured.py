@@ -98,12 +98,12 @@ def test_a_real_run_comes_to_its_end(case: Run) -> None:
 
 def progress_of(reader: Reader, name: str) -> list[Progress]:
     """The progress after each line of stdout or stderr, as it changes."""
-    return [
-        progress
-        for data, stream in captured(name)
-        for line in data.replace(b"\r", b"\n").splitlines(keepends=True)
-        if (progress := reader.feed(line, stream)) is not None
-    ]
+    seen: list[Progress] = []
+    for data, stream in captured(name):
+        lines = data.replace(b"\r", b"\n").splitlines(keepends=True)
+        fed = (reader.feed(line, stream) for line in lines)
+        seen.extend(progress for progress in fed if progress is not None)
+    return seen
 
 
 def test_restic_says_no_total_while_it_counts() -> None:

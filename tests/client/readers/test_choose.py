@@ -62,7 +62,7 @@ def test_a_command_that_does_not_is_told_the_flag(line: str, hint: str) -> None:
 
 
 @pytest.mark.parametrize("line", UNREAD)
-def test_nobody_reads_other_commands(line: str) -> None:
+def test_other_commands_have_no_reader(line: str) -> None:
     assert reader_for(line.split()) is None
 
 

@@ -246,8 +246,8 @@ def test_failures_are_loud_but_not_endless(
     with ProgressTracker("backup-1", **options | {"end_deadline_seconds": 0.1}) as tracker:
         wait_until(lambda: tracker.stats.failed >= 3)
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    said = "FAILED to send telemetry update, it is kept for later: job_id=backup-1"
-    assert errors.count(f"{said} reason=connection_error") == 1
+    message = "FAILED to send telemetry update, it is kept for later: job_id=backup-1"
+    assert errors.count(f"{message} reason=connection_error") == 1
 
 
 class FullDisk(TelemetryQueue):

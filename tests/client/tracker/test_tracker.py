@@ -405,9 +405,9 @@ def test_a_spool_that_cannot_be_used_is_said_once_and_memory_does(
         *((phase, "running") for phase in "abc"),
         ("c", "completed"),
     ]
-    said = [record for record in caplog.records if "spool cannot be used" in record.message]
-    assert len(said) == 1
-    assert said[0].levelno == logging.ERROR
+    records = [record for record in caplog.records if "spool cannot be used" in record.message]
+    assert len(records) == 1
+    assert records[0].levelno == logging.ERROR
 
 
 def test_a_source_is_asked_when_an_update_is_due(
@@ -517,7 +517,7 @@ def test_a_tracker_that_is_dropped_stops(faulty_hub: FaultyHub, options: dict[st
     del tracker
     gc.collect()
     wait_until(lambda: not telemetry_threads())
-    assert told(faulty_hub, "status") == ["running", "running"]  # nobody said how it ended
+    assert told(faulty_hub, "status") == ["running", "running"]  # no end was reported
 
 
 @pytest.mark.parametrize("trouble", ["none", "down", "slow", "garbage"])

@@ -120,10 +120,12 @@ def test_completed_job_is_whole() -> None:
     "value", [-1, 2**63, 10**4000, math.nan, math.inf, -math.inf, True, "12", b"1", [], object()]
 )
 def test_what_is_no_number_is_left_out_with_a_complaint(value: Any) -> None:
-    said: list[str] = []
-    assert clean_integer(value, "bytes", lambda field, why: said.append(f"{field}: {why}")) is None
-    assert len(said) == 1
-    assert said[0].startswith("bytes: ")
+    warnings: list[str] = []
+    assert (
+        clean_integer(value, "bytes", lambda *warning: warnings.append(": ".join(warning))) is None
+    )
+    assert len(warnings) == 1
+    assert warnings[0].startswith("bytes: ")
 
 
 @pytest.mark.parametrize(("value", "clean"), [(1.9, 1), (Size.BIG, 7), (0, 0), (2**63 - 1,) * 2])
@@ -222,9 +224,9 @@ def test_disks_never_make_an_update_large_and_all_are_told(count: int) -> None:
     base = body_of(Progress(TERABYTE, 8 * TERABYTE, 123_456_789, 99_999, "transferring"))
     room = LARGEST_BODY - size_of(base) - len(',"disks":[]')
     for _ in range(count):
-        said, waiting = news.take(many_disks(count, TERABYTE // 2), room)
-        told |= {disk["disk_index"] for disk in said}
-        assert size_of({**base, "disks": said}) < 1_024
+        sent, waiting = news.take(many_disks(count, TERABYTE // 2), room)
+        told |= {disk["disk_index"] for disk in sent}
+        assert size_of({**base, "disks": sent}) < 1_024
         if not waiting:
             break
     assert told == set(range(count))
@@ -245,4 +247,4 @@ def test_disk_that_waited_longest_goes_first() -> None:
     first, _ = news.take(many_disks(3, 1), 10)  # room for one only, in any case
     second, _ = news.take(many_disks(3, 2), 10)
     third, _ = news.take(many_disks(3, 3), 10)
-    assert [said[0]["disk_index"] for said in (first, second, third)] == [0, 1, 2]
+    assert [sent[0]["disk_index"] for sent in (first, second, third)] == [0, 1, 2]

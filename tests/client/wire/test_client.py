@@ -213,7 +213,7 @@ def test_text_that_is_no_text_still_arrives(
 # Trouble.
 
 
-def test_nobody_there_is_a_connection_error() -> None:
+def test_no_server_is_a_connection_error() -> None:
     with TelemetryClient(f"http://127.0.0.1:{free_port()}") as client:
         assert client.push(make_update()) == Unreachable("connection_error")
 
@@ -296,8 +296,8 @@ def test_many_threads_share_a_client(faulty_hub: FaultyHub, hub_client: Telemetr
     results: list[Any] = []
 
     def push_some(thread: int) -> None:
-        updates = [make_update(f"backup-{thread}-{number}") for number in range(10)]
-        results.extend(map(hub_client.push, updates))
+        ids = (f"backup-{thread}-{number}" for number in range(10))
+        results.extend(hub_client.push(make_update(job_id)) for job_id in ids)
 
     threads = [threading.Thread(target=push_some, args=(n,)) for n in range(16)]
     for thread in threads:
@@ -412,7 +412,7 @@ def test_retries_of_the_library_are_off(faulty_hub: FaultyHub, hub_client: Telem
 
 # TLS.
 
-CERTIFICATE = Path(__file__).parents[1] / "localhost.pem"
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
 
 
 def test_an_unknown_certificate_is_said() -> None:
@@ -453,7 +453,7 @@ def test_health_knows_the_hubs_clock(faulty_hub: FaultyHub, hub_client: Telemetr
     assert result.status == 401
 
 
-def test_health_of_nobody(faulty_hub: FaultyHub, hub_client: TelemetryClient) -> None:
+def test_health_without_a_server(faulty_hub: FaultyHub, hub_client: TelemetryClient) -> None:
     faulty_hub.go_down()
     report = hub_client.health()
     assert (report.is_reachable, report.reason) == (False, "connection_error")

@@ -49,7 +49,7 @@ def test_a_token_is_a_bearers(faulty_hub: FaultyHub) -> None:
         assert poster.post_snapshot(SNAPSHOT) == (True, None)
 
 
-def test_nobody_there_is_a_connection_error() -> None:
+def test_no_server_is_a_connection_error() -> None:
     with TelemetryPoster(f"http://127.0.0.1:{free_port()}") as poster:
         assert poster.post_snapshot(SNAPSHOT) == (False, "connection_error")
 
@@ -132,7 +132,7 @@ def test_the_real_hub_takes_it(real_hub: HubProcess) -> None:
         snapshot = {**SNAPSHOT, "node_id": "poster", "timestamp": make_body()["timestamp"]}
         assert poster.post_snapshot(snapshot) == (True, None)
         assert poster.post_with_retry(snapshot) is True
-        said, error = poster.post_snapshot({**snapshot, "cpu_percent": "much"})
-        assert not said
+        is_stored, error = poster.post_snapshot({**snapshot, "cpu_percent": "much"})
+        assert not is_stored
         assert error is not None
         assert "cpu_percent" in error
