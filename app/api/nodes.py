@@ -110,7 +110,9 @@ def _unknown(node_id: str) -> NotFound:
 
 
 def _node(node: store.Node) -> dict[str, Any]:
-    return {**vars(node), "age_seconds": round(node.age_seconds, 3)}
+    body = {**vars(node), **node.metrics, "age_seconds": round(node.age_seconds, 3)}
+    del body["metrics"]
+    return body
 
 
 def _without_age(node: dict[str, Any]) -> dict[str, Any]:

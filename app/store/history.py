@@ -92,7 +92,7 @@ class Series:
         }
 
 
-@cache  # as text: psycopg composes a Composed anew for each execution
+@cache  # as text: psycopg renders a Composed again for each execution
 def _statement(name: str, whose: str, source: str) -> LiteralString:
     series = SQL(QUERIES[f"{whose}_{source}"])
     return SQL(QUERIES[name]).format(series=series).as_string()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,7 +24,8 @@ from app.api.factory import close_app
 from app.clock import from_micros, to_micros
 from app.config import Config
 from app.database.pool import Database
-from app.domain.updates import DISK_FIELDS, JOB_FIELDS, Update
+from app.domain.fields import DISK_FIELDS, JOB_FIELDS
+from app.domain.updates import Update
 from jobs.detect_stale_jobs import run_once
 from tests.fuzz.model import FAIL_SECONDS, STALL_SECONDS, Model, says_the_same
 from tests.fuzz.sizes import RUNS
@@ -345,7 +346,7 @@ class Machine(RuleBasedStateMachine):
         return Update("", self.job_id, body["status"], timestamp, fields, disks)
 
 
-def named(said: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def named(said: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     fields = {name: said[name] for name in names if name in said}
     if "progress_percent" in fields:
         fields["progress_percent"] = min(float(fields["progress_percent"]), 100.0)

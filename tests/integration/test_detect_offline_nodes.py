@@ -19,7 +19,7 @@ from app.domain.snapshots import Snapshot
 from app.ingest.snapshots import store_snapshots
 from app.ingest.transaction import Receipt
 from app.store import node_states
-from app.store.staleness import Verdict
+from app.store.staleness import StatusChange
 from jobs import pages
 from jobs.detect_offline_nodes import Sweep, run_once
 from tests.factories import NOW, at, micros
@@ -101,9 +101,11 @@ def test_a_clock_that_is_set_back_during_a_sweep_takes_nobody_offline(
 ) -> None:
     store(conn, snapshot())
     began = detector.moment(HOUR)
-    verdict = Verdict(began, began - timedelta(seconds=60), 60, "No snapshot", clock=began)
-    assert node_states.mark_nodes_offline(conn, ["n"], verdict) == []
-    assert node_states.mark_nodes_offline(conn, ["n"], replace(verdict, clock=None))
+    status_change = StatusChange(
+        began, began - timedelta(seconds=60), 60, "No snapshot", clock=began
+    )
+    assert node_states.mark_nodes_offline(conn, ["n"], status_change) == []
+    assert node_states.mark_nodes_offline(conn, ["n"], replace(status_change, clock=None))
 
 
 def test_it_is_an_event_with_its_evidence(conn: Connection, detector: Detector[Sweep]) -> None:
@@ -325,16 +327,16 @@ def test_the_scan_uses_its_index(conn: Connection) -> None:
     assert "nodes_online_idx" in str(plan)
 
 
-def verdict(detector: Detector[Sweep]) -> Verdict:
+def status_change(detector: Detector[Sweep]) -> StatusChange:
     now = detector.moment(THRESHOLD)
-    return Verdict(now, now - timedelta(seconds=THRESHOLD), THRESHOLD, "No snapshot for 3m0s")
+    return StatusChange(now, now - timedelta(seconds=THRESHOLD), THRESHOLD, "No snapshot for 3m0s")
 
 
 def test_a_snapshot_after_the_scan_saves_the_node(
     conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, snapshot(-60))
-    given = verdict(detector)
+    given = status_change(detector)
     found = node_states.read_silent_nodes(conn, given.silent_since, after=None, limit=9)
     assert [silent.node_id for silent in found] == ["n"]
     store(conn, snapshot(-30))
@@ -347,7 +349,7 @@ def test_a_node_whose_snapshot_is_being_stored_is_left_alone(
     conn: Connection, detector: Detector[Sweep], database: Database
 ) -> None:
     store(conn, snapshot(-60))
-    given = verdict(detector)
+    given = status_change(detector)
     other = database.connect()
     try:
         store_snapshots(other, [snapshot(-30)], 28)  # holds the row's lock, not yet committed

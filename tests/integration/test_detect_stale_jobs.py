@@ -17,7 +17,7 @@ from app.database.pool import Connection, Database
 from app.domain.updates import Update
 from app.ingest.transaction import Receipt, store_updates
 from app.store import registration, staleness
-from app.store.staleness import Verdict
+from app.store.staleness import StatusChange
 from jobs import pages
 from jobs.detect_stale_jobs import Sweep, run_once
 from tests.factories import NOW, make_update
@@ -79,11 +79,11 @@ def test_a_clock_that_is_set_back_during_a_sweep_stalls_nobody(
 ) -> None:
     store(conn, make_update())
     began = detector.moment(HOUR)
-    verdict = Verdict(began, began - timedelta(seconds=60), 60, STALLED, clock=began)
-    assert staleness.stall_jobs(conn, [job(conn)["id"]], verdict) == []
-    assert staleness.stall_jobs(conn, [job(conn)["id"]], replace(verdict, clock=None))
-    assert staleness.fail_jobs(conn, [job(conn)["id"]], verdict) == []
-    assert staleness.fail_jobs(conn, [job(conn)["id"]], replace(verdict, clock=None))
+    status_change = StatusChange(began, began - timedelta(seconds=60), 60, STALLED, clock=began)
+    assert staleness.stall_jobs(conn, [job(conn)["id"]], status_change) == []
+    assert staleness.stall_jobs(conn, [job(conn)["id"]], replace(status_change, clock=None))
+    assert staleness.fail_jobs(conn, [job(conn)["id"]], status_change) == []
+    assert staleness.fail_jobs(conn, [job(conn)["id"]], replace(status_change, clock=None))
 
 
 def test_a_beat_a_little_ahead_makes_nobody_silent(
@@ -109,12 +109,13 @@ def test_a_job_that_died_before_the_clock_was_set_back_is_stalled_in_time(
 def test_a_watch_starts_anew_when_the_clock_is_set_back(
     conn: Connection, detector: Detector[Sweep]
 ) -> None:
-    conn.execute("DELETE FROM ingest_presence")
-    for seconds in (0, 2, -HOUR, 2 - HOUR):
-        staleness.beat(conn, "web", NOW + timedelta(seconds=seconds))
-    _now, (watch,) = staleness.read_watches(conn, NOW + timedelta(seconds=4 - HOUR))
-    assert (watch.up_since, watch.seconds) == (NOW - timedelta(seconds=HOUR), 2)
-    row = conn.execute("DELETE FROM ingest_presence RETURNING last_beat_at").fetchone()
+    with conn.transaction():  # a running application beats as well
+        conn.execute("DELETE FROM ingest_presence")
+        for seconds in (0, 2, -HOUR, 2 - HOUR):
+            staleness.beat(conn, "web", NOW + timedelta(seconds=seconds))
+        _now, (watch,) = staleness.read_watches(conn, NOW + timedelta(seconds=4 - HOUR))
+        assert (watch.up_since, watch.seconds) == (NOW - timedelta(seconds=HOUR), 2)
+        row = conn.execute("DELETE FROM ingest_presence RETURNING last_beat_at").fetchone()
     assert row == (NOW + timedelta(seconds=2 - HOUR),)
 
 
@@ -297,12 +298,12 @@ def test_the_scan_uses_its_index(conn: Connection) -> None:
 # Beside ingest, and beside itself.
 
 
-def verdict(detector: Detector[Sweep], seconds: float) -> Verdict:
+def status_change(detector: Detector[Sweep], seconds: float) -> StatusChange:
     now = detector.moment(seconds)
-    return Verdict(now, now - timedelta(seconds=60), 60, STALLED)
+    return StatusChange(now, now - timedelta(seconds=60), 60, STALLED)
 
 
-def silent_ids(conn: Connection, given: Verdict) -> list[int]:
+def silent_ids(conn: Connection, given: StatusChange) -> list[int]:
     jobs = staleness.read_silent_jobs(conn, "running", given.silent_since, after=None, limit=9)
     return [silent.id for silent in jobs]
 
@@ -312,7 +313,7 @@ def test_an_update_after_the_scan_saves_the_job(
     conn: Connection, detector: Detector[Sweep], status: str
 ) -> None:
     store(conn, make_update(-60))
-    given = verdict(detector, 60)
+    given = status_change(detector, 60)
     ids = silent_ids(conn, given)
     assert len(ids) == 1
     store(conn, make_update(-50, status))
@@ -327,7 +328,7 @@ def test_a_job_that_is_just_being_updated_is_left_alone(
     conn: Connection, detector: Detector[Sweep], database: Database
 ) -> None:
     store(conn, make_update(-60))
-    given = verdict(detector, 60)
+    given = status_change(detector, 60)
     other = database.connect()
     try:
         store_updates(other, [make_update(-50)], 28)  # holds the row's lock, not yet committed

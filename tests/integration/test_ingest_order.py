@@ -192,7 +192,7 @@ def test_what_was_lost_is_told_once_and_never_less(database: Database) -> None:
     def lost_by(*updates: Update) -> list[tuple[bool, int]]:
         return [(receipt.is_duplicate, receipt.lost_updates) for receipt in store(conn, *updates)]
 
-    sentence = f"The sender lost {{}} (last told {at(-60)})."
+    sentence = f"The sender lost {{}} (last reported {at(-60)})."
     with closing(database.connect(autocommit=True)) as conn:
         assert lost_by(make_update(-60)) == [(False, 0)]
         assert told() == {"losses": [], "warning": None}

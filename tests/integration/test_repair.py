@@ -12,8 +12,8 @@ import pytest
 from app.commands import repair
 from app.config import Config
 from app.database.pool import Connection, Database
+from app.domain.fields import DISK_FIELDS
 from app.domain.rollups import Rollup
-from app.domain.updates import DISK_FIELDS
 from app.domain.window import Window
 from app.errors import ConfigError
 from app.store import rollups

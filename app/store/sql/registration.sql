@@ -1,7 +1,7 @@
 -- What is registered of a job: kept beside its registers, which updates overwrite.
 
 -- name: lock_job
-SELECT job_type, vm_name, repository_id, backup_type, registered
+SELECT registered, job_type, {identity_fields}
 FROM jobs
 WHERE job_id = %(job_id)s
 FOR UPDATE

@@ -1,8 +1,8 @@
--- The stale detector: who watches, which jobs have been silent, and the verdicts. `now` is a
+-- The stale detector: who watches, which jobs have been silent, and their status changes. `now` is a
 -- parameter of tests; without it the clock is the database's. That clock may be set: what lies
 -- further ahead of it than `future_seconds` was stamped before it was set back.
 
--- The first beat after a time in which nobody beat notes that time.
+-- The first beat after a time without beats records that time.
 -- name: beat
 WITH clock AS (
     SELECT coalesce(%(now)s::timestamptz, clock_timestamp()) AS now
@@ -38,14 +38,14 @@ ON CONFLICT (process_id) DO UPDATE SET
 -- name: end_beat
 DELETE FROM ingest_beats WHERE process_id = %(process_id)s
 
--- Rows of processes that were killed. Long after they stopped to count, so that nobody writes them.
+-- Rows of processes that were killed. Long after they stopped counting, so that none is being written.
 -- name: forget_old_beats
 DELETE FROM ingest_beats WHERE beat_at < clock_timestamp() - interval '1 day'
 
 -- name: read_clock
 SELECT coalesce(%(now)s::timestamptz, clock_timestamp())
 
--- A beat of the future would make everybody silent who has spoken since the clock was set back.
+-- A beat of the future would make every job look silent since the clock was set back.
 -- name: read_watches
 SELECT up_since, least(beat_at, %(now)s) AS beat_at
 FROM ingest_beats
@@ -112,7 +112,7 @@ SELECT job_id, extract(epoch FROM %(now)s - last_telemetry_at)::double precision
 FROM stalled
 ORDER BY job_id
 
--- The end is the moment of the verdict on the sender's clock, which is the one of the series: as
+-- The end is the moment of the status change on the sender's clock, which is the one of the series: as
 -- long after the newest update as the hub has waited.
 -- name: fail_jobs
 WITH due AS MATERIALIZED (
