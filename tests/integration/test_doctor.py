@@ -20,11 +20,7 @@ from app.store.rollups import refresh
 from jobs import compress_chunks, drop_expired_chunks, refresh_rollups
 from tests.chunks import DAY, HOUR, add_updates, edge_of, table_of
 
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """The doctor has the owner's rights."""
-    return owner
+pytestmark = pytest.mark.owner
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,6 +34,8 @@ from tests.chunks import (
     table_of,
 )
 
+pytestmark = pytest.mark.owner
+
 # Short, so that a test needs few chunks. The late horizon lies before the drop edge as always.
 SETTINGS: dict[str, Any] = {
     "late_data_days": 1,
@@ -44,18 +46,6 @@ MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)
 EXPIRED = MIDNIGHT - 3 * DAY
 EDGE = MIDNIGHT - 2 * DAY + 12 * HOUR  # of what is dropped at NOW, in chunks of 6 hours
 Run = Callable[..., dict[str, Dropped]]
-
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """Tasks have the owner's rights."""
-    return owner
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    with database.connect(autocommit=True) as conn:
-        yield conn
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,13 +24,6 @@ from tests import series
 from tests.series import START, Row, expect_buckets, expect_gaps, expect_phases, random_rows
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # the edge of what is all gone
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    """What is charted, is charted with the hub's rights."""
-    with database.connect(autocommit=True) as conn:
-        yield conn
 
 
 def refresh(owner: Database, config: Config) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,12 +23,6 @@ from jobs import drop_expired_chunks, refresh_rollups, summarise_finished_jobs
 from tests.factories import NOW, make_update
 
 DAY = 86_400.0
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    with database.connect(autocommit=True) as conn:
-        yield conn
 
 
 def at(days: float) -> int:

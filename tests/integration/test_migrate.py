@@ -18,11 +18,7 @@ from app.database.migrate import (
 from app.database.pool import Connection, Database
 from app.errors import MigrationError
 
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """Migrations have the owner's rights."""
-    return owner
+pytestmark = pytest.mark.owner
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,13 +22,9 @@ from app.store.rollups import read_chunks
 from jobs import refresh_rollups
 from tests.chunks import DAY, HOUR, add_updates, every, materialised, table_of
 
+pytestmark = pytest.mark.owner
+
 MANY = repair.PAGE + 2  # more than one page
-
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """The command has the owner's rights."""
-    return owner
 
 
 def make_job(
@@ -232,12 +228,6 @@ def test_a_job_that_was_put_right_meanwhile_is_left_alone(
 
 
 # Rollups.
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    with database.connect(autocommit=True) as conn:
-        yield conn
 
 
 def spoil(conn: Connection) -> None:

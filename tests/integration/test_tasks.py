@@ -40,24 +40,13 @@ from jobs.schedule import Task, first_delays, tasks
 from tests.factories import NOW
 from tools.hub_process import DATABASE, database_settings
 
+pytestmark = pytest.mark.owner
+
 PATIENCE_SECONDS = 60.0
 
 
 def later(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """Tasks have the owner's rights."""
-    return owner
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    conn = database.connect(autocommit=True)
-    yield conn
-    conn.close()
 
 
 def make_task(run: Callable[[], object] = dict, task_id: str = "t", interval: int = 30) -> Task:
