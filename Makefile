@@ -19,7 +19,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install run lock tools test lint format types fuzz chaos bench overload soak screenshots
+.PHONY: help setup install run lock tools test quick lint format types fuzz chaos trace-push bench overload soak \
+	screenshots
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -42,8 +43,11 @@ tools: ## install the tools that tests drive, as root on Debian and the like
 WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 test: setup tools ## run the whole test suite against a real TimescaleDB
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --reruns 1 \
-		--reruns-delay 2 --durations 10
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
+
+quick: setup lint types ## what to run after each change: style, types, unit and API tests
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --hypothesis-profile quick \
+		--durations 5 tests/unit tests/api
 
 lint: $(VENV)/.dev $(NODE_MODULES) $(JS_TOOLS) ## check style and formatting, and the types of JavaScript
 	@$(BIN)/ruff check .
@@ -59,12 +63,16 @@ format: $(VENV)/.dev $(JS_TOOLS) ## format all code and sort imports
 
 types: $(VENV)/.dev ## check types
 	@$(BIN)/mypy
+	@$(BIN)/mypy --python-version 3.10 -p telemetry_client
 
 fuzz: setup ## try to break the hub and its senders with random input, for half an hour or so
 	@FUZZ_CASES=10000 FUZZ_RUNS=2000 $(BIN)/python -m pytest tests/fuzz
 
 chaos: setup tools ## let everything fail that can, as long as it takes: docs/reliability.md
 	@CHAOS=long $(BIN)/python -m pytest tests/chaos
+
+trace-push: $(VENV)/.dev ## count the calls and the CPU of one push, without its database
+	@$(BIN)/python tools/trace_push.py
 
 bench: setup ## measure ingest on this machine
 	@$(BIN)/python bench/ingest.py
@@ -93,11 +101,12 @@ $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	@$(PIP_INSTALL) -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt client/pyproject.toml | $(BIN)/python
+$(VENV)/.dev: requirements-dev.txt requirements-oldest.txt client/pyproject.toml | $(BIN)/python
 	@echo "Installing the runtime and developer packages …"
 	@$(PIP_INSTALL) -r requirements-dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-index --no-deps \
 		--no-build-isolation -e ./client
+	@$(PIP_INSTALL) --upgrade --target $(VENV)/oldest -r requirements-oldest.txt
 	@touch $(VENV)/.runtime $@
 
 %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.runtime

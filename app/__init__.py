@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,22 +17,24 @@ __version__ = "0.1.0"
 def create_app(config: Config | None = None) -> Flask:
     """The WSGI application, its writer thread running and its connection pool open.
 
-    Flask is imported here and not above, so that tasks can use `app.db` without loading it.
+    Flask is imported here and not above, so that tasks can use the database without it.
     Raises ConfigError when a setting or the database's address is missing.
     """
     from app.api.factory import build_app
-    from app.config import Config
+    from app.config import Config, log_unknown_variables
+    from app.hub import Hub
     from app.lifeline import end_with_parent
     from app.logs import configure_logging
 
     if config is None:  # a web worker, not a test
         config = Config.from_env()
         configure_logging(config.log_level)
+        log_unknown_variables(logging.getLogger("hub.api"))
         end_with_parent()
-        app = build_app(config)
+        app = build_app(Hub.start(config))
         _spare_garbage_collection()
         return app
-    return build_app(config)
+    return build_app(Hub.start(config))
 
 
 def _spare_garbage_collection() -> None:

@@ -1,43 +1,21 @@
-"""The one place that asks this process for the time.
+"""The time of this process, and conversions of instants.
 
-Liveness is never judged by it: that is the database's clock (`now()` in SQL).
+Liveness is never judged by this clock, but by the database's (`now()` in SQL).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from app.domain.window import EPOCH
+
+_NAIVE_EPOCH = EPOCH.replace(tzinfo=None)  # for what is written as UTC
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def utc_now() -> datetime:
     """The current instant, timezone-aware, UTC."""
     return datetime.now(UTC)
-
-
-class ClockWatch:
-    """Notices that the clock was set: it has gone on by other than what went by since."""
-
-    TOLERANCE_SECONDS = 5.0  # of a clock that is slewed, from one look to the next
-
-    def __init__(
-        self,
-        wall: Callable[[], datetime] = utc_now,
-        elapsed: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._wall = wall
-        self._elapsed = elapsed
-        self._last = wall(), elapsed()
-
-    def was_set(self) -> bool:
-        """Whether it was since the last look. A machine that slept has had its clock set too."""
-        wall, elapsed = self._last
-        self._last = self._wall(), self._elapsed()
-        gone = (self._last[0] - wall).total_seconds()
-        return abs(gone - (self._last[1] - elapsed)) > self.TOLERANCE_SECONDS
 
 
 def to_micros(instant: datetime) -> int:
@@ -53,3 +31,8 @@ def from_micros(micros: int) -> datetime:
 def isoformat(instant: datetime) -> str:
     """RFC 3339 in UTC with a `Z`, microseconds only where there are any."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def isoformat_micros(micros: int) -> str:
+    """`isoformat` of `from_micros`, at half the cost: each push is answered with two instants."""
+    return (_NAIVE_EPOCH + timedelta(microseconds=micros)).isoformat() + "Z"

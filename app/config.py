@@ -1,129 +1,96 @@
-"""Settings: the one place that reads the environment.
+"""The settings, which come from the environment.
 
-Each setting is a field of `Config` with its variable, default and meaning beside it;
-`python -m app config` prints the table.
+Each is a field of `Config` with its variable, default and meaning; `python -m app config` prints
+them in the same order.
 """
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
-import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from app.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
+PARENT_VARIABLE = "HUB_PARENT_PID"  # set by `serve` for the processes it starts
+TEST_PREFIX = "HUB_TEST_"  # variables of the project's own tests
 
 
 def _setting(
-    variable: str, default: Any, meaning: str, *, low: int | None = None, high: int | None = None
+    variable: str,
+    default: Any,
+    meaning: str,
+    *,
+    low: int | None = None,
+    high: int | None = None,
+    is_tuning: bool = False,
 ) -> Any:
-    """A dataclass field that also carries its variable's name, bounds and meaning."""
-    return field(
-        default=default,
-        metadata={"variable": variable, "meaning": meaning, "low": low, "high": high},
-    )
+    """A dataclass field with its variable's name, bounds and meaning.
+
+    `is_tuning`: few operators need it; `python -m app config` shows it with `--all` only.
+    """
+    metadata = {
+        "variable": variable,
+        "meaning": meaning,
+        "low": low,
+        "high": high,
+        "is_tuning": is_tuning,
+    }
+    return field(default=default, metadata=metadata)
+
+
+_tuning = partial(_setting, is_tuning=True)
 
 
 @dataclass(frozen=True)
 class Config:
     """Every setting of the hub. Build it with `Config.from_env()`; tests use keywords."""
 
-    host: str = _setting("HUB_HOST", "127.0.0.1", "address the hub listens on")
-    port: int = _setting("HUB_PORT", 8082, "port the hub listens on", low=1, high=65535)
+    host: str = _setting("HUB_HOST", "127.0.0.1", "address that the hub listens on")
+    port: int = _setting("HUB_PORT", 8082, "port that the hub listens on", low=1, high=65535)
     data_dir: Path = _setting(
-        "HUB_DATA_DIR", Path("var"), "folder of the embedded database and its port file"
-    )
-    database_url: str | None = _setting(
-        "DATABASE_URL", None, "a TimescaleDB server to use instead of the embedded one"
-    )
-    owner_url: str | None = _setting(
-        "HUB_OWNER_URL",
-        None,
-        "the same database as the owner of its tables, for migrations, scheduled tasks, repair and "
-        "doctor; none: DATABASE_URL, and the web workers have the owner's rights",
-    )
-    token_key_file: Path | None = _setting(
-        "HUB_TOKEN_KEY_FILE", None, "file of the keys that tokens are signed with; none: no tokens"
-    )
-    allowed_hosts: str | None = _setting(
-        "HUB_ALLOWED_HOSTS",
-        None,
-        "names that the hub answers to besides its address and those of this machine, with commas; "
-        "* for any, which is the default with a key for tokens",
-    )
-    tls_cert: Path | None = _setting(
-        "HUB_TLS_CERT", None, "file of the certificate (chain) to serve HTTPS with"
-    )
-    tls_key: Path | None = _setting(
-        "HUB_TLS_KEY", None, "file of the certificate's private key; both or none"
+        "HUB_DATA_DIR", Path("var"), "directory of the embedded database and its address files"
     )
     embedded_port: int = _setting(
         "HUB_EMBEDDED_PORT", 8432, "port of the embedded database (0: any free)", low=0, high=65535
     )
+    database_url: str | None = _setting(
+        "DATABASE_URL", None, "address of a TimescaleDB server to use instead of the embedded one"
+    )
+    owner_url: str | None = _setting(
+        "HUB_OWNER_URL",
+        None,
+        "address of the same database for the owner of its tables: for migrations, tasks, repair "
+        "and doctor (default: DATABASE_URL, which gives the web workers the owner's rights)",
+    )
+    token_key_file: Path | None = _setting(
+        "HUB_TOKEN_KEY_FILE", None, "file with the keys that sign tokens (default: no tokens)"
+    )
+    allowed_hosts: str | None = _setting(
+        "HUB_ALLOWED_HOSTS",
+        None,
+        "host names, separated by commas, that the hub answers to besides its address and "
+        "localhost; * for any, which is the default with a token key",
+    )
+    tls_cert: Path | None = _setting(
+        "HUB_TLS_CERT", None, "file with the certificate (chain) for HTTPS"
+    )
+    tls_key: Path | None = _setting(
+        "HUB_TLS_KEY", None, "file with the certificate's private key; set both or neither"
+    )
     workers: int = _setting("HUB_WORKERS", 1, "web worker processes", low=1, high=64)
-    threads: int = _setting(
-        "HUB_THREADS",
-        256,
-        "request threads in each web worker, started as needed",
-        low=16,
-        high=1000,
-    )
-    waiting_pushes: int = _setting(
-        # 500 updates a second for the 2 s that the embedded database may stand still, and as much
-        # again. Some 10 KiB each.
-        "HUB_WAITING_PUSHES",
-        2_000,
-        "single updates that may wait for their commit in each web worker; more are answered 503",
-        low=1,
-        high=100_000,
-    )
-    queue_updates: int = _setting(
-        "HUB_QUEUE_UPDATES",
-        20_000,
-        "updates that wait to be stored in each web worker; from then on pushes are answered 503",
-        low=1,
-        high=10_000_000,
-    )
-    wait_seconds: int = _setting(
-        "HUB_WAIT_SECONDS", 10, "longest wait of a push for its commit", low=1, high=300
-    )
-    request_seconds: int = _setting(
-        "HUB_REQUEST_SECONDS", 30, "longest time a request may take to arrive", low=1, high=3600
-    )
-    token_rate: int = _setting(
-        "HUB_TOKEN_RATE",
-        0,
-        "updates a second that each web worker takes by one token; more are answered 429; 0: any",
-        low=0,
-        high=1_000_000,
-    )
-    max_body_bytes: int = _setting(
-        "HUB_MAX_BODY_BYTES", 1 << 20, "largest body of one request", low=1024, high=1 << 30
-    )
-    max_batch_bytes: int = _setting(
-        "HUB_MAX_BATCH_BYTES",
-        16 << 20,
-        "largest batch body, also once unpacked",
-        low=1024,
-        high=1 << 30,
-    )
     stale_after_seconds: int = _setting(
-        "HUB_STALE_AFTER_SECONDS",
-        60,
-        "silence after which a job is stalled",
-        low=1,
-        high=86_400,
+        "HUB_STALE_AFTER_SECONDS", 60, "silence after which a job is stalled", low=1, high=86_400
     )
     fail_after_seconds: int = _setting(
         "HUB_FAIL_AFTER_SECONDS", 300, "silence after which a job is failed", low=2, high=604_800
-    )
-    sweep_seconds: int = _setting(
-        "HUB_SWEEP_SECONDS", 30, "how often stale jobs are looked for", low=1, high=3600
     )
     node_offline_seconds: int = _setting(
         "HUB_NODE_OFFLINE_SECONDS", 180, "silence after which a node is offline", low=1, high=86_400
@@ -131,67 +98,107 @@ class Config:
     raw_retention_days: int = _setting(
         "HUB_RAW_RETENTION_DAYS", 30, "days that single updates are kept", low=2, high=36_500
     )
-    late_data_days: int = _setting(
-        "HUB_LATE_DATA_DAYS",
-        28,
-        "late horizon: older timestamps are shifted; less than the raw retention",
-        low=1,
-        high=36_499,
-    )
     rollup_1m_retention_days: int = _setting(
         "HUB_ROLLUP_1M_RETENTION_DAYS",
         365,
-        "days that 1-minute rollups are kept; more than the raw retention",
+        "days that 1-minute rollups are kept; more than HUB_RAW_RETENTION_DAYS",
         low=3,
         high=36_500,
     )
-    compress_after_hours: int = _setting(
-        "HUB_COMPRESS_AFTER_HOURS",
-        24,
-        "age at which chunks are compressed",
-        low=1,
-        high=87_600,
-    )
-    rollup_seconds: int = _setting(
-        "HUB_ROLLUP_SECONDS", 60, "how often rollups are refreshed", low=1, high=3600
-    )
-    task_speedup: int = _setting(
-        "HUB_TASK_SPEEDUP",
-        1,
-        "how many times as often as set all tasks run; for soak tests",
-        low=1,
-        high=100,
-    )
     log_level: str = _setting("HUB_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
 
+    threads: int = _tuning(
+        "HUB_THREADS",
+        256,
+        "request threads in each web worker, started as needed",
+        low=16,
+        high=1000,
+    )
+    # 500 updates a second for the 2 s for which the embedded database may pause, and as many again.
+    # Each takes about 10 KiB.
+    waiting_pushes: int = _tuning(
+        "HUB_WAITING_PUSHES",
+        2_000,
+        "pushes that may wait for their commit in each web worker; more are answered 503",
+        low=1,
+        high=100_000,
+    )
+    queue_updates: int = _tuning(
+        "HUB_QUEUE_UPDATES",
+        20_000,
+        "updates that may wait to be stored in each web worker; more are answered 503",
+        low=1,
+        high=10_000_000,
+    )
+    wait_seconds: int = _tuning(
+        "HUB_WAIT_SECONDS", 10, "longest time that a push waits for its commit", low=1, high=300
+    )
+    request_seconds: int = _tuning(
+        "HUB_REQUEST_SECONDS", 30, "longest time in which a request must arrive", low=1, high=3600
+    )
+    token_rate: int = _tuning(
+        "HUB_TOKEN_RATE",
+        0,
+        "updates a second of each token in each web worker; more are answered 429 (0: no limit)",
+        low=0,
+        high=1_000_000,
+    )
+    max_body_bytes: int = _tuning(
+        "HUB_MAX_BODY_BYTES", 1 << 20, "largest body of a single push", low=1024, high=1 << 30
+    )
+    max_batch_bytes: int = _tuning(
+        "HUB_MAX_BATCH_BYTES",
+        16 << 20,
+        "largest body of a batch, before and after decompression",
+        low=1024,
+        high=1 << 30,
+    )
+    late_data_days: int = _tuning(
+        "HUB_LATE_DATA_DAYS",
+        28,
+        "age from which timestamps are shifted; less than HUB_RAW_RETENTION_DAYS",
+        low=1,
+        high=36_499,
+    )
+    sweep_seconds: int = _tuning(
+        "HUB_SWEEP_SECONDS", 30, "interval of the search for stale jobs", low=1, high=3600
+    )
+    rollup_seconds: int = _tuning(
+        "HUB_ROLLUP_SECONDS", 60, "interval of the refresh of rollups", low=1, high=3600
+    )
+    compress_after_hours: int = _tuning(
+        "HUB_COMPRESS_AFTER_HOURS", 24, "age at which chunks are compressed", low=1, high=87_600
+    )
+    task_speedup: int = _tuning(
+        "HUB_TASK_SPEEDUP", 1, "divides the intervals of all tasks; for soak tests", low=1, high=100
+    )
+
     def __post_init__(self) -> None:
-        # Processes that share it may be started in different folders.
-        object.__setattr__(self, "data_dir", self.data_dir.absolute())
-        for name in ("token_key_file", "tls_cert", "tls_key"):
+        for name in ("data_dir", "token_key_file", "tls_cert", "tls_key"):
+            # Absolute, because processes that share it may run in different directories.
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(path).absolute())
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ConfigError("HUB_TLS_CERT and HUB_TLS_KEY go together: set both, or none.")
+            raise ConfigError("HUB_TLS_CERT and HUB_TLS_KEY belong together: set both or neither.")
         if self.owner_url is not None and self.database_url is None:
             raise ConfigError(
-                "HUB_OWNER_URL is set and DATABASE_URL is not: the embedded database has an owner "
-                "of its own. Set both, or none."
+                "HUB_OWNER_URL is set and DATABASE_URL is not: the embedded database has its own "
+                "owner. Set both or neither."
             )
-        if self.fail_after_seconds <= self.stale_after_seconds:
+        if self.is_embedded and self.port == self.embedded_port:
             raise ConfigError(
-                f"HUB_FAIL_AFTER_SECONDS ({self.fail_after_seconds}) must be larger than "
-                f"HUB_STALE_AFTER_SECONDS ({self.stale_after_seconds})."
+                f"HUB_PORT and HUB_EMBEDDED_PORT are both {self.port}: set them to different ports."
             )
-        if self.late_data_days >= self.raw_retention_days:
-            raise ConfigError(
-                f"HUB_LATE_DATA_DAYS ({self.late_data_days}) must be smaller than "
-                f"HUB_RAW_RETENTION_DAYS ({self.raw_retention_days})."
-            )
-        if self.raw_retention_days >= self.rollup_1m_retention_days:
-            raise ConfigError(
-                f"HUB_RAW_RETENTION_DAYS ({self.raw_retention_days}) must be smaller than "
-                f"HUB_ROLLUP_1M_RETENTION_DAYS ({self.rollup_1m_retention_days})."
-            )
+        for name, larger in (
+            ("stale_after_seconds", "fail_after_seconds"),
+            ("late_data_days", "raw_retention_days"),
+            ("raw_retention_days", "rollup_1m_retention_days"),
+        ):
+            if getattr(self, name) >= getattr(self, larger):
+                raise ConfigError(
+                    f"HUB_{name.upper()} ({getattr(self, name)}) must be smaller than "
+                    f"HUB_{larger.upper()} ({getattr(self, larger)})."
+                )
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigError(
                 f"HUB_LOG_LEVEL is {self.log_level!r}: it must be DEBUG, INFO, WARNING or ERROR."
@@ -201,7 +208,7 @@ class Config:
     def from_env(cls, env: Mapping[str, str] | None = None) -> Config:
         """Read the settings from `env` (default: the process's environment).
 
-        Raises ConfigError with a sentence naming the variable. An empty value means the default.
+        An empty value means the default. Raises ConfigError naming the variable.
         """
         env = os.environ if env is None else env
         values: dict[str, Any] = {}
@@ -213,7 +220,7 @@ class Config:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the hub runs its own embedded TimescaleDB."""
+        """Whether the hub runs the embedded TimescaleDB."""
         return self.database_url is None
 
     @property
@@ -226,46 +233,49 @@ class Config:
         except ValueError:
             return False
 
+    @property
+    def url(self) -> str:
+        """The hub's own address, such as http://127.0.0.1:8082."""
+        scheme = "http" if self.tls_cert is None else "https"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}"
+
     def task_interval(self, seconds: int) -> int:
-        """How often a task runs, in seconds, that is set to run every `seconds`."""
+        """The interval, in seconds, of a task whose usual interval is `seconds`."""
         return max(1, seconds // self.task_speedup)
 
-    @property
-    def engine_file(self) -> Path:
-        """Where the embedded database says how it is reached."""
-        return self.data_dir / "engine.json"
 
-    @property
-    def owner_file(self) -> Path:
-        """Where the embedded database says how its owner reaches it."""
-        return self.data_dir / "owner.json"
+def is_set(variable: str) -> bool:
+    """Whether the environment has a value for a setting."""
+    return bool(os.environ.get(variable, "").strip())
 
-    def dsn(self) -> str:
-        """How to reach the database: DATABASE_URL, or what the running embedded one wrote down.
 
-        Raises ConfigError when neither is there.
-        """
-        return self.database_url or self._read_dsn(self.engine_file)
+def unknown_variables(env: Mapping[str, str] | None = None) -> list[str]:
+    """A warning for each variable of `env` that looks like a setting of the hub and is not.
 
-    def owner_dsn(self) -> str:
-        """How to reach it with the right to change the schema.
+    None in the processes that `serve` starts: it has warned already.
+    """
+    env = os.environ if env is None else env
+    known = [setting.metadata["variable"] for setting in fields(Config)]
+    if PARENT_VARIABLE in env:
+        return []
+    warnings = []
+    for name in sorted(env):
+        if name.startswith("HUB_") and not name.startswith(TEST_PREFIX) and name not in known:
+            similar = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {similar[0]}?" if similar else "see `python -m app config`."
+            warnings.append(f"{name} is not a setting of the hub and is ignored: {hint}")
+    return warnings
 
-        Raises ConfigError like `dsn`.
-        """
-        return self.owner_url or self.database_url or self._read_dsn(self.owner_file)
 
-    def _read_dsn(self, file: Path) -> str:
-        try:
-            return str(json.loads(file.read_text())["dsn"])
-        except (OSError, ValueError, KeyError) as exc:
-            raise ConfigError(
-                f"No embedded database runs below {self.data_dir}/ "
-                "(start it with `python -m app serve`), and DATABASE_URL is not set."
-            ) from exc
+def log_unknown_variables(logger: logging.Logger) -> None:
+    """Log the warnings of `unknown_variables`, in a process whose output is a log."""
+    for warning in unknown_variables():
+        logger.warning("%s", warning)
 
 
 def _parse(text: str, setting: Any) -> Any:
-    """One variable's text as the type of its default."""
+    """The value of a variable, with the type of its default."""
     variable, low, high = (setting.metadata[key] for key in ("variable", "low", "high"))
     if not isinstance(setting.default, int):
         return Path(text) if isinstance(setting.default, Path) else text

@@ -1,9 +1,16 @@
-"""Our exception classes: one per thing a caller can act on. Imports nothing of ours.
+"""The hub's exceptions: one class for each error that a caller can handle.
 
-The docstring of a class is its default message, so `raise QueueFull` reads as a sentence.
+The docstring of a class is its default message.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def first_line(exc: BaseException) -> str:
+    """The first line of an exception's message; the name of its class if it has none."""
+    return next(iter(str(exc).strip().splitlines()), type(exc).__name__)
 
 
 class HubError(Exception):
@@ -13,7 +20,7 @@ class HubError(Exception):
         super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
 
 
-# What stops the start. The message is one sentence for the person at the terminal.
+# Errors that stop the start, or a command. The message is for the user at the terminal.
 
 
 class StartError(HubError):
@@ -25,20 +32,29 @@ class ConfigError(StartError):
 
 
 class EngineError(StartError):
-    """The embedded TimescaleDB does not run."""
+    """The embedded TimescaleDB is not running."""
 
 
 class MigrationError(StartError):
     """The database schema could not be brought up to date."""
 
 
-# What a request can meet. `status` is the HTTP status the API answers with.
+# Errors of a request. `status` is the HTTP status of the answer.
 
 
 class RequestError(HubError):
-    """The request could not be answered."""
+    """The request could not be answered.
+
+    `errors` maps a field's path to its reasons; `headers` belong to the answer.
+    """
 
     status = 500
+    retry_after_seconds: int | None = None
+
+    def __init__(self, message: str | None = None, errors: dict[str, list[str]] | None = None):
+        super().__init__(message)
+        self.errors = errors or {}
+        self.headers: Sequence[tuple[str, str]] = ()
 
 
 class InvalidInput(RequestError):
@@ -46,13 +62,9 @@ class InvalidInput(RequestError):
 
     status = 400
 
-    def __init__(self, message: str | None = None, errors: dict[str, list[str]] | None = None):
-        super().__init__(message)
-        self.errors = errors or {}
-
 
 class Unauthorized(RequestError):
-    """This needs a token: send it as `Authorization: Bearer <token>`."""
+    """A token is required: send it as `Authorization: Bearer <token>`."""
 
     status = 401
 
@@ -64,13 +76,13 @@ class Forbidden(RequestError):
 
 
 class NotFound(RequestError):
-    """There is nothing under that address."""
+    """There is nothing at this address."""
 
     status = 404
 
 
 class RequestTimeout(RequestError):
-    """The body of the request took too long to come."""
+    """The body of the request took too long to arrive."""
 
     status = 408
 
@@ -80,10 +92,6 @@ class Conflict(RequestError):
 
     status = 409
 
-    def __init__(self, message: str | None = None, errors: dict[str, list[str]] | None = None):
-        super().__init__(message)
-        self.errors = errors or {}
-
 
 class TooLarge(RequestError):
     """The body is larger than the hub accepts."""
@@ -92,7 +100,7 @@ class TooLarge(RequestError):
 
 
 class UnsupportedMediaType(RequestError):
-    """The body is of a type the hub does not read."""
+    """The hub does not accept a body of this content type."""
 
     status = 415
 
@@ -111,7 +119,7 @@ class StorageFailed(RequestError):
 
 
 class Unavailable(RequestError):
-    """The hub cannot take this now; try again."""
+    """The hub cannot accept this now; try again."""
 
     status = 503
     retry_after_seconds = 1
@@ -122,6 +130,10 @@ NO_MEMORY = "The hub is short of memory; try again."
 
 class QueueFull(Unavailable):
     """Too many updates are waiting to be stored; try again."""
+
+
+class TooManyPushes(QueueFull):
+    """Too many requests are waiting for their commit; try again."""
 
 
 class DatabaseUnavailable(Unavailable):

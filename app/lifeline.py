@@ -1,4 +1,4 @@
-"""Child processes end when their parent does, however it died.
+"""Child processes end when their parent does, however it ended.
 
 A web worker that outlived its hub would go on serving on a port that the next hub shares.
 """
@@ -6,10 +6,10 @@ A web worker that outlived its hub would go on serving on a port that the next h
 from __future__ import annotations
 
 import os
-import threading
-import time
 
-PARENT_VARIABLE = "HUB_PARENT_PID"  # set by `serve` for the processes it starts
+from app.background import RepeatingThread
+from app.config import PARENT_VARIABLE
+
 POLL_SECONDS = 0.25
 
 
@@ -21,10 +21,9 @@ def end_with_parent() -> None:
     """
     expected = os.environ.get(PARENT_VARIABLE)
     if expected is not None:
-        threading.Thread(target=_watch, args=(int(expected),), name="lifeline", daemon=True).start()
+        RepeatingThread("lifeline", lambda: _check(int(expected)), POLL_SECONDS).start()
 
 
-def _watch(parent_pid: int) -> None:
-    while os.getppid() == parent_pid:
-        time.sleep(POLL_SECONDS)
-    os._exit(1)
+def _check(parent_pid: int) -> None:
+    if os.getppid() != parent_pid:
+        os._exit(1)

@@ -1,4 +1,4 @@
-"""Logging: one JSON object per line on standard error. No Flask here: tasks log the same way."""
+"""Logging: one JSON object per line on standard error."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import orjson
 
 from app.clock import isoformat
 
-# The X-Request-ID of the request that is being answered; empty outside of one.
+# The X-Request-ID of the current request; empty outside of one.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
-# What every record has. Whatever else is on it was passed as `extra=`.
+# The attributes of every record; all others were passed as `extra=`.
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
     """A record as one line: ts, level, logger, message, request_id, extra fields, exception.
 
-    It never raises for what a caller passes: values that JSON lacks are written as their text. A
-    line break is escaped by JSON, so that nothing a sender wrote can forge a second line.
+    A value that JSON cannot represent is written as text, so it does not raise. JSON escapes line
+    breaks, so no input can forge a second line.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -46,7 +46,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: str) -> None:
-    """Send every record from `level` upwards to standard error as JSON. Safe to call again."""
+    """Write records of `level` and above to standard error as JSON. Safe to call again."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()

@@ -1,6 +1,8 @@
-"""What the hub counts of itself, for GET /metrics. Each web process counts for itself. No Flask."""
+"""The hub's own metrics, for GET /metrics. Each web process has its own."""
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -8,13 +10,13 @@ REGISTRY = CollectorRegistry()
 
 UPDATES = Counter(
     "hub_updates_total",
-    "Updates and snapshots by what became of them, in this process.",
+    "Updates and snapshots by result, in this process.",
     ["result"],
     registry=REGISTRY,
 )
 LOST = Counter(
     "hub_sender_lost_updates_total",
-    "Updates that senders say they dropped, as this process has heard.",
+    "Updates that senders report as dropped, in this process.",
     registry=REGISTRY,
 )
 REFUSED = Counter(
@@ -25,7 +27,7 @@ REFUSED = Counter(
 )
 COMMIT_SECONDS = Histogram(
     "hub_commit_seconds",
-    "Time of one ingest transaction, from its first statement to its commit.",
+    "Duration of one ingest transaction, from its first statement to its commit.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=REGISTRY,
 )
@@ -36,7 +38,7 @@ COMMIT_UPDATES = Histogram(
     registry=REGISTRY,
 )
 WAITING_PUSHES = Gauge(
-    "hub_waiting_pushes", "Single updates that wait for their commit.", registry=REGISTRY
+    "hub_waiting_pushes", "Pushes that wait for their commit.", registry=REGISTRY
 )
 QUEUED = Gauge(
     "hub_queue_updates", "Updates that wait to be stored in this process.", registry=REGISTRY
@@ -60,6 +62,21 @@ _DUPLICATE = UPDATES.labels("duplicate")
 _REJECTED = UPDATES.labels("rejected")
 
 
+def count_request(method: str, route: str, status: int, seconds: float) -> None:
+    """Count an answered request. `route` is the rule; a path would have the job's id in it."""
+    requests_total, request_seconds = _children(method, route, status)
+    requests_total.inc()
+    request_seconds.observe(seconds)
+
+
+@lru_cache(maxsize=1024)  # looking a child up by its labels costs more than counting
+def _children(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return (
+        REQUESTS.labels(method, route, str(status)),
+        REQUEST_SECONDS.labels(method, route),
+    )
+
+
 def count_commit(accepted: int, duplicates: int, rejected: int, seconds: float) -> None:
     """Count one ingest transaction."""
     _ACCEPTED.inc(accepted)
@@ -70,10 +87,10 @@ def count_commit(accepted: int, duplicates: int, rejected: int, seconds: float) 
 
 
 def count_lost(count: int) -> None:
-    """Count updates that senders had to drop before the hub ever saw them."""
+    """Count updates that senders have dropped and the hub has not received."""
     LOST.inc(count)
 
 
 def count_rejected(count: int) -> None:
-    """Count items of a batch that were refused before they reached a transaction."""
+    """Count items of a batch that were refused before a transaction."""
     _REJECTED.inc(count)

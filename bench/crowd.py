@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from app.clock import isoformat
-from app.simulation import (
+from app.commands.simulation import (
     PUSH_SECONDS,
     SNAPSHOT_SECONDS,
     Fate,

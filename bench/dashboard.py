@@ -21,16 +21,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from playwright.sync_api import Browser, Page
 
 from app.clock import isoformat, utc_now
-from tests.browser.chromium import open_chromium
-from tests.browser.demo import DAY, LIVE, LONG, PATIENT, seed
-from tests.browser.measure import (
+from tools.browser.chromium import open_chromium
+from tools.browser.demo import DAY, LIVE, LONG, PATIENT, seed
+from tools.browser.measure import (
     CONTENT_AT,
     MARK_CONTENT,
     count_bytes,
     heap_bytes,
 )
-from tests.browser.views import VIEWS, job_path, open_view, wait_ready
-from tests.hub_process import HubProcess
+from tools.browser.views import VIEWS, job_path, open_view, wait_ready
+from tools.hub_process import HubProcess
 
 RUNS = 7
 PUSH_SECONDS = 1.0  # of the live job, while the heap is watched
@@ -62,10 +62,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=2, help="how long the heap is watched")
     minutes = parser.parse_args().minutes
     figures = Figures()
-    with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder:
-        with HubProcess(Path(folder), **PATIENT) as hub, open_chromium() as browser:
-            seed(hub)
-            _measure(hub, browser, minutes, figures)
+    with (
+        tempfile.TemporaryDirectory(prefix="hub-bench-") as folder,
+        HubProcess(Path(folder), **PATIENT) as hub,
+        open_chromium() as browser,
+    ):
+        seed(hub)
+        _measure(hub, browser, minutes, figures)
     return 0 if figures.all_hold else 1
 
 

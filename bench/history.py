@@ -31,10 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import psycopg
 
 from app.config import Config
-from app.db import Connection, Database
-from app.engine import EmbeddedEngine
+from app.database.addresses import owner_dsn
+from app.database.engine import EmbeddedEngine
+from app.database.migrate import migrate
+from app.database.pool import Connection, Database
 from app.logs import configure_logging
-from app.migrate import migrate
 from bench.ingest import Hub, running_hub
 from jobs import compress_chunks, drop_expired_chunks, refresh_rollups
 from jobs.runner import Runner
@@ -139,7 +140,7 @@ class Bench:
 
     def __init__(self, config: Config, database_url: str | None, jobs: int, every: int) -> None:
         self.config = config
-        self.database_url = database_url or config.owner_dsn()
+        self.database_url = database_url or owner_dsn(config)
         self.jobs = jobs
         self.every = timedelta(seconds=every)
         self.updates_per_job = DAY_SECONDS // every

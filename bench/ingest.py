@@ -25,7 +25,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -327,7 +327,7 @@ def bench_rates(hub: Hub, args: argparse.Namespace) -> dict[str, Result]:
 
 
 def bench_fixed_rate(hub: Hub, args: argparse.Namespace) -> dict[str, Result]:
-    """Single updates at --rate: what one costs the database while nothing is saturated (R18)."""
+    """Single updates at --rate: what one costs the database while nothing is saturated."""
     load = _load(hub, args, connections=args.connections, rate=args.rate)
     return {f"{args.rate:g} updates/s": _median([measure(hub, load) for _ in range(args.rounds)])}
 
@@ -339,10 +339,8 @@ def bench_full_queue(hub: Hub, args: argparse.Namespace) -> dict[str, Result]:
 
     def look() -> None:
         began = time.monotonic()
-        try:
+        with suppress(urllib.error.HTTPError):  # an answer all the same
             hub.get("/health")
-        except urllib.error.HTTPError:
-            pass  # an answer all the same
         health_seconds.append(time.monotonic() - began)
         peaks.append(hub.memory().get("all", 0))
 

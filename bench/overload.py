@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -109,7 +110,7 @@ def bench_kind(hub: Hub, kind: Kind, args: argparse.Namespace) -> Result:
         best.append(_push(hub, kind, args))
         rounds.append(_describe((best[-2], best[-1]), crowded, health))
         print(f"{kind.name}: {json.dumps(rounds[-1])}", file=sys.stderr, flush=True)
-    result = {name: _median([each[name] for each in rounds]) for name in rounds[0]}
+    result: dict[str, Any] = {name: _median([each[name] for each in rounds]) for name in rounds[0]}
     for name in ("refused_without_retry_after", "other", "health_max_ms", "health_failures"):
         result[name] = max(each[name] for each in rounds)  # once is too often
     for name in ("best_per_second", "acknowledged_per_second"):

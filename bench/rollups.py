@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import psycopg
 
 from app.config import Config
-from app.db import Connection, Database
+from app.database.migrate import migrate
+from app.database.pool import Connection, Database
 from app.logs import configure_logging
-from app.migrate import migrate
 from app.store.rollups import read_clock
 from jobs import compress_chunks, refresh_rollups
 

@@ -1,6 +1,7 @@
 """Pictures of each view of the dashboard, light and dark, into docs/images/: `make screenshots`.
 
-They are of a hub of its own with a month of simulated nights (`app.simulation`) and jobs that run.
+They are of a hub of its own with a month of simulated nights (`app.commands.simulation`) and jobs
+that run.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import psycopg
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from app.clock import isoformat
-from app.config import ROOT
-from app.simulation import (
+from app.commands.simulation import (
     NODES,
     PUSH_SECONDS,
     Body,
@@ -31,26 +31,30 @@ from app.simulation import (
     snapshots,
     updates,
 )
-from tests.browser.chromium import open_chromium
-from tests.browser.demo import PATIENT, push, push_snapshots
-from tests.browser.views import wait_ready
-from tests.hub_process import HubProcess
+from app.config import ROOT
+from tools.browser.chromium import open_chromium
+from tools.browser.demo import PATIENT, push, push_snapshots
+from tools.browser.views import wait_ready
+from tools.hub_process import HubProcess
 
 IMAGES = ROOT / "docs" / "images"
 SEED = 5
 NIGHTS = 26  # older updates would be shifted: they may come four weeks late
 MACHINE = "pgprod1"
 LARGEST_KIB = 200
-SIZE = {"width": 1280, "height": 800}
+SIZE: ViewportSize = {"width": 1280, "height": 800}
 
 
 def main() -> int:
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="hub-screenshots-") as folder:
-        with HubProcess(Path(folder), **PATIENT) as hub, open_chromium() as browser:
-            views = fill(hub, datetime.now(UTC).replace(microsecond=0))
-            for theme in ("light", "dark"):
-                _take_all(browser, f"http://127.0.0.1:{hub.port}", theme, views)
+    with (
+        tempfile.TemporaryDirectory(prefix="hub-screenshots-") as folder,
+        HubProcess(Path(folder), **PATIENT) as hub,
+        open_chromium() as browser,
+    ):
+        views = fill(hub, datetime.now(UTC).replace(microsecond=0))
+        for theme in ("light", "dark"):
+            _take_all(browser, f"http://127.0.0.1:{hub.port}", theme, views)
     return 0
 
 

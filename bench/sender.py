@@ -37,13 +37,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.config import ROOT
 from bench.ingest import running_hub
-from telemetry_client.aggregator import ProgressAggregator
-from telemetry_client.client import TelemetryClient
-from telemetry_client.drain import Drain
 from telemetry_client.queue import TelemetryQueue
-from telemetry_client.tracker import ProgressTracker
-from telemetry_client.updates import Stamps
-from tests.client.faulty_hub import FAULTS, FaultyHub
+from telemetry_client.queue.drain import Drain
+from telemetry_client.tracker import ProgressAggregator, ProgressTracker
+from telemetry_client.wire.client import TelemetryClient
+from telemetry_client.wire.timestamps import Stamps
+from tools.faulty_hub import FAULTS, FaultyHub
 
 MEDIAN_LIMIT_US, P99_LIMIT_US = 5.0, 100.0
 COPY_LIMIT = 0.01
@@ -474,8 +473,15 @@ def share_queue(hub_url: str, table: Table, seconds: float, path: Path) -> Share
     prefix = f"backup-share-{time.time_ns()}"
     senders = [
         subprocess.Popen(
-            [sys.executable, __file__, "--sharer", hub_url, f"{prefix}-{name}", str(path)]
-            + [str(seconds)],
+            [
+                sys.executable,
+                __file__,
+                "--sharer",
+                hub_url,
+                f"{prefix}-{name}",
+                str(path),
+                str(seconds),
+            ],
             stdout=subprocess.PIPE,
             cwd=ROOT,
         )

@@ -49,10 +49,10 @@ from bench.verdicts import (
     quantile,
     slope_per_minute,
 )
-from tests.browser.chromium import open_chromium
-from tests.browser.measure import heap_bytes
-from tests.browser.views import job_path, open_view, wait_ready
-from tests.browser.watch import Watch
+from tools.browser.chromium import open_chromium
+from tools.browser.measure import heap_bytes
+from tools.browser.views import job_path, open_view, wait_ready
+from tools.browser.watch import Watch
 
 TASK_SPEEDUP = 10
 LOOK_SECONDS = 5  # at the processes, /health and the log
@@ -130,7 +130,8 @@ class Observer:
     """Looks at the hub from outside: its processes, /health, its log and its tables."""
 
     def __init__(self, hub: Hub, run: Run, dsn: str) -> None:
-        assert hub.pid is not None and hub.folder is not None
+        assert hub.pid is not None
+        assert hub.folder is not None
         self._hub = hub
         self._run = run
         self._pid = hub.pid

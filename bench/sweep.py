@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import psycopg
 
 from app.config import Config
-from app.db import Database
+from app.database.migrate import migrate
+from app.database.pool import Database
 from app.logs import configure_logging
-from app.migrate import migrate
 from jobs.detect_stale_jobs import run_once
 
 NAME = "hub_bench_sweep"

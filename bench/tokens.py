@@ -16,25 +16,27 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from app.api.auth import LoopbackGate, TokenGate
-from app.api.factory import make_routes
 from app.auth.guard import Guard
 from app.auth.keys import create_key_file, read_keys
 from app.auth.scopes import Claims, Scope
 from app.auth.tokens import mint, read_token
 from app.clock import utc_now
-from bench.ingest import Hub, Load, Result, measure, print_table, running_hub
+from app.errors import Unauthorized
+from app.web.admission import PUSH, Admission
+from app.web.request import Request
+from bench.ingest import Hub, Result, measure, print_table, running_hub
+from bench.load import Load
 
 REPEATS = 20_000
-SAMPLES = 7  # the fastest is reported: the others were interrupted
 JOBS = 1000
+SAMPLES = 7  # the fastest is reported: the others were interrupted
 LARGEST_SHARE = 0.05
 
 
@@ -50,27 +52,24 @@ def make_token(key_file: Path) -> str:
 
 def bench_check(key_file: Path) -> Result:
     """Microseconds a request, above what a hub without a key does."""
-    app = make_routes(asks_for_tokens=True)
     keys, token = read_keys(key_file), make_token(key_file)
-    gate = TokenGate(_answer_nothing, app.url_map, Guard(keys))
-    cold = TokenGate(_answer_nothing, app.url_map, Guard(keys))
-    cold._find_again = cold._find  # type: ignore[assignment]
-    open_gate = LoopbackGate(_answer_nothing)
-    environs = [_environ(f"/api/v1/telemetry/backup/bench-{n}", token) for n in range(JOBS)]
+    hosts = frozenset({"hub"})
+    checked, unchecked = Admission(hosts, Guard(keys)), Admission(hosts, None)
+    request = _request(token)
+    foreign = _request("x")
 
-    def through(middleware: Callable[..., Iterable[bytes]]) -> float:
-        return _microseconds(lambda n: middleware(environs[n % JOBS], _start))
+    def admitted_by(admission: Admission) -> float:
+        return _microseconds(lambda _: admission.admit(request, PUSH, "backup"))
 
     def first_use(_: int) -> object:
         return read_token(token, keys)
 
-    def refusal(_: int) -> object:
-        return gate(_environ("/api/v1/jobs", "x"), _start)
+    def refusal(_: int) -> None:
+        with suppress(Unauthorized):
+            checked.admit(foreign, PUSH, "backup")
 
-    without = through(open_gate)
     return {
-        "push_us": round(through(gate) - without, 2),
-        "push_of_an_unknown_job_us": round(through(cold) - without, 2),
+        "push_us": round(admitted_by(checked) - admitted_by(unchecked), 2),
         "first_use_of_a_token_us": round(_microseconds(first_use, 5_000), 2),
         "refusal_us": round(_microseconds(refusal, 2_000), 2),
     }
@@ -86,24 +85,9 @@ def _microseconds(call: Callable[[int], object], repeats: int = REPEATS) -> floa
     return min(samples)
 
 
-def _environ(path: str, token: str) -> dict[str, Any]:
-    return {
-        "REQUEST_METHOD": "POST",
-        "PATH_INFO": path,
-        "REMOTE_ADDR": "127.0.0.1",
-        "HTTP_AUTHORIZATION": f"Bearer {token}",
-        "SERVER_NAME": "hub",
-        "SERVER_PORT": "80",
-        "wsgi.url_scheme": "http",
-    }
-
-
-def _start(*_: object) -> Callable[[bytes], object]:
-    return lambda data: None
-
-
-def _answer_nothing(*_: object) -> Iterable[bytes]:
-    return []
+def _request(token: str) -> Request:
+    headers = {"host": "hub", "authorization": f"Bearer {token}"}
+    return Request("POST", "/api/v1/telemetry/backup/bench", headers, "127.0.0.1", "bench")
 
 
 # ---------------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""The scheduled tasks: `python -m jobs`, a process beside the web workers. Never loads Flask."""
+"""The scheduled tasks: `python -m jobs`, a process beside the web workers, without Flask."""

@@ -1,4 +1,4 @@
-"""What tasks share that do the same to many things: one that fails never stops the others."""
+"""For tasks that work on many items: one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
-
-from app.db import Connection
+from app.database.pool import Connection, DatabaseError
 from app.errors import DatabaseUnavailable, HubError
 
 logger = logging.getLogger("hub.tasks")
 
 
 class Attempts:
-    """Notes what failed, to be told at the end. `aim`: what was to be done, like "compressed"."""
+    """Collects what failed. `aim`: what was to be done, such as "compressed"."""
 
     def __init__(self, conn: Connection, aim: str) -> None:
         self._conn = conn
@@ -24,17 +22,17 @@ class Attempts:
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[None]:
-        """Log a failure and go on. Raises DatabaseUnavailable when the connection is lost."""
+        """Log a failure and continue. Raises DatabaseUnavailable if the connection is lost."""
         try:
             yield
-        except (psycopg.Error, HubError) as exc:
+        except (DatabaseError, HubError) as exc:
             if self._conn.closed:
                 raise DatabaseUnavailable from exc
             logger.exception("%s could not be %s", name, self._aim)
             self._failed.append(name)
 
     def raise_failed(self) -> None:
-        """Raise HubError naming what failed, if anything did, so that the run counts as failed."""
+        """Raise HubError naming what failed, if anything did: the run then counts as failed."""
         if self._failed:
             names = ", ".join(self._failed)
-            raise HubError(f"{names} could not be {self._aim}; the log has the reason.")
+            raise HubError(f"{names} could not be {self._aim}; the reason is in the hub's log.")

@@ -1,27 +1,27 @@
-"""Compresses chunks that are old enough, and again those into which rows came since."""
+"""Compresses chunks that are old enough, and again those that have new rows since."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.domain.rollups import RAW_SERIES, ROLLUPS
 from app.store import rollups as store
 from app.store.rollups import Chunk
 from jobs.attempts import Attempts
 
-# A refresh makes a whole bucket anew, of all jobs, and in a compressed chunk it must unpack a batch
-# of every job for that: 23 s for 5,000 jobs, where an uncompressed one takes 30 ms. So rollups stay
+# A refresh rebuilds a whole bucket, of all jobs, and in a compressed chunk it must decompress a
+# batch of every job: 23 s for 5,000 jobs, where an uncompressed one takes 30 ms. So rollups stay
 # uncompressed for as long as late data is likely.
 ROLLUP_COMPRESS_AFTER_DAYS = 7
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, int]:
-    """Compress what is due, a chunk at a time; how many chunks, by series.
+    """Compress the due chunks one by one; return how many, by series.
 
     `now` is for tests; without it the database's clock counts. Idempotent. Raises HubError naming
-    the chunks that could not be compressed, after the others were.
+    the chunks that could not be compressed, after all others.
     """
     raw_after = timedelta(hours=config.compress_after_hours)
     rollups_after = max(raw_after, timedelta(days=ROLLUP_COMPRESS_AFTER_DAYS))
@@ -46,5 +46,5 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
 
 
 def is_due(chunk: Chunk, ended_before: datetime) -> bool:
-    """Whether a chunk has ended and has rows that are not compressed."""
+    """Whether a chunk is old enough and has rows that are not compressed."""
     return chunk.end <= ended_before and (chunk.is_partial or not chunk.is_compressed)

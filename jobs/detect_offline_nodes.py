@@ -1,4 +1,4 @@
-"""Notices nodes that send no snapshots any more; their next one brings them back (app.ingest)."""
+"""Marks nodes that send no snapshots offline; the next snapshot brings them back (app.ingest)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.staleness import go_duration, silent_since
 from app.store import node_states as store
 from app.store.node_states import OfflineNode, SilentNode
-from app.store.staleness import Verdict, read_watches
+from app.store.staleness import StatusChange, read_watches
 from jobs.pages import change_page, read_pages
 
 logger = logging.getLogger("hub.tasks.nodes")
@@ -20,10 +20,10 @@ logger = logging.getLogger("hub.tasks.nodes")
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What one run did. `errors`: nodes whose row could not be changed; the log has the reason.
+    """The result of a run. `errors`: nodes whose row could not be changed; the log has the reason.
 
-    `watched_seconds`: for how long some web process that still beats has been taking snapshots;
-    None while there is none, and then no node is taken offline.
+    `watched_seconds`: for how long the web processes have been taking snapshots; None if there is
+    none, and then no node is marked offline.
     """
 
     offline: int
@@ -32,29 +32,31 @@ class Sweep:
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Sweep:
-    """Take the nodes offline that have been silent for too long.
+    """Mark the nodes offline that have been silent for too long.
 
-    `now` is for tests; without it the database's clock counts. Idempotent, and safe beside ingest
-    and beside itself. Raises DatabaseUnavailable, then with some pages done.
+    `now` is for tests; without it the database's clock counts. Idempotent; safe while ingest or
+    another run is active. Raises DatabaseUnavailable, perhaps after some pages.
     """
     threshold = config.node_offline_seconds
     is_by_clock = now is None
     with database.reading() as conn:
         now, watches = read_watches(conn, now)
         if ahead := store.bring_back_nodes(conn, now):
-            logger.warning("the clock was set back: the silence of %d nodes counts from now", ahead)
+            logger.warning(
+                "the clock was set back; the silence of %d nodes is counted from now", ahead
+            )
     watched = max((watch.seconds for watch in watches), default=None)
     since = silent_since(watches, threshold)
     if since is None:
         return Sweep(0, 0, watched)
     text = f"No snapshot for {go_duration(threshold)}"
-    verdict = Verdict(now, since, threshold, text, now if is_by_clock else None)
+    status_change = StatusChange(now, since, threshold, text, now if is_by_clock else None)
 
     def read(conn: Connection, after: SilentNode | None, limit: int) -> list[SilentNode]:
         return store.read_silent_nodes(conn, since, after=after, limit=limit)
 
     def change(conn: Connection, node_ids: Sequence[str]) -> list[OfflineNode]:
-        return store.mark_nodes_offline(conn, node_ids, verdict)
+        return store.mark_nodes_offline(conn, node_ids, status_change)
 
     offline = errors = 0
     for page in read_pages(database, read):

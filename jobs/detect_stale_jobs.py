@@ -1,4 +1,4 @@
-"""Notices jobs that went quiet: running, then stalled, then failed; every step is an event."""
+"""Marks jobs that have gone silent as stalled, and later as failed; each step is an event."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.staleness import Watch, fail_text, silent_since, stall_text
 from app.store import staleness as store
-from app.store.staleness import Judged, SilentJob, Verdict
+from app.store.staleness import Judged, SilentJob, StatusChange
 from jobs.pages import change_page, read_pages
 
 logger = logging.getLogger("hub.tasks.stale")
 
-Judge = Callable[[Connection, Sequence[int], Verdict], list[Judged]]
+Judge = Callable[[Connection, Sequence[int], StatusChange], list[Judged]]
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What one run did. `errors`: jobs whose row could not be changed; the log has the reason.
+    """The result of a run. `errors`: jobs whose row could not be changed; the log has the reason.
 
-    `watched_seconds`: for how long some web process that still beats has been taking updates; None
-    while there is none, and then there are no verdicts.
+    `watched_seconds`: for how long the web processes have been taking updates; None if there is
+    none, and then no status is changed.
     """
 
     stalled: int
@@ -34,53 +34,55 @@ class Sweep:
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Sweep:
-    """Stall and fail the jobs that have been silent for too long.
+    """Mark the jobs stalled or failed that have been silent for too long.
 
-    `now` is for tests; without it the database's clock counts. Idempotent, and safe beside ingest
-    and beside itself. Raises DatabaseUnavailable, then with some pages done.
+    `now` is for tests; without it the database's clock counts. Idempotent; safe while ingest or
+    another run is active. Raises DatabaseUnavailable, perhaps after some pages.
     """
     is_by_clock = now is None
     with database.reading() as conn:
         now, watches = store.read_watches(conn, now)
         if ahead := store.bring_back_jobs(conn, now):
-            logger.warning("the clock was set back: the silence of %d jobs counts from now", ahead)
+            logger.warning(
+                "the clock was set back; the silence of %d jobs is counted from now", ahead
+            )
     clock = now if is_by_clock else None
-    stall = _verdict(now, clock, watches, config.stale_after_seconds, stall_text)
-    fail = _verdict(now, clock, watches, config.fail_after_seconds, fail_text)
-    # Failing first: what is stalled now is failed by a later run at the earliest, however silent.
-    failed, not_failed = _judge_all(database, "stalled", store.fail_jobs, fail)
-    stalled, not_stalled = _judge_all(database, "running", store.stall_jobs, stall)
+    stall = _status_change(now, clock, watches, config.stale_after_seconds, stall_text)
+    fail = _status_change(now, clock, watches, config.fail_after_seconds, fail_text)
+    # Failed first, so that a job that is stalled in this run is failed in a later one.
+    failed, not_failed = _change_all(database, "stalled", store.fail_jobs, fail)
+    stalled, not_stalled = _change_all(database, "running", store.stall_jobs, stall)
     watched = max((watch.seconds for watch in watches), default=None)
     return Sweep(stalled, failed, not_failed + not_stalled, watched)
 
 
-def _verdict(
+def _status_change(
     now: datetime,
     clock: datetime | None,
     watches: list[Watch],
     threshold_seconds: int,
     text: Callable[[int], str],
-) -> Verdict | None:
+) -> StatusChange | None:
     since = silent_since(watches, threshold_seconds)
     if since is None:
         return None
-    return Verdict(now, since, threshold_seconds, text(threshold_seconds), clock)
+    return StatusChange(now, since, threshold_seconds, text(threshold_seconds), clock)
 
 
-def _judge_all(
-    database: Database, status: str, judge: Judge, verdict: Verdict | None
+def _change_all(
+    database: Database, status: str, judge: Judge, status_change: StatusChange | None
 ) -> tuple[int, int]:
-    """Judge every silent job of a status; how many were changed, and how many could not be."""
-    if verdict is None:
+    """Change the silent jobs of a status; return how many were changed, and how many failed."""
+    if status_change is None:
         return 0, 0
     changed = errors = 0
 
     def read(conn: Connection, after: SilentJob | None, limit: int) -> list[SilentJob]:
-        since = verdict.silent_since
+        since = status_change.silent_since
         return store.read_silent_jobs(conn, status, since, after=after, limit=limit)
 
     def change(conn: Connection, ids: Sequence[int]) -> list[Judged]:
-        return judge(conn, ids, verdict)
+        return judge(conn, ids, status_change)
 
     for page in read_pages(database, read):
         ids = [job.id for job in page]
@@ -91,7 +93,7 @@ def _judge_all(
             logger.warning(
                 "Stale job %s: %s",
                 job.job_id,
-                verdict.text,
+                status_change.text,
                 extra={"job_id": job.job_id, "silent_seconds": round(job.silent_seconds, 1)},
             )
     return changed, errors

@@ -1,4 +1,4 @@
-"""Drops chunks whose retention is over, once every rollup made from them has all they hold."""
+"""Drops chunks past their retention, once every rollup of them is complete."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import psycopg
-
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database, LockNotAvailable
 from app.domain.rollups import MINUTE_ROLLUPS, RAW_SERIES, rollups_of
 from app.store import rollups as store
 from app.store.rollups import Chunk
@@ -20,7 +18,7 @@ logger = logging.getLogger("hub.tasks.retention")
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What became of the expired chunks of a series. `why`: why the first that stayed did."""
+    """The expired chunks of a series. `why`: the reason why the first that was kept was kept."""
 
     chunks: int
     stayed: int
@@ -28,10 +26,10 @@ class Dropped:
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, Dropped]:
-    """Drop what has expired, a chunk at a time; what was done, by series.
+    """Drop the expired chunks one by one; return the result by series.
 
-    `now` is for tests; without it the database's clock counts. Idempotent; killed, the next run
-    goes on. Raises HubError naming the series where the database failed, after the others.
+    `now` is for tests; without it the database's clock counts. Idempotent; the next run
+    continues one that was killed. Raises HubError naming the series that failed, after the others.
     """
     days = {
         **dict.fromkeys(RAW_SERIES, config.raw_retention_days),
@@ -49,7 +47,7 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
 
 
 def _drop_expired(conn: Connection, series: str, expired_before: datetime) -> Dropped:
-    """Drop in the order of time: nothing is refreshed behind the edge, so it passes no chunk."""
+    """Drop in the order of time: nothing before the edge is refreshed, so it must skip no chunk."""
     edge = store.read_edges(conn).get(series)
     expired = [chunk for chunk in store.read_chunks(conn, series) if chunk.end <= expired_before]
     dropped, stayed, why = 0, 0, None
@@ -58,7 +56,7 @@ def _drop_expired(conn: Connection, series: str, expired_before: datetime) -> Dr
         if reason is None:
             dropped += 1
             continue
-        logger.error("the expired chunk %s of %s stays: %s", chunk.name, series, reason)
+        logger.error("the expired chunk %s of %s is kept: %s", chunk.name, series, reason)
         why = why or reason
         if edge is None or chunk.end > edge:
             stayed = len(expired) - dropped
@@ -68,19 +66,19 @@ def _drop_expired(conn: Connection, series: str, expired_before: datetime) -> Dr
 
 
 def _drop(conn: Connection, series: str, chunk: Chunk) -> str | None:
-    """Drop a chunk; None, or why it stays."""
+    """Drop a chunk; return None, or the reason why it is kept."""
     rollups = rollups_of(series)
     with store.alone(conn):
         try:
             for rollup in rollups:
                 store.refresh_stale(conn, rollup, chunk.start, chunk.end)
             with conn.transaction():
-                # Nothing may come in between the counting and the end.
+                # No row may be added between the count and the commit.
                 store.lock_chunk(conn, chunk)
                 gaps = (store.read_gap(conn, rollup, series, chunk.window) for rollup in rollups)
                 if gap := next(filter(None, gaps), None):
                     return gap
                 store.drop_chunk(conn, series, chunk)
-        except psycopg.errors.LockNotAvailable:
-            return "somebody reads it"
+        except LockNotAvailable:
+            return "it is being read"
     return None

@@ -1,4 +1,4 @@
-"""What sweeps over many rows share: short transactions, and one bad row that stops no other."""
+"""For tasks that change many rows: short transactions, and one bad row does not stop the others."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.errors import Unavailable
 
 logger = logging.getLogger("hub.tasks")
 
-# The embedded database serves nobody else meanwhile, and an update of a job waits for its row.
+# The embedded database serves no other connection meanwhile; an update of a job waits for its row.
 PAGE_ROWS = 1_000
 
 Row = TypeVar("Row")
@@ -22,9 +22,9 @@ Changed = TypeVar("Changed")
 def read_pages(
     database: Database, read: Callable[[Connection, Row | None, int], list[Row]]
 ) -> Iterator[list[Row]]:
-    """Pages of up to PAGE_ROWS rows, none empty. `read` gives so many after a row, or the first.
+    """Pages of up to PAGE_ROWS rows, none empty. `read` returns the rows after a row, or the first.
 
-    By key and not anew each time: some may stay as they are.
+    By key, because some rows may stay as they are.
     """
     after: Row | None = None
     while True:
@@ -43,10 +43,10 @@ def change_page(
     change: Callable[[Connection, Sequence[Key]], list[Changed]],
     what: str,
 ) -> tuple[list[Changed], int]:
-    """Change some rows in one transaction; halve them until one that cannot be changed is alone.
+    """Change rows in one transaction; on an error halve them until the bad row is alone.
 
-    What was changed, and how many could not be; `what` they are is for the log, which has the
-    reason. Raises DatabaseUnavailable.
+    Returns what was changed, and how many rows could not be; the log has the reason and calls a
+    row `what`. Raises DatabaseUnavailable.
     """
     try:
         with database.transaction() as conn:

@@ -1,4 +1,4 @@
-"""Brings the rollups up to date: closed buckets, and whatever came in late, however old it is."""
+"""Brings the rollups up to date: complete buckets, and late data of any age."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import time
 from datetime import datetime
 
 from app.config import Config
-from app.db import Database
-from app.domain.rollups import EPOCH, ROLLUPS, SETTLED_AFTER
+from app.database.pool import Database
+from app.domain.rollups import ROLLUPS, SETTLED_AFTER
+from app.domain.window import EPOCH
 from app.store import rollups as store
 from jobs.attempts import Attempts
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, float]:
-    """Refresh what is stale of every rollup, as far back as there are updates; seconds by rollup.
+    """Refresh the stale parts of every rollup, of any age; return the seconds by rollup.
 
-    `now` is for tests; without it the database's clock counts. Idempotent; killed, the next run
-    goes on. Raises HubError naming the rollups that could not be refreshed, after the others were.
+    `now` is for tests; without it the database's clock counts. Idempotent; the next run
+    continues one that was killed. Raises HubError naming the rollups that failed, after the others.
     """
     seconds = {}
     with store.own_connection(database) as conn:

@@ -1,7 +1,7 @@
-"""Runs one task when it is due and nobody else runs it, and records what became of it.
+"""Runs one task if it is due and no other process runs it, and records the result.
 
-The row of a task is a lease that expires: any number of processes may try, one runs, and when that
-one dies another takes over.
+The row of a task is a lease that expires: any number of processes may try, one runs the task, and
+when that one dies another takes over.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from types import TracebackType
 
 import orjson
 
+from app.background import FailureLog, RepeatingThread
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.errors import HubError, Unavailable
 from app.store import tasks as store
 from jobs.schedule import Task
 
 logger = logging.getLogger("hub.tasks")
 
-LEASE_SECONDS = 30.0  # after this long a dead process's task is another's
+LEASE_SECONDS = 30.0  # then another process may take the task of one that has died
 RENEWALS_PER_LEASE = 3  # one or two may fail
 
 
 class Runner:
-    """Runs tasks for this process. Thread-safe; a task must not be run twice at once in it."""
+    """Runs the tasks of this process. Thread-safe, but a task may run only once at a time."""
 
     def __init__(self, database: Database, config: Config) -> None:
         # Two containers may have the same name and process id.
@@ -40,12 +42,14 @@ class Runner:
         self._changed = threading.Condition()
         self._running = 0
         self._is_stopping = False
-        self._trouble: str | None = None
+        self._outage = FailureLog(
+            logger, "the tasks wait for the database", "the tasks continue", logging.ERROR
+        )
 
     def run(self, task: Task, now: datetime | None = None) -> bool:
-        """Run the task if its lease can be had; whether it ran. `now` is for tests.
+        """Run the task if its lease is free; return whether it ran. `now` is for tests.
 
-        Raises nothing that a task or the database can cause: a failure is recorded and logged.
+        An error of the task or the database is recorded and logged, not raised.
         """
         with self._changed:
             if self._is_stopping:
@@ -54,7 +58,7 @@ class Runner:
         try:
             return self._run(task, now)
         except Unavailable as exc:
-            self._note(str(exc))
+            self._outage.failed(exc)
             return False
         except Exception:
             logger.exception("the task %s could not be run", task.id)
@@ -65,7 +69,7 @@ class Runner:
                 self._changed.notify_all()
 
     def stop(self, seconds: float) -> bool:
-        """Begin no more tasks and wait for those that run; False when one does after that long."""
+        """Start no more tasks and wait for those that run; False if one still runs after that."""
         with self._changed:
             self._is_stopping = True
             return self._changed.wait_for(lambda: self._running == 0, seconds)
@@ -80,11 +84,11 @@ class Runner:
                 lease_seconds=LEASE_SECONDS,
                 now=now,
             )
-        self._note(None)
+        self._outage.succeeded()
         if not is_mine:
             return False
         started = time.monotonic()
-        with _Renewal(self._database, task.id, self.holder):
+        with self._renewed_lease(task):
             result, error = self._attempt(task, now)
         duration = time.monotonic() - started
         with self._database.transaction() as conn:
@@ -98,11 +102,11 @@ class Runner:
                 now=now,
             )
         if not is_recorded:
-            logger.warning("the task %s outlived its lease: another process took it", task.id)
+            logger.warning("the lease of the task %s expired and another process took it", task.id)
         return True
 
     def _attempt(self, task: Task, now: datetime | None) -> tuple[str | None, str | None]:
-        """Run the task; its result as JSON, or why it failed as a sentence for everybody."""
+        """Run the task; return its result as JSON, or a message that is safe to show."""
         try:
             return orjson.dumps(task.run(self._database, self._config, now)).decode(), None
         except HubError as exc:
@@ -110,45 +114,20 @@ class Runner:
             return None, str(exc)
         except Exception as exc:
             logger.exception("the task %s failed", task.id)
-            return None, f"It failed with {type(exc).__name__}; the log has the reason."
+            return None, f"It failed with {type(exc).__name__}; the reason is in the hub's log."
 
-    def _note(self, trouble: str | None) -> None:
-        """Log that the database is away, or back: once, and not with every task and tick."""
-        with self._changed:
-            before, self._trouble = self._trouble, trouble
-        if trouble is not None and trouble != before:
-            logger.error("the tasks wait: %s", trouble)
-        if trouble is None and before is not None:
-            logger.info("the tasks go on")
+    @contextmanager
+    def _renewed_lease(self, task: Task) -> Iterator[None]:
+        """Renew the lease of a task while it runs."""
+        seconds = LEASE_SECONDS / RENEWALS_PER_LEASE
+        thread = RepeatingThread("lease", lambda: self._renew(task), seconds, delay=seconds)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.stop(wait_seconds=0)  # it may be waiting for a connection
 
-
-class _Renewal:
-    """Keeps a lease while its task runs."""
-
-    def __init__(self, database: Database, task_id: str, holder: str) -> None:
-        self._database = database
-        self._task_id = task_id
-        self._holder = holder
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._done.set()  # not joined: it may wait for a connection
-
-    def _renew(self) -> None:
-        while not self._done.wait(LEASE_SECONDS / RENEWALS_PER_LEASE):
-            try:
-                with self._database.transaction() as conn:
-                    store.renew_lease(conn, self._task_id, self._holder, LEASE_SECONDS)
-            except Unavailable:
-                continue  # the task itself will meet it, or the next renewal will not
-            except Exception:
-                logger.exception("the lease of %s could not be renewed", self._task_id)
+    def _renew(self, task: Task) -> None:
+        # Without the database the task itself fails too, unless the next renewal succeeds.
+        with suppress(Unavailable), self._database.transaction() as conn:
+            store.renew_lease(conn, task.id, self.holder, LEASE_SECONDS)

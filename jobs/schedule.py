@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from jobs import (
     compress_chunks,
     detect_offline_nodes,
@@ -18,40 +18,40 @@ from jobs import (
     vacuum_tables,
 )
 
-# Compressing and dropping: a chunk spans 6 hours at the least, so an hour later is soon enough.
+# Compression and retention: a chunk spans at least 6 hours, so an hour later is soon enough.
 CHUNKS_SECONDS = 3_600
-NODES_SECONDS = 30  # a sixth of the silence that takes a node offline
-VACUUM_SECONDS = 300  # at 1,000 updates a second, 300,000 dead rows at the most
-APART = timedelta(seconds=0.5)  # between their beginnings; about as long as one works
+NODES_SECONDS = 30  # a sixth of the silence after which a node is offline
+VACUUM_SECONDS = 300  # at 1,000 updates a second, at most 300,000 dead rows
+APART_SECONDS = 0.5  # between the starts of two tasks: about as long as one takes
 
-# (database, config, now) -> what is kept of the run: anything orjson can write. `now` is for tests;
-# in production it is None, and the database's clock counts. It must be idempotent: a process that
-# was paused for longer than its lease may meet another one.
+# (database, config, now) -> the result to record: anything orjson can write. `now` is for tests; in
+# production it is None and the database's clock counts. A task must be idempotent: a process that
+# was paused for longer than its lease may run it beside another one.
 Run = Callable[[Database, Config, datetime | None], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task: its id in the table `tasks`, what it does, and how often it is due."""
+    """A task: its id in the table `tasks`, its function, and how often it is due."""
 
     id: str
     run: Run
     interval_seconds: int
 
 
-def first_runs(scheduled: list[Task], now: datetime) -> dict[str, datetime]:
-    """When each task is due first, by its id: at once, but one after the other.
+def first_delays(scheduled: list[Task]) -> list[float]:
+    """Seconds until the first run of each task: at once, but one after the other.
 
-    Their intervals are multiples of each other, so those that begin together come together for
-    ever; and while one works the embedded engine serves nobody else.
+    Their intervals are multiples of each other, so tasks that start together would always run
+    together; and while one runs, the embedded engine serves no other connection.
     """
     shortest = min(task.interval_seconds for task in scheduled)
-    apart = min(APART, timedelta(seconds=shortest) / len(scheduled))
-    return {task.id: now + number * apart for number, task in enumerate(scheduled)}
+    apart = min(APART_SECONDS, shortest / len(scheduled))
+    return [number * apart for number in range(len(scheduled))]
 
 
 def tasks(config: Config) -> list[Task]:
-    """Every task, as the settings have it."""
+    """Every task, with the intervals that the settings give."""
     scheduled: list[tuple[str, Run, int]] = [
         ("detect_stale_jobs", detect_stale_jobs.run_once, config.sweep_seconds),
         ("detect_offline_nodes", detect_offline_nodes.run_once, NODES_SECONDS),

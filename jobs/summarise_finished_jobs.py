@@ -1,4 +1,4 @@
-"""Keeps the summary of each ended job, from which its chart is drawn for ever."""
+"""Stores the summary of each ended job, from which its chart is drawn when its updates are gone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.charts.summary import summarise_job
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.errors import Unavailable
-from app.history.summary import summarise_job
 from app.store import summaries as store
 from app.store.history import use_one_snapshot
 from app.store.summaries import UnsummarisedJob
@@ -19,14 +19,14 @@ from app.store.summaries import UnsummarisedJob
 logger = logging.getLogger("hub.tasks.summaries")
 
 PAGE_JOBS = 500
-# After a restore or an upgrade there may be very many: the rest waits for the next run, so that a
-# process that stops has not long to wait.
+# After a restore or an upgrade there may be very many: the rest is left to the next run, so that a
+# process can stop soon.
 LONGEST_RUN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Summaries:
-    """What one run did. `overtaken`: updates came meanwhile, so the next run does them again.
+    """The result of a run. `overtaken`: jobs with new updates meanwhile; the next run repeats them.
 
     `errors`: jobs that could not be summarised; the log has the reason.
     """
@@ -37,10 +37,10 @@ class Summaries:
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Summaries:
-    """Summarise the ended jobs that have no summary, or lost it to a late update.
+    """Summarise the ended jobs without a summary; a late update deletes it.
 
-    Idempotent, and safe beside ingest and beside itself; `now` is not needed. Raises
-    DatabaseUnavailable, then with some jobs done.
+    Idempotent; safe while ingest or another run is active; `now` is not needed. Raises
+    DatabaseUnavailable, perhaps after some jobs.
     """
     written = overtaken = errors = 0
     give_up_at = time.monotonic() + LONGEST_RUN_SECONDS
@@ -61,7 +61,7 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
 
 
 def _jobs(database: Database) -> Iterator[UnsummarisedJob]:
-    """By key and not anew each time: some may stay as they are."""
+    """By key, because some jobs may stay as they are."""
     with database.reading() as conn:
         refreshed_at = store.read_refreshed_at(conn)
     after_id = 0
@@ -77,7 +77,7 @@ def _jobs(database: Database) -> Iterator[UnsummarisedJob]:
 
 
 def _summarise(database: Database, job_id: str) -> bool:
-    # Not in one transaction: the reading may take long, and it must not hold up the job's updates.
+    # Not in one transaction: reading may take long, and must not block the job's updates.
     with database.transaction() as conn:
         use_one_snapshot(conn)
         version, summary = summarise_job(conn, job_id)

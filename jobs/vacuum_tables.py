@@ -1,4 +1,4 @@
-"""Vacuums the tables whose rows are rewritten, where no server does it by itself."""
+"""Vacuums the tables whose rows are rewritten: the embedded engine has no autovacuum."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
+from app.store import vacuum as store
 
-# Analysing reads a sample of up to 30,000 rows however few have changed: 0.1 s of 9,000 jobs, in
-# which everybody waits. The engine counts no changes; how many rows there are VACUUM notes, too.
+# ANALYZE reads a sample of up to 30,000 rows, even if few have changed: 0.1 s for 9,000 jobs, in
+# which all others wait. The engine does not count changes; VACUUM counts the rows, too.
 ANALYSE_SECONDS = 3_600
-_SHOULD_ANALYSE = """
-SELECT NOT EXISTS (SELECT FROM pg_statistic WHERE starelid = relid)
-    OR last_analyze IS NULL
-    OR last_analyze < clock_timestamp() - make_interval(secs => %s)
-FROM pg_stat_all_tables WHERE relid = %s::regclass
-"""
-# The rows of live jobs are rewritten at every commit, and TimescaleDB's notes of what is to be
-# refreshed at every refresh. The series are only added to.
+# The rows of live jobs are rewritten at every commit, and TimescaleDB's logs of stale ranges at
+# every refresh. The series only grow.
 TABLES = (
     "jobs",
     "job_disks",
@@ -36,18 +31,17 @@ TABLES = (
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, Any]:
-    """Vacuum a table at a time, and analyse it where that is due; how many, and which.
+    """Vacuum the tables one by one, and analyse those that are due; return how many, and which.
 
-    Idempotent; `now` is not needed. For the embedded engine, which has no autovacuum: every commit
-    leaves a dead version of each row it rewrote. While a table is vacuumed, everybody else waits.
+    Idempotent; `now` is not needed. Every commit leaves a dead version of each row that it
+    rewrote. While a table is vacuumed, all others wait.
     """
     analysed = []
     every_seconds = config.task_interval(ANALYSE_SECONDS)
     for table in TABLES:
         with database.reading() as conn:
-            row = conn.execute(_SHOULD_ANALYSE, [every_seconds, table]).fetchone()
-            is_due = row is not None and row[0]
-            conn.execute(f"VACUUM (ANALYZE {is_due}) {table}".encode())
+            is_due = store.should_analyse(conn, table, every_seconds)
+            store.vacuum(conn, table, analyse=is_due)
         if is_due:
             analysed.append(table)
     return {"tables": len(TABLES), "analysed": analysed}

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.charts.summary import summarise_job
 from app.clock import to_micros, utc_now
 from app.config import Config
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS
 from app.domain.updates import Fields, Update
-from app.history.summary import summarise_job
 from app.ingest.transaction import Receipt, store_updates
 from app.store.summaries import write_summary
 from jobs import detect_stale_jobs

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from app.web_server import WebServer
+from app.server.asgi import Server
 
 Messages = list[dict[str, Any]]
 
@@ -34,7 +35,15 @@ def run_apart(work: Coroutine[Any, Any, None]) -> None:
         pool.submit(asyncio.run, work).result()
 
 
-def ask(server: WebServer, received: Messages, **scope: Any) -> tuple[int, dict[str, str], bytes]:
+async def reach(condition: Callable[[], bool]) -> None:
+    """Wait until the condition is true."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        await asyncio.sleep(0.002)
+
+
+def ask(server: Server, received: Messages, **scope: Any) -> tuple[int, dict[str, str], bytes]:
     """What is answered to a request that arrives in these messages, and then no further."""
     sent: Messages = []
 

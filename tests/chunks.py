@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.store.rollups import read_chunks, read_edges
 
 NOW = datetime(2026, 3, 10, 12, 30, 20, tzinfo=UTC)  # the clock of tasks under test

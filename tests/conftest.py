@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import hypothesis
 import psycopg
 import pytest
 from flask import Flask
@@ -25,11 +26,11 @@ from psycopg import errors
 from app import create_app
 from app.api.factory import close_app
 from app.config import Config
-from app.db import Connection, Database
+from app.database.engine import EmbeddedEngine
+from app.database.migrate import migrate
+from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS
-from app.engine import EmbeddedEngine
-from app.migrate import migrate
-from tests import engine_template
+from tools import engine_template
 
 TABLES = (
     "job_telemetry",
@@ -44,6 +45,8 @@ TABLES = (
     "rollup_refreshes",
 )
 HYPERTABLES = TABLES[:3]
+# One statement: each round trip to the embedded engine costs a millisecond.
+_EMPTY_TABLES = f"DO $$BEGIN {' '.join(f'DELETE FROM {table};' for table in TABLES)} END$$"
 LOGIN_PASSWORD = "of-a-scratch-database"
 # A test has refreshed, compressed or dropped something. Else deleting a few rows is enough.
 _IS_WORKED_ON = """
@@ -53,6 +56,10 @@ SELECT EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_watermark
     OR EXISTS (SELECT FROM series_edges WHERE isfinite(dropped_before))
     OR EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_materialization_ranges)
 """
+
+
+# `make quick`: a fifth of the examples that `make test` tries.
+hypothesis.settings.register_profile("quick", max_examples=20)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -77,11 +84,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _template(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One for all workers, whose folders lie beside each other."""
-    base = tmp_path_factory.getbasetemp()
-    is_worker = "PYTEST_XDIST_WORKER" in os.environ
-    engine_template.offer((base.parent if is_worker else base) / "template")
+def _template(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One template for all workers, kept in pytest's cache until what it is made of changes."""
+    if pytestconfig.pluginmanager.hasplugin("cacheprovider"):
+        engine_template.offer(pytestconfig.cache.mkdir("engine"))
+    else:
+        engine_template.offer(tmp_path_factory.mktemp("engine"))
 
 
 @pytest.fixture(scope="session")
@@ -146,8 +154,7 @@ def owner(open_owner: Database) -> Database:
     with open_owner.transaction() as conn:  # a DELETE of few rows is quicker than a TRUNCATE
         if conn.execute(_IS_WORKED_ON).fetchone() == (True,):
             _forget_work(conn)
-        for table in TABLES:
-            conn.execute(f"DELETE FROM {table}")
+        conn.execute(_EMPTY_TABLES)
     return open_owner
 
 

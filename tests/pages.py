@@ -44,5 +44,5 @@ def assert_printed(said: str, expected: str) -> None:
 def _is_whole(command: str, rest: list[str]) -> bool:
     """Whether the command ends here: quotes are closed, and nothing says that it goes on."""
     is_quoted = command.count("'") % 2 == 1
-    goes_on = command.endswith(("\\", "|")) or bool(rest) and rest[0].startswith("    ")
+    goes_on = command.endswith(("\\", "|")) or (bool(rest) and rest[0].startswith("    "))
     return not is_quoted and not goes_on

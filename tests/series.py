@@ -6,11 +6,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from itertools import groupby, pairwise
 
-from app.db import Connection
-from app.domain.chart import EPOCH, Bucket, Window, job_span
+from app.database.pool import Connection
+from app.domain.chart import Bucket, job_span
 from app.domain.stretches import Gap, Phase
+from app.domain.window import EPOCH, Window
 from app.store.history import Series
 
 START = datetime(2026, 3, 1, 10, 0, 7, tzinfo=UTC)
@@ -108,7 +109,7 @@ def expect_gaps(rows: Sequence[Row], span: Window, window: Window) -> list[Gap]:
     times = [milliseconds(row.time) for row in in_order(rows, span)]
     return [
         Gap(max(before, window.from_at), min(after, window.before_at), "silence")
-        for before, after in zip(times, times[1:], strict=False)
+        for before, after in pairwise(times)
         if after - before > timedelta(seconds=60)
         and before < window.before_at
         and after > window.from_at

@@ -19,9 +19,13 @@ from flask import Response, request
 from werkzeug.exceptions import NotFound
 
 from app.api.browsers import is_beside_api, wants_page
-from app.api.compression import packed_tag, takes_gzip
+from app.api.context import current_request, to_response
 from app.api.errors import answer_http_exception
+from app.api.permissions import needs
 from app.config import ROOT
+from app.web.admission import OPEN, PAGE
+from app.web.conditional import make_conditional, make_tag
+from app.web.request import Answer
 
 blueprint = flask.Blueprint("dashboard", __name__)
 
@@ -62,6 +66,7 @@ class _File:
 @blueprint.route("/machines")
 @blueprint.route("/nodes")
 @blueprint.route("/<any(machines, jobs, compare, nodes):kind>/<identifier:name>")
+@needs(PAGE)
 def show_page(kind: str = "", name: str = "") -> Response:
     """The page. Which view it shows, it sees by its address."""
     # No id has a slash in it, the name of a machine may.
@@ -75,20 +80,19 @@ def show_not_found(error: NotFound) -> Response:
     """The page says so to whoever went there with a browser; everybody else gets the problem."""
     if not wants_page(request.environ) or not is_beside_api(request.path):
         return answer_http_exception(error)
-    response = _send_page(depth=request.path.count("/") - 1)
-    response.status_code = 404
-    return response
+    return _send_page(depth=request.path.count("/") - 1, status=404)
 
 
-def _send_page(depth: int) -> Response:
+def _send_page(depth: int, status: int = 200) -> Response:
     """The page at an address with so many slashes after the first."""
     page = _page(f"v-{_version()}", "../" * depth)
-    response = _send(page, "text/html; charset=utf-8", _ASK_FIRST)
+    response = _send(page, "text/html; charset=utf-8", _ASK_FIRST, status)
     response.headers["Content-Security-Policy"] = _POLICY
     return response
 
 
 @blueprint.route("/static/<path:name>")
+@needs(OPEN)  # anybody can have these files from where the hub comes from
 def send_file(name: str) -> Response:
     """One of the page's files. With the present version in its address it may be kept for ever."""
     versioned = _VERSION.fullmatch(name)
@@ -105,19 +109,12 @@ def _is_ours(path: Path) -> bool:
     return path.is_file() and path.resolve().is_relative_to(STATIC.resolve())
 
 
-def _send(file: _File, kind: str, cache_control: str) -> Response:
-    is_packed = takes_gzip(request.headers.get("Accept-Encoding", ""))
-    response = Response(file.packed if is_packed else file.body, content_type=kind)
-    if is_packed:
-        response.headers["Content-Encoding"] = "gzip"
-    # A strong tag is one of the bytes sent.
-    response.set_etag(packed_tag(file.tag) if is_packed else file.tag)
-    response.headers["Vary"] = "Accept-Encoding"
-    response.headers["Cache-Control"] = cache_control
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.make_conditional(request)
-    return response
+def _send(file: _File, kind: str, cache_control: str, status: int = 200) -> Response:
+    headers = [("Content-Type", kind), ("Cache-Control", cache_control)]
+    answer = Answer(status, file.body, headers)
+    return to_response(
+        make_conditional(answer, current_request(), file.tag, pack=lambda _: file.packed)
+    )
 
 
 # Files are read and packed once; an edited one anew, so that a reload shows it.
@@ -172,5 +169,4 @@ def _page(version: str, root: str) -> _File:
 
 
 def _file(body: bytes) -> _File:
-    tag = hashlib.blake2b(body, digest_size=16).hexdigest()
-    return _File(body, gzip.compress(body, 9, mtime=0), tag)
+    return _File(body, gzip.compress(body, 9, mtime=0), make_tag(body))

@@ -1,66 +1,29 @@
-"""Every failure as application/problem+json (RFC 9457); the one place that writes that shape."""
+"""What Flask raises, and what our views raise, as problem+json; or as a page, to a browser."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from http import HTTPStatus
-from typing import Any
+from urllib.parse import quote, urlencode
 
-import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.errors import NO_MEMORY, HubError, RequestError, TooManyUpdates, Unavailable
+from app.api.browsers import is_beside_api, wants_page
+from app.api.context import to_response
+from app.api.hooks import current_permission
+from app.errors import RequestError, Unauthorized
 from app.schemas.errors import flatten
-
-logger = logging.getLogger("hub.api")
+from app.web.problems import answer_failure, describe, problem
 
 _WHERE = {"json", "query", "path", "headers", "form", "files", "cookies", "query_and_headers"}
 
 
-def problem(
-    status: int,
-    detail: str,
-    *,
-    errors: Mapping[str, list[str]] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """One problem+json answer. `errors` maps a field's path (`disks.0.status`) to its reasons."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
-    if errors:
-        body["errors"] = errors
-    response = Response(orjson.dumps(body), status, mimetype="application/problem+json")
-    for name, value in (headers or {}).items():
-        response.headers[name] = value
-    return response
-
-
-def describe(errors: Mapping[str, list[str]]) -> str:
-    """The first reason as a sentence that names its field."""
-    field, reasons = next(iter(errors.items()))
-    return f"{field}: {reasons[0]}"
-
-
 def register_error_handlers(app: Flask) -> None:
     """Answer our own errors, HTTP errors and anything unforeseen as problem+json."""
-    app.register_error_handler(RequestError, answer_request_error)
+    app.register_error_handler(Unauthorized, _answer_unauthorized)
+    app.register_error_handler(RequestError, _answer)
     app.register_error_handler(HTTPException, answer_http_exception)
-    app.register_error_handler(Exception, _answer_unforeseen)
-
-
-def answer_request_error(error: Exception) -> Response:
-    """The answer to one of our own errors."""
-    assert isinstance(error, RequestError)
-    headers = {}
-    if isinstance(error, (Unavailable, TooManyUpdates)):
-        headers["Retry-After"] = str(error.retry_after_seconds)
-    return problem(error.status, str(error), errors=getattr(error, "errors", None), headers=headers)
+    app.register_error_handler(Exception, _answer)
 
 
 def answer_http_exception(error: Exception) -> Response:
@@ -74,23 +37,39 @@ def answer_http_exception(error: Exception) -> Response:
         if isinstance(messages, Mapping) and set(messages) <= _WHERE:
             messages = {key: value for part in messages.values() for key, value in part.items()}
         errors = flatten(messages)
-        return problem(400, describe(errors), errors=errors)
-    headers = dict(error.get_headers())
-    headers.pop("Content-Type", None)
+        return to_response(problem(400, describe(errors), errors=errors))
+    headers = [header for header in error.get_headers() if header[0] != "Content-Type"]
     details = {
         404: f"There is nothing at {request.path}.",
         405: f"{request.path} does not take {request.method}.",
     }
-    return problem(
-        status, details.get(status, error.description or "The request failed."), headers=headers
+    detail = details.get(status, error.description or "The request failed.")
+    return to_response(problem(status, detail, headers=headers))
+
+
+def _answer(error: Exception) -> Response:
+    return to_response(answer_failure(error))
+
+
+def _answer_unauthorized(error: Exception) -> Response:
+    """A browser that goes to a page is sent to sign in."""
+    is_route = request.endpoint is not None
+    is_page = (
+        current_permission().is_page if is_route else is_beside_api(request.environ["PATH_INFO"])
     )
+    if not is_page or not wants_page(request.environ):
+        return _answer(error)
+    answer = answer_failure(error)  # which is counted
+    response = Response(status=302, headers={"Location": _sign_in_path()})
+    response.headers["Cache-Control"] = dict(answer.headers).get("Cache-Control", "no-store")
+    return response
 
 
-def _answer_unforeseen(error: Exception) -> Response:
-    if isinstance(error, MemoryError):  # it would be taken later: the sender must not give up
-        return answer_request_error(Unavailable(NO_MEMORY))
-    if isinstance(error, HubError):  # a StartError cannot happen here; say no more than needed
-        logger.error("hub error in a request", exc_info=error)
-    else:
-        logger.exception("unforeseen error", exc_info=error)
-    return problem(500, "The hub failed to answer; the reason is in its log.")
+def _sign_in_path() -> str:
+    """The sign-in page, which leads back here. Relative, as a proxy may move the hub."""
+    path: str = request.environ["PATH_INFO"]
+    here = quote(path.encode("latin-1"))
+    if query := request.environ.get("QUERY_STRING", ""):
+        here += f"?{quote(query.encode('latin-1'), safe='%=&+,:;/?@!$*()')}"
+    up = "../" * (path.count("/") - 1) or "./"
+    return f"{up}sign-in?{urlencode({'next': here})}"

@@ -1,58 +1,28 @@
-"""Builds the WSGI application: settings, writer, blueprints, documents."""
+"""Builds the Flask application: blueprints, hooks, the description of the API."""
 
 from __future__ import annotations
 
 import logging
-from multiprocessing.util import Finalize
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
+from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask
 from flask_smorest import Api
 from webargs.flaskparser import FlaskParser
 from werkzeug.routing import BaseConverter, PathConverter
 
 from app import __version__
-from app.api import (
-    dashboard,
-    history,
-    jobs,
-    nodes,
-    registration,
-    requests,
-    service,
-    signin,
-    telemetry,
-)
-from app.api.auth import guard_app
-from app.api.context import Hub
-from app.api.errors import problem, register_error_handlers
-from app.api.fast_chart import FastChart
-from app.api.fast_push import FastPush
-from app.api.gate import PushGate, spare_threads
-from app.api.headers import SafeHeaders
-from app.api.hosts import HostGate, allowed_hosts
-from app.api.limits import TokenRate
-from app.auth.guard import Guard
-from app.auth.keys import read_keys
-from app.auth.watch import TokenWatch
-from app.config import Config
-from app.db import Database
-from app.domain.snapshots import Snapshot
-from app.domain.updates import Update
-from app.ingest.heartbeat import Heartbeat
-from app.ingest.snapshots import store_snapshots
-from app.ingest.transaction import store_updates
-from app.ingest.writer import Writer
+from app.api import dashboard, history, jobs, nodes, registration, service, signin, telemetry
+from app.api.context import EXTENSION, hub_of
+from app.api.errors import register_error_handlers
+from app.api.hooks import register_hooks
+from app.api.permissions import check_permissions
+from app.hub import Hub
 from app.schemas.fields import IDENTIFIER
 from app.schemas.updates import JOB_TYPE, ProblemSchema
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+from app.web.push import PREFIX
 
 logger = logging.getLogger("hub.api")
 
-PREFIX = "/api/v1"
 # Part of the API's description while tokens are asked for.
 _TOKENS_IN_SPEC = {
     "security": [{"token": []}],
@@ -107,29 +77,13 @@ class _HubApi(Api):  # type: ignore[misc]  # flask-smorest has no types
         self.DEFAULT_RESPONSE_CONTENT_TYPE = ordinary
 
 
-def build_app(config: Config) -> Flask:
-    """The application with its writer running and its pool open; see `app.create_app`."""
-    guard = _make_guard(config)
-    app = make_routes(asks_for_tokens=guard is not None)
-    app.before_request(_refuse_broken_path)
-    requests.register_request_hooks(app)
-    app.extensions["hub"], app.extensions["hub_heartbeat"] = _start_hub(config)
+def build_app(hub: Hub) -> Flask:
+    """The application of a hub that has been started. Raises StartError; see check_permissions."""
+    app = make_routes(asks_for_tokens=hub.admission.guard is not None)
+    check_permissions(app)
+    app.extensions[EXTENSION] = hub
+    register_hooks(app)
     register_error_handlers(app)  # after flask-smorest's own, which they replace
-    hub: Hub = app.extensions["hub"]
-    fast = app.extensions["hub_fast_push"] = FastPush(
-        FastChart(app.wsgi_app, hub, PREFIX), hub, PREFIX
-    )
-    gate = app.extensions["hub_push_gate"] = PushGate(
-        fast, config.threads - spare_threads(config.threads)
-    )
-    gated: WSGIApplication = gate
-    if config.token_rate:
-        gated = TokenRate(gated, config.token_rate)
-    app.wsgi_app = gated  # type: ignore[assignment,method-assign]
-    guard_app(app, guard)
-    hosts = HostGate(app.wsgi_app, allowed_hosts(config), f"{PREFIX}/health")
-    app.wsgi_app = SafeHeaders(hosts)  # type: ignore[method-assign]
-    app.extensions["hub_token_watch"] = _start_watch(config, guard, hub.database)
     logger.info("Telemetry API endpoints enabled (Real-time SBC progress tracking)")
     logger.info("Telemetry API routes registered: POST %s/telemetry/{job_type}/{job_id}", PREFIX)
     return app
@@ -156,55 +110,8 @@ def make_routes(*, asks_for_tokens: bool) -> Flask:
 
 
 def close_app(app: Flask) -> None:
-    """Drain the writer and close the pool. Idempotent."""
-    hub: Hub = app.extensions["hub"]
-    if app.extensions["hub_token_watch"] is not None:
-        app.extensions["hub_token_watch"].stop()
-    _close(app.extensions["hub_heartbeat"], hub.writer, hub.database)
-
-
-def _start_hub(config: Config) -> tuple[Hub, Heartbeat]:
-    database = Database.from_config(config)
-    writer = Writer(
-        database,
-        {Update: store_updates, Snapshot: store_snapshots},
-        capacity=config.queue_updates,
-        wait_seconds=config.wait_seconds,
-        late_days=config.late_data_days,
-    )
-    heartbeat = Heartbeat(database, lambda: writer.is_accepting and not writer.is_full)
-    database.open()
-    writer.start()
-    heartbeat.start()
-    # Runs at the end of any process, also of a web worker started by multiprocessing, whose
-    # atexit handlers are not called.
-    Finalize(None, _close, args=(heartbeat, writer, database), exitpriority=100)
-    return Hub(config, database, writer), heartbeat
-
-
-def _make_guard(config: Config) -> Guard | None:
-    """Knows the tokens; None without a key for them. Raises ConfigError for a bad key."""
-    if config.token_key_file is not None:
-        return Guard(read_keys(config.token_key_file))
-    logger.warning(
-        "HUB_TOKEN_KEY_FILE is not set: whoever is on this machine may push and read, nobody else"
-    )
-    return None
-
-
-def _start_watch(config: Config, guard: Guard | None, database: Database) -> TokenWatch | None:
-    if guard is None or config.token_key_file is None:
-        return None
-    watch = TokenWatch(guard, database, config.token_key_file)
-    watch.start()
-    Finalize(None, watch.stop, exitpriority=110)  # as with the writer: see _start_hub
-    return watch
-
-
-def _close(heartbeat: Heartbeat, writer: Writer, database: Database) -> None:
-    heartbeat.stop()
-    writer.stop()
-    database.close()
+    """End the hub of an application. Idempotent."""
+    hub_of(app).close()
 
 
 def _register_blueprints(app: Flask) -> None:
@@ -235,18 +142,3 @@ def _register_blueprints(app: Flask) -> None:
 def _allow_empty(self: Any, field: Any, ret: dict[str, Any]) -> dict[str, bool]:
     """What OpenAPI says of a parameter of a query: see `QuerySchema`, which drops empty ones."""
     return {"allowEmptyValue": True} if ret["in"] == "query" else {}
-
-
-def _refuse_broken_path() -> Response | None:
-    """A path or query that is no UTF-8 would reach the views with replacement characters."""
-    raw: str = request.environ.get("PATH_INFO", "")
-    query: str = request.environ.get("QUERY_STRING", "")
-    name = "path"
-    try:
-        raw.encode("latin-1").decode()
-        name = "query"
-        unquote_to_bytes(query.encode("latin-1")).decode()
-    except UnicodeError:
-        reason = "Is not UTF-8."
-        return problem(400, f"{name}: {reason}", errors={name: [reason]})
-    return None

@@ -10,15 +10,18 @@ from urllib.parse import quote
 from flask import Response
 from flask_smorest import Blueprint
 
-from app.api.bodies import check_identifier
+from app.api.answers import conditional, encode_json
 from app.api.context import hub
-from app.api.requests import encode_json, json_response, make_conditional
+from app.api.permissions import needs
+from app.charts.job import History, read_history
 from app.domain import chart
 from app.domain.chart import Point
 from app.domain.stretches import Gap, Phase
-from app.history.read import History, read_history
 from app.schemas.history import HistoryColumnsSchema, HistoryQuery, HistorySchema
 from app.store.history import ChartedJob
+from app.web.admission import READ
+from app.web.push import check_identifier
+from app.web.request import Answer
 
 blueprint = Blueprint("history", __name__, description="Charts of jobs.")
 
@@ -30,6 +33,7 @@ blueprint = Blueprint("history", __name__, description="Charts of jobs.")
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def get_history(query: dict[str, Any], job_id: str) -> Response:
     """Chart the speed and progress of a job, or of one of its disks, over its run or a window.
 
@@ -45,40 +49,41 @@ def get_history(query: dict[str, Any], job_id: str) -> Response:
         before_at=query.get("to"),
         disk=query.get("disk"),
     )
-    return make_conditional(_RENDERERS[query["format"]](history))
+    return conditional(_RENDERERS[query["format"]](history))
 
 
 # The three forms.
 
 
-def encode_chart(history: History) -> bytes:
-    """The body of a chart as JSON."""
+def _render_json(history: History) -> Answer:
     # Spelled out, it costs a third of _asdict().
     points = [
         {"t": t, "s": s, "s_min": s_min, "s_max": s_max, "p": p, "b": b}
         for t, s, s_min, s_max, p, b in history.points
     ]
-    return encode_json(_answer(history, points))
+    return _answer_json(_answer(history, points))
 
 
-def _render_json(history: History) -> Response:
-    return Response(encode_chart(history), mimetype="application/json")
-
-
-def _render_columns(history: History) -> Response:
+def _render_columns(history: History) -> Answer:
     columns = list(zip(*history.points, strict=True)) or [()] * len(Point._fields)
-    return json_response(_answer(history, dict(zip(Point._fields, columns, strict=True))))
+    return _answer_json(_answer(history, dict(zip(Point._fields, columns, strict=True))))
 
 
-def _render_csv(history: History) -> Response:
+def _render_csv(history: History) -> Answer:
     rows: list[Sequence[Any]] = [Point._fields, *history.points]
     # Only numbers: nothing to quote, and nothing that a spreadsheet would run.
     text = "".join(
         ",".join("" if value is None else str(value) for value in row) + "\r\n" for row in rows
     )
-    response = Response(text, mimetype="text/csv")
-    response.headers["Content-Disposition"] = _attachment(history)
-    return response
+    headers = [
+        ("Content-Type", "text/csv; charset=utf-8"),
+        ("Content-Disposition", _attachment(history)),
+    ]
+    return Answer(200, text.encode(), headers)
+
+
+def _answer_json(body: dict[str, Any]) -> Answer:
+    return Answer(200, encode_json(body), [("Content-Type", "application/json")])
 
 
 _RENDERERS = {"json": _render_json, "columns": _render_columns, "csv": _render_csv}

@@ -8,9 +8,9 @@ from typing import Any
 from flask import Response
 from flask_smorest import Blueprint
 
-from app.api.bodies import check_identifier
+from app.api.answers import conditional_json
 from app.api.context import hub
-from app.api.requests import conditional_json
+from app.api.permissions import needs
 from app.clock import from_micros, isoformat, to_micros
 from app.domain.estimates import duration_seconds, hub_eta_seconds
 from app.domain.statuses import JOB_STATUSES
@@ -18,6 +18,8 @@ from app.errors import NotFound
 from app.schemas import jobs as schemas
 from app.schemas.queries import encode_cursor
 from app.store import jobs as store
+from app.web.admission import READ
+from app.web.push import check_identifier
 
 blueprint = Blueprint("jobs", __name__, description="Jobs, their events, and machines.")
 
@@ -27,6 +29,7 @@ blueprint = Blueprint("jobs", __name__, description="Jobs, their events, and mac
 @blueprint.response(200, schemas.JobListSchema)
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def list_jobs(query: dict[str, Any]) -> Response:
     """List jobs, newest first."""
     before = None
@@ -48,6 +51,7 @@ def list_jobs(query: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.JobSummarySchema)
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def summarise_jobs(query: dict[str, Any]) -> Response:
     """Count jobs by status."""
     with hub().database.reading() as conn:
@@ -61,6 +65,7 @@ def summarise_jobs(query: dict[str, Any]) -> Response:
 @blueprint.alt_response(400, "BAD_REQUEST")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def read_job(job_id: str) -> Response:
     """Read one job with its disks and summary."""
     check_identifier("job_id", job_id)
@@ -73,6 +78,7 @@ def read_job(job_id: str) -> Response:
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def list_events(query: dict[str, Any], job_id: str) -> Response:
     """List the transitions and warnings of a job, in order."""
     check_identifier("job_id", job_id)
@@ -90,6 +96,7 @@ def list_events(query: dict[str, Any], job_id: str) -> Response:
 @blueprint.response(200, schemas.MachineListSchema)
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def list_machines(query: dict[str, Any]) -> Response:
     """List the machines that jobs ran for, each with its newest job and counts."""
     limit, after_name = query["limit"], query.get("cursor", [""])[0]

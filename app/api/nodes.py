@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from flask import Response
 from flask_smorest import Blueprint
 
-from app.api.bodies import check_identifier
+from app.api.answers import conditional_json
 from app.api.context import hub
-from app.api.requests import conditional_json
-from app.db import Connection
-from app.domain.chart import EPOCH, SECOND, Window, choose_window
-from app.domain.nodes import MOST_SNAPSHOTS, ChartedNode, choose_source
+from app.api.permissions import needs
+from app.charts.node import NodeHistory, Point, read_node_history
+from app.domain.chart import SECOND
+from app.domain.window import EPOCH
 from app.errors import NotFound
 from app.schemas import nodes as schemas
 from app.schemas.queries import encode_cursor
 from app.store import nodes as store
-from app.store.history import use_one_snapshot
+from app.web.admission import READ
+from app.web.push import check_identifier
 
 blueprint = Blueprint("nodes", __name__, description="Nodes and their metrics.")
-
-DEFAULT_WINDOW = timedelta(days=1)
-
-Triple = tuple[float | None, float | None, float | None]  # mean, min, max
-
-
-class Point(NamedTuple):
-    """An instant, and the values of each metric there."""
-
-    at: datetime
-    values: Sequence[Triple]
 
 
 @blueprint.route("/nodes")
@@ -40,6 +29,7 @@ class Point(NamedTuple):
 @blueprint.response(200, schemas.NodeListSchema)
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def list_nodes(query: dict[str, Any]) -> Response:
     """List nodes by id."""
     limit, after_id = query["limit"], query.get("cursor", [""])[0]
@@ -59,6 +49,7 @@ def list_nodes(query: dict[str, Any]) -> Response:
 @blueprint.alt_response(400, "BAD_REQUEST")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def read_node(node_id: str) -> Response:
     """Read the current state of one node."""
     check_identifier("node_id", node_id)
@@ -76,6 +67,7 @@ def read_node(node_id: str) -> Response:
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def list_events(query: dict[str, Any], node_id: str) -> Response:
     """List the changes of a node's state, newest first."""
     check_identifier("node_id", node_id)
@@ -94,6 +86,7 @@ def list_events(query: dict[str, Any], node_id: str) -> Response:
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
 def read_history(query: dict[str, Any], node_id: str) -> Response:
     """Chart the metrics of one node: each snapshot, or mean, minimum and maximum of equal steps.
 
@@ -101,14 +94,15 @@ def read_history(query: dict[str, Any], node_id: str) -> Response:
     as what is kept of each minute or hour.
     """
     check_identifier("node_id", node_id)
-    # A commit between the statements would give a chart of two states: see the chart of a job.
-    with hub().database.transaction() as conn:
-        use_one_snapshot(conn)
-        node = store.read_charted_node(conn, node_id)
-        if node is None:
-            raise _unknown(node_id)
-        history = _history(conn, node, query)
-    return conditional_json(history)
+    history = read_node_history(
+        hub().database,
+        node_id,
+        query["metrics"],
+        points=query["points"],
+        from_at=query.get("from_"),
+        before_at=query.get("to"),
+    )
+    return conditional_json(_history(history))
 
 
 def _unknown(node_id: str) -> NotFound:
@@ -116,55 +110,27 @@ def _unknown(node_id: str) -> NotFound:
 
 
 def _node(node: store.Node) -> dict[str, Any]:
-    return {**vars(node), "age_seconds": round(node.age_seconds, 3)}
+    body = {**vars(node), **node.metrics, "age_seconds": round(node.age_seconds, 3)}
+    del body["metrics"]
+    return body
 
 
 def _without_age(node: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in node.items() if name != "age_seconds"}
 
 
-def _window(span: Window, from_at: datetime | None, before_at: datetime | None) -> Window:
-    """What was asked for; by default the last day of the node's data, however long ago it was."""
-    end = max(before_at or span.before_at, EPOCH + DEFAULT_WINDOW)
-    return choose_window(Window(end - DEFAULT_WINDOW, end), from_at, before_at)
-
-
-def _history(conn: Connection, node: ChartedNode, query: dict[str, Any]) -> dict[str, Any]:
-    """The answer of the chart, from as many points as fit: each snapshot if they do."""
-    metrics, points = query["metrics"], query["points"]
-    window = _window(node.span, query.get("from_"), query.get("to"))
-    # The step follows from the part that has data, so that a long window costs no sharpness.
-    shown = window.within(node.span)
-    count = store.count_snapshots(conn, node.node_id, shown, MOST_SNAPSHOTS + 1)
-    source, step = choose_source(node, shown, count, points)
-    if step == 0:
-        snapshots = store.list_snapshots(conn, node.node_id, shown, metrics, points)
-        rows = [Point(row[0], [(v, v, v) for v in row[1:]]) for row in snapshots]
-    else:
-        window, shown = window.widened(step), shown.widened(step)
-        steps = store.read_steps(conn, source, node.node_id, shown, metrics, step)
-        count = sum(each.snapshots for each in steps)
-        rows = _grid(shown, step, steps, len(metrics))
+def _history(history: NodeHistory) -> dict[str, Any]:
     return {
-        "node_id": node.node_id,
-        "from": window.from_at,
-        "to": window.before_at,
-        "resolution_seconds": step,
-        "source": source,
-        "metrics": metrics,
-        "snapshots": count,
-        "last_point_unfinished": step > 0 and node.is_unfinished(rows[-1].at, step),
-        "series": _series(metrics, rows),
+        "node_id": history.node_id,
+        "from": history.window.from_at,
+        "to": history.window.before_at,
+        "resolution_seconds": history.resolution_seconds,
+        "source": history.source,
+        "metrics": history.metrics,
+        "snapshots": history.snapshots,
+        "last_point_unfinished": history.last_point_unfinished,
+        "series": _series(history.metrics, history.points),
     }
-
-
-def _grid(window: Window, step: int, steps: Iterable[store.Step], metric_count: int) -> list[Point]:
-    """A point for every step of the window, so that a gap shows as nulls."""
-    known = {each.bucket_at: each.values for each in steps}
-    nothing: list[Triple] = [(None, None, None)] * metric_count
-    count = -((window.from_at - window.before_at) // timedelta(seconds=step))
-    times = (window.from_at + timedelta(seconds=step) * position for position in range(count))
-    return [Point(at, known.get(at, nothing)) for at in times]
 
 
 def _series(metrics: Sequence[str], points: Sequence[Point]) -> dict[str, Any]:

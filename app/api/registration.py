@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import orjson
-from flask import Response, request
+from flask import Response
 from flask_smorest import Blueprint
 
-from app.api.auth import is_limited, require_job_type
-from app.api.bodies import JSON, check_identifier, read_body
-from app.api.context import hub
-from app.api.telemetry import receipt_body, require_stored, submit
+from app.api.answers import json_response
+from app.api.bodies import read_json
+from app.api.context import current_claims, hub, to_response
+from app.api.jobs import job_body
+from app.api.permissions import needs
+from app.api.telemetry import submit
 from app.ingest.registration import register
 from app.schemas.decode import decode_completion, load, parse_object
 from app.schemas.jobs import JobSchema
 from app.schemas.updates import CompletionSchema, ReceiptSchema, RegistrationSchema
+from app.web.admission import PUSH, require_job_type
+from app.web.content import JSON
+from app.web.push import answer_update, check_identifier
 
 blueprint = Blueprint(
     "registration", __name__, description="Jobs announced before they start, or without telemetry."
@@ -26,36 +30,32 @@ _REGISTRATION = RegistrationSchema()
 @blueprint.doc(requestBody={"required": True, "content": {JSON: {"schema": RegistrationSchema}}})
 @blueprint.alt_response(201, schema=JobSchema, description="Registered")
 @blueprint.alt_response(200, schema=JobSchema, description="Was there already, alike")
+@needs(PUSH)
 def register_job() -> Response:
     """Register a job before it starts. What is not known of it yet is filled in.
 
     409 when the job is there with another type, machine, repository or kind of backup, or ended so
     long ago that its updates are no longer kept.
     """
-    from app.api.jobs import job_body
-
-    body = read_body(request, hub().config.max_body_bytes)
-    registration = load(_REGISTRATION, parse_object(body))
-    require_job_type(registration["job_type"])
+    registration = load(_REGISTRATION, parse_object(read_json()))
+    require_job_type(current_claims(), registration["job_type"])
     with hub().database.transaction() as conn:
         is_new = register(conn, registration)
-    answer = job_body(registration["job_id"])
-    return Response(orjson.dumps(answer), 201 if is_new else 200, mimetype=JSON)
+    return json_response(job_body(registration["job_id"]), 201 if is_new else 200)
 
 
 @blueprint.route("/jobs/<identifier:job_id>/complete", methods=["POST"])
 @blueprint.doc(requestBody={"required": True, "content": {JSON: {"schema": CompletionSchema}}})
 @blueprint.alt_response(200, schema=ReceiptSchema, description="The job has ended")
+@needs(PUSH)
 def complete_job(job_id: str) -> Response:
     """End a job whose sender pushes no telemetry, with the same rules as an update that ends it.
 
     `last_telemetry_at` stays as it was. 409 when the job has ended otherwise.
     """
-    from app.api.jobs import job_body
-
     check_identifier("job_id", job_id)
-    if is_limited():
-        require_job_type(job_body(job_id)["job_type"])
-    body = read_body(request, hub().config.max_body_bytes)
-    outcome = submit([decode_completion(body, job_id)])[0]
-    return Response(orjson.dumps(receipt_body(job_id, require_stored(outcome))), mimetype=JSON)
+    claims = current_claims()
+    if claims is not None and claims.job_types:
+        require_job_type(claims, job_body(job_id)["job_type"])
+    completion = decode_completion(read_json(), job_id)
+    return to_response(answer_update(job_id, submit([completion])))

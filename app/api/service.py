@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from typing import Any
 
 import flask
-from flask import Response, current_app, send_file
-from flask.blueprints import BlueprintSetupState
+from flask import Response, send_file
 from flask_smorest import Blueprint, current_api
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import NotFound
 
 from app import __version__, metrics
-from app.api.context import hub
-from app.api.errors import problem
-from app.api.probe import FRESH_SECONDS, WAIT_SECONDS, DatabaseProbe, Look
-from app.api.requests import conditional_json, json_response
+from app.api.answers import conditional_json, json_response
+from app.api.context import hub, to_response
+from app.api.permissions import needs
+from app.checks.probe import FRESH_SECONDS, WAIT_SECONDS, Look
 from app.config import ROOT
 from app.ingest.writer import Writer
 from app.schemas.health import HealthSchema
 from app.store.tasks import LATE_AFTER_INTERVALS, TaskRun
+from app.web.admission import HEALTH, OPEN, PAGE, READ
+from app.web.problems import problem
 
 blueprint = Blueprint("service", __name__, description="The hub about itself.")
 # Pages for people: not part of the API's description.
@@ -39,10 +40,10 @@ RETRY_AFTER_SECONDS = 2
 @blueprint.doc(security=[])
 @blueprint.response(200, HealthSchema, description="Updates are taken; see `status`.")
 @blueprint.alt_response(503, schema=HealthSchema, description="Updates cannot be taken.")
+@needs(HEALTH)
 def read_health() -> Response:
     """Say whether the hub works. Answers within a second, whatever the database does."""
-    probe = cast(DatabaseProbe, current_app.extensions["hub_database_probe"])
-    look = probe.look(hub().database)
+    look = hub().probe.look(hub().database)
     writer, config = hub().writer, hub().config
     checks = {
         "database": check_database(look, writer.last_commit_seconds_ago, time.monotonic()),
@@ -131,16 +132,12 @@ def _describe_task(run: TaskRun) -> dict[str, Any]:
     }
 
 
-@blueprint.record
-def _add_probe(state: BlueprintSetupState) -> None:
-    state.app.extensions["hub_database_probe"] = DatabaseProbe()
-
-
 # Metrics and the API's description.
 
 
 @blueprint.route("/metrics")
 @blueprint.response(200, {"type": "string"}, content_type="text/plain")
+@needs(READ)
 def read_metrics() -> Response:
     """Show what this worker process has counted, for Prometheus."""
     metrics.QUEUED.set(hub().writer.queued)
@@ -154,6 +151,7 @@ def read_metrics() -> Response:
 @blueprint.route("/openapi.json")
 @blueprint.response(200, {"type": "object"})
 @blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
+@needs(READ)
 def read_openapi() -> Response:
     """Describe this API by OpenAPI 3."""
     return conditional_json(current_api.spec.to_dict())
@@ -178,6 +176,7 @@ _POLICY = (
 
 
 @pages.route("/docs")
+@needs(PAGE)
 def show_docs() -> Response:
     """The page that draws the API's description. 503 until its libraries are installed."""
     if not all(path.is_file() for path in _ASSETS.values()):
@@ -189,6 +188,7 @@ def show_docs() -> Response:
 
 
 @pages.route("/docs/assets/<name>")
+@needs(OPEN)  # no data is in these files
 def send_asset(name: str) -> Response:
     """One of the files the page is made of; nothing else below the folder can be reached."""
     path = _ASSETS.get(name)
@@ -202,9 +202,10 @@ def send_asset(name: str) -> Response:
 
 
 def _not_installed() -> Response:
-    return problem(
+    answer = problem(
         503,
         "The browser libraries of this page are not installed: run `make setup`. "
         "The description itself is at openapi.json.",
-        headers={"Retry-After": "60"},
+        headers=[("Retry-After", "60")],
     )
+    return to_response(answer)

@@ -1,7 +1,7 @@
 """Signing in to the dashboard: the form, the cookie that it leaves, and who is signed in.
 
 The cookie is the token itself, out of reach of scripts and never sent from another site. It is good
-for reading only (`app.api.auth`), so that no page can make a browser change anything with it.
+for reading only (`app.web.admission`), so that no page can make a browser change anything with it.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 import flask
-from flask import Response, current_app, redirect, request, send_file
+from flask import Response, redirect, request, send_file
 from flask_smorest import Blueprint
 
-from app.api.auth import COOKIE, current_claims, read_cookie
-from app.api.requests import json_response
-from app.auth.guard import Guard
+from app.api.answers import json_response
+from app.api.context import current_admission, current_claims, current_request, hub
+from app.api.permissions import needs
 from app.auth.scopes import Claims, Scope
 from app.clock import utc_now
 from app.config import ROOT
 from app.errors import Forbidden, RequestError
 from app.schemas.session import SessionSchema
+from app.web.admission import COOKIE, OPEN, has_bearer, read_cookie
 
 logger = logging.getLogger("hub.auth")
 
@@ -40,11 +41,12 @@ _POLICY = (
 @blueprint.route("/session")
 @blueprint.doc(security=[])
 @blueprint.response(200, SessionSchema)
+@needs(OPEN)
 def read_session() -> Response:
     """Say who is asking, by the token or the cookie that came along. Always 200."""
     claims = current_claims()
     body: dict[str, Any] = {
-        "required": _guard() is not None,
+        "required": hub().admission.guard is not None,
         "signed_in": claims is not None,
         "by_cookie": claims is not None and _is_cookie(),
         "token_id": claims and claims.token_id,
@@ -52,20 +54,23 @@ def read_session() -> Response:
         "scope": claims and claims.scope,
         "job_types": sorted(claims.job_types) if claims else [],
         "expires_at": claims and claims.expires_at,
-        "problem": request.environ.get("hub.refusal") if _came_with_token() else None,
+        "problem": current_admission().refusal if _came_with_token() else None,
     }
-    # Never packed: who is signed in stands beside what the asker has sent (see `compression`).
+    # Never packed: who is signed in stands beside what the asker has sent (see `make_conditional`).
     response = json_response(body)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 @pages.route("/sign-in")
+@needs(OPEN)
 def show_form() -> Response:
     """The form; or the page that was wanted, for who is signed in already."""
     wanted = own_path(request.args.get("next", ""))
     claims = current_claims()
-    if _guard() is None or (claims is not None and _is_cookie() and claims.may(Scope.READ)):
+    if hub().admission.guard is None or (
+        claims is not None and _is_cookie() and claims.may(Scope.READ)
+    ):
         return _go(wanted)
     response = _form(wanted)
     if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
@@ -76,10 +81,11 @@ def show_form() -> Response:
 
 
 @pages.route("/sign-in", methods=["POST"])
+@needs(OPEN)
 def sign_in() -> Response:
     """Check the token and keep it in a cookie; the form again when it is none that may read."""
     request.max_content_length = LARGEST_FORM
-    guard = _guard()
+    guard = hub().admission.guard
     wanted = own_path(request.form.get("next", ""))
     if guard is None:
         return _go(wanted)
@@ -104,15 +110,17 @@ def sign_in() -> Response:
 
 
 @pages.route("/sign-out", methods=["POST"])
+@needs(OPEN)
 def sign_out() -> Response:
     """Forget the cookie. It comes along from our own pages only, so nobody else can do that."""
     response = _go("/sign-in")
-    if read_cookie(request.environ) is not None:
+    if read_cookie(current_request()) is not None:
         response.delete_cookie(COOKIE, httponly=True, samesite="Strict", secure=_is_secure())
     return response
 
 
 @pages.route("/sign-in/style.css")
+@needs(OPEN)
 def send_style() -> Response:
     """What the form looks like."""
     response = send_file(_STATIC / "style.css", mimetype="text/css", conditional=True)
@@ -183,20 +191,12 @@ def _require_reader(claims: Claims) -> Claims:
     return claims
 
 
-def _guard() -> Guard | None:
-    return cast("Guard | None", current_app.extensions["hub_guard"])
-
-
 def _is_cookie() -> bool:
-    return not _has_bearer() and read_cookie(request.environ) is not None
-
-
-def _has_bearer() -> bool:
-    return request.headers.get("Authorization", "").lower().startswith("bearer ")
+    return not has_bearer(current_request()) and read_cookie(current_request()) is not None
 
 
 def _came_with_token() -> bool:
-    return _has_bearer() or read_cookie(request.environ) is not None
+    return has_bearer(current_request()) or read_cookie(current_request()) is not None
 
 
 def _is_secure() -> bool:

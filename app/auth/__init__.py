@@ -1,4 +1,1 @@
-"""Who may do what: tokens, the keys they are signed with, and the watch over the revoked ones.
-
-No Flask and no HTTP here: `app.api.auth` asks these modules.
-"""
+"""Authentication and authorisation: tokens, the keys that sign them, and revocation. No HTTP."""

@@ -1,5 +1,6 @@
-"""Tells a process's requests who they are: what was read once is remembered, so that it costs a
-microsecond. Asks neither the database nor the file: `app.auth.watch` brings what is new.
+"""Identifies the token of a request. A token that was verified before takes a microsecond.
+
+It reads neither the database nor the key file: `app.auth.watch` passes on what has changed.
 """
 
 from __future__ import annotations
@@ -14,29 +15,29 @@ from app.auth.tokens import has_ended, read_token
 from app.clock import utc_now
 from app.errors import Unauthorized
 
-REMEMBERED = 4096  # tokens; more take turns
+CACHED = 4096  # tokens; then the oldest is dropped
 
 
 class Guard:
-    """Knows the keys, the revoked ids and the tokens it has read. Thread-safe.
+    """Has the keys, the revoked ids and a cache of verified tokens. Thread-safe.
 
-    Only what was signed with a key of ours is remembered, so nobody else can fill the memory.
+    Only tokens with a valid signature are cached, so others cannot fill the cache.
     """
 
     def __init__(self, keys: Keys, now: Callable[[], datetime] = utc_now) -> None:
         self._now = now
-        # One attribute, replaced as a whole: what an old key has signed never meets a new memory.
-        self._known: tuple[Keys, dict[str, Claims]] = (keys, {})
+        # One attribute, replaced as a whole: a token of an old key must not enter a new cache.
+        self._verified: tuple[Keys, dict[str, Claims]] = (keys, {})
         self._revoked: frozenset[str] = frozenset()
-        self._making_room = threading.Lock()
+        self._lock = threading.Lock()
 
     def identify(self, token: str) -> Claims:
-        """Whose token it is. Raises Unauthorized: foreign, expired or revoked."""
-        keys, memory = self._known
-        claims = memory.get(token)
+        """The claims of a token. Raises Unauthorized if it is not valid, expired or revoked."""
+        keys, cache = self._verified
+        claims = cache.get(token)
         if claims is None:
             claims = read_token(token, keys)
-            self._remember(memory, token, claims)
+            self._add(cache, token, claims)
         elif has_ended(claims, self._now()):
             raise Unauthorized("The token has expired.")
         if claims.token_id in self._revoked:
@@ -44,20 +45,20 @@ class Guard:
         return claims
 
     def ends_soon(self, claims: Claims) -> bool:
-        """Whether its holder should be told that it ends."""
+        """Whether its holder should be told that it expires soon."""
         return claims.ends_soon(self._now())
 
     def replace_keys(self, keys: Keys) -> None:
-        """From now on believe these; what was signed with others is forgotten."""
-        if keys != self._known[0]:
-            self._known = (keys, {})
+        """Accept these keys only, and drop the cached tokens of others."""
+        if keys != self._verified[0]:
+            self._verified = (keys, {})
 
     def replace_revoked(self, token_ids: frozenset[str]) -> None:
-        """From now on refuse these."""
+        """Refuse these tokens."""
         self._revoked = token_ids
 
-    def _remember(self, memory: dict[str, Claims], token: str, claims: Claims) -> None:
-        with self._making_room:
-            if len(memory) >= REMEMBERED:
-                del memory[next(iter(memory))]
-            memory[token] = claims
+    def _add(self, cache: dict[str, Claims], token: str, claims: Claims) -> None:
+        with self._lock:
+            if len(cache) >= CACHED:
+                del cache[next(iter(cache))]
+            cache[token] = claims

@@ -1,4 +1,4 @@
-"""The file of the keys that tokens are signed with: one a line, the first signs, both are valid."""
+"""The file with the keys that sign tokens: one per line; the first signs, both are accepted."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from pathlib import Path
 
 from app.errors import ConfigError
 
-SHORTEST_BYTES = 32  # of a key for HS256: as long as what it signs with (RFC 7518 §3.2)
-MOST_KEYS = 2  # the one that signs, and the one before it
+SHORTEST_BYTES = 32  # of a key for HS256 (RFC 7518, section 3.2)
+MOST_KEYS = 2  # the one that signs, and the previous one
 _LARGEST_FILE = 16 * 1024
 
 Keys = tuple[bytes, ...]
 
 
 def read_keys(path: Path) -> Keys:
-    """The keys, the one that signs first. Raises ConfigError with a sentence that names the file.
+    """The keys; the first one signs. Raises ConfigError naming the file.
 
-    A key is all of its line but the space around it. Empty lines and lines with a # do not count.
+    A key is a line without the space around it. Empty lines and lines that start with # are
+    ignored.
     """
     try:
         with path.open("rb") as file:
@@ -32,54 +33,53 @@ def read_keys(path: Path) -> Keys:
         ) from exc
     if mode & stat.S_IRWXO:
         raise ConfigError(
-            f"HUB_TOKEN_KEY_FILE is {path}, which everybody on this machine may open: "
+            f"HUB_TOKEN_KEY_FILE is {path}, which all users of this machine can access: "
             f"run `chmod 600 {path}`."
         )
     lines = [line.strip() for line in text.splitlines()]
     keys = tuple(line for line in lines if line and not line.startswith(b"#"))
     if not 1 <= len(keys) <= MOST_KEYS or len(text) > _LARGEST_FILE:
         raise ConfigError(
-            f"HUB_TOKEN_KEY_FILE is {path}, which must hold one key, or two while rotating, each "
-            f"on a line of its own, and holds {len(keys)}."
+            f"HUB_TOKEN_KEY_FILE is {path}, which must have one key, or two during a rotation, one "
+            f"per line; it has {len(keys)}."
         )
     if min(len(key) for key in keys) < SHORTEST_BYTES:
         raise ConfigError(
-            f"HUB_TOKEN_KEY_FILE is {path}, which holds a key of less than {SHORTEST_BYTES} "
-            "bytes: `python -m app token key` makes one."
+            f"HUB_TOKEN_KEY_FILE is {path}, which has a key of less than {SHORTEST_BYTES} bytes: "
+            "make one with `python -m app token key`."
         )
     return keys
 
 
 def create_key_file(path: Path) -> None:
-    """Make the file with a new key, for its owner alone. Raises ConfigError if it is there."""
+    """Create the file, with a new key, for its owner only. Raises ConfigError if it exists."""
     try:
         _write(path, _lines(_new_key()), os.O_EXCL)
     except FileExistsError as exc:
         raise ConfigError(
-            f"{path} is there already: `python -m app token key --rotate` puts a new key before "
-            "the one that signs now."
+            f"{path} exists already: use `python -m app token key --rotate` to add a new key."
         ) from exc
     except OSError as exc:
-        raise ConfigError(f"{path} cannot be made ({exc.strerror}).") from exc
+        raise ConfigError(f"{path} cannot be created ({exc.strerror}).") from exc
 
 
 def rotate_key_file(path: Path) -> None:
-    """Let a new key sign. The one that signed stays valid, the one before it is gone.
+    """Add a new key that signs. The current one stays valid; the one before it is removed.
 
-    Whoever reads meanwhile sees the old file or the new one. Raises ConfigError.
+    The file is replaced in one step. Raises ConfigError.
     """
     keys = read_keys(path)
-    path = path.resolve()  # where a link leads: replaced, the link would be cut off from it
-    beside = path.with_name(f"{path.name}.new")
+    path = path.resolve()  # replace the target of a link, not the link
+    unfinished = path.with_name(f"{path.name}.new")
     try:
         with suppress(FileNotFoundError):
-            beside.unlink()  # of a rotation that was cut off
-        _write(beside, _lines(_new_key(), keys[0]), os.O_EXCL)
-        was = path.stat()
-        if os.geteuid() == 0:  # a file of root's would shut the hub's own user out
-            os.chown(beside, was.st_uid, was.st_gid)
-        os.chmod(beside, stat.S_IMODE(was.st_mode))
-        beside.replace(path)
+            unfinished.unlink()  # of a rotation that was interrupted
+        _write(unfinished, _lines(_new_key(), keys[0]), os.O_EXCL)
+        current = path.stat()
+        if os.geteuid() == 0:  # the hub's own user could not read a file of root
+            os.chown(unfinished, current.st_uid, current.st_gid)
+        os.chmod(unfinished, stat.S_IMODE(current.st_mode))
+        unfinished.replace(path)
     except OSError as exc:
         raise ConfigError(f"{path} cannot be written ({exc.strerror}).") from exc
 

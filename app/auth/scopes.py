@@ -1,4 +1,4 @@
-"""What a token says, and what follows from it. Pure: standard library only."""
+"""What a token allows. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-ENDS_SOON = timedelta(days=14)  # time for whoever has to bring a new one to every machine
-SNAPSHOTS = "snapshot"  # what a node pushes counts as jobs of this type, which no job can have
+ENDS_SOON = timedelta(days=14)  # time to install a new one on every machine
+SNAPSHOTS = "snapshot"  # stands for node snapshots among job types; no job can have it
 
 
 class Scope(StrEnum):
-    """What a token is for. A sender cannot look, a reader cannot push, an admin may do both."""
+    """What a token is for: to push, to read, or both."""
 
     INGEST = "ingest"
     READ = "read"
@@ -27,7 +27,7 @@ _GRANTED = {
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says of its holder. `job_types` is empty for one without a limit."""
+    """The claims of a token. An empty `job_types` allows every type."""
 
     token_id: str
     name: str
@@ -36,13 +36,13 @@ class Claims:
     job_types: frozenset[str] = frozenset()
 
     def may(self, needed: Scope) -> bool:
-        """Whether this scope includes the one that is needed."""
+        """Whether the scope includes `needed`."""
         return needed in _GRANTED[self.scope]
 
     def may_push(self, job_type: str) -> bool:
-        """Whether updates of jobs of this type may be pushed, as far as the limit goes."""
+        """Whether `job_types` allows to push updates of jobs of this type."""
         return not self.job_types or job_type in self.job_types
 
     def ends_soon(self, now: datetime) -> bool:
-        """Whether it is time to make the next one."""
+        """Whether it expires within ENDS_SOON."""
         return self.expires_at - now < ENDS_SOON

@@ -1,4 +1,4 @@
-"""Making a token and reading one: signed JWTs (HS256), which need no database to be believed."""
+"""Makes and reads tokens: signed JWTs (HS256), which are verified without the database."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from app.errors import Unauthorized
 
 ALGORITHM = "HS256"
 ISSUER = "telemetry-hub"
-LEEWAY_SECONDS = 60  # clocks of the machines that make tokens and those that read them differ
-LONGEST = 4096  # characters; ours have about 250, with a job type or two
-FOREIGN = "The token is none of this hub's."
+LEEWAY_SECONDS = 60  # the clocks of the machines that make and read tokens differ
+LONGEST = 4096  # characters; with one or two job types a token has about 250
+FOREIGN = "The token was not issued by this hub."
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _OPTIONS: Any = {"require": ["iss", "jti", "sub", "scope", "iat", "exp"]}
 
 
 def mint(claims: Claims, keys: Keys, issued_at: datetime | None = None) -> str:
-    """The token that says so, signed with the first of the keys."""
+    """The token with these claims, signed with the first key."""
     body: dict[str, Any] = {
         "iss": ISSUER,
         "jti": claims.token_id,
@@ -39,9 +39,9 @@ def mint(claims: Claims, keys: Keys, issued_at: datetime | None = None) -> str:
 
 
 def read_token(token: str, keys: Keys) -> Claims:
-    """What it says. Raises Unauthorized with a reason: of a foreign one, only that it is foreign.
+    """The claims of a token. Raises Unauthorized if it is not valid; FOREIGN tells no more.
 
-    Whether it is revoked is not known here.
+    Whether it is revoked is not checked here.
     """
     if len(token) > LONGEST or not _FORM.fullmatch(token):
         raise Unauthorized(FOREIGN)
@@ -54,17 +54,17 @@ def read_token(token: str, keys: Keys) -> Claims:
             raise Unauthorized("The token has expired.") from exc
         except jwt.ImmatureSignatureError as exc:
             raise Unauthorized(
-                "The token is of the future: the clock here, or where it was made, is wrong."
+                "The token is not valid yet: the clock of the hub, or of the machine that made the "
+                "token, is wrong."
             ) from exc
-        # The header is parsed before the signature is looked at, and may be nested as deep as it
-        # is long.
+        # The header is parsed before the signature is verified, and may be deeply nested.
         except (jwt.InvalidTokenError, ValueError, OverflowError, RecursionError) as exc:
             raise Unauthorized(FOREIGN) from exc
     raise Unauthorized(FOREIGN)
 
 
 def has_ended(claims: Claims, now: datetime) -> bool:
-    """Whether it has expired since it was read, by the same measure."""
+    """Whether it has expired since it was read."""
     return (now - claims.expires_at).total_seconds() >= LEEWAY_SECONDS
 
 
@@ -74,15 +74,15 @@ def _decode(token: str, key: bytes) -> dict[str, Any]:
     )
 
 
-def _claims(said: dict[str, Any]) -> Claims:
-    """Raises ValueError for a scope or types that no token of ours has."""
-    job_types = said.get("job_types", [])
+def _claims(body: dict[str, Any]) -> Claims:
+    """Raises ValueError for a scope or job types that `mint` does not make."""
+    job_types = body.get("job_types", [])
     if not isinstance(job_types, list) or not all(isinstance(each, str) for each in job_types):
-        raise ValueError("job_types is no list of text")
+        raise ValueError("job_types is not a list of text")
     return Claims(
-        token_id=said["jti"],
-        name=said["sub"],
-        scope=Scope(said["scope"]),
-        expires_at=datetime.fromtimestamp(said["exp"], UTC),
+        token_id=body["jti"],
+        name=body["sub"],
+        scope=Scope(body["scope"]),
+        expires_at=datetime.fromtimestamp(body["exp"], UTC),
         job_types=frozenset(job_types),
     )

@@ -1,7 +1,7 @@
 """The maths of a chart: its window, its step, its points, its statistics. The same for any source.
 
-Speeds are bytes per second. Windows are half-open, so that neighbouring windows share no update,
-and steps are counted from 1970 in UTC, so that a chart does not shift as its window moves.
+Speeds are bytes per second. Steps are counted from 1970 in UTC, so that a chart does not shift as
+its window moves.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from app.domain.job_state import percent_of
+from app.domain.window import EPOCH, Window
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST = datetime.max.replace(tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 DAY_SECONDS = 86_400
 # Below it a float is off by far less than the two decimals that are shown.
@@ -28,28 +27,6 @@ NICE_STEPS_SECONDS = (
     *(3600, 7200, 10_800, 21_600, 43_200),
     DAY_SECONDS,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A part of a series: `from_at` inclusive, `before_at` exclusive."""
-
-    from_at: datetime
-    before_at: datetime
-
-    def within(self, other: Window) -> Window:
-        """The part that lies in `other`; empty at one of its ends where they do not overlap."""
-        from_at = min(max(self.from_at, other.from_at), other.before_at)
-        return Window(from_at, max(from_at, min(self.before_at, other.before_at)))
-
-    def widened(self, step_seconds: int) -> Window:
-        """The smallest window of whole steps around this one."""
-        step = timedelta(seconds=step_seconds)
-        from_at = EPOCH + (self.from_at - EPOCH) // step * step
-        try:
-            return Window(from_at, EPOCH - (EPOCH - self.before_at) // step * step)
-        except OverflowError:  # the step that holds the last instant there is
-            return Window(from_at, LATEST)
 
 
 def job_span(started_at: datetime, newest_update_at: datetime | None) -> Window:
@@ -232,7 +209,7 @@ def _mean(total: float | None, count: int, lowest: int | None, highest: int | No
 
 
 def _percent(done: int | None, total_bytes: int | None, has_completed: bool) -> float | None:
-    """What the bytes say where no percent was reported; 0 to 100, two decimals."""
+    """The percent by bytes where none was reported; 0 to 100, two decimals."""
     if done is None or not total_bytes:  # a total of 0 is an unknown one
         return None
     if has_completed and done >= total_bytes:

@@ -6,22 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from app.domain.chart import SECOND, Window, window_step
+from app.domain.chart import SECOND, window_step
+from app.domain.window import Window
 
 # What is cheap: rows that the database adds up in some 20 ms. A week of one snapshot a minute.
 MOST_SNAPSHOTS = 10_000
 MOST_MINUTES = 10_000
-
-# Counters and counts; all other metrics are measures.
-WHOLE_METRICS = frozenset(
-    {
-        "network_rx_bytes",
-        "network_tx_bytes",
-        "uptime_seconds",
-        "process_count",
-        "active_connections",
-    }
-)
 
 
 class Source(StrEnum):

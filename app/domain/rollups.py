@@ -1,10 +1,11 @@
-"""The rollups: what each is made from, and which part of it a refresh may touch (invariant 7)."""
+"""The rollups: what each is made from, and which part of it a refresh may touch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+
+from app.domain.window import EPOCH, Window
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -12,7 +13,7 @@ HOUR = timedelta(hours=1)
 # A bucket that ended this long ago is made once; what comes later still is late data.
 SETTLED_AFTER = timedelta(minutes=1)
 
-# Refreshed at once, at most: the embedded engine serves nobody meanwhile, and needs a second for
+# Refreshed at once, at most: the embedded engine runs nothing else then, and needs a second for
 # 180,000 updates.
 REFRESH_STEP = timedelta(hours=3)
 
@@ -20,8 +21,6 @@ RAW_SERIES = ("job_telemetry", "disk_telemetry", "node_telemetry")
 # Hours are kept for ever. disk_speed_1m is made into nothing coarser.
 MINUTE_ROLLUPS = ("job_speed_1m", "disk_speed_1m", "node_telemetry_1m")
 DROPPED_SERIES = (*RAW_SERIES, *MINUTE_ROLLUPS)  # each has its edge
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +41,6 @@ ROLLUPS = (
     Rollup("node_telemetry_1m", "node_telemetry", MINUTE, "snapshots"),
     Rollup("node_telemetry_1h", "node_telemetry_1m", HOUR, "snapshots"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A range of time: from `start` until before `end`."""
-
-    start: datetime
-    end: datetime
-
-    @property
-    def is_empty(self) -> bool:
-        return self.start >= self.end
-
-    def parts(self, length: timedelta) -> Iterator[Window]:
-        """The window in parts of at most `length`, ascending."""
-        start = self.start
-        while start < self.end:
-            yield Window(start, min(start + length, self.end))
-            start += length
 
 
 def rollups_of(series: str) -> list[Rollup]:

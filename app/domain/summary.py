@@ -1,4 +1,4 @@
-"""The summary of an ended job (R59): a few kilobytes of JSON that are kept for ever.
+"""The summary of an ended job: a few kilobytes of JSON that are kept for ever.
 
 It is `jobs.performance_metrics`, made of the job's chart. Its keys are a contract with analysts;
 `n` (updates that reported a speed, where they are not `speeds_per_point`) lets points be added up
@@ -19,15 +19,15 @@ from app.domain.chart import (
     Bucket,
     Point,
     Statistics,
-    Window,
     merge_buckets,
     seconds_since,
     to_points,
     window_step,
 )
 from app.domain.stretches import Gap, Phase, Stretches
+from app.domain.window import Window
 
-MOST_BYTES = 5_000  # R60: 2 to 5 KB a job, whatever its length
+MOST_BYTES = 5_000  # kept for ever, so bounded whatever the length of the job
 MOST_POINTS = 80
 # What is left out, step by step, until it is small enough: first what points show beside mean,
 # peak and percent, then points, then the shortest gaps and phases.

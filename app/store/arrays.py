@@ -9,7 +9,7 @@ import orjson
 import psycopg
 from psycopg.rows import TupleRow
 
-from app.db import Connection
+from app.database.pool import Connection
 
 Cursor = psycopg.Cursor[TupleRow]
 

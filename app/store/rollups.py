@@ -17,18 +17,17 @@ from psycopg import sql
 from psycopg.errors import InvalidParameterValue, LockNotAvailable
 from psycopg.rows import class_row
 
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.rollups import (
-    EPOCH,
     HOUR,
     RAW_SERIES,
     REFRESH_STEP,
     ROLLUPS,
     Rollup,
-    Window,
     rollups_of,
     whole_buckets,
 )
+from app.domain.window import EPOCH, Window
 from app.errors import HubError
 from app.store.sql import load_queries
 
@@ -36,11 +35,11 @@ SQL = load_queries("rollups")
 
 Query = sql.SQL | sql.Composed | LiteralString
 
-# Whoever reads a chunk, an analyst in an open transaction say, keeps it from being dropped, and
-# from being emptied once it is compressed; and who wants to read it next waits behind that.
+# A reader, such as an analyst in an open transaction, keeps a chunk from being dropped, and from
+# being emptied once it is compressed; later readers wait behind that.
 LOCK_WAIT_MS = 2_000
 
-# The embedded engine is one session: its advisory locks exclude nobody.
+# The embedded engine is one session: advisory locks have no effect in it.
 _only_one = threading.RLock()
 
 
@@ -83,7 +82,7 @@ def read_clock(conn: Connection, now: datetime | None = None) -> datetime:
 
 @contextmanager
 def alone(conn: Connection) -> Iterator[None]:
-    """Keep everybody else who does this from refreshing, compressing or dropping; waits for them.
+    """Exclude other processes from refreshing, compressing or dropping; waits for them.
 
     May be nested. Ends with the connection at the latest. For tables, which others read and write,
     nothing in it waits longer than LOCK_WAIT_MS. Raises HubError when that was not enough.
@@ -96,7 +95,7 @@ def alone(conn: Connection) -> Iterator[None]:
             try:
                 yield
             except LockNotAvailable as exc:
-                raise HubError("Somebody reads it in an open transaction; try again.") from exc
+                raise HubError("An open transaction is reading it; try again.") from exc
             finally:
                 if not conn.closed:
                     conn.execute(SQL["limit_lock_waits"], {"wait": before})
@@ -136,8 +135,8 @@ def read_stale_windows(conn: Connection, rollup: Rollup, window: Window) -> list
     """
     params = {
         "rollup": rollup.name,
-        "start": window.start,
-        "end": window.end,
+        "start": window.from_at,
+        "end": window.before_at,
         "most_hours": REFRESH_STEP // HOUR,
     }
     return [Window(*row) for row in conn.execute(SQL["read_stale_windows"], params)]
@@ -154,8 +153,8 @@ def refresh(conn: Connection, rollup: Rollup, window: Window, *, force: bool = F
     params = {
         "rollup": rollup.name,
         "source": rollup.source,
-        "start": window.start,
-        "end": window.end,
+        "start": window.from_at,
+        "end": window.before_at,
         "force": force,
     }
     conn.execute(SQL["decompress_chunks"], params)
@@ -167,7 +166,7 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
 
     Hours that are apart are refreshed apart, because a rollup of this one is told of one range per
     transaction: an update of two days ago together with those of now would have it make two days
-    anew. Few at a time, because the embedded engine serves nobody meanwhile. Ascending, because
+    again. Few at a time, because the embedded engine runs nothing else then. Ascending, because
     what lies before the last refreshed bucket is read from the rollup only. Raises HubError as
     `refreshable_window` does.
     """
@@ -184,7 +183,7 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
             refresh(conn, rollup, part)
         except InvalidParameterValue:
             # Another process of the embedded engine may have dropped it meanwhile.
-            if not refreshable_window(conn, rollup, part.start, part.end).is_empty:
+            if not refreshable_window(conn, rollup, part.from_at, part.before_at).is_empty:
                 raise
     return len(stale)
 
@@ -194,7 +193,7 @@ def _is_empty(conn: Connection, rollup: Rollup, window: Window) -> bool:
     if read_chunks(conn, rollup.name) or read_chunks(conn, rollup.source):
         return False
     (series,) = (series for series in RAW_SERIES if rollup in rollups_of(series))
-    return not has_rows_before(conn, series, window.end)
+    return not has_rows_before(conn, series, window.before_at)
 
 
 def note_refresh(conn: Connection, rollup: Rollup, began_at: datetime) -> None:
@@ -229,7 +228,7 @@ def read_gap(conn: Connection, rollup: Rollup, series: str, window: Window) -> s
     `series` is what the rollup is made from, directly or by way of another one. Its rows are
     counted, and what the rollup has counted is added up.
     """
-    if has_unfinished_refresh(conn, rollup, window.end):
+    if has_unfinished_refresh(conn, rollup, window.before_at):
         return f"a refresh of {rollup.name} was not finished"
     rows = _count_rows(conn, series, window)
     if rows == 0:
@@ -250,7 +249,7 @@ def _count_rows(conn: Connection, series: str, window: Window) -> int:
         if rollup.name == series:
             return _count_materialised(conn, rollup, window)
     query = sql.SQL(SQL["count_rows"]).format(series=sql.Identifier(series))
-    return int(_value(conn, query, {"start": window.start, "end": window.end}))
+    return int(_value(conn, query, {"start": window.from_at, "end": window.before_at}))
 
 
 def _count_materialised(conn: Connection, rollup: Rollup, window: Window) -> int:
@@ -260,7 +259,7 @@ def _count_materialised(conn: Connection, rollup: Rollup, window: Window) -> int
     query = sql.SQL(SQL["count_materialised"]).format(
         table=sql.Identifier(schema, table), rows=sql.Identifier(rollup.count_column)
     )
-    params = {"start": window.start, "end": min(window.end, watermark)}
+    params = {"start": window.from_at, "end": min(window.before_at, watermark)}
     return int(_value(conn, query, params))
 
 
@@ -283,16 +282,16 @@ def compress_chunk(conn: Connection, chunk: Chunk) -> bool:
 
 
 def lock_chunk(conn: Connection, chunk: Chunk) -> None:
-    """Let nobody write to a chunk until the end of the transaction; who reads it may go on."""
+    """Lock a chunk against writes, but not reads, until the end of the transaction."""
     conn.execute(sql.SQL(SQL["lock_chunk"]).format(chunk=chunk.identifier))
 
 
 def drop_chunk(conn: Connection, series: str, chunk: Chunk) -> None:
     """Drop a chunk and move the edge of its series past it: in one transaction, the caller's.
 
-    Raises HubError for a chunk that TimescaleDB keeps, because somebody has frozen it.
+    Raises HubError for a chunk that TimescaleDB keeps because it is frozen.
     """
     params = {"series": series, "start": chunk.start, "end": chunk.end}
     if conn.execute(SQL["drop_chunk"], params).fetchone() is None:
-        raise HubError(f"TimescaleDB does not drop {chunk.name}; is it frozen?")
+        raise HubError(f"TimescaleDB did not drop {chunk.name}: it may be frozen.")
     conn.execute(SQL["advance_edge"], {"series": series, "edge": chunk.end})

@@ -8,9 +8,9 @@ from typing import Any, LiteralString
 
 from psycopg.sql import SQL
 
-from app.db import Connection
-from app.domain.chart import Window
+from app.database.pool import Connection
 from app.domain.stretches import GAP_SECONDS, MOST_STRETCHES, Gap, Phase, Stretches
+from app.domain.window import Window
 from app.store.history import ChartedJob
 from app.store.sql import load_queries
 
@@ -56,7 +56,7 @@ def read_stretches(conn: Connection, job: ChartedJob, span: Window, window: Wind
     )
 
 
-@cache  # as text: psycopg composes a Composed anew for each execution
+@cache  # as text: psycopg renders a Composed again for each execution
 def _statement(minutes: str) -> LiteralString:
     return SQL(QUERIES["read_stretches"]).format(minutes=SQL(QUERIES[minutes])).as_string()
 

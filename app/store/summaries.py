@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from psycopg.rows import class_row
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.staleness import FUTURE_SECONDS
 from app.store.sql import load_queries
 

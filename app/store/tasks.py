@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.domain.staleness import BEAT_GAP_SECONDS, FUTURE_SECONDS
 from app.errors import DatabaseUnavailable
 from app.store.sql import load_queries

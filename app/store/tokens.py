@@ -7,7 +7,7 @@ from datetime import datetime
 
 from psycopg.rows import class_row
 
-from app.db import Connection
+from app.database.pool import Connection
 from app.store.sql import load_queries
 
 SQL = load_queries("tokens")

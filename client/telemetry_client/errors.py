@@ -1,11 +1,11 @@
-"""What this package raises on purpose. Imports nothing of ours."""
+"""The exceptions that this package raises."""
 
 from __future__ import annotations
 
 
 class TelemetryError(Exception):
-    """Telemetry could not be handled."""
+    """The base of this package's exceptions."""
 
 
 class QueueError(TelemetryError):
-    """The queue's file cannot be used; the message names it and says why."""
+    """A queue's file cannot be used; the message names it and says why."""

@@ -11,10 +11,18 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
+from app.api.context import hub_of
 from app.api.factory import close_app
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from tests.tokens import KEYS
+
+
+def look_for_revoked(app: Flask) -> None:
+    """Have the hub look for revoked tokens now."""
+    watch = hub_of(app).watch
+    assert watch is not None
+    watch.look()
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +44,7 @@ def running_guarded_app(config: Config, key_file: Path) -> Iterator[Flask]:
 @pytest.fixture
 def guarded_app(running_guarded_app: Flask, database: Database) -> Flask:
     """The application that asks for tokens, on empty tables. Nothing is revoked."""
-    running_guarded_app.extensions["hub_token_watch"].look()
+    look_for_revoked(running_guarded_app)
     return running_guarded_app
 
 

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import create_environ
-from werkzeug.wrappers import Response
 
 from app.auth import watch as watch_module
 from app.auth.guard import Guard
@@ -21,12 +19,13 @@ from app.auth.scopes import Claims
 from app.auth.tokens import mint
 from app.auth.watch import TokenWatch
 from app.clock import isoformat
-from app.db import Database
+from app.database.pool import Database
 from app.errors import Unauthorized
 from app.store.tokens import TokenRow, insert_token, read_tokens, revoke_token
+from tests.api.conftest import look_for_revoked
 from tests.factories import make_body
-from tests.hub_process import wait_until
 from tests.tokens import FOREIGN_KEYS, KEYS, YEAR, bearer, make_claims, make_token
+from tools.hub_process import wait_until
 
 PUSH = "/api/v1/telemetry/backup/job-1"
 JOBS = "/api/v1/jobs"
@@ -53,10 +52,10 @@ def test_without_a_token_the_answer_says_what_to_send(guarded: FlaskClient) -> N
 
 
 @pytest.mark.parametrize(
-    "token, reason",
+    ("token", "reason"),
     [
         (make_token(life=timedelta(hours=-1)), "The token has expired."),
-        (make_token(keys=FOREIGN_KEYS), "The token is none of this hub's."),
+        (make_token(keys=FOREIGN_KEYS), "The token was not issued by this hub."),
     ],
     ids=["expired", "foreign"],
 )
@@ -106,14 +105,6 @@ def test_refusals_are_counted_by_route(guarded: FlaskClient) -> None:
     assert 'hub_refused_total{reason="Unauthorized"}' in text
     route = "/api/v1/telemetry/<job_type:job_type>/<identifier:job_id>"
     assert f'method="POST",route="{route}",status="401"' in text
-
-
-def test_what_was_not_checked_does_not_run(guarded_app: Flask) -> None:
-    inside = guarded_app.wsgi_app._next._next._next  # type: ignore[attr-defined]
-    environ = create_environ(JOBS, headers=bearer(make_token("admin")))
-    assert Response.from_app(inside, environ).status_code == 401
-    environ["hub.route"] = "service.read_health"
-    assert Response.from_app(inside, environ).status_code == 401
 
 
 # A token near its end.
@@ -208,7 +199,7 @@ def revoke(database: Database, token_id: str) -> None:
         assert revoke_token(conn, token_id) is not None
 
 
-@pytest.mark.parametrize("method, path", [("POST", PUSH), ("GET", JOBS)])
+@pytest.mark.parametrize(("method", "path"), [("POST", PUSH), ("GET", JOBS)])
 def test_a_revoked_token_is_refused_though_it_was_remembered(
     guarded_app: Flask, guarded: FlaskClient, database: Database, method: str, path: str
 ) -> None:
@@ -217,7 +208,7 @@ def test_a_revoked_token_is_refused_though_it_was_remembered(
     record(database, claims)
     assert guarded.open(path, method=method, json=body, headers=headers).status_code == 200
     revoke(database, claims.token_id)
-    guarded_app.extensions["hub_token_watch"].look()
+    look_for_revoked(guarded_app)
     answer = guarded.open(path, method=method, json=body, headers=headers)
     assert (answer.status_code, answer.get_json()["detail"]) == (401, "The token is revoked.")
 
@@ -294,7 +285,8 @@ def test_while_the_database_is_away_what_was_known_stays_and_is_said_once(
         for _ in range(3):
             watch.look()
     assert is_refused(guard, mint(claims, KEYS))
-    assert len(caplog.records) == 1 and "secret" not in caplog.text
+    assert len(caplog.records) == 1
+    assert "secret" not in caplog.text
 
 
 def test_a_new_key_is_learnt_and_a_broken_file_changes_nothing(
@@ -308,7 +300,8 @@ def test_a_new_key_is_learnt_and_a_broken_file_changes_nothing(
     assert "less than 32 bytes" in caplog.text
     key_of_its_own.write_bytes(FOREIGN_KEYS[0])
     watch.look()
-    assert guard.identify(make_token(keys=FOREIGN_KEYS)) and is_refused(guard, make_token())
+    assert guard.identify(make_token(keys=FOREIGN_KEYS))
+    assert is_refused(guard, make_token())
 
 
 # A hub without a key.

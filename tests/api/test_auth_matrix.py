@@ -1,10 +1,11 @@
-"""Every route × every kind of token, from the application's own route table: a route without a rule
-fails, and so does one whose rule is not kept.
+"""Every route × every kind of token, from the application's own route table: a route without a
+permission fails, and so does one whose permission is not kept.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,14 +13,15 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.routing import Map, Rule
 
-from app.api.auth import COOKIE, RULES, check_rules
 from app.api.factory import make_routes
+from app.api.permissions import check_permissions, needs, permission_of
 from app.auth.tokens import mint
-from app.db import Database
+from app.database.pool import Database
 from app.errors import StartError
 from app.store.tokens import TokenRow, insert_token, revoke_token
+from app.web.admission import COOKIE, READ, Permission
+from tests.api.conftest import look_for_revoked
 from tests.factories import make_body
 from tests.tokens import FOREIGN_KEYS, KEYS, bearer, make_claims, make_token, unsigned
 
@@ -46,19 +48,21 @@ BODIES: dict[str, Any] = {
 VALUES = {"kind": "jobs", "job_type": "backup"}
 
 
+APP = make_routes(asks_for_tokens=True)
+
+
 def routes() -> list[tuple[str, str, str]]:
     """Method, path as its rule and endpoint of all that the application answers."""
-    app = make_routes(asks_for_tokens=True)
     return [
         (method, rule.rule, rule.endpoint)
-        for rule in app.url_map.iter_rules()
+        for rule in APP.url_map.iter_rules()
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
     ]
 
 
 ROUTES = routes()
 IDS = [f"{method} {rule}" for method, rule, _ in ROUTES]
-each_route = pytest.mark.parametrize("method, rule, endpoint", ROUTES, ids=IDS)
+each_route = pytest.mark.parametrize(("method", "rule", "endpoint"), ROUTES, ids=IDS)
 
 
 def ask(client: FlaskClient, method: str, rule: str, endpoint: str, headers: dict[str, str]) -> int:
@@ -85,7 +89,7 @@ def site(guarded_app: Flask, guarded: FlaskClient, database: Database) -> FlaskC
     with database.transaction() as conn:
         insert_token(conn, row)
         revoke_token(conn, "revoked")
-    guarded_app.extensions["hub_token_watch"].look()
+    look_for_revoked(guarded_app)
     return guarded
 
 
@@ -102,13 +106,16 @@ def bad_tokens() -> dict[str, str]:
 
 
 @each_route
-def test_route_keeps_its_rule(site: FlaskClient, method: str, rule: str, endpoint: str) -> None:
+def test_route_keeps_its_permission(
+    site: FlaskClient, method: str, rule: str, endpoint: str
+) -> None:
     def status(headers: dict[str, str]) -> int:
         return ask(site, method, rule, endpoint, headers)
 
     is_open = f"{method} {rule}" in OPEN
     needed = "ingest" if method == "POST" else "read"
-    refused = {"no token": {}} | {name: bearer(token) for name, token in bad_tokens().items()}
+    refused = {name: bearer(token) for name, token in bad_tokens().items()}
+    refused["no token"] = {}
     refused |= {f"{name}, as cookie": cookie(token) for name, token in bad_tokens().items()}
     if method == "POST":
         refused["right, as cookie"] = cookie(make_token("admin"))
@@ -148,7 +155,7 @@ def test_other_methods_of_a_route_need_a_token_and_no_scope(
     path = re.sub(r"<(?:[^:<>]*:)?(\w+)>", lambda found: VALUES.get(found[1], "matrix"), rule)
     for other in ("OPTIONS", "DELETE", "PUT", "PATCH", "FROBNICATE"):
         answer = guarded.open(path, method=other)
-        is_open = RULES[endpoint].is_open and other == "OPTIONS"
+        is_open = permission(endpoint).is_open and other == "OPTIONS"
         assert answer.status_code == (200 if is_open else 401), other
         answer = guarded.open(path, method=other, headers=bearer(make_token("read")))
         assert answer.status_code == (200 if other == "OPTIONS" else 405), other
@@ -164,7 +171,8 @@ def test_head_asks_for_what_get_does(
             ask(site, "HEAD", rule, endpoint, headers)
             for headers in ({}, bearer(make_token("ingest")), cookie(make_token("read")))
         ]
-        assert statuses[:2] == [401, 403] and statuses[2] not in (401, 403)
+        assert statuses[:2] == [401, 403]
+        assert statuses[2] not in (401, 403)
     else:
         assert is_open or method == "POST"
 
@@ -182,25 +190,41 @@ def test_what_is_no_route_is_told_to_holders_of_a_token_only(
 # The table itself.
 
 
-def test_every_route_has_a_rule_and_every_rule_a_route() -> None:
-    assert {endpoint for _, _, endpoint in ROUTES} == set(RULES)
+def permission(endpoint: str) -> Permission:
+    found = permission_of(APP.view_functions[endpoint])
+    assert found is not None
+    return found
 
 
 def test_open_is_what_is_meant_to_be() -> None:
     found = {
-        name for name, (_, _, endpoint) in zip(IDS, ROUTES, strict=True) if RULES[endpoint].is_open
+        name
+        for name, (_, _, endpoint) in zip(IDS, ROUTES, strict=True)
+        if permission(endpoint).is_open
     }
     assert found == OPEN
 
 
+def test_only_health_answers_to_any_host() -> None:
+    assert {e for _, _, e in ROUTES if permission(e).any_host} == {"service.read_health"}
+
+
+def view() -> str:
+    return ""
+
+
 @pytest.mark.parametrize(
-    "rule, sentence",
+    ("decorated", "method", "sentence"),
     [
-        (Rule("/new", endpoint="new.route", methods=["GET"]), "/new.*has no rule"),
-        (Rule("/new", endpoint="jobs.list_jobs", methods=["DELETE"]), "takes DELETE of whoever"),
-        (Rule("/new", endpoint="dashboard.show_page", methods=["POST"]), "takes POST of whoever"),
+        (view, "GET", "/new .*has no permission"),
+        (needs(READ)(lambda: ""), "DELETE", "/new allows DELETE to whoever may read"),
+        (needs(READ)(lambda: ""), "POST", "/new allows POST to whoever may read"),
     ],
 )
-def test_a_route_without_a_fitting_rule_stops_the_start(rule: Rule, sentence: str) -> None:
+def test_a_route_without_a_fitting_permission_stops_the_start(
+    decorated: Callable[[], str], method: str, sentence: str
+) -> None:
+    app = Flask("new", static_folder=None)
+    app.add_url_rule("/new", "new", decorated, methods=[method])
     with pytest.raises(StartError, match=sentence):
-        check_rules(Map([rule]))
+        check_permissions(app)

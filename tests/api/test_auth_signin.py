@@ -11,8 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.api.auth import COOKIE
 from app.clock import isoformat
+from app.web.admission import COOKIE
 from tests.factories import make_body
 from tests.tokens import FOREIGN_KEYS, bearer, make_claims, make_token
 
@@ -39,7 +39,7 @@ def cookie(token: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "path, way",
+    ("path", "way"),
     [
         ("/", "./sign-in?next=%2F"),
         ("/machines", "./sign-in?next=%2Fmachines"),
@@ -96,7 +96,8 @@ def test_the_form_needs_no_script_and_asks_no_other_origin(guarded: FlaskClient)
     assert (answer.status_code, answer.mimetype) == (200, "text/html")
     assert not re.search(r"<script|\son\w+=|javascript:|<style|style=|https?://", page)
     policy = answer.headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy and "script-src" not in policy
+    assert "default-src 'none'" in policy
+    assert "script-src" not in policy
     assert answer.headers["Cache-Control"] == "no-store"
     (style,) = re.findall(r'href="\./([^"]+)"', page)
     with guarded.get(f"/{style}") as found:
@@ -112,8 +113,11 @@ def test_signing_in_leaves_a_cookie_out_of_reach(guarded: FlaskClient) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (303, "./machines")
     kept = cookie_of(answer)
     assert kept.value == token
-    assert kept["httponly"] is True and kept["samesite"] == "Strict" and kept["path"] == "/"
-    assert not kept["secure"] and not kept["domain"]
+    assert kept["httponly"] is True
+    assert kept["samesite"] == "Strict"
+    assert kept["path"] == "/"
+    assert not kept["secure"]
+    assert not kept["domain"]
     assert 0 <= timedelta(days=30).total_seconds() - int(kept["max-age"]) < 60
 
 
@@ -168,12 +172,12 @@ def test_the_password_of_a_proxy_is_no_token_and_does_no_harm(guarded: FlaskClie
 
 
 @pytest.mark.parametrize(
-    "token, status, reason",
+    ("token", "status", "reason"),
     [
-        ("", 401, "none of this hub"),
-        ("<b>x</b>", 401, "none of this hub"),
+        ("", 401, "not issued by this hub"),
+        ("<b>x</b>", 401, "not issued by this hub"),
         (make_token(life=timedelta(days=-1)), 401, "has expired"),
-        (make_token(keys=FOREIGN_KEYS), 401, "none of this hub"),
+        (make_token(keys=FOREIGN_KEYS), 401, "not issued by this hub"),
         (make_token("ingest"), 403, "for pushing only"),
     ],
     ids=["nothing", "markup", "expired", "foreign", "ingest"],
@@ -183,8 +187,11 @@ def test_a_token_that_may_not_read_gets_the_form_again(
 ) -> None:
     answer = sign_in(guarded, token, next="/machines")
     page = answer.get_data(as_text=True)
-    assert answer.status_code == status and "Set-Cookie" not in answer.headers
-    assert 'role="alert"' in page and reason in page and 'value="/machines"' in page
+    assert answer.status_code == status
+    assert "Set-Cookie" not in answer.headers
+    assert 'role="alert"' in page
+    assert reason in page
+    assert 'value="/machines"' in page
     assert not token or token not in page
 
 
@@ -202,7 +209,8 @@ def test_another_site_cannot_sign_a_visitor_in(
     guarded: FlaskClient, headers: dict[str, str]
 ) -> None:
     answer = sign_in(guarded, make_token(), headers=headers)
-    assert answer.status_code == 403 and "Set-Cookie" not in answer.headers
+    assert answer.status_code == 403
+    assert "Set-Cookie" not in answer.headers
 
 
 def test_a_form_too_large_is_refused(guarded: FlaskClient) -> None:
@@ -237,7 +245,9 @@ def test_signing_out_forgets_the_cookie(guarded: FlaskClient) -> None:
     answer = guarded.post("/sign-out", headers=cookie(make_token()))
     assert (answer.status_code, answer.headers["Location"]) == (303, "./sign-in")
     gone = cookie_of(answer)
-    assert gone.value == "" and gone["max-age"] == "0" and gone["path"] == "/"
+    assert gone.value == ""
+    assert gone["max-age"] == "0"
+    assert gone["path"] == "/"
 
 
 def test_another_site_cannot_sign_anybody_out(guarded: FlaskClient) -> None:
@@ -251,7 +261,8 @@ def test_another_site_cannot_sign_anybody_out(guarded: FlaskClient) -> None:
 
 def session(client: FlaskClient, headers: dict[str, str] | None = None) -> dict[str, Any]:
     answer = client.get("/api/v1/session", headers=headers or {})
-    assert answer.status_code == 200 and answer.headers["Cache-Control"] == "no-store"
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "no-store"
     body: dict[str, Any] = answer.get_json()
     return body
 
@@ -286,12 +297,15 @@ def test_the_session_says_what_is_wrong(guarded: FlaskClient, carry: Any) -> Non
 
 def test_the_session_of_nobody(guarded: FlaskClient) -> None:
     said = session(guarded)
-    assert said["required"] and not said["signed_in"] and said["problem"] is None
+    assert said["required"]
+    assert not said["signed_in"]
+    assert said["problem"] is None
 
 
 def test_a_hub_without_a_key_asks_nobody_in(client: FlaskClient) -> None:
     said = session(client)
-    assert not said["required"] and not said["signed_in"]
+    assert not said["required"]
+    assert not said["signed_in"]
     answer = client.get("/sign-in?next=/machines")
     assert (answer.status_code, answer.headers["Location"]) == (303, "./machines")
     assert sign_in(client, "x").status_code == 303

@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse, create_environ
 from werkzeug.wrappers import Response
 
-from app.api.bodies import _unpack
 from app.errors import InvalidInput, TooLarge
+from app.web.content import unpack_gzip
 from tests.factories import make_body
 
 BATCH = "/api/v1/telemetry/batch"
@@ -62,26 +62,26 @@ def test_what_follows_gzip_and_is_no_gzip_is_refused(client: FlaskClient, rest: 
 def test_gzip_of_any_size_up_to_the_limit(size: int) -> None:
     text = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     packed = gzip.compress(text[: size // 3]) + gzip.compress(text[size // 3 :], 0)
-    assert _unpack(packed, LIMIT) == text
+    assert unpack_gzip(packed, LIMIT) == text
 
 
 def test_the_limit_is_one_for_all_members() -> None:
     packed = gzip.compress(b" " * (LIMIT // 2)) * 2
-    assert len(_unpack(packed, LIMIT)) == LIMIT
+    assert len(unpack_gzip(packed, LIMIT)) == LIMIT
     with pytest.raises(TooLarge, match="once unpacked"):
-        _unpack(packed + gzip.compress(b" "), LIMIT)
+        unpack_gzip(packed + gzip.compress(b" "), LIMIT)
 
 
 def test_many_tiny_members_take_linear_time() -> None:
     empty = gzip.compress(b"")
     began = time.perf_counter()
-    assert _unpack(empty * 400_000, LIMIT) == b""  # 8 MB; quadratic would be many minutes
+    assert unpack_gzip(empty * 400_000, LIMIT) == b""  # 8 MB; quadratic would be many minutes
     assert time.perf_counter() - began < 20
 
 
 def test_no_body_is_no_gzip() -> None:
     with pytest.raises(InvalidInput):
-        _unpack(b"", LIMIT)
+        unpack_gzip(b"", LIMIT)
 
 
 # Cut off.

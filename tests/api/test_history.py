@@ -14,7 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.schemas.history import HistorySchema
 from tests.factories import at, make_body
 

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from psycopg.sql import SQL, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 
-from app.db import Database
+from app.database.pool import Database
 from app.schemas import jobs as schemas
 from app.schemas.queries import decode_cursor, encode_cursor
 
@@ -128,7 +128,7 @@ def test_a_cursor_is_url_safe(client: FlaskClient, database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    "query, expected",
+    ("query", "expected"),
     [
         ({"status": "failed"}, ["c"]),
         ({"status": "failed,running"}, ["c", "a"]),
@@ -171,7 +171,7 @@ def test_a_plus_that_arrives_as_a_space_is_still_an_offset(
 
 
 @pytest.mark.parametrize(
-    "query, field",
+    ("query", "field"),
     [
         ({"limit": "0"}, "limit"),
         ({"limit": "501"}, "limit"),
@@ -454,7 +454,7 @@ def test_no_machines_are_an_empty_list(client: FlaskClient, database: Database) 
 
 
 @pytest.mark.parametrize(
-    "name, index",
+    ("name", "index"),
     [
         ("list_jobs", "jobs_newest_idx"),
         ("list_machines", "jobs_machine_idx"),

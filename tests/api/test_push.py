@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from app.db import Database
-from app.store.staleness import Verdict, fail_jobs, stall_jobs
+from app.database.pool import Database
+from app.store.staleness import StatusChange, fail_jobs, stall_jobs
 from tests.factories import at, make_body
 
 URL = "/api/v1/telemetry/backup/job-1"
@@ -31,7 +31,7 @@ def job(client: FlaskClient, job_id: str = "job-1") -> dict[str, Any]:
 
 def count(database: Database, table: str) -> int:
     with database.reading() as conn:
-        row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()  # type: ignore[arg-type]
+        row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()
     assert row is not None
     return int(row[0])
 
@@ -46,7 +46,9 @@ def events(client: FlaskClient, job_id: str = "job-1") -> list[tuple[str, str | 
 
 def test_first_update_creates_the_job(client: FlaskClient) -> None:
     receipt = push(client)
-    assert receipt["accepted"] and receipt["applied"] and not receipt["duplicate"]
+    assert receipt["accepted"]
+    assert receipt["applied"]
+    assert not receipt["duplicate"]
     assert receipt["time"] == at(-60)
     stored = job(client)
     assert stored["status"] == "running"
@@ -93,7 +95,8 @@ def test_completion_sets_progress_100_and_eta_0_and_keeps_the_speed(client: Flas
     assert (stored["status"], stored["current_phase"]) == ("completed", "finalizing")
     assert (stored["progress_percent"], stored["eta_seconds"]) == (100.0, 0)
     assert stored["transfer_speed_bps"] == 3_221_225_472
-    assert stored["completed_at"] == at(-10) and stored["ended_by"] == "sender"
+    assert stored["completed_at"] == at(-10)
+    assert stored["ended_by"] == "sender"
     assert stored["warnings"] == []
     assert events(client)[-1] == ("transition", "running", "completed")
 
@@ -101,7 +104,9 @@ def test_completion_sets_progress_100_and_eta_0_and_keeps_the_speed(client: Flas
 def test_the_same_update_again_is_stored_once(client: FlaskClient, database: Database) -> None:
     push(client, disks=[{"disk_index": 0, "progress_percent": 5}])
     again = push(client, disks=[{"disk_index": 0, "progress_percent": 5}])
-    assert again["duplicate"] and not again["applied"] and again["reason"]
+    assert again["duplicate"]
+    assert not again["applied"]
+    assert again["reason"]
     assert count(database, "job_telemetry") == count(database, "disk_telemetry") == 1
 
 
@@ -138,7 +143,8 @@ def test_completed_and_running_of_one_second_end_completed(client: FlaskClient) 
 def test_older_update_does_not_roll_back(client: FlaskClient) -> None:
     push(client, bytes_transferred=90_000, timestamp=at(-30))
     late = push(client, bytes_transferred=10_000, timestamp=at(-40))
-    assert late["accepted"] and not late["applied"]
+    assert late["accepted"]
+    assert not late["applied"]
     stored = job(client)
     assert stored["bytes_transferred"] == 90_000
     assert stored["started_at"] == at(-40)
@@ -154,7 +160,9 @@ def test_older_update_fills_what_no_newer_one_names(client: FlaskClient) -> None
 def test_running_after_the_end_is_charted_only(client: FlaskClient, database: Database) -> None:
     push(client, status="completed", bytes_transferred=100_000, timestamp=at(-30))
     late = push(client, bytes_transferred=5, current_phase="other", timestamp=at(-20))
-    assert late["accepted"] and not late["applied"] and "completed" in late["reason"]
+    assert late["accepted"]
+    assert not late["applied"]
+    assert "completed" in late["reason"]
     stored = job(client)
     assert (stored["status"], stored["bytes_transferred"]) == ("completed", 100_000)
     assert count(database, "job_telemetry") == 2
@@ -183,12 +191,16 @@ def test_a_second_different_end_is_an_event_only(client: FlaskClient) -> None:
 def test_a_second_end_decides_nothing_later_either(client: FlaskClient) -> None:
     push(client, bytes_transferred=10, timestamp=at(-50), disks=[disk(0, bytes_transferred=1)])
     push(client, status="completed", bytes_transferred=None, timestamp=at(-30))
-    other = {"bytes_transferred": 99, "disks": [disk(0, bytes_transferred=9), disk(1)]}
+    other: dict[str, Any] = {
+        "bytes_transferred": 99,
+        "disks": [disk(0, bytes_transferred=9), disk(1)],
+    }
     push(client, status="failed", error="no", timestamp=at(-35), **other)
     push(client, current_phase="snapshot", bytes_transferred=5, timestamp=at(-60))  # a straggler
     stored = job(client)
     assert (stored["status"], stored["error_message"]) == ("completed", None)
-    assert stored["bytes_transferred"] == 1 and len(stored["disks"]) == 1
+    assert stored["bytes_transferred"] == 1
+    assert len(stored["disks"]) == 1
 
 
 def test_two_ends_of_one_instant_leave_one(client: FlaskClient) -> None:
@@ -215,7 +227,8 @@ def test_disks_decide_the_bytes_of_a_completed_job(client: FlaskClient) -> None:
     push(client, status="completed", bytes_transferred=200, disks=done, timestamp=at(-5))
     stored = job(client)
     assert stored["bytes_transferred"] == 110
-    assert len(stored["warnings"]) == 1 and "200" in stored["warnings"][0]
+    assert len(stored["warnings"]) == 1
+    assert "200" in stored["warnings"][0]
 
 
 def test_completion_with_empty_disks_keeps_the_reported_bytes(client: FlaskClient) -> None:
@@ -265,7 +278,8 @@ def test_completed_without_a_byte_is_flagged(client: FlaskClient) -> None:
 def test_percent_above_100_is_100_with_a_warning(client: FlaskClient) -> None:
     push(client, progress_percent=170)
     stored = job(client)
-    assert stored["progress_percent"] == 100.0 and len(stored["warnings"]) == 1
+    assert stored["progress_percent"] == 100.0
+    assert len(stored["warnings"]) == 1
 
 
 # -- clocks --------------------------------------------------------------------------------------
@@ -328,7 +342,8 @@ def test_batch_as_gzipped_ndjson(client: FlaskClient) -> None:
         headers={"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"},
     )
     body = answer.get_json()
-    assert body["accepted"] == 5 and [entry["index"] for entry in body["rejected"]] == [5]
+    assert body["accepted"] == 5
+    assert [entry["index"] for entry in body["rejected"]] == [5]
 
 
 def test_batch_item_of_another_type_than_its_job_is_rejected_alone(client: FlaskClient) -> None:
@@ -341,7 +356,8 @@ def test_batch_item_of_another_type_than_its_job_is_rejected_alone(client: Flask
 def test_old_updates_reach_the_series_too(client: FlaskClient, database: Database) -> None:
     batch = [make_body(job_type="backup", job_id="old", timestamp=at(-3600 * h)) for h in range(50)]
     body = client.post("/api/v1/telemetry/batch", json={"updates": batch}).get_json()
-    assert body["accepted"] == 50 and count(database, "job_telemetry") == 50
+    assert body["accepted"] == 50
+    assert count(database, "job_telemetry") == 50
 
 
 def test_empty_batch_is_fine(client: FlaskClient) -> None:
@@ -409,7 +425,8 @@ def test_bad_request_is_refused_with_a_reason(
 def test_another_job_type_than_the_jobs_is_a_conflict(client: FlaskClient) -> None:
     push(client)
     answer = client.post("/api/v1/telemetry/restore/job-1", json=make_body(timestamp=at(-1)))
-    assert answer.status_code == 409 and list(answer.get_json()["errors"]) == ["job_type"]
+    assert answer.status_code == 409
+    assert list(answer.get_json()["errors"]) == ["job_type"]
     assert job(client)["last_telemetry_at"] < at(3600)
 
 
@@ -474,7 +491,8 @@ def test_registration_fills_what_telemetry_left_open(client: FlaskClient) -> Non
 def test_registration_that_differs_is_a_conflict(client: FlaskClient, field: str) -> None:
     client.post("/api/v1/jobs", json=REGISTRATION)
     answer = client.post("/api/v1/jobs", json={**REGISTRATION, field: "other"})
-    assert answer.status_code == 409 and list(answer.get_json()["errors"]) == [field]
+    assert answer.status_code == 409
+    assert list(answer.get_json()["errors"]) == [field]
 
 
 def register(client: FlaskClient, **named: Any) -> None:
@@ -546,7 +564,8 @@ def test_registering_again_alike_changes_nothing(
     register(client, total_bytes=8, disks=[{"disk_index": 1, "size_bytes": 7}])  # the first stays
     assert events(client) == log
     after = job(client)
-    assert after.pop("performance_metrics") == {} and before.pop("performance_metrics") is None
+    assert after.pop("performance_metrics") == {}
+    assert before.pop("performance_metrics") is None
     assert [(d["disk_index"], d["size_bytes"]) for d in after["disks"]] == [(0, 60), (1, 40)]
     assert after == before
 
@@ -560,19 +579,20 @@ def test_an_ended_job_whose_updates_are_gone_keeps_its_row(
         conn.execute("DELETE FROM job_telemetry")
         conn.execute("DELETE FROM disk_telemetry")
     answer = client.post("/api/v1/jobs", json=REGISTRATION)
-    assert answer.status_code == 409 and list(answer.get_json()["errors"]) == ["job_id"]
+    assert answer.status_code == 409
+    assert list(answer.get_json()["errors"]) == ["job_id"]
     assert job(client) == before
 
 
 def _judge(database: Database, status: str) -> tuple[Any, ...]:
-    """Let the detector stall the silent job, or fail it; what its verdict hides."""
+    """Let the detector stall the silent job, or fail it; what its status_change hides."""
     with database.transaction() as conn:
         row = conn.execute("SELECT id, clock_timestamp() FROM jobs").fetchone()
         assert row is not None
-        verdict = Verdict(row[1], row[1], 60, "silent")
-        stall_jobs(conn, [row[0]], verdict)
+        status_change = StatusChange(row[1], row[1], 60, "silent")
+        stall_jobs(conn, [row[0]], status_change)
         if status == "failed":
-            fail_jobs(conn, [row[0]], verdict)
+            fail_jobs(conn, [row[0]], status_change)
     return _verdict(database)
 
 
@@ -593,10 +613,11 @@ def test_registering_is_no_life_and_hides_no_verdict(
     disks = [disk(0, status="transferring", bytes_transferred=30)]
     client.post(URL, json={"status": "running", "error": "slow", "timestamp": at(-60)})
     client.post(URL, json={"status": "running", "disks": disks, "timestamp": at(-50)})
-    verdict = _judge(database, status)
+    status_change = _judge(database, status)
     log = events(client)
     register(client, vm_name="vm-1", total_bytes=300, disks=SIZES)
-    assert _verdict(database) == verdict and verdict[:2] == (status, "silent")
+    assert _verdict(database) == status_change
+    assert status_change[:2] == (status, "silent")
     assert events(client) == log
     stored = job(client)
     assert (stored["vm_name"], stored["total_bytes"]) == ("vm-1", 300)
@@ -619,7 +640,8 @@ def test_old_client_completes_without_telemetry(client: FlaskClient) -> None:
     assert answer.status_code == 200
     stored = job(client)
     assert (stored["status"], stored["bytes_transferred"]) == ("completed", 100)
-    assert stored["last_telemetry_at"] is None and stored["progress_percent"] == 100.0
+    assert stored["last_telemetry_at"] is None
+    assert stored["progress_percent"] == 100.0
     assert stored["started_at"] == stored["created_at"] < stored["completed_at"]
 
 

@@ -12,14 +12,14 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from app.config import ROOT
-from tests.browser.chromium import find_chromium, open_chromium
-from tests.browser.demo import PATIENT, Demo, seed
-from tests.browser.watch import Watch
 from tests.client.tools import need
-from tests.hub_process import HubProcess
+from tools.browser.chromium import find_chromium, open_chromium
+from tools.browser.demo import PATIENT, Demo, seed
+from tools.browser.watch import Watch
+from tools.hub_process import HubProcess
 
 ZONE = "Asia/Kolkata"  # UTC+05:30, without daylight saving time
-PATIENCE_MS = 10_000
+PATIENCE_MS = 30_000
 expect.set_options(timeout=PATIENCE_MS)
 
 NewPage = Callable[..., Page]
@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
-    """Has the data of `tests.browser.demo`. Tests may add to it."""
+    """Has the data of `tools.browser.demo`. Tests may add to it."""
     with HubProcess(tmp_path_factory.mktemp("hub"), **PATIENT) as hub:
         yield hub
 

@@ -7,8 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.demo import GAPS, LIVE
-from tests.browser.views import CHARTS, VIEWS, open_view, wait_ready
+from tools.browser.demo import GAPS, LIVE
+from tools.browser.views import CHARTS, VIEWS, open_view, wait_ready
 
 # What can be acted on, in the order of the page. Of radio-like groups (tabs) only one is a stop.
 STOPS = """() => [...document.querySelectorAll(

@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import origin_of, watched_pages
-from tests.browser.watch import Watch
-from tests.hub_process import HubProcess
+from tools.browser.watch import Watch
+from tools.hub_process import HubProcess
 
 KIB = 1024
 DAY = 86_400
@@ -203,7 +203,8 @@ def test_a_line_is_broken_at_gaps_and_missing_values(blank: Page) -> None:
 
 def test_a_peak_within_a_step_is_in_band_and_axis(blank: Page) -> None:
     drawn = series_of(blank, history(resolution_seconds=10))
-    assert drawn["band"] == [[115, 135]] and drawn["top"] >= 900
+    assert drawn["band"] == [[115, 135]]
+    assert drawn["top"] >= 900
     assert "band" not in series_of(blank, history(resolution_seconds=10), band=False)
 
 
@@ -214,9 +215,10 @@ def test_an_incomplete_step_is_not_part_of_the_line(blank: Page) -> None:
 
 
 def test_an_empty_run_draws_nothing(blank: Page) -> None:
-    columns = {name: [] for name in ("t", "s", "s_min", "s_max", "p", "b")}
+    columns: dict[str, list[float]] = {name: [] for name in ("t", "s", "s_min", "s_max", "p", "b")}
     drawn = series_of(blank, history(chart_data=columns, gaps=[], phases=[], duration_seconds=None))
-    assert drawn["speed"] == [] and drawn["top"] > 0
+    assert drawn["speed"] == []
+    assert drawn["top"] > 0
 
 
 @pytest.mark.parametrize(
@@ -255,7 +257,9 @@ def test_speeds_are_counted_in_even_steps(blank: Page) -> None:
         blank, "charts/run.js", "speedBins", [0, 5, 10, None, 40], {"max": 40, "interval": 20}
     )
     assert sum(bin["count"] for bin in bins) == 4
-    assert bins[0]["from"] == 0 and bins[-1]["to"] == 40 and bins[-1]["count"] == 1
+    assert bins[0]["from"] == 0
+    assert bins[-1]["to"] == 40
+    assert bins[-1]["count"] == 1
 
 
 def test_a_donut_has_a_part_for_each_status(blank: Page) -> None:

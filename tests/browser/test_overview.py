@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.demo import BULK, LIVE, STALLED
-from tests.browser.views import open_view, wait_ready
+from tools.browser.demo import BULK, LIVE, STALLED
+from tools.browser.views import open_view, wait_ready
 
 
 def rows(page: Page, section: int) -> list[str]:
@@ -52,7 +52,8 @@ def test_filters_in_the_address_survive_reload_and_back(page: Page) -> None:
     expect(page.locator(".job-table").nth(1).locator(".job-about").first).to_contain_text("vm-006")
     assert query(page) == expected
     found = rows(page, 1)
-    assert found and all(name.startswith("bulk-") for name in found)
+    assert found
+    assert all(name.startswith("bulk-") for name in found)
     page.reload()
     wait_ready(page)
     expect(page.locator(".job-link")).to_have_text(found)

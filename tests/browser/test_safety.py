@@ -6,10 +6,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import make_context
-from tests.browser.demo import HOSTILE_IDS, IMAGE, Demo
-from tests.browser.views import job_path, wait_ready
-from tests.browser.watch import Watch
-from tests.hub_process import HubProcess
+from tools.browser.demo import HOSTILE_IDS, IMAGE, Demo
+from tools.browser.views import job_path, wait_ready
+from tools.browser.watch import Watch
+from tools.hub_process import HubProcess
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -52,7 +52,8 @@ def test_a_hostile_job_is_text_in_every_tab(page: Page, watch: Watch, job_id: st
         wait_ready(page, 2 if tab == "Performance" else 0)
         assert not page.evaluate(INJECTED), tab
     text = str(page.evaluate("document.querySelector('main').textContent"))
-    assert job_id in text and IMAGE in text
+    assert job_id in text
+    assert IMAGE in text
     assert not watch.seen
 
 

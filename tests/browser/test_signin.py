@@ -10,11 +10,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import origin_of, watched_pages
-from tests.browser.demo import PATIENT
-from tests.browser.views import wait_ready
-from tests.browser.watch import Watch
-from tests.hub_process import HubProcess
 from tests.tokens import KEYS, make_token
+from tools.browser.demo import PATIENT
+from tools.browser.views import wait_ready
+from tools.browser.watch import Watch
+from tools.hub_process import HubProcess
 
 
 @pytest.fixture(scope="module")

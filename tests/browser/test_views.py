@@ -13,10 +13,10 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import NewPage, origin_of, watched_pages
-from tests.browser.demo import DAY, HOSTILE_IDS, IMAGE, PENDING, STALLED, Demo
-from tests.browser.views import CHARTS, VIEWS, job_path, open_view, wait_ready
-from tests.browser.watch import Watch, visible_text
-from tests.hub_process import HubProcess
+from tools.browser.demo import DAY, HOSTILE_IDS, IMAGE, PENDING, STALLED, Demo
+from tools.browser.views import CHARTS, VIEWS, job_path, open_view, wait_ready
+from tools.browser.watch import Watch, visible_text
+from tools.hub_process import HubProcess
 
 # "null" and the like as words; "0 s" where it is not the end of "10 s".
 NONSENSE = re.compile(
@@ -98,14 +98,12 @@ def test_no_job_shows_an_invalid_value(page: Page, job_id: str) -> None:
 
 @pytest.mark.parametrize("name", FIRST_ASKED)
 def test_a_view_shows_that_it_loads(page: Page, name: str) -> None:
-    held: list[Route] | None = []
-    page.route(
-        FIRST_ASKED[name], lambda route: route.continue_() if held is None else held.append(route)
-    )
+    held: list[Route] = []
+    page.route(FIRST_ASKED[name], held.append)
     page.goto(VIEWS[name])
     expect(page.locator("main .state-loading").first).to_be_visible()
-    waiting, held = held, None
-    for route in waiting:
+    page.unroute(FIRST_ASKED[name])
+    for route in held:
         route.continue_()
     wait_ready(page)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.hub_process import free_port
+from tools.hub_process import free_port
 
 CONNECTIONS = 30
 SETTINGS = {

@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.scenario import Scenario
 from tests.chaos.senders import Senders
-from tests.hub_process import HubProcess
+from tools.hub_process import HubProcess
 
 Run = Callable[..., AbstractContextManager[Scenario]]
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.hub_process import wait_until
+from tools.hub_process import wait_until
 
 STOPPED_SECONDS, RUNNING_SECONDS = 2.0, 0.05
 
@@ -95,7 +95,8 @@ def _in_namespace(mount: list[str], folder: Path) -> Iterator[SmallDisk]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert holder.stdout is not None and holder.stderr is not None
+    assert holder.stdout is not None
+    assert holder.stderr is not None
     try:
         is_ready = holder.stdout.readline() == "ready\n"
         assert is_ready, (

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.chaos.senders import Senders
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 # `make chaos` sets it: faults then last as long as docs/reliability.md says, else a few seconds.
 IS_LONG = os.environ.get("CHAOS") == "long"
@@ -32,9 +32,18 @@ def lasting(long_seconds: float, short_seconds: float) -> float:
     return long_seconds if IS_LONG else short_seconds
 
 
+def within(seconds: float) -> float:
+    """The bound of a figure that docs/reliability.md states.
+
+    `make chaos` has the machine to itself and holds it. `make test` runs several hubs side by side
+    and only tells an answer from one that waits for the fault to end.
+    """
+    return lasting(seconds, max(5.0, 5 * seconds))
+
+
 # From the end of a fault until the hub is healthy and takes updates. In `make test` several hubs
 # start beside each other on the same processors, and a start is most of it.
-RECOVERY_SECONDS = lasting(10, 30)
+RECOVERY_SECONDS = lasting(10, 60)
 
 
 class Scenario:
@@ -54,7 +63,7 @@ class Scenario:
 
         `since`: when the fault ended, by time.monotonic().
         """
-        wait_until(self.hub.is_healthy, 60)
+        wait_until(self.hub.is_healthy)
         self.senders.keep_going(more=1)
         seconds = time.monotonic() - since
         self._slowest = max(self._slowest, seconds)
@@ -118,7 +127,8 @@ class Scenario:
         ours = {row for row in stored if row[0] in self.senders.job_ids}
         self._note("acknowledged", len(acknowledged))
         self._note("lost", len(acknowledged - ours))
-        assert acknowledged and ours == acknowledged
+        assert acknowledged
+        assert ours == acknowledged
         for job_id in self.senders.job_ids:
             status, _, job = self.hub.request("GET", f"/api/v1/jobs/{job_id}")
             last = max(number for known, number in acknowledged if known == job_id)

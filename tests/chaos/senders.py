@@ -12,7 +12,7 @@ from typing import Any
 
 from app.clock import isoformat, utc_now
 from telemetry_client import Accepted, Refused, TelemetryClient
-from tests.hub_process import START_SECONDS, wait_until
+from tools.hub_process import START_SECONDS, wait_until
 
 TIMEOUT_SECONDS = 5.0  # of a request: half-open connections must not hold a sender for long
 LONGEST_PAUSE = (

@@ -12,8 +12,8 @@ import pytest
 
 from tests.chaos.conftest import Run
 from tests.chaos.faults import slowed
-from tests.chaos.scenario import lasting
-from tests.hub_process import HubProcess
+from tests.chaos.scenario import lasting, within
+from tools.hub_process import HubProcess
 
 WAIT_SECONDS = 5
 
@@ -31,12 +31,13 @@ def test_database_that_may_only_be_read(hub: HubProcess, chaos: Run) -> None:
     with chaos(hub) as scenario:
         with read_only(hub.engine()["dsn"]):
             began = time.monotonic()
-            assert scenario.refusal_seconds() < 5
+            assert scenario.refusal_seconds() < within(5)
             registered = hub.request("POST", "/api/v1/jobs", {"job_id": "a", "job_type": "backup"})
-            assert registered[0] == 503 and int(registered[1]["retry-after"]) >= 1
+            assert registered[0] == 503
+            assert int(registered[1]["retry-after"]) >= 1
             while time.monotonic() - began < lasting(60, 2):
-                assert scenario.refusal_seconds() < 2
-                assert scenario.sick_seconds() < 2
+                assert scenario.refusal_seconds() < within(2)
+                assert scenario.sick_seconds() < within(2)
                 assert hub.request("GET", "/api/v1/jobs")[0] == 200, "reads go on"
                 time.sleep(0.1)
         scenario.recover(time.monotonic())
@@ -48,9 +49,11 @@ def test_database_two_seconds_late_with_everything(hub: HubProcess, chaos: Run) 
             began = time.monotonic()
             while time.monotonic() - began < lasting(60, 5):
                 status, seconds = scenario.timed_push()
-                assert status in (200, 503) and seconds < WAIT_SECONDS + 1, (status, seconds)
+                assert status in (200, 503)
+                assert seconds < within(WAIT_SECONDS + 1)
                 status, seconds = scenario.timed("GET", "/api/v1/health")
-                assert status in (200, 503) and seconds < 2, (status, seconds)
+                assert status in (200, 503)
+                assert seconds < within(2)
                 _, _, health = hub.request("GET", "/api/v1/health")
                 assert health["checks"]["writer"]["queued"] < 20, "nobody waits for more"
         scenario.recover(time.monotonic())
@@ -63,7 +66,8 @@ def test_analyst_who_keeps_transactions_open(hub: HubProcess, chaos: Run) -> Non
             began = time.monotonic()
             while time.monotonic() - began < lasting(60, 5):
                 status, seconds = scenario.timed_push()
-                assert status == 200 and seconds < WAIT_SECONDS, (status, seconds)
+                assert status == 200
+                assert seconds < within(WAIT_SECONDS)
         assert cut_off
         scenario.recover(time.monotonic())
 

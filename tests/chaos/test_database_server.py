@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from app.errors import HubError
 from app.store.rollups import LOCK_WAIT_MS
 from jobs import compress_chunks, drop_expired_chunks, refresh_rollups
@@ -21,9 +21,9 @@ from tests.chaos.cluster import CONNECTIONS, Cluster, running_cluster
 from tests.chaos.conftest import Run
 from tests.chaos.faults import small_disk
 from tests.chaos.proxy import Proxy
-from tests.chaos.scenario import lasting
+from tests.chaos.scenario import lasting, within
 from tests.factories import make_body
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 WAIT_SECONDS = 5
 ROUNDS = int(lasting(5, 1))
@@ -82,8 +82,8 @@ def test_server_stopped_for_a_while(hub: HubProcess, cluster: Cluster, chaos: Ru
         began = time.monotonic()
         wait_until(lambda: not hub.is_healthy())
         while time.monotonic() - began < lasting(60, 3):
-            assert scenario.refusal_seconds() < 1
-            assert scenario.sick_seconds() < 2
+            assert scenario.refusal_seconds() < within(1)
+            assert scenario.sick_seconds() < within(2)
         cluster.control("start")
         scenario.recover(time.monotonic())
 
@@ -99,11 +99,11 @@ def test_disk_of_the_server_is_full(tmp_path: Path, chaos: Run) -> None:
         scenario = running.enter_context(chaos(hub))
         with disk.filled():
             began = time.monotonic()
-            wait_until(lambda: not hub.is_healthy(), 30)
+            wait_until(lambda: not hub.is_healthy())
             assert hub.request("GET", "/api/v1/jobs")[0] == 200, "reads go on"
             while time.monotonic() - began < lasting(60, 3):
-                assert scenario.refusal_seconds() < 5
-                assert scenario.sick_seconds() < 2
+                assert scenario.refusal_seconds() < within(5)
+                assert scenario.sick_seconds() < within(2)
                 time.sleep(0.1)
         scenario.recover(time.monotonic())
 
@@ -114,8 +114,8 @@ def test_network_that_passes_nothing_on(hub: HubProcess, proxy: Proxy, chaos: Ru
         began = time.monotonic()
         wait_until(lambda: not hub.is_healthy())
         while time.monotonic() - began < lasting(60, WAIT_SECONDS + 2):
-            assert scenario.refusal_seconds() < WAIT_SECONDS + 1
-            assert scenario.sick_seconds() < 2
+            assert scenario.refusal_seconds() < within(WAIT_SECONDS + 1)
+            assert scenario.sick_seconds() < within(2)
         proxy.mend()
         scenario.recover(time.monotonic())
 
@@ -143,8 +143,8 @@ def test_server_that_may_only_be_read(hub: HubProcess, cluster: Cluster, chaos: 
             wait_until(lambda: not hub.is_healthy())
             began = time.monotonic()
             while time.monotonic() - began < lasting(60, 2):
-                assert scenario.refusal_seconds() < 2
-                assert scenario.sick_seconds() < 2
+                assert scenario.refusal_seconds() < within(2)
+                assert scenario.sick_seconds() < within(2)
                 assert hub.request("POST", "/api/v1/jobs", job)[0] == 503
                 assert hub.request("GET", "/api/v1/jobs")[0] == 200, "reads go on"
         scenario.recover(time.monotonic())
@@ -172,9 +172,11 @@ def test_server_two_seconds_late_with_everything(hub: HubProcess, proxy: Proxy, 
         began = time.monotonic()
         while time.monotonic() - began < lasting(60, 10):
             status, seconds = scenario.timed_push()
-            assert status in (200, 503) and seconds < WAIT_SECONDS + 1, (status, seconds)
+            assert status in (200, 503)
+            assert seconds < within(WAIT_SECONDS + 1)
             status, seconds = scenario.timed("GET", "/api/v1/health")
-            assert status in (200, 503) and seconds < 2, (status, seconds)
+            assert status in (200, 503)
+            assert seconds < within(2)
             _, _, health = hub.request("GET", "/api/v1/health")
             assert health["checks"]["writer"]["queued"] < 20, "nobody waits for more"
         proxy.delay_seconds = 0.0
@@ -197,7 +199,8 @@ def test_analyst_who_keeps_a_transaction_open(
                 began = time.monotonic()
                 while time.monotonic() - began < lasting(60, 6):
                     for status, seconds in (scenario.timed_push(), scenario.timed("GET", CHART)):
-                        assert status == 200 and seconds < patience, (status, seconds)
+                        assert status == 200
+                        assert seconds < within(patience)
         assert any("could not be compressed" in failure for failure in failures), failures
         scenario.recover(time.monotonic())
         refresh_rollups.run_once(database, config)

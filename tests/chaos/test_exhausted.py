@@ -26,7 +26,7 @@ from app.clock import isoformat, utc_now
 from app.config import ROOT
 from tests.chaos.conftest import Run
 from tests.chaos.scenario import lasting
-from tests.hub_process import START_SECONDS, HubProcess, kill, wait_until
+from tools.hub_process import START_SECONDS, HubProcess, kill, wait_until
 
 FILES = 400
 CROWD_SECONDS = lasting(60, 3)
@@ -97,7 +97,7 @@ def test_worker_killed_with_large_batches_on_their_way(hub: HubProcess, chaos: R
                 scenario.recover(time.monotonic())
                 list(answers)
         for body in bodies:
-            wait_until(lambda body=body: push_batch(hub, body) == 200, 30)  # type: ignore[misc]
+            wait_until(lambda body=body: push_batch(hub, body) == 200)  # type: ignore[misc]
     for job_id in batches:
         chart = hub.request("GET", f"/api/v1/telemetry/history/{job_id}")[2]
         assert chart["snapshots"] == BATCH_UPDATES

@@ -14,25 +14,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from app.config import ROOT, Config
-from app.db import Connection, Database
-from app.doctor import run_checks
-from app.engine import EmbeddedEngine
-from app.lifeline import PARENT_VARIABLE
-from app.migrate import migrate
+from app.checks.doctor import run_checks
+from app.config import PARENT_VARIABLE, ROOT, Config
+from app.database.engine import EmbeddedEngine
+from app.database.migrate import migrate
+from app.database.pool import Connection, Database
 from app.store.rollups import read_chunks
 from app.store.tasks import TaskRun, read_tasks
 from tests.chunks import edge_of, table_of
-from tests.hub_process import DATABASE, database_settings, kill, wait_until
+from tools.hub_process import DATABASE, database_settings, kill, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 TASKS = ("refresh_rollups", "compress_chunks", "drop_expired_chunks")
 ROW_TASKS = ("detect_stale_jobs", "summarise_finished_jobs", "detect_offline_nodes")
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "late_data_days": 1,
     "raw_retention_days": 2,
     "rollup_1m_retention_days": 30,
@@ -98,7 +98,8 @@ def test_tasks_on_rows_killed_in_the_middle(owner: Database, config: Config) -> 
         stalled = "SELECT count(*), count(DISTINCT job_id) FROM job_events WHERE to_status = %s"
         assert conn.execute(stalled, ["stalled"]).fetchone() == (1500, 1500)
         row = conn.execute(stalled, ["failed"]).fetchone()
-        assert row is not None and row[0] == row[1]
+        assert row is not None
+        assert row[0] == row[1]
         unsummarised = (
             "SELECT count(*) FROM jobs WHERE performance_metrics IS NULL AND status = 'completed'"
         )
@@ -203,13 +204,14 @@ def complete(conn: Connection, config: Config, tasks: Sequence[str] = TASKS) -> 
         return {run.task_id: run for run in read_tasks(conn) if run.last_finished_at is not None}
 
     with jobs(config):
-        wait_until(lambda: set(tasks) <= set(finished()), 60)
+        wait_until(lambda: set(tasks) <= set(finished()))
     assert [finished()[task_id].last_error for task_id in tasks] == [None] * len(tasks)
 
 
 def assert_whole(conn: Connection, config: Config, stored: int) -> None:
     edge = edge_of(conn, "job_telemetry")
-    assert edge is not None and read_chunks(conn, "job_telemetry")[0].start >= edge
+    assert edge is not None
+    assert read_chunks(conn, "job_telemetry")[0].start >= edge
     assert value(conn, "SELECT count(*) FROM job_telemetry WHERE time < %s", edge) == 0
     for rollup in ("job_speed_1m", "job_speed_1h"):
         assert value(conn, f"SELECT sum(updates) FROM {rollup}") == stored, rollup

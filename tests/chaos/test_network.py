@@ -17,7 +17,7 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.scenario import lasting
 from tests.chaos.senders import TIMEOUT_SECONDS
 from tests.factories import make_body
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 REQUEST_SECONDS = 2
 CUT_SECONDS = lasting(60, 3)
@@ -60,24 +60,23 @@ def test_network_cut_again_and_again(hub: HubProcess, network: Proxy, chaos: Run
 def test_network_silent(hub: HubProcess, network: Proxy, chaos: Run) -> None:
     """Every connection stands half-open: what came half is given up, and nobody else waits."""
     before = connections_of(hub)
-    with ExitStack() as stack:
-        with chaos(hub, url(network)) as scenario:
-            for number in range(HALF_OPEN):
-                sender = stack.enter_context(socket.create_connection(("127.0.0.1", network.port)))
-                sender.sendall(push_head(f"half-{number}", 100) + b"{")
-            for _ in range(IDLE):
-                stack.enter_context(socket.create_connection(("127.0.0.1", network.port)))
-            wait_until(lambda: connections_of(hub) >= before + HALF_OPEN + IDLE)
-            network.freeze()
-            began = time.monotonic()
-            assert hub.request("POST", "/api/v1/telemetry/backup/near", make_body())[0] == 200
-            assert hub.is_healthy()
-            time.sleep(max(0.0, began + SILENT_SECONDS - time.monotonic()))
-            # Beside what may still idle, the senders' own, and those of their new attempts.
-            repeats = 4 * (2 + SILENT_SECONDS / TIMEOUT_SECONDS)
-            assert connections_of(hub) <= before + lasting(0, IDLE) + repeats
-            network.mend()
-            scenario.recover(time.monotonic())
+    with ExitStack() as stack, chaos(hub, url(network)) as scenario:
+        for number in range(HALF_OPEN):
+            sender = stack.enter_context(socket.create_connection(("127.0.0.1", network.port)))
+            sender.sendall(push_head(f"half-{number}", 100) + b"{")
+        for _ in range(IDLE):
+            stack.enter_context(socket.create_connection(("127.0.0.1", network.port)))
+        wait_until(lambda: connections_of(hub) >= before + HALF_OPEN + IDLE)
+        network.freeze()
+        began = time.monotonic()
+        assert hub.request("POST", "/api/v1/telemetry/backup/near", make_body())[0] == 200
+        assert hub.is_healthy()
+        time.sleep(max(0.0, began + SILENT_SECONDS - time.monotonic()))
+        # Beside what may still idle, the senders' own, and those of their new attempts.
+        repeats = 4 * (2 + SILENT_SECONDS / TIMEOUT_SECONDS)
+        assert connections_of(hub) <= before + lasting(0, IDLE) + repeats
+        network.mend()
+        scenario.recover(time.monotonic())
 
 
 def test_update_whose_answer_was_lost_is_sent_again_and_stored_once(hub: HubProcess) -> None:

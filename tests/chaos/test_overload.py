@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.scenario import within
 from tests.factories import make_body
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 SINGLE_SENDERS = 20  # at once
-WAITING = 4  # of them
+WAITING = 12  # of all pushes
 BATCH_SENDERS = 3
 BATCH = 80
 QUEUE = 100
@@ -79,12 +80,12 @@ class Crowd:
         connection.close()
 
     def _note(self, answer: http.client.HTTPResponse, pushed: list[tuple[str, int]]) -> None:
-        said = json.loads(answer.read())
+        problem = json.loads(answer.read())
         self.statuses[answer.status] += 1
         if answer.status == 200:
             self.acknowledged += pushed
             return
-        self.details[said["detail"]] += 1
+        self.details[problem["detail"]] += 1
         self.without_retry_after += not answer.getheader("Retry-After")
 
 
@@ -102,10 +103,10 @@ def test_overloaded_hub_refuses_and_goes_on(hub: HubProcess) -> None:
             health.append(seconds_of_health(hub))
             return len(health) >= 15 and len(crowd.details) >= 2 and crowd.statuses[200] >= 100
 
-        wait_until(has_seen_enough, 60)
+        wait_until(has_seen_enough)
     assert set(crowd.statuses) == {200, 503}
     assert crowd.without_retry_after == 0
-    assert max(health) < LONGEST_HEALTH_SECONDS
+    assert max(health) < within(LONGEST_HEALTH_SECONDS)
     assert any("waiting for their commit" in detail for detail in crowd.details)
     assert any("waiting to be stored" in detail for detail in crowd.details)
     stored = hub.stored()  # nothing twice, it asserts

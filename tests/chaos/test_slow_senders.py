@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.scenario import within
 from tests.factories import make_body
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
@@ -33,7 +34,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
 
 
 def connect(hub: HubProcess, stack: ExitStack) -> socket.socket:
-    return stack.enter_context(socket.create_connection(("127.0.0.1", hub.port), timeout=20))
+    return stack.enter_context(socket.create_connection(("127.0.0.1", hub.port), timeout=60))
 
 
 def push_head(job_id: str, length: int) -> bytes:
@@ -84,7 +85,7 @@ def test_idle_connections_keep_nobody_out(hub: HubProcess) -> None:
             sender = connect(hub, stack)
             sender.sendall(push_head(f"idle-{number}", len(WHOLE)) + WHOLE)
             assert sender.recv(4096).startswith(b"HTTP/1.1 200")
-        assert seconds_of_health(hub) < 2
+        assert seconds_of_health(hub) < within(2)
         assert push(hub) == 200
 
 
@@ -93,8 +94,8 @@ def test_half_sent_bodies_hold_nobody_up(hub: HubProcess) -> None:
         senders = [connect(hub, stack) for _ in range(DAWDLERS)]
         for sender in senders:
             sender.sendall(push_head("slow", 100) + b"{")
-        assert seconds_of_health(hub) < 2
-        assert seconds_of(lambda: push(hub)) < 2
+        assert seconds_of_health(hub) < within(2)
+        assert seconds_of(lambda: push(hub)) < within(2)
         assert not is_known(hub, "slow")
 
 
@@ -102,8 +103,8 @@ def test_half_sent_heads_hold_nobody_up(hub: HubProcess) -> None:
     with ExitStack() as stack:
         for _ in range(DAWDLERS):
             connect(hub, stack).sendall(push_head("slow", 100)[:60])
-        assert seconds_of_health(hub) < 2
-        assert seconds_of(lambda: push(hub)) < 2
+        assert seconds_of_health(hub) < within(2)
+        assert seconds_of(lambda: push(hub)) < within(2)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +116,9 @@ def test_late_body_is_told_so_and_cut(hub: HubProcess, start: bytes) -> None:
         sender.sendall(start)
         began = time.monotonic()
         status, answer = read_answer(sender)
-        assert REQUEST_SECONDS - 0.5 < time.monotonic() - began < REQUEST_SECONDS + 3
-        assert status == 408 and b"application/problem+json" in answer.lower()
+        assert REQUEST_SECONDS - 0.5 < time.monotonic() - began < within(REQUEST_SECONDS + 3)
+        assert status == 408
+        assert b"application/problem+json" in answer.lower()
         assert b"x-request-id: " in answer.lower()
     assert not is_known(hub, "late")
 
@@ -129,14 +131,14 @@ def test_body_in_drops_gets_no_longer(hub: HubProcess) -> None:
         began = time.monotonic()
         sender.settimeout(0.2)
         answer = b""
-        while not answer and time.monotonic() - began < 3 * REQUEST_SECONDS:
+        while not answer and time.monotonic() - began < 60:
             try:
                 sender.sendall(b" ")
                 answer = sender.recv(4096)
             except TimeoutError:
                 continue
         assert answer.startswith(b"HTTP/1.1 408")
-        assert time.monotonic() - began < REQUEST_SECONDS + 3
+        assert time.monotonic() - began < within(REQUEST_SECONDS + 3)
 
 
 @pytest.mark.parametrize("name", ["length", "chunks"])
@@ -191,4 +193,4 @@ def test_stop_waits_for_no_dawdler(tmp_path: Path) -> None:
         wait_until(lambda: push(hub) == 200)
         began = time.monotonic()
         assert hub.stop() == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < within(8)

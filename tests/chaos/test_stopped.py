@@ -17,7 +17,7 @@ import pytest
 
 from tests.chaos.conftest import Run
 from tests.chaos.scenario import lasting
-from tests.hub_process import HubProcess, kill, wait_until
+from tools.hub_process import HubProcess, kill, wait_until
 
 STALE_SECONDS = 8  # a sender waits 5 s for an answer that does not come
 # Longer than the silence that stalls a job, and fails it: both are the hub's own here.
@@ -81,7 +81,7 @@ def test_supervisor_stopped(hub: HubProcess, chaos: Run) -> None:
         os.kill(hub.pid, signal.SIGCONT)
         ended = time.monotonic()
         scenario.recover(ended)
-        wait_until(lambda: tasks_of(hub) not in (None, tasks), 10)
+        wait_until(lambda: tasks_of(hub) not in (None, tasks))
         assert hub.web_worker() in before
         scenario.assert_nobody_judged()
 
@@ -90,17 +90,17 @@ def test_tasks_killed_under_load(hub: HubProcess, chaos: Run) -> None:
     """Whatever they were at: afterwards the rollups hold every update, each once."""
     with chaos(hub, ahead_seconds=-OLD_SECONDS) as scenario:
         for _ in range(KILLS):
-            wait_until(lambda: tasks_of(hub) is not None, 60)
+            wait_until(lambda: tasks_of(hub) is not None)
             time.sleep(random.uniform(1, 3))  # it is at its first tasks
             tasks = tasks_of(hub)
             assert tasks is not None
             kill(tasks)
             scenario.recover(time.monotonic())
-        wait_until(lambda: tasks_of(hub) not in (None, tasks), 60)
+        wait_until(lambda: tasks_of(hub) not in (None, tasks))
         scenario.assert_nobody_judged()
     ((ended,),) = query(hub, "SELECT clock_timestamp()")
     refreshed = "SELECT count(*) FROM rollup_refreshes WHERE refreshed_at > %s"
-    wait_until(lambda: query(hub, refreshed, ended) == [(5,)], 40)
+    wait_until(lambda: query(hub, refreshed, ended) == [(5,)])
     stored = {
         job_id: sum(1 for known, _ in scenario.senders.acknowledged if known == job_id)
         for job_id in scenario.senders.job_ids

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from app.config import ROOT
+from tests.chaos.scenario import within
 from tests.factories import make_body
-from tests.hub_process import HubProcess
 from tests.tokens import KEYS, make_token
+from tools.hub_process import HubProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -63,14 +64,17 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsHub]:
 
 def test_hub_serves_https(hub: TlsHub) -> None:
     status, headers, body = hub.request("POST", "/api/v1/telemetry/backup/tls", make_body())
-    assert status == 200 and body["accepted"]
-    assert headers["x-request-id"] and headers["x-content-type-options"] == "nosniff"
+    assert status == 200
+    assert body["accepted"]
+    assert headers["x-request-id"]
+    assert headers["x-content-type-options"] == "nosniff"
 
 
 def test_hub_names_no_product(hub: TlsHub) -> None:
     for path in ("/api/v1/health", "/api/v1/jobs", "/nothing"):
         _, headers, _ = hub.request("GET", path)
-        assert "granian" not in str(headers).lower() and "python" not in str(headers).lower()
+        assert "granian" not in str(headers).lower()
+        assert "python" not in str(headers).lower()
 
 
 def test_sign_in_leaves_a_secure_cookie(hub: TlsHub) -> None:
@@ -85,7 +89,9 @@ def test_sign_in_leaves_a_secure_cookie(hub: TlsHub) -> None:
     answer.read()
     cookie = answer.getheader("Set-Cookie") or ""
     connection.close()
-    assert answer.status == 303 and "Secure" in cookie and "HttpOnly" in cookie
+    assert answer.status == 303
+    assert "Secure" in cookie
+    assert "HttpOnly" in cookie
 
 
 def test_plain_http_gets_no_answer(hub: TlsHub) -> None:
@@ -96,11 +102,11 @@ def test_plain_http_gets_no_answer(hub: TlsHub) -> None:
 def test_half_done_handshakes_hold_nobody_up(hub: TlsHub) -> None:
     with ExitStack() as stack:
         for _ in range(200):
-            stack.enter_context(socket.create_connection(("127.0.0.1", hub.port), timeout=5))
+            stack.enter_context(socket.create_connection(("127.0.0.1", hub.port), timeout=60))
         time.sleep(0.5)
         began = time.monotonic()
         assert hub.request("GET", "/api/v1/health")[0] == 200
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < within(5)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +114,7 @@ def test_half_done_handshakes_hold_nobody_up(hub: TlsHub) -> None:
     [
         ({"HUB_TLS_CERT": "nowhere.pem", "HUB_TLS_KEY": str(PEM)}, "cannot be read"),
         ({"HUB_TLS_CERT": str(PEM), "HUB_TLS_KEY": __file__}, "certificate and its key"),
-        ({"HUB_TLS_CERT": str(PEM)}, "set both, or none"),
+        ({"HUB_TLS_CERT": str(PEM)}, "set both or neither"),
     ],
 )
 def test_unusable_certificate_is_one_sentence(
@@ -122,5 +128,7 @@ def test_unusable_certificate_is_one_sentence(
         text=True,
         timeout=30,
     )
-    assert refused.returncode == 1 and sentence in refused.stderr
-    assert refused.stderr.count("\n") == 1 and "Traceback" not in refused.stderr
+    assert refused.returncode == 1
+    assert sentence in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert "Traceback" not in refused.stderr

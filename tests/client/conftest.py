@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from telemetry_client import TelemetryClient
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import HubProcess
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import HubProcess
 
 VARIABLES = (
     "SHA_API_URL",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.sender import Table, kill_senders, share_queue, through_faults
-from tests.hub_process import HubProcess
+from tools.hub_process import HubProcess
 
 
 @pytest.fixture

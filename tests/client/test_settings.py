@@ -94,7 +94,7 @@ def test_a_user_without_a_name_or_a_home_is_told_what_to_set(
 
     monkeypatch.setattr(settings_module, "SHARED_SPOOL", tmp_path / "absent" / "spool.db")
     monkeypatch.setattr(Path, "home", no_home)
-    with pytest.raises(QueueError, match="set TELEMETRY_SPOOL, or HOME"):
+    with pytest.raises(QueueError, match="set TELEMETRY_SPOOL or HOME"):
         default_spool({})
     assert default_spool({"TELEMETRY_SPOOL": "/s/spool.db"}) == Path("/s/spool.db")
     assert default_spool({"XDG_STATE_HOME": "/x"}) == Path("/x/telemetry/spool.db")

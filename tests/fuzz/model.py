@@ -1,4 +1,4 @@
-"""A job as DESIGN has it: a function of what was stored, whatever the order in which it came.
+"""A model of a job: a function of what was stored, whatever the order in which it came.
 
 No registers and no bringing forward, as the hub has them: everything is worked out from all updates
 at every look. Instants are whole microseconds.
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from app.domain.updates import DISK_FIELDS, JOB_FIELDS, Update
+from app.domain.fields import DISK_FIELDS, JOB_FIELDS
+from app.domain.updates import Update
 
 LARGEST = 2**63 - 1
 UNFINISHED = ("pending", "transferring")
@@ -104,9 +105,8 @@ class Model:
     def _counting(self) -> Iterator[Update]:
         """The updates that the row shows, the one that wins last."""
         for update in sorted(self.updates, key=_rank):
-            if self.end is None:
-                yield update
-            elif update.time <= (self.completed_at or 0) and update.status in ("running", self.end):
+            is_in_time = update.time <= (self.completed_at or 0)
+            if self.end is None or (is_in_time and update.status in ("running", self.end)):
                 yield update
 
     def rows(self) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
@@ -121,7 +121,7 @@ class Model:
         return self._job(job, named, disks), disks
 
     def _disk(self, index: int, named: dict[str, Any]) -> dict[str, Any]:
-        row = {name: named.get(name) for name in DISK_FIELDS}
+        row: dict[str, Any] = {name: named.get(name) for name in DISK_FIELDS}
         done = row["bytes_transferred"] = row["bytes_transferred"] or 0
         total = row["total_bytes"] = named.get("total_bytes", self.sizes.get(index)) or 0
         row["transfer_speed_bps"] = row["transfer_speed_bps"] or 0
@@ -142,7 +142,7 @@ class Model:
     def _job(
         self, job: dict[str, Any], named: dict[int, Any], disks: dict[int, Any]
     ) -> dict[str, Any]:
-        row = {name: job.get(name) for name in JOB_FIELDS}
+        row: dict[str, Any] = {name: job.get(name) for name in JOB_FIELDS}
         row["current_phase"] = row["current_phase"] or "pending"
         row["eta_seconds"] = row["eta_seconds"] or 0
         for name in ("bytes_transferred", "transfer_speed_bps"):
@@ -167,7 +167,7 @@ class Model:
         """What GET …/history says of all of it."""
         start = min(self.telemetry, default=0)
         charted = [update.fields for update in self.updates if update.time >= start]
-        speeds = [fields.get("transfer_speed_bps") or 0 for fields in charted]
+        speeds: list[Any] = [fields.get("transfer_speed_bps") or 0 for fields in charted]
         moving = [speed for speed in speeds if speed > 0]
         return {
             "snapshots": len(charted),

@@ -21,7 +21,7 @@ from app.schemas.queries import encode_cursor
 IDS = st.integers(0, 2**63 - 1)
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=255)
 MICROS = st.integers(0, 4 * 10**15)
-CURSORS = {
+CURSORS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
     "jobs": st.tuples(MICROS, IDS),
     "events": st.tuples(IDS),
     "machines": st.tuples(NAMES),
@@ -30,10 +30,13 @@ CURSORS = {
 }
 KNOWN = 8  # jobs and nodes that half of the requests are about, so that there is something to find
 
+
+def _cursors(kind: str, keys: st.SearchStrategy[tuple[Any, ...]]) -> st.SearchStrategy[str]:
+    return keys.map(lambda key: encode_cursor(kind, *key))
+
+
 for _kind, _keys in CURSORS.items():
-    schemathesis.openapi.format(
-        f"{_kind}-cursor", _keys.map(lambda key, kind=_kind: encode_cursor(kind, *key))
-    )
+    schemathesis.openapi.format(f"{_kind}-cursor", _cursors(_kind, _keys))
 
 
 @schemathesis.hook
@@ -75,9 +78,10 @@ def _order_window(query: Any) -> None:
 def _agree_with_path(body: dict[str, Any], path: dict[str, Any]) -> None:
     """The body of a push may repeat the job's id and type, which then are those of the path."""
     for name in ("job_id", "job_type"):
-        if name in path and body.pop(name, None) is not None:
-            if re.fullmatch(r"[\w-]+", path[name], re.ASCII):  # others may be percent-encoded here
-                body[name] = path[name]
+        is_repeated = name in path and body.pop(name, None) is not None
+        # Others may be percent-encoded here.
+        if is_repeated and re.fullmatch(r"[\w-]+", path[name], re.ASCII):
+            body[name] = path[name]
 
 
 def _name_disks_once(body: dict[str, Any]) -> None:

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from telemetry_client import TelemetryClient, TelemetryQueue, delivery
-from telemetry_client import queue as queue_module
-from telemetry_client.drain import Drain
-from telemetry_client.tracker import ProgressTracker
-from tests.client.faulty_hub import SILENT, FaultyHub
+from telemetry_client import TelemetryClient, TelemetryQueue
+from telemetry_client.queue import file_queue
+from telemetry_client.queue.drain import Drain
+from telemetry_client.queue.statistics import COUNTERS
+from telemetry_client.tracker import ProgressTracker, backlog, delivery
 from tests.fuzz.queue_model import DAY, WAIT, QueueModel
 from tests.fuzz.sizes import RUNS
+from tools.faulty_hub import SILENT, FaultyHub
 
 SIZE = 6
 OWNERS = st.sampled_from(["a", "b"])
@@ -139,7 +140,7 @@ class QueueMachine(RuleBasedStateMachine):
             "dead": len(model.dead),
             "lost_untold": sum(model.untold.values()),
             "enqueued_total": model.last_id,
-            **{name: model.counts[name] for name in queue_module._COUNTERS},
+            **{name: model.counts[name] for name in COUNTERS},
         }
         assert {name: stats[name] for name in expected} == expected
         assert [(d.id, d.payload, d.tries) for d in self.queues["b"].dead_letters()] == [
@@ -154,7 +155,7 @@ class QueueMachine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(7200 if RUNS else 600)  # a failure takes its time to be made small
 def test_the_queue_holds_what_plain_lists_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_module, "backoff_seconds", lambda tries: WAIT)
+    monkeypatch.setattr(file_queue, "backoff_seconds", lambda tries: WAIT)
     run_machine(
         QueueMachine,
         settings=settings(
@@ -264,7 +265,7 @@ def test_the_hub_comes_to_know_all_that_matters(
         TelemetryClient(hub.url, timeout=0.3) as client,
         TelemetryQueue(Path(directory) / "queue.db") as queue,
     ):
-        patch.setattr(delivery, "PROBE_SECONDS", 0.05)
+        patch.setattr(backlog, "PROBE_SECONDS", 0.05)
         patch.setattr(delivery, "END_PROBE_SECONDS", 0.05)
         hub.retry_after, hub.hold_seconds = "0", 0.5
         tracker = ProgressTracker(
@@ -273,9 +274,12 @@ def test_the_hub_comes_to_know_all_that_matters(
         job = Job(tracker)
         for number, (kind, value) in enumerate(steps):
             job.step(kind, value, number)
-        {"completed": tracker.complete, "failed": lambda: tracker.fail("broken")}.get(
-            status, tracker.cancel
-        )()
+        if status == "completed":
+            tracker.complete()
+        elif status == "failed":
+            tracker.fail("broken")
+        else:
+            tracker.cancel()
         tracker.set_phase("after the end")
         tracker.update_progress(7)
         hub.probability = 0.0
@@ -286,5 +290,6 @@ def test_the_hub_comes_to_know_all_that_matters(
         job.check(hub.accepted, status)
         if probability == 0.0:
             stamps = [update["timestamp"] for update in hub.accepted]
-            assert stamps == sorted(stamps) and hub.duplicates == 0
+            assert stamps == sorted(stamps)
+            assert hub.duplicates == 0
         assert hub.duplicates <= sum(request.fault in SILENT for request in hub.requests) * 100

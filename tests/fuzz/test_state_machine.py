@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,8 +23,9 @@ from app import create_app
 from app.api.factory import close_app
 from app.clock import from_micros, to_micros
 from app.config import Config
-from app.db import Database
-from app.domain.updates import DISK_FIELDS, JOB_FIELDS, Update
+from app.database.pool import Database
+from app.domain.fields import DISK_FIELDS, JOB_FIELDS
+from app.domain.updates import Update
 from jobs.detect_stale_jobs import run_once
 from tests.fuzz.model import FAIL_SECONDS, STALL_SECONDS, Model, says_the_same
 from tests.fuzz.sizes import RUNS
@@ -168,7 +169,8 @@ class Machine(RuleBasedStateMachine):
         elif self.model.end is not None:
             assert code == (200 if self.model.end == status else 409)
         else:
-            assert code == 200 and not answer["duplicate"]
+            assert code == 200
+            assert not answer["duplicate"]
             update = self.update(body)
             update.is_telemetry, update.time = False, micros(answer["time"])
             self.model.store([update])
@@ -308,7 +310,8 @@ class Machine(RuleBasedStateMachine):
         code, answer = self.hub.ask(
             "POST", "/telemetry/batch", {"updates": [{**item, **named} for item in items]}
         )
-        assert code == 200 and answer["rejected"] == [], answer
+        assert code == 200, answer
+        assert answer["rejected"] == []
         self.model.job_type = job_type
         new: list[Update] = []
         for body in items:
@@ -343,7 +346,7 @@ class Machine(RuleBasedStateMachine):
         return Update("", self.job_id, body["status"], timestamp, fields, disks)
 
 
-def named(said: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def named(said: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     fields = {name: said[name] for name in names if name in said}
     if "progress_percent" in fields:
         fields["progress_percent"] = min(float(fields["progress_percent"]), 100.0)

@@ -17,11 +17,12 @@ from psycopg import errors
 from psycopg.rows import dict_row
 from psycopg.types.numeric import FloatLoader
 
+from app.checks.doctor import run_checks
 from app.config import ROOT, Config
-from app.db import Connection, Database
-from app.doctor import run_checks
+from app.database.addresses import ENGINE_FILE, owner_dsn
+from app.database.migrate import MIGRATIONS_DIR
+from app.database.pool import Connection, Database
 from app.domain.staleness import BEAT_GAP_SECONDS
-from app.migrate import MIGRATIONS_DIR
 from tests.analyst_site import (
     DAILY,
     DEAD,
@@ -93,10 +94,10 @@ def analyst(site: Database, config: Config) -> Iterator[Analyst]:
     """An analyst's own connection, and live jobs as silent as they were at first."""
     keep_silences(site)
     if config.database_url is None:
-        dsn = json.loads(config.engine_file.read_text())["analyst_dsn"]
+        dsn = json.loads((config.data_dir / ENGINE_FILE).read_text())["analyst_dsn"]
         options: dict[str, Any] = {"prepare_threshold": None}
     else:
-        dsn, options = config.owner_dsn(), {"options": "-c timezone=UTC -c role=analyst"}
+        dsn, options = owner_dsn(config), {"options": "-c timezone=UTC -c role=analyst"}
     with psycopg.connect(dsn, autocommit=True, row_factory=dict_row, **options) as conn:
         conn.adapters.register_loader("numeric", FloatLoader)
         assert conn.execute("SELECT current_user AS name").fetchone() == {"name": "analyst"}
@@ -136,7 +137,8 @@ def test_coverage_counts_jobs_with_and_without_telemetry(analyst: Analyst) -> No
         "cancelled": (1, 1, 0, 100.0),
     }
     by_machine = by(ask(analyst, "Telemetry coverage", 1), "vm_name", "coverage_percent")
-    assert by_machine["old01"] == 0 and by_machine["web01"] == 100
+    assert by_machine["old01"] == 0
+    assert by_machine["web01"] == 100
 
 
 def test_update_frequency_of_live_and_ended_jobs(analyst: Analyst) -> None:
@@ -169,7 +171,8 @@ def test_bytes_are_checked_against_disks(analyst: Analyst) -> None:
     right = analyst.execute(
         "SELECT job_id FROM aggregation_check WHERE aggregation_correct = 1"
     ).fetchall()
-    assert {"job_id": "backup-mail01-full"} in right and {"job_id": "backup-old01-2"} in right
+    assert {"job_id": "backup-mail01-full"} in right
+    assert {"job_id": "backup-old01-2"} in right
 
 
 def test_silence_calls_for_a_verdict(analyst: Analyst) -> None:
@@ -181,7 +184,7 @@ def test_silence_calls_for_a_verdict(analyst: Analyst) -> None:
         "backup-web01-quiet": "should_be_stalled",
         "replication-web01-lost": "should_be_failed",
     }
-    heading = "What the silence of live jobs calls for"
+    heading = "What the status of silent jobs should be"
     assert by(ask(analyst, heading), "job_id", "verdict") == expected
     assert by(ask(analyst, heading, 1), "job_id", "verdict") == expected
     assert all(row["watched_seconds"] >= HOUR for row in ask(analyst, heading))
@@ -211,7 +214,8 @@ def test_a_hub_that_takes_no_updates_watches_nobody(site: Database, analyst: Ana
 
 def test_live_jobs_disks_and_failures_are_at_hand(analyst: Analyst) -> None:
     running = ask(analyst, "What is running")
-    assert len(running) == 6 and running[-1]["job_id"] == "backup-old01-1"
+    assert len(running) == 6
+    assert running[-1]["job_id"] == "backup-old01-1"
     disks = by(ask(analyst, "The disks of a job"), "disk_index", "percent", "mb_per_second")
     assert disks == {0: (50, 75), 1: (50, 25)}
     last = by(ask(analyst, "What stalled or failed last"), "job_id", "status", "ended_by")
@@ -244,7 +248,8 @@ def test_performance_is_over_speeds_above_zero(analyst: Analyst) -> None:
         "SELECT peak_speed_bps, avg_speed_bps, min_speed_bps, snapshots FROM job_performance "
         "WHERE job_id = 'backup-web01-empty'"
     ).fetchone()
-    assert empty is not None and list(empty.values()) == [None, None, None, 13]
+    assert empty is not None
+    assert list(empty.values()) == [None, None, None, 13]
 
 
 def test_slow_backups_stand_out_against_their_own_median(analyst: Analyst) -> None:
@@ -303,9 +308,10 @@ def test_warnings_estimates_and_false_alarms(analyst: Analyst) -> None:
         "sender_lost": "backup-web01-gap",
     }
     errors = by(ask(analyst, "How good the senders' estimates are"), "quarter", "median_error")
-    assert errors == {quarter: 0.5 for quarter in (1, 2, 3, 4)}
+    assert errors == dict.fromkeys((1, 2, 3, 4), 0.5)
     (alarm,) = ask(analyst, "False alarms")
-    assert alarm["job_id"] == REVIVED.job_id and float(alarm["silent_seconds"]) >= 400
+    assert alarm["job_id"] == REVIVED.job_id
+    assert float(alarm["silent_seconds"]) >= 400
     steps = [row["to_status"] for row in ask(analyst, "What happened to a job")]
     assert steps == ["running", "stalled", "failed", "running", "completed"]
 
@@ -318,7 +324,8 @@ def test_busy_nodes_before_a_failure(analyst: Analyst) -> None:
 
 def test_late_and_wrong_senders_are_named(analyst: Analyst) -> None:
     arrivals = by(ask(analyst, "Late arrivals"), "arrived", "jobs")
-    assert arrivals["5 longer"] == 1 and arrivals.keys() == {"1 under 1 s", "5 longer"}
+    assert arrivals["5 longer"] == 1
+    assert arrivals.keys() == {"1 under 1 s", "5 longer"}
     offsets = by(ask(analyst, "Wrong clocks"), "name", "clock_offset_seconds")
     assert offsets["node-b"] == -3600
     assert offsets["backup-erp-shifted"] == pytest.approx(-2 * HOUR, abs=60)
@@ -374,7 +381,8 @@ def test_older_names_lead_to_the_same_jobs(analyst: Analyst) -> None:
     job = analyst.execute("SELECT * FROM backup_jobs WHERE id = %s", [LIVE]).fetchone()
     assert job is not None
     assert (job["vm_context_id"], job["vm_backup_context_id"]) == ("pgtest1", "pgtest1/repo-main")
-    assert job["repository_path"] is None and job["status"] == "running"
+    assert job["repository_path"] is None
+    assert job["status"] == "running"
     disks = analyst.execute(
         "SELECT disk_index, size_gb FROM backup_disks WHERE backup_job_id = %s ORDER BY 1", [LIVE]
     ).fetchall()
@@ -389,7 +397,8 @@ def test_older_names_lead_to_the_same_jobs(analyst: Analyst) -> None:
 def test_history_of_nodes_has_the_fields_they_send(analyst: Analyst) -> None:
     cursor = analyst.execute("SELECT * FROM telemetry_history LIMIT 1")
     names = [column.name for column in cursor.description or ()]
-    assert len(names) == 19 and names[:3] == ["node_id", "timestamp", "cpu_percent"]
+    assert len(names) == 19
+    assert names[:3] == ["node_id", "timestamp", "cpu_percent"]
 
 
 def refresh(database: Database) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.db import Database
+from app.database.pool import Database
 from app.store.arrays import execute
 
 TEXTS = ["", "a", "NULL", "null", '"', "\\", '\\"', "a,b", "{x}", " ", "\n\t", "ä😀", "\x01", None]
@@ -25,8 +25,9 @@ TEXTS = ["", "a", "NULL", "null", '"', "\\", '\\"', "a,b", "{x}", " ", "\n\t", "
 )
 def test_values_survive(database: Database, kind: str, values: list[Any]) -> None:
     with database.reading() as conn:
-        row = execute(conn, f"SELECT %(values)s::{kind}[]", {"values": values}).fetchone()  # type: ignore[arg-type]
-    assert row is not None and row[0] == values
+        row = execute(conn, f"SELECT %(values)s::{kind}[]", {"values": values}).fetchone()
+    assert row is not None
+    assert row[0] == values
 
 
 def test_column_of_nothing_is_filled_up_with_null(database: Database) -> None:

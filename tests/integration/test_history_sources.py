@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from app.charts.job import History, read_chart, read_history
+from app.charts.summary import summarise_job
 from app.config import Config
-from app.db import Connection, Database
-from app.domain.chart import EPOCH, Bucket, Window, job_span, summarise, to_points
+from app.database.pool import Connection, Database
+from app.domain.chart import Bucket, job_span, summarise, to_points
 from app.domain.summary import MOST_BYTES
-from app.history.read import History, read_chart, read_history
+from app.domain.window import EPOCH, Window
 from app.store import history as store
 from app.store.history import ChartedJob
 from jobs import refresh_rollups, summarise_finished_jobs
@@ -22,13 +24,6 @@ from tests import series
 from tests.series import START, Row, expect_buckets, expect_gaps, expect_phases, random_rows
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # the edge of what is all gone
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    """What is charted, is charted with the hub's rights."""
-    with database.connect(autocommit=True) as conn:
-        yield conn
 
 
 def refresh(owner: Database, config: Config) -> None:
@@ -57,7 +52,8 @@ def job(conn: Connection) -> ChartedJob:
 
 def without(job: ChartedJob, *gone: str) -> ChartedJob:
     """The job as it is read once its updates, and then its minutes, are gone."""
-    return replace(job, **{f"job_{name}_from": NEVER for name in gone})
+    changes: dict[str, Any] = {f"job_{name}_from": NEVER for name in gone}
+    return replace(job, **changes)
 
 
 def close(buckets: list[Bucket]) -> list[Bucket]:
@@ -265,10 +261,9 @@ def test_an_update_that_overtakes_the_summary_is_not_forgotten(
     series.store(conn, [Row(0), Row(5)])
     end(conn)
     refresh(owner, config)
-    real = summarise_finished_jobs.summarise_job
 
     def slow(read: Connection, job_id: str) -> object:
-        answer = real(read, job_id)
+        answer = summarise_job(read, job_id)
         read.commit() if read.autocommit is False else None
         return ("0", answer[1])  # the row has become another version meanwhile
 
@@ -287,12 +282,11 @@ def test_one_job_that_cannot_be_summarised_does_not_stop_the_others(
         "UPDATE jobs SET status = 'completed', ended_by = 'sender', completed_at = started_at"
     )
     refresh(owner, config)
-    real = summarise_finished_jobs.summarise_job
 
     def broken(read: Connection, job_id: str) -> object:
         if job_id == "j":
             raise ValueError("broken")
-        return real(read, job_id)
+        return summarise_job(read, job_id)
 
     monkeypatch.setattr(summarise_finished_jobs, "summarise_job", broken)
     done = summarise_finished_jobs.run_once(owner, config)

@@ -9,9 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.db import Connection, Database
-from app.domain.chart import Window, job_span, window_step
+from app.database.pool import Connection, Database
+from app.domain.chart import job_span, window_step
 from app.domain.stretches import Gap, Phase, Stretches
+from app.domain.window import Window
 from app.store import history, stretches
 from app.store.history import Series
 from tests.series import (
@@ -307,7 +308,8 @@ def test_the_reason_of_a_gap_is_looked_up_in_an_index(
     assert job is not None
     stretches.read_stretches(Explaining(), job, span, span)  # type: ignore[arg-type]
     (scan,) = [line for line in plans if "sender_losses" in line]
-    assert "sender_losses_pkey" in scan and "rows=1 loops=49" in scan.replace(".00", "")
+    assert "sender_losses_pkey" in scan
+    assert "rows=1 loops=49" in scan.replace(".00", "")
 
 
 def test_every_statement_walks_the_unique_index(conn: Connection) -> None:

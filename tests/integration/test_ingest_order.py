@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.updates import Update
 from app.errors import Conflict
 from app.ingest.registration import register
 from app.ingest.transaction import Receipt, store_updates
 from app.ingest.writer import Writer
-from app.store import ingest
+from app.store.arrays import execute
 from tests.factories import at, make_update
 
 LATE_DAYS = 28
@@ -46,7 +46,7 @@ def store(conn: Connection, *updates: Update) -> list[Receipt]:
 
 
 def rows(conn: Connection, sql: str) -> list[tuple[Any, ...]]:
-    return conn.execute(sql).fetchall()  # type: ignore[arg-type]
+    return conn.execute(sql).fetchall()
 
 
 def snapshot(conn: Connection) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def test_what_was_lost_is_told_once_and_never_less(database: Database) -> None:
     def lost_by(*updates: Update) -> list[tuple[bool, int]]:
         return [(receipt.is_duplicate, receipt.lost_updates) for receipt in store(conn, *updates)]
 
-    sentence = f"The sender lost {{}} (last told {at(-60)})."
+    sentence = f"The sender lost {{}} (last reported {at(-60)})."
     with closing(database.connect(autocommit=True)) as conn:
         assert lost_by(make_update(-60)) == [(False, 0)]
         assert told() == {"losses": [], "warning": None}
@@ -232,7 +232,8 @@ def test_a_refused_update_tells_of_no_loss(database: Database) -> None:
         with conn.transaction():
             refused, stored = store_updates(conn, [other, make_update(-40, lost_updates=3)], 28)
         assert isinstance(refused, Conflict)
-        assert isinstance(stored, Receipt) and stored.lost_updates == 3
+        assert isinstance(stored, Receipt)
+        assert stored.lost_updates == 3
         assert rows(conn, "SELECT job_id, lost_updates FROM sender_losses") == [("j", 3)]
 
 
@@ -254,16 +255,16 @@ def test_ordinary_updates_run_no_statement_about_losses(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statements: list[str] = []
-    execute = ingest.execute
 
     def noted(conn: Connection, query: Any, params: Any) -> Any:
         statements.append(query)
         return execute(conn, query, params)
 
-    monkeypatch.setattr(ingest, "execute", noted)
+    monkeypatch.setattr("app.store.ingest.execute", noted)
     with closing(database.connect(autocommit=True)) as conn:
         store(conn, make_update(-60), make_update(-50))
-        assert statements and "sender_losses" not in "".join(statements)
+        assert statements
+        assert "sender_losses" not in "".join(statements)
         store(conn, make_update(-40, lost_updates=1), make_update(-30, lost_updates=1))
         assert sum("sender_losses" in statement for statement in statements) == 1
 
@@ -280,9 +281,11 @@ def test_completions_of_one_transaction_are_judged_one_after_the_other(
             first, other, again = store_updates(
                 conn, [completion("completed"), completion("failed"), completion("completed")], 28
             )
-        assert isinstance(first, Receipt) and not first.is_duplicate
+        assert isinstance(first, Receipt)
+        assert not first.is_duplicate
         assert isinstance(other, Conflict)
-        assert isinstance(again, Receipt) and again.is_duplicate
+        assert isinstance(again, Receipt)
+        assert again.is_duplicate
         assert rows(conn, "SELECT count(*) FROM job_telemetry") == [(2,)]
 
 

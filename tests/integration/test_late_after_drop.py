@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from app.charts.job import read_history
 from app.clock import to_micros, utc_now
 from app.config import Config
-from app.db import Connection, Database
-from app.domain.rollups import ROLLUPS, Window
+from app.database.pool import Connection, Database
+from app.domain.rollups import ROLLUPS
 from app.domain.updates import Update
-from app.history.read import read_history
+from app.domain.window import Window
 from app.ingest.transaction import Receipt, store_updates
-from app.ingest.writer import Ticket, _narrow_groups
+from app.ingest.writer import Ticket, _Entry, _narrow_groups
+from app.store import rollups as store
 from app.store.rollups import read_stale_windows
 from jobs import drop_expired_chunks, refresh_rollups, summarise_finished_jobs
 from tests.factories import NOW, make_update
 
 DAY = 86_400.0
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    with database.connect(autocommit=True) as conn:
-        yield conn
 
 
 def at(days: float) -> int:
@@ -50,7 +45,8 @@ def row(conn: Connection, query: str) -> Any:
 
 
 def shorter(config: Config, **days: int) -> Config:
-    return replace(config, **{"late_data_days": 5, "raw_retention_days": 6, **days})
+    settings: dict[str, Any] = {"late_data_days": 5, "raw_retention_days": 6, **days}
+    return replace(config, **settings)
 
 
 def test_a_straggler_leaves_what_was_dropped_as_it_is(
@@ -136,21 +132,21 @@ def test_a_summary_does_not_wait_for_the_rollups_of_nodes(
     push(conn, 1)
     push(conn, 1, "completed")
     conn.execute("UPDATE jobs SET last_telemetry_at = now() - interval '1 day'")
-    real = refresh_rollups.store.refresh_stale
+    real = store.refresh_stale
 
-    def broken(*args: Any) -> int:
+    def broken(*args: Any) -> Any:
         if args[1].name == "node_telemetry_1h":
             args[0].execute("SELECT 1 / 0")
         return real(*args)
 
-    monkeypatch.setattr(refresh_rollups.store, "refresh_stale", broken)
+    monkeypatch.setattr(store, "refresh_stale", broken)
     with pytest.raises(Exception, match="node_telemetry_1h"):
         refresh_rollups.run_once(owner, config)
     assert summarise_finished_jobs.run_once(owner, config).written == 1
 
 
 def test_a_rebuilt_rollup_is_up_to_date(owner: Database, config: Config, conn: Connection) -> None:
-    from app.repair import rebuild_rollup
+    from app.commands.repair import rebuild_rollup
 
     for hours in range(20):
         push(conn, 3 - hours / 24)
@@ -166,7 +162,9 @@ def test_a_rebuilt_rollup_is_up_to_date(owner: Database, config: Config, conn: C
 def test_a_backlog_that_will_be_shifted_is_stored_by_the_hour() -> None:
     old = [make_update(-5 * 365 * DAY + minute * 60) for minute in range(0, 180, 10)]
     now = (utc_now() - NOW).total_seconds()
-    entries = [(update, Ticket(1, lambda: None), 0) for update in (*old, make_update(now))]
+    entries: list[_Entry] = [
+        (update, Ticket(1, lambda: None), 0) for update in (*old, make_update(now))
+    ]
     groups = [(len(group), is_old) for group, is_old in _narrow_groups(entries, 28)]
     assert groups[-1] == (1, False)
     assert all(is_old for _, is_old in groups[:-1])

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.db import Connection, Database
-from app.errors import MigrationError
-from app.migrate import (
+from app.database.migrate import (
     MIGRATIONS_DIR,
     migrate,
     pending,
@@ -17,12 +15,10 @@ from app.migrate import (
     require_timescaledb,
     server_complaint,
 )
+from app.database.pool import Connection, Database
+from app.errors import MigrationError
 
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """Migrations have the owner's rights."""
-    return owner
+pytestmark = pytest.mark.owner
 
 
 @pytest.fixture
@@ -62,7 +58,7 @@ def test_edited_file_stops_it(conn: Connection, tmp_path: Path) -> None:
     migrate(conn, tmp_path)
     write(tmp_path, "0001_a.sql", "CREATE TABLE a (x bigint)")
     write(tmp_path, "0002_b.sql", "CREATE TABLE b (x int)")
-    with pytest.raises(MigrationError, match="0001_a.sql was edited"):
+    with pytest.raises(MigrationError, match=r"0001_a.sql was edited"):
         migrate(conn, tmp_path)
     assert tables(conn) == {"a"}
 
@@ -89,8 +85,8 @@ def test_failed_file_leaves_nothing_behind(conn: Connection, tmp_path: Path) -> 
 def test_open_transaction_of_somebody_else_is_not_waited_for(
     conn: Connection, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.migrate.LOCK_WAIT_SECONDS", 1)
-    monkeypatch.setattr("app.migrate.LOCK_REST_SECONDS", 0)
+    monkeypatch.setattr("app.database.migrate.LOCK_WAIT_SECONDS", 1)
+    monkeypatch.setattr("app.database.migrate.LOCK_REST_SECONDS", 0)
     write(tmp_path, "0001_a.sql", "CREATE TABLE a (x int)")
     migrate(conn, tmp_path)
     write(tmp_path, "0002_b.sql", "ALTER TABLE a ADD y int")

@@ -12,17 +12,18 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.clock import to_micros
-from app.db import Connection, Database
-from app.domain.chart import EPOCH, SECOND, Window
+from app.database.pool import Connection, Database
+from app.domain.chart import SECOND
+from app.domain.fields import METRICS, Kind
 from app.domain.nodes import (
     MOST_MINUTES,
     MOST_SNAPSHOTS,
-    WHOLE_METRICS,
     ChartedNode,
     Source,
     choose_source,
 )
-from app.domain.snapshots import METRICS, Snapshot
+from app.domain.snapshots import Snapshot
+from app.domain.window import EPOCH, Window
 from app.ingest.snapshots import store_snapshots
 from app.store import nodes as store
 from tests.factories import NOW
@@ -90,7 +91,8 @@ def random_metrics(rng: random.Random) -> dict[str, float]:
     measures = {name: rng.choice((0.0, 0.1, rng.random() * 100, 1e15)) for name in chosen}
     counts = {
         name: rng.choice((0, rng.randrange(1000), rng.randrange(2**53)))
-        for name in chosen & WHOLE_METRICS
+        for name in chosen
+        if METRICS[name].kind is Kind.INTEGER
     }
     return measures | counts
 
@@ -117,7 +119,7 @@ def test_every_source_has_the_same_numbers(conn: Connection, hub: Connection, se
     refresh(conn, span.from_at, span.before_at - rng.randrange(12, 60) * HOUR)
     for _ in range(20):
         first, last = sorted(rng.random() * 6 * DAY - DAY / 2 for _ in range(2))
-        metrics = rng.sample(METRICS, 3)
+        metrics = rng.sample(tuple(METRICS), 3)
         for sources, step in (
             ((Source.MINUTES,), rng.choice((60, 300, 1800))),
             ((Source.MINUTES, Source.HOURS), rng.choice((3600, 10_800, 86_400, 2 * 86_400))),
@@ -139,7 +141,10 @@ def assert_same(found: list[store.Step], expected: list[store.Step]) -> None:
         ):
             assert [low, high] == other_range
             assert mean == (other_mean and pytest.approx(other_mean, rel=1e-9))
-            assert mean is None or low <= mean <= high
+            if mean is not None:
+                assert low is not None
+                assert high is not None
+                assert low <= mean <= high
 
 
 def test_the_answers_of_every_source_are_alike(client: FlaskClient, conn: Connection) -> None:
@@ -147,11 +152,15 @@ def test_the_answers_of_every_source_are_alike(client: FlaskClient, conn: Connec
     add(conn, *random_snapshots(rng, 600, THIS_HOUR - 3 * DAY, THIS_HOUR))
     refresh(conn, THIS_HOUR - 3 * DAY, THIS_HOUR - 20 * HOUR)
     query = {"metrics": "cpu_percent,network_rx_bytes,load_avg_1m", "points": 40}
-    answers = []
+    windows: list[dict[str, str]] = [
+        {},
+        {"from": text(THIS_HOUR - 4 * DAY)},
+        {"to": text(NOW - 30 * HOUR)},
+    ]
+    answers: list[tuple[dict[str, str], Source, Any]] = []
     for source in Source:
         use_only(conn, source)
-        for window in ({}, {"from": text(THIS_HOUR - 4 * DAY)}, {"to": text(NOW - 30 * HOUR)}):
-            answers.append((window, source, get(client, **query, **window)))
+        answers += [(window, source, get(client, **query, **window)) for window in windows]
     for window, source, answer in answers:
         [alike] = [a for w, s, a in answers if w == window and s is Source.SNAPSHOTS]
         assert answer["source"] == source.value
@@ -209,11 +218,13 @@ def test_a_chart_survives_its_snapshots(client: FlaskClient, conn: Connection) -
     edge = THIS_HOUR - 9 * DAY
     conn.execute("SELECT drop_chunks('node_telemetry', older_than => %s::timestamptz)", [edge])
     row = conn.execute("SELECT count(*) FROM node_telemetry").fetchone()
-    assert row is not None and row[0] < len(times)
+    assert row is not None
+    assert row[0] < len(times)
     set_edge(conn, "node_telemetry", edge)
     after = [get(client, metrics="cpu_percent", points=10, **window) for window in windows]
     for old, new in zip(before, after, strict=True):
-        assert old["source"] == "snapshots" and new["source"] in ("1m", "1h")
+        assert old["source"] == "snapshots"
+        assert new["source"] in ("1m", "1h")
         assert (old["from"], old["to"], old["snapshots"]) == (
             new["from"],
             new["to"],
@@ -288,7 +299,7 @@ def last_days(days: float) -> Window:
 
 
 @pytest.mark.parametrize(
-    "days, snapshots, points, expected",
+    ("days", "snapshots", "points", "expected"),
     [
         (1, 300, 300, (Source.SNAPSHOTS, 0)),
         (365, 300, 300, (Source.SNAPSHOTS, 0)),
@@ -307,7 +318,7 @@ def test_the_finest_source_that_is_cheap_is_used(
 
 
 @pytest.mark.parametrize(
-    "kept_days, minutes_days, expected",
+    ("kept_days", "minutes_days", "expected"),
     [
         (2, 9, Source.SNAPSHOTS),
         (1.99, 9, Source.MINUTES),

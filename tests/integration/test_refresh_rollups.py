@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -18,8 +18,9 @@ import psycopg
 import pytest
 
 from app.config import Config
-from app.db import Connection, Database
-from app.domain.rollups import ROLLUPS, Rollup, Window
+from app.database.pool import Connection, Database
+from app.domain.rollups import ROLLUPS, Rollup
+from app.domain.window import EPOCH, Window
 from app.errors import HubError
 from app.ingest.transaction import store_updates
 from app.store import rollups as store
@@ -39,20 +40,10 @@ from tests.chunks import (
 )
 from tests.factories import make_update
 
+pytestmark = pytest.mark.owner
+
 THIS_MINUTE = NOW.replace(second=0)
 Tick = Callable[..., dict[str, float]]
-
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """Tasks have the owner's rights."""
-    return owner
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    with database.connect(autocommit=True) as conn:
-        yield conn
 
 
 @pytest.fixture
@@ -332,7 +323,8 @@ def test_hours_before_the_first_update_are_not_made_once_it_is_there(
 
     monkeypatch.setattr(store, "refresh", note)
     tick(hour + 30 * MINUTE)
-    assert made.count("job_speed_1m") == 1 and "job_speed_1h" not in made
+    assert made.count("job_speed_1m") == 1
+    assert "job_speed_1h" not in made
     assert seen(conn, "job_speed_1h") == {hour: 1}
     assert materialised(conn, "job_speed_1m", "bucket, updates") == [(hour + 10 * MINUTE, 1)]
     tick(hour + HOUR + MINUTE)
@@ -342,7 +334,7 @@ def test_hours_before_the_first_update_are_not_made_once_it_is_there(
 def test_hours_are_not_made_all_at_once_before_their_minutes(conn: Connection) -> None:
     """As when the refresh of the minutes has failed: the view reads the updates themselves."""
     add_updates(conn, [NOW - DAY])
-    assert store.refresh_stale(conn, ROLLUPS[1], store.EPOCH, NOW) == 0
+    assert store.refresh_stale(conn, ROLLUPS[1], EPOCH, NOW) == 0
     assert not materialised(conn, "job_speed_1h")
 
 
@@ -368,7 +360,8 @@ def test_hours_outlive_a_series_that_somebody_dropped_by_hand(conn: Connection, 
     for series in ("job_telemetry", "job_speed_1m"):
         conn.execute("SELECT drop_chunks(%s::regclass, older_than => %s)", [series, NOW + DAY])
     tick()
-    assert before and materialised(conn, "job_speed_1h") == before
+    assert before
+    assert materialised(conn, "job_speed_1h") == before
 
 
 def test_a_refresh_finds_what_came_by_block_ranges(
@@ -400,7 +393,7 @@ def test_one_rollup_that_fails_does_not_stop_the_others(
     add_updates(conn, [NOW - 2 * HOUR])
     add_snapshots(conn, [NOW - 2 * HOUR])
     conn.execute("UPDATE disk_telemetry SET progress_percent = 1e30")  # no integer basis points
-    with pytest.raises(HubError, match="^disk_speed_1m could not be refreshed; the log has"):
+    with pytest.raises(HubError, match=r"^disk_speed_1m could not be refreshed; the reason is in"):
         tick()
     for rollup in ("job_speed_1m", "job_speed_1h", "node_telemetry_1m", "node_telemetry_1h"):
         assert len(versions(conn, rollup)) == 1, rollup
@@ -410,7 +403,7 @@ def test_one_rollup_that_fails_does_not_stop_the_others(
 def test_a_rollup_that_is_not_there_is_a_failure(conn: Connection, tick: Tick) -> None:
     conn.execute("ALTER MATERIALIZED VIEW node_telemetry_1h RENAME TO elsewhere")
     try:
-        with pytest.raises(HubError, match="^node_telemetry_1h could not be refreshed"):
+        with pytest.raises(HubError, match=r"^node_telemetry_1h could not be refreshed"):
             tick()
     finally:
         conn.execute("ALTER MATERIALIZED VIEW elsewhere RENAME TO node_telemetry_1h")
@@ -465,7 +458,7 @@ def test_an_unfinished_refresh_that_reaches_behind_the_edge_is_not_finished(
         "UPDATE series_edges SET dropped_before = %s WHERE series = 'job_telemetry'", [NOW - HOUR]
     )
     try:
-        with pytest.raises(HubError, match="^job_speed_1m could not be refreshed"):
+        with pytest.raises(HubError, match=r"^job_speed_1m could not be refreshed"):
             tick()
     finally:
         conn.execute("DELETE FROM _timescaledb_catalog.continuous_aggs_materialization_ranges")
@@ -482,7 +475,7 @@ def test_a_refresh_killed_in_the_middle_is_finished_by_the_next(
         thread = threading.Thread(target=_ignore_failure, args=(tick,))
         thread.start()
         _kill_one_that_waits(conn)
-        thread.join(20)
+        thread.join(60)
     sql = "SELECT count(*) FROM _timescaledb_catalog.continuous_aggs_materialization_ranges"
     assert conn.execute(sql).fetchone() != (0,), "it was killed too early for this test"
     tick()
@@ -530,7 +523,7 @@ def test_tasks_of_one_process_wait_for_each_other(conn: Connection, tick: Tick) 
         thread.start()
         thread.join(1)
         assert thread.is_alive()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -546,7 +539,7 @@ def test_only_one_refreshes_compresses_or_drops_at_a_time(conn: Connection, tick
             assert time.monotonic() < deadline
             time.sleep(0.01)
         conn.execute(store.SQL["unlock"])
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -555,7 +548,8 @@ def test_the_runner_records_a_tick(conn: Connection, database: Database, config:
     task = Task("refresh_rollups", refresh_rollups.run_once, 60)
     assert Runner(database, config).run(task, now=NOW)
     row = conn.execute("SELECT last_error, last_result FROM tasks").fetchone()
-    assert row is not None and row[0] is None
+    assert row is not None
+    assert row[0] is None
     assert row[1].keys() == {rollup.name for rollup in ROLLUPS}
 
 
@@ -570,4 +564,5 @@ def test_ingest_and_refresh_agree_on_the_past(
         store_updates(conn, [make_update(-86_390, transfer_speed_bps=4)], 28)
     refresh_rollups.run_once(database, config)
     rows = materialised(conn, "job_speed_1h", "updates, speed_max")
-    assert sum(row[0] for row in rows) == 2 and max(row[1] for row in rows) == 4
+    assert sum(row[0] for row in rows) == 2
+    assert max(row[1] for row in rows) == 4

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from app import repair
+from app.commands import repair
 from app.config import Config
-from app.db import Connection, Database
-from app.domain.rollups import Rollup, Window
-from app.domain.updates import DISK_FIELDS
+from app.database.pool import Connection, Database
+from app.domain.fields import DISK_FIELDS
+from app.domain.rollups import Rollup
+from app.domain.window import Window
 from app.errors import ConfigError
 from app.store import rollups
+from app.store.repair import repair_jobs
 from app.store.rollups import read_chunks
 from jobs import refresh_rollups
 from tests.chunks import DAY, HOUR, add_updates, every, materialised, table_of
 
+pytestmark = pytest.mark.owner
+
 MANY = repair.PAGE + 2  # more than one page
-
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """The command has the owner's rights."""
-    return owner
 
 
 def make_job(
@@ -74,8 +72,10 @@ def run(config: Config, *options: str) -> int:
 
 def column(database: Database, job_id: str, name: str = "bytes_transferred") -> Any:
     with database.reading() as conn:
-        row = conn.execute("SELECT to_jsonb(jobs) FROM jobs WHERE job_id = %s", (job_id,))
-        return row.fetchone()[0][name]
+        query = "SELECT to_jsonb(jobs) FROM jobs WHERE job_id = %s"
+        row = conn.execute(query, (job_id,)).fetchone()
+    assert row is not None
+    return row[0][name]
 
 
 def events(database: Database) -> list[tuple[Any, ...]]:
@@ -120,7 +120,7 @@ def test_a_disk_that_never_reported_leaves_the_job_as_it_is(
     assert column(database, "partly") == 0
     assert capsys.readouterr().out.splitlines() == [
         "0 jobs repaired.",
-        "2 jobs completed with 0 bytes and no disks that could say more.",
+        "2 jobs completed with 0 bytes: not all disks have reported theirs.",
     ]
 
 
@@ -223,17 +223,11 @@ def test_a_job_that_was_put_right_meanwhile_is_left_alone(
 ) -> None:
     make_job(database, "old", 100, disks=[(100, True)])
     with database.transaction() as conn:
-        assert repair.store.repair_jobs(conn, ["old"]) == []
+        assert repair_jobs(conn, ["old"]) == []
     assert events(database) == []
 
 
 # Rollups.
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    with database.connect(autocommit=True) as conn:
-        yield conn
 
 
 def spoil(conn: Connection) -> None:
@@ -265,7 +259,8 @@ def test_rollups_are_made_anew(
     for rollup in ("job_speed_1m", "job_speed_1h", "disk_speed_1m"):
         assert set(maxima(conn, rollup).values()) == {5}, rollup
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5 and lines[0].startswith("job_speed_1m rebuilt from ")
+    assert len(lines) == 5
+    assert lines[0].startswith("job_speed_1m rebuilt from ")
     assert lines[3].startswith("node_telemetry_1m")  # another test may have left it a chunk
     refresh_rollups.run_once(database, config)
     assert min(maxima(conn)) == start, "nothing was lost by it"
@@ -343,7 +338,7 @@ def test_a_time_without_data_has_nothing_to_rebuild(
 ) -> None:
     fill(conn, database, config)
     assert run(config, "--rollups", "--to", "2020-01-01T00:00:00Z") == 0
-    assert "job_speed_1m: job_telemetry has nothing of that time." in capsys.readouterr().out
+    assert "job_speed_1m: job_telemetry has no data in that time." in capsys.readouterr().out
     assert set(maxima(conn).values()) == {12345}
 
 
@@ -351,7 +346,7 @@ def test_a_time_without_data_has_nothing_to_rebuild(
     ("options", "sentence"),
     [
         (["--rollups", "--job", "j"], "leave --job out"),
-        (["--from", "2026-03-10T00:00:00Z"], "--from and --to are said of --rollups"),
+        (["--from", "2026-03-10T00:00:00Z"], "--from and --to need --rollups"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
@@ -364,8 +359,8 @@ def test_options_that_do_not_go_together_are_refused(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("yesterday", "'yesterday' is no instant"),
-        ("2026-03-10T00:00:00", "has no offset: write 2026-03-10T00:00:00Z for UTC"),
+        ("yesterday", "'yesterday' is not a time such as"),
+        ("2026-03-10T00:00:00", "has no offset from UTC: write 2026-03-10T00:00:00Z for UTC"),
     ],
 )
 def test_an_instant_must_be_certain(

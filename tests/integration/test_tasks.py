@@ -5,9 +5,11 @@ The clock of leases is a parameter. What waits here waits for another process or
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,39 +25,28 @@ from urllib.parse import urlsplit
 import pytest
 from flask.testing import FlaskClient
 
-from app.api.probe import Look
 from app.api.service import check_tasks
-from app.config import ROOT, Config
-from app.db import Connection, Database
-from app.doctor import run_checks
+from app.checks.doctor import run_checks
+from app.checks.probe import Look
+from app.config import PARENT_VARIABLE, ROOT, Config
+from app.database.addresses import owner_dsn
+from app.database.pool import Connection, Database
 from app.errors import ConfigError
 from app.ingest.heartbeat import Heartbeat
-from app.lifeline import PARENT_VARIABLE
 from app.store import tasks as store
 from app.store.tasks import TaskRun
 from jobs.runner import LEASE_SECONDS, Runner
-from jobs.schedule import Task, first_runs, tasks
+from jobs.schedule import Task, first_delays, tasks
 from tests.factories import NOW
-from tests.hub_process import DATABASE, database_settings
+from tools.hub_process import DATABASE, database_settings
 
-PATIENCE_SECONDS = 20.0
+pytestmark = pytest.mark.owner
+
+PATIENCE_SECONDS = 60.0
 
 
 def later(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """Tasks have the owner's rights."""
-    return owner
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    conn = database.connect(autocommit=True)
-    yield conn
-    conn.close()
 
 
 def make_task(run: Callable[[], object] = dict, task_id: str = "t", interval: int = 30) -> Task:
@@ -148,7 +139,8 @@ def test_a_run_is_recorded(conn: Connection, database: Database, config: Config)
     run = row_of(conn)
     assert (run.last_started_at, run.last_finished_at) == (NOW, NOW)
     assert (run.last_result, run.last_error, run.interval_seconds) == ({"found": 3}, None, 30)
-    assert run.last_duration_seconds is not None and 0 <= run.last_duration_seconds < 5
+    assert run.last_duration_seconds is not None
+    assert 0 <= run.last_duration_seconds < 60
     assert conn.execute("SELECT lease_holder FROM tasks").fetchone() == (None,)
 
 
@@ -172,7 +164,7 @@ def test_a_failing_task_records_its_error_and_others_run(
     assert runner.run(make_task(dict, "good"), now=NOW)
     assert (
         row_of(conn, "bad").last_error
-        == "It failed with ZeroDivisionError; the log has the reason."
+        == "It failed with ZeroDivisionError; the reason is in the hub's log."
     )
     assert row_of(conn, "bad").last_result is None
     assert row_of(conn, "good").last_error is None
@@ -247,8 +239,9 @@ def test_a_database_that_is_away_is_logged_once(
         runner._database = database
         assert runner.run(make_task(), now=NOW)
     messages = [record.getMessage() for record in caplog.records]
-    assert len(messages) == 2 and messages[0].startswith("the tasks wait: ")
-    assert messages[1] == "the tasks go on"
+    assert len(messages) == 2
+    assert messages[0].startswith("the tasks wait for the database: ")
+    assert messages[1] == "the tasks continue"
 
 
 def test_a_schema_that_is_not_there_yet_is_waited_for(
@@ -263,7 +256,10 @@ def test_a_schema_that_is_not_there_yet_is_waited_for(
     finally:
         with database.transaction() as conn:
             conn.execute("ALTER TABLE tasks_elsewhere RENAME TO tasks")
-    assert "the tasks wait: The database's schema is not there yet." in caplog.messages
+    assert (
+        "the tasks wait for the database: The database's schema is not there yet."
+        in caplog.messages
+    )
 
 
 def test_the_schedule_has_the_detector_at_its_interval() -> None:
@@ -321,10 +317,15 @@ def test_who_takes_no_updates_does_not_beat(
 ) -> None:
     monkeypatch.setattr("app.ingest.heartbeat.BEAT_SECONDS", 0.01)
     asked = threading.Semaphore(0)
-    heartbeat = Heartbeat(database, lambda: bool(asked.release()))
+
+    def takes_updates() -> bool:
+        asked.release()
+        return False
+
+    heartbeat = Heartbeat(database, takes_updates)
     heartbeat.start()
     for _ in range(3):
-        assert asked.acquire(timeout=5)
+        assert asked.acquire(timeout=60)
     assert beats(conn, heartbeat) == 0
     heartbeat.stop()
 
@@ -335,12 +336,17 @@ def test_a_beat_survives_a_database_that_is_away(
     monkeypatch.setattr("app.ingest.heartbeat.BEAT_SECONDS", 0.01)
     away = Database(f"postgresql://x@127.0.0.1:{free_port()}/x", is_embedded=False)
     asked = threading.Semaphore(0)
-    heartbeat = Heartbeat(away, lambda: asked.release() is None)
+
+    def takes_updates() -> bool:
+        asked.release()
+        return True
+
+    heartbeat = Heartbeat(away, takes_updates)
     heartbeat.start()
     for _ in range(3):
-        assert asked.acquire(timeout=5)
+        assert asked.acquire(timeout=60)
     heartbeat.stop()
-    assert len([m for m in caplog.messages if m.startswith("the beat fails")]) == 1
+    assert len([m for m in caplog.messages if m.startswith("the heartbeat cannot be")]) == 1
 
 
 def test_a_beat_survives_a_cut_connection(
@@ -381,7 +387,7 @@ def make_run(**changes: Any) -> TaskRun:
 
 
 @pytest.mark.parametrize(
-    "look, status",
+    ("look", "status"),
     [
         (Look(tasks=(make_run(),)), "ok"),
         (Look(tasks=(make_run(age_seconds=90.0),)), "ok"),
@@ -401,17 +407,19 @@ def test_health_of_the_tasks(look: Look | None, status: str) -> None:
 def test_a_late_task_degrades_the_hub_and_no_more(
     client: FlaskClient, database: Database, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.api.probe.FRESH_SECONDS", 0.0)
-    monkeypatch.setattr("app.api.probe.DatabaseProbe._is_fresh", _has_new_look())
+    monkeypatch.setattr("app.checks.probe.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("app.checks.probe.DatabaseProbe._is_fresh", _has_new_look())
     Runner(database, config).run(make_task(), now=later(-100_000))
     answer = client.get("/api/v1/health")
     body = answer.get_json()
     assert (answer.status_code, body["status"]) == (200, "degraded")
     assert body["checks"]["tasks"]["status"] == "late"
     (task,) = body["checks"]["tasks"]["tasks"]
-    assert task["task_id"] == "t" and task["age_seconds"] > 90
+    assert task["task_id"] == "t"
+    assert task["age_seconds"] > 90
     assert task["last_finished_at"].endswith("Z")
-    assert task["last_duration_seconds"] >= 0 and task["error"] is None
+    assert task["last_duration_seconds"] >= 0
+    assert task["error"] is None
 
 
 def _has_new_look() -> Callable[[Any], bool]:
@@ -431,7 +439,8 @@ def test_the_doctor_tells_of_the_last_runs(
     assert doctor(conn, config) == (True, "No scheduled task has run yet.")
     Runner(database, config).run(make_task())
     ok, detail = doctor(conn, config)
-    assert ok and detail.startswith("t ran 0 s ago and took 0.")
+    assert ok
+    assert re.match(r"t ran \d+ s ago and took \d+\.", detail)
 
 
 def test_the_doctor_finds_a_failing_task(
@@ -441,7 +450,9 @@ def test_the_doctor_finds_a_failing_task(
         raise ConfigError("A sentence.")
 
     Runner(database, config).run(make_task(fail))
-    assert doctor(conn, config) == (False, "t ran 0 s ago and failed: A sentence.")
+    ok, detail = doctor(conn, config)
+    assert not ok
+    assert re.fullmatch(r"t ran \d+ s ago and failed: A sentence\.", detail)
 
 
 def test_late_is_a_fault_only_while_the_hub_is_up(
@@ -451,7 +462,8 @@ def test_late_is_a_fault_only_while_the_hub_is_up(
     conn.execute("DELETE FROM ingest_beats")
     conn.execute("INSERT INTO ingest_beats VALUES ('web', now() - interval '1 hour', now())")
     ok, detail = doctor(conn, config)
-    assert not ok and "late for one due every 30 s" in detail
+    assert not ok
+    assert "late for one due every 30 s" in detail
 
 
 # The process.
@@ -492,7 +504,7 @@ class Process:
     def close(self) -> None:
         self.popen.kill()
         self.popen.wait()
-        self.reader.join(5)
+        self.reader.join(60)
         assert self.popen.stderr is not None
         self.popen.stderr.close()
 
@@ -525,11 +537,30 @@ def test_the_process_sweeps_and_ends_when_told(
     assert run.last_error is None
     assert run.last_result.keys() == {"stalled", "failed", "errors", "watched_seconds"}
     process.popen.send_signal(signal.SIGTERM)
-    assert process.popen.wait(10) == 0
-    process.reader.join(5)
+    assert process.popen.wait(60) == 0
+    process.reader.join(60)
     started, stopped = process.messages()
     assert started == "Stale job detector started"
     assert stopped.startswith("the tasks stopped")  # maybe in the middle of another one
+
+
+def test_short_intervals_log_no_warnings(conn: Connection, start: Callable[..., Process]) -> None:
+    """A run that takes longer than its interval delays the next one, and that is all."""
+    process = start(HUB_TASK_SPEEDUP="100", HUB_SWEEP_SECONDS="1", HUB_LOG_LEVEL="WARNING")
+    started_at = detector_started_at(conn)
+    wait_for(lambda: detector_started_at(conn) > started_at + timedelta(seconds=3))
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.popen.wait(10) == 0
+    process.reader.join(5)
+    warnings = [text for text in process.messages() if not text.startswith("the tasks stopped")]
+    assert warnings == []
+
+
+def detector_started_at(conn: Connection) -> datetime:
+    wait_for(lambda: detector_runs(conn))
+    started_at = detector_runs(conn)[0].last_started_at
+    assert started_at is not None
+    return started_at
 
 
 def test_the_process_ends_with_its_parent(start: Callable[..., Process], tmp_path: Path) -> None:
@@ -561,17 +592,17 @@ def test_the_process_waits_for_a_database_that_is_away(
     conn: Connection, config: Config, start: Callable[..., Process]
 ) -> None:
     port = free_port()
-    url = urlsplit(config.owner_dsn())
+    url = urlsplit(owner_dsn(config))
     away = url._replace(netloc=url.netloc.replace(str(url.port), str(port))).geturl()
     process = start(DATABASE_URL=away, HUB_OWNER_URL="", HUB_SWEEP_SECONDS="1")
-    process.wait_for_message("the tasks wait: ")
+    process.wait_for_message("the tasks wait for the database: ")
     assert process.popen.poll() is None
     if config.is_embedded:  # it is reached in another way, by a process that knows what it is
         return
     with Forwarder(port, url.port or 5432):
         wait_for(lambda: detector_runs(conn))
-        process.wait_for_message("the tasks go on")
-    waits = [message for message in process.messages() if message.startswith("the tasks wait")]
+        process.wait_for_message("the tasks continue")
+    waits = [message for message in process.messages() if message.startswith("the tasks wait for")]
     assert len(waits) <= 2  # before, and perhaps after
 
 
@@ -581,22 +612,22 @@ def test_the_process_ends_when_told_while_the_database_is_away(
     process = start(DATABASE_URL=f"postgresql://x@127.0.0.1:{free_port()}/x", HUB_OWNER_URL="")
     process.wait_for_message("Stale job detector started")
     process.popen.send_signal(signal.SIGTERM)
-    assert process.popen.wait(10) == 0
+    assert process.popen.wait(60) == 0
 
 
 def test_the_process_waits_for_an_embedded_database_to_be_started(
     start: Callable[..., Process], tmp_path: Path
 ) -> None:
     process = start(DATABASE_URL="", HUB_OWNER_URL="", HUB_DATA_DIR=str(tmp_path))
-    process.wait_for_message("the tasks wait: No embedded database runs")
+    process.wait_for_message("the tasks wait for the database: No embedded database runs")
     process.popen.send_signal(signal.SIGINT)
-    assert process.popen.wait(10) == 0
+    assert process.popen.wait(60) == 0
 
 
 def test_a_bad_setting_stops_the_start_with_a_sentence(start: Callable[..., Process]) -> None:
     process = start(HUB_SWEEP_SECONDS="soon")
     assert process.popen.wait(PATIENCE_SECONDS) == 1
-    process.reader.join(5)
+    process.reader.join(60)
     assert process.lines == ["hub: HUB_SWEEP_SECONDS is 'soon': it must be a whole number.\n"]
 
 
@@ -618,12 +649,10 @@ class Forwarder:
 
     def __exit__(self, *_: object) -> None:
         for each in self._sockets:
-            try:
+            with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
         for each in self._sockets:
             each.close()
 
@@ -652,8 +681,9 @@ class Forwarder:
 @pytest.mark.parametrize("speedup", [1, 10, 300])
 def test_tasks_begin_one_after_the_other_before_any_is_due_again(speedup: int) -> None:
     scheduled = tasks(Config(task_speedup=speedup))
-    due = list(first_runs(scheduled, NOW).values())
-    assert due[0] == NOW and len(due) == len(scheduled)
-    assert due == sorted(set(due))
+    delays = first_delays(scheduled)
+    assert delays[0] == 0
+    assert len(delays) == len(scheduled)
+    assert delays == sorted(set(delays))
     shortest = min(task.interval_seconds for task in scheduled)
-    assert (due[-1] - NOW).total_seconds() < min(shortest, 5)
+    assert delays[-1] < min(shortest, 5)

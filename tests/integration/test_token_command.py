@@ -6,7 +6,6 @@ import http.client
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -16,13 +15,16 @@ import psycopg
 import pytest
 
 from app.auth.keys import read_keys
+from app.auth.scopes import Scope
 from app.auth.tokens import read_token
+from app.auth.watch import POLL_SECONDS
 from app.config import ROOT, Config
-from app.db import Database
+from app.database.addresses import hub_dsn
+from app.database.pool import Database
 from app.errors import Unauthorized
 from tests.factories import make_body
-from tests.hub_process import START_SECONDS, HubProcess, run_app, wait_until
 from tests.tokens import FOREIGN_KEYS, bearer, make_token
+from tools.hub_process import START_SECONDS, HubProcess, run_app, wait_until
 
 Run = subprocess.CompletedProcess[str]
 
@@ -49,7 +51,8 @@ def listed(env: dict[str, str], *options: str) -> list[dict[str, Any]]:
 
 def sentence(refused: Run, status: int = 1) -> str:
     """What a failed command says: one line, no traceback."""
-    assert refused.returncode == status and refused.stdout == ""
+    assert refused.returncode == status
+    assert refused.stdout == ""
     (line,) = refused.stderr.strip().splitlines()
     return line
 
@@ -60,13 +63,16 @@ def test_the_token_alone_is_on_standard_output_and_kept_nowhere(
     done = create(env, "--scope", "ingest", "--job-type", "backup", "--expires", "90d")
     token = done.stdout.strip()
     claims = read_token(token, read_keys(Path(env["HUB_TOKEN_KEY_FILE"])))
-    assert (claims.name, claims.scope, claims.job_types) == ("nightly", "ingest", {"backup"})
+    assert (claims.name, claims.scope) == ("nightly", Scope.INGEST)
+    assert claims.job_types == {"backup"}
     (row,) = listed(env)
     assert (row["id"], row["state"]) == (claims.token_id, "valid")
-    assert claims.token_id in done.stderr and token not in done.stderr
-    with psycopg.connect(config.dsn(), prepare_threshold=None) as conn:
+    assert claims.token_id in done.stderr
+    assert token not in done.stderr
+    with psycopg.connect(hub_dsn(config), prepare_threshold=None) as conn:
         stored = conn.execute("SELECT to_jsonb(tokens)::text FROM tokens").fetchone()
-    assert stored is not None and not any(part in stored[0] for part in token.split("."))
+    assert stored is not None
+    assert not any(part in stored[0] for part in token.split("."))
 
 
 def test_it_is_valid_for_a_year_unless_said_otherwise(env: dict[str, str]) -> None:
@@ -89,10 +95,12 @@ def test_a_revoked_token_is_listed_only_when_asked_for(env: dict[str, str]) -> N
     token_id = listed(env)[0]["id"]
     done = run_app("token", "revoke", token_id, **env)
     assert (done.returncode, done.stdout) == (0, f"revoked {token_id} (nightly, read)\n")
-    assert listed(env) == [] and listed(env, "--all")[0]["state"] == "revoked"
+    assert listed(env) == []
+    assert listed(env, "--all")[0]["state"] == "revoked"
     table = run_app("token", "list", "--all", **env).stdout.splitlines()
     assert [line.split()[0] for line in table] == ["ID", token_id]
-    assert "revoked" in table[1] and "nightly" in table[1]
+    assert "revoked" in table[1]
+    assert "nightly" in table[1]
 
 
 def test_revoking_what_is_not_there_is_a_sentence(env: dict[str, str]) -> None:
@@ -102,20 +110,22 @@ def test_revoking_what_is_not_there_is_a_sentence(env: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "options, said",
+    ("options", "said"),
     [
         (("--scope", "read", "--job-type", "backup"), "--scope ingest only"),
         (("--scope", "owner"), "invalid choice"),
         (("--scope", "ingest", "--job-type", "batch"), "reserved"),
-        (("--scope", "ingest", "--job-type", "Back up"), "is no job's type"),
-        (("--scope", "read", "--expires", "soon"), "like 90d"),
-        (("--scope", "read", "--expires", "0d"), "like 90d"),
-        (("--scope", "read", "--expires", "9999999w"), "more than 3650d"),
+        (("--scope", "ingest", "--job-type", "Back up"), "is not a job type"),
+        (("--scope", "read", "--expires", "soon"), "such as 90d"),
+        (("--scope", "read", "--expires", "0d"), "such as 90d"),
+        (("--scope", "read", "--expires", "9999999w"), "longer than 3650d"),
     ],
 )
 def test_options_that_will_not_do_are_said_so(options: tuple[str, ...], said: str) -> None:
     refused = run_app("token", "create", "--name", "x", *options)
-    assert refused.returncode and said in refused.stderr and "Traceback" not in refused.stderr
+    assert refused.returncode
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_without_a_key_nothing_is_made(tmp_path: Path) -> None:
@@ -125,7 +135,8 @@ def test_without_a_key_nothing_is_made(tmp_path: Path) -> None:
     said = sentence(
         run_app("token", "create", "--name", "x", "--scope", "read", HUB_TOKEN_KEY_FILE=missing)
     )
-    assert missing in said and "cannot be read" in said
+    assert missing in said
+    assert "cannot be read" in said
 
 
 def test_a_key_is_made_once_and_rotated(tmp_path: Path) -> None:
@@ -134,7 +145,8 @@ def test_a_key_is_made_once_and_rotated(tmp_path: Path) -> None:
     (first,) = read_keys(path)
     assert "--rotate" in sentence(run_app("token", "key", str(path)))
     done = run_app("token", "key", "--rotate", HUB_TOKEN_KEY_FILE=str(path))
-    assert done.returncode == 0 and read_keys(path)[1] == first
+    assert done.returncode == 0
+    assert read_keys(path)[1] == first
     assert not any(key.decode() in done.stdout + done.stderr for key in read_keys(path))
 
 
@@ -143,7 +155,8 @@ def test_a_key_behind_a_link_is_rotated_where_it_is(tmp_path: Path) -> None:
     assert run_app("token", "key", str(path)).returncode == 0
     link.symlink_to(path)
     assert run_app("token", "key", "--rotate", str(link)).returncode == 0
-    assert link.is_symlink() and len(read_keys(path)) == 2
+    assert link.is_symlink()
+    assert len(read_keys(path)) == 2
 
 
 def test_a_database_without_the_table_is_a_sentence(tmp_path: Path) -> None:
@@ -155,11 +168,12 @@ def test_a_database_without_the_table_is_a_sentence(tmp_path: Path) -> None:
 def test_a_hub_that_others_can_reach_does_not_start_without_a_key(tmp_path: Path) -> None:
     env = {"HUB_HOST": "0.0.0.0", "HUB_DATA_DIR": str(tmp_path)}
     said = sentence(run_app("serve", **env))
-    assert "HUB_HOST is 0.0.0.0" in said and "python -m app token key" in said
+    assert "HUB_HOST is 0.0.0.0" in said
+    assert "python -m app token key" in said
 
 
 @pytest.mark.parametrize(
-    "content, mode, said",
+    ("content", "mode", "said"),
     [(b"short", 0o600, "less than 32 bytes"), (FOREIGN_KEYS[0], 0o644, "chmod 600")],
 )
 def test_a_bad_key_does_not_start(tmp_path: Path, content: bytes, mode: int, said: str) -> None:
@@ -241,24 +255,24 @@ def test_a_token_is_in_no_line_of_the_log(hub: LoggedHub) -> None:
         hub.ask("POST", "/sign-in", form, f"token={token}&next=/")
         hub.ask("POST", "/sign-in", form, f"token={token}%00")
         hub.ask("POST", "/sign-out", {"Cookie": f"hub_token={token}"})
-    assert '"message":"signed in"' in hub.log and "GET /api/v1/jobs 200" in hub.log
+    assert '"message":"signed in"' in hub.log
+    assert "GET /api/v1/jobs 200" in hub.log
     for part in {part for token in tokens for part in token.split(".")[1:]}:
         assert part not in hub.log
 
 
-def test_a_revoked_token_is_refused_by_every_process_within_30_seconds(hub: LoggedHub) -> None:
+def test_a_revoked_token_is_soon_refused_by_every_process(hub: LoggedHub) -> None:
+    assert POLL_SECONDS <= 10, "docs promise seconds"
     token = make(hub, "read")
     token_id = read_token(token, read_keys(Path(hub.env["HUB_TOKEN_KEY_FILE"]))).token_id
     assert {hub.ask("GET", "/api/v1/jobs", bearer(token))[0] for _ in range(20)} == {200}
     assert run_app("token", "revoke", token_id, **_settings(hub)).returncode == 0
-    revoked_at = time.monotonic()
 
     def is_refused_everywhere() -> bool:
         # Each connection may meet either process.
         return all(hub.ask("GET", "/api/v1/jobs", bearer(token))[0] == 401 for _ in range(20))
 
-    wait_until(is_refused_everywhere, 30)
-    assert time.monotonic() - revoked_at < 30
+    wait_until(is_refused_everywhere)
 
 
 def test_a_rotated_key_is_learnt_without_a_restart(hub: LoggedHub) -> None:
@@ -267,12 +281,13 @@ def test_a_rotated_key_is_learnt_without_a_restart(hub: LoggedHub) -> None:
     after = make(hub, "read")
     with pytest.raises(Unauthorized):
         read_token(after, read_keys(Path(hub.env["HUB_TOKEN_KEY_FILE"]))[1:])
-    wait_until(lambda: hub.ask("GET", "/api/v1/jobs", bearer(after))[0] == 200, 30)
+    wait_until(lambda: hub.ask("GET", "/api/v1/jobs", bearer(after))[0] == 200)
     assert hub.ask("GET", "/api/v1/jobs", bearer(before))[0] == 200
 
 
 def test_a_hub_with_a_key_may_be_reached_and_asks_for_tokens(hub: LoggedHub) -> None:
     status, headers = hub.ask("GET", "/api/v1/jobs", {})
-    assert status == 401 and headers["www-authenticate"].startswith("Bearer ")
+    assert status == 401
+    assert headers["www-authenticate"].startswith("Bearer ")
     status, headers = hub.ask("GET", "/", {"Accept": "text/html"})
     assert (status, headers["location"]) == (302, "./sign-in?next=%2F")

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from app.config import Config
-from app.db import Database
+from app.database.pool import Database
 from jobs import vacuum_tables
 from jobs.schedule import tasks
 

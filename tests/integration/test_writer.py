@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from app.clock import utc_now
-from app.db import Connection, Database
+from app.database.pool import Connection, Database
 from app.domain.updates import Update
 from app.errors import DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
 from app.ingest.transaction import Outcome, Receipt, store_updates
@@ -75,7 +75,7 @@ def test_what_queued_up_shares_a_commit(database: Database) -> None:
     def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
         sizes.append(len(updates))
         if len(sizes) == 1:
-            gate.wait(10)
+            gate.wait(60)
         return store_updates(conn, updates, late_days)
 
     gate = threading.Event()
@@ -135,7 +135,7 @@ def test_old_updates_do_not_wait_for_a_chunk_that_is_being_compressed(
         began = time.perf_counter()
         with pytest.raises(Unavailable, match="being compressed") as refused:
             writer.submit([make_update(-50 * 3_600, job_id="old")])
-        assert time.perf_counter() - began < 2
+        assert time.perf_counter() - began < 10  # half of what the writer waits
         assert not isinstance(refused.value, DatabaseUnavailable)
         assert writer.is_accepting
         assert isinstance(writer.submit([make_update(-30 * 3_600)])[0], Receipt), "another chunk"
@@ -158,8 +158,10 @@ def test_fresh_updates_are_stored_beside_old_ones_that_cannot_be(
         assert stored(database) == 2, "what was there, and what is fresh"
     fresh, old = writer.submit(store_all)
     writer.stop()
-    assert isinstance(fresh, Receipt) and fresh.is_duplicate
-    assert isinstance(old, Receipt) and not old.is_duplicate
+    assert isinstance(fresh, Receipt)
+    assert fresh.is_duplicate
+    assert isinstance(old, Receipt)
+    assert not old.is_duplicate
 
 
 def test_full_queue_refuses_at_once(database: Database) -> None:
@@ -172,10 +174,8 @@ def test_full_queue_refuses_at_once(database: Database) -> None:
             wait_until(lambda: writer._busy_since is not None and not writer.queued)
             waiting = threads.submit(writer.submit, [make_update(-n) for n in range(2, 7)])
             wait_until(lambda: writer.queued == 5)
-            began = time.perf_counter()
-            with pytest.raises(QueueFull):
+            with pytest.raises(QueueFull):  # while the table is locked
                 writer.submit([make_update(-9)])
-            assert time.perf_counter() - began < 0.1
         assert isinstance(first.result()[0], Receipt)
         assert len(waiting.result()) == 5
     writer.stop()
@@ -186,7 +186,8 @@ def test_last_batch_to_be_taken_may_go_beyond_the_capacity(database: Database) -
     writer.begin([make_update(-n) for n in range(4)], lambda: None)
     assert not writer.is_full
     writer.begin([make_update(-n) for n in range(9)], lambda: None)
-    assert writer.is_full and writer.queued == 13
+    assert writer.is_full
+    assert writer.queued == 13
     with pytest.raises(QueueFull):
         writer.begin([make_update(-1)], lambda: None)
 
@@ -222,17 +223,24 @@ def test_what_is_finished_too_early_is_taken_out_of_the_queue(database: Database
     assert writer.queued == 0
 
 
-def test_thousands_may_give_up_at_the_same_moment(database: Database) -> None:
+def test_giving_up_costs_the_same_however_many_wait(database: Database) -> None:
+    few = min(seconds_of_giving_up(database, waiting=1_000) for _ in range(3))
+    many = min(seconds_of_giving_up(database, waiting=20_000) for _ in range(3))
+    assert many < 5 * few, "each looked through the whole queue"
+
+
+def seconds_of_giving_up(database: Database, waiting: int) -> float:
+    """CPU seconds that 500 tickets take to be withdrawn from a queue of so many updates."""
     writer = make_writer(database, capacity=30_000)  # which has not started
-    updates = [make_update(-1, job_id="many")] * 18_000
-    writer.begin(updates, lambda: None)
-    tickets = [writer.begin([make_update(-1)], lambda: None) for _ in range(2_000)]
-    began = time.perf_counter()
+    writer.begin([make_update(-1, job_id="many")] * waiting, lambda: None)
+    tickets = [writer.begin([make_update(-1)], lambda: None) for _ in range(500)]
+    began = time.thread_time()
     for ticket in tickets:
         with pytest.raises(Unavailable):
             writer.finish(ticket)
-    assert time.perf_counter() - began < 0.5  # 0.9 s when each looked through the whole queue
-    assert writer.queued == 18_000
+    seconds = time.thread_time() - began
+    assert writer.queued == waiting
+    return seconds
 
 
 def test_only_what_is_waited_for_is_stored(database: Database) -> None:
@@ -244,7 +252,8 @@ def test_only_what_is_waited_for_is_stored(database: Database) -> None:
     writer.start()
     wait_until(lambda: all(ticket.is_settled for ticket in tickets[1::2]))
     assert [isinstance(writer.finish(ticket)[0], Receipt) for ticket in tickets[1::2]] == [True] * 3
-    assert stored(database) == 3 and writer.queued == 0
+    assert stored(database) == 3
+    assert writer.queued == 0
     writer.stop()  # it waits as before, and ends
     assert not writer._thread.is_alive()
 
@@ -283,7 +292,8 @@ def test_deadlock_is_tried_again(database: Database) -> None:
     writer.start()
     assert isinstance(writer.submit([make_update(-1)])[0], Receipt)
     writer.stop()
-    assert len(calls) == 2 and stored(database) == 1
+    assert len(calls) == 2
+    assert stored(database) == 1
 
 
 def test_cut_connection_is_replaced_unseen(database: Database, writer: Writer) -> None:
@@ -352,7 +362,7 @@ def test_conflicts_without_end_refuse_only_what_they_are_about(database: Databas
 
     writer = make_writer(database, store=store)
     writer.start()
-    with pytest.raises(Unavailable, match="Others write the same jobs") as refused:
+    with pytest.raises(Unavailable, match="Another transaction changed the same jobs") as refused:
         writer.submit([make_update(-1, job_id="contended")])
     assert not isinstance(refused.value, DatabaseUnavailable)
     assert writer.is_accepting

@@ -10,11 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.chart import (
-    EPOCH,
-    LATEST,
     NICE_STEPS_SECONDS,
     Bucket,
-    Window,
     choose_step,
     choose_window,
     effective_speed,
@@ -24,6 +21,7 @@ from app.domain.chart import (
     to_points,
     window_step,
 )
+from app.domain.window import EPOCH, LATEST, Window
 
 START = datetime(2026, 3, 1, 10, 0, 7, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -82,7 +80,9 @@ def test_a_day_or_a_decade_is_cut_into_a_nice_number_of_buckets(
     assert choose_step(0, seconds, points) == step
 
 
-instants = st.datetimes(datetime(1970, 1, 2), datetime(2199, 1, 1), timezones=st.just(UTC))
+# Hypothesis takes naive bounds only.
+FIRST, LAST = datetime(1970, 1, 2), datetime(2199, 1, 1)  # noqa: DTZ001
+instants = st.datetimes(FIRST, LAST, timezones=st.just(UTC))
 
 
 @given(st.tuples(instants, instants).map(sorted), st.integers(10, 5000))

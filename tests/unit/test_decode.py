@@ -96,7 +96,7 @@ def _outcome(body: bytes) -> Update | dict[str, list[str]]:
         return exc.errors
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=15 * settings().max_examples, deadline=None)
 @given(body=UPDATES, escape=st.booleans())
 @example(body={"status": "running", "bytes_transferred": 1.0}, escape=False)
 @example(body={"status": "running", "progress_percent": -0.0}, escape=False)
@@ -108,12 +108,12 @@ def test_fast_decoder_and_schema_agree(body: dict[str, Any], escape: bool) -> No
     with pytest.MonkeyPatch.context() as patch:
         fast = _outcome(text)
         patch.setattr(decode, "_decode_update", _refuse)
-        patch.setattr(decode.msgspec, "convert", _refuse)
+        patch.setattr("app.schemas.decode.msgspec.convert", _refuse)
         slow = _outcome(text)
     assert fast == slow
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 @given(items=st.lists(UPDATES, min_size=1, max_size=4), is_ndjson=st.booleans())
 def test_batches_judge_each_item_as_the_schema_does(
     items: list[dict[str, Any]], is_ndjson: bool
@@ -123,7 +123,7 @@ def test_batches_judge_each_item_as_the_schema_does(
     with pytest.MonkeyPatch.context() as patch:
         fast = _batch_outcome(text.encode("utf-8", "surrogatepass"), is_ndjson)
         patch.setattr(decode, "_decode_batch", _refuse)
-        patch.setattr(decode.msgspec, "convert", _refuse)
+        patch.setattr("app.schemas.decode.msgspec.convert", _refuse)
         slow = _batch_outcome(text.encode("utf-8", "surrogatepass"), is_ndjson)
     assert fast == slow
 
@@ -301,7 +301,7 @@ def test_fast_decoder_and_schema_agree_on_odd_bytes_of_batches(
         body = body.removeprefix(b'{"updates":[').removesuffix(b"]}")
     fast = _batch_outcome(body, is_ndjson)
     monkeypatch.setattr(decode, "_decode_batch", _refuse)
-    monkeypatch.setattr(decode.msgspec, "convert", _refuse)
+    monkeypatch.setattr("app.schemas.decode.msgspec.convert", _refuse)
     assert fast == _batch_outcome(body, is_ndjson)
 
 
@@ -386,14 +386,16 @@ def test_batch_of_one_bad_among_999_good_keeps_the_good() -> None:
 def test_batch_item_with_a_bad_job_id_is_rejected(job_id: str) -> None:
     item = {"status": "running", "job_id": job_id, "job_type": "backup"}
     (decoded,) = decode_batch(json.dumps({"updates": [item]}).encode(), is_ndjson=False)
-    assert isinstance(decoded, dict) and list(decoded) == ["job_id"]
+    assert isinstance(decoded, dict)
+    assert list(decoded) == ["job_id"]
 
 
 @pytest.mark.parametrize("job_type", ["batch", "history", "snapshot", "Backup", "1x", "a" * 51])
 def test_batch_item_with_a_bad_job_type_is_rejected(job_type: str) -> None:
     item = {"status": "running", "job_id": "j", "job_type": job_type}
     (decoded,) = decode_batch(json.dumps({"updates": [item]}).encode(), is_ndjson=False)
-    assert isinstance(decoded, dict) and list(decoded) == ["job_type"]
+    assert isinstance(decoded, dict)
+    assert list(decoded) == ["job_type"]
 
 
 def test_batch_over_10000_updates_is_refused() -> None:

@@ -11,13 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from app import demo
 from app.clock import isoformat
-from app.domain.updates import Update
-from app.schemas.decode import decode_batch, decode_update
-from app.schemas.nodes import SnapshotSchema
-from app.schemas.updates import CompletionSchema, RegistrationSchema, UpdateSchema
-from app.simulation import (
+from app.commands import demo
+from app.commands.simulation import (
     MB,
     NODES,
     PAUSE_SECONDS,
@@ -33,6 +29,11 @@ from app.simulation import (
     speeds,
     updates,
 )
+from app.config import Config
+from app.domain.updates import Update
+from app.schemas.decode import decode_batch, decode_update
+from app.schemas.nodes import SnapshotSchema
+from app.schemas.updates import CompletionSchema, RegistrationSchema, UpdateSchema
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 PHASES = ["snapshot", "transferring", "finalizing"]
@@ -197,5 +198,5 @@ def test_without_a_hub_it_says_so_in_one_sentence(
 ) -> None:
     parser = argparse.ArgumentParser()
     demo.add_arguments(parser)
-    assert demo.run(parser.parse_args(["--url", url])) == 1
+    assert demo.run(Config(), parser.parse_args(["--url", url])) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -11,10 +11,10 @@ from app.domain.rollups import (
     RAW_SERIES,
     ROLLUPS,
     Rollup,
-    Window,
     rollups_of,
     whole_buckets,
 )
+from app.domain.window import Window
 
 MINUTES, HOURS = ROLLUPS[0], ROLLUPS[1]
 

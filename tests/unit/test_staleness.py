@@ -25,7 +25,7 @@ def test_the_stall_text_stays_in_seconds() -> None:
 
 
 @pytest.mark.parametrize(
-    "seconds, text",
+    ("seconds", "text"),
     [
         (2, "2s"),
         (45, "45s"),

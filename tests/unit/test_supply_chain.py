@@ -69,8 +69,10 @@ def test_running_the_hub_installs_no_javascript_tools() -> None:
     makefile = (ROOT / "Makefile").read_text()
     needs = re.search(r"^install: (.+?) ##", makefile, re.M)
     modules = re.search(r"^NODE_MODULES := (.+)", makefile, re.M)
-    assert needs and "JS_TOOLS" not in needs[1]
-    assert modules and "tools/" not in modules[1]
+    assert needs
+    assert "JS_TOOLS" not in needs[1]
+    assert modules
+    assert "tools/" not in modules[1]
 
 
 def test_nothing_of_a_package_runs_as_it_is_installed() -> None:

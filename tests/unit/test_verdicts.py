@@ -22,14 +22,16 @@ HALF_HOUR = Plan.of(30)
 def test_half_an_hour_has_six_windows_of_five_minutes() -> None:
     assert (HALF_HOUR.warmup_seconds, HALF_HOUR.window_seconds, HALF_HOUR.windows) == (60, 300, 6)
     assert HALF_HOUR.seconds == 31 * 60
-    assert HALF_HOUR.baseline == (300, 360) and HALF_HOUR.ending == (1800, 1860)
+    assert HALF_HOUR.baseline == (300, 360)
+    assert HALF_HOUR.ending == (1800, 1860)
     assert HALF_HOUR.last_third == (1260, 1860)
 
 
 def test_a_short_run_has_three_short_windows() -> None:
     plan = Plan.of(2)
     assert (plan.warmup_seconds, plan.window_seconds, plan.windows) == (30, 40, 3)
-    assert plan.baseline == (50, 70) and plan.ending == (130, 150)
+    assert plan.baseline == (50, 70)
+    assert plan.ending == (130, 150)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,8 @@ def test_acknowledged_against_stored(
     stored: dict[str, tuple[int, int]], holds: bool, text: str
 ) -> None:
     verdict = judge_stored({"a": (3, 3), "b": (3, 2)}, stored)
-    assert verdict.holds is holds and text in verdict.text
+    assert verdict.holds is holds
+    assert text in verdict.text
 
 
 def test_nothing_acknowledged_proves_nothing() -> None:

@@ -1,4 +1,4 @@
--- Repairing completed jobs whose bytes are not what their disks add up to (R32, decision 14).
+-- Repairing completed jobs whose bytes are not what their disks add up to.
 -- A disk has reported bytes when its register has an instant; rows that were imported have no
 -- instants at all, so there a number above zero counts as reported.
 

@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 
-_NEEDED = ("psutil", "websockets")
+from telemetry_client.extras import missing_extra
+
 CANNOT_START = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`telemetry-agent`. 0: stopped when told to; 2: the extra is missing, or a bad setting."""
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        print(
-            f"telemetry-agent needs {' and '.join(missing)}: pip install 'telemetry-client[agent]'",
-            file=sys.stderr,
-        )
+    """`telemetry-agent`. Returns 0 after it was stopped, 2 for a missing extra or a bad setting."""
+    if sentence := missing_extra("telemetry-agent", "agent", ("psutil", "websockets")):
+        print(sentence, file=sys.stderr)
         return CANNOT_START
     from telemetry_client.agent.daemon import run
 

@@ -1,6 +1,6 @@
-"""The WebSocket server: whoever is connected gets every message, as JSON text.
+"""The WebSocket server: every client gets every message, as JSON text.
 
-It lives in a thread of its own, so that no client can hold whoever publishes.
+It runs in a thread of its own, so that no client can block the publisher.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from websockets.exceptions import ConnectionClosed
 
 logger = logging.getLogger("telemetry_client.agent")
 
-# A client that neither reads nor answers is dropped after 40 s: messages pile up no longer.
+# A client that neither reads nor answers is dropped after 40 s, and its messages with it.
 PING_SECONDS = 20.0
-MOST_CLIENTS = 100
-LARGEST_REQUEST_BYTES = 4096  # clients have nothing to say
-RETRY_SECONDS = 30.0  # a port that is taken may become free
+MAX_CLIENTS = 100
+LARGEST_REQUEST_BYTES = 4096  # messages of clients are ignored
+RETRY_SECONDS = 30.0  # a port in use may become free
 STOP_SECONDS = 0.5
 
 
@@ -39,28 +39,32 @@ class Broadcaster:
         self._newest: str | None = None
         self._clients: set[ServerConnection] = set()
         self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
+        self._stopped = self._loop.create_future()  # an Event needs its loop before Python 3.10
         self._thread = threading.Thread(target=self._run, name="telemetry-ws", daemon=True)
-        self.port: int | None = None  # that it is served at; None while it is not
+        self.port: int | None = None  # None while it is not serving
 
     def start(self) -> None:
-        """Begin to serve, in the background; a port that is taken is logged and tried again."""
+        """Start to serve in the background; a port in use is logged and tried again."""
         self._thread.start()
 
     def publish(self, message: Mapping[str, Any]) -> None:
-        """Send a message to all. Never waits, never raises for what clients do."""
-        text = json.dumps(message)  # ASCII: names of processes may hold what UTF-8 cannot
+        """Send a message to all clients. Never waits, and never raises because of a client."""
+        text = json.dumps(message)  # ASCII: names of processes may contain bytes that are not UTF-8
         self._call(self._send_all, text)
 
     def close(self) -> None:
-        """Say goodbye to the clients, for half a second at most."""
-        self._call(self._stop.set)
+        """Close all connections; takes half a second at most."""
+        self._call(self._set_stopped)
         if self._thread.is_alive():
             self._thread.join(2 * STOP_SECONDS)
 
     def _call(self, function: Any, *arguments: Any) -> None:
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _set_stopped(self) -> None:
+        if not self._stopped.done():
+            self._stopped.set_result(None)
 
     def _send_all(self, text: str) -> None:
         self._newest = text
@@ -74,25 +78,24 @@ class Broadcaster:
             self._loop.close()
 
     async def _serve_until_stopped(self) -> None:
-        is_told = False
-        while not self._stop.is_set():
+        is_logged = False
+        while not self._stopped.done():
             try:
                 await self._serve()
             except OSError as exc:
-                if not is_told:
-                    is_told = True
+                if not is_logged:
+                    is_logged = True
                     logger.warning(
-                        "[telemetry-ws] ws://%s:%d is not served, trying again every %g s: %s",
+                        "[telemetry-ws] ws://%s:%d cannot be served, trying again every %g s: %s",
                         self._host,
                         self._port,
                         self._retry_seconds,
                         exc.strerror or exc,
                     )
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), self._retry_seconds)
+                await asyncio.wait([self._stopped], timeout=self._retry_seconds)
 
     async def _serve(self) -> None:
-        """Serve until stopped. Raises OSError when an address cannot be had."""
+        """Serve until stopped. Raises OSError if an address cannot be bound."""
         async with AsyncExitStack() as servers:
             for listener in _listen(self._host, self._port):
                 await servers.enter_async_context(
@@ -109,18 +112,18 @@ class Broadcaster:
                 )
                 self.port = listener.getsockname()[1]
             logger.info("[telemetry-ws] Serving ws://%s:%d", self._host, self.port)
-            await self._stop.wait()
+            await self._stopped
         self.port = None
 
     async def _handle(self, client: ServerConnection) -> None:
-        if len(self._clients) >= MOST_CLIENTS:
+        if len(self._clients) >= MAX_CLIENTS:
             await client.close(1013, "too many clients")
             return
         self._clients.add(client)
         try:
             if self._newest is not None:
                 await client.send(self._newest)
-            async for _ in client:  # what it says is dropped; unread, it would stop the pongs
+            async for _ in client:  # ignored; but pongs arrive only while we read
                 pass
         except ConnectionClosed:
             pass
@@ -131,10 +134,10 @@ class Broadcaster:
 def _listen(host: str, port: int) -> list[socket.socket]:
     """A listener for each address of the host: `localhost` often has two, one of them unusable.
 
-    Raises OSError when there is none, or another program has one.
+    Raises OSError if there is none, or if one is in use.
     """
     listeners: list[socket.socket] = []
-    absent: OSError | None = None
+    unavailable: OSError | None = None
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
@@ -144,9 +147,9 @@ def _listen(host: str, port: int) -> list[socket.socket]:
             except OSError as exc:
                 if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise
-                absent = exc
+                unavailable = exc
         if not listeners:
-            raise absent or OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
+            raise unavailable or OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
     except OSError:
         for listener in listeners:
             listener.close()
@@ -159,7 +162,7 @@ def _bind(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
     try:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if os.name == "posix":  # on Windows it would share the port with whoever has it
+        if os.name == "posix":  # on Windows it would share the port with another program
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen()

@@ -1,6 +1,6 @@
-"""What psutil says of this node, as the message that WebSocket clients get.
+"""Measures this node with psutil, as the message that WebSocket clients get.
 
-One sensor that fails costs its own fields only. "gb" and "mb" are 1024³ and 1024² bytes.
+If a sensor fails, only its own fields are left out. "gb" and "mb" are 1024³ and 1024² bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any, TypeVar
 
@@ -28,10 +28,10 @@ _Value = TypeVar("_Value")
 
 
 class Collector:
-    """Measures this node. Not thread-safe: psutil keeps its last readings by thread.
+    """Measures this node. Not thread-safe: psutil keeps its last readings per thread.
 
-    Speeds and processor load are those since the call before, so that the first call knows none:
-    `prime()` a moment earlier.
+    Speeds and processor load are those since the previous call. Call `prime()` a moment before the
+    first one.
     """
 
     def __init__(self, node_id: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -42,15 +42,15 @@ class Collector:
         self._broken: set[str] = set()
 
     def prime(self) -> None:
-        """Take the readings that the next call compares with."""
+        """Take the readings that the next call is compared with."""
         self._cpu()
         self._network()
         self._disk_io()
 
     def collect(self) -> Message:
-        """The message; a field that is not known is absent."""
+        """The message; unknown fields are absent."""
         return {
-            "timestamp": datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z",
+            "timestamp": datetime.now(timezone.utc).isoformat(timespec="microseconds")[:-6] + "Z",
             "node_id": self._node_id,
             "metrics": {
                 "cpu": self._cpu(),
@@ -92,7 +92,7 @@ class Collector:
         return found
 
     def _disk_usage(self) -> Message:
-        """Each mounted disk. Never network file systems: one whose server is gone answers never."""
+        """Each mounted disk. No network file systems: one may block for ever without its server."""
         usages: Message = {}
         for mount in self._mounts():
             usage = self._sense(f"disk {mount}", partial(psutil.disk_usage, mount))
@@ -106,8 +106,9 @@ class Collector:
         return usages
 
     def _mounts(self) -> list[str]:
-        """The root, and where each further device is mounted first: not again what a sandbox, a
-        container or a snapshot mounts elsewhere."""
+        """The root, and the first mount of each other device: sandboxes, containers and snapshots
+        mount some of them again.
+        """
         partitions = self._sense("partitions", lambda: psutil.disk_partitions(all=False)) or []
         mounts: dict[str, str] = {}
         for partition in sorted(partitions, key=lambda partition: len(partition.mountpoint)):
@@ -127,7 +128,7 @@ class Collector:
         )
 
     def _network(self) -> Message:
-        """All interfaces together, the loopback included."""
+        """All interfaces together, including the loopback."""
         found = _known(active_connections=self._sense("connections", _connection_count))
         counters = self._sense("network", lambda: psutil.net_io_counters(pernic=True, nowrap=False))
         if not counters:
@@ -154,10 +155,10 @@ class Collector:
         )
 
     def _sense(self, name: str, read: Callable[[], _Value]) -> _Value | None:
-        """What a sensor says; None when it fails, which is said when it begins."""
+        """The value of a sensor; None if it fails, which is logged once while it lasts."""
         try:
             value = read()
-        except Exception as exc:  # whatever a driver or /proc comes up with
+        except Exception as exc:  # whatever a driver or /proc may cause
             if name not in self._broken:
                 self._broken.add(name)
                 logger.warning(
@@ -174,7 +175,7 @@ class Collector:
 
 
 def uptime_seconds() -> int:
-    """Since the start of the node. On Linux by a clock that nobody sets."""
+    """Seconds since the node started. On Linux by a clock that cannot be set."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return int(time.clock_gettime(time.CLOCK_BOOTTIME))
     return max(0, int(time.time() - psutil.boot_time()))
@@ -185,7 +186,7 @@ def _connection_count() -> int:
 
 
 def _top_processes() -> list[Message]:
-    """Those that use most memory."""
+    """The processes that use most memory."""
     found = [process.info for process in psutil.process_iter(["pid", "name", "memory_percent"])]
     found.sort(key=lambda info: info["memory_percent"] or 0.0, reverse=True)
     return [

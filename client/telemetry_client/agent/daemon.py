@@ -1,4 +1,4 @@
-"""The agent: posts what is queued, and keeps a collector process running."""
+"""The daemon: posts what is queued, and keeps a collector process running."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from telemetry_client.agent import CANNOT_START
 from telemetry_client.agent.options import Options, configure_logging, parse
 from telemetry_client.agent.post_loop import Lane, PostLoop
 from telemetry_client.agent.stopping import STOP, Events, next_event, on_signals
-from telemetry_client.client import TelemetryClient
+from telemetry_client.wire.client import TelemetryClient
 
 logger = logging.getLogger("telemetry_client.agent")
 
 FIRST_RESTART_SECONDS = 1.0
 LAST_RESTART_SECONDS = 60.0
-LASTING_SECONDS = 60.0  # a collector that ran so long did not fail at its start
-STOP_SECONDS = 1.5  # both of them together: in two seconds the agent has to be gone
+LASTING_SECONDS = 60.0  # a collector that ran longer did not fail at its start
+STOP_SECONDS = 1.5  # for posting and collector together: the agent stops within two seconds
 COLLECTOR_STOP_SECONDS = 1.2
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT. See `main` for what is returned."""
+    """Run until SIGTERM or SIGINT. Returns what `main` returns."""
     options = parse(argv)
     if options.once:
         print(json.dumps(_one_snapshot(options), indent=2))
@@ -47,7 +47,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def serve(options: Options, client: TelemetryClient, events: Events) -> None:
-    """Post and measure until STOP comes."""
+    """Post and measure until STOP."""
     queue = Lane("queue", options.queue, client)
     if queue.open():
         logger.info("[Daemon] Telemetry queue initialized")
@@ -68,7 +68,7 @@ def serve(options: Options, client: TelemetryClient, events: Events) -> None:
 
 
 class CollectorProcess:
-    """`telemetry_client.agent.stream`, started again when it ends, after ever longer waits."""
+    """`telemetry_client.agent.stream`, restarted when it ends, after increasing waits."""
 
     def __init__(self, options: Options, events: Events) -> None:
         self._command = [
@@ -81,7 +81,7 @@ class CollectorProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def keep_running(self) -> None:
-        """Until STOP comes."""
+        """Run the collector until STOP."""
         failures = 0
         while True:
             began = time.monotonic()
@@ -92,17 +92,19 @@ class CollectorProcess:
             wait = restart_delay(failures)
             failures += 1
             logger.error(
-                "[Daemon] The collector ended (%s); again in %.1f s", self._how_it_ended(), wait
+                "[Daemon] The collector ended (%s); restarting in %.1f s",
+                self._how_it_ended(),
+                wait,
             )
             if next_event(self._events, wait) == STOP:
                 return
 
     def stop(self) -> None:
-        """Let it end by itself, else end it."""
+        """Ask it to end; kill it if it does not."""
         if self._process is None or self._process.poll() is not None:
             return
         assert self._process.stdin is not None
-        self._process.stdin.close()  # what it waits for; there is no SIGTERM on Windows
+        self._process.stdin.close()  # ends it; there is no SIGTERM on Windows
         try:
             self._process.wait(COLLECTOR_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -117,9 +119,9 @@ class CollectorProcess:
             logger.error("[Daemon] The collector could not be started: %s", exc)
             self._events.put("collector ended")
             return
-        threading.Thread(target=self._tell_end, args=(self._process,), daemon=True).start()
+        threading.Thread(target=self._wait_for_end, args=(self._process,), daemon=True).start()
 
-    def _tell_end(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait_for_end(self, process: subprocess.Popen[bytes]) -> None:
         process.wait()
         self._events.put("collector ended")
 
@@ -133,7 +135,7 @@ class CollectorProcess:
 
 
 def restart_delay(failures: int) -> float:
-    """Seconds before a collector that ended is started again; after `failures` short lives."""
+    """Seconds to wait before a restart, after `failures` collectors that ended early."""
     longest = min(FIRST_RESTART_SECONDS * 2.0 ** min(failures, 16), LAST_RESTART_SECONDS)
     return longest * random.uniform(0.5, 1.0)
 

@@ -1,4 +1,4 @@
-"""What the agent is told on its command line and by its environment."""
+"""The agent's settings, from its command line and environment."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 LONGEST_NODE_ID = 255
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Options:
-    """Settings of an agent. The token stays in the environment: others can read a command line."""
+    """Settings of an agent. The token is only in the environment: command lines are public."""
 
     node_id: str
     url: str
@@ -36,7 +36,7 @@ class Options:
     once: bool = False
 
     def arguments(self) -> list[str]:
-        """The command line that leads to the same options."""
+        """The command line that gives the same options."""
         return [
             f"--node-id={self.node_id}",
             f"--url={self.url}",
@@ -50,32 +50,32 @@ class Options:
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
-    """Exits with 2 and a sentence for what cannot be."""
+    """Parse the command line. Exits with 2 and a message if an option is invalid."""
     settings = Settings.from_env()
     parser = argparse.ArgumentParser(
         prog="telemetry-agent",
-        description="Measures this machine, serves it to WebSocket clients and pushes it to a hub.",
+        description="Measure this machine, and send the snapshots to WebSocket clients and a hub.",
         epilog="The hub's token is read from TELEMETRY_TOKEN only.",
     )
     add = parser.add_argument
     add("--node-id", help="name of this node; default: TELEMETRY_NODE_ID, else the host's name")
     add("--url", default=settings.url, help="the hub; default: SHA_API_URL, else %(default)s")
-    add("--interval", type=_interval, default=SECONDS, help="seconds between two snapshots (60)")
+    add("--interval", type=_interval, default=SECONDS, help="seconds between snapshots (60)")
     add("--queue", type=Path, default=settings.queue, help="TELEMETRY_QUEUE, else %(default)s")
     add(
         "--spool",
         type=Path,
         default=settings.spool or SHARED_SPOOL,
-        help="what jobs of this machine left to be sent; TELEMETRY_SPOOL, else %(default)s",
+        help="unsent updates of this machine's jobs; TELEMETRY_SPOOL, else %(default)s",
     )
-    add("--ws-host", default=WS_HOST, help="address to serve WebSocket clients at (%(default)s)")
-    add("--ws-port", type=_port, default=WS_PORT, help="port of it (%(default)s)")
+    add("--ws-host", default=WS_HOST, help="address of the WebSocket server (%(default)s)")
+    add("--ws-port", type=_port, default=WS_PORT, help="port of the WebSocket server (%(default)s)")
     add("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO")
-    add("--once", action="store_true", help="print one snapshot as JSON and end")
+    add("--once", action="store_true", help="print one snapshot as JSON and exit")
     given = parser.parse_args(argv)
     node_id = given.node_id or os.environ.get("TELEMETRY_NODE_ID") or socket.gethostname()
     if problem := node_id_problem(node_id):
-        parser.error(f"the node id {node_id!r} {problem}; give another with --node-id")
+        parser.error(f"the node id {node_id!r} {problem}; set another one with --node-id")
     return Options(
         node_id=node_id,
         url=given.url,
@@ -90,7 +90,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
 
 
 def node_id_problem(text: str) -> str | None:
-    """Why the hub would refuse the name; None when it takes it."""
+    """Why the hub would refuse a node id; None if it accepts it."""
     if not 1 <= len(text) <= LONGEST_NODE_ID:
         return f"is not 1 to {LONGEST_NODE_ID} characters long"
     if "/" in text or text in (".", "..", "summary"):
@@ -101,24 +101,24 @@ def node_id_problem(text: str) -> str | None:
 
 
 def configure_logging(level: str) -> None:
-    """Log lines to standard error."""
+    """Log to standard error."""
     logging.basicConfig(
         level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", force=True
     )
-    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # a traceback for each port scan
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # each port scan logs a traceback
     logging.getLogger("asyncio").setLevel(logging.WARNING)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # what came of a request, we tell
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # we log the results of requests
 
 
 def _interval(text: str) -> float:
     seconds = float(text)
     if not 0.1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not 0.1 to 3600 seconds")
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.1 and 3600 seconds")
     return seconds
 
 
 def _port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port")
+        raise argparse.ArgumentTypeError(f"{text} is not a port")
     return port

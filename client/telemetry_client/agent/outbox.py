@@ -1,6 +1,6 @@
-"""From the collector into the queue, by a thread of its own: a slow disk never holds a measurement.
+"""Moves snapshots from the collector to the queue, in a thread: a slow disk delays no measurement.
 
-While the queue refuses, snapshots are kept in bounded memory and go to the hub straight away.
+While the queue fails, snapshots are kept in bounded memory and pushed from there.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from telemetry_client.client import TelemetryClient
 from telemetry_client.errors import QueueError
 from telemetry_client.queue import TelemetryQueue
-from telemetry_client.results import Refused, Unreachable
+from telemetry_client.wire.client import TelemetryClient
+from telemetry_client.wire.results import Refused, Unreachable
 
 logger = logging.getLogger("telemetry_client.agent")
 
-MOST_KEPT = 1000  # as many as the queue itself keeps
+MAX_KEPT = 1000  # as many as the queue holds
 RETRY_SECONDS = 30.0
 STOP_SECONDS = 1.0
 
@@ -29,7 +29,7 @@ Snapshot = Mapping[str, Any]
 
 
 class Outbox:
-    """Takes snapshots without waiting. Full, it forgets the oldest, and counts them."""
+    """Accepts snapshots without waiting. When full it drops the oldest, and counts them."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Outbox:
         client: TelemetryClient,
         *,
         open_queue: Callable[[Path | str], TelemetryQueue] = TelemetryQueue,
-        most_kept: int = MOST_KEPT,
+        max_kept: int = MAX_KEPT,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._path = queue_path
@@ -45,8 +45,8 @@ class Outbox:
         self._open_queue = open_queue
         self._retry_seconds = retry_seconds
         self._queue: TelemetryQueue | None = None
-        self._kept: deque[Snapshot] = deque(maxlen=most_kept)
-        self._lock = threading.Lock()  # of the deque; never held while anything waits
+        self._kept: deque[Snapshot] = deque(maxlen=max_kept)
+        self._lock = threading.Lock()  # of the deque; never held during I/O
         self._wake = threading.Event()
         self._stopping = False
         self._is_broken = False
@@ -54,42 +54,42 @@ class Outbox:
         self.dropped_total = 0
 
     def start(self) -> None:
-        """Begin to hand over."""
+        """Start to move snapshots to the queue."""
         self._thread.start()
 
     def put(self, snapshot: Snapshot) -> None:
-        """Leave a snapshot."""
+        """Add a snapshot."""
         with self._lock:
             self.dropped_total += len(self._kept) == self._kept.maxlen
             self._kept.append(snapshot)
         self._wake.set()
 
     def close(self) -> None:
-        """Hand over what is left, for a second at most."""
+        """Move the remaining snapshots; waits a second at most."""
         self._stopping = True
         self._wake.set()
         self._thread.join(STOP_SECONDS)
         if self._kept or self.dropped_total:
             logger.error(
-                "[telemetry-ws] LOST with the end: %d snapshots kept in memory; dropped before: %d",
+                "[telemetry-ws] LOST at exit: %d snapshots kept in memory; dropped before: %d",
                 len(self._kept),
                 self.dropped_total,
             )
 
     def _run(self) -> None:
-        self._wake.set()  # to open the queue before there is anything to put in
+        self._wake.set()  # to open the queue before the first snapshot
         while not self._stopping or self._wake.is_set():
             self._wake.wait(self._retry_seconds if self._kept else None)
             self._wake.clear()
             try:
-                self._hand_over()
+                self._move()
             except Exception:
-                logger.exception("[telemetry-ws] Could not hand over a snapshot")
-                time.sleep(0.1)  # whatever it is, not in a circle
+                logger.exception("[telemetry-ws] Could not move a snapshot to the queue")
+                time.sleep(0.1)  # do not loop without a pause
         if self._queue is not None:
             self._queue.close()
 
-    def _hand_over(self) -> None:
+    def _move(self) -> None:
         try:
             if self._queue is None:
                 self._queue = self._open_queue(self._path)
@@ -99,14 +99,14 @@ class Outbox:
                 self._queue.enqueue(dict(snapshot))
                 self._forget(snapshot)
                 logger.info("[telemetry-ws] Enqueued snapshot for HTTP POST")
-                self._say_working()
+                self._log_working()
         except QueueError as exc:
-            self._say_broken(exc)
+            self._log_broken(exc)
             if self._kept and not self._stopping:
                 self._post()
 
     def _post(self) -> None:
-        """What the queue would not take, to the hub; what the hub will never take is dropped."""
+        """Push what the queue did not accept; what the hub refuses is dropped."""
         waiting = list(self._kept)
         result = self._client.push_snapshots(waiting)
         if isinstance(result, Unreachable):
@@ -123,15 +123,15 @@ class Outbox:
             self._forget(snapshot)
 
     def _forget(self, snapshot: Snapshot) -> None:
-        with self._lock, suppress(ValueError):  # a full deque may have lost it meanwhile
+        with self._lock, suppress(ValueError):  # the full deque may have dropped it meanwhile
             self._kept.remove(snapshot)
 
-    def _say_working(self) -> None:
+    def _log_working(self) -> None:
         if self._is_broken:
             self._is_broken = False
-            logger.info("[telemetry-ws] The queue takes snapshots again")
+            logger.info("[telemetry-ws] The queue accepts snapshots again")
 
-    def _say_broken(self, exc: QueueError) -> None:
+    def _log_broken(self, exc: QueueError) -> None:
         if not self._is_broken:
             self._is_broken = True
             logger.error(

@@ -1,4 +1,4 @@
-"""Takes the agent's queue, and the spool of this node's jobs, to the hub."""
+"""Sends the agent's queue, and the spool of this node's jobs, to the hub."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from telemetry_client.client import TelemetryClient
-from telemetry_client.drain import Drain
 from telemetry_client.errors import QueueError
 from telemetry_client.queue import TelemetryQueue
+from telemetry_client.queue.drain import Drain
+from telemetry_client.wire.client import TelemetryClient
 
 logger = logging.getLogger("telemetry_client.agent")
 
-IDLE_SECONDS = 1.0  # between two looks into an empty queue: others write to it
-RETRY_SECONDS = 30.0  # for a queue that cannot be opened, or is not there
+IDLE_SECONDS = 1.0  # between checks of an empty queue: other processes write to it
+RETRY_SECONDS = 30.0  # for a queue that cannot be opened, or does not exist
 STATISTICS_SECONDS = 60.0
 
 OpenQueue = Callable[[Path], TelemetryQueue]
 
 
 class Lane:
-    """One queue on its way to the hub. A queue that fails is said once and tried again."""
+    """Sends one queue. A failure of the queue is logged once, and the queue is tried again."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class Lane:
         self._sent_before = 0
 
     def step(self) -> float:
-        """Send a batch at most; seconds until there may be more to do."""
+        """Send at most one batch; returns the seconds until the next step."""
         try:
             drain = self._opened()
             wait = None if drain is None else drain.step()
         except QueueError as exc:
-            self._say_broken(exc)
+            self._log_broken(exc)
             self.close()
             return self._retry_seconds
         if drain is None:
@@ -64,15 +64,15 @@ class Lane:
         return IDLE_SECONDS if wait is None else wait
 
     def open(self) -> bool:
-        """Open the queue now; whether that worked."""
+        """Open the queue now; returns whether that worked."""
         try:
             return self._opened() is not None
         except QueueError as exc:
-            self._say_broken(exc)
+            self._log_broken(exc)
             return False
 
     def statistics(self) -> str | None:
-        """What the queue holds, in a sentence; None while it cannot be asked."""
+        """What the queue holds, as a sentence; None if it cannot be read."""
         if self._queue is None or self._drain is None:
             return None
         try:
@@ -88,7 +88,7 @@ class Lane:
         )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the queue."""
         if self._drain is not None:
             self._sent_before += self._drain.stats.sent
         if self._queue is not None:
@@ -97,26 +97,27 @@ class Lane:
 
     def _opened(self) -> Drain | None:
         if self._drain is None:
-            if self._is_optional and not _is_within_reach(self._path):
+            if self._is_optional and not _is_usable(self._path):
                 return None
             self._queue = self._open_queue(self._path)
             self._drain = Drain(self._queue, self._client)
         return self._drain
 
-    def _say_broken(self, exc: QueueError) -> None:
+    def _log_broken(self, exc: QueueError) -> None:
         if not self._is_broken:
             self._is_broken = True
             logger.error("[TelemetryPoster] The %s fails: %s", self._name, exc)
 
 
-def _is_within_reach(path: Path) -> bool:
-    """Whether the file is there, or can be made: by the agent first, it is the agent's, and jobs
-    that run as root can write to it all the same."""
+def _is_usable(path: Path) -> bool:
+    """Whether the file exists or can be created. Created by the agent it belongs to the agent, and
+    jobs that run as root can write to it too.
+    """
     return path.exists() or os.access(path.parent, os.W_OK)
 
 
 class PostLoop:
-    """The POST thread: every lane in turn, and statistics once a minute."""
+    """The POST thread: sends each queue in turn, and logs statistics once a minute."""
 
     def __init__(
         self, lanes: list[Lane], *, statistics_seconds: float = STATISTICS_SECONDS
@@ -127,15 +128,15 @@ class PostLoop:
         self._thread = threading.Thread(target=self._run, name="telemetry-post", daemon=True)
 
     def start(self) -> None:
-        """Begin to post."""
+        """Start to post."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin no further push."""
+        """Start no further push."""
         self._stop.set()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the push under way, or leave it: the lease of its entries ends by itself."""
+        """Wait for the current push, or give it up: the lease of its entries ends by itself."""
         self._thread.join(max(0.0, seconds))
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""Speeds from counters. One that went back was restarted: its speed is unknown, not negative."""
+"""Speeds from counters. A counter that went back was restarted: its speed is unknown."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ MEGABYTE = 1024**2
 
 
 class Rate:
-    """The speed of counters that only grow, such as the bytes of each network interface."""
+    """The speed of increasing counters, such as the bytes of each network interface."""
 
     def __init__(self) -> None:
         self._before: tuple[float, dict[str, int]] | None = None
 
     def megabytes_per_second(self, counters: Mapping[str, int], now: float) -> float | None:
-        """Since the call before, on the clock `now` (monotonic seconds). None: unknown.
+        """Since the previous call; `now` in monotonic seconds. None if unknown.
 
-        A counter that is new or gone adds nothing; one that went back makes the speed unknown.
+        New and removed counters add nothing; one that went back makes the speed unknown.
         """
         before, self._before = self._before, (now, dict(counters))
         if before is None or now <= before[0]:
@@ -27,5 +27,5 @@ class Rate:
         return sum(grown) / MEGABYTE / (now - before[0])
 
     def forget(self) -> None:
-        """The counters could not be read: what comes next has nothing to compare with."""
+        """Start again: the counters could not be read."""
         self._before = None

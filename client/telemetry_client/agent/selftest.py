@@ -1,7 +1,7 @@
-"""`python -m telemetry_client.agent.selftest`: does what is installed here work?
+"""`python -m telemetry_client.agent.selftest`: checks that the installation works.
 
-Everything is done for real, against a queue in a temporary folder and a server of its own; the
-hub and the queue of a running agent are not touched.
+It uses a real queue in a temporary folder and a server of its own. The hub and the queue of a
+running agent are not used.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ MODULES = (
     "psutil",
     "websockets",
     "telemetry_client.queue",
-    "telemetry_client.poster",
-    "telemetry_client.drain",
+    "telemetry_client.tracker",
+    "telemetry_client.wire.poster",
     "telemetry_client.agent.collector",
     "telemetry_client.agent.stream",
     "telemetry_client.agent.daemon",
@@ -36,7 +36,7 @@ MODULES = (
 
 
 def main() -> int:
-    """Run every check, by section; 1 when one fails."""
+    """Run all checks, by section; returns 1 if one fails."""
     failed = 0
     for section, checks in SECTIONS.items():
         print(f"\n=== {section} ===")
@@ -64,14 +64,14 @@ def expect(actual: object, wanted: object) -> None:
         raise AssertionError(f"{actual!r} is not {wanted!r}")
 
 
-def modules_are_there(folder: Path) -> None:
+def modules_can_be_imported(folder: Path) -> None:
     """every module can be imported"""
     for name in MODULES:
         import_module(name)
 
 
 def first_id_is_one(folder: Path) -> None:
-    """the first entry is number 1, and leaves by mark_sent"""
+    """the first entry has the id 1 and is removed by mark_sent"""
     from telemetry_client.queue import TelemetryQueue
 
     with TelemetryQueue(folder / "queue.db") as queue:
@@ -95,20 +95,20 @@ def oldest_comes_first(folder: Path) -> None:
 
 
 def failing_entries_end_as_dead_letters(folder: Path) -> None:
-    """an entry that fails too often is set aside with its reason"""
+    """an entry that fails too often becomes a dead letter with its reason"""
     from telemetry_client.queue import TelemetryQueue
 
     with TelemetryQueue(folder / "queue.db") as queue:
         queue.enqueue({"node_id": "a"})
         (entry,) = queue.dequeue()
-        queue.mark_failed(entry.id, max_retries=1, reason="tried in vain")
-        expect(["tried in vain" in letter.reason for letter in queue.dead_letters()], [True])
+        queue.mark_failed(entry.id, max_retries=1, reason="hub failed")
+        expect(["hub failed" in letter.reason for letter in queue.dead_letters()], [True])
         expect(queue.get_stats()["dead"], 1)
 
 
 def snapshots_are_posted(folder: Path) -> None:
     """a snapshot is posted, with the token"""
-    from telemetry_client.poster import TelemetryPoster
+    from telemetry_client.wire.poster import TelemetryPoster
 
     with _hub() as hub, TelemetryPoster(hub.url, jwt_token="secret") as poster:
         expect(poster.post_snapshot({"node_id": "a"}), (True, None))
@@ -116,9 +116,9 @@ def snapshots_are_posted(folder: Path) -> None:
         expect(hub.tokens, {"Bearer secret"})
 
 
-def absence_is_told(folder: Path) -> None:
-    """a backend that is away is a connection_error"""
-    from telemetry_client.poster import TelemetryPoster
+def an_unreachable_hub_is_reported(folder: Path) -> None:
+    """a hub that cannot be reached is a connection_error"""
+    from telemetry_client.wire.poster import TelemetryPoster
 
     with TelemetryPoster(f"http://127.0.0.1:{_free_port()}", timeout=2) as poster:
         expect(poster.post_snapshot({"node_id": "a"}), (False, "connection_error"))
@@ -128,9 +128,9 @@ def this_machine_reaches_the_hub(folder: Path) -> None:
     """a snapshot of this machine is measured, queued, posted and acknowledged"""
     from telemetry_client.agent.collector import Collector
     from telemetry_client.agent.transform import to_snapshot
-    from telemetry_client.client import TelemetryClient
-    from telemetry_client.drain import Drain
     from telemetry_client.queue import TelemetryQueue
+    from telemetry_client.queue.drain import Drain
+    from telemetry_client.wire.client import TelemetryClient
 
     collector = Collector("selftest")
     collector.prime()
@@ -147,10 +147,10 @@ def this_machine_reaches_the_hub(folder: Path) -> None:
 
 
 def an_outage_loses_nothing(folder: Path) -> None:
-    """while the hub is away the queue keeps what it has, and spends no try"""
-    from telemetry_client.client import TelemetryClient
-    from telemetry_client.drain import Drain
+    """while the hub cannot be reached the queue keeps its entries, and uses no try"""
     from telemetry_client.queue import TelemetryQueue
+    from telemetry_client.queue.drain import Drain
+    from telemetry_client.wire.client import TelemetryClient
 
     port = _free_port()
     with (
@@ -169,9 +169,9 @@ def an_outage_loses_nothing(folder: Path) -> None:
 
 
 SECTIONS: dict[str, tuple[Check, ...]] = {
-    "Imports": (modules_are_there,),
+    "Imports": (modules_can_be_imported,),
     "TelemetryQueue": (first_id_is_one, oldest_comes_first, failing_entries_end_as_dead_letters),
-    "TelemetryPoster": (snapshots_are_posted, absence_is_told),
+    "TelemetryPoster": (snapshots_are_posted, an_unreachable_hub_is_reported),
     "Integration": (this_machine_reaches_the_hub, an_outage_loses_nothing),
 }
 
@@ -185,7 +185,7 @@ def _empty(drain: Any, queue: Any) -> None:
 
 
 class _Hub(ThreadingHTTPServer):
-    """Takes every snapshot as the hub does."""
+    """Accepts every snapshot as the hub does."""
 
     daemon_threads = True
 
@@ -240,5 +240,5 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    logging.disable()  # the checks tell what there is to tell
+    logging.disable()  # the checks print what matters
     raise SystemExit(main())

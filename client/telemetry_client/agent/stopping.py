@@ -1,4 +1,4 @@
-"""Being told to stop. Handlers put into a SimpleQueue, which alone is safe to use in them."""
+"""Requests to stop. Signal handlers may only use a SimpleQueue, which is reentrant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Events = queue.SimpleQueue[str]
 
 
 def on_signals(events: Events, *signals: signal.Signals) -> None:
-    """Put STOP when one of the signals comes. From the main thread only."""
+    """Put STOP when one of the signals arrives. For the main thread only."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         events.put(STOP)
@@ -24,7 +24,7 @@ def on_signals(events: Events, *signals: signal.Signals) -> None:
 
 
 def on_end_of_input(events: Events) -> None:
-    """Put STOP when standard input ends: who holds its other end stops this process, or died."""
+    """Put STOP when standard input ends: the parent closed it, or has ended."""
 
     def wait() -> None:
         while os.read(0, 1024):
@@ -35,7 +35,7 @@ def on_end_of_input(events: Events) -> None:
 
 
 def next_event(events: Events, timeout: float | None) -> str | None:
-    """The next event; None when none came in time."""
+    """The next event; None if none came in time."""
     try:
         return events.get(timeout=timeout if timeout is None else max(0.0, timeout))
     except queue.Empty:

@@ -1,4 +1,4 @@
-"""The collector's process: measures, publishes to WebSocket clients, puts snapshots in the queue.
+"""The collector process: measures, sends to WebSocket clients, and puts snapshots into the queue.
 
 `python -m telemetry_client.agent.stream`, started by the daemon. It ends with its standard input.
 """
@@ -16,20 +16,20 @@ from telemetry_client.agent.options import Options, configure_logging, parse
 from telemetry_client.agent.outbox import Outbox
 from telemetry_client.agent.stopping import Events, next_event, on_end_of_input, on_signals
 from telemetry_client.agent.transform import to_snapshot
-from telemetry_client.client import TelemetryClient
+from telemetry_client.wire.client import TelemetryClient
 
 logger = logging.getLogger("telemetry_client.agent")
 
-WARM_UP_SECONDS = 1.0  # what the first speeds and processor load are measured over
+WARM_UP_SECONDS = 1.0  # the interval of the first speeds and processor load
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure until told to stop."""
+    """Measure until stopped."""
     options = parse(argv)
     configure_logging(options.log_level)
     events = Events()
     on_signals(events, signal.SIGTERM)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard: the daemon gets it as well
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard: the daemon gets it too
     on_end_of_input(events)
     with TelemetryClient(options.url) as client:
         outbox = Outbox(options.queue, client)
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(options: Options, broadcaster: Broadcaster, outbox: Outbox, events: Events) -> None:
-    """Publish and put one snapshot every interval, until an event comes."""
+    """Publish and queue a snapshot every interval, until an event arrives."""
     collector = Collector(options.node_id)
     collector.prime()
     due = time.monotonic() + min(WARM_UP_SECONDS, options.interval_seconds)
@@ -57,7 +57,7 @@ def measure(options: Options, broadcaster: Broadcaster, outbox: Outbox, events: 
         except Exception:
             logger.exception("[telemetry-ws] A snapshot could not be taken")
         due += options.interval_seconds
-        if due < time.monotonic():  # held up, or the machine slept: no volley of snapshots
+        if due < time.monotonic():  # delayed, or the machine slept: do not catch up
             due = time.monotonic() + options.interval_seconds
 
 

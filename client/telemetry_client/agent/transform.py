@@ -1,8 +1,8 @@
-"""From the message that WebSocket clients get to the flat snapshot that the hub takes.
+"""Converts the message for WebSocket clients to the flat snapshot for the hub.
 
-Units are the message's: a "gb" or "mb" is 1024³ or 1024² bytes, and `network_*_rate_mbps` are
-MEGABYTES per second, whatever the name says. What the message does not tell is left out, and so is
-what the hub would refuse the whole snapshot for.
+Units are the message's: "gb" and "mb" are 1024³ and 1024² bytes, and `network_*_rate_mbps` are
+MEGABYTES per second, despite the name. Unknown values are left out, and so are values for which the
+hub would refuse the whole snapshot.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _DISK = {
 
 
 def to_snapshot(message: Mapping[str, Any]) -> dict[str, Any]:
-    """The snapshot of a message; its disk is the root's, or the first where there is no root."""
+    """The snapshot of a message; its disk is the root, or the first one if there is no root."""
     metrics = _mapping(message.get("metrics"))
     values: dict[str, float | None] = {}
     for name, (group, source, high) in _MEASURES.items():
@@ -58,7 +58,7 @@ def to_snapshot(message: Mapping[str, Any]) -> dict[str, Any]:
     return {"node_id": message["node_id"], "timestamp": message["timestamp"], **known}
 
 
-_transform_to_api_format = to_snapshot  # the name this step is known by where it came from
+_transform_to_api_format = to_snapshot  # the name of this function in older agents
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -70,8 +70,8 @@ def _main_disk(disks: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _measure(value: Any, high: float) -> float | None:
-    """The number, where the hub would take it."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """The number, if the hub accepts it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return value if math.isfinite(value) and 0 <= value <= high else None
 

@@ -1,4 +1,4 @@
-"""`python -m telemetry_client.cli`, where the `telemetry` script is not on the path."""
+"""`python -m telemetry_client.cli`: the same as `telemetry`."""
 
 from telemetry_client.cli import main
 

@@ -1,34 +1,34 @@
-"""The command line's shape: commands, options, their meaning. What they do is in other modules."""
+"""Commands and options of the command line. What they do is in other modules."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: typer evaluates the annotations, also on Python 3.9.
 
 import sys
-from enum import StrEnum
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, Optional
 
 import typer
 
 from telemetry_client.settings import DEFAULT_URL
 
-# 2, the usual one, says that the hub could not be reached.
+# Not 2, which means here that the hub could not be reached.
 USAGE_STATUS = 64  # EX_USAGE of sysexits.h
 
 app = typer.Typer(
     name="telemetry",
-    help="Tell the Telemetry Hub how jobs are doing.",
+    help="Send the progress of jobs to the Telemetry Hub.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 queue_app = typer.Typer(
-    help="What waits to be sent: the spool of jobs, or another queue (--path).",
+    help="Manage what waits to be sent: the spool of jobs, or another queue (--path).",
     no_args_is_help=True,
 )
 app.add_typer(queue_app, name="queue")
 
 
-class Status(StrEnum):
+class Status(str, Enum):
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -36,20 +36,23 @@ class Status(StrEnum):
 
 
 Url = Annotated[
-    str | None,
-    typer.Option(help=f"Where the hub is. [default: $SHA_API_URL, else {DEFAULT_URL}]"),
+    Optional[str],
+    typer.Option(help=f"Address of the hub. [default: $SHA_API_URL, else {DEFAULT_URL}]"),
 ]
 Spool = Annotated[
-    Path | None,
+    Optional[Path],
     typer.Option(help="File that keeps what cannot be sent. [default: $TELEMETRY_SPOOL]"),
 ]
-VmName = Annotated[str | None, typer.Option(help="Machine that the job is about.")]
-RepositoryId = Annotated[str | None, typer.Option(help="Where the job writes to.")]
-BackupType = Annotated[str | None, typer.Option(help="Such as full or incremental.")]
+VmName = Annotated[Optional[str], typer.Option(help="The machine that is backed up.")]
+RepositoryId = Annotated[Optional[str], typer.Option(help="The repository that is written.")]
+BackupType = Annotated[Optional[str], typer.Option(help="For example full or incremental.")]
 JobType = Annotated[
-    str | None, typer.Option(help="Such as backup. [default: what the job's id begins with]")
+    Optional[str],
+    typer.Option(help="For example backup. [default: what the job id begins with]"),
 ]
-QueuePath = Annotated[Path | None, typer.Option("--path", help="The queue. [default: the spool]")]
+QueuePath = Annotated[
+    Optional[Path], typer.Option("--path", help="File of the queue. [default: the spool]")
+]
 
 
 @app.command(
@@ -61,8 +64,10 @@ def exec_command(
     command: Annotated[list[str], typer.Argument(help="The tool and its arguments, after --.")],
     job_type: JobType = None,
     job_id: Annotated[
-        str | None,
-        typer.Option(help="[default: $MIGRATEKIT_JOB_ID, else <type>-<machine>-<epoch>]"),
+        Optional[str],
+        typer.Option(
+            help="Id of the job. [default: $MIGRATEKIT_JOB_ID, else <type>-<machine>-<epoch>]"
+        ),
     ] = None,
     vm_name: VmName = None,
     repository_id: RepositoryId = None,
@@ -72,7 +77,7 @@ def exec_command(
     wait: Annotated[
         float,
         typer.Option(
-            min=0, max=60, help="Seconds to wait for the hub once the tool has ended, at most."
+            min=0, max=60, help="Seconds to wait for the hub, at most, after the tool has ended."
         ),
     ] = 5.0,
     progress: Annotated[
@@ -81,7 +86,7 @@ def exec_command(
 ) -> NoReturn:
     """Run a tool and push its progress.
 
-    Its exit code, signals and output stay what they are, whatever the hub does.
+    Its exit code, signals and output are unchanged, whatever the hub does.
     """
     from telemetry_client.cli.execute import execute, identify
 
@@ -99,33 +104,37 @@ def exec_command(
 @app.command()
 def push(
     job_id: Annotated[str, typer.Argument(help="Id of the job.")],
-    status: Annotated[Status, typer.Option(help="State of the job; all but running end it.")],
+    status: Annotated[Status, typer.Option(help="Status of the job; any but running ends it.")],
     job_type: JobType = None,
-    phase: Annotated[str | None, typer.Option(help="Such as transferring.")] = None,
+    phase: Annotated[Optional[str], typer.Option(help="For example transferring.")] = None,
     bytes_transferred: Annotated[
-        int | None, typer.Option("--bytes", help="Bytes moved so far.")
+        Optional[int], typer.Option("--bytes", help="Bytes transferred so far.")
     ] = None,
-    total_bytes: Annotated[int | None, typer.Option("--total", help="Bytes in all.")] = None,
-    speed: Annotated[int | None, typer.Option(help="BYTES per second.")] = None,
-    eta: Annotated[int | None, typer.Option(help="Seconds left.")] = None,
-    percent: Annotated[float | None, typer.Option(help="[default: of --bytes and --total]")] = None,
-    error: Annotated[str | None, typer.Option(help="What went wrong.")] = None,
+    total_bytes: Annotated[Optional[int], typer.Option("--total", help="Bytes in total.")] = None,
+    speed: Annotated[Optional[int], typer.Option(help="BYTES per second.")] = None,
+    eta: Annotated[Optional[int], typer.Option(help="Seconds left.")] = None,
+    percent: Annotated[
+        Optional[float], typer.Option(help="Percent done. [default: from --bytes and --total]")
+    ] = None,
+    error: Annotated[Optional[str], typer.Option(help="Error message.")] = None,
     vm_name: VmName = None,
     repository_id: RepositoryId = None,
     backup_type: BackupType = None,
     timestamp: Annotated[
-        str | None, typer.Option(help="When it was so, RFC 3339 with offset. [default: now]")
+        Optional[str],
+        typer.Option(help="Time of the update, RFC 3339 with an offset. [default: now]"),
     ] = None,
     url: Url = None,
     spool: Spool = None,
     no_spool: Annotated[
-        bool, typer.Option("--no-spool", help="Keep nothing if the hub cannot be reached.")
+        bool,
+        typer.Option("--no-spool", help="Keep nothing if the hub cannot be reached."),
     ] = False,
 ) -> None:
     """Push one update of a job.
 
-    Exit code 0: the hub has it. 1: refused, with the hub's reasons. 2: not reachable; it is kept
-    in the spool, unless --no-spool.
+    Exit code 0: the hub has stored it. 1: the hub refused it; the reasons are printed. 2: the hub
+    cannot be reached; the update is kept in the spool, unless --no-spool.
     """
     from telemetry_client.cli.push import push_update
     from telemetry_client.settings import job_type_of
@@ -151,7 +160,7 @@ def push(
 
 @queue_app.command()
 def stats(path: QueuePath = None) -> None:
-    """Show how much waits, how old it is, and what was given up."""
+    """Show how many entries wait, how old they are, and how many were given up."""
     from telemetry_client.cli.queues import show_stats
 
     raise typer.Exit(show_stats(path))
@@ -162,10 +171,10 @@ def drain(
     path: QueuePath = None,
     url: Url = None,
     wait: Annotated[
-        float, typer.Option(min=0, help="Seconds to keep trying while the hub is away.")
+        float, typer.Option(min=0, help="Seconds to keep trying while the hub cannot be reached.")
     ] = 0.0,
 ) -> None:
-    """Send everything that waits. Exit code 2 while the hub cannot be reached."""
+    """Send everything that waits. Exit code 2 if the hub cannot be reached."""
     from telemetry_client.cli.queues import drain_queue
 
     raise typer.Exit(drain_queue(path, url, wait))
@@ -174,9 +183,9 @@ def drain(
 @queue_app.command()
 def dead(
     path: QueuePath = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, the newest.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="How many to list.")] = 20,
 ) -> None:
-    """List what the hub refused for good, with its reasons."""
+    """List the newest dead letters: what the hub refused, with its reasons."""
     from telemetry_client.cli.queues import show_dead
 
     raise typer.Exit(show_dead(path, limit))
@@ -184,7 +193,9 @@ def dead(
 
 @queue_app.command()
 def replay(
-    ids: Annotated[list[int] | None, typer.Argument(help="Of `dead`. [default: all]")] = None,
+    ids: Annotated[
+        Optional[list[int]], typer.Argument(help="Ids from `dead`. [default: all]")
+    ] = None,
     path: QueuePath = None,
 ) -> None:
     """Put dead letters back into the queue."""
@@ -195,7 +206,7 @@ def replay(
 
 @app.command()
 def doctor(url: Url = None) -> None:
-    """Check what sending needs: hub, token, clock, spool. Exit code 1 if something fails."""
+    """Check hub, token, clock and spool. Exit code 1 if a check fails."""
     from telemetry_client.cli.doctor import examine
 
     raise typer.Exit(examine(url))
@@ -208,7 +219,7 @@ def main() -> NoReturn:
     except typer.Abort:
         status = 130
     except Exception as exc:
-        show = getattr(exc, "show", None)  # click's, whichever way typer brings them along
+        show = getattr(exc, "show", None)  # an exception of click, which typer may bundle
         if show is None:
             raise
         show()

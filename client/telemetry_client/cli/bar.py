@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from telemetry_client.cli.screen import STDERR, Screen
-from telemetry_client.updates import Progress, percent_of
+from telemetry_client.progress import Progress, percent_of
 
 _REDRAW_SECONDS = 0.2
 _NARROWEST = 20
@@ -34,12 +34,12 @@ class Bar(threading.Thread):
         try:
             while not self._stopping.wait(_REDRAW_SECONDS):
                 self._screen.draw(lambda: render(self._newest(), self._label, _columns()))
-        except Exception:  # a bar is not worth more than its absence
+        except Exception:  # never fail because of the bar
             pass
 
     def stop(self) -> None:
         self._stopping.set()
-        self.join(2 * _REDRAW_SECONDS)  # unless somebody has stopped the terminal
+        self.join(2 * _REDRAW_SECONDS)  # bounded: the terminal may be stopped
         self._screen.clear()
 
 
@@ -64,7 +64,7 @@ def render(progress: Progress, label: str, columns: int) -> str:
     for _ in row:
         cells.add_column(no_wrap=True)
     cells.add_row(*row)
-    # One column less than there are: a full line would make some terminals scroll.
+    # One column less: a full line makes some terminals scroll.
     console = Console(
         file=io.StringIO(), force_terminal=True, width=columns - 1, legacy_windows=False
     )
@@ -74,7 +74,7 @@ def render(progress: Progress, label: str, columns: int) -> str:
 
 
 def describe(progress: Progress, percent: float | None) -> list[str]:
-    """Percent, bytes, speed and time left, as far as they are known."""
+    """Percent, bytes, speed and time left, as far as known."""
     cells = []
     if percent is not None:
         cells.append(f"{percent:.0f}%")

@@ -1,4 +1,4 @@
-"""`telemetry exec`: runs a tool as if nothing were between it and its caller, and tells the hub."""
+"""`telemetry exec`: runs a tool without changing its behaviour, and reports it to the hub."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from telemetry_client.cli.process import (
 from telemetry_client.cli.relay import Relay, plan_pipes
 from telemetry_client.cli.reporting import JobIdentity, Reporter, route_logging
 from telemetry_client.cli.screen import Screen
+from telemetry_client.progress import Progress
 from telemetry_client.readers import (
     End,
     Missing,
@@ -38,12 +39,11 @@ from telemetry_client.readers import (
     repository_of,
 )
 from telemetry_client.settings import FALLBACK_JOB_TYPE, Settings, job_type_of
-from telemetry_client.throughput import Throughput, eta_seconds
-from telemetry_client.updates import Progress
+from telemetry_client.tracker.throughput import Throughput, eta_seconds
 
-# An update goes out every 5 s: a speed over about as long loses no peak that the hub could show.
+# An update is sent every 5 s: averaging over as long hides no peak that the hub could show.
 _SPEED_SECONDS = 5.0
-# Beyond the wait for the end's delivery: for what hangs where it must not.
+# Added to the wait for the delivery of the end, if a call takes longer than it should.
 _GRACE_SECONDS = 0.5
 
 
@@ -56,7 +56,7 @@ def execute(
     wait_seconds: float = 5.0,
     shows_bar: bool = True,
 ) -> NoReturn:
-    """Run the command to its end and end as it did."""
+    """Run the command, then exit as it did."""
     signals = Signals()
     signals.hold()
     run = _Run(command, job, url=url, spool=spool, wait_seconds=wait_seconds)
@@ -75,7 +75,7 @@ def execute(
 
 
 class _Run:
-    """One run: the tool's bytes go to the reader, the reader's progress to the reporter."""
+    """One run: the tool's bytes go to the reader, and its progress to the reporter."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class _Run:
         self._owns_terminal = False
 
     def start(self, signals: Signals) -> tuple[Tool, list[Relay]]:
-        """Start the tool, with pipes for what the reader has to see. Raises CannotRun."""
+        """Start the tool, with pipes for what the reader needs. Raises CannotRun."""
         pipes: dict[int, int] = {}
         relays = []
         plan = plan_pipes(self._reader.streams) if self._reader is not None else []
@@ -123,15 +123,15 @@ class _Run:
         return tool, relays
 
     def begin_reporting(self, shows_bar: bool) -> Bar | None:
-        """Once the tool runs: nothing of this was in its way."""
+        """Start reporting. After the start of the tool, which must not wait for it."""
         route_logging(self.screen.say)
         self._reporter.start()
         if self._hint is not None:
             self.screen.say(
-                f"{self._hint.tool} does not say how far it is: call it with {self._hint.hint} "
-                "to see its progress. Until then the hub only sees that it runs."
+                f"{self._hint.tool} does not report its progress: run it with {self._hint.hint} "
+                "to see it. Until then the hub only knows that it is running."
             )
-        # A bar on a terminal that the tool writes to by itself would end up inside its lines.
+        # If the tool writes to the terminal itself, a bar would end up inside its lines.
         if not (shows_bar and self._reader is not None and self._owns_terminal and is_wanted()):
             return None
         bar = Bar(self.screen, self._name, lambda: self._newest)
@@ -139,7 +139,7 @@ class _Run:
         return bar
 
     def empty_pipes(self, relays: Sequence[Relay], signals: Signals) -> None:
-        """Pass on what the tool has left in its pipes; where nobody reads it, until a signal."""
+        """Pass on what the tool has left in its pipes; until a signal, if the reader is blocked."""
         for relay in relays:
             relay.tool_ended()
         while any(relay.is_alive() for relay in relays):
@@ -148,8 +148,8 @@ class _Run:
             if _is_ending(signals.next(0)):
                 return
         for relay in relays:
-            if relay.trouble is not None and relay.trouble.errno != errno.EPIPE:
-                self.screen.say(f"{self._name}'s output could not be passed on: {relay.trouble}")
+            if relay.error is not None and relay.error.errno != errno.EPIPE:
+                self.screen.say(f"{self._name}'s output could not be passed on: {relay.error}")
 
     def _look_at(self, stream: Stream) -> Callable[[bytes], None]:
         def look(data: bytes) -> None:
@@ -163,7 +163,7 @@ class _Run:
                         self._take(progress)
             except Exception as exc:
                 self._reader = None
-                self.screen.say(f"{self._name}'s output cannot be read ({exc!r}); it runs on.")
+                self.screen.say(f"{self._name}'s output cannot be parsed ({exc!r}); it runs on.")
 
         return look
 
@@ -172,7 +172,7 @@ class _Run:
         self._reporter.report(self._newest)
 
     def _with_speed(self, progress: Progress) -> Progress:
-        """Speed and time left, where the tool does not say them."""
+        """Add speed and time left if the tool does not report them."""
         done = progress.bytes_transferred
         if done is None or progress.speed_bps is not None:
             return progress
@@ -188,12 +188,12 @@ class _Run:
         self.screen.say(f"{self._command[0]}: {reason}.")
         route_logging(self.screen.say)
         self._reporter.start()
-        # What is not there may be a whole command line in quotes, or `PASSWORD=…` before one.
+        # The name may be a whole command line in quotes, or begin with `PASSWORD=…`.
         name = os.path.basename(re.split(r"[\s=]", self._command[0], maxsplit=1)[0])
         self._deliver(End("failed", f"{name}: {reason}", Progress()), signals)
 
     def end(self, exit_status: int, signals: Signals, *, was_interrupted: bool) -> None:
-        """Tell how it ended; waits for the delivery, but not for long."""
+        """Report how it ended, and wait for the delivery, in bounded time."""
         end = self._describe_end(exit_status)
         if was_interrupted and end.status == "failed":
             end = replace(end, status="cancelled")
@@ -209,7 +209,7 @@ class _Run:
             return plain_end(self._name, exit_status)
 
     def _deliver(self, end: End, signals: Signals) -> None:
-        """An interrupt ends the waiting: what is not delivered by then is in the spool."""
+        """A signal ends the wait: what is not delivered by then is in the spool."""
         self._reporter.finish(end)
         deadline = time.monotonic() + self._wait_seconds + _GRACE_SECONDS
         while not self._reporter.done.wait(0.02) and time.monotonic() < deadline:
@@ -224,7 +224,7 @@ def _is_ending(info: struct_siginfo | None) -> bool:
 def _choose(command: Sequence[str]) -> Reader | Missing | None:
     try:
         return reader_for(command, os.environ, _size_of)
-    except Exception:  # an odd command line is the tool's to judge
+    except Exception:  # let the tool report an invalid command line
         return None
 
 
@@ -246,7 +246,7 @@ def identify(
     repository_id: str | None,
     backup_type: str | None,
 ) -> JobIdentity:
-    """Who the job is: what was said, else the environment, else what can be seen."""
+    """The job: from the options, else the environment, else the command line and the machine."""
     machine = socket.gethostname().partition(".")[0] or "localhost"
     job_id = job_id or Settings.from_env().job_id
     if job_id is None:

@@ -1,4 +1,4 @@
-"""`telemetry queue`: looks into a queue of unsent updates, sends it, puts dead letters back."""
+"""`telemetry queue`: shows a queue of unsent updates, sends it, and replays dead letters."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from rich.console import Console
 from rich.table import Table
 
 from telemetry_client.cli.bar import duration_text
-from telemetry_client.client import TelemetryClient
-from telemetry_client.drain import Drain
 from telemetry_client.errors import QueueError
 from telemetry_client.queue import DeadLetter, TelemetryQueue
+from telemetry_client.queue.drain import Drain
 from telemetry_client.settings import default_spool
+from telemetry_client.wire.client import TelemetryClient
 
 OK, FAILED, UNREACHABLE = 0, 1, 2
 _SQLITE = b"SQLite format 3\0"
-_IDLE_SECONDS = 10.0  # what is left belongs to a running job, or waits for its next try
+_IDLE_SECONDS = 10.0  # the rest belongs to a running job, or waits for its next try
 
 
 def show_stats(path: Path | None) -> int:
-    """Everything that the queue counts, a line each."""
+    """Print the counts of the queue, one per line."""
     return _with_queue(path, lambda queue: _print_stats(queue))
 
 
 def drain_queue(path: Path | None, url: str | None, wait_seconds: float) -> int:
-    """Send until nothing is left that may be sent now."""
+    """Send everything that may be sent now."""
     return _with_queue(path, lambda queue: _drain(queue, url, wait_seconds))
 
 
@@ -43,11 +43,11 @@ def replay_dead(path: Path | None, ids: Sequence[int] | None) -> int:
 
 
 def _with_queue(path: Path | None, use: Callable[[TelemetryQueue], int]) -> int:
-    """A command must not make a queue where none is: the path may be mistyped."""
+    """Use an existing queue. None is created: the path may be mistyped."""
     try:
         path = path or default_spool()
         if not path.exists():
-            print(f"{path}: nothing was ever queued here.", file=sys.stderr)
+            print(f"{path}: no such queue; nothing had to wait here.", file=sys.stderr)
             return OK
         _require_queue(path)
         with TelemetryQueue(path) as queue:
@@ -58,14 +58,14 @@ def _with_queue(path: Path | None, use: Callable[[TelemetryQueue], int]) -> int:
 
 
 def _require_queue(path: Path) -> None:
-    """Raise QueueError for a file that no queue ever was: as a damaged one it would be renamed."""
+    """Raise QueueError for another file, which would be renamed as a damaged queue."""
     try:
         with path.open("rb") as file:
             begins = file.read(len(_SQLITE))
     except OSError as exc:
         raise QueueError(f"{path}: it cannot be read ({exc.strerror})") from exc
-    if begins and begins != _SQLITE and any(begins):  # a power cut may leave nothing, or zeros
-        raise QueueError(f"{path}: it is no queue")
+    if begins and begins != _SQLITE and any(begins):  # a power cut may leave no bytes, or zeros
+        raise QueueError(f"{path}: it is not a queue")
 
 
 def _print_stats(queue: TelemetryQueue) -> int:
@@ -87,7 +87,7 @@ def _print_dead(letters: Sequence[DeadLetter]) -> int:
     if sys.stdout.isatty():
         Console().print(table)
         return OK
-    for letter in letters:  # for programs: everything, a JSON object a line
+    for letter in letters:  # for programs: everything, one JSON object per line
         print(
             json.dumps(
                 {
@@ -107,7 +107,7 @@ def _replay(queue: TelemetryQueue, ids: Sequence[int] | None) -> int:
     count = queue.replay(wanted)
     print(f"{count} put back into the queue.")
     if wanted and count < len(wanted):
-        print(f"{len(wanted) - count} of those ids are no dead letters.", file=sys.stderr)
+        print(f"{len(wanted) - count} of those ids are not dead letters.", file=sys.stderr)
         return FAILED
     return OK
 
@@ -131,13 +131,13 @@ def _drain(queue: TelemetryQueue, url: str | None, wait_seconds: float) -> int:
             if not drain.is_away and now - settled_at > max(wait_seconds, _IDLE_SECONDS):
                 break
             time.sleep(pause)
-    return _tell(queue, drain, time.monotonic() - began)
+    return _report(queue, drain, time.monotonic() - began)
 
 
-def _tell(queue: TelemetryQueue, drain: Drain, seconds: float) -> int:
+def _report(queue: TelemetryQueue, drain: Drain, seconds: float) -> int:
     sent, left = drain.stats.sent, queue.get_queue_size()
     print(f"{sent} sent in {duration_text(seconds)}, {left} left, {drain.stats.dead} refused.")
     if drain.is_away:
-        print("The hub could not be reached; `telemetry doctor` says more.", file=sys.stderr)
+        print("The hub cannot be reached; `telemetry doctor` checks why.", file=sys.stderr)
         return UNREACHABLE
     return FAILED if drain.stats.dead else OK

@@ -1,4 +1,4 @@
-"""Carries what the tool writes to where it would have gone: byte for byte, as soon as it comes."""
+"""Passes on what the tool writes, byte for byte and at once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from telemetry_client.cli.screen import Screen
 from telemetry_client.readers import Stream
 
 _CHUNK_BYTES = 1 << 16
-# A process that the tool left behind may hold the pipe open for ever (an ssh master), or write to
-# it for ever: it is read until it is quiet, and not for long.
+# A process that the tool left behind may keep the pipe open (an ssh master) or write to it for
+# ever: it is read until it is quiet, in bounded time.
 _QUIET_SECONDS = 0.3
 _LEFT_BEHIND_SECONDS = 2.0
 _POLL_MS = 100
@@ -25,24 +25,24 @@ STDOUT, STDERR = 1, 2
 
 
 class Relay(threading.Thread):
-    """One pipe. What is read is written on first, and then shown to `look`."""
+    """One pipe. What is read is passed on first, and then given to `look`."""
 
     def __init__(
         self, source: int, target: int, screen: Screen, look: Callable[[bytes], None]
     ) -> None:
         super().__init__(name="telemetry-relay", daemon=True)
-        self.trouble: OSError | None = None
+        self.error: OSError | None = None
         self._source = source
         self._target = target
         self._screen = screen
         self._look = look
         self._has_ended = threading.Event()
         self._deadline = 0.0
-        self._owed = 0  # bytes that the tool had left in the pipe
+        self._remaining = 0  # bytes that the tool had left in the pipe
 
     def tool_ended(self) -> None:
-        """Read what is left in the pipe, and then no more."""
-        self._owed = _bytes_in(self._source)
+        """Read what is left in the pipe, then stop."""
+        self._remaining = _bytes_in(self._source)
         self._deadline = time.monotonic() + _LEFT_BEHIND_SECONDS
         self._has_ended.set()
 
@@ -58,18 +58,18 @@ class Relay(threading.Thread):
             data = os.read(self._source, _CHUNK_BYTES)
             if not data:
                 break
-            self._owed -= len(data)
+            self._remaining -= len(data)
             try:
                 self._screen.write(self._target, data)
-            except OSError as exc:  # nobody reads it any more, or the disk is full
-                self.trouble = exc
+            except OSError as exc:  # its reader has gone, or the disk is full
+                self.error = exc
                 break
             self._look(data)
-        os.close(self._source)  # the tool's next write fails, as it would have without us
+        os.close(self._source)  # the tool's next write fails, as it would without us
 
     def _is_overdue(self) -> bool:
-        """Whether all that comes now is of somebody else, and has come for long enough."""
-        if not self._has_ended.is_set() or self._owed > 0:
+        """Whether another process has been writing for long enough after the tool's end."""
+        if not self._has_ended.is_set() or self._remaining > 0:
             return False
         return time.monotonic() > self._deadline
 
@@ -83,17 +83,17 @@ def _bytes_in(pipe: int) -> int:
 
 
 def plan_pipes(streams: tuple[Stream, ...]) -> list[tuple[int, tuple[int, ...], Stream]]:
-    """Which of the tool's streams to pipe: (our target, the tool's descriptors, what to call it).
+    """Which of the tool's streams to pipe: (our target, the tool's descriptors, the stream).
 
-    Streams that go to one place get one pipe, or their order would be lost there. A stream that is
-    closed is left closed.
+    Streams with the same target share a pipe, so that their order is kept. A closed stream stays
+    closed.
     """
     wanted = [STDOUT if stream == "stdout" else STDERR for stream in streams]
     try:
-        is_one_place = os.path.samestat(os.fstat(STDOUT), os.fstat(STDERR))
+        is_same_target = os.path.samestat(os.fstat(STDOUT), os.fstat(STDERR))
         places = [os.fstat(fd) for fd in wanted]
     except OSError:
         return []
-    if is_one_place and places:
+    if is_same_target and places:
         return [(STDERR, (STDOUT, STDERR), "stderr")]
     return [(fd, (fd,), "stdout" if fd == STDOUT else "stderr") for fd in wanted]

@@ -1,4 +1,4 @@
-"""The telemetry of one run of a tool, on threads of its own: the tool waits for none of it."""
+"""The telemetry of one run of a tool, in threads of its own: the tool never waits for it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from telemetry_client.client import TelemetryClient
+from telemetry_client.progress import Progress
 from telemetry_client.readers import End
 from telemetry_client.tracker import ProgressTracker
-from telemetry_client.updates import Progress
+from telemetry_client.wire.client import TelemetryClient
 
 PUSH_TIMEOUT_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JobIdentity:
-    """What the job is about."""
+    """The job and what it backs up."""
 
     job_id: str
     job_type: str
@@ -28,7 +28,7 @@ class JobIdentity:
 
 
 class Reporter:
-    """Makes the tracker and ends it. What goes wrong is said once and costs the tool nothing."""
+    """Creates the tracker and ends it. Failures are printed once and never affect the tool."""
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class Reporter:
         threading.Thread(target=self._run, name="telemetry-report", daemon=True).start()
 
     def report(self, progress: Progress) -> None:
-        """The newest progress; costs a few microseconds."""
+        """Store the newest progress; takes a few microseconds."""
         self._newest = progress
         if self._tracker is not None:
             self._tracker.report(progress)
 
     def finish(self, end: End) -> None:
-        """The tool has ended. `done` is set once that is delivered or given up for now."""
+        """The tool has ended. `done` is set once this is delivered, or in the spool."""
         self._end = end
         self._has_end.set()
 
@@ -76,7 +76,7 @@ class Reporter:
             assert self._end is not None
             _end_tracker(tracker, self._end)
         except Exception as exc:
-            self._say(f"no telemetry of this run: {exc}")
+            self._say(f"no telemetry for this run: {exc}")
         finally:
             self.done.set()
 
@@ -97,7 +97,7 @@ class Reporter:
 def _end_tracker(tracker: ProgressTracker, end: End) -> None:
     tracker.report(end.progress)
     if end.status == "failed":
-        tracker.fail(end.error or "it failed")
+        tracker.fail(end.error or "the tool failed")
     elif end.status == "cancelled":
         tracker.cancel(end.error)
     else:
@@ -106,23 +106,23 @@ def _end_tracker(tracker: ProgressTracker, end: End) -> None:
         tracker.complete()
 
 
-class SaidOnce(logging.Handler):
-    """The library's errors as sentences of ours, each kind once: a terminal is no log."""
+class ErrorPrinter(logging.Handler):
+    """Prints the library's errors, each kind once."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__(logging.ERROR)
-        self._speak = say
-        self._said: set[str] = set()
+        self._print = say
+        self._printed: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.msg not in self._said:
-            self._said.add(record.msg)
-            self._speak(f"{record.getMessage()} (said once; the tool runs on)")
+        if record.msg not in self._printed:
+            self._printed.add(record.msg)
+            self._print(f"{record.getMessage()} (shown once; the tool keeps running)")
 
 
 def route_logging(say: Callable[[str], None]) -> None:
-    """The library's log lines to the screen, so that they do not land inside the tool's."""
-    handler = SaidOnce(say)
+    """Print the library's errors to the screen, never inside the tool's lines."""
+    handler = ErrorPrinter(say)
     logger = logging.getLogger("telemetry_client")
     logger.propagate = False
     logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""Our own lines and the progress bar, between the bytes of the tool and never inside its lines."""
+"""Our own lines and the progress bar, between the lines of the tool and never inside them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from contextlib import contextmanager
 
 _ERASE = b"\r\x1b[2K"
 STDERR = 2
-# Where nobody reads stderr, what we have to say is not worth waiting for: whoever says it may be
-# the one who passes signals on.
-_PATIENCE_SECONDS = 0.5
+# If stderr is blocked, our lines are dropped: the thread that prints may have to pass on signals.
+_MAX_WAIT_SECONDS = 0.5
 
 
 class Screen:
-    """Everything that we write while the tool runs, and what we pass on of the tool's."""
+    """Everything that is written while the tool runs: its own output and ours."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,9 +23,9 @@ class Screen:
         self._is_line_start = True
 
     def write(self, target: int, data: bytes) -> None:
-        """The tool's own bytes."""
+        """Write the tool's bytes."""
         if target != STDERR and not os.isatty(target):
-            _write_all(target, data)  # a reader of it that is slow holds up nothing else
+            _write_all(target, data)  # a slow reader of it delays nothing else
             return
         with self._lock:
             self._erase()
@@ -34,36 +33,37 @@ class Screen:
             _write_all(target, data)
 
     def say(self, sentence: str) -> None:
-        """A line of ours on stderr. What cannot be said is not said."""
-        with self._turn() as is_ours:
-            if is_ours and _takes_more(_PATIENCE_SECONDS):
+        """Write a line of ours to stderr, or drop it if stderr is blocked."""
+        with self._turn() as has_lock:
+            if has_lock and _is_writable(_MAX_WAIT_SECONDS):
                 self._erase()
                 start = "" if self._is_line_start else "\n"
                 _write_all(STDERR, f"{start}telemetry: {sentence}\n".encode(errors="replace"))
                 self._is_line_start = True
 
     def draw(self, render: Callable[[], str]) -> None:
-        """The bar, if the tool is not in the middle of a line."""
+        """Draw the bar, unless the tool is in the middle of a line."""
         with self._lock:
-            if self._is_line_start and _takes_more(0):
+            if self._is_line_start and _is_writable(0):
                 _write_all(STDERR, _ERASE + render().encode(errors="replace"))
                 self._has_bar = True
 
     def clear(self) -> None:
-        with self._turn() as is_ours:
-            if is_ours and _takes_more(_PATIENCE_SECONDS):
+        """Erase the bar."""
+        with self._turn() as has_lock:
+            if has_lock and _is_writable(_MAX_WAIT_SECONDS):
                 self._erase()
 
     @contextmanager
     def _turn(self) -> Iterator[bool]:
-        """Our turn to write, if it comes soon. Trouble with stderr is nobody's."""
-        is_ours = self._lock.acquire(timeout=_PATIENCE_SECONDS)
+        """Take the lock if it is free soon, and yield whether it is taken. Ignores OSError."""
+        has_lock = self._lock.acquire(timeout=_MAX_WAIT_SECONDS)
         try:
-            yield is_ours
+            yield has_lock
         except OSError:
             pass
         finally:
-            if is_ours:
+            if has_lock:
                 self._lock.release()
 
     def _erase(self) -> None:
@@ -72,7 +72,7 @@ class Screen:
             self._has_bar = False
 
 
-def _takes_more(seconds: float) -> bool:
+def _is_writable(seconds: float) -> bool:
     """Whether a line can be written to stderr at once, or soon."""
     poll = select.poll()
     poll.register(STDERR, select.POLLOUT)
@@ -84,5 +84,5 @@ def _write_all(target: int, data: bytes) -> None:
     while view:
         try:
             view = view[os.write(target, view) :]
-        except BlockingIOError:  # somebody made the terminal non-blocking
+        except BlockingIOError:  # the terminal was made non-blocking
             select.select([], [target], [])

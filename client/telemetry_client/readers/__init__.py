@@ -1,4 +1,4 @@
-"""Readers: what a backup tool says of itself, turned into progress. Pure, no I/O."""
+"""Readers: turn the output of a backup tool into progress. No I/O."""
 
 from telemetry_client.readers.base import End, Missing, Reader, Stream, plain_end
 from telemetry_client.readers.choose import reader_for

@@ -1,4 +1,4 @@
-"""What a command line says: which tool it runs and with which flags, behind sudo and the like."""
+"""Parses a command line: which tool it runs and with which flags, also behind sudo or nice."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ TOOLS = ("restic", "rclone", "borg", "rsync", "pv")
 _NAME = re.compile(rf"({'|'.join(TOOLS)})(?:[-_.]?v?\d[\w.]*)?", re.ASCII)  # also restic_0.18
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prefix:
-    """A program that runs another: its options that take a value, and how many words follow."""
+    """A program that runs another: its options with a value, and its number of arguments."""
 
     valued: tuple[str, ...] = ()
     words: int = 0
@@ -34,9 +34,9 @@ _PREFIXES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Arguments:
-    """The arguments of one call of a known tool, up to a `--`."""
+    """The arguments of a known tool, up to a `--`."""
 
     tool: str
     given: tuple[str, ...]
@@ -47,13 +47,13 @@ class Arguments:
         return bool(values) and values[-1].lower() not in ("false", "0", "no")
 
     def count(self, letter: str) -> int:
-        """How often a short switch is given, alone or among others: `-vv`, `-avh`."""
+        """How often a short switch is given, alone or combined: `-vv`, `-avh`."""
         return sum(arg[1:].count(letter) for arg in self.given if _is_short(arg))
 
     def value(self, *names: str) -> str | None:
         """The last value of an option: `--repo x`, `--repo=x`, `-r x`, `-rx`."""
         found = None
-        for arg, following in zip(self.given, (*self.given[1:], None), strict=True):
+        for arg, following in zip(self.given, (*self.given[1:], None)):
             name, equals, joined = arg.partition("=")
             if arg in names:
                 found = following or found
@@ -66,12 +66,12 @@ class Arguments:
         return found
 
     def runs(self, *commands: str) -> bool:
-        """Whether one of these commands of the tool is among its words."""
+        """Whether one of these commands of the tool is among the arguments."""
         return any(arg in commands for arg in self.given)
 
 
 def arguments_of(command: Sequence[str]) -> Arguments | None:
-    """The call of a known tool in a command line; None for any other."""
+    """The arguments of a known tool in a command line; None for any other tool."""
     words = list(command)
     while words:
         name = os.path.basename(words[0])

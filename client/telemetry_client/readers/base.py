@@ -1,4 +1,4 @@
-"""What all readers share: they are fed a tool's bytes and say how far it is. No I/O, no clock."""
+"""What all readers share: they get a tool's output and return its progress. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -10,80 +10,78 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
+from telemetry_client.progress import Progress
 from telemetry_client.readers.lines import Lines
-from telemetry_client.readers.words import Words
-from telemetry_client.updates import LARGEST_INTEGER, Progress
+from telemetry_client.readers.messages import Messages
+from telemetry_client.wire.cleaning import LARGEST_INTEGER
 
 Stream = Literal["stdout", "stderr"]
 EndStatus = Literal["completed", "failed", "cancelled"]
 
-# Ended by somebody: from the keyboard, by an operator, by a shutdown. By the shell's custom a tool
-# that catches the signal exits with 128 and its number.
+# Sent from the keyboard, by an operator, or at shutdown. By convention a tool that catches a signal
+# exits with 128 plus its number.
 _CANCELLING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# What a tool only says in whole percent is not all of it before the tool has ended.
+# For tools that report whole percents only: 100 means completed.
 HIGHEST_PERCENT = 99.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class End:
-    """How a tool ended: `error` is what to keep of it, also where it completed with a warning."""
+    """How a tool ended. `error` may also be a warning of a completed run."""
 
     status: EndStatus
     error: str | None
     progress: Progress
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Missing:
-    """A known tool that was not asked for output a program can read; `hint` names the flag."""
+    """A known tool whose output cannot be read without the flag in `hint`."""
 
     tool: str
     hint: str
 
 
 class Reader:
-    """Reads the streams of one run of a tool. What a line means a tool's own reader says (`take`).
-
-    Nothing a tool writes makes it raise.
-    """
+    """Reads the output of one run of a tool, line by line (`take`). No output makes it raise."""
 
     tool = "tool"
-    streams: tuple[Stream, ...] = ("stderr",)  # what it has to be fed; the others it never sees
+    streams: tuple[Stream, ...] = ("stderr",)  # the ones it needs
     fine_statuses: tuple[int, ...] = (0,)
-    warning_statuses: tuple[int, ...] = ()  # done, with something to tell
+    warning_statuses: tuple[int, ...] = ()  # completed with a warning
     cancelled_statuses: tuple[int, ...] = ()
 
     def __init__(self) -> None:
         self.progress = Progress()
-        self.words = Words()
+        self.messages = Messages()
         self._lines: dict[Stream, Lines] = {}
 
     def take(self, line: str, stream: Stream) -> None:
-        """Set `self.progress` or add to `self.words`, as the line says."""
+        """Set `self.progress` or add to `self.messages` from a line."""
         raise NotImplementedError
 
     def feed(self, data: bytes, stream: Stream | None = None) -> Progress | None:
-        """The newest progress after these bytes; None when they say nothing new.
+        """Take bytes of the output; returns the new progress, None if it is unchanged.
 
-        `stream` None: the reader's first one. Streams that the tool writes to one place are fed
-        together, as stderr.
+        `stream` None: the first one of `streams`. Streams with the same target are fed together, as
+        stderr.
         """
         stream = stream or self.streams[0]
         before = self.progress
-        # A repeat that comes at once says nothing new, and thousands of them hold the tool up.
+        # Repeated lines are skipped: thousands of them would slow the tool down.
         for line, _ in groupby(self._lines.setdefault(stream, Lines()).feed(data)):
             self.take(line, stream)
         return self.progress if self.progress is not before else None
 
     def end(self, exit_status: int) -> End:
-        """What the run came to. `exit_status` is negative for a signal, as subprocess has it."""
+        """The end of the run. `exit_status` is negative for a signal, as in subprocess."""
         for stream, lines in self._lines.items():
             for line in lines.flush():
                 self.take(line, stream)
         status = self._status(exit_status)
         error = None
         if status != "completed" or exit_status in self.warning_statuses:
-            error = describe_exit(self.tool, exit_status, self.words)
+            error = describe_exit(self.tool, exit_status, self.messages)
         return End(status, error, self.progress)
 
     def _status(self, exit_status: int) -> EndStatus:
@@ -93,7 +91,7 @@ class Reader:
 
 
 def plain_status(exit_status: int) -> EndStatus:
-    """What an exit status means by custom."""
+    """What an exit status means by convention."""
     if exit_status == 0:
         return "completed"
     signals = {-number for number in _CANCELLING} | {128 + number for number in _CANCELLING}
@@ -101,13 +99,13 @@ def plain_status(exit_status: int) -> EndStatus:
 
 
 def plain_end(tool: str, exit_status: int) -> End:
-    """The end of a tool that nobody read."""
+    """The end of a tool whose output was not read."""
     status = plain_status(exit_status)
     error = None if status == "completed" else describe_exit(tool, exit_status)
     return End(status, error, Progress())
 
 
-def describe_exit(tool: str, exit_status: int, words: Words | None = None) -> str:
+def describe_exit(tool: str, exit_status: int, messages: Messages | None = None) -> str:
     """`restic exited with 1: …`, or which signal ended it."""
     if exit_status < 0:
         try:
@@ -117,27 +115,27 @@ def describe_exit(tool: str, exit_status: int, words: Words | None = None) -> st
         sentence = f"{tool} was ended by {name}"
     else:
         sentence = f"{tool} exited with {exit_status}"
-    return f"{sentence}: {words}" if words else sentence
+    return f"{sentence}: {messages}" if messages else sentence
 
 
 # ---------------------------------------------------------------------------------------------
-# What a line holds.
+# Parsing lines.
 
 
 def json_object(line: str) -> Mapping[str, Any] | None:
-    """The object that a line is; None for any other line."""
+    """The JSON object in a line; None for any other line."""
     if not line.startswith("{"):
         return None
     try:
-        said = json.loads(line)
+        value = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return said if isinstance(said, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def count_of(value: Any) -> int | None:
-    """A number of bytes or seconds; None for anything that is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """A number of bytes or seconds; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -145,5 +143,5 @@ def count_of(value: Any) -> int | None:
 
 
 def text_of(value: Any) -> str:
-    """A text as it stands, and nothing for anything else."""
+    """A text as it is; empty for anything else."""
     return value if isinstance(value, str) else ""

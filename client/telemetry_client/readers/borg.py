@@ -19,15 +19,15 @@ from telemetry_client.readers.base import (
 )
 
 _BAD_LEVELS = frozenset({"WARNING", "ERROR", "CRITICAL"})
-# borg has no status of its own for it: 2 is any error.
+# borg has no exit status for an interrupt: 2 is any error.
 _INTERRUPTED = ("Got Ctrl-C", "Received SIG")
 _MODERN_WARNINGS = range(100, 128)  # with BORG_EXIT_CODES=modern
 
 
 class Borg(Reader):
-    """Bytes are original sizes: what was read, whatever is stored of it; the last are not said.
+    """Bytes are original sizes, before compression. borg does not print the final ones.
 
-    borg does not count before it creates: no total, and so no percent. An extract has both.
+    borg does not count files before `create`: no total, and so no percent. `extract` has both.
     """
 
     tool = "borg"
@@ -35,31 +35,31 @@ class Borg(Reader):
     warning_statuses = (1, *_MODERN_WARNINGS)
 
     def take(self, line: str, stream: Stream) -> None:
-        said = json_object(line)
-        if said is None:
-            self.words.add(line)
+        record = json_object(line)
+        if record is None:
+            self.messages.add(line)
             return
-        kind = said.get("type")
+        kind = record.get("type")
         if kind == "archive_progress":
-            self._take_archive(said)
+            self._take_archive(record)
         elif kind == "progress_percent":
-            self._take_percent(said)
+            self._take_percent(record)
         elif kind == "progress_message":
-            self._take_phase("finalizing" if said.get("msgid") == "cache.commit" else None)
-        elif kind == "log_message" and text_of(said.get("levelname")) in _BAD_LEVELS:
-            self._take_error(text_of(said.get("message")))
+            self._take_phase("finalizing" if record.get("msgid") == "cache.commit" else None)
+        elif kind == "log_message" and text_of(record.get("levelname")) in _BAD_LEVELS:
+            self._take_error(text_of(record.get("message")))
 
-    def _take_archive(self, said: Mapping[str, Any]) -> None:
-        done = count_of(said.get("original_size"))
-        if done:  # the first one is always 0, the last one has no sizes
+    def _take_archive(self, record: Mapping[str, Any]) -> None:
+        done = count_of(record.get("original_size"))
+        if done:  # the first record has 0, the last one has no sizes
             self.progress = replace(self.progress, bytes_transferred=done, phase="transferring")
 
-    def _take_percent(self, said: Mapping[str, Any]) -> None:
-        """Only an extract counts bytes; a check counts segments, one operation after the other."""
-        if said.get("msgid") != "extract":
-            self._take_phase(text_of(said.get("msgid")) or None)
+    def _take_percent(self, record: Mapping[str, Any]) -> None:
+        """Only `extract` counts bytes; `check` counts segments of one operation after the other."""
+        if record.get("msgid") != "extract":
+            self._take_phase(text_of(record.get("msgid")) or None)
             return
-        done, total = count_of(said.get("current")), count_of(said.get("total"))
+        done, total = count_of(record.get("current")), count_of(record.get("total"))
         if done is not None and total:
             self.progress = replace(
                 self.progress, bytes_transferred=done, total_bytes=total, phase="transferring"
@@ -70,11 +70,11 @@ class Borg(Reader):
             self.progress = replace(self.progress, phase=phase[:100])
 
     def _take_error(self, message: str) -> None:
-        self.words.add(message)
-        if self.progress.error is None and self.words:
-            self.progress = replace(self.progress, error=str(self.words))
+        self.messages.add(message)
+        if self.progress.error is None and self.messages:
+            self.progress = replace(self.progress, error=str(self.messages))
 
     def _status(self, exit_status: int) -> EndStatus:
         status = super()._status(exit_status)
-        is_interrupted = any(said in str(self.words) for said in _INTERRUPTED)
+        is_interrupted = any(text in str(self.messages) for text in _INTERRUPTED)
         return "cancelled" if status == "failed" and is_interrupted else status

@@ -1,9 +1,10 @@
-"""Which reader a command line needs, and which flag it lacks."""
+"""Chooses the reader for a command line, or names the flag that is missing."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Optional, Union
 
 from telemetry_client.readers.arguments import Arguments, arguments_of
 from telemetry_client.readers.base import Missing, Reader
@@ -13,8 +14,8 @@ from telemetry_client.readers.rclone import Rclone
 from telemetry_client.readers.restic import Restic
 from telemetry_client.readers.rsync import Rsync
 
-SizeOf = Callable[[str], int | None]  # of a file that is named; `-` is standard input
-_Choice = Reader | Missing | None
+SizeOf = Callable[[str], Optional[int]]  # of a file; `-` is standard input
+_Choice = Union[Reader, Missing, None]
 
 _LEVELS = {name: rank for rank, name in enumerate(("DEBUG", "INFO", "NOTICE", "ERROR"))}
 _RCLONE_TRANSFERS = ("copy", "copyto", "copyurl", "move", "moveto", "sync", "bisync", "rcat")
@@ -26,26 +27,20 @@ def reader_for(
     environ: Mapping[str, str] | None = None,
     size_of: SizeOf = lambda name: None,
 ) -> _Choice:
-    """The reader of a command's output; what it lacks to be read; None for what nobody reads.
+    """The reader for a command's output, or what is missing; None for an unknown command.
 
-    `environ` is the tool's: rclone takes its options from there as well. `size_of` is asked for
-    the inputs of pv.
+    `environ` is the tool's: rclone has options there too. `size_of` returns the size of an input of
+    pv.
     """
     arguments = arguments_of(command)
     if arguments is None:
         return None
     environ = environ or {}
-    match arguments.tool:
-        case "restic":
-            return _restic(arguments)
-        case "rclone":
-            return _rclone(arguments, environ)
-        case "borg":
-            return _borg(arguments)
-        case "rsync":
-            return _rsync(arguments)
-        case _:
-            return _pv(arguments, size_of)
+    if arguments.tool == "rclone":
+        return _rclone(arguments, environ)
+    if arguments.tool == "pv":
+        return _pv(arguments, size_of)
+    return {"restic": _restic, "borg": _borg, "rsync": _rsync}[arguments.tool](arguments)
 
 
 def _restic(arguments: Arguments) -> _Choice:
@@ -55,7 +50,7 @@ def _restic(arguments: Arguments) -> _Choice:
 
 
 def _rclone(arguments: Arguments, environ: Mapping[str, str]) -> _Choice:
-    """The stats are a log line of a level that is not shown unless asked for."""
+    """By default, the log level hides the statistics."""
     if not arguments.runs(*_RCLONE_TRANSFERS):
         return None
     if arguments.value("--log-file") or environ.get("RCLONE_LOG_FILE"):
@@ -73,10 +68,10 @@ def _stats_level(arguments: Arguments, environ: Mapping[str, str]) -> int:
 
 def _log_level(arguments: Arguments, environ: Mapping[str, str]) -> int:
     verbosity = arguments.count("v") + arguments.given.count("--verbose")
-    said = arguments.value("--verbose") if not verbosity else None
-    said = said or environ.get("RCLONE_VERBOSE", "")
-    if said.isdigit():
-        verbosity = verbosity or int(said)
+    given = arguments.value("--verbose") if not verbosity else None
+    given = given or environ.get("RCLONE_VERBOSE", "")
+    if given.isdigit():
+        verbosity = verbosity or int(given)
     if arguments.count("q") or arguments.has("--quiet"):
         return _LEVELS["ERROR"]
     if verbosity:
@@ -111,21 +106,22 @@ def _pv(arguments: Arguments, size_of: SizeOf) -> _Choice:
     if total is None:
         sizes = [size_of(name) for name in _inputs(arguments) or ["-"]]
         total = sum(size or 0 for size in sizes) if all(sizes) else None
-    says_bytes = bool(arguments.count("b")) or arguments.has("--bytes")
-    if total is None and not says_bytes:
+    has_bytes = bool(arguments.count("b")) or arguments.has("--bytes")
+    if total is None and not has_bytes:
         return Missing("pv", "-b, or -s with the size,")
     has_elapsed = bool(arguments.count("t")) or arguments.has("--timer")
-    return Pv(total, says_bytes=says_bytes, has_elapsed=has_elapsed)
+    return Pv(total, has_bytes=has_bytes, has_elapsed=has_elapsed)
 
 
-_PV_VALUED = tuple("-s -i -w -H -N -L -B -R -P -d -A -F -D".split()) + (
+_PV_VALUED = (
+    *"-s -i -w -H -N -L -B -R -P -d -A -F -D".split(),
     *("--size", "--interval", "--width", "--height", "--name", "--rate-limit", "--buffer-size"),
     *("--remote", "--pidfile", "--watchfd", "--last-written", "--format", "--delay-start"),
 )
 
 
 def _inputs(arguments: Arguments) -> list[str]:
-    """The files that pv is to read."""
+    """The files that pv reads."""
     names, skips = [], False
     for arg in arguments.given:
         if skips:
@@ -140,7 +136,7 @@ def _inputs(arguments: Arguments) -> list[str]:
 
 
 def _size(text: str | None) -> int | None:
-    """`20M` as pv counts: 1024 a step."""
+    """`20M` in the units of pv: powers of 1024."""
     match = _SIZE.fullmatch(text.strip()) if text else None
     if match is None:
         return None

@@ -1,19 +1,19 @@
-"""Bytes of a stream cut into lines, the same ones however the stream was cut into reads."""
+"""Splits a stream into lines, independent of how it was read."""
 
 from __future__ import annotations
 
-LONGEST_LINE = 1 << 20  # bytes; what has no end by then is no line of a progress report
+LONGEST_LINE = 1 << 20  # bytes; a progress report has no longer lines
 
 
 class Lines:
-    """Lines end with \\n or \\r (progress that overwrites itself). Longer ones are left out."""
+    """Lines end with \\n or \\r (progress that overwrites itself). Longer lines are skipped."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
         self._is_too_long = False
 
     def feed(self, data: bytes) -> list[str]:
-        """The lines that these bytes complete; empty ones are left out."""
+        """The lines that these bytes complete, without empty ones."""
         first, *more = data.replace(b"\r", b"\n").split(b"\n")
         self._add(first)
         if not more:
@@ -27,7 +27,7 @@ class Lines:
         return lines
 
     def flush(self) -> list[str]:
-        """The last line, which nothing has ended; none or one."""
+        """The last, unfinished line, if any."""
         line = _text(self._rest)
         is_line = bool(line) and not self._is_too_long
         self._rest.clear()

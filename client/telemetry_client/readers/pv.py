@@ -1,4 +1,4 @@
-"""pv -n: numbers on stderr, one a line: percent, or with -b bytes, with -t the seconds before them.
+"""pv -n: numbers on stderr, one per line: percent, or bytes (-b), after the seconds (-t).
 
 https://www.ivarch.com/programs/quickref/pv.shtml
 """
@@ -14,7 +14,7 @@ _NUMBERS = re.compile(r"\d{1,18}(?:\.\d+)?(?: \d{1,18}(?:\.\d+)?){0,3}", re.ASCI
 
 
 class Pv(Reader):
-    """Of an input whose size pv does not know its percent is a number without meaning."""
+    """Without the size of its input, pv prints a percent that has no meaning."""
 
     tool = "pv"
     streams = ("stderr",)
@@ -23,23 +23,23 @@ class Pv(Reader):
         self,
         total_bytes: int | None = None,
         *,
-        says_bytes: bool = False,
+        has_bytes: bool = False,
         has_elapsed: bool = False,
     ) -> None:
         super().__init__()
         self._total = total_bytes or None
-        self._says_bytes = says_bytes
+        self._has_bytes = has_bytes
         self._has_elapsed = has_elapsed
 
     def take(self, line: str, stream: Stream) -> None:
         if not _NUMBERS.fullmatch(line):
-            self.words.add(line)
+            self.messages.add(line)
             return
         numbers = line.split()[1 if self._has_elapsed else 0 :]
         if not numbers:
             return
         progress = replace(self.progress, phase="transferring")
-        if self._says_bytes:
+        if self._has_bytes:
             done = int(numbers[0].partition(".")[0])
             self.progress = replace(progress, bytes_transferred=done, total_bytes=self._total)
         elif self._total is not None:

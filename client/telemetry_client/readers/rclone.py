@@ -1,4 +1,4 @@
-"""rclone --use-json-log --stats: one log line on stderr with the whole account of the run.
+"""rclone --use-json-log --stats: log lines on stderr with the statistics of the run.
 
 https://rclone.org/docs/#use-json-log and the `stats` of https://rclone.org/rc/#core-stats
 """
@@ -15,10 +15,9 @@ _BAD_LEVELS = frozenset({"error", "critical", "alert", "emergency", "fatal", "pa
 
 
 class Rclone(Reader):
-    """Bytes and total are of what rclone has found to transfer so far.
+    """Bytes and total are those of the files that rclone has found so far.
 
-    Its speed is the mean since the start, which would flatten every chart: it is left to who
-    has a clock.
+    Its speed is the mean since the start, so it is not used: the caller measures it.
     """
 
     tool = "rclone"
@@ -26,15 +25,15 @@ class Rclone(Reader):
     fine_statuses = (0, 9)  # 9: --error-on-no-transfer, and there was nothing to transfer
 
     def take(self, line: str, stream: Stream) -> None:
-        said = json_object(line)
-        if said is None:
-            self.words.add(line)
+        record = json_object(line)
+        if record is None:
+            self.messages.add(line)
             return
-        stats = said.get("stats")
+        stats = record.get("stats")
         if isinstance(stats, Mapping):
             self._take_stats(stats)
-        elif text_of(said.get("level")) in _BAD_LEVELS:
-            self._take_error(said)
+        elif text_of(record.get("level")) in _BAD_LEVELS:
+            self._take_error(record)
 
     def _take_stats(self, stats: Mapping[str, Any]) -> None:
         done, total = count_of(stats.get("bytes")), count_of(stats.get("totalBytes"))
@@ -46,8 +45,8 @@ class Rclone(Reader):
             phase="transferring" if total else "checking",
         )
 
-    def _take_error(self, said: Mapping[str, Any]) -> None:
-        what, message = text_of(said.get("object")), text_of(said.get("msg"))
-        self.words.add(f"{what}: {message}" if what else message)
-        if self.progress.error is None and self.words:
-            self.progress = replace(self.progress, error=str(self.words))
+    def _take_error(self, record: Mapping[str, Any]) -> None:
+        what, message = text_of(record.get("object")), text_of(record.get("msg"))
+        self.messages.add(f"{what}: {message}" if what else message)
+        if self.progress.error is None and self.messages:
+            self.progress = replace(self.progress, error=str(self.messages))

@@ -1,14 +1,14 @@
-"""Where a tool writes to, from its command line and environment, without anybody's password."""
+"""Finds the repository of a tool in its command line and environment, without passwords."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
 from telemetry_client.readers.arguments import Arguments, arguments_of
-from telemetry_client.readers.words import without_credentials
-from telemetry_client.updates import LONGEST_NAME
+from telemetry_client.readers.messages import without_credentials
+from telemetry_client.wire.cleaning import LONGEST_NAME
 
-# Switches of rclone, so that the word after them is no value; the others are taken to have one.
+# Switches of rclone without a value; all other options are taken to have one.
 _RCLONE_SWITCHES = frozenset(
     """--use-json-log --progress --dry-run --interactive --checksum --update --fast-list --quiet
     --verbose --size-only --ignore-existing --immutable --inplace --metadata --no-traverse
@@ -30,7 +30,7 @@ _RSYNC_VALUED_LETTERS = "BMTef@"
 
 
 def repository_of(command: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """The repository or target of a known tool's call; None where it names none."""
+    """The repository or target of a known tool; None if there is none in the command line."""
     arguments = arguments_of(command)
     if arguments is None:
         return None
@@ -54,7 +54,7 @@ def _borg(arguments: Arguments, environ: Mapping[str, str]) -> str | None:
 
 
 def _words(arguments: Arguments, takes_next: Callable[[str], bool]) -> list[str]:
-    """What is neither an option nor the value of one."""
+    """The arguments that are neither options nor their values."""
     words, skips = [], False
     for arg in arguments.given:
         if skips:
@@ -81,7 +81,7 @@ def _rsync(arguments: Arguments, environ: Mapping[str, str]) -> str | None:
 
 
 def _rsync_takes_next(switch: str) -> bool:
-    """Whether the word after it is its value, also of `-ave`; of `-essh` it is not."""
+    """Whether the next argument is its value: true for `-ave`, but not for `-essh`."""
     if switch.startswith("--"):
         return switch in _RSYNC_VALUED
     letters = [letter for letter in switch[1:] if letter in _RSYNC_VALUED_LETTERS]
@@ -97,7 +97,7 @@ _FINDERS: dict[str, Callable[[Arguments, Mapping[str, str]], str | None]] = {
 
 
 def _plain(text: str) -> str:
-    """Without credentials, also those of rclone's `:sftp,host=h,pass=p:path`."""
+    """The text without credentials, also those of rclone's `:sftp,host=h,pass=p:path`."""
     printable = "".join(char for char in without_credentials(text) if char.isprintable())
     backend, comma, options = printable.partition(",")
     if comma and "=" in options and "/" not in backend:

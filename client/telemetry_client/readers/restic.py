@@ -16,11 +16,11 @@ _STEADY_SECONDS = 2
 
 
 class Restic(Reader):
-    """backup and restore. The total grows while restic still counts files: unknown until then."""
+    """backup and restore. The total is unknown until restic has counted all files."""
 
     tool = "restic"
     streams = ("stdout", "stderr")
-    warning_statuses = (3,)  # a snapshot that lacks files which could not be read
+    warning_statuses = (3,)  # a snapshot without some files, which could not be read
     cancelled_statuses = (130,)
 
     def __init__(self) -> None:
@@ -29,31 +29,31 @@ class Restic(Reader):
         self._total_since = (0, 0)  # a total, and the second in which it was first seen
 
     def take(self, line: str, stream: Stream) -> None:
-        said = json_object(line)
-        if said is None:
+        record = json_object(line)
+        if record is None:
             if stream == "stderr":
-                self.words.add(line)
+                self.messages.add(line)
             return
-        kind = said.get("message_type")
+        kind = record.get("message_type")
         if kind == "status":
-            self._take_status(said)
+            self._take_status(record)
         elif kind == "summary":
-            self._take_summary(said)
+            self._take_summary(record)
         elif kind == "error":
-            self._take_error(said)
+            self._take_error(record)
         elif kind == "exit_error":
-            self.words.add(text_of(said.get("message")))
+            self.messages.add(text_of(record.get("message")))
 
-    def _take_status(self, said: Mapping[str, Any]) -> None:
-        is_restore = "bytes_restored" in said
-        done = count_of(said.get("bytes_restored" if is_restore else "bytes_done", 0))
-        total = count_of(said.get("total_bytes"))
-        self._is_counted = self._is_counted or is_restore or self._has_counted(said, done, total)
-        if "percent_done" not in said:
+    def _take_status(self, record: Mapping[str, Any]) -> None:
+        is_restore = "bytes_restored" in record
+        done = count_of(record.get("bytes_restored" if is_restore else "bytes_done", 0))
+        total = count_of(record.get("total_bytes"))
+        self._is_counted = self._is_counted or is_restore or self._has_counted(record, done, total)
+        if "percent_done" not in record:
             return
         total = total if self._is_counted else None
-        # Zeros are left out of the line: no bytes are 0 bytes, no seconds are none left.
-        left = count_of(said.get("seconds_remaining", 0)) if self._is_counted else None
+        # restic omits zeros: missing bytes are 0 bytes, missing seconds are 0 seconds.
+        left = count_of(record.get("seconds_remaining", 0)) if self._is_counted else None
         phase = "transferring" if done else "scanning"
         if done and total is not None and done >= total:
             phase = "finalizing"
@@ -65,23 +65,23 @@ class Restic(Reader):
             phase=phase,
         )
 
-    def _has_counted(self, said: Mapping[str, Any], done: int | None, total: int | None) -> bool:
-        """Whether restic knows the total: only then it estimates the time left.
+    def _has_counted(self, record: Mapping[str, Any], done: int | None, total: int | None) -> bool:
+        """Whether restic knows the total, and so prints the time left.
 
-        It does so from the second second on, and not while it only uploads what it has read;
-        then a total that nothing is added to tells it. A restore counts before it writes.
+        It prints that from its second second on, but not while it only uploads what it has read;
+        then a total that stays the same for a while is complete. A restore counts before it writes.
         """
-        if "seconds_remaining" in said or said.get("action") == "scan_finished":
+        if "seconds_remaining" in record or record.get("action") == "scan_finished":
             return True
-        now = count_of(said.get("seconds_elapsed", 0)) or 0
+        now = count_of(record.get("seconds_elapsed", 0)) or 0
         if total != self._total_since[0]:
             self._total_since = (total or 0, now)
         is_read = bool(total) and done is not None and done >= (total or 0)
         return is_read and now - self._total_since[1] >= _STEADY_SECONDS
 
-    def _take_summary(self, said: Mapping[str, Any]) -> None:
-        total = count_of(said.get("total_bytes_processed", said.get("total_bytes")))
-        done = count_of(said.get("bytes_restored", total))
+    def _take_summary(self, record: Mapping[str, Any]) -> None:
+        total = count_of(record.get("total_bytes_processed", record.get("total_bytes")))
+        done = count_of(record.get("bytes_restored", total))
         self.progress = replace(
             self.progress,
             bytes_transferred=done,
@@ -90,19 +90,19 @@ class Restic(Reader):
             phase="finalizing",
         )
 
-    def _take_error(self, said: Mapping[str, Any]) -> None:
-        item, error = text_of(said.get("item")), said.get("error")
+    def _take_error(self, record: Mapping[str, Any]) -> None:
+        item, error = text_of(record.get("item")), record.get("error")
         reason = ""
         if isinstance(error, Mapping):
             reason = text_of(error.get("message")) or _go_error(error)
         reason = reason or text_of(error) or "error"
-        self.words.add(reason if not item or item in reason else f"{item}: {reason}")
+        self.messages.add(reason if not item or item in reason else f"{item}: {reason}")
         if self.progress.error is None:
-            self.progress = replace(self.progress, error=str(self.words))
+            self.progress = replace(self.progress, error=str(self.messages))
 
 
 def _go_error(error: Mapping[str, Any]) -> str:
-    """`read /a: Input/output error` of the fields that versions before 0.16 wrote."""
+    """`read /a: Input/output error`, from the fields that versions before 0.16 write."""
     number, path = count_of(error.get("Err")), text_of(error.get("Path"))
     reason = os.strerror(number) if number is not None and number < 200 else ""
     return f"{text_of(error.get('Op'))} {path}: {reason}".strip(": ")

@@ -1,7 +1,7 @@
 """rsync --info=progress2: one line on stdout that overwrites itself.
 
-The bytes are what has been copied of all files together, the percent is of the files listed so
-far: while rsync still lists (`ir-chk`) it goes up and down. See `--info` and `--progress` in
+The bytes are those copied of all files. The percent is of the files listed so far: while rsync is
+listing (`ir-chk`) it goes up and down. See `--info` and `--progress` in
 https://download.samba.org/pub/rsync/rsync.1
 """
 
@@ -24,11 +24,11 @@ _SPEED_UNITS = {"k": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class Rsync(Reader):
-    """`base`: 1000, or 1024 where rsync was called with -hh."""
+    """`base`: 1000, or 1024 if rsync runs with -hh."""
 
     tool = "rsync"
     streams = ("stdout", "stderr")
-    warning_statuses = (24,)  # some files had vanished before they could be copied
+    warning_statuses = (24,)  # some files vanished before they could be copied
     cancelled_statuses = (20,)
 
     def __init__(self, base: int = 1000) -> None:
@@ -40,7 +40,7 @@ class Rsync(Reader):
         match = _LINE.match(line)
         if match is None:
             if stream == "stderr":
-                self.words.add(line)
+                self.messages.add(line)
             return
         if match["list"] is not None:
             self._is_listing = match["list"] == "ir"
@@ -52,7 +52,7 @@ class Rsync(Reader):
         eta = None
         if not self._is_listing:
             percent = min(float(match["percent"]), 100.0 if is_last else HIGHEST_PERCENT)
-            if match["list"] is None:  # at the end of a file the time is the one that passed
+            if match["list"] is None:  # at the end of a file it is the time that has passed
                 eta = _seconds(match)
         self.progress = replace(
             self.progress,
@@ -64,7 +64,7 @@ class Rsync(Reader):
         )
 
     def _bytes(self, digits: str, unit: str) -> int | None:
-        """`1,234,567` whatever separates the groups, or `1.23M` whatever the decimal point is."""
+        """`1,234,567` with any group separator, or `1.23M` with any decimal point."""
         *whole, last = re.split(r"[.,']", digits)
         point = "." if unit and whole else ""
         number = float("".join(whole) + point + last) if unit else int("".join(whole) + last)

@@ -20,8 +20,8 @@ import pytest
 from flask import Flask
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from app.db import Database
-from tests.hub_process import free_port, wait_until
+from app.database.pool import Database
+from tools.hub_process import free_port, wait_until
 
 INTERVAL_SECONDS = 0.2
 
@@ -126,7 +126,7 @@ class Agent:
         assert self.process is not None
         began = time.monotonic()
         self.process.send_signal(number)
-        status = self.process.wait(20)
+        status = self.process.wait(60)
         return status, time.monotonic() - began
 
     def kill(self) -> None:

@@ -20,7 +20,7 @@ from telemetry_client.queue import TelemetryQueue
 from tests.client.agent.conftest import Agent, LocalHub, clean_environment
 from tests.client.agent.messages import SNAPSHOT
 from tests.factories import at
-from tests.hub_process import is_running, wait_until
+from tools.hub_process import is_running, wait_until
 
 MakeAgent = Callable[..., Agent]
 COMMAND_LINE = "telemetry_client.cli"
@@ -33,6 +33,7 @@ LOG_LINES = (
     "[telemetry-ws] Telemetry queue initialized for HTTP POST",
     ENQUEUED,
 )
+STOP_SECONDS = 15  # two on a quiet machine; what a stop does not wait for lasts 30
 
 
 def test_snapshots_arrive_and_the_node_is_online(hub: LocalHub, make_agent: MakeAgent) -> None:
@@ -76,13 +77,13 @@ def test_an_outage_costs_nothing_and_nothing_is_stored_twice(
     hub.stop()
     agent = make_agent(hub.url)
     agent.wait_for(ENQUEUED, times=5)
-    agent.wait_for("the hub takes no telemetry now: connection_error")
+    agent.wait_for("the hub does not accept telemetry now: connection_error")
     hub.start()
-    agent.wait_for("the hub takes telemetry again")
+    agent.wait_for("the hub accepts telemetry again")
     hub.stop()
     agent.wait_for(ENQUEUED, times=agent.logged(ENQUEUED) + 5)
     hub.start()
-    agent.wait_for("the hub takes telemetry again", times=2)
+    agent.wait_for("the hub accepts telemetry again", times=2)
     agent.stop()
     arrived, left = hub.snapshots(), agent.queued()
     assert len(arrived) == len(set(arrived))
@@ -111,7 +112,7 @@ def test_a_killed_agent_leaves_no_collector_and_loses_nothing(
     agent.wait_for(ENQUEUED, times=3)
     (collector,) = agent.collectors()
     os.kill(agent.pid, signal.SIGKILL)
-    wait_until(lambda: not is_running(collector), 2)
+    wait_until(lambda: not is_running(collector))
     waiting = agent.queued()
     assert len(waiting) == agent.logged(ENQUEUED) >= 3
     agent.end_leases()
@@ -133,41 +134,42 @@ def test_an_emergency_drain_empties_the_queue_of_a_stopped_agent(
     path = str(agent.queue)
     drain = run_agent("queue", "drain", "--path", path, "--url", hub.url, module=COMMAND_LINE)
     assert drain.returncode == 0, drain.stderr
-    assert agent.queued() == [] and hub.snapshots() == waiting
+    assert agent.queued() == []
+    assert hub.snapshots() == waiting
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_stops_within_two_seconds(number: int, hub: LocalHub, make_agent: MakeAgent) -> None:
+def test_it_stops_soon(number: int, hub: LocalHub, make_agent: MakeAgent) -> None:
     agent = make_agent(hub.url)
     wait_until(lambda: len(hub.snapshots()) >= 2)
     collectors = agent.collectors()
     status, seconds = agent.stop(number)
-    assert status == 0 and seconds < 2
+    assert status == 0
+    assert seconds < STOP_SECONDS
     assert not any(map(is_running, collectors))
-    assert "Traceback" not in agent.log and "ERROR" not in agent.log
+    assert "Traceback" not in agent.log
+    assert "ERROR" not in agent.log
 
 
-def test_it_stops_within_two_seconds_while_it_posts_to_a_slow_hub(
-    hub: LocalHub, make_agent: MakeAgent
-) -> None:
+def test_it_stops_soon_while_it_posts_to_a_slow_hub(hub: LocalHub, make_agent: MakeAgent) -> None:
     hub.delay_seconds = 30
     agent = make_agent(hub.url)
     wait_until(lambda: hub.pushes > 0)
     agent.wait_for(ENQUEUED, times=3)
     status, seconds = agent.stop()
-    assert status == 0 and seconds < 2
+    assert status == 0
+    assert seconds < STOP_SECONDS
     assert len(agent.queued()) == agent.logged(ENQUEUED), "what was not acknowledged is still there"
 
 
-def test_it_stops_within_two_seconds_though_its_collector_hangs(
-    hub: LocalHub, make_agent: MakeAgent
-) -> None:
+def test_it_stops_soon_though_its_collector_hangs(hub: LocalHub, make_agent: MakeAgent) -> None:
     agent = make_agent(hub.url)
     agent.wait_for(ENQUEUED)
     (collector,) = agent.collectors()
     os.kill(collector, signal.SIGSTOP)
     status, seconds = agent.stop()
-    assert status == 0 and seconds < 2
+    assert status == 0
+    assert seconds < STOP_SECONDS
     assert not is_running(collector)
 
 
@@ -175,7 +177,8 @@ def test_it_stops_at_once_before_it_has_begun(hub: LocalHub, make_agent: MakeAge
     agent = make_agent(hub.url)
     agent.wait_for("[Daemon] Telemetry POST thread started")
     status, seconds = agent.stop()
-    assert status == 0 and seconds < 2
+    assert status == 0
+    assert seconds < STOP_SECONDS
 
 
 def test_a_queue_that_cannot_be_used_is_said_and_snapshots_arrive_all_the_same(
@@ -218,7 +221,7 @@ def test_a_port_that_is_taken_stops_nothing(hub: LocalHub, make_agent: MakeAgent
     first = make_agent(hub.url)
     first.wait_for("Serving ws://")
     second = make_agent(hub.url, f"--ws-port={first.port}", "--node-id=node-2")
-    second.wait_for(f"ws://127.0.0.1:{first.port} is not served")
+    second.wait_for(f"ws://127.0.0.1:{first.port} cannot be served")
     wait_until(lambda: len(hub.snapshots("node-2")) >= 2)
     assert first.log.count("Traceback") == second.log.count("Traceback") == 0
 
@@ -241,8 +244,10 @@ def test_the_token_is_sent_and_on_no_command_line(hub: LocalHub, make_agent: Mak
 def test_once_prints_one_whole_snapshot() -> None:
     answer = run_agent("--once", "--node-id=laptop")
     snapshot = json.loads(answer.stdout)
-    assert answer.returncode == 0 and answer.stderr == ""
-    assert set(snapshot) == set(SNAPSHOT) and snapshot["node_id"] == "laptop"
+    assert answer.returncode == 0
+    assert answer.stderr == ""
+    assert set(snapshot) == set(SNAPSHOT)
+    assert snapshot["node_id"] == "laptop"
 
 
 @pytest.mark.parametrize(
@@ -252,13 +257,14 @@ def test_once_prints_one_whole_snapshot() -> None:
         (["--node-id", "a/b"], "contains a slash"),
         (["--node-id", "x" * 256], "is not 1 to 255 characters long"),
         (["--interval", "0"], "0.1 to 3600"),
-        (["--ws-port", "65536"], "is no port"),
+        (["--ws-port", "65536"], "is not a port"),
     ],
 )
 def test_a_bad_setting_is_refused_with_a_sentence(arguments: list[str], sentence: str) -> None:
     answer = run_agent(*arguments)
     assert answer.returncode == 2
-    assert sentence in answer.stderr and "Traceback" not in answer.stderr
+    assert sentence in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def test_without_the_extra_it_says_what_to_install() -> None:
@@ -269,7 +275,8 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.returncode == 2
     assert answer.stderr == (
-        "telemetry-agent needs psutil and websockets: pip install 'telemetry-client[agent]'\n"
+        "telemetry-agent: this command needs psutil and websockets: "
+        "pip install 'telemetry-client[agent]'\n"
     )
 
 
@@ -278,7 +285,8 @@ def test_the_self_test_passes_and_names_its_sections() -> None:
     assert answer.returncode == 0, answer.stdout
     sections = re.findall(r"=== (.*) ===", answer.stdout)
     assert sections == ["Imports", "TelemetryQueue", "TelemetryPoster", "Integration"]
-    assert answer.stdout.endswith("\nAll tests passed!\n") and answer.stderr == ""
+    assert answer.stdout.endswith("\nAll tests passed!\n")
+    assert answer.stderr == ""
 
 
 def test_the_self_test_fails_where_something_is_missing() -> None:

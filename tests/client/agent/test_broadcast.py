@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from telemetry_client.agent import broadcast
 from telemetry_client.agent.broadcast import Broadcaster
 from tests.client.agent.messages import make_message
-from tests.hub_process import free_port, wait_until
+from tools.hub_process import free_port, wait_until
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_what_clients_say_is_dropped(broadcaster: Broadcaster) -> None:
         assert receive(client) == {"minute": 1}
 
 
-def test_clients_that_do_not_read_or_died_hold_nobody(broadcaster: Broadcaster) -> None:
+def test_clients_that_do_not_read_or_died_delay_no_others(broadcaster: Broadcaster) -> None:
     deaf = handshaken(broadcaster)
     dead = handshaken(broadcaster)
     dead.close()
@@ -72,7 +72,7 @@ def test_clients_that_do_not_read_or_died_hold_nobody(broadcaster: Broadcaster) 
         began = time.monotonic()
         for number in range(50):
             broadcaster.publish({"number": number, "ballast": "x" * 100_000})
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 5
         assert [receive(client)["number"] for _ in range(50)] == list(range(50))
     deaf.close()
 
@@ -84,7 +84,7 @@ def test_a_client_that_never_answers_is_dropped(monkeypatch: pytest.MonkeyPatch)
     wait_until(lambda: broadcaster.port is not None)
     deaf = handshaken(broadcaster)
     wait_until(lambda: len(broadcaster._clients) == 1)
-    wait_until(lambda: not broadcaster._clients, 5)
+    wait_until(lambda: not broadcaster._clients)
     deaf.close()
     broadcaster.close()
 
@@ -92,7 +92,7 @@ def test_a_client_that_never_answers_is_dropped(monkeypatch: pytest.MonkeyPatch)
 def test_too_many_clients_are_sent_away(
     broadcaster: Broadcaster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broadcast, "MOST_CLIENTS", 1)
+    monkeypatch.setattr(broadcast, "MAX_CLIENTS", 1)
     with join(broadcaster) as first:
         wait_until(lambda: len(broadcaster._clients) == 1)
         with join(broadcaster) as second:
@@ -114,10 +114,12 @@ def test_a_port_that_is_taken_is_said_once_and_had_when_it_is_free(
     other = socket.create_server(("127.0.0.1", port))
     broadcaster = Broadcaster("127.0.0.1", port, retry_seconds=0.05)
     broadcaster.start()
-    wait_until(lambda: "is not served" in caplog.text)
+    wait_until(lambda: "cannot be served" in caplog.text)
     broadcaster.publish({"minute": 1})
     time.sleep(0.2)  # a few more tries
-    assert [r.levelno for r in caplog.records if "is not served" in r.message] == [logging.WARNING]
+    assert [r.levelno for r in caplog.records if "cannot be served" in r.message] == [
+        logging.WARNING
+    ]
     other.close()
     wait_until(lambda: broadcaster.port == port)
     with join(broadcaster) as client:
@@ -142,7 +144,7 @@ def test_closing_is_quick_and_says_goodbye(broadcaster: Broadcaster) -> None:
         wait_until(lambda: len(broadcaster._clients) == 2)
         began = time.monotonic()
         broadcaster.close()
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < 8  # `websockets` itself waits for 10 s
         wait_until(lambda: client.close_code == 1001)
         deaf.close()
     broadcaster.publish({"too": "late"})  # is no error

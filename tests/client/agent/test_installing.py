@@ -46,7 +46,8 @@ def test_the_unit_starts_what_the_package_installs(unit: ConfigParser) -> None:
 def test_the_unit_leaves_to_the_agent_what_it_measures(unit: ConfigParser) -> None:
     """Processes of others, the network's counters and the disks below /home."""
     service = unit["Service"]
-    assert "ProtectProc" not in service and "PrivateNetwork" not in service
+    assert "ProtectProc" not in service
+    assert "PrivateNetwork" not in service
     assert service["ProtectHome"] == "read-only"
 
 
@@ -80,8 +81,16 @@ def test_a_node_is_called_by_its_argument_its_environment_or_its_host(
 
 def test_the_collector_is_started_with_the_same_options(tmp_path: Path) -> None:
     options = parse(
-        ["--node-id=-x", "--url=http://hub:1", f"--queue={tmp_path}/q", f"--spool={tmp_path}/s"]
-        + ["--interval=7.5", "--ws-host=::1", "--ws-port=9", "--log-level=debug"]
+        [
+            "--node-id=-x",
+            "--url=http://hub:1",
+            f"--queue={tmp_path}/q",
+            f"--spool={tmp_path}/s",
+            "--interval=7.5",
+            "--ws-host=::1",
+            "--ws-port=9",
+            "--log-level=debug",
+        ]
     )
     assert parse(options.arguments()) == options
 

@@ -12,8 +12,8 @@ import pytest
 from telemetry_client import TelemetryClient, TelemetryQueue
 from telemetry_client.agent.daemon import restart_delay
 from telemetry_client.agent.post_loop import Lane, PostLoop
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import wait_until
 
 SNAPSHOT = {"node_id": "node-1", "timestamp": "2026-01-31T12:00:00Z"}
 END = {
@@ -51,7 +51,7 @@ def test_what_others_put_in_later_goes_too(
     loop.start()
     wait_until((tmp_path / "queue.db").exists)
     fill(tmp_path / "queue.db", SNAPSHOT)
-    wait_until(lambda: len(faulty_hub.accepted) == 1, 5)
+    wait_until(lambda: len(faulty_hub.accepted) == 1)
     loop.stop()
     loop.wait(2)
 
@@ -88,7 +88,9 @@ def test_a_spool_out_of_reach_is_left_alone_until_it_is_there(
     path = tmp_path / "not" / "there" / "spool.db"
     lane = Lane("spool", path, hub_client, is_optional=True, retry_seconds=0.05)
     assert lane.step() == 0.05
-    assert not path.parent.exists() and caplog.text == "" and lane.statistics() is None
+    assert not path.parent.exists()
+    assert caplog.text == ""
+    assert lane.statistics() is None
     fill(path, END)
     lane.step()
     assert [dict(item) for item in faulty_hub.accepted] == [END]

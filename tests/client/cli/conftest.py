@@ -15,8 +15,8 @@ from unittest import mock
 import pytest
 
 from telemetry_client.cli import main
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import free_port
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import free_port
 
 TELEMETRY = [sys.executable, "-m", "telemetry_client.cli"]
 

@@ -12,7 +12,7 @@ import pytest
 from tests import pages
 from tests.client.cli.conftest import Shell
 from tests.client.tools import need
-from tests.hub_process import HubProcess
+from tools.hub_process import HubProcess
 
 PAGES = ("docs/senders.md", "client/README.md")
 
@@ -54,10 +54,10 @@ def test_commands_print_what_the_page_says(
         for command, expected in pages.commands(block)
     )
     done = hub_shell.run(["bash", "-c", script.replace("localhost:8082", address)])
-    said = (done.stdout + done.stderr).decode().replace(address, "localhost:8082")
-    assert "THIS COMMAND FAILED" not in said
+    output = (done.stdout + done.stderr).decode().replace(address, "localhost:8082")
+    assert "THIS COMMAND FAILED" not in output
     for _, expected in pages.commands(block):
-        pages.assert_printed(said, expected)
+        pages.assert_printed(output, expected)
 
 
 @pytest.mark.parametrize("program", blocks("python"))

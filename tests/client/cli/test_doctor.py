@@ -17,13 +17,13 @@ from telemetry_client.cli.doctor import (
     judge_token_end,
 )
 from tests.client.cli.conftest import Shell
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import HubProcess
 from tests.tokens import FOREIGN_KEYS, KEYS, make_token
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import HubProcess
 
 
-def verdicts(shell: Shell) -> tuple[int, dict[str, str], str]:
-    """Exit code, verdict by what was looked at, and everything it said."""
+def outcomes(shell: Shell) -> tuple[int, dict[str, str], str]:
+    """Exit code, outcome by what was checked, and everything it printed."""
     done = shell.telemetry("doctor")
     text = done.stdout.decode()
     lines = [line for line in text.splitlines() if not line.startswith("      ")]
@@ -34,7 +34,7 @@ def test_all_is_well_with_a_real_hub(shell: Shell, real_hub: HubProcess) -> None
     shell.env["SHA_API_URL"] = f"http://127.0.0.1:{real_hub.port}"
     shell.spool.parent.mkdir()
     TelemetryQueue(shell.spool).close()
-    status, found, text = verdicts(shell)
+    status, found, text = outcomes(shell)
     assert status == 0, text
     assert found["hub"] in ("ok", "warn")  # a hub that just began may be degraded
     del found["hub"]
@@ -42,21 +42,22 @@ def test_all_is_well_with_a_real_hub(shell: Shell, real_hub: HubProcess) -> None
 
 
 def test_a_missing_hub_fails_with_what_to_try(lonely_shell: Shell) -> None:
-    status, found, text = verdicts(lonely_shell)
+    status, found, text = outcomes(lonely_shell)
     assert (status, found["hub"]) == (1, "fail")
-    assert "token" not in found and found["spool"] == "ok"
+    assert "token" not in found
+    assert found["spool"] == "ok"
     assert f"curl {lonely_shell.env['SHA_API_URL']}/api/v1/health" in text
 
 
 def test_something_that_is_not_the_hub_is_no_hub(shell: Shell, faulty_hub: FaultyHub) -> None:
     shell.env["SHA_API_URL"] = f"{faulty_hub.url}/somewhere"
     faulty_hub.token = "secret"  # it answers 401 to a request without one
-    assert verdicts(shell)[1]["hub"] == "fail"
+    assert outcomes(shell)[1]["hub"] == "fail"
 
 
 def test_a_bad_address_is_a_finding(shell: Shell) -> None:
     shell.env["SHA_API_URL"] = "nonsense"
-    status, found, text = verdicts(shell)
+    status, found, text = outcomes(shell)
     assert (status, found["address"]) == (1, "fail")
     assert "SHA_API_URL" in text
 
@@ -64,55 +65,57 @@ def test_a_bad_address_is_a_finding(shell: Shell) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_wrong_token_fails(status: int) -> None:
     finding = judge_token(Unreachable("no", status=status), has_token=True)
-    assert finding.verdict == "fail" and "TELEMETRY_TOKEN" in finding.detail
+    assert finding.outcome == "fail"
+    assert "TELEMETRY_TOKEN" in finding.detail
     assert "ingest" in finding.advice
 
 
 def test_a_hub_that_takes_nothing_fails() -> None:
-    assert judge_token(Unreachable("timeout"), has_token=False).verdict == "fail"
-    assert judge_token(Refused(400, "updates: what?"), has_token=False).verdict == "fail"
-    assert judge_hub("http://h", HealthReport(True, "unavailable")).verdict == "fail"
-    assert judge_hub("http://h", HealthReport(True, "degraded")).verdict == "warn"
+    assert judge_token(Unreachable("timeout"), has_token=False).outcome == "fail"
+    assert judge_token(Refused(400, "updates: what?"), has_token=False).outcome == "fail"
+    assert judge_hub("http://h", HealthReport(True, "unavailable")).outcome == "fail"
+    assert judge_hub("http://h", HealthReport(True, "degraded")).outcome == "warn"
 
 
 @pytest.mark.parametrize(
-    ("offset", "verdict", "word"),
+    ("offset", "outcome", "word"),
     [
-        (0.4, "ok", "as the hub's"),
+        (0.4, "ok", "the same as"),
         (-4.0, "ok", "4 s ahead of"),
         (30.0, "warn", "30 s behind"),
         (-301.0, "fail", "301 s ahead of"),
         (None, "warn", "no date"),
     ],
 )
-def test_the_clock_is_compared(offset: float | None, verdict: str, word: str) -> None:
+def test_the_clock_is_compared(offset: float | None, outcome: str, word: str) -> None:
     finding = judge_clock(offset)
-    assert finding.verdict == verdict and word in finding.detail
+    assert finding.outcome == outcome
+    assert word in finding.detail
 
 
 @pytest.mark.parametrize(
-    ("pending", "oldest", "verdict"),
+    ("pending", "oldest", "outcome"),
     [(0, None, "ok"), (10, 60.0, "ok"), (10, 7200.0, "warn"), (950, 60.0, "fail")],
 )
 def test_a_backlog_is_judged_by_age_and_size(
-    shell: Shell, pending: int, oldest: float | None, verdict: str
+    shell: Shell, pending: int, oldest: float | None, outcome: str
 ) -> None:
     stats = {"pending": pending, "max_size": 1000, "oldest_age_seconds": oldest}
-    assert judge_backlog("spool", shell.spool, stats).verdict == verdict
+    assert judge_backlog("spool", shell.spool, stats).outcome == outcome
 
 
 def test_dead_letters_are_a_warning_that_says_where_they_are(shell: Shell) -> None:
     shell.spool.parent.mkdir()
     with TelemetryQueue(shell.spool) as queue:
         queue.mark_dead(queue.enqueue({"job_id": "j"}), "status: is missing")
-    status, found, text = verdicts(shell)
+    status, found, text = outcomes(shell)
     assert (status, found["spool losses"]) == (0, "warn")
     assert f"telemetry queue dead --path {shell.spool}" in text
 
 
 def test_a_spool_that_cannot_be_used_fails(shell: Shell) -> None:
     shell.env["TELEMETRY_SPOOL"] = "/proc/no/spool.db"
-    status, found, text = verdicts(shell)
+    status, found, text = outcomes(shell)
     assert (status, found["spool"]) == (1, "fail")
     assert "TELEMETRY_SPOOL" in text
 
@@ -131,46 +134,48 @@ def guarded_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess
 
 
 @pytest.mark.parametrize(
-    ("token", "verdict", "said"),
+    ("token", "outcome", "expected"),
     [
-        (make_token("ingest"), "ok", "a ingester, ingest: ends in 364 days"),
-        (make_token("ingest", "backup", "copy"), "ok", "ingest of backup, copy: ends in"),
-        (make_token("ingest", life=timedelta(days=3)), "warn", "ends in 2 days"),
-        (make_token("ingest", life=timedelta(hours=3)), "warn", "ends in less than a day"),
+        (make_token("ingest"), "ok", "a ingester, ingest: expires in 364 days"),
+        (make_token("ingest", "backup", "copy"), "ok", "ingest of backup, copy: expires in"),
+        (make_token("ingest", life=timedelta(days=3)), "warn", "expires in 2 days"),
+        (make_token("ingest", life=timedelta(hours=3)), "warn", "expires in less than a day"),
     ],
     ids=["long", "limited", "soon", "today"],
 )
 def test_a_tokens_end_is_told(
-    shell: Shell, guarded_hub: HubProcess, token: str, verdict: str, said: str
+    shell: Shell, guarded_hub: HubProcess, token: str, outcome: str, expected: str
 ) -> None:
     shell.env["SHA_API_URL"] = f"http://127.0.0.1:{guarded_hub.port}"
     shell.env["TELEMETRY_TOKEN"] = token
-    status, found, text = verdicts(shell)
-    assert (status, found["token"], found["token end"]) == (0, "ok", verdict), text
-    assert said in text and token not in text
-    assert ("Have the next one made" in text) == (verdict == "warn")
+    status, found, text = outcomes(shell)
+    assert (status, found["token"], found["token expiry"]) == (0, "ok", outcome), text
+    assert expected in text
+    assert token not in text
+    assert ("Create the next one" in text) == (outcome == "warn")
 
 
 @pytest.mark.parametrize(
-    ("token", "said"),
+    ("token", "expected"),
     [
         (make_token("ingest", life=timedelta(hours=-1)), "The token has expired."),
-        (make_token("ingest", keys=FOREIGN_KEYS), "The token is none of this hub's."),
+        (make_token("ingest", keys=FOREIGN_KEYS), "The token was not issued by this hub."),
         (None, "Authorization: Bearer"),
     ],
     ids=["expired", "foreign", "none"],
 )
 def test_a_token_that_the_hub_does_not_know_has_no_end(
-    shell: Shell, guarded_hub: HubProcess, token: str | None, said: str
+    shell: Shell, guarded_hub: HubProcess, token: str | None, expected: str
 ) -> None:
     shell.env["SHA_API_URL"] = f"http://127.0.0.1:{guarded_hub.port}"
     if token is not None:
         shell.env["TELEMETRY_TOKEN"] = token
-    status, found, text = verdicts(shell)
-    assert (status, found["token"]) == (1, "fail") and "token end" not in found
-    assert said in text
+    status, found, text = outcomes(shell)
+    assert (status, found["token"]) == (1, "fail")
+    assert "token expiry" not in found
+    assert expected in text
 
 
-@pytest.mark.parametrize("said", [None, {}, {"expires_at": None}, {"expires_at": "soon"}])
-def test_an_answer_without_an_end_is_no_finding(said: dict[str, Any] | None) -> None:
-    assert list(judge_token_end(said)) == []
+@pytest.mark.parametrize("session", [None, {}, {"expires_at": None}, {"expires_at": "soon"}])
+def test_an_answer_without_an_end_is_no_finding(session: dict[str, Any] | None) -> None:
+    assert list(judge_token_end(session)) == []

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.client.cli.conftest import Shell, below_exec
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import is_running, wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import is_running, wait_until
 
 # Bytes that are no text, no lines and no JSON, and progress among them, on both streams.
 NOISY = """
@@ -139,14 +139,14 @@ def test_the_exit_code_is_known_where_ends_of_children_are_ignored(shell: Shell)
 
 
 def test_a_reader_that_stalls_does_not_make_us_unstoppable(shell: Shell) -> None:
-    """The tool has ended, and what it has left in its pipe nobody takes."""
+    """The tool has ended, and what it has left in its pipe is not read."""
     tool = shell.fake("restic", "os.write(1, bytes(120_000)); open('ready', 'w').close()")
     process = shell.start(below_exec([tool, "backup", "--json"]), stdout=subprocess.PIPE)
     wait_until((shell.folder / "ready").exists)
     time.sleep(0.5)
     assert process.poll() is None
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert process.stdout is not None
     process.stdout.close()
 
@@ -178,15 +178,15 @@ def test_a_kill_of_us_leaves_the_tool_running(shell: Shell) -> None:
 def test_a_process_that_the_tool_leaves_behind_holds_nothing_up(shell: Shell) -> None:
     tool = shell.fake(
         "restic",
-        "print('said', flush=True)\nif os.fork() == 0:\n    time.sleep(30)\n",
+        "print('printed', flush=True)\nif os.fork() == 0:\n    time.sleep(90)\n",
     )
     began = time.monotonic()
     done = shell.exec([tool, "backup", "--json"])
-    assert (done.returncode, done.stdout) == (0, b"said\n")
-    assert time.monotonic() - began < 15
+    assert (done.returncode, done.stdout) == (0, b"printed\n")
+    assert time.monotonic() - began < 60
 
 
-def test_nobody_reading_ends_the_tool_as_ever(shell: Shell) -> None:
+def test_a_closed_output_ends_the_tool_as_without_us(shell: Shell) -> None:
     shell.fake("restic", "while True: os.write(1, b'line\\n')")
     for command in (["restic", "backup", "--json"], below_exec(["restic", "backup", "--json"])):
         process = shell.start(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -197,13 +197,13 @@ def test_nobody_reading_ends_the_tool_as_ever(shell: Shell) -> None:
 
 
 def test_closed_streams_are_left_closed(shell: Shell) -> None:
-    tool = shell.fake("restic", "open('said', 'w').write(str(os.listdir('/proc/self/fd')))")
-    said = []
+    tool = shell.fake("restic", "open('printed', 'w').write(str(os.listdir('/proc/self/fd')))")
+    printed = []
     for command in ([tool, "backup", "--json"], below_exec([tool, "backup", "--json"])):
         closing = ["sh", "-c", '"$@" >&- 2>&-', "sh", *command]
         assert shell.run(closing, capture_output=False).returncode == 0
-        said.append((shell.folder / "said").read_text())
-    assert said[0] == said[1]
+        printed.append((shell.folder / "printed").read_text())
+    assert printed[0] == printed[1]
 
 
 def test_a_known_tool_without_its_flag_is_told_once(shell: Shell, faulty_hub: FaultyHub) -> None:
@@ -215,7 +215,7 @@ def test_a_known_tool_without_its_flag_is_told_once(shell: Shell, faulty_hub: Fa
     assert [update["status"] for update in faulty_hub.accepted] == ["running", "completed"]
 
 
-def test_a_tool_nobody_knows_has_a_start_heartbeats_and_an_end(
+def test_an_unknown_tool_has_a_start_heartbeats_and_an_end(
     shell: Shell, faulty_hub: FaultyHub
 ) -> None:
     done = shell.exec(["sleep", "6"])
@@ -252,15 +252,16 @@ def test_the_id_in_the_environment_is_honoured(shell: Shell, faulty_hub: FaultyH
 def test_what_a_left_process_goes_on_writing_holds_nothing_up(shell: Shell) -> None:
     tool = shell.fake(
         "restic",
-        "os.write(1, b'said\\n')\n"
+        "os.write(1, b'printed\\n')\n"
         "if os.fork() == 0:\n"
-        "    for turn in range(200):\n"
+        "    for turn in range(900):\n"
         "        os.write(1, b'tick\\n'); time.sleep(0.1)\n",
     )
     began = time.monotonic()
     done = shell.exec([tool, "backup", "--json"])
-    assert done.returncode == 0 and done.stdout.startswith(b"said\ntick\n")
-    assert time.monotonic() - began < 15
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"printed\ntick\n")
+    assert time.monotonic() - began < 60
 
 
 def test_what_the_tool_has_left_is_passed_on_however_late_it_is_taken(shell: Shell) -> None:
@@ -271,11 +272,11 @@ def test_what_the_tool_has_left_is_passed_on_however_late_it_is_taken(shell: She
     time.sleep(2.5)
     assert process.stdout is not None
     assert process.stdout.read() == bytes(120_000)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     process.stdout.close()
 
 
-def test_nobody_reading_our_own_words_does_not_make_us_unstoppable(shell: Shell) -> None:
+def test_a_blocked_stderr_does_not_make_us_unstoppable(shell: Shell) -> None:
     """stderr is full before the tool is told that it lacks a flag."""
     tool = shell.fake("restic", "open('ready', 'w').close(); time.sleep(60)")
     reading, writing = os.pipe()
@@ -288,7 +289,7 @@ def test_nobody_reading_our_own_words_does_not_make_us_unstoppable(shell: Shell)
     wait_until((shell.folder / "ready").exists)
     process.terminate()
     try:
-        assert process.wait(10) == -signal.SIGTERM
+        assert process.wait(60) == -signal.SIGTERM
     finally:
         os.close(reading)
         os.close(writing)

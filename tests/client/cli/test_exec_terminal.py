@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.client.cli.conftest import Shell, below_exec
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import is_running, wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import is_running, wait_until
 
 COMMAND = ["restic", "backup", "--json"]
 STATUS = '{"message_type":"status","percent_done":0.5,"seconds_remaining":9,"total_bytes":1000,'
@@ -78,7 +78,7 @@ class Terminal:
             return True
         try:
             data = os.read(self._master, 65536)
-        except OSError:  # nobody has the terminal open any more
+        except OSError:  # the terminal is closed
             return False
         self.output += data
         return bool(data)
@@ -88,14 +88,14 @@ class Terminal:
             self.read(0)
             return condition()
 
-        wait_until(holds, 30)
+        wait_until(holds)
 
     def wait(self) -> int:
         """Its exit code, negative for a signal."""
         deadline = time.monotonic() + 60
         while self.read():
             assert time.monotonic() < deadline, self.output
-        self._process.wait(10)
+        self._process.wait(60)
         return int(self._status.read_text())
 
     def close(self) -> None:
@@ -168,7 +168,7 @@ def test_stop_and_continue_work_as_ever(shell: Shell, on_terminal: Start) -> Non
     assert b"done" in terminal.output
 
 
-def test_a_tool_nobody_reads_keeps_its_terminal(shell: Shell, on_terminal: Start) -> None:
+def test_a_tool_without_a_reader_keeps_its_terminal(shell: Shell, on_terminal: Start) -> None:
     shell.fake("unknown", "print([os.isatty(fd) for fd in (0, 1, 2)])")
     terminal = on_terminal(below_exec(["unknown"]))
     assert terminal.wait() == 0
@@ -192,7 +192,8 @@ def test_a_bar_shows_the_progress_and_leaves_no_trace(shell: Shell, on_terminal:
     bars = [bar for bar in terminal.output.split(ERASE) if bar]
     assert len(bars) >= 3
     assert all(b"restic" in bar and b"\n" not in bar for bar in bars)
-    assert PERCENT.search(terminal.output) and b"of 1.0 kB" in terminal.output
+    assert PERCENT.search(terminal.output)
+    assert b"of 1.0 kB" in terminal.output
     assert COLOUR.search(terminal.output)
     assert terminal.output.endswith(ERASE)
     assert log.read_bytes().count(b"\n") == 10
@@ -240,7 +241,7 @@ def test_no_bar_is_drawn_into_a_file(shell: Shell) -> None:
 
 
 def test_a_terminal_that_goes_away_ends_the_tool(shell: Shell) -> None:
-    """As with `ssh -t host telemetry exec …`: we are the first on it, and nobody else is told."""
+    """As with `ssh -t host telemetry exec …`: only the first process on it gets the signal."""
     tool = shell.fake(
         "unknown",
         "open('pid', 'w').write(str(os.getpid())); os.rename('pid', 'ready'); time.sleep(60)",
@@ -249,11 +250,11 @@ def test_a_terminal_that_goes_away_ends_the_tool(shell: Shell) -> None:
     if child == 0:
         os.chdir(shell.folder)
         os.execvpe(sys.executable, below_exec([tool], "--wait", "0"), shell.env)
-    wait_until((shell.folder / "ready").exists, 30)
+    wait_until((shell.folder / "ready").exists)
     pid = int((shell.folder / "ready").read_text())
     os.close(master)
     try:
-        wait_until(lambda: not is_running(pid), 10)
+        wait_until(lambda: not is_running(pid))
     finally:
         if is_running(pid):
             os.kill(pid, signal.SIGKILL)

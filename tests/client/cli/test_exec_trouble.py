@@ -8,8 +8,8 @@ import time
 import pytest
 
 from tests.client.cli.conftest import TELEMETRY, Shell, below_exec
-from tests.client.faulty_hub import FaultyHub
-from tests.hub_process import wait_until
+from tools.faulty_hub import FaultyHub
+from tools.hub_process import wait_until
 
 FAKE_RESTIC = """
 for turn in range(1, 11):
@@ -22,7 +22,7 @@ sys.exit(5)
 COMMAND = ["restic", "backup", "--json"]
 WAIT_SECONDS = 1.0
 # For the interpreter, its imports and the fake's own second, on a busy machine.
-SLACK_SECONDS = 6.0
+SLACK_SECONDS = 25.0
 
 
 @pytest.fixture
@@ -41,8 +41,9 @@ def test_a_failing_hub_costs_the_tool_nothing(
     assert (done.returncode, done.stdout) == (5, plain_output)
     assert time.monotonic() - began < WAIT_SECONDS + SLACK_SECONDS
     assert b"Traceback" not in done.stderr
-    said = done.stderr.splitlines()
-    assert 1 <= len(said) <= 4 and all(line.startswith(b"telemetry: ") for line in said)
+    lines = done.stderr.splitlines()
+    assert 1 <= len(lines) <= 4
+    assert all(line.startswith(b"telemetry: ") for line in lines)
 
 
 def test_what_a_missing_hub_did_not_get_is_spooled_and_sent_later(lonely_shell: Shell) -> None:
@@ -67,7 +68,8 @@ def test_a_bad_address_is_said_and_the_tool_runs(
 ) -> None:
     done = shell.exec(COMMAND, "--url", url)
     assert (done.returncode, done.stdout) == (5, plain_output)
-    assert b"telemetry: " in done.stderr and b"Traceback" not in done.stderr
+    assert b"telemetry: " in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_a_spool_that_cannot_be_written_is_said_and_the_tool_runs(
@@ -90,12 +92,13 @@ def test_a_broken_reader_is_said_once_and_the_tool_runs(
     )
     done = shell.run([sys.executable, "-c", breaks, *below_exec(COMMAND)[3:]])
     assert (done.returncode, done.stdout) == (5, plain_output)
-    assert done.stderr.count(b"\n") == 1 and b"broken" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert b"broken" in done.stderr
     assert faulty_hub.accepted[-1]["error"] == "restic exited with 5"
 
 
 def test_an_interrupt_ends_the_wait_for_the_hub(shell: Shell, faulty_hub: FaultyHub) -> None:
-    """The tool has ended, and somebody at the keyboard wants the prompt back."""
+    """The tool has ended, and the user at the keyboard wants the prompt back."""
     faulty_hub.probability, faulty_hub.faults = 1.0, ("timeout",)
     shell.fake("restic", "open('ready', 'w').close()")
     process = shell.start(below_exec(COMMAND, "--wait", "60"))
@@ -103,8 +106,8 @@ def test_an_interrupt_ends_the_wait_for_the_hub(shell: Shell, faulty_hub: Faulty
     time.sleep(1)  # for the tool's end to be seen
     began = time.monotonic()
     process.send_signal(2)
-    assert process.wait(30) == 0
-    assert time.monotonic() - began < 5
+    assert process.wait(50) == 0
+    assert time.monotonic() - began < 30
 
 
 def test_a_job_id_that_the_hub_would_refuse_is_said(shell: Shell, plain_output: bytes) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from telemetry_client import TelemetryQueue
 from tests.client.cli.conftest import Shell
-from tests.client.faulty_hub import FaultyHub
+from tools.faulty_hub import FaultyHub
 
 
 def fill(shell: Shell, *updates: dict[str, Any]) -> None:
@@ -35,7 +35,8 @@ def test_stats_count_what_waits(shell: Shell) -> None:
 def test_looking_for_a_queue_makes_none(shell: Shell) -> None:
     for command in ("stats", "drain", "dead", "replay"):
         done = shell.telemetry("queue", command)
-        assert done.returncode == 0 and b"nothing was ever queued" in done.stderr
+        assert done.returncode == 0
+        assert b"no such queue" in done.stderr
     assert not shell.spool.exists()
 
 
@@ -44,7 +45,8 @@ def test_a_file_that_was_never_a_queue_stays_where_it_is(shell: Shell) -> None:
     notes.write_text("these are no updates")
     for command in ("stats", "drain", "dead", "replay"):
         done = shell.telemetry("queue", command, "--path", str(notes))
-        assert done.returncode == 1 and b"notes.txt: it is no queue" in done.stderr
+        assert done.returncode == 1
+        assert b"notes.txt: it is not a queue" in done.stderr
     assert notes.read_text() == "these are no updates"
     assert [path.name for path in shell.folder.glob("notes*")] == ["notes.txt"]
 
@@ -52,7 +54,8 @@ def test_a_file_that_was_never_a_queue_stays_where_it_is(shell: Shell) -> None:
 def test_drain_sends_everything_in_order(shell: Shell, faulty_hub: FaultyHub) -> None:
     fill(shell, *({"bytes_transferred": number} for number in range(5)))
     done = shell.telemetry("queue", "drain")
-    assert done.returncode == 0 and b"5 sent" in done.stdout
+    assert done.returncode == 0
+    assert b"5 sent" in done.stdout
     assert [update["bytes_transferred"] for update in faulty_hub.accepted] == list(range(5))
     assert counted(shell)["pending"] == "0"
 
@@ -60,7 +63,8 @@ def test_drain_sends_everything_in_order(shell: Shell, faulty_hub: FaultyHub) ->
 def test_drain_says_that_the_hub_is_away(lonely_shell: Shell) -> None:
     fill(lonely_shell, {})
     done = lonely_shell.telemetry("queue", "drain")
-    assert done.returncode == 2 and b"could not be reached" in done.stderr
+    assert done.returncode == 2
+    assert b"cannot be reached" in done.stderr
     assert counted(lonely_shell)["pending"] == "1"
 
 
@@ -70,9 +74,9 @@ def test_what_the_hub_refuses_is_listed_with_its_reason(
     faulty_hub.poison = lambda update: update.get("current_phase") == "poison"
     fill(shell, {}, {"current_phase": "poison"}, {})
     drained = shell.telemetry("queue", "drain")
-    assert (
-        drained.returncode == 1 and b"2 sent" in drained.stdout and b"1 refused" in drained.stdout
-    )
+    assert drained.returncode == 1
+    assert b"2 sent" in drained.stdout
+    assert b"1 refused" in drained.stdout
     (letter,) = map(json.loads, shell.telemetry("queue", "dead").stdout.splitlines())
     assert letter["payload"]["current_phase"] == "poison"
     assert "timestamp" in letter["reason"]
@@ -88,7 +92,8 @@ def test_what_the_hub_refuses_is_listed_with_its_reason(
 def test_replay_of_what_is_no_dead_letter_is_said(shell: Shell) -> None:
     fill(shell, {})
     done = shell.telemetry("queue", "replay", "99")
-    assert done.returncode == 1 and b"no dead letters" in done.stderr
+    assert done.returncode == 1
+    assert b"are not dead letters" in done.stderr
 
 
 def test_another_queue_is_named_by_its_path(shell: Shell) -> None:
@@ -96,11 +101,13 @@ def test_another_queue_is_named_by_its_path(shell: Shell) -> None:
     other = shell.spool.with_name("other.db")
     shell.spool.rename(other)
     done = shell.telemetry("queue", "drain", "--path", str(other))
-    assert done.returncode == 0 and b"1 sent" in done.stdout
+    assert done.returncode == 0
+    assert b"1 sent" in done.stdout
 
 
 def test_a_queue_that_cannot_be_read_is_a_sentence(shell: Shell) -> None:
     shell.spool.mkdir(parents=True)
     done = shell.telemetry("queue", "stats")
     assert done.returncode == 1
-    assert str(shell.spool).encode() in done.stderr and b"Traceback" not in done.stderr
+    assert str(shell.spool).encode() in done.stderr
+    assert b"Traceback" not in done.stderr

@@ -14,7 +14,7 @@ import pytest
 
 from tests.client.cli.conftest import Shell, below_exec
 from tests.client.tools import need
-from tests.hub_process import HubProcess, wait_until
+from tools.hub_process import HubProcess, wait_until
 
 FILES = 4
 SIZE = 12_000_000  # in all; at the speeds below two to three seconds
@@ -134,7 +134,8 @@ def test_a_real_run_is_charted(
     job = ask(real_hub, f"/api/v1/jobs/{job_id}")
     assert (job["status"], job["progress_percent"]) == ("completed", 100.0)
     assert (job["vm_name"], job["repository_id"]) == ("vm1", tool.repository)
-    assert job["error_message"] is None and job["warnings"] == []
+    assert job["error_message"] is None
+    assert job["warnings"] == []
     if tool.name == "borg":  # it does not say its last bytes
         assert 0 < job["bytes_transferred"] <= SIZE + 1000
     else:
@@ -196,8 +197,8 @@ def test_an_interrupted_backup_is_cancelled(
         stderr=subprocess.DEVNULL,
     )
     path = f"/api/v1/jobs/{job_id}"
-    wait_until(lambda: real_hub.request("GET", path)[0] == 200, 30)
-    wait_until(lambda: ask(real_hub, path)["bytes_transferred"] > 0, 30)
+    wait_until(lambda: real_hub.request("GET", path)[0] == 200)
+    wait_until(lambda: ask(real_hub, path)["bytes_transferred"] > 0)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) in (1, 130)
     assert ask(real_hub, path)["status"] == "cancelled"

@@ -13,8 +13,9 @@ FOLDER = Path(__file__).parent / "captured"
 
 def captured(name: str) -> list[tuple[bytes, Stream]]:
     """Each stream of a run, in the order in which the reader is fed."""
-    pieces: list[tuple[bytes, Stream]] = []
-    for path in sorted(FOLDER.glob(f"{name}.*"), reverse=True):  # stdout before stderr
-        pieces.append((path.read_bytes(), "stdout" if path.suffix == ".stdout" else "stderr"))
+    pieces: list[tuple[bytes, Stream]] = [
+        (path.read_bytes(), "stdout" if path.suffix == ".stdout" else "stderr")
+        for path in sorted(FOLDER.glob(f"{name}.*"), reverse=True)  # stdout before stderr
+    ]
     assert pieces, f"nothing is captured of {name}"
     return pieces

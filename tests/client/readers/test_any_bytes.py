@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from telemetry_client.readers.pv import Pv
 from telemetry_client.readers.rclone import Rclone
 from telemetry_client.readers.restic import Restic
 from telemetry_client.readers.rsync import Rsync
-from telemetry_client.updates import LARGEST_INTEGER, to_body
+from telemetry_client.wire.cleaning import LARGEST_INTEGER, clean_progress
 from tests.client.readers.captures import FOLDER
 
 READERS: dict[str, Callable[[], Reader]] = {
@@ -25,7 +26,7 @@ READERS: dict[str, Callable[[], Reader]] = {
     "rclone": Rclone,
     "borg": Borg,
     "rsync": Rsync,
-    "pv": lambda: Pv(5_000_000, says_bytes=True, has_elapsed=True),
+    "pv": lambda: Pv(5_000_000, has_bytes=True, has_elapsed=True),
 }
 CAPTURED = [path.read_bytes()[:4000] for path in sorted(FOLDER.iterdir())]
 each_reader = pytest.mark.parametrize("make", READERS.values(), ids=READERS.keys())
@@ -46,14 +47,14 @@ objects = st.dictionaries(st.sampled_from(KEYS), json_values | KINDS, max_size=8
 stats = st.fixed_dictionaries(
     {"stats": st.dictionaries(st.sampled_from(["bytes", "totalBytes", "eta"]), json_values)}
 )
-said = (objects | stats).map(lambda value: json.dumps(value).encode())
+json_lines = (objects | stats).map(lambda value: json.dumps(value).encode())
 rsync_lines = st.from_regex(
     rb"[0-9.,']{1,35}[KMGTP]? {1,3}[0-9]{1,4}% +[0-9]{1,12}[.,][0-9]{2}[kMGT]B/s +"
     rb"[0-9]{1,12}:[0-9]{2}:[0-9]{2}( \(xfr#[0-9]+, (ir|to)-chk=[0-9]+/[0-9]+\))?",
     fullmatch=True,
 )
 ends_of_lines = st.sampled_from([b"\n", b"\r", b"\r\n", b""])
-pieces = st.binary(max_size=40) | said | rsync_lines | st.sampled_from(CAPTURED)
+pieces = st.binary(max_size=40) | json_lines | rsync_lines | st.sampled_from(CAPTURED)
 streams_of_bytes = st.lists(st.tuples(pieces, ends_of_lines), max_size=6).map(
     lambda parts: b"".join(piece + end for piece, end in parts)
 )
@@ -72,7 +73,7 @@ def test_any_split_gives_the_same_result(
     make: Callable[[], Reader], data: bytes, cuts: list[int]
 ) -> None:
     edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
-    chunks = [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    chunks = [data[start:end] for start, end in itertools.pairwise(edges)]
     assert run(make(), chunks) == run(make(), [data])
 
 
@@ -91,12 +92,7 @@ def test_what_comes_of_it_the_hub_can_take(
     assert (end.status == "failed") <= (end.error is not None)
     assert len(end.error or "") <= 1000
     complaints: list[Any] = []
-    to_body(
-        progress,
-        job_id="backup-1",
-        job_type="backup",
-        complain=lambda field, sentence: complaints.append(sentence),
-    )
+    clean_progress(progress, lambda field, sentence: complaints.append(sentence))
     assert complaints == []
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import pytest
 
+from telemetry_client.progress import Progress
 from telemetry_client.readers import End, Reader
 from telemetry_client.readers.borg import Borg
 from telemetry_client.readers.pv import Pv
 from telemetry_client.readers.rclone import Rclone
 from telemetry_client.readers.restic import Restic
 from telemetry_client.readers.rsync import Rsync
-from telemetry_client.updates import Progress
 from tests.client.readers.captures import captured
 
 
@@ -67,7 +67,7 @@ RUNS = [
     ),
     Run("pv-percent", Pv(5_000_000), 0, "completed", None, None, "transferring", 99.0),
     Run(
-        *("pv-bytes", Pv(5_000_000, says_bytes=True, has_elapsed=True), 0, "completed"),
+        *("pv-bytes", Pv(5_000_000, has_bytes=True, has_elapsed=True), 0, "completed"),
         *(5_000_000, 5_000_000, "transferring"),
     ),
     Run("pv-unknown", Pv(None), 0, "completed", None, None, None),
@@ -98,11 +98,11 @@ def test_a_real_run_comes_to_its_end(case: Run) -> None:
 
 def progress_of(reader: Reader, name: str) -> list[Progress]:
     """The progress after each line of stdout or stderr, as it changes."""
-    seen = []
+    seen: list[Progress] = []
     for data, stream in captured(name):
-        for line in data.replace(b"\r", b"\n").splitlines(keepends=True):
-            if (progress := reader.feed(line, stream)) is not None:
-                seen.append(progress)
+        lines = data.replace(b"\r", b"\n").splitlines(keepends=True)
+        fed = (reader.feed(line, stream) for line in lines)
+        seen.extend(progress for progress in fed if progress is not None)
     return seen
 
 

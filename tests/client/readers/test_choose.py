@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from telemetry_client.readers import Missing, reader_for, repository_of
+from telemetry_client.readers.messages import clean, without_credentials
 from telemetry_client.readers.pv import Pv
 from telemetry_client.readers.rsync import Rsync
-from telemetry_client.readers.words import clean, without_credentials
 
 READ = [
     "restic backup --json /home",
@@ -50,7 +50,8 @@ UNREAD = ["true", "sh -c 'restic backup --json'", "restic snapshots", "borg list
 @pytest.mark.parametrize("line", READ)
 def test_a_command_that_says_how_far_it_is_has_a_reader(line: str) -> None:
     reader = reader_for(line.split())
-    assert reader is not None and not isinstance(reader, Missing)
+    assert reader is not None
+    assert not isinstance(reader, Missing)
     assert reader.tool in line
 
 
@@ -61,7 +62,7 @@ def test_a_command_that_does_not_is_told_the_flag(line: str, hint: str) -> None:
 
 
 @pytest.mark.parametrize("line", UNREAD)
-def test_nobody_reads_other_commands(line: str) -> None:
+def test_other_commands_have_no_reader(line: str) -> None:
     assert reader_for(line.split()) is None
 
 
@@ -85,15 +86,18 @@ def test_rsync_is_read_in_its_own_units(flag: str, base: int) -> None:
 )
 def test_rsync_writes_numbers_in_the_way_of_its_locale(digits: str, count: int) -> None:
     progress = Rsync().feed(f"\r {digits}  50%  7.90MB/s    0:00:07\r".encode())
-    assert progress is not None and progress.bytes_transferred == count
+    assert progress is not None
+    assert progress.bytes_transferred == count
 
 
 def test_the_total_of_pv_is_the_size_of_its_inputs() -> None:
     sizes = {"a": 10, "b": 20, "-": 5}
     reader = reader_for(["pv", "-n", "-i", "2", "a", "b"], size_of=sizes.get)
-    assert isinstance(reader, Pv) and reader._total == 30
+    assert isinstance(reader, Pv)
+    assert reader._total == 30
     from_stdin = reader_for(["pv", "-n"], size_of=sizes.get)
-    assert isinstance(from_stdin, Pv) and from_stdin._total == 5
+    assert isinstance(from_stdin, Pv)
+    assert from_stdin._total == 5
 
 
 @pytest.mark.parametrize(

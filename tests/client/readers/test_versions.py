@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from telemetry_client.progress import Progress
 from telemetry_client.readers import Reader, plain_end
 from telemetry_client.readers.borg import Borg
 from telemetry_client.readers.rclone import Rclone
 from telemetry_client.readers.restic import Restic
 from telemetry_client.readers.rsync import Rsync
-from telemetry_client.updates import Progress
 
 
 def feed(reader: Reader, *lines: dict[str, Any] | str) -> Progress:
@@ -23,8 +23,8 @@ def feed(reader: Reader, *lines: dict[str, Any] | str) -> Progress:
     return reader.progress
 
 
-def status(**said: Any) -> dict[str, Any]:
-    return {"message_type": "status", "percent_done": 0.5, **said}
+def status(**fields: Any) -> dict[str, Any]:
+    return {"message_type": "status", "percent_done": 0.5, **fields}
 
 
 def test_restic_0_18_names_its_fatal_error_in_json() -> None:
@@ -34,8 +34,8 @@ def test_restic_0_18_names_its_fatal_error_in_json() -> None:
 
 
 def test_restic_0_18_words_an_error_of_a_file() -> None:
-    said = {"message_type": "error", "error": {"message": "lstat /a: gone"}, "item": "/a"}
-    assert feed(Restic(), said).error == "lstat /a: gone"
+    fields = {"message_type": "error", "error": {"message": "lstat /a: gone"}, "item": "/a"}
+    assert feed(Restic(), fields).error == "lstat /a: gone"
 
 
 def test_only_the_first_error_travels_while_restic_runs() -> None:
@@ -69,9 +69,9 @@ def test_restic_without_a_scan_has_no_total() -> None:
     assert feed(Restic(), *lines).total_bytes is None
 
 
-@pytest.mark.parametrize("said", [{}, {"bytes_done": "many"}, {"bytes_done": -1}])
-def test_restic_lines_without_numbers_say_nothing_wrong(said: dict[str, Any]) -> None:
-    progress = feed(Restic(), status(**said))
+@pytest.mark.parametrize("fields", [{}, {"bytes_done": "many"}, {"bytes_done": -1}])
+def test_restic_lines_without_numbers_say_nothing_wrong(fields: dict[str, Any]) -> None:
+    progress = feed(Restic(), status(**fields))
     assert progress.bytes_transferred in (0, None)
 
 

@@ -1,0 +1,87 @@
+"""What happens around every request that Flask answers: its id, admission, metrics, log line."""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import unquote_to_bytes
+
+from flask import Flask, Response, current_app, g, request
+
+from app.api.context import hub, to_response
+from app.api.permissions import permission_of
+from app.logs import request_id
+from app.web.admission import ANY_TOKEN, Admitted, Permission
+from app.web.problems import problem
+from app.web.request import SAFE_HEADERS, Request, choose_request_id, count_answer
+
+logger = logging.getLogger("hub.requests")
+
+
+def register_hooks(app: Flask) -> None:
+    """Admit every request before its view, and complete every answer."""
+    app.before_request(_begin)
+    app.before_request(_admit)
+    app.before_request(_refuse_broken_path)
+    app.after_request(_complete)
+    app.teardown_request(_forget)
+
+
+def current_permission() -> Permission:
+    """What the current request needs: its view's permission, and for what is no route any token."""
+    if request.endpoint is None:
+        return ANY_TOKEN
+    permission = permission_of(current_app.view_functions[request.endpoint])
+    assert permission is not None  # see check_permissions
+    if request.method == "OPTIONS" and not permission.is_open:
+        return ANY_TOKEN
+    return permission
+
+
+def _begin() -> None:
+    g.request = Request(
+        request.method,
+        request.path,
+        request.headers,
+        request.remote_addr or "",
+        choose_request_id(request.headers.get("x-request-id", "")),
+    )
+    g.admitted = Admitted()
+    request_id.set(g.request.id)
+
+
+def _admit() -> None:
+    job_type = (request.view_args or {}).get("job_type")
+    permission = current_permission()
+    g.admitted = hub().admission.admit(g.request, permission, job_type)
+
+
+def _refuse_broken_path() -> Response | None:
+    """A path or query that is no UTF-8 would reach the views with replacement characters."""
+    raw: str = request.environ.get("PATH_INFO", "")
+    query: str = request.environ.get("QUERY_STRING", "")
+    name = "path"
+    try:
+        raw.encode("latin-1").decode()
+        name = "query"
+        unquote_to_bytes(query.encode("latin-1")).decode()
+    except UnicodeError:
+        reason = "Is not UTF-8."
+        return to_response(problem(400, f"{name}: {reason}", errors={name: [reason]}))
+    return None
+
+
+def _complete(response: Response) -> Response:
+    response.headers["X-Request-ID"] = g.request.id
+    for name, value in SAFE_HEADERS:
+        response.headers.setdefault(name, value)
+    response.headers.extend(g.admitted.headers)
+    route = request.url_rule.rule if request.url_rule else "unknown"
+    count_answer(g.request, route, response.status_code)
+    # At full load ingest answers thousands a second: it gets no line each, at any level.
+    if logger.isEnabledFor(logging.DEBUG) and "/telemetry/" not in route:
+        logger.debug("%s %s %d", request.method, request.path, response.status_code)
+    return response
+
+
+def _forget(error: BaseException | None) -> None:
+    request_id.set("")

@@ -1,0 +1,246 @@
+"""Reads a chart: chooses its source (updates, minutes, hours, the stored summary) and its step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from app.database.pool import Connection, Database
+from app.domain import chart
+from app.domain.chart import Bucket, Point, Statistics
+from app.domain.estimates import duration_seconds
+from app.domain.statuses import LIVE_STATUSES
+from app.domain.stretches import Stretches
+from app.domain.summary import Summary
+from app.domain.window import Window
+from app.errors import NotFound
+from app.store import history as store
+from app.store.stretches import read_stretches
+
+MINUTE, HOUR = 60, 3600  # seconds
+# What is cheap: rows that the database adds up in some 20 ms.
+MOST_UPDATES = 20_000
+MOST_MINUTES = 10_000
+
+
+@dataclass(frozen=True)
+class History:
+    """A chart as read. `resolution_seconds` 0: each point is one update.
+
+    `moved_bytes` and `total_bytes` are those of the job, or of the disk that is charted.
+    `last_point_unfinished`: the last point's step is not over, its mean is of what has come so far.
+    """
+
+    job: store.ChartedJob
+    disk: int | None
+    moved_bytes: int
+    total_bytes: int
+    window: Window
+    source: str
+    resolution_seconds: int
+    buckets: list[Bucket]
+    statistics: Statistics
+    stretches: Stretches
+    last_point_unfinished: bool
+
+    @property
+    def points(self) -> list[Point]:
+        """A point for each bucket."""
+        return chart.to_points(
+            self.buckets,
+            self.job.started_at,
+            self.total_bytes,
+            has_completed=self.job.status == "completed",
+        )
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """Of the whole job, whatever the window."""
+        job = self.job
+        return duration_seconds(job.started_at, job.completed_at, job.newest_update_at)
+
+    @property
+    def effective_speed_bps(self) -> float | None:
+        """All bytes by the whole duration."""
+        return chart.effective_speed(self.moved_bytes, self.duration_seconds)
+
+
+@dataclass(frozen=True)
+class _Chart:
+    """What one source gives for a window: steps of `step` seconds, 0 for single updates."""
+
+    source: str
+    step: int
+    window: Window
+    buckets: list[Bucket]
+
+
+def read_history(
+    database: Database,
+    job_id: str,
+    *,
+    points: int,
+    from_at: datetime | None = None,
+    before_at: datetime | None = None,
+    disk: int | None = None,
+) -> History:
+    """The chart of a job, or of one of its disks, in at most `points` points, as of one moment.
+
+    Raises NotFound for an unknown job or disk, and DatabaseUnavailable.
+    """
+    with database.reading() as conn:
+        job = _find_job(conn, job_id)
+        if job.summary is not None:
+            # Nothing moves any more, so there is no need for the two round trips of a transaction.
+            # A late update between the statements takes the summary away: the next reader sees it.
+            return read_chart(conn, job, points, from_at, before_at, disk)
+        # A commit between the statements would give a chart of two states: points that the header
+        # does not know of.
+        with conn.transaction():
+            store.use_one_snapshot(conn)
+            job = _find_job(conn, job_id)
+            return read_chart(conn, job, points, from_at, before_at, disk)
+
+
+def read_whole_run(conn: Connection, job_id: str, points: int) -> History:
+    """The chart of a job from its series alone, whatever summary it has. Raises NotFound."""
+    job = replace(_find_job(conn, job_id), summary=None)
+    return read_chart(conn, job, points)
+
+
+def _find_job(conn: Connection, job_id: str) -> store.ChartedJob:
+    job = store.read_charted_job(conn, job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id!r}.")
+    return job
+
+
+def read_chart(
+    conn: Connection,
+    job: store.ChartedJob,
+    points: int,
+    from_at: datetime | None = None,
+    before_at: datetime | None = None,
+    disk: int | None = None,
+) -> History:
+    """The chart of a job that was read on the same connection. Raises NotFound for a disk."""
+    span = chart.job_span(job.started_at, job.newest_update_at)
+    series = store.Series(job.job_id, disk)
+    sizes = _sizes(conn, job, series, span)
+    summary = Summary(job.summary) if job.summary else None
+    window = chart.choose_window(span, from_at, before_at)
+    # The step follows from the part of the window that has data: a window of a year around a job
+    # of an hour shows that hour as well as any.
+    shown = window.within(span)
+    known = summary.statistics if summary and disk is None and shown == span else None
+    drawn = _draw(conn, job, series, shown, points, known)
+    if summary and disk is None and summary.is_finer_than(drawn.source, drawn.step):
+        return _from_summary(job, summary, span, points)
+    window = window.widened(drawn.step) if drawn.step else window
+    stretches = summary.stretches_of(job.started_at, window) if summary else None
+    return History(
+        job=job,
+        disk=disk,
+        moved_bytes=sizes.bytes_transferred,
+        total_bytes=sizes.total_bytes,
+        window=window,
+        source=drawn.source,
+        resolution_seconds=drawn.step,
+        buckets=drawn.buckets,
+        statistics=known or chart.summarise(drawn.buckets),
+        stretches=stretches or read_stretches(conn, job, span, window),
+        last_point_unfinished=_is_unfinished(job, drawn),
+    )
+
+
+def _sizes(
+    conn: Connection, job: store.ChartedJob, series: store.Series, span: Window
+) -> store.ChartedJob | store.ChartedDisk:
+    """What is charted: the job, or its disk if the series is one."""
+    if series.disk is None:
+        return job
+    disk = store.read_charted_disk(conn, series, span)
+    if disk is None:
+        raise NotFound(f"disk: job {job.job_id!r} has no disk {series.disk}.")
+    return disk
+
+
+def _draw(
+    conn: Connection,
+    job: store.ChartedJob,
+    series: store.Series,
+    shown: Window,
+    points: int,
+    known: Statistics | None,
+) -> _Chart:
+    """The finest chart of a window that is cheap and still kept.
+
+    `known`: the window's statistics where they need not be worked out.
+    """
+    step = chart.window_step(shown, points)
+    has_updates = shown.from_at >= series.updates_from(job)
+    if has_updates and (step < MINUTE or (known and known.updates <= points)):
+        count = store.count_updates(conn, series, shown, MOST_UPDATES + 1)
+        if count <= points:
+            return _every_update(conn, series, shown, points)
+        if count <= MOST_UPDATES:
+            window = shown.widened(step)
+            return _Chart("updates", step, window, store.read_buckets(conn, series, window, step))
+    drawn = _draw_rollup(conn, job, series, shown, step, points_only=known is not None)
+    if has_updates and not known and sum(b.updates for b in drawn.buckets) <= points:
+        every = _every_update(conn, series, shown, points + 1)
+        if len(every.buckets) <= points:  # the newest may not be in the rollup yet
+            return every
+    return drawn
+
+
+def _draw_rollup(
+    conn: Connection,
+    job: store.ChartedJob,
+    series: store.Series,
+    shown: Window,
+    step: int,
+    *,
+    points_only: bool,
+) -> _Chart:
+    minutes = (shown.before_at - shown.from_at) / timedelta(minutes=1)
+    has_minutes = shown.from_at >= series.minutes_from(job) and minutes <= MOST_MINUTES
+    name, source, bucket = (
+        ("1m", "minutes", MINUTE) if has_minutes or not series.has_hours else ("1h", "hours", HOUR)
+    )
+    step = max(step, bucket)
+    window = shown.widened(step)
+    if source == "minutes" and series.disk is None and window.before_at <= job.job_minutes_before:
+        source = "materialised_minutes"
+    buckets = store.read_rollup(conn, series, source, window, step, points_only=points_only)
+    return _Chart(name, step, window, buckets)
+
+
+def _every_update(conn: Connection, series: store.Series, shown: Window, limit: int) -> _Chart:
+    return _Chart("updates", 0, shown, store.read_updates(conn, series, shown, limit))
+
+
+def _from_summary(job: store.ChartedJob, summary: Summary, span: Window, points: int) -> History:
+    """The chart of the whole job, from what is kept for ever."""
+    step, buckets = summary.buckets_of(job.started_at, span, points)
+    return History(
+        job=job,
+        disk=None,
+        moved_bytes=job.bytes_transferred,
+        total_bytes=job.total_bytes,
+        window=span.widened(step) if step else span,
+        source="summary",
+        resolution_seconds=step,
+        buckets=buckets,
+        statistics=summary.statistics,
+        stretches=summary.stretches(job.started_at),
+        last_point_unfinished=False,
+    )
+
+
+def _is_unfinished(job: store.ChartedJob, drawn: _Chart) -> bool:
+    if not drawn.step or not drawn.buckets or job.status not in LIVE_STATUSES:
+        return False
+    assert job.newest_update_at is not None
+    end = drawn.buckets[-1].at + timedelta(seconds=drawn.step)
+    return job.newest_update_at < end

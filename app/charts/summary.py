@@ -1,0 +1,32 @@
+"""Makes the summary of an ended job out of its chart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.charts.job import read_whole_run
+from app.database.pool import Connection
+from app.domain.chart import job_span
+from app.domain.summary import MOST_POINTS, WholeRun, make_summary
+
+
+def summarise_job(conn: Connection, job_id: str) -> tuple[str, dict[str, Any]]:
+    """The version of the job's row, and its summary as of that version.
+
+    In the caller's transaction, which should be one snapshot. Raises NotFound.
+    """
+    history = read_whole_run(conn, job_id, MOST_POINTS)
+    job = history.job
+    run = WholeRun(
+        started_at=job.started_at,
+        has_completed=job.status == "completed",
+        total_bytes=job.total_bytes,
+        duration_seconds=history.duration_seconds,
+        effective_speed_bps=history.effective_speed_bps,
+        span=job_span(job.started_at, job.newest_update_at),
+        step_seconds=history.resolution_seconds,
+        buckets=history.buckets,
+        statistics=history.statistics,
+        stretches=history.stretches,
+    )
+    return job.version, make_summary(run)

@@ -1,0 +1,93 @@
+"""How other processes reach the database: DATABASE_URL, or files that the embedded engine writes.
+
+In the data directory, engine.json has the addresses for web workers and analysts. owner.json has
+the owner's, for migrations and tasks; web workers never open it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from app.config import Config
+from app.errors import ConfigError
+
+ENGINE_FILE = "engine.json"
+OWNER_FILE = "owner.json"
+
+
+def hub_dsn(config: Config) -> str:
+    """The address of the database for the hub's own user.
+
+    Raises ConfigError if DATABASE_URL is not set and no embedded database runs.
+    """
+    return config.database_url or _read_dsn(config.data_dir / ENGINE_FILE)
+
+
+def owner_dsn(config: Config) -> str:
+    """The address for the user who may change the schema. Raises ConfigError as `hub_dsn` does."""
+    return config.owner_url or config.database_url or _read_dsn(config.data_dir / OWNER_FILE)
+
+
+def without_password(dsn: str) -> str:
+    """The address as it may be printed."""
+    try:
+        parts = conninfo_to_dict(dsn)
+    except ProgrammingError:
+        return "(not a valid database address)"
+    return make_conninfo("", **{**parts, **({"password": "***"} if "password" in parts else {})})
+
+
+def write_addresses(data_dir: Path, engine: dict[str, int | str], owner_dsn: str) -> None:
+    """Write both files. `engine`: port, pid, dsn, analyst_dsn. Raises OSError (a full disk)."""
+    write_private(data_dir / OWNER_FILE, json.dumps({"dsn": owner_dsn}))
+    write_private(data_dir / ENGINE_FILE, json.dumps(engine))
+
+
+def remove_addresses(data_dir: Path) -> None:
+    """Delete both files: the engine has stopped."""
+    for name in (ENGINE_FILE, OWNER_FILE):
+        (data_dir / name).unlink(missing_ok=True)
+
+
+def analyst_password(data_dir: Path) -> str:
+    """The analyst's password: made once and then kept, because people save it in their tools.
+
+    Raises OSError.
+    """
+    path = data_dir / "analyst.password"
+    try:
+        if password := path.read_text().strip():
+            return password
+    except FileNotFoundError:
+        pass
+    password = secrets.token_urlsafe(24)
+    write_private(path, password + "\n")
+    return password
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace the file in one step, readable for its owner only. Raises OSError."""
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.unlink(missing_ok=True)
+    fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(fd)  # without it a power cut may leave an empty file of that name
+    unfinished.replace(path)
+
+
+def _read_dsn(file: Path) -> str:
+    try:
+        return str(json.loads(file.read_text())["dsn"])
+    except (OSError, ValueError, KeyError) as exc:
+        raise ConfigError(
+            f"No embedded database runs in {file.parent}: start the hub "
+            "(`python -m app serve`), or set DATABASE_URL."
+        ) from exc

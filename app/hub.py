@@ -1,0 +1,106 @@
+"""One web process: what it is made of, from its start to its end."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from multiprocessing.util import Finalize
+
+from app.auth.guard import Guard
+from app.auth.keys import read_keys
+from app.auth.watch import TokenWatch
+from app.checks.probe import DatabaseProbe
+from app.config import Config
+from app.database.pool import Database
+from app.domain.snapshots import Snapshot
+from app.domain.updates import Update
+from app.ingest.heartbeat import Heartbeat
+from app.ingest.snapshots import store_snapshots
+from app.ingest.transaction import store_updates
+from app.ingest.writer import Writer
+from app.web.admission import Admission
+from app.web.hosts import allowed_hosts
+from app.web.push import Pushes
+from app.web.rate import TokenRate
+
+logger = logging.getLogger("hub.web")
+
+
+@dataclass(frozen=True)
+class Hub:
+    """The parts of a web process. Make it with `Hub.start`."""
+
+    config: Config
+    database: Database
+    writer: Writer
+    heartbeat: Heartbeat
+    admission: Admission
+    pushes: Pushes
+    watch: TokenWatch | None  # None without a key for tokens
+    probe: DatabaseProbe = field(default_factory=DatabaseProbe)
+
+    @classmethod
+    def start(cls, config: Config) -> Hub:
+        """Open the pool and start the writer, the heartbeat and the watch of tokens.
+
+        Raises ConfigError when a setting, the database's address or the key of tokens is bad.
+        """
+        guard = _make_guard(config)
+        database = Database.from_config(config)
+        writer = _make_writer(config, database)
+        heartbeat = Heartbeat(database, lambda: writer.is_accepting and not writer.is_full)
+        rate = TokenRate(config.token_rate) if config.token_rate else None
+        admission = Admission(allowed_hosts(config), guard, rate)
+        hub = cls(
+            config,
+            database,
+            writer,
+            heartbeat,
+            admission,
+            Pushes(config, writer, admission),
+            _make_watch(config, guard, database),
+        )
+        database.open()
+        writer.start()
+        heartbeat.start()
+        if hub.watch is not None:
+            hub.watch.start()
+        # Runs at the end of any process, also of a web worker started by multiprocessing, whose
+        # atexit handlers are not called.
+        Finalize(None, hub.close, exitpriority=100)
+        return hub
+
+    def close(self) -> None:
+        """Store what waits, then close every connection. Idempotent."""
+        if self.watch is not None:
+            self.watch.stop()
+        self.heartbeat.stop()
+        self.writer.stop()
+        self.database.close()
+
+
+def _make_guard(config: Config) -> Guard | None:
+    """Knows the tokens; None without a key for them. Raises ConfigError for a bad key."""
+    if config.token_key_file is not None:
+        return Guard(read_keys(config.token_key_file))
+    logger.warning(
+        "HUB_TOKEN_KEY_FILE is not set: any program on this machine may push and read, and no "
+        "other machine may"
+    )
+    return None
+
+
+def _make_watch(config: Config, guard: Guard | None, database: Database) -> TokenWatch | None:
+    if guard is None or config.token_key_file is None:
+        return None
+    return TokenWatch(guard, database, config.token_key_file)
+
+
+def _make_writer(config: Config, database: Database) -> Writer:
+    return Writer(
+        database,
+        {Update: store_updates, Snapshot: store_snapshots},
+        capacity=config.queue_updates,
+        wait_seconds=config.wait_seconds,
+        late_days=config.late_data_days,
+    )

@@ -1,0 +1,150 @@
+"""The ASGI application that a web worker serves.
+
+Every body is read on the event loop. Pushes are answered there (`app.server.push`); everything
+else is one call into Flask, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from app.hub import Hub
+from app.server.bodies import Bodies, Gone, Receive
+from app.server.push import PushServer
+from app.server.threads import Threads
+from app.server.wsgi import Scope, call_wsgi, make_environ
+from app.web import problems
+from app.web.push import find_target
+from app.web.request import Answer, Request, choose_request_id, complete
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+QUIET_SECONDS = 1.0  # for answers to be on their way, before the process ends
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_NO_BANNER = (b"server", b"")  # without it the web server adds its name
+
+
+def make_server() -> Server:
+    """What a web worker serves: the hub of its environment's settings."""
+    from app import create_app
+
+    app = create_app()
+    return Server(app.extensions["hub"], app)
+
+
+class Server:
+    """One hub over ASGI; `flask_app` answers what is not a push."""
+
+    def __init__(self, hub: Hub, flask_app: WSGIApplication) -> None:
+        config = hub.config
+        self._hub = hub
+        self._flask_app = flask_app
+        self._bodies = Bodies(config.request_seconds, config.max_batch_bytes)
+        self._threads = Threads(config.threads)
+        self._pushes = PushServer(hub, self._threads)
+        self._answered_at = 0.0
+        self._leaving: asyncio.Task[None] | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        if scope["type"] != "http":
+            return
+        request = read_request(scope)
+        body = None
+        try:
+            body = await self._bodies.read(request.headers, receive)
+            is_push = request.method == "POST" and not scope["query_string"]
+            if is_push and (target := find_target(request.path)):
+                answer = await self._pushes.answer(request, target, body.content)
+            else:
+                answer = await self._call_flask(scope, body.content)
+        except Gone:
+            return
+        except Exception as exc:
+            answer = complete(problems.answer_failure(exc), request, "unknown")
+        finally:
+            if body is not None:
+                self._bodies.forget(body)
+        await _send(answer, send)
+        self._answered_at = time.monotonic()
+
+    async def _call_flask(self, scope: Scope, body: bytes) -> Answer:
+        call = partial(call_wsgi, self._flask_app, make_environ(scope, body))
+        is_reading = scope["method"] in _READING
+        return await (self._threads.read(call) if is_reading else self._threads.write(call))
+
+    # -- start and end ------------------------------------------------------------------------
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._sweeper = asyncio.create_task(self._bodies.sweep())
+        self._notice_stop()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._sweeper.cancel()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _notice_stop(self) -> None:
+        """The web server does not tell its application that it stops, and waits for all requests
+        that are on their way."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # signals belong to another program: this is not run by `serve`
+
+        def stop() -> None:
+            self._bodies.hurry()
+            self._leaving = self._leaving or asyncio.create_task(self._leave())
+            signal.raise_signal(signal.SIGINT)  # which the web server still handles
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+
+    async def _leave(self) -> None:
+        """End the process once no request is left but half sent heads."""
+        quiet_since = time.monotonic()
+        while time.monotonic() - quiet_since < QUIET_SECONDS:
+            await asyncio.sleep(0.1)
+            is_busy = (
+                self._bodies.are_coming or self._pushes.are_waiting or self._threads.are_running
+            )
+            quiet_since = time.monotonic() if is_busy else max(quiet_since, self._answered_at)
+        self._hub.close()
+        os._exit(0)
+
+
+def read_request(scope: Scope) -> Request:
+    """A request by its ASGI scope. Of a header that comes twice the values are joined."""
+    headers: dict[str, str] = {}
+    for raw_name, value in scope["headers"]:
+        name, text = raw_name.decode("latin-1"), value.decode("latin-1")
+        if name in headers:
+            text = f"{headers[name]}{'; ' if name == 'cookie' else ','}{text}"
+        headers[name] = text
+    path: bytes = scope["raw_path"]
+    client = scope["client"]
+    return Request(
+        scope["method"],
+        (unquote_to_bytes(path) if b"%" in path else path).decode(errors="replace"),
+        headers,
+        client[0] if client else "",
+        choose_request_id(headers.get("x-request-id", "")),
+    )
+
+
+async def _send(answer: Answer, send: Send) -> None:
+    headers = [_NO_BANNER]
+    for name, value in answer.headers:
+        headers.append((name.encode("latin-1"), value.encode("latin-1")))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,88 @@
+"""Runs what would hold up the event loop in threads: Flask, and the decoding of large pushes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar, cast
+
+from app.database.pool import MOST_READS
+from app.errors import TooManyPushes, Unavailable
+from app.server.settling import Settling
+
+SPARE_THREADS = MOST_READS + 12
+
+T = TypeVar("T")
+
+
+def spare_threads(threads: int) -> int:
+    """Those that only reads may have: enough for all reads that may wait for a connection, and for
+    /health. Where there are few threads in all, three quarters of them."""
+    return min(SPARE_THREADS, threads * 3 // 4)
+
+
+class Threads:
+    """Runs calls in at most `most` threads, started as needed.
+
+    Calls that write may hold only some of them, whatever they wait for: without that limit a slow
+    database would hold every thread, and /health would find none.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._most_writing = most - spare_threads(most)
+        self._settling = Settling()
+        self._started = 0
+        self._running = 0
+        self._writing = 0
+        self._waiting: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]]] = SimpleQueue()
+
+    @property
+    def are_running(self) -> bool:
+        """Whether any call has not ended yet."""
+        return self._running > 0
+
+    async def read(self, call: Callable[[], T]) -> T:
+        """What the call returns or raises. It waits for a thread."""
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._running += 1
+        try:
+            if self._running > self._started and self._started < self._most:
+                self._start_another()
+            self._waiting.put((call, done))
+            return cast(T, await done)
+        finally:
+            self._running -= 1
+
+    async def write(self, call: Callable[[], T]) -> T:
+        """As `read`; raises TooManyPushes at once where too many write already."""
+        if self._writing >= self._most_writing:
+            raise TooManyPushes
+        self._writing += 1
+        try:
+            return await self.read(call)
+        finally:
+            self._writing -= 1
+
+    def _start_another(self) -> None:
+        """Start a thread; where the system gives none, those that run have to do."""
+        name = f"request-{self._started + 1}"
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except (RuntimeError, MemoryError) as exc:
+            if self._started == 0:
+                raise Unavailable("The hub is short of threads or memory; try again.") from exc
+            return
+        self._started += 1
+
+    def _work(self) -> None:
+        while True:
+            call, done = self._waiting.get()
+            try:
+                result = call()
+            except Exception as exc:
+                result = exc
+            self._settling.settle(done, result)
+            del call, done, result  # not until the next call comes

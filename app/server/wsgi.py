@@ -1,0 +1,86 @@
+"""Calls Flask, or any WSGI application, with a whole request."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from app.web.request import Answer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+Scope = dict[str, Any]
+
+_ENVIRON: dict[str, Any] = {
+    "SCRIPT_NAME": "",
+    "wsgi.errors": sys.stderr,
+    "wsgi.input_terminated": True,
+    "wsgi.multiprocess": False,
+    "wsgi.multithread": True,
+    "wsgi.run_once": False,
+    "wsgi.version": (1, 0),
+}
+_NAMES: dict[bytes, str] = {
+    b"content-type": "CONTENT_TYPE",
+    b"content-length": "CONTENT_LENGTH",
+}
+_KNOWN_NAMES = 1_000
+_DROPPED = "hub.dropped"
+
+
+def call_wsgi(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
+    """One request, waited for."""
+    answer = Answer(500)
+    written = bytearray()
+
+    def start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], object]:
+        answer.status, answer.headers = int(status[:3]), headers
+        return written.extend
+
+    pieces: Iterable[bytes] = app(environ, start_response)
+    try:
+        body = b"".join(pieces)
+    finally:
+        if hasattr(pieces, "close"):
+            pieces.close()
+    answer.body = bytes(written) + body if written else body
+    return answer
+
+
+def make_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
+    """The environment of a request by PEP 3333, from its ASGI scope and its whole body."""
+    environ = _ENVIRON.copy()
+    for name, value in scope["headers"]:
+        key = _NAMES.get(name) or _environ_name(name)
+        text = value.decode("latin-1")
+        if key in environ:
+            text = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
+        environ[key] = text
+    environ.pop(_DROPPED, None)
+    if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:  # it is whole now
+        environ["CONTENT_LENGTH"] = str(len(body))
+    client, server = scope["client"], scope["server"]
+    environ["REQUEST_METHOD"] = scope["method"]
+    environ["PATH_INFO"] = unquote_to_bytes(scope["raw_path"]).decode("latin-1")
+    environ["QUERY_STRING"] = scope["query_string"].decode("latin-1")
+    environ["REMOTE_ADDR"] = client[0] if client else ""
+    environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
+    environ["SERVER_PROTOCOL"] = "HTTP/1.0" if scope["http_version"] == "1" else "HTTP/1.1"
+    environ["wsgi.url_scheme"] = scope["scheme"]
+    environ["wsgi.input"] = io.BytesIO(body)
+    return environ
+
+
+def _environ_name(name: bytes) -> str:
+    # WSGI writes `-` as `_`: a name that has one already could pass for another header.
+    text = name.decode("latin-1")
+    key = _DROPPED if "_" in text else f"HTTP_{text.upper().replace('-', '_')}"
+    if len(_NAMES) < _KNOWN_NAMES:
+        _NAMES[name] = key
+    return key

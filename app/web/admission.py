@@ -1,0 +1,206 @@
+"""Who may do what: host, loopback, token, scope, job type and rate, in one function.
+
+Each route names its permission; `Admission.admit` holds every request to it before anything else
+is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from werkzeug.http import parse_cookie
+
+from app.auth.guard import Guard
+from app.auth.scopes import SNAPSHOTS, Claims, Scope
+from app.clock import isoformat
+from app.domain.updates import Update
+from app.errors import Forbidden, InvalidInput, RequestError, Unauthorized
+from app.schemas.decode import Rejected
+from app.web.hosts import is_allowed, is_local
+from app.web.rate import TokenRate
+from app.web.request import Request
+
+COOKIE = "hub_token"
+EXPIRES_HEADER = "Token-Expires"  # in answers to a token that expires in less than 14 days
+_REALM = 'Bearer realm="telemetry-hub"'
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What a route asks for: a scope, or with None any token; nothing if `is_open`.
+
+    `is_page`: a browser that is not signed in is sent to the sign-in page. `job_type`: what a push
+    there counts as; without it the path's own counts, or the view asks `require_job_type`.
+    `any_host`: under whatever name it is asked for.
+    """
+
+    scope: Scope | None = None
+    is_open: bool = False
+    is_page: bool = False
+    job_type: str | None = None
+    any_host: bool = False
+
+
+OPEN = Permission(is_open=True)
+# Load balancers ask for health by any address and without a token; it tells no secret.
+HEALTH = Permission(is_open=True, any_host=True)
+READ = Permission(Scope.READ)
+PAGE = Permission(Scope.READ, is_page=True)
+PUSH = Permission(Scope.INGEST)
+PUSH_SNAPSHOT = Permission(Scope.INGEST, job_type=SNAPSHOTS)
+ANY_TOKEN = Permission()  # for OPTIONS, and for paths that are not routes
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An admitted request: its token's claims, where it has one, and headers for its answer.
+
+    `refusal` says why the token of a request to an open route is not accepted.
+    """
+
+    claims: Claims | None = None
+    headers: Sequence[tuple[str, str]] = ()
+    refusal: str | None = None
+
+
+_WITHOUT_TOKEN = Admitted()
+
+
+class Admission:
+    """Knows the hub's names, tokens and rate. Thread-safe."""
+
+    def __init__(
+        self, hosts: frozenset[str], guard: Guard | None, rate: TokenRate | None = None
+    ) -> None:
+        """Without a `guard` the hub serves its own machine only, and without tokens."""
+        self.guard = guard
+        self._rate = rate
+        self._is_our_host = lru_cache(maxsize=256)(lambda host: is_allowed(host, hosts))
+        self._is_local = lru_cache(maxsize=1024)(is_local)
+
+    def admit(
+        self, request: Request, permission: Permission, job_type: str | None = None
+    ) -> Admitted:
+        """Whose request it is. `job_type` is the path's.
+
+        Raises InvalidInput for another host, Unauthorized, Forbidden, and TooManyUpdates.
+        """
+        if not permission.any_host and not self._is_our_host(request.headers.get("host", "")):
+            raise InvalidInput(
+                "Host: is not a name of this hub; HUB_ALLOWED_HOSTS lists those it answers to."
+            )
+        if self.guard is None:
+            if not self._is_local(request.peer):
+                raise Forbidden(
+                    "This hub has no key for tokens, so it serves its own machine only."
+                )
+            return _WITHOUT_TOKEN
+        if permission.is_open:
+            return _identify_if_possible(request, self.guard)
+        try:
+            claims = _identify(request, self.guard)
+            _require(claims, permission, job_type)
+        except (Unauthorized, Forbidden) as refusal:
+            refusal.headers = _challenge(refusal, permission)
+            raise
+        if self._rate is not None and request.method == "POST":
+            self._rate.take(claims.token_id)
+        return Admitted(claims, _expiry_headers(claims, self.guard))
+
+    def charge(self, claims: Claims | None, updates: int) -> None:
+        """Count the updates of a batch, one of which was counted as it was admitted."""
+        if self._rate is not None and claims is not None and updates > 1:
+            self._rate.charge(claims.token_id, updates - 1)
+
+
+def _identify_if_possible(request: Request, guard: Guard) -> Admitted:
+    try:
+        claims = _identify(request, guard)
+    except Unauthorized as refusal:
+        return Admitted(refusal=str(refusal))
+    return Admitted(claims, _expiry_headers(claims, guard))
+
+
+def _identify(request: Request, guard: Guard) -> Claims:
+    """The claims of the request's token. A browser's cookie is good for reading only."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return guard.identify(token.strip())
+    cookie = read_cookie(request)
+    if cookie is None:
+        raise Unauthorized
+    if request.method not in ("GET", "HEAD"):
+        raise Unauthorized(
+            "Being signed in is for reading: send a token as `Authorization: Bearer <token>`."
+        )
+    claims = guard.identify(cookie)
+    return replace(claims, scope=Scope.READ) if claims.may(Scope.READ) else claims
+
+
+def _expiry_headers(claims: Claims, guard: Guard) -> Sequence[tuple[str, str]]:
+    if not guard.ends_soon(claims):
+        return ()
+    return ((EXPIRES_HEADER, isoformat(claims.expires_at)),)
+
+
+def read_cookie(request: Request) -> str | None:
+    """The token that the browser was given when it signed in."""
+    cookies = request.headers.get("cookie", "")
+    return parse_cookie(cookies).get(COOKIE) if COOKIE in cookies else None
+
+
+def has_bearer(request: Request) -> bool:
+    """Whether a token came in the Authorization header."""
+    return request.headers.get("authorization", "").lower().startswith("bearer ")
+
+
+def require_job_type(claims: Claims | None, job_type: str) -> None:
+    """Raise Forbidden unless the token may push jobs of this type. Without a key all may be."""
+    if claims is not None and not claims.may_push(job_type):
+        raise Forbidden(_limit(claims))
+
+
+def refuse_other_types(
+    items: Sequence[Update | Rejected], claims: Claims | None
+) -> Sequence[Update | Rejected]:
+    """A batch in which updates of jobs that the token may not push are rejected ones.
+
+    Raises Forbidden when none is left that it may push: then the token is the wrong one, and its
+    sender keeps the batch until it has the right one.
+    """
+    if claims is None or not claims.job_types:
+        return items
+    updates = [item for item in items if isinstance(item, Update)]
+    if updates and not any(claims.may_push(update.job_type) for update in updates):
+        raise Forbidden(_limit(claims))
+    rejected: Rejected = {"job_type": [_limit(claims)]}
+    return [
+        rejected if isinstance(item, Update) and not claims.may_push(item.job_type) else item
+        for item in items
+    ]
+
+
+def _require(claims: Claims, permission: Permission, job_type: str | None) -> None:
+    needed = permission.scope
+    if needed is not None and not claims.may(needed):
+        raise Forbidden(f"This needs a token of scope {needed}; this one's is {claims.scope}.")
+    job_type = permission.job_type or job_type
+    if needed is Scope.INGEST and job_type is not None:
+        require_job_type(claims, job_type)
+
+
+def _limit(claims: Claims) -> str:
+    return f"This token may push only jobs of type {' or '.join(sorted(claims.job_types))}."
+
+
+def _challenge(refusal: RequestError, permission: Permission) -> Sequence[tuple[str, str]]:
+    """RFC 6750, section 3: which token is asked for, and what is wrong with the one that came."""
+    challenge = _REALM
+    if isinstance(refusal, Forbidden):
+        scope = f', scope="{permission.scope}"' if permission.scope else ""
+        challenge += f', error="insufficient_scope"{scope}'
+    elif str(refusal) != str(Unauthorized()):
+        challenge += ', error="invalid_token"'
+    return ("WWW-Authenticate", challenge), ("Cache-Control", "no-store")

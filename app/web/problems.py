@@ -1,0 +1,63 @@
+"""Every failure as application/problem+json (RFC 9457). The only place that makes that form."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from app import metrics
+from app.errors import NO_MEMORY, RequestError, Unavailable
+from app.web.request import Answer
+
+logger = logging.getLogger("hub.web")
+
+PROBLEM_JSON = "application/problem+json"
+_UNFORESEEN = "The hub failed to answer; the reason is in its log."
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    errors: Mapping[str, list[str]] | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+) -> Answer:
+    """One problem. `errors` maps a field's path (`disks.0.status`) to the reasons."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if errors:
+        body["errors"] = errors
+    return Answer(status, orjson.dumps(body), [("Content-Type", PROBLEM_JSON), *headers])
+
+
+def describe(errors: Mapping[str, list[str]]) -> str:
+    """The first reason as a sentence that names its field."""
+    field, reasons = next(iter(errors.items()))
+    return f"{field}: {reasons[0]}"
+
+
+def refuse(error: RequestError) -> Answer:
+    """The answer to an error of our own; it is counted by its class."""
+    metrics.REFUSED.labels(type(error).__name__).inc()
+    headers = [*error.headers]
+    if error.retry_after_seconds is not None:
+        headers.append(("Retry-After", str(error.retry_after_seconds)))
+    return problem(error.status, str(error), errors=error.errors, headers=headers)
+
+
+def answer_failure(error: Exception) -> Answer:
+    """The answer to any exception. The reason of an unforeseen one is only in the log."""
+    if isinstance(error, RequestError):
+        return refuse(error)
+    if isinstance(error, MemoryError):  # the sender must try again, not give up
+        return refuse(Unavailable(NO_MEMORY))
+    logger.error("unforeseen error", exc_info=error)
+    return problem(500, _UNFORESEEN)

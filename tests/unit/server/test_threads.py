@@ -1,0 +1,100 @@
+"""What runs in threads, and what happens where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from app.errors import TooManyPushes
+from app.server.threads import Threads, spare_threads
+from tests.asgi import ask, length, piece, reach, run_apart
+from tests.unit.server.held import HeldServer, echo
+
+
+def make_server(app: Any = echo) -> HeldServer:
+    return HeldServer(app, threads=16)
+
+
+def test_calls_beyond_the_threads_wait_for_one() -> None:
+    free, running = threading.Event(), []
+
+    def call() -> None:
+        running.append(threading.get_ident())
+        free.wait(10)
+
+    threads = Threads(16)
+
+    async def run() -> None:
+        asked = [asyncio.create_task(threads.read(call)) for _ in range(40)]
+        await reach(lambda: len(running) == 16)
+        await asyncio.sleep(0.05)
+        assert len(running) == 16
+        free.set()
+        await asyncio.gather(*asked)
+
+    run_apart(run())
+    assert len(running) == 40
+    assert len(set(running)) <= 16
+
+
+def test_calls_that_write_leave_threads_to_reads() -> None:
+    free = threading.Event()
+    threads = Threads(16)
+    most = 16 - spare_threads(16)
+
+    async def run() -> None:
+        writing = [asyncio.create_task(threads.write(lambda: free.wait(10))) for _ in range(most)]
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyPushes):
+            await threads.write(lambda: None)
+        assert await threads.read(lambda: "read") == "read"
+        free.set()
+        await asyncio.gather(*writing)
+        assert await threads.write(lambda: "written") == "written"  # a place came back
+
+    run_apart(run())
+
+
+def test_write_beyond_the_threads_is_refused_without_one() -> None:
+    server = make_server()
+    server._threads._most_writing = 0
+    headers = [*length(3), (b"x-request-id", b"mine")]
+    status, answered, body = ask(server, [piece(b"abc")], headers=headers)
+    assert (status, answered["Retry-After"], answered["X-Request-ID"]) == (503, "1", "mine")
+    assert b"waiting for their commit" in body
+    assert server._threads._started == 0
+    assert ask(server, [], method="GET")[0] == 200
+
+
+def test_without_a_thread_a_request_is_refused_and_the_next_one_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("request-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    server = make_server()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        status, headers, _ = ask(server, [])
+        assert (status, headers["Retry-After"]) == (503, "1")
+    assert not server._threads.are_running
+    assert ask(server, [])[0] == 200
+
+
+@pytest.mark.parametrize(("exc", "status"), [(RuntimeError("a secret"), 500), (MemoryError(), 503)])
+def test_application_that_fails(exc: Exception, status: int) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        raise exc
+
+    answer = ask(make_server(app), [], method="GET")
+    assert answer[0] == status
+    assert b"secret" not in answer[2]
+    assert answer[1]["X-Request-ID"]
