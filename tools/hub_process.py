@@ -152,6 +152,11 @@ class HubProcess:
         finally:
             connection.close()
 
+    def push(self, job_id: str, **fields: Any) -> int:
+        """Push one update of a backup; the status of the answer."""
+        body = {"status": "running", **fields}
+        return self.request("POST", f"/api/v1/telemetry/backup/{job_id}", body)[0]
+
     def stored(self) -> set[tuple[str, int]]:
         """(job_id, bytes_transferred) of every row of the series."""
         dsn = self.env.get("DATABASE_URL") or self.engine()["dsn"]

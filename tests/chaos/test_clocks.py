@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -66,7 +65,7 @@ def test_clocks_of_senders_wrong_by_hours_and_days(hub: HubProcess, chaos: Run) 
         died = [f"died-{secrets.token_hex(4)}" for _ in SENDERS]
         for ahead, job_id in zip(SENDERS, died, strict=True):
             at = isoformat(utc_now() + timedelta(seconds=ahead))
-            assert push(hub, job_id, {"timestamp": at}) == 200
+            assert hub.push(job_id, timestamp=at) == 200
         for job_id in died:
             wait_until(partial(has_failed, hub, job_id), VERDICT_SECONDS)
         scenario.assert_nobody_judged()
@@ -82,7 +81,7 @@ def set_clock(scenario: Scenario, clock: SettableClock, ahead: int) -> None:
     """Set it just after a job has died; return when that was noticed, and all tasks have run."""
     hub = scenario.hub
     died = f"died-{secrets.token_hex(4)}"
-    assert push(hub, died, {}) == 200
+    assert hub.push(died) == 200
     clock.set(ahead)
     wait_until(lambda: abs(seconds_ahead(hub) - ahead) < 60)
     began = time.monotonic()
@@ -92,11 +91,6 @@ def set_clock(scenario: Scenario, clock: SettableClock, ahead: int) -> None:
     wait_until(lambda: tasks_ran_since(hub, began), VERDICT_SECONDS)
 
 
-def push(hub: HubProcess, job_id: str, fields: dict[str, Any]) -> int:
-    body = {"status": "running", **fields}
-    return hub.request("POST", f"/api/v1/telemetry/backup/{job_id}", body)[0]
-
-
 def has_failed(hub: HubProcess, job_id: str) -> bool:
     return bool(hub.request("GET", f"/api/v1/jobs/{job_id}")[2]["status"] == "failed")
 
@@ -104,7 +98,7 @@ def has_failed(hub: HubProcess, job_id: str) -> bool:
 def seconds_ahead(hub: HubProcess) -> float:
     """By how much the clock of the hub's database is ahead of ours."""
     job_id = f"clock-{secrets.token_hex(4)}"
-    push(hub, job_id, {})
+    hub.push(job_id)
     said = hub.request("GET", f"/api/v1/jobs/{job_id}")[2]["last_telemetry_at"]
     return (datetime.fromisoformat(said) - utc_now()).total_seconds()
 

@@ -188,7 +188,7 @@ def test_analyst_who_keeps_a_transaction_open(
 ) -> None:
     """Chunks that it has read cannot be emptied or dropped; nobody queues up behind that."""
     patience = LOCK_WAIT_MS / 1000 + 1
-    assert hub.request("POST", "/api/v1/telemetry/backup/old", make_body())[0] == 200
+    assert hub.push("old", **make_body()) == 200
     with cluster.connect() as conn:
         conn.execute(OLD_UPDATES)
     with chaos(hub) as scenario, opened(cluster) as (database, config):

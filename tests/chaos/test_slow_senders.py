@@ -52,10 +52,6 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def push(hub: HubProcess, job_id: str = "prompt") -> int:
-    return hub.request("POST", f"/api/v1/telemetry/backup/{job_id}", make_body())[0]
-
-
 def seconds_of(request: object) -> float:
     assert callable(request)
     began = time.monotonic()
@@ -86,7 +82,7 @@ def test_idle_connections_keep_nobody_out(hub: HubProcess) -> None:
             sender.sendall(push_head(f"idle-{number}", len(WHOLE)) + WHOLE)
             assert sender.recv(4096).startswith(b"HTTP/1.1 200")
         assert seconds_of_health(hub) < within(2)
-        assert push(hub) == 200
+        assert hub.push("prompt") == 200
 
 
 def test_half_sent_bodies_hold_nobody_up(hub: HubProcess) -> None:
@@ -95,7 +91,7 @@ def test_half_sent_bodies_hold_nobody_up(hub: HubProcess) -> None:
         for sender in senders:
             sender.sendall(push_head("slow", 100) + b"{")
         assert seconds_of_health(hub) < within(2)
-        assert seconds_of(lambda: push(hub)) < within(2)
+        assert seconds_of(lambda: hub.push("prompt")) < within(2)
         assert not is_known(hub, "slow")
 
 
@@ -104,7 +100,7 @@ def test_half_sent_heads_hold_nobody_up(hub: HubProcess) -> None:
         for _ in range(DAWDLERS):
             connect(hub, stack).sendall(push_head("slow", 100)[:60])
         assert seconds_of_health(hub) < within(2)
-        assert seconds_of(lambda: push(hub)) < within(2)
+        assert seconds_of(lambda: hub.push("prompt")) < within(2)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +150,7 @@ def test_cut_off_body_is_not_stored(hub: HubProcess, name: str) -> None:
                 sender.sendall(chunked_head(job_id) + chunk(WHOLE))
             sender.shutdown(socket.SHUT_WR)
             sender.recv(4096)
-    assert push(hub) == 200  # what came before it has been dealt with
+    assert hub.push("prompt") == 200  # what came before it has been dealt with
     assert not is_known(hub, job_id)
 
 
@@ -181,7 +177,7 @@ def test_endless_chunks_are_refused(hub: HubProcess) -> None:
         except OSError:  # the hub has closed the connection
             pass
         assert sent < 48 << 20, "the hub went on reading"
-    assert push(hub) == 200
+    assert hub.push("prompt") == 200
 
 
 def test_stop_waits_for_no_dawdler(tmp_path: Path) -> None:
@@ -190,7 +186,7 @@ def test_stop_waits_for_no_dawdler(tmp_path: Path) -> None:
             connect(hub, stack).sendall(push_head("slow", 100) + b"{")
             connect(hub, stack).sendall(push_head("slow", 100)[:60])
             connect(hub, stack)
-        wait_until(lambda: push(hub) == 200)
+        wait_until(lambda: hub.push("prompt") == 200)
         began = time.monotonic()
         assert hub.stop() == 0
         assert time.monotonic() - began < within(8)

@@ -269,7 +269,7 @@ def test_the_web_workers_do_not_know_the_owners_address(tmp_path: Path) -> None:
             tmp_path / "hub", DATABASE_URL=server.dsn, HUB_OWNER_URL=server.owner_dsn
         ) as hub,
     ):
-        assert hub.request("POST", "/api/v1/telemetry/backup/j", make_body())[0] == 200
+        assert hub.push("j", **make_body()) == 200
         assert "HUB_OWNER_URL" not in environment(hub.web_worker())
         [tasks] = [pid for pid, command in hub.children().items() if "-m jobs" in command]
         assert environment(tasks)["HUB_OWNER_URL"] == server.owner_dsn
