@@ -22,6 +22,7 @@ from jobs import pages
 from jobs.detect_stale_jobs import Sweep, run_once
 from tests.factories import NOW, make_update
 from tests.integration.detector import HOUR, Detector
+from tests.storing import store
 
 pytestmark = pytest.mark.owner
 
@@ -32,14 +33,6 @@ FAILED = "Job failed due to no telemetry updates for 5m0s"
 @pytest.fixture
 def detector(database: Database, config: Config, conn: Connection) -> Detector[Sweep]:
     return Detector(run_once, "SELECT max(last_telemetry_at) FROM jobs", database, config, conn)
-
-
-def store(conn: Connection, *updates: Update) -> list[Receipt]:
-    with conn.transaction():
-        outcomes = store_updates(conn, updates, 28)
-    receipts = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
-    assert len(receipts) == len(updates), outcomes
-    return receipts
 
 
 def job(conn: Connection, job_id: str = "j") -> dict[str, Any]:

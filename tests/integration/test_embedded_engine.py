@@ -27,7 +27,7 @@ from psycopg import errors
 from app.database.engine import EmbeddedEngine
 from app.errors import EngineError
 from tests.client.tools import need
-from tools.hub_process import wait_until
+from tools.hub_process import is_running, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -959,11 +959,3 @@ def test_stop_does_not_wait_for_a_long_statement(data_dir: Path) -> None:
         engine.stop(timeout=0.5)
         assert time.monotonic() - started < 20
         busy.close()
-
-
-def is_running(pid: int) -> bool:
-    """Whether the process is there and no zombie that nobody has asked after."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
