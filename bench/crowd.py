@@ -64,7 +64,7 @@ class Crowd:
 
     @property
     def watched(self) -> SimulatedJob:
-        """One that runs all the time, for somebody to look at."""
+        """One that runs all the time, to be looked at."""
         rng = random.Random(f"{self.seed} watched")
         return plan_job(rng, self._machine(0), self.began, WATCHED_MINUTES)
 

@@ -92,7 +92,7 @@ class HubProcess:
         try:
             wait_until(self.is_healthy, START_SECONDS)
         except BaseException:
-            self.kill()  # nobody else will: it has not been handed out
+            self.kill()  # the caller never gets this object and cannot
             raise
 
     def stop(self) -> int:
@@ -175,7 +175,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
+    """Whether the process exists and is not a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -207,7 +207,7 @@ def test_a_peak_within_a_step_is_in_the_band_and_on_the_axis(blank: Page) -> Non
     assert "band" not in series_of(blank, history(resolution_seconds=10), band=False)
 
 
-def test_a_step_that_still_fills_is_no_part_of_the_line(blank: Page) -> None:
+def test_a_step_that_still_fills_is_not_part_of_the_line(blank: Page) -> None:
     drawn = series_of(blank, history(last_point_unfinished=True))
     assert drawn["incomplete"] == [[130, 0]]
     assert drawn["speed"][-1] == [120, 200]

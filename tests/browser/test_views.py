@@ -60,7 +60,7 @@ def view(
         yield page
 
 
-def test_a_view_shows_nothing_that_is_no_value(view: Page) -> None:
+def test_a_view_shows_nothing_that_is_not_a_value(view: Page) -> None:
     for summary in view.locator("main summary").all():
         if summary.is_visible():
             summary.click()
@@ -86,7 +86,7 @@ def test_a_view_fits_into_320_pixels(view: Page) -> None:
 
 
 @pytest.mark.parametrize("job_id", [PENDING, STALLED, DAY, "bulk-00017", HOSTILE_IDS[0]])
-def test_no_job_shows_what_is_no_value(page: Page, job_id: str) -> None:
+def test_no_job_shows_what_is_not_a_value(page: Page, job_id: str) -> None:
     page.goto(job_path(job_id))
     wait_ready(page)
     for tab in page.get_by_role("tab").all():

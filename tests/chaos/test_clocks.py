@@ -20,7 +20,7 @@ from tools.hub_process import HubProcess, wait_until
 HOUR = 3_600
 STALE_SECONDS = 5
 FAIL_SECONDS = 7
-# Until a job that has died is failed: the watch begins anew, and a sweep must come.
+# Until a job that has died is failed: the watch begins again, and a sweep must come.
 VERDICT_SECONDS = FAIL_SECONDS + 10.0
 UPDATES = int(lasting(200, 20))
 
@@ -47,11 +47,11 @@ def hub(clock: SettableClock, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_clock_of_the_hub_set_by_an_hour(hub: HubProcess, clock: SettableClock, chaos: Run) -> None:
-    """Back and forth: nobody who pushes is judged, who died is, and the tasks go on."""
+    """Back and forth: jobs that push are not judged, jobs that died are, and the tasks go on."""
     with chaos(hub) as scenario:
         for ahead in (-HOUR, 0, HOUR, 0) if IS_LONG else (-HOUR, 0):
             set_clock(scenario, clock, ahead)
-        scenario.assert_nobody_judged()
+        scenario.assert_no_sender_judged()
 
 
 # By how much senders' clocks are ahead, and whether the hub lets their timestamps stand: behind is
@@ -68,7 +68,7 @@ def test_clocks_of_senders_wrong_by_hours_and_days(hub: HubProcess, chaos: Run) 
             assert hub.push(job_id, timestamp=at) == 200
         for job_id in died:
             wait_until(partial(has_failed, hub, job_id), VERDICT_SECONDS)
-        scenario.assert_nobody_judged()
+        scenario.assert_no_sender_judged()
     for job_id, stands in zip(scenario.senders.job_ids, SENDERS.values(), strict=True):
         chart = hub.request("GET", f"/api/v1/telemetry/history/{job_id}")[2]
         pushed = [number for known, number in scenario.senders.acknowledged if known == job_id]

@@ -58,7 +58,7 @@ def test_network_cut_again_and_again(hub: HubProcess, network: Proxy, chaos: Run
 
 
 def test_network_silent(hub: HubProcess, network: Proxy, chaos: Run) -> None:
-    """Every connection stands half-open: what came half is given up, and nobody else waits."""
+    """Every connection is half-open: incomplete requests are dropped, and no other waits."""
     before = connections_of(hub)
     with ExitStack() as stack, chaos(hub, url(network)) as scenario:
         for number in range(HALF_OPEN):

@@ -1,4 +1,4 @@
-"""Connections that idle or dawdle: everybody else is served, and nothing half sent is stored."""
+"""Idle and slow connections: all others are served, and nothing half sent is stored."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def is_known(hub: HubProcess, job_id: str) -> bool:
     return hub.request("GET", f"/api/v1/jobs/{job_id}")[0] == 200
 
 
-def test_idle_connections_keep_nobody_out(hub: HubProcess) -> None:
+def test_idle_connections_keep_no_one_out(hub: HubProcess) -> None:
     with ExitStack() as stack:
         for number in range(IDLE):
             sender = connect(hub, stack)
@@ -85,7 +85,7 @@ def test_idle_connections_keep_nobody_out(hub: HubProcess) -> None:
         assert hub.push("prompt") == 200
 
 
-def test_half_sent_bodies_hold_nobody_up(hub: HubProcess) -> None:
+def test_half_sent_bodies_delay_no_other_request(hub: HubProcess) -> None:
     with ExitStack() as stack:
         senders = [connect(hub, stack) for _ in range(DAWDLERS)]
         for sender in senders:
@@ -95,7 +95,7 @@ def test_half_sent_bodies_hold_nobody_up(hub: HubProcess) -> None:
         assert not is_known(hub, "slow")
 
 
-def test_half_sent_heads_hold_nobody_up(hub: HubProcess) -> None:
+def test_half_sent_heads_delay_no_other_request(hub: HubProcess) -> None:
     with ExitStack() as stack:
         for _ in range(DAWDLERS):
             connect(hub, stack).sendall(push_head("slow", 100)[:60])
@@ -120,7 +120,7 @@ def test_late_body_is_told_so_and_cut(hub: HubProcess, start: bytes) -> None:
 
 
 def test_body_in_drops_gets_no_longer(hub: HubProcess) -> None:
-    """The time is that of the whole body: each byte does not begin it anew."""
+    """The time is that of the whole body: a byte does not start it again."""
     with ExitStack() as stack:
         sender = connect(hub, stack)
         sender.sendall(push_head("drops", 1000) + b"{")

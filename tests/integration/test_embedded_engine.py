@@ -627,7 +627,7 @@ def test_the_hub_keeps_its_role_and_its_settings(
     assert_session_is_the_hubs(hub)
 
 
-def test_the_owner_lends_nobody_its_rights(
+def test_the_owner_lends_its_rights_to_no_other_user(
     engine: EmbeddedEngine, hub: psycopg.Connection[Any], analyst: psycopg.Connection[Any]
 ) -> None:
     with open_owner(engine) as owner:
@@ -684,7 +684,7 @@ def test_it_answers_and_says_when_it_is_busy(engine: EmbeddedEngine) -> None:
     assert engine.is_alive()
     assert engine.answers(2)
     with psycopg.connect(engine.dsn, prepare_threshold=None) as conn:
-        conn.execute("SELECT 1")  # an open transaction of the hub: everybody waits
+        conn.execute("SELECT 1")  # an open transaction of the hub: all others wait
         assert not engine.answers(0.2)
     assert engine.answers(2)
 

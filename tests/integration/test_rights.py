@@ -239,7 +239,7 @@ def test_each_right_too_many_is_named(owner: Database, change: str, said: str) -
     assert said in fault
 
 
-def test_a_user_that_is_no_member_is_named(owner: Database) -> None:
+def test_a_user_that_is_not_a_member_is_named(owner: Database) -> None:
     with owner.reading() as conn, conn.transaction(force_rollback=True):
         conn.execute("SET LOCAL ROLE analyst")
         [fault] = judge_rights(conn)

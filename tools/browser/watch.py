@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Page, Request
 
-# An answer that nobody waits for any more, as its view was left.
+# A request that was cancelled because its view was left.
 _DROPPED = "net::ERR_ABORTED"
 
 
