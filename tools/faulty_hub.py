@@ -276,7 +276,7 @@ class _Server(ThreadingHTTPServer):
         if hub.certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(hub.certificate)
-            # Each thread does its handshake, at its first read: one that fails must not stop the rest.
+            # Each thread does its handshake at its first read: a failure stops only that thread.
             self.socket = context.wrap_socket(
                 self.socket, server_side=True, do_handshake_on_connect=False
             )
