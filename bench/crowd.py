@@ -55,7 +55,7 @@ class Crowd:
     port: int
     rate: float
     seed: int
-    began: datetime  # when the first jobs are said to have begun
+    began: datetime  # when the first jobs began
 
     @property
     def jobs(self) -> int:
@@ -124,10 +124,10 @@ class RunningCrowd:
     def stop(self) -> Ledger:
         """Push nothing more, and wait for the last answers."""
         self._pipe.send(None)
-        while not isinstance(said := self._pipe.recv(), Ledger):
+        while not isinstance(received := self._pipe.recv(), Ledger):
             pass
         self._process.join(10)
-        return said
+        return received
 
 
 def _run(crowd: Crowd, pipe: Connection) -> None:

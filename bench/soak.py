@@ -226,8 +226,8 @@ def open_dashboard(hub: Hub, crowd: Crowd, run: Run) -> Iterator[Callable[[float
                 next_heap_at = run.seconds + run.plan.rare_seconds
                 for name, tool in tools.items():
                     run.point(run.heaps, name, heap_bytes(tool) / MIB)
-            for said in watch.seen:
-                run.errors[f"the browser: {said[:200]}"] += 1
+            for event in watch.seen:
+                run.errors[f"the browser: {event[:200]}"] += 1
             watch.seen.clear()
 
         yield rest

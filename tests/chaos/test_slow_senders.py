@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 IDLE = 600
 THREADS = 96
-DAWDLERS = 400
+SLOW_SENDERS = 400
 REQUEST_SECONDS = 3
 WHOLE = json.dumps(make_body()).encode()
 
@@ -87,7 +87,7 @@ def test_idle_connections_keep_no_one_out(hub: HubProcess) -> None:
 
 def test_half_sent_bodies_delay_no_other_request(hub: HubProcess) -> None:
     with ExitStack() as stack:
-        senders = [connect(hub, stack) for _ in range(DAWDLERS)]
+        senders = [connect(hub, stack) for _ in range(SLOW_SENDERS)]
         for sender in senders:
             sender.sendall(push_head("slow", 100) + b"{")
         assert seconds_of_health(hub) < within(2)
@@ -97,7 +97,7 @@ def test_half_sent_bodies_delay_no_other_request(hub: HubProcess) -> None:
 
 def test_half_sent_heads_delay_no_other_request(hub: HubProcess) -> None:
     with ExitStack() as stack:
-        for _ in range(DAWDLERS):
+        for _ in range(SLOW_SENDERS):
             connect(hub, stack).sendall(push_head("slow", 100)[:60])
         assert seconds_of_health(hub) < within(2)
         assert seconds_of(lambda: hub.push("prompt")) < within(2)
@@ -180,7 +180,7 @@ def test_endless_chunks_are_refused(hub: HubProcess) -> None:
     assert hub.push("prompt") == 200
 
 
-def test_stop_waits_for_no_dawdler(tmp_path: Path) -> None:
+def test_stop_does_not_wait_for_slow_senders(tmp_path: Path) -> None:
     with HubProcess(tmp_path) as hub, ExitStack() as stack:
         for _ in range(50):
             connect(hub, stack).sendall(push_head("slow", 100) + b"{")

@@ -177,9 +177,9 @@ def _register(hub: HubProcess) -> None:
 def _push_nodes(hub: HubProcess, now: datetime) -> None:
     times = [now - timedelta(minutes=180 - minute) for minute in range(180)]
     items = [
-        {**said, "timestamp": isoformat(at)}
+        {**snapshot, "timestamp": isoformat(at)}
         for node_id in NODES
-        for at, said in zip(times, snapshots(node_id, 1), strict=False)
+        for at, snapshot in zip(times, snapshots(node_id, 1), strict=False)
         if node_id != OFFLINE_NODE or at < now - timedelta(minutes=15)
     ]
     items.append({"node_id": IMAGE, "cpu_percent": 3.0, "timestamp": isoformat(now)})

@@ -32,7 +32,7 @@ class Watch:
     def check(self) -> None:
         """Fail for anything that was seen and not expected."""
         unexpected = [
-            said for said in self.seen if not any(known.search(said) for known in self._expected)
+            event for event in self.seen if not any(known.search(event) for known in self._expected)
         ]
         assert not unexpected, unexpected
 
