@@ -32,7 +32,7 @@ install: $(VENV)/.runtime $(NODE_MODULES) ## install what running the hub needs,
 run: install ## start the hub with its embedded TimescaleDB
 	@$(BIN)/python -m app serve
 
-lock: $(VENV)/.dev ## pin anew, with hashes, what requirements.in and requirements-dev.in ask for
+lock: $(VENV)/.dev ## pin the packages of requirements.in and requirements-dev.in, with hashes
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 
@@ -83,7 +83,7 @@ overload: setup ## offer the hub three times what it can take
 soak: setup tools ## half an hour of load with the dashboard open: does it slow down, grow or err?
 	@$(BIN)/python bench/soak.py
 
-screenshots: setup tools ## take the pictures of docs/images anew, with Chromium
+screenshots: setup tools ## retake the pictures of docs/images with Chromium
 	@$(BIN)/python bench/screenshots.py
 
 $(BIN)/python:

@@ -276,7 +276,7 @@ class _Server(ThreadingHTTPServer):
         if hub.certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(hub.certificate)
-            # The handshake is the thread's, at its first read: one that fails must stop nobody.
+            # Each thread does its handshake at its first read: a failure stops only that thread.
             self.socket = context.wrap_socket(
                 self.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -292,7 +292,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Senders hang up; that is no news."""
+        """Senders hang up: that is normal."""
 
     def close_all(self) -> None:
         self.server_close()

@@ -178,7 +178,7 @@ def test_head_asks_for_what_get_does(
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/api/v1/nowhere", "/api/v1/telemetry/", "/ü"])
-def test_what_is_no_route_is_told_to_holders_of_a_token_only(
+def test_what_is_not_a_route_is_told_to_holders_of_a_token_only(
     guarded: FlaskClient, path: str
 ) -> None:
     for method in ("GET", "POST"):

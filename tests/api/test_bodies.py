@@ -54,7 +54,7 @@ def test_all_members_of_gzip_are_read(client: FlaskClient) -> None:
     # What is packed has the time in it, and processes that share the tests must name them alike.
     ids=["garbage", "zero", "half a head", "cut short", "a head", "not packed"],
 )
-def test_what_follows_gzip_and_is_no_gzip_is_refused(client: FlaskClient, rest: bytes) -> None:
+def test_what_follows_gzip_and_is_not_gzip_is_refused(client: FlaskClient, rest: bytes) -> None:
     assert "gzip" in refused_body(post_packed(client, gzip.compress(line(0)) + rest))
 
 
@@ -79,7 +79,7 @@ def test_many_tiny_members_take_linear_time() -> None:
     assert time.perf_counter() - began < 20
 
 
-def test_no_body_is_no_gzip() -> None:
+def test_an_empty_body_is_not_gzip() -> None:
     with pytest.raises(InvalidInput):
         unpack_gzip(b"", LIMIT)
 
@@ -151,7 +151,7 @@ def test_body_without_a_length_that_fails_is_refused(app: Flask) -> None:
 @pytest.mark.parametrize(
     "query", ["vm_name=%ff", "vm_name=%C3", "%ff=1", "vm_name=%ED%A0%80", "vm_name=\xff"]
 )
-def test_query_that_is_no_utf_8_is_refused(app: Flask, query: str) -> None:
+def test_query_that_is_not_utf_8_is_refused(app: Flask, query: str) -> None:
     environ = create_environ(JOBS)
     environ["QUERY_STRING"] = query
     answer = Response.from_app(app.wsgi_app, environ)

@@ -110,7 +110,7 @@ def test_the_same_update_again_is_stored_once(client: FlaskClient, database: Dat
     assert count(database, "job_telemetry") == count(database, "disk_telemetry") == 1
 
 
-def test_duplicate_is_no_sign_of_life(client: FlaskClient) -> None:
+def test_duplicate_is_not_a_sign_of_life(client: FlaskClient) -> None:
     seen = push(client)["received_at"]
     push(client)
     assert job(client)["last_telemetry_at"] == seen
@@ -607,7 +607,7 @@ def _verdict(database: Database) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("status", ["stalled", "failed"])
-def test_registering_is_no_life_and_hides_no_verdict(
+def test_registering_is_not_a_sign_of_life_and_hides_no_status_change(
     client: FlaskClient, database: Database, status: str
 ) -> None:
     disks = [disk(0, status="transferring", bytes_transferred=30)]

@@ -9,7 +9,6 @@ from typing import Any
 
 from playwright.sync_api import Page, Request, Response, expect
 
-from app.clock import isoformat, utc_now
 from tools.browser.demo import LIVE
 from tools.browser.measure import heap_bytes
 from tools.browser.views import CHARTS, open_view, wait_ready
@@ -23,12 +22,6 @@ SET_HIDDEN = """(hidden) => {
 }"""
 GIB = 1024**3
 SEEN_WITHIN_MS = 30_000
-
-
-def push(hub: HubProcess, job_id: str, **fields: Any) -> None:
-    body = {"status": "running", "timestamp": isoformat(utc_now()), **fields}
-    status, _, answer = hub.request("POST", f"/api/v1/telemetry/backup/{job_id}", body)
-    assert status == 200, answer
 
 
 def is_listening(hub: HubProcess) -> bool:
@@ -56,15 +49,18 @@ def requests_of(page: Page) -> list[str]:
 def test_a_push_is_seen_without_a_reload(page: Page, hub: HubProcess) -> None:
     open_view(page, "overview")
     page.evaluate("window.isSame = true")
-    push(hub, LIVE, current_phase="verifying", transfer_speed_bps=777 * 1024**2)
+    assert hub.push(LIVE, current_phase="verifying", transfer_speed_bps=777 * 1024**2) == 200
     row = row_of(page, LIVE)
     expect(row).to_contain_text("777 MiB/s", timeout=SEEN_WITHIN_MS)
     expect(row).to_contain_text("verifying")
-    push(hub, "fresh-1", vm_name="new-machine", bytes_transferred=3 * GIB, total_bytes=4 * GIB)
+    assert (
+        hub.push("fresh-1", vm_name="new-machine", bytes_transferred=3 * GIB, total_bytes=4 * GIB)
+        == 200
+    )
     fresh = row_of(page, "fresh-1")
     expect(fresh).to_contain_text("3.0 GiB of 4.0 GiB", timeout=SEEN_WITHIN_MS)
     expect(fresh.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "75")
-    push(hub, "fresh-1", status="failed", error="the disk is gone")
+    assert hub.push("fresh-1", status="failed", error="the disk is gone") == 200
     expect(fresh.get_by_text("failed")).to_be_visible(timeout=SEEN_WITHIN_MS)
     expect(fresh).to_contain_text("the disk is gone")
     assert page.evaluate("window.isSame")
@@ -72,7 +68,7 @@ def test_a_push_is_seen_without_a_reload(page: Page, hub: HubProcess) -> None:
 
 def test_a_running_job_is_updated_live(page: Page, hub: HubProcess) -> None:
     open_view(page, "job")
-    push(hub, LIVE, current_phase="finalizing", transfer_speed_bps=55 * 1024**2)
+    assert hub.push(LIVE, current_phase="finalizing", transfer_speed_bps=55 * 1024**2) == 200
     summary = page.locator(".summary")
     expect(summary).to_contain_text("55.0 MiB/s", timeout=SEEN_WITHIN_MS)
     expect(summary).to_contain_text("finalizing")
@@ -88,7 +84,7 @@ def test_a_refresh_keeps_focus_selection_and_input(page: Page, hub: HubProcess) 
     link.focus()
     link.evaluate("(node) => getSelection().selectAllChildren(node)")
     page.get_by_role("textbox", name="Type").evaluate("(node) => { node.value = 'back'; }")
-    push(hub, LIVE, transfer_speed_bps=123 * 1024**2)
+    assert hub.push(LIVE, transfer_speed_bps=123 * 1024**2) == 200
     expect(row_of(page, LIVE)).to_contain_text("123 MiB/s", timeout=SEEN_WITHIN_MS)
     expect(link).to_be_focused()
     assert page.evaluate("String(getSelection())") == LIVE
@@ -163,7 +159,7 @@ def test_the_page_reports_a_lost_connection_and_recovers(
     wait_until(lambda: not is_listening(hub))
     hub.start()
     expect(banner).to_have_text("", timeout=SEEN_WITHIN_MS)
-    push(hub, LIVE, transfer_speed_bps=99 * 1024**2)
+    assert hub.push(LIVE, transfer_speed_bps=99 * 1024**2) == 200
     expect(row_of(page, LIVE)).to_contain_text("99.0 MiB/s", timeout=SEEN_WITHIN_MS)
     assert page.evaluate("window.isSame")
 
@@ -191,7 +187,7 @@ def test_the_heap_does_not_grow_while_jobs_run(page: Page, hub: HubProcess) -> N
 
     def watch_for(refreshes: int) -> int:
         for number in range(refreshes):
-            push(hub, LIVE, transfer_speed_bps=(100 + number) * 1024**2)
+            assert hub.push(LIVE, transfer_speed_bps=(100 + number) * 1024**2) == 200
             with page.expect_response(lambda answer: "status=running" in answer.url):
                 page.clock.run_for(2000)
         return heap_bytes(cdp)

@@ -60,7 +60,7 @@ def test_analysts_take_every_connection_they_may_have(hub: HubProcess, chaos: Ru
     with chaos(hub) as scenario:
         with ExitStack() as taken:
             take_all(hub.engine()["analyst_dsn"], taken)
-            for _ in range(ROOM):  # and whoever does not even sign in
+            for _ in range(ROOM):  # and connections that do not even sign in
                 address = ("127.0.0.1", hub.engine()["port"])
                 taken.enter_context(socket.create_connection(address))
             began = time.monotonic()

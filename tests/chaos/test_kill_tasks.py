@@ -186,7 +186,7 @@ def begin(conn: Connection, task_id: str, among: Sequence[str] = TASKS) -> None:
 
 
 def beat(conn: Connection) -> None:
-    """As a web process does every 5 s: without it nobody is judged."""
+    """As a web process does every 5 s: without it no job is judged."""
     conn.execute("UPDATE ingest_beats SET beat_at = now()")
 
 

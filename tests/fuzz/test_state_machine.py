@@ -87,7 +87,7 @@ numbers = itertools.count()
 
 
 class Hub:
-    """The application, which can be built anew on the same database."""
+    """The application, which can be built again on the same database."""
 
     def __init__(self, config: Config, database: Database) -> None:
         self.config, self.database = config, database
@@ -151,7 +151,7 @@ class Machine(RuleBasedStateMachine):
     def push_batch(self, bodies: list[Any], end: Any, picks: list[int], chance: Any) -> None:
         items = [{**body, **self.stamp(at)} for body, at in bodies]
         # One end at most that is new, and clocks that are right: else it would matter in which
-        # order the items of a batch are stored, which is nobody's business.
+        # order the items of a batch are stored, which is not defined.
         if end is not None and chance.random() < 0.3:
             items.append({**end[0], **self.stamp(end[1])})
         stored = [body for body in self.sent if self.model.find(self.update(body))]

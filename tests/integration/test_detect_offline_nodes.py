@@ -96,7 +96,7 @@ def test_a_node_that_died_before_the_clock_was_set_back_is_taken_offline_in_time
     assert detector.sweep(THRESHOLD).offline == 1
 
 
-def test_a_clock_that_is_set_back_during_a_sweep_takes_nobody_offline(
+def test_a_clock_that_is_set_back_during_a_sweep_takes_no_node_offline(
     conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, snapshot())
@@ -159,13 +159,15 @@ def test_each_offline_node_is_logged(
 # What the hub did not watch.
 
 
-def test_what_nobody_watched_is_no_silence(conn: Connection, detector: Detector[Sweep]) -> None:
+def test_time_without_a_watch_does_not_count_as_silence(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     store(conn, snapshot())
     assert detector.sweep(9999, watched=THRESHOLD - 1).offline == 0
     assert detector.sweep(9999, watched=THRESHOLD).offline == 1
 
 
-def test_while_no_web_process_beats_nobody_is_judged(
+def test_while_no_web_process_beats_no_node_is_judged(
     conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, snapshot())
@@ -217,7 +219,7 @@ def test_an_old_snapshot_is_life_too(conn: Connection, detector: Detector[Sweep]
     assert (after["state"], after["cpu_percent"]) == ("online", 2.0)
 
 
-def test_a_duplicate_brings_nobody_back(conn: Connection, detector: Detector[Sweep]) -> None:
+def test_a_duplicate_brings_no_node_back(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, snapshot())
     detector.sweep(THRESHOLD)
     before = node(conn)

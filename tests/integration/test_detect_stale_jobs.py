@@ -22,6 +22,7 @@ from jobs import pages
 from jobs.detect_stale_jobs import Sweep, run_once
 from tests.factories import NOW, make_update
 from tests.integration.detector import HOUR, Detector
+from tests.storing import store
 
 pytestmark = pytest.mark.owner
 
@@ -32,14 +33,6 @@ FAILED = "Job failed due to no telemetry updates for 5m0s"
 @pytest.fixture
 def detector(database: Database, config: Config, conn: Connection) -> Detector[Sweep]:
     return Detector(run_once, "SELECT max(last_telemetry_at) FROM jobs", database, config, conn)
-
-
-def store(conn: Connection, *updates: Update) -> list[Receipt]:
-    with conn.transaction():
-        outcomes = store_updates(conn, updates, 28)
-    receipts = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
-    assert len(receipts) == len(updates), outcomes
-    return receipts
 
 
 def job(conn: Connection, job_id: str = "j") -> dict[str, Any]:
@@ -65,7 +58,7 @@ def transitions(conn: Connection, job_id: str = "j") -> list[tuple[str, str, str
 # The verdicts.
 
 
-def test_a_clock_that_is_set_back_stalls_nobody(
+def test_a_clock_that_is_set_back_stalls_no_job(
     conn: Connection, detector: Detector[Sweep]
 ) -> None:
     """Before the next beat: the last one is of the future, and so no measure of silence."""
@@ -74,7 +67,7 @@ def test_a_clock_that_is_set_back_stalls_nobody(
     assert job(conn)["status"] == "running"
 
 
-def test_a_clock_that_is_set_back_during_a_sweep_stalls_nobody(
+def test_a_clock_that_is_set_back_during_a_sweep_stalls_no_job(
     conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, make_update())
@@ -86,7 +79,7 @@ def test_a_clock_that_is_set_back_during_a_sweep_stalls_nobody(
     assert staleness.fail_jobs(conn, [job(conn)["id"]], replace(status_change, clock=None))
 
 
-def test_a_beat_a_little_ahead_makes_nobody_silent(
+def test_a_beat_a_little_ahead_makes_no_job_silent(
     conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, make_update())
@@ -106,7 +99,7 @@ def test_a_job_that_died_before_the_clock_was_set_back_is_stalled_in_time(
     assert detector.sweep(60).stalled == 1
 
 
-def test_a_watch_starts_anew_when_the_clock_is_set_back(
+def test_a_watch_starts_again_when_the_clock_is_set_back(
     conn: Connection, detector: Detector[Sweep]
 ) -> None:
     with conn.transaction():  # a running application beats as well

@@ -226,7 +226,7 @@ def test_a_frozen_chunk_stays_and_so_does_the_edge(conn: Connection, run: Run) -
 
 
 @pytest.mark.server
-def test_a_chunk_that_somebody_reads_stays(
+def test_a_chunk_that_is_being_read_stays(
     conn: Connection, run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.store.rollups.LOCK_WAIT_MS", 50)
@@ -305,7 +305,7 @@ def test_hours_are_not_erased_when_their_minutes_are_gone(
     assert set(hours) <= set(materialised(conn, "job_speed_1h"))
 
 
-def test_rows_behind_the_edge_stay_alone_until_somebody_deletes_them(
+def test_rows_behind_the_edge_stay_until_they_are_deleted_by_hand(
     conn: Connection, run: Run
 ) -> None:
     before = drop_most(conn, run)

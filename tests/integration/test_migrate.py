@@ -82,7 +82,7 @@ def test_failed_file_leaves_nothing_behind(conn: Connection, tmp_path: Path) -> 
 
 
 @pytest.mark.server
-def test_open_transaction_of_somebody_else_is_not_waited_for(
+def test_open_transaction_of_another_session_is_not_waited_for(
     conn: Connection, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.database.migrate.LOCK_WAIT_SECONDS", 1)

@@ -326,7 +326,7 @@ def test_the_finest_source_that_is_cheap_is_used(
     ],
 )
 @pytest.mark.parametrize("snapshots", [5, 500])
-def test_what_was_dropped_is_no_source(
+def test_what_was_dropped_is_not_a_source(
     kept_days: float, minutes_days: float, expected: Source, snapshots: int
 ) -> None:
     node = charted(
