@@ -190,7 +190,7 @@ class FaultyHub:
         if any(map(self.whole_poison, items)):
             return _problem(400, "body: is poison.", {"body": ["Is poison."]})
         if any(map(self.crash, items)):
-            return _problem(500, "The hub failed to answer; the reason is in its log.")
+            return _problem(500, "Internal error; the reason is in the hub's log.")
         if is_batch:
             return self._take_batch(items, is_one=isinstance(request.json.get("node_id"), str))
         job_type, job_id = path.split("/telemetry/")[1].split("/", 1)

@@ -72,7 +72,7 @@ def test_a_token_of_another_scope_is_told_which_one_is_needed(guarded: FlaskClie
     answer = guarded.get(JOBS, headers=bearer(make_token("ingest")))
     assert answer.status_code == 403
     assert answer.get_json()["detail"] == (
-        "This needs a token of scope read; this one's is ingest."
+        "This requires scope read; the token has scope ingest."
     )
     assert 'error="insufficient_scope", scope="read"' in answer.headers["WWW-Authenticate"]
 
@@ -318,7 +318,7 @@ def test_without_a_key_no_other_machine_is(client: FlaskClient, address: str) ->
     for path in (JOBS, "/", "/api/v1/health"):
         answer = client.get(path, environ_overrides={"REMOTE_ADDR": address})
         assert answer.status_code == 403
-        assert "its own machine only" in answer.get_json()["detail"]
+        assert "only its own machine" in answer.get_json()["detail"]
 
 
 def test_with_a_key_the_address_does_not_matter(guarded: FlaskClient) -> None:

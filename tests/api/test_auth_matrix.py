@@ -48,7 +48,7 @@ BODIES: dict[str, Any] = {
 VALUES = {"kind": "jobs", "job_type": "backup"}
 
 
-APP = make_routes(asks_for_tokens=True)
+APP = make_routes(requires_tokens=True)
 
 
 def routes() -> list[tuple[str, str, str]]:
@@ -217,8 +217,8 @@ def view() -> str:
     ("decorated", "method", "sentence"),
     [
         (view, "GET", "/new .*has no permission"),
-        (needs(READ)(lambda: ""), "DELETE", "/new allows DELETE to whoever may read"),
-        (needs(READ)(lambda: ""), "POST", "/new allows POST to whoever may read"),
+        (needs(READ)(lambda: ""), "DELETE", "/new allows DELETE with read scope"),
+        (needs(READ)(lambda: ""), "POST", "/new allows POST with read scope"),
     ],
 )
 def test_a_route_without_a_fitting_permission_stops_the_start(

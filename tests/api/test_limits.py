@@ -65,7 +65,7 @@ def test_batch_body_is_limited(client: FlaskClient, path: str) -> None:
 def test_unpacked_body_is_limited(client: FlaskClient, path: str, limit: int) -> None:
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     answer = client.post(path, data=gzip.compress(b" " * (limit + 1)), headers=headers)
-    assert_problem(answer, 413, f"larger than {limit} bytes once unpacked")
+    assert_problem(answer, 413, f"larger than {limit} bytes after decompression")
 
 
 def test_updates_of_a_batch_are_limited(client: FlaskClient) -> None:
