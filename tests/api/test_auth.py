@@ -71,9 +71,7 @@ def test_a_bad_token_is_told_what_is_wrong_with_it(
 def test_a_token_of_another_scope_is_told_which_one_is_needed(guarded: FlaskClient) -> None:
     answer = guarded.get(JOBS, headers=bearer(make_token("ingest")))
     assert answer.status_code == 403
-    assert answer.get_json()["detail"] == (
-        "This requires scope read; the token has scope ingest."
-    )
+    assert answer.get_json()["detail"] == ("This requires scope read; the token has scope ingest.")
     assert 'error="insufficient_scope", scope="read"' in answer.headers["WWW-Authenticate"]
 
 

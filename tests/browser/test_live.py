@@ -122,7 +122,7 @@ def test_a_hidden_page_pauses_and_catches_up(page: Page, hub: HubProcess) -> Non
     page.evaluate(SET_HIDDEN, True)
     page.wait_for_timeout(300)  # what was under way
     requests = requests_of(page)
-    push(hub, LIVE, transfer_speed_bps=88 * 1024**2)
+    assert hub.push(LIVE, transfer_speed_bps=88 * 1024**2) == 200
     page.wait_for_timeout(3000)
     assert not requests
     page.evaluate(SET_HIDDEN, False)
