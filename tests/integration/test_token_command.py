@@ -24,6 +24,7 @@ from app.database.pool import Database
 from app.errors import Unauthorized
 from tests.factories import make_body
 from tests.tokens import FOREIGN_KEYS, bearer, make_token
+from tools import engine_template
 from tools.hub_process import START_SECONDS, HubProcess, run_app, wait_until
 
 Run = subprocess.CompletedProcess[str]
@@ -195,6 +196,7 @@ class LoggedHub(HubProcess):
         return (self.data_dir / "hub.log").read_text()
 
     def start(self) -> None:
+        engine_template.copy_to(self.data_dir)
         with (self.data_dir / "hub.log").open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "app", "serve"],
