@@ -5,6 +5,8 @@ Liveness is never judged by this clock, but by the database's (`now()` in SQL).
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from app.domain.window import EPOCH
@@ -16,6 +18,28 @@ _MICROSECOND = timedelta(microseconds=1)
 def utc_now() -> datetime:
     """The current instant, timezone-aware, UTC."""
     return datetime.now(UTC)
+
+
+class ClockWatch:
+    """Notices that the clock was set: it differs from the time that has passed."""
+
+    TOLERANCE_SECONDS = 5.0  # of a clock that is slewed, from one look to the next
+
+    def __init__(
+        self,
+        wall: Callable[[], datetime] = utc_now,
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wall = wall
+        self._elapsed = elapsed
+        self._last = wall(), elapsed()
+
+    def was_set(self) -> bool:
+        """Whether it was set since the last call. A machine that slept counts too."""
+        wall, elapsed = self._last
+        self._last = self._wall(), self._elapsed()
+        gone = (self._last[0] - wall).total_seconds()
+        return abs(gone - (self._last[1] - elapsed)) > self.TOLERANCE_SECONDS
 
 
 def to_micros(instant: datetime) -> int:

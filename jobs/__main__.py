@@ -11,19 +11,20 @@ import os
 import signal
 import sys
 import threading
-from functools import partial
 
-from app.background import FailureLog, RepeatingThread
+from app.background import FailureLog
 from app.config import Config, log_unknown_variables
 from app.database.pool import Database
 from app.errors import ConfigError
 from app.lifeline import end_with_parent
 from app.logs import configure_logging
 from jobs.runner import Runner
-from jobs.schedule import first_delays, tasks
+from jobs.schedule import tasks
+from jobs.scheduler import Scheduler
 
 logger = logging.getLogger("hub.tasks")
 
+CLOCK_SECONDS = 1.0  # how often to see whether the clock was set
 ADDRESS_SECONDS = 1.0  # how often to look for the embedded database's address
 # For a task that runs, or waits for the database. If it is cut off, its transaction is rolled back
 # and its lease expires, so a longer wait is not needed.
@@ -41,7 +42,8 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     configure_logging(config.log_level)
-    # It logs every attempt to connect; the runner logs the first.
+    # They log every run and every attempt to connect; the runner logs the first failure.
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     log_unknown_variables(logger)
     end_with_parent()
@@ -67,15 +69,13 @@ def _find_database(config: Config, stop: threading.Event) -> Database | None:
 def _run(database: Database, config: Config, stop: threading.Event) -> None:
     database.open()
     runner = Runner(database, config)
-    scheduled = tasks(config)
-    # Each has its own thread, so that a slow task delays no other. They do not go by the wall
-    # clock, which may be set; whether a task is due is decided by its lease.
-    for task, delay in zip(scheduled, first_delays(scheduled), strict=True):
-        run = partial(runner.run, task)
-        RepeatingThread(task.id, run, task.interval_seconds, delay=delay).start()
+    scheduler = Scheduler(runner, tasks(config))
+    scheduler.start()
     every_seconds = config.task_interval(config.sweep_seconds)
     logger.info("Stale job detector started", extra={"every_seconds": every_seconds})
-    stop.wait()
+    while not stop.wait(CLOCK_SECONDS):
+        scheduler.check_clock()
+    scheduler.stop()
     if not runner.stop(STOP_SECONDS):
         logger.warning("the tasks stopped while one was running")
         os._exit(0)  # the end of a thread that waits for the database may take long

@@ -66,7 +66,7 @@ HOME = {
     "werkzeug.datastructures": {"app.api", "app.web"},
     "marshmallow": {"app.schemas"},
     "msgspec": {"app.schemas"},
-    "apscheduler": {"jobs.__main__"},
+    "apscheduler": {"jobs.scheduler"},
     "psycopg": {"app.store", "app.database", "app.checks", "app.ingest"},
     "psycopg_pool": {"app.database"},
     "granian": {"app.commands"},
