@@ -19,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install run lock tools test lint format types fuzz chaos trace-push bench overload soak \
+.PHONY: help setup install run lock tools test quick lint format types fuzz chaos trace-push bench overload soak \
 	screenshots
 
 help: ## list these commands
@@ -32,7 +32,7 @@ install: $(VENV)/.runtime $(NODE_MODULES) ## install what running the hub needs,
 run: install ## start the hub with its embedded TimescaleDB
 	@$(BIN)/python -m app serve
 
-lock: $(VENV)/.dev ## pin anew, with hashes, what requirements.in and requirements-dev.in ask for
+lock: $(VENV)/.dev ## pin the packages of requirements.in and requirements-dev.in, with hashes
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 
@@ -43,8 +43,11 @@ tools: ## install the tools that tests drive, as root on Debian and the like
 WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 test: setup tools ## run the whole test suite against a real TimescaleDB
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --reruns 1 \
-		--reruns-delay 2 --durations 10
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
+
+quick: setup lint types ## what to run after each change: style, types, unit and API tests
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --hypothesis-profile quick \
+		--durations 5 tests/unit tests/api
 
 lint: $(VENV)/.dev $(NODE_MODULES) $(JS_TOOLS) ## check style and formatting, and the types of JavaScript
 	@$(BIN)/ruff check .
@@ -80,7 +83,7 @@ overload: setup ## offer the hub three times what it can take
 soak: setup tools ## half an hour of load with the dashboard open: does it slow down, grow or err?
 	@$(BIN)/python bench/soak.py
 
-screenshots: setup tools ## take the pictures of docs/images anew, with Chromium
+screenshots: setup tools ## retake the pictures of docs/images with Chromium
 	@$(BIN)/python bench/screenshots.py
 
 $(BIN)/python:

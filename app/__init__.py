@@ -1,4 +1,4 @@
-"""Telemetry Hub: takes the progress of jobs and the health of nodes in, keeps it, charts it."""
+"""Telemetry Hub: collects, stores and charts the progress of jobs and the health of nodes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __version__ = "0.1.0"
 
 
 def create_app(config: Config | None = None) -> Flask:
-    """The WSGI application, its writer thread running and its connection pool open.
+    """The WSGI application, with its writer thread running and its connection pool open.
 
-    Flask is imported here and not above, so that tasks can use the database without it.
-    Raises ConfigError when a setting or the database's address is missing.
+    Flask is imported here so that tasks can use the database without it.
+    Raises ConfigError if a setting or the database's address is missing.
     """
     from app.api.factory import build_app
     from app.config import Config, log_unknown_variables
@@ -32,13 +32,13 @@ def create_app(config: Config | None = None) -> Flask:
         log_unknown_variables(logging.getLogger("hub.api"))
         end_with_parent()
         app = build_app(Hub.start(config))
-        _spare_garbage_collection()
+        _tune_garbage_collection()
         return app
     return build_app(Hub.start(config))
 
 
-def _spare_garbage_collection() -> None:
-    """What the start made stays, and updates come and go by the thousand, without cycles."""
+def _tune_garbage_collection() -> None:
+    """Collect less often: objects made at start stay, and updates form no reference cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

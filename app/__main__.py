@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from app.commands import config, demo, repair, token
+    from app.commands import config, demo, doctor, migrate, repair, token
 
     parser = argparse.ArgumentParser(prog="python -m app", description="Telemetry Hub")
     parser.add_argument("--version", action="version", version=__version__)
@@ -40,9 +40,9 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     add("serve", _serve, "run the hub: database, web server and scheduled tasks")
-    add("migrate", _migrate, "bring the database's schema up to date")
+    add("migrate", migrate.run, "bring the database's schema up to date")
     config.add_arguments(add("config", config.run, "show the settings, and where each comes from"))
-    add("doctor", _doctor, "check that the database's schema is what the hub needs")
+    add("doctor", doctor.run, "check that the database's schema is what the hub needs")
     token.add_arguments(add("token", token.run, "make, list and revoke tokens; make their key"))
     repair.add_arguments(
         add("repair", repair.run, "correct the bytes of completed jobs, or rebuild rollups")
@@ -61,37 +61,6 @@ def _serve(config: Config, _: argparse.Namespace) -> int:
     log_unknown_variables(logging.getLogger("hub.serve"))
     serve(config)
     return 0
-
-
-def _migrate(config: Config, _: argparse.Namespace) -> int:
-    from app.database.attach import attached_database
-    from app.database.migrate import migrate
-
-    with (
-        attached_database(config, as_owner=True) as database,
-        database.connect(autocommit=True) as conn,
-    ):
-        applied = migrate(conn)
-    for name in applied:
-        print(f"applied migrations/{name}")
-    print("The schema is up to date.")
-    return 0
-
-
-def _doctor(config: Config, _: argparse.Namespace) -> int:
-    from app.checks.doctor import run_checks
-    from app.database.attach import attached_database
-
-    with (
-        attached_database(config, as_owner=True) as database,
-        database.connect(autocommit=True) as conn,
-    ):
-        checks = run_checks(conn, config)
-    for check in checks:
-        print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}")
-    failed = sum(not check.ok for check in checks)
-    print(f"{len(checks) - failed} checks passed, {failed} failed.")
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

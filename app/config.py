@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ConfigError
-from app.lifeline import PARENT_VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
+PARENT_VARIABLE = "HUB_PARENT_PID"  # set by `serve` for the processes it starts
 TEST_PREFIX = "HUB_TEST_"  # variables of the project's own tests
 
 
@@ -87,11 +87,7 @@ class Config:
     )
     workers: int = _setting("HUB_WORKERS", 1, "web worker processes", low=1, high=64)
     stale_after_seconds: int = _setting(
-        "HUB_STALE_AFTER_SECONDS",
-        60,
-        "silence after which a job is stalled",
-        low=1,
-        high=86_400,
+        "HUB_STALE_AFTER_SECONDS", 60, "silence after which a job is stalled", low=1, high=86_400
     )
     fail_after_seconds: int = _setting(
         "HUB_FAIL_AFTER_SECONDS", 300, "silence after which a job is failed", low=2, high=604_800
@@ -118,9 +114,9 @@ class Config:
         low=16,
         high=1000,
     )
+    # 500 updates a second for the 2 s for which the embedded database may pause, and as many again.
+    # Each takes about 10 KiB.
     waiting_pushes: int = _tuning(
-        # 500 updates a second for the 2 s for which the embedded database may pause, and as many
-        # again. Each takes about 10 KiB.
         "HUB_WAITING_PUSHES",
         2_000,
         "pushes that may wait for their commit in each web worker; more are answered 503",
@@ -174,17 +170,12 @@ class Config:
         "HUB_COMPRESS_AFTER_HOURS", 24, "age at which chunks are compressed", low=1, high=87_600
     )
     task_speedup: int = _tuning(
-        "HUB_TASK_SPEEDUP",
-        1,
-        "divides the intervals of all tasks; for soak tests",
-        low=1,
-        high=100,
+        "HUB_TASK_SPEEDUP", 1, "divides the intervals of all tasks; for soak tests", low=1, high=100
     )
 
     def __post_init__(self) -> None:
-        # Absolute, because processes that share it may run in different directories.
-        object.__setattr__(self, "data_dir", self.data_dir.absolute())
-        for name in ("token_key_file", "tls_cert", "tls_key"):
+        for name in ("data_dir", "token_key_file", "tls_cert", "tls_key"):
+            # Absolute, because processes that share it may run in different directories.
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(path).absolute())
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -198,21 +189,16 @@ class Config:
             raise ConfigError(
                 f"HUB_PORT and HUB_EMBEDDED_PORT are both {self.port}: set them to different ports."
             )
-        if self.fail_after_seconds <= self.stale_after_seconds:
-            raise ConfigError(
-                f"HUB_FAIL_AFTER_SECONDS ({self.fail_after_seconds}) must be larger than "
-                f"HUB_STALE_AFTER_SECONDS ({self.stale_after_seconds})."
-            )
-        if self.late_data_days >= self.raw_retention_days:
-            raise ConfigError(
-                f"HUB_LATE_DATA_DAYS ({self.late_data_days}) must be smaller than "
-                f"HUB_RAW_RETENTION_DAYS ({self.raw_retention_days})."
-            )
-        if self.raw_retention_days >= self.rollup_1m_retention_days:
-            raise ConfigError(
-                f"HUB_RAW_RETENTION_DAYS ({self.raw_retention_days}) must be smaller than "
-                f"HUB_ROLLUP_1M_RETENTION_DAYS ({self.rollup_1m_retention_days})."
-            )
+        for name, larger in (
+            ("stale_after_seconds", "fail_after_seconds"),
+            ("late_data_days", "raw_retention_days"),
+            ("raw_retention_days", "rollup_1m_retention_days"),
+        ):
+            if getattr(self, name) >= getattr(self, larger):
+                raise ConfigError(
+                    f"HUB_{name.upper()} ({getattr(self, name)}) must be smaller than "
+                    f"HUB_{larger.upper()} ({getattr(self, larger)})."
+                )
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigError(
                 f"HUB_LOG_LEVEL is {self.log_level!r}: it must be DEBUG, INFO, WARNING or ERROR."
@@ -257,6 +243,11 @@ class Config:
     def task_interval(self, seconds: int) -> int:
         """The interval, in seconds, of a task whose usual interval is `seconds`."""
         return max(1, seconds // self.task_speedup)
+
+
+def is_set(variable: str) -> bool:
+    """Whether the environment has a value for a setting."""
+    return bool(os.environ.get(variable, "").strip())
 
 
 def unknown_variables(env: Mapping[str, str] | None = None) -> list[str]:

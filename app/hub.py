@@ -1,4 +1,4 @@
-"""One web process: what it is made of, from its start to its end."""
+"""The parts of one web process, and their start and shutdown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger("hub.web")
 
 @dataclass(frozen=True)
 class Hub:
-    """The parts of a web process. Make it with `Hub.start`."""
+    """The parts of a web process. Create it with `Hub.start`."""
 
     config: Config
     database: Database
@@ -36,14 +36,14 @@ class Hub:
     heartbeat: Heartbeat
     admission: Admission
     pushes: Pushes
-    watch: TokenWatch | None  # None without a key for tokens
+    watch: TokenWatch | None  # None without a token key
     probe: DatabaseProbe = field(default_factory=DatabaseProbe)
 
     @classmethod
     def start(cls, config: Config) -> Hub:
-        """Open the pool and start the writer, the heartbeat and the watch of tokens.
+        """Open the pool and start the writer, the heartbeat and the token watch.
 
-        Raises ConfigError when a setting, the database's address or the key of tokens is bad.
+        Raises ConfigError if a setting, the database's address or the token key is invalid.
         """
         guard = _make_guard(config)
         database = Database.from_config(config)
@@ -65,13 +65,12 @@ class Hub:
         heartbeat.start()
         if hub.watch is not None:
             hub.watch.start()
-        # Runs at the end of any process, also of a web worker started by multiprocessing, whose
-        # atexit handlers are not called.
+        # Unlike atexit handlers, it also runs in web workers started by multiprocessing.
         Finalize(None, hub.close, exitpriority=100)
         return hub
 
     def close(self) -> None:
-        """Store what waits, then close every connection. Idempotent."""
+        """Store the queued updates, then close all connections. Idempotent."""
         if self.watch is not None:
             self.watch.stop()
         self.heartbeat.stop()
@@ -80,12 +79,12 @@ class Hub:
 
 
 def _make_guard(config: Config) -> Guard | None:
-    """Knows the tokens; None without a key for them. Raises ConfigError for a bad key."""
+    """None without a token key. Raises ConfigError for an invalid key."""
     if config.token_key_file is not None:
         return Guard(read_keys(config.token_key_file))
     logger.warning(
-        "HUB_TOKEN_KEY_FILE is not set: any program on this machine may push and read, and no "
-        "other machine may"
+        "HUB_TOKEN_KEY_FILE is not set: any program on this machine can push and read, and other "
+        "machines are refused"
     )
     return None
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 
 from app.background import RepeatingThread
+from app.config import PARENT_VARIABLE
 
-PARENT_VARIABLE = "HUB_PARENT_PID"  # set by `serve` for the processes it starts
 POLL_SECONDS = 0.25
 
 

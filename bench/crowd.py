@@ -55,7 +55,7 @@ class Crowd:
     port: int
     rate: float
     seed: int
-    began: datetime  # when the first jobs are said to have begun
+    began: datetime  # when the first jobs began
 
     @property
     def jobs(self) -> int:
@@ -64,7 +64,7 @@ class Crowd:
 
     @property
     def watched(self) -> SimulatedJob:
-        """One that runs all the time, for somebody to look at."""
+        """One that runs all the time, to be looked at."""
         rng = random.Random(f"{self.seed} watched")
         return plan_job(rng, self._machine(0), self.began, WATCHED_MINUTES)
 
@@ -124,10 +124,10 @@ class RunningCrowd:
     def stop(self) -> Ledger:
         """Push nothing more, and wait for the last answers."""
         self._pipe.send(None)
-        while not isinstance(said := self._pipe.recv(), Ledger):
+        while not isinstance(received := self._pipe.recv(), Ledger):
             pass
         self._process.join(10)
-        return said
+        return received
 
 
 def _run(crowd: Crowd, pipe: Connection) -> None:

@@ -291,12 +291,12 @@ def run_pgbench(url: str, seconds: float) -> float:
             scripts.append(f"--file={folder}/{name}@{weight}")
         command = ["pgbench", "--no-vacuum", "--protocol=prepared", f"--define=jobs={PGBENCH_JOBS}"]
         size = [f"--client={PGBENCH_CLIENTS}", "--jobs=2", f"--time={max(1, round(seconds))}"]
-        said = subprocess.run(
+        pgbench = subprocess.run(
             [*command, *size, *scripts, url], capture_output=True, text=True, check=False
         )
-    found = re.search(r"tps = ([\d.]+)", said.stdout)
-    if said.returncode or not found:
-        raise SystemExit(f"bench: pgbench failed:\n{said.stderr[-2000:]}")
+    found = re.search(r"tps = ([\d.]+)", pgbench.stdout)
+    if pgbench.returncode or not found:
+        raise SystemExit(f"bench: pgbench failed:\n{pgbench.stderr[-2000:]}")
     return float(found[1])
 
 

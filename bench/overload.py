@@ -61,7 +61,7 @@ KINDS = (Kind(1, 64, 4_096), Kind(BATCH, 8, 64))
 
 @dataclass
 class Health:
-    """What asking /health took, and what it said."""
+    """How long requests for /health took, and their answers."""
 
     seconds: list[float] = field(default_factory=list)
     failures: int = 0  # no answer at all

@@ -70,7 +70,12 @@ def fill(hub: HubProcess, now: datetime) -> dict[str, tuple[str, int]]:
     # Their busy times, which the simulation gives to all at once, lie apart.
     nodes = [islice(snapshots(node, SEED), 45 * (n + 1), None) for n, node in enumerate(NODES)]
     push_snapshots(
-        hub, [{**next(said), "timestamp": isoformat(at)} for at in times for said in nodes]
+        hub,
+        [
+            {**next(snapshots_of_node), "timestamp": isoformat(at)}
+            for at in times
+            for snapshots_of_node in nodes
+        ],
     )
     for path, body in senders.tick(datetime.now(UTC)):
         hub.request("POST", f"/api/v1{path}", body)

@@ -389,22 +389,24 @@ def kill_senders(hub_url: str, table: Table, rounds: int, spool: Path, seed: int
     """Kill a sender after a random time, `rounds` times over one spool; then count."""
     dice = random.Random(seed)
     prefix = f"backup-kill-{time.time_ns()}"
-    said: dict[str, int] = {}
+    last_handed_over: dict[str, int] = {}
     for number in range(rounds):
         job_id = f"{prefix}-{number:02}"
-        said[job_id] = _live_and_die(hub_url, job_id, spool, dice.uniform(*KILL_SECONDS))
+        last_handed_over[job_id] = _live_and_die(
+            hub_url, job_id, spool, dice.uniform(*KILL_SECONDS)
+        )
     drain_all(hub_url, spool, 120)
     rows, twice = table.rows(prefix)
     missing = sum(
         (job_id, number, "running", f"phase {number}") not in rows
-        for job_id, last in said.items()
+        for job_id, last in last_handed_over.items()
         for number in range(1, last + 1)
     )
-    return Killed(sum(said.values()), missing, twice)
+    return Killed(sum(last_handed_over.values()), missing, twice)
 
 
 def _live_and_die(url: str, job_id: str, spool: Path, seconds: float) -> int:
-    """The last number that the sender said was handed over."""
+    """The last number that the sender reported as handed over."""
     sender = subprocess.Popen(
         [sys.executable, __file__, "--sender", url, job_id, str(spool)],
         stdout=subprocess.PIPE,
@@ -487,12 +489,12 @@ def share_queue(hub_url: str, table: Table, seconds: float, path: Path) -> Share
         )
         for name in "ab"
     ]
-    said = [json.loads(sender.communicate(timeout=seconds + 60)[0]) for sender in senders]
-    repeats = sum(one["duplicates"] for one in said) + drain_all(hub_url, path, 60)
+    results = [json.loads(sender.communicate(timeout=seconds + 60)[0]) for sender in senders]
+    repeats = sum(one["duplicates"] for one in results) + drain_all(hub_url, path, 60)
     rows, twice = table.rows(prefix)
     expected = {
         (f"{prefix}-{name}", number)
-        for name, one in zip("ab", said, strict=True)
+        for name, one in zip("ab", results, strict=True)
         for number in range(one["entries"])
     }
     there = {(job_id, number) for job_id, number, _, _ in rows}

@@ -154,7 +154,7 @@ class Observer:
             try:
                 entry = json.loads(line)
             except ValueError:
-                continue  # words for whoever sits at the terminal
+                continue  # messages for the terminal
             if entry["level"] in ("ERROR", "CRITICAL"):
                 self._run.errors[f"the log says {entry['logger']}: {entry['message'][:200]}"] += 1
             elif entry["message"].startswith("slow_disk"):
@@ -167,7 +167,7 @@ class Observer:
             names[part] += 1
             name = part if names[part] == 1 else f"{part} {names[part]}"
             if run.pids.setdefault(name, pid) != pid:
-                run.errors[f"the process {name} was started anew"] += 1
+                run.errors[f"the process {name} was restarted"] += 1
                 run.pids[name] = pid
             if (usage := usage_of(pid)) is not None:
                 run.point(run.memory, name, usage.resident_bytes / MIB)
@@ -226,8 +226,8 @@ def open_dashboard(hub: Hub, crowd: Crowd, run: Run) -> Iterator[Callable[[float
                 next_heap_at = run.seconds + run.plan.rare_seconds
                 for name, tool in tools.items():
                     run.point(run.heaps, name, heap_bytes(tool) / MIB)
-            for said in watch.seen:
-                run.errors[f"the browser: {said[:200]}"] += 1
+            for event in watch.seen:
+                run.errors[f"the browser: {event[:200]}"] += 1
             watch.seen.clear()
 
         yield rest

@@ -96,7 +96,7 @@ def measure(database: Database, config: Config, jobs: int, stale: int, rounds: i
 
 
 def fill(database: Database, jobs: int, stale: int) -> None:
-    """Make the jobs, two disks for each of those that will go stale, and somebody who watches."""
+    """Make the jobs, two disks for each that will go stale, and a beat of a web process."""
     with database.connect(autocommit=True) as conn:
         for first in range(1, jobs + 1, BATCH):
             last = min(first + BATCH - 1, jobs)

@@ -12,7 +12,7 @@ from app.database.pool import Connection, Database
 from app.domain.staleness import go_duration, silent_since
 from app.store import node_states as store
 from app.store.node_states import OfflineNode, SilentNode
-from app.store.staleness import Verdict, read_watches
+from app.store.staleness import StatusChange, read_watches
 from jobs.pages import change_page, read_pages
 
 logger = logging.getLogger("hub.tasks.nodes")
@@ -50,13 +50,13 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
     if since is None:
         return Sweep(0, 0, watched)
     text = f"No snapshot for {go_duration(threshold)}"
-    verdict = Verdict(now, since, threshold, text, now if is_by_clock else None)
+    status_change = StatusChange(now, since, threshold, text, now if is_by_clock else None)
 
     def read(conn: Connection, after: SilentNode | None, limit: int) -> list[SilentNode]:
         return store.read_silent_nodes(conn, since, after=after, limit=limit)
 
     def change(conn: Connection, node_ids: Sequence[str]) -> list[OfflineNode]:
-        return store.mark_nodes_offline(conn, node_ids, verdict)
+        return store.mark_nodes_offline(conn, node_ids, status_change)
 
     offline = errors = 0
     for page in read_pages(database, read):

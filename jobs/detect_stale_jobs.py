@@ -11,12 +11,12 @@ from app.config import Config
 from app.database.pool import Connection, Database
 from app.domain.staleness import Watch, fail_text, silent_since, stall_text
 from app.store import staleness as store
-from app.store.staleness import Judged, SilentJob, Verdict
+from app.store.staleness import Judged, SilentJob, StatusChange
 from jobs.pages import change_page, read_pages
 
 logger = logging.getLogger("hub.tasks.stale")
 
-Judge = Callable[[Connection, Sequence[int], Verdict], list[Judged]]
+Judge = Callable[[Connection, Sequence[int], StatusChange], list[Judged]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +62,27 @@ def _status_change(
     watches: list[Watch],
     threshold_seconds: int,
     text: Callable[[int], str],
-) -> Verdict | None:
+) -> StatusChange | None:
     since = silent_since(watches, threshold_seconds)
     if since is None:
         return None
-    return Verdict(now, since, threshold_seconds, text(threshold_seconds), clock)
+    return StatusChange(now, since, threshold_seconds, text(threshold_seconds), clock)
 
 
 def _change_all(
-    database: Database, status: str, judge: Judge, verdict: Verdict | None
+    database: Database, status: str, judge: Judge, status_change: StatusChange | None
 ) -> tuple[int, int]:
     """Change the silent jobs of a status; return how many were changed, and how many failed."""
-    if verdict is None:
+    if status_change is None:
         return 0, 0
     changed = errors = 0
 
     def read(conn: Connection, after: SilentJob | None, limit: int) -> list[SilentJob]:
-        since = verdict.silent_since
+        since = status_change.silent_since
         return store.read_silent_jobs(conn, status, since, after=after, limit=limit)
 
     def change(conn: Connection, ids: Sequence[int]) -> list[Judged]:
-        return judge(conn, ids, verdict)
+        return judge(conn, ids, status_change)
 
     for page in read_pages(database, read):
         ids = [job.id for job in page]
@@ -93,7 +93,7 @@ def _change_all(
             logger.warning(
                 "Stale job %s: %s",
                 job.job_id,
-                verdict.text,
+                status_change.text,
                 extra={"job_id": job.job_id, "silent_seconds": round(job.silent_seconds, 1)},
             )
     return changed, errors

@@ -6,10 +6,8 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import psycopg
-
 from app.config import Config
-from app.database.pool import Connection, Database
+from app.database.pool import Connection, Database, LockNotAvailable
 from app.domain.rollups import MINUTE_ROLLUPS, RAW_SERIES, rollups_of
 from app.store import rollups as store
 from app.store.rollups import Chunk
@@ -81,6 +79,6 @@ def _drop(conn: Connection, series: str, chunk: Chunk) -> str | None:
                 if gap := next(filter(None, gaps), None):
                     return gap
                 store.drop_chunk(conn, series, chunk)
-        except psycopg.errors.LockNotAvailable:
+        except LockNotAvailable:
             return "it is being read"
     return None

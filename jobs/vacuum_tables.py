@@ -7,16 +7,11 @@ from typing import Any
 
 from app.config import Config
 from app.database.pool import Database
+from app.store import vacuum as store
 
 # ANALYZE reads a sample of up to 30,000 rows, even if few have changed: 0.1 s for 9,000 jobs, in
 # which all others wait. The engine does not count changes; VACUUM counts the rows, too.
 ANALYSE_SECONDS = 3_600
-_SHOULD_ANALYSE = """
-SELECT NOT EXISTS (SELECT FROM pg_statistic WHERE starelid = relid)
-    OR last_analyze IS NULL
-    OR last_analyze < clock_timestamp() - make_interval(secs => %s)
-FROM pg_stat_all_tables WHERE relid = %s::regclass
-"""
 # The rows of live jobs are rewritten at every commit, and TimescaleDB's logs of stale ranges at
 # every refresh. The series only grow.
 TABLES = (
@@ -45,9 +40,8 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
     every_seconds = config.task_interval(ANALYSE_SECONDS)
     for table in TABLES:
         with database.reading() as conn:
-            row = conn.execute(_SHOULD_ANALYSE, [every_seconds, table]).fetchone()
-            is_due = row is not None and row[0]
-            conn.execute(f"VACUUM (ANALYZE {is_due}) {table}".encode())
+            is_due = store.should_analyse(conn, table, every_seconds)
+            store.vacuum(conn, table, analyse=is_due)
         if is_due:
             analysed.append(table)
     return {"tables": len(TABLES), "analysed": analysed}

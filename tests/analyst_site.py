@@ -12,10 +12,10 @@ from app.config import Config
 from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS
 from app.domain.updates import Fields, Update
-from app.ingest.transaction import Receipt, store_updates
 from app.store.summaries import write_summary
 from jobs import detect_stale_jobs
 from tests.conftest import TABLES
+from tests.storing import store
 
 MIB = 1024**2
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -161,15 +161,15 @@ def fill_site(database: Database, config: Config) -> None:
     now = to_micros(utc_now())
     revived = REVIVED.updates(now)
     runs = [*ENDED, DEAD, STALLED, *RUNNING]
-    push(database, [update for run in runs for update in run.updates(now)] + revived[:10])
     with database.transaction() as conn:
+        store(conn, *(update for run in runs for update in run.updates(now)), *revived[:10])
         beat(conn)
         for job_id, seconds in {DEAD.job_id: 400, REVIVED.job_id: 400, STALLED.job_id: 120}.items():
             set_silence(conn, job_id, seconds)
     for _ in ("stall", "fail"):
         detect_stale_jobs.run_once(database, config)
-    push(database, revived[10:])
     with database.transaction() as conn:
+        store(conn, *revived[10:])
         conn.execute(HEARD_WHEN_SENT)
         conn.execute(OLDER_SENDERS)
         conn.execute(NODES)
@@ -177,12 +177,6 @@ def fill_site(database: Database, config: Config) -> None:
         ended = conn.execute("SELECT job_id FROM jobs WHERE completed_at IS NOT NULL").fetchall()
         for (job_id,) in ended:
             write_summary(conn, job_id, *summarise_job(conn, job_id))
-
-
-def push(database: Database, updates: list[Update]) -> None:
-    with database.transaction() as conn:
-        outcomes = store_updates(conn, updates, late_days=28)
-    assert all(isinstance(outcome, Receipt) for outcome in outcomes)
 
 
 # The hub heard everything just now; let it have heard each update when it was sent.

@@ -165,7 +165,7 @@ def database(open_database: Database, owner: Database) -> Database:
 
 
 def _forget_work(conn: Connection) -> None:
-    """Drop every chunk, and let the rollups begin anew: with their watermarks before all rows."""
+    """Drop every chunk, and reset the rollups: their watermarks are before all rows again."""
     for rollup in ROLLUPS:
         conn.execute(f"TRUNCATE {rollup.name}")
     for table in HYPERTABLES:

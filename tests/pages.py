@@ -34,11 +34,11 @@ def commands(block: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def assert_printed(said: str, expected: str) -> None:
+def assert_printed(printed: str, expected: str) -> None:
     """Each line that the page shows is among the lines that were printed."""
     for line in expected.splitlines():
         pattern = ".*".join(re.escape(piece) for piece in line.split("…"))
-        assert re.search(rf"^{pattern}$", said, re.MULTILINE), (line, said)
+        assert re.search(rf"^{pattern}$", printed, re.MULTILINE), (line, printed)
 
 
 def _is_whole(command: str, rest: list[str]) -> bool:

@@ -31,8 +31,8 @@ def make_token(
 
 def unsigned(token: str) -> str:
     """The same claims under `alg: none`, without a signature."""
-    said = jwt.decode(token, options={"verify_signature": False})
-    return jwt.encode(said, "", algorithm="none")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return jwt.encode(claims, "", algorithm="none")
 
 
 def bearer(token: str) -> dict[str, str]:

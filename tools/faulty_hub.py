@@ -190,7 +190,7 @@ class FaultyHub:
         if any(map(self.whole_poison, items)):
             return _problem(400, "body: is poison.", {"body": ["Is poison."]})
         if any(map(self.crash, items)):
-            return _problem(500, "The hub failed to answer; the reason is in its log.")
+            return _problem(500, "Internal error; the reason is in the hub's log.")
         if is_batch:
             return self._take_batch(items, is_one=isinstance(request.json.get("node_id"), str))
         job_type, job_id = path.split("/telemetry/")[1].split("/", 1)
@@ -276,7 +276,7 @@ class _Server(ThreadingHTTPServer):
         if hub.certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(hub.certificate)
-            # The handshake is the thread's, at its first read: one that fails must stop nobody.
+            # Each thread does its handshake at its first read: a failure stops only that thread.
             self.socket = context.wrap_socket(
                 self.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -292,7 +292,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Senders hang up; that is no news."""
+        """Senders hang up: that is normal."""
 
     def close_all(self) -> None:
         self.server_close()

@@ -92,7 +92,7 @@ class HubProcess:
         try:
             wait_until(self.is_healthy, START_SECONDS)
         except BaseException:
-            self.kill()  # nobody else will: it has not been handed out
+            self.kill()  # the caller never gets this object and cannot
             raise
 
     def stop(self) -> int:
@@ -152,6 +152,11 @@ class HubProcess:
         finally:
             connection.close()
 
+    def push(self, job_id: str, **fields: Any) -> int:
+        """Push one update of a backup; the status of the answer."""
+        body = {"status": "running", **fields}
+        return self.request("POST", f"/api/v1/telemetry/backup/{job_id}", body)[0]
+
     def stored(self) -> set[tuple[str, int]]:
         """(job_id, bytes_transferred) of every row of the series."""
         dsn = self.env.get("DATABASE_URL") or self.engine()["dsn"]
@@ -170,7 +175,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
+    """Whether the process exists and is not a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

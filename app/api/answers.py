@@ -1,4 +1,4 @@
-"""How views answer: JSON, with an ETag, 304 and gzip."""
+"""JSON responses for views, with ETag, 304 and gzip."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from app.clock import isoformat
 from app.web.conditional import make_conditional, make_tag
 from app.web.request import Answer
 
-CACHE_CONTROL = "no-cache"  # keep it, but ask before using it
+CACHE_CONTROL = "no-cache"  # store it, but revalidate before use
 
 
 def json_response(body: Any, status: int = 200) -> Response:
-    """An application/json answer; see `encode_json`."""
+    """An application/json response; see `encode_json`."""
     return Response(encode_json(body), status, mimetype="application/json")
 
 
-def conditional_json(body: Any, *, same_but_for: Any = None) -> Response:
-    """As `json_response`, with an ETag; 304 if the client has the same already.
+def conditional_json(body: Any, *, etag_body: Any = None) -> Response:
+    """As `json_response`, with an ETag; 304 if the client has the current version.
 
-    What counts up in every answer would change every tag. `same_but_for` is the body without that:
-    its tag is a weak one, which says that the answers mean the same, not that they are equal.
+    `etag_body` is the body without values that change in every response, such as ages. The tag is
+    then weak: it identifies equivalent responses, not equal ones.
     """
     answer = Answer(200, encode_json(body), [("Content-Type", "application/json")])
-    if same_but_for is None:
+    if etag_body is None:
         return conditional(answer)
-    return conditional(answer, make_tag(encode_json(same_but_for)), is_weak=True)
+    return conditional(answer, make_tag(encode_json(etag_body)), is_weak=True)
 
 
 def conditional(answer: Answer, tag: str | None = None, *, is_weak: bool = False) -> Response:
     """The answer with its ETag, by default a hash of its body; 304 if the client has it already.
-    Packed where the client takes that.
+    Compressed if the client accepts that.
 
-    A version of a row would save making the body, but not all that changes an answer changes that
-    row: of a chart, old updates are dropped by age, whole chunks at once.
+    The version of a row would not do as a tag, although it would save building the body: a chart
+    also changes when old updates are dropped, which does not touch the job's row.
     """
     answer.headers.append(("Cache-Control", CACHE_CONTROL))
     tag = make_tag(answer.body) if tag is None else tag
@@ -46,7 +46,7 @@ def conditional(answer: Answer, tag: str | None = None, *, is_weak: bool = False
 
 
 def encode_json(body: Any) -> bytes:
-    """The text of a JSON answer. Instants become RFC 3339 in UTC with a `Z`; NaN becomes null."""
+    """Encode as JSON. Timestamps become RFC 3339 in UTC with a `Z`; NaN becomes null."""
     return orjson.dumps(body, default=_encode, option=orjson.OPT_PASSTHROUGH_DATETIME)
 
 

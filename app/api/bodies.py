@@ -1,4 +1,4 @@
-"""Reads the body of a Flask request: whole, whatever server hands it on."""
+"""Reads the complete body of a Flask request, under any WSGI server."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from flask import request
 from werkzeug.exceptions import ClientDisconnected
 
 from app.api.context import hub
-from app.web.content import JSON, bad_body, too_large, unpack
+from app.web.content import JSON, bad_body, decompress_body, too_large
 
 
 def read_json() -> bytes:
-    """The body of the current request, JSON by its type, unpacked.
+    """The decompressed body of the current request, whose type must be JSON.
 
-    Raises UnsupportedMediaType, TooLarge, or InvalidInput for a body cut off or damaged gzip.
+    Raises UnsupportedMediaType, TooLarge, or InvalidInput for a truncated body or invalid gzip.
     """
     limit = hub().config.max_body_bytes
-    return unpack(read_whole(limit), request.headers, limit, (JSON,))
+    return decompress_body(read_whole(limit), request.headers, limit, (JSON,))
 
 
 def read_whole(limit: int) -> bytes:
-    """The body as sent, all that its Content-Length says where it has one."""
+    """The body as sent. Raises TooLarge, or InvalidInput for a truncated body."""
     expected = request.content_length
     if expected is not None and expected > limit:
         raise too_large(limit)
@@ -29,11 +29,9 @@ def read_whole(limit: int) -> bytes:
         while len(body) < most and (piece := request.stream.read(most - len(body))):
             body += piece
     except (OSError, ClientDisconnected) as exc:
-        raise bad_body(f"Is cut off: the connection failed after {len(body)} bytes.") from exc
+        raise bad_body(f"Is truncated: the connection failed after {len(body)} bytes.") from exc
     if len(body) > limit:
         raise too_large(limit)
     if expected is not None and len(body) < expected:
-        raise bad_body(
-            f"Is cut off: {len(body)} of the {expected} bytes of its Content-Length came."
-        )
+        raise bad_body(f"Is truncated: received {len(body)} of {expected} bytes.")
     return bytes(body)

@@ -1,4 +1,4 @@
-"""What a view finds around it: the hub, the request as the hub means it, and whose it is."""
+"""The context of a view: the hub, the current request, and how it was admitted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def hub() -> Hub:
 
 
 def hub_of(app: Flask) -> Hub:
-    """The hub that an application belongs to."""
+    """The hub of an application."""
     return cast(Hub, app.extensions[EXTENSION])
 
 
@@ -35,10 +35,10 @@ def current_admission() -> Admitted:
 
 
 def current_claims() -> Claims | None:
-    """The claims of the current request's token; None on a hub without a key."""
+    """The claims of the current request's token; None without a valid token."""
     return current_admission().claims
 
 
 def to_response(answer: Answer) -> Response:
-    """An answer as Flask wants it."""
+    """The Flask response for an answer."""
     return Response(answer.body, answer.status, answer.headers)

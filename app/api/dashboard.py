@@ -1,6 +1,6 @@
-"""The dashboard: one page for all its addresses, and the files that the page is made of.
+"""The dashboard: one page for all its addresses, and its static files.
 
-The page uses the public API and nothing else; what it shows is worked out in the browser.
+The page is rendered in the browser and uses only the public API.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import flask
 from flask import Response, request
 from werkzeug.exceptions import NotFound
 
-from app.api.browsers import is_beside_api, wants_page
+from app.api.browsers import can_be_page, wants_page
 from app.api.context import current_request, to_response
 from app.api.errors import answer_http_exception
 from app.api.permissions import needs
@@ -37,27 +37,27 @@ _TYPES = {
     ".mjs": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# Below the folder of our own files and that of the one library, and no name begins with a dot.
+# Only the dashboard's own files and its one library; no name begins with a dot.
 _NAME = re.compile(r"(dashboard|node_modules/echarts/dist)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", re.A)
 _VERSION = re.compile(r"v-([0-9a-f]{16})/(.*)", re.A | re.S)
 
-# No script and no style but ours, no other origin. A chart can be saved as an image: blob.
+# Only the hub's own scripts and styles, no other origin. Saving a chart as an image needs blob.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-_State = tuple[str, int, int]  # a file's path, its time of change and its size
+_State = tuple[str, int, int]  # a file's path, mtime in ns and size
 _ASK_FIRST = "no-cache"
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True)
 class _File:
-    """A file as it is sent: both forms, and the tag of what is in it."""
+    """A file's content, plain and compressed, and its tag."""
 
     body: bytes
-    packed: bytes
+    gzipped: bytes
     tag: str
 
 
@@ -68,8 +68,8 @@ class _File:
 @blueprint.route("/<any(machines, jobs, compare, nodes):kind>/<identifier:name>")
 @needs(PAGE)
 def show_page(kind: str = "", name: str = "") -> Response:
-    """The page. Which view it shows, it sees by its address."""
-    # No id has a slash in it, the name of a machine may.
+    """The page. It chooses its view by its address."""
+    # Ids contain no slashes, machine names may.
     if (kind == "compare" and not name) or (kind != "machines" and "/" in name):
         raise NotFound
     return _send_page(depth=1 if "/" in request.path[1:] else 0)
@@ -77,14 +77,14 @@ def show_page(kind: str = "", name: str = "") -> Response:
 
 @blueprint.app_errorhandler(404)
 def show_not_found(error: NotFound) -> Response:
-    """The page says so to whoever went there with a browser; everybody else gets the problem."""
-    if not wants_page(request.environ) or not is_beside_api(request.path):
+    """Browsers get the page, which says so; other clients get problem+json."""
+    if not wants_page(request.environ) or not can_be_page(request.path):
         return answer_http_exception(error)
     return _send_page(depth=request.path.count("/") - 1, status=404)
 
 
 def _send_page(depth: int, status: int = 200) -> Response:
-    """The page at an address with so many slashes after the first."""
+    """The page at an address with `depth` slashes after the first."""
     page = _page(f"v-{_version()}", "../" * depth)
     response = _send(page, "text/html; charset=utf-8", _ASK_FIRST, status)
     response.headers["Content-Security-Policy"] = _POLICY
@@ -92,20 +92,20 @@ def _send_page(depth: int, status: int = 200) -> Response:
 
 
 @blueprint.route("/static/<path:name>")
-@needs(OPEN)  # anybody can have these files from where the hub comes from
+@needs(OPEN)  # these files are public
 def send_file(name: str) -> Response:
-    """One of the page's files. With the present version in its address it may be kept for ever."""
+    """A static file. It may be cached forever if its address has the current version."""
     versioned = _VERSION.fullmatch(name)
     asked_version, name = versioned.groups() if versioned else (None, name)
     kind = _TYPES.get(Path(name).suffix)
     path = STATIC / name
-    if kind is None or not _NAME.fullmatch(name) or not _is_ours(path):
+    if kind is None or not _NAME.fullmatch(name) or not _is_static_file(path):
         raise NotFound
     return _send(_read(path), kind, _FOR_EVER if asked_version == _version() else _ASK_FIRST)
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether it is a file, and no link that leads out of the folder."""
+def _is_static_file(path: Path) -> bool:
+    """Whether it is a file, and not a link out of the folder."""
     return path.is_file() and path.resolve().is_relative_to(STATIC.resolve())
 
 
@@ -113,15 +113,15 @@ def _send(file: _File, kind: str, cache_control: str, status: int = 200) -> Resp
     headers = [("Content-Type", kind), ("Cache-Control", cache_control)]
     answer = Answer(status, file.body, headers)
     return to_response(
-        make_conditional(answer, current_request(), file.tag, pack=lambda _: file.packed)
+        make_conditional(answer, current_request(), file.tag, compress=lambda _: file.gzipped)
     )
 
 
-# Files are read and packed once; an edited one anew, so that a reload shows it.
+# Files are read and compressed once, and again after an edit, so that a reload shows it.
 
 
 def _version() -> str:
-    """What names all the files of the page by what is in them."""
+    """A hash of the content of all the page's files."""
     files = list(_files_below(str(STATIC / "dashboard")))
     library = STATIC / "node_modules" / "echarts" / "package.json"
     if library.is_file():
@@ -131,7 +131,7 @@ def _version() -> str:
 
 
 def _files_below(folder: str) -> Iterator[_State]:
-    """By `os.scandir`: each request asks for the version, and `rglob` takes ten times as long."""
+    """With `os.scandir`, as every request computes the version and `rglob` is ten times slower."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -162,7 +162,7 @@ def _read_version(path: Path, mtime_ns: int, size: int) -> _File:
 
 @lru_cache(maxsize=8)
 def _page(version: str, root: str) -> _File:
-    """The page with the addresses of its files: relative, as a proxy may move the hub."""
+    """The page, with relative addresses of its files, as a proxy may add a path prefix."""
     text = (STATIC / _PAGE).read_text(encoding="utf-8")
     text = text.replace('"static/', f'"{root}static/{version}/')
     return _file(text.replace('"./', f'"{root or "./"}').encode())

@@ -1,4 +1,4 @@
-"""What Flask raises, and what our views raise, as problem+json; or as a page, to a browser."""
+"""Turns exceptions into problem+json, or into a redirect to the sign-in page for browsers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.api.browsers import is_beside_api, wants_page
+from app.api.browsers import can_be_page, wants_page
 from app.api.context import to_response
 from app.api.hooks import current_permission
 from app.errors import RequestError, Unauthorized
@@ -19,7 +19,7 @@ _WHERE = {"json", "query", "path", "headers", "form", "files", "cookies", "query
 
 
 def register_error_handlers(app: Flask) -> None:
-    """Answer our own errors, HTTP errors and anything unforeseen as problem+json."""
+    """Answer RequestErrors, HTTP errors and unexpected exceptions as problem+json."""
     app.register_error_handler(Unauthorized, _answer_unauthorized)
     app.register_error_handler(RequestError, _answer)
     app.register_error_handler(HTTPException, answer_http_exception)
@@ -27,7 +27,7 @@ def register_error_handlers(app: Flask) -> None:
 
 
 def answer_http_exception(error: Exception) -> Response:
-    """The answer to an error of HTTP: no such path, method or media type, or a bad argument."""
+    """The answer to an HTTP error: unknown path, wrong method or media type, bad argument."""
     assert isinstance(error, HTTPException)
     status = error.code or 500
     if status < 400:  # a redirect is an HTTPException too
@@ -41,7 +41,7 @@ def answer_http_exception(error: Exception) -> Response:
     headers = [header for header in error.get_headers() if header[0] != "Content-Type"]
     details = {
         404: f"There is nothing at {request.path}.",
-        405: f"{request.path} does not take {request.method}.",
+        405: f"{request.path} does not allow {request.method}.",
     }
     detail = details.get(status, error.description or "The request failed.")
     return to_response(problem(status, detail, headers=headers))
@@ -52,21 +52,21 @@ def _answer(error: Exception) -> Response:
 
 
 def _answer_unauthorized(error: Exception) -> Response:
-    """A browser that goes to a page is sent to sign in."""
+    """Redirect browser navigation to the sign-in page."""
     is_route = request.endpoint is not None
     is_page = (
-        current_permission().is_page if is_route else is_beside_api(request.environ["PATH_INFO"])
+        current_permission().is_page if is_route else can_be_page(request.environ["PATH_INFO"])
     )
     if not is_page or not wants_page(request.environ):
         return _answer(error)
-    answer = answer_failure(error)  # which is counted
+    answer = answer_failure(error)  # counts the refusal
     response = Response(status=302, headers={"Location": _sign_in_path()})
     response.headers["Cache-Control"] = dict(answer.headers).get("Cache-Control", "no-store")
     return response
 
 
 def _sign_in_path() -> str:
-    """The sign-in page, which leads back here. Relative, as a proxy may move the hub."""
+    """The sign-in page, which leads back here. Relative, as a proxy may add a path prefix."""
     path: str = request.environ["PATH_INFO"]
     here = quote(path.encode("latin-1"))
     if query := request.environ.get("QUERY_STRING", ""):

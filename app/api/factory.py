@@ -23,7 +23,7 @@ from app.web.push import PREFIX
 
 logger = logging.getLogger("hub.api")
 
-# Part of the API's description while tokens are asked for.
+# Part of the OpenAPI document if tokens are required.
 _TOKENS_IN_SPEC = {
     "security": [{"token": []}],
     "components": {
@@ -33,26 +33,26 @@ _TOKENS_IN_SPEC = {
 
 
 class IdentifierConverter(PathConverter):
-    """Takes all the rest of a path, slashes too, so that a bad id is refused with a reason."""
+    """Matches the rest of a path with slashes, so that a bad id gets a 400 with a reason."""
 
     regex = r"[\s\S]*?"
     part_isolating = False
 
 
 class JobConverter(IdentifierConverter):
-    """The same, but for what is the address of a job's end: that only takes POST, and says so."""
+    """Like `identifier`, but not `…/complete`, so that a GET there is answered 405."""
 
     regex = r"[\s\S]*?(?<!/complete)"
 
 
 class JobTypeConverter(BaseConverter):
-    """One part of a path. Below `history` are the charts, which take no pushes."""
+    """One segment of a path, except `history`, which leads to the charts."""
 
     regex = r"(?!history\Z)[^/]+"
     part_isolating = True
 
 
-# The types of parts of paths: how they are read, and what the OpenAPI document says of them.
+# Converters of path parameters, and their OpenAPI schemas.
 CONVERTERS = {
     "identifier": (IdentifierConverter, IDENTIFIER),
     "job": (JobConverter, IDENTIFIER),
@@ -65,7 +65,7 @@ class _BadRequestParser(FlaskParser):
 
 
 class _HubApi(Api):  # type: ignore[misc]  # flask-smorest has no types
-    """Documents errors as the problem+json they are answered as."""
+    """Documents errors as problem+json."""
 
     ERROR_SCHEMA = ProblemSchema
     DEFAULT_RESPONSE_CONTENT_TYPE = "application/json"
@@ -78,8 +78,8 @@ class _HubApi(Api):  # type: ignore[misc]  # flask-smorest has no types
 
 
 def build_app(hub: Hub) -> Flask:
-    """The application of a hub that has been started. Raises StartError; see check_permissions."""
-    app = make_routes(asks_for_tokens=hub.admission.guard is not None)
+    """The application of a started hub. Raises StartError; see check_permissions."""
+    app = make_routes(requires_tokens=hub.admission.guard is not None)
     check_permissions(app)
     app.extensions[EXTENSION] = hub
     register_hooks(app)
@@ -89,8 +89,8 @@ def build_app(hub: Hub) -> Flask:
     return app
 
 
-def make_routes(*, asks_for_tokens: bool) -> Flask:
-    """Every route and its description, with nothing behind them."""
+def make_routes(*, requires_tokens: bool) -> Flask:
+    """An application with every route and its description, without a hub."""
     app = Flask("hub", static_folder=None)
     app.config.update(
         API_TITLE="Telemetry Hub",
@@ -98,9 +98,9 @@ def make_routes(*, asks_for_tokens: bool) -> Flask:
         OPENAPI_VERSION="3.0.3",
         PROPAGATE_EXCEPTIONS=False,
     )
-    if asks_for_tokens:
+    if requires_tokens:
         app.config["API_SPEC_OPTIONS"] = _TOKENS_IN_SPEC
-    # A redirect would lose the body of a push, and would answer another path than was asked for.
+    # A redirect would lose the body of a push.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     for name, (converter, _) in CONVERTERS.items():
@@ -110,7 +110,7 @@ def make_routes(*, asks_for_tokens: bool) -> Flask:
 
 
 def close_app(app: Flask) -> None:
-    """End the hub of an application. Idempotent."""
+    """Close the hub of an application. Idempotent."""
     hub_of(app).close()
 
 
@@ -140,5 +140,5 @@ def _register_blueprints(app: Flask) -> None:
 
 
 def _allow_empty(self: Any, field: Any, ret: dict[str, Any]) -> dict[str, bool]:
-    """What OpenAPI says of a parameter of a query: see `QuerySchema`, which drops empty ones."""
+    """Document that query parameters may be empty; `QuerySchema` drops such ones."""
     return {"allowEmptyValue": True} if ret["in"] == "query" else {}

@@ -1,4 +1,4 @@
-"""The chart of a job: one answer, whatever it is made of, in three forms, with a strong ETag."""
+"""The chart of a job, in three formats, with a strong ETag."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ blueprint = Blueprint("history", __name__, description="Charts of jobs.")
 @blueprint.arguments(HistoryQuery, location="query", error_status_code=400)
 @blueprint.response(200, {"anyOf": [HistorySchema, HistoryColumnsSchema]})
 @blueprint.response(200, {"type": "string"}, content_type="text/csv")
-@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
 def get_history(query: dict[str, Any], job_id: str) -> Response:
     """Chart the speed and progress of a job, or of one of its disks, over its run or a window.
 
-    Never more than `points` points, and never a lost peak: where a window holds more updates than
-    that, each point is a step with its mean, lowest and highest speed.
+    At most `points` points, and no lost peaks: if the window has more updates than that, each point
+    is a step with its mean, lowest and highest speed.
     """
     check_identifier("job_id", job_id)
     history = read_history(
@@ -52,11 +52,11 @@ def get_history(query: dict[str, Any], job_id: str) -> Response:
     return conditional(_RENDERERS[query["format"]](history))
 
 
-# The three forms.
+# Formats.
 
 
 def _render_json(history: History) -> Answer:
-    # Spelled out, it costs a third of _asdict().
+    # Takes a third of the time of _asdict().
     points = [
         {"t": t, "s": s, "s_min": s_min, "s_max": s_max, "p": p, "b": b}
         for t, s, s_min, s_max, p, b in history.points
@@ -71,7 +71,7 @@ def _render_columns(history: History) -> Answer:
 
 def _render_csv(history: History) -> Answer:
     rows: list[Sequence[Any]] = [Point._fields, *history.points]
-    # Only numbers: nothing to quote, and nothing that a spreadsheet would run.
+    # Only numbers: nothing to quote, and nothing that a spreadsheet would run as a formula.
     text = "".join(
         ",".join("" if value is None else str(value) for value in row) + "\r\n" for row in rows
     )
@@ -90,7 +90,7 @@ _RENDERERS = {"json": _render_json, "columns": _render_columns, "csv": _render_c
 
 
 def _answer(history: History, chart_data: Any) -> dict[str, Any]:
-    """The answer by its keys; `HistorySchema` documents them."""
+    """The body of the answer; `HistorySchema` documents its keys."""
     job, statistics = history.job, history.statistics
     return {
         "job_id": job.job_id,
@@ -136,7 +136,7 @@ def _phase(job: ChartedJob, phase: Phase) -> dict[str, Any]:
 
 
 def _attachment(history: History) -> str:
-    """Content-Disposition with a name every system takes, and the exact one (RFC 6266, 8187)."""
+    """Content-Disposition with a portable file name and the exact one (RFC 6266, 8187)."""
     exact = f"history-{history.job.job_id}"
     if history.disk is not None:
         exact += f"-disk{history.disk}"

@@ -1,4 +1,4 @@
-"""What happens around every request that Flask answers: its id, admission, metrics, log line."""
+"""Hooks around every request that Flask answers: request id, admission, metrics, log line."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def register_hooks(app: Flask) -> None:
     app.before_request(_admit)
     app.before_request(_refuse_broken_path)
     app.after_request(_complete)
-    app.teardown_request(_forget)
+    app.teardown_request(_clear_request_id)
 
 
 def current_permission() -> Permission:
-    """What the current request needs: its view's permission, and for what is no route any token."""
+    """The permission of the current request's view; any token if there is no route."""
     if request.endpoint is None:
         return ANY_TOKEN
     permission = permission_of(current_app.view_functions[request.endpoint])
@@ -56,7 +56,7 @@ def _admit() -> None:
 
 
 def _refuse_broken_path() -> Response | None:
-    """A path or query that is no UTF-8 would reach the views with replacement characters."""
+    """Otherwise views would see replacement characters for bytes that are not UTF-8."""
     raw: str = request.environ.get("PATH_INFO", "")
     query: str = request.environ.get("QUERY_STRING", "")
     name = "path"
@@ -65,7 +65,7 @@ def _refuse_broken_path() -> Response | None:
         name = "query"
         unquote_to_bytes(query.encode("latin-1")).decode()
     except UnicodeError:
-        reason = "Is not UTF-8."
+        reason = "Must be UTF-8."
         return to_response(problem(400, f"{name}: {reason}", errors={name: [reason]}))
     return None
 
@@ -77,11 +77,11 @@ def _complete(response: Response) -> Response:
     response.headers.extend(g.admitted.headers)
     route = request.url_rule.rule if request.url_rule else "unknown"
     count_answer(g.request, route, response.status_code)
-    # At full load ingest answers thousands a second: it gets no line each, at any level.
+    # Pushes are not logged at any level: there are thousands a second at full load.
     if logger.isEnabledFor(logging.DEBUG) and "/telemetry/" not in route:
         logger.debug("%s %s %d", request.method, request.path, response.status_code)
     return response
 
 
-def _forget(error: BaseException | None) -> None:
+def _clear_request_id(error: BaseException | None) -> None:
     request_id.set("")

@@ -1,4 +1,4 @@
-"""Reading jobs and machines: lists, one job, its events, the counts of the donut."""
+"""Reads jobs and machines: lists, one job, its events, counts by status."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ blueprint = Blueprint("jobs", __name__, description="Jobs, their events, and mac
 @blueprint.route("/jobs")
 @blueprint.arguments(schemas.JobListQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.JobListSchema)
-@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
 def list_jobs(query: dict[str, Any]) -> Response:
@@ -49,7 +49,7 @@ def list_jobs(query: dict[str, Any]) -> Response:
 @blueprint.route("/jobs/summary")
 @blueprint.arguments(schemas.JobFilterQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.JobSummarySchema)
-@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
 def summarise_jobs(query: dict[str, Any]) -> Response:
@@ -61,13 +61,13 @@ def summarise_jobs(query: dict[str, Any]) -> Response:
 
 @blueprint.route("/jobs/<job:job_id>")
 @blueprint.response(200, schemas.JobSchema)
-@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(400, "BAD_REQUEST")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
 def read_job(job_id: str) -> Response:
-    """Read one job with its disks and summary."""
+    """Return one job with its disks and summary."""
     check_identifier("job_id", job_id)
     return conditional_json(job_body(job_id))
 
@@ -75,18 +75,18 @@ def read_job(job_id: str) -> Response:
 @blueprint.route("/jobs/<identifier:job_id>/events")
 @blueprint.arguments(schemas.EventListQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.JobEventListSchema)
-@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
 def list_events(query: dict[str, Any], job_id: str) -> Response:
-    """List the transitions and warnings of a job, in order."""
+    """List the transitions and warnings of a job, oldest first."""
     check_identifier("job_id", job_id)
     limit, after_id = query["limit"], query.get("cursor", [0])[0]
     with hub().database.reading() as conn:
         found = store.list_events(conn, job_id, limit + 1, after_id)
         if not found and not store.job_exists(conn, job_id):
-            raise _unknown(job_id)
+            raise _not_found(job_id)
     cursor = encode_cursor("events", found[limit - 1].id) if len(found) > limit else None
     return conditional_json({"items": [vars(e) for e in found[:limit]], "next_cursor": cursor})
 
@@ -94,11 +94,11 @@ def list_events(query: dict[str, Any], job_id: str) -> Response:
 @blueprint.route("/machines")
 @blueprint.arguments(schemas.MachineListQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.MachineListSchema)
-@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
 def list_machines(query: dict[str, Any]) -> Response:
-    """List the machines that jobs ran for, each with its newest job and counts."""
+    """List machines, each with its newest job and its number of jobs by status."""
     limit, after_name = query["limit"], query.get("cursor", [""])[0]
     with hub().database.reading() as conn:
         found = store.list_machines(conn, limit + 1, after_name)
@@ -109,15 +109,15 @@ def list_machines(query: dict[str, Any]) -> Response:
 
 
 def job_body(job_id: str) -> dict[str, Any]:
-    """What `GET /jobs/{job_id}` answers, instants as text. Raises NotFound."""
+    """The body of `GET /jobs/{job_id}`, timestamps as text. Raises NotFound."""
     with hub().database.reading() as conn:
         job = store.read_job(conn, job_id)
     if job is None:
-        raise _unknown(job_id)
+        raise _not_found(job_id)
     return {**_job(job), "disks": [_disk(disk) for disk in job.disks]}
 
 
-def _unknown(job_id: str) -> NotFound:
+def _not_found(job_id: str) -> NotFound:
     return NotFound(f"There is no job {job_id!r}.")
 
 
@@ -134,7 +134,7 @@ def _job_filter(query: dict[str, Any]) -> store.JobFilter:
 
 
 def _job(job: store.Job) -> dict[str, Any]:
-    """A job's columns as the API shows them, with what the hub works out from them."""
+    """A job's columns as the API shows them, and values computed from them."""
     columns = vars(job).items()
     return {
         **{name: isoformat(v) if isinstance(v, datetime) else v for name, v in columns},

@@ -1,4 +1,4 @@
-"""Reading nodes: their current state, its changes, and the chart of their metrics."""
+"""Reads nodes: their current state, its changes, and charts of their metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ blueprint = Blueprint("nodes", __name__, description="Nodes and their metrics.")
 @blueprint.route("/nodes")
 @blueprint.arguments(schemas.NodeListQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.NodeListSchema)
-@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
 def list_nodes(query: dict[str, Any]) -> Response:
@@ -39,32 +39,32 @@ def list_nodes(query: dict[str, Any]) -> Response:
     page = [_node(node) for node in found[:limit]]
     return conditional_json(
         {"items": page, "next_cursor": cursor},
-        same_but_for=[[_without_age(node) for node in page], cursor],
+        etag_body=[[_without_age(node) for node in page], cursor],
     )
 
 
 @blueprint.route("/nodes/<identifier:node_id>")
 @blueprint.response(200, schemas.NodeSchema)
-@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(400, "BAD_REQUEST")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
 def read_node(node_id: str) -> Response:
-    """Read the current state of one node."""
+    """Return the current state of one node."""
     check_identifier("node_id", node_id)
     with hub().database.reading() as conn:
         node = store.read_node(conn, node_id)
     if node is None:
-        raise _unknown(node_id)
+        raise _not_found(node_id)
     body = _node(node)
-    return conditional_json(body, same_but_for=_without_age(body))
+    return conditional_json(body, etag_body=_without_age(body))
 
 
 @blueprint.route("/nodes/<identifier:node_id>/events")
 @blueprint.arguments(schemas.NodeEventListQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.NodeEventListSchema)
-@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
@@ -75,7 +75,7 @@ def list_events(query: dict[str, Any], node_id: str) -> Response:
     with hub().database.reading() as conn:
         found = store.list_events(conn, node_id, limit + 1, before_id)
         if not found and not store.node_exists(conn, node_id):
-            raise _unknown(node_id)
+            raise _not_found(node_id)
     cursor = encode_cursor("node_events", found[limit - 1].id) if len(found) > limit else None
     return conditional_json({"items": [vars(e) for e in found[:limit]], "next_cursor": cursor})
 
@@ -83,15 +83,14 @@ def list_events(query: dict[str, Any], node_id: str) -> Response:
 @blueprint.route("/nodes/<identifier:node_id>/history")
 @blueprint.arguments(schemas.NodeHistoryQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.NodeHistorySchema)
-@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
 def read_history(query: dict[str, Any], node_id: str) -> Response:
     """Chart the metrics of one node: each snapshot, or mean, minimum and maximum of equal steps.
 
-    Never more than `points` points, and never a lost peak, however much of the window is left only
-    as what is kept of each minute or hour.
+    At most `points` points, and no lost peaks, even where only rollups per minute or hour are kept.
     """
     check_identifier("node_id", node_id)
     history = read_node_history(
@@ -105,12 +104,14 @@ def read_history(query: dict[str, Any], node_id: str) -> Response:
     return conditional_json(_history(history))
 
 
-def _unknown(node_id: str) -> NotFound:
+def _not_found(node_id: str) -> NotFound:
     return NotFound(f"There is no node {node_id!r}.")
 
 
 def _node(node: store.Node) -> dict[str, Any]:
-    return {**vars(node), "age_seconds": round(node.age_seconds, 3)}
+    body = {**vars(node), **node.metrics, "age_seconds": round(node.age_seconds, 3)}
+    del body["metrics"]
+    return body
 
 
 def _without_age(node: dict[str, Any]) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def _history(history: NodeHistory) -> dict[str, Any]:
 
 
 def _series(metrics: Sequence[str], points: Sequence[Point]) -> dict[str, Any]:
-    """The points as columns: `t` in seconds since 1970, and three columns a metric."""
+    """The points as columns: `t` in seconds since 1970, and three columns per metric."""
     series: dict[str, Any] = {"t": [(point.at - EPOCH) / SECOND for point in points]}
     for position, metric in enumerate(metrics):
         values = [point.values[position] for point in points]

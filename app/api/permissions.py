@@ -1,4 +1,4 @@
-"""The permission of each route, beside the route. A route without one stops the start."""
+"""Declares the permission of each route. The hub does not start if a route has none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ATTRIBUTE = "permission"
 
 
 def needs(permission: Permission) -> Callable[[View], View]:
-    """Decorate a view, below its route, with what a request there needs."""
+    """Decorate a view, below its route, with the permission that requests need."""
 
     def mark(view: View) -> View:
         setattr(view, _ATTRIBUTE, permission)
@@ -27,15 +27,15 @@ def needs(permission: Permission) -> Callable[[View], View]:
 
 
 def permission_of(view: Callable[..., Any]) -> Permission | None:
-    """What `needs` has said of a view."""
+    """The permission of a view; None without `needs`."""
     return getattr(view, _ATTRIBUTE, None)
 
 
 def check_permissions(app: Flask) -> None:
-    """Raise StartError for a route without a permission, or with one that cannot be right.
+    """Raise StartError for a route without a permission, or that allows changes with read scope.
 
-    A browser sends its cookie along with whatever a page makes it send. The cookie is good for
-    reading only, so a route that changes anything must ask for more than that.
+    A browser adds its cookie to requests that other pages make it send. The cookie only allows
+    reading, so a route that changes anything must require more.
     """
     for route in app.url_map.iter_rules():
         permission = permission_of(app.view_functions[route.endpoint])
@@ -43,4 +43,4 @@ def check_permissions(app: Flask) -> None:
             raise StartError(f"The route {route.rule} ({route.endpoint}) has no permission.")
         changes = (route.methods or set()) - {"GET", "HEAD", "OPTIONS"}
         if permission.scope is Scope.READ and changes:
-            raise StartError(f"The route {route.rule} allows {min(changes)} to whoever may read.")
+            raise StartError(f"The route {route.rule} allows {min(changes)} with read scope.")

@@ -1,4 +1,4 @@
-"""Jobs that announce themselves before they start, and jobs that end without telemetry."""
+"""Registers jobs before they start, and ends jobs without telemetry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.web.content import JSON
 from app.web.push import answer_update, check_identifier
 
 blueprint = Blueprint(
-    "registration", __name__, description="Jobs announced before they start, or without telemetry."
+    "registration", __name__, description="Registering jobs, and ending them without telemetry."
 )
 
 _REGISTRATION = RegistrationSchema()
@@ -29,12 +29,12 @@ _REGISTRATION = RegistrationSchema()
 @blueprint.route("/jobs", methods=["POST"])
 @blueprint.doc(requestBody={"required": True, "content": {JSON: {"schema": RegistrationSchema}}})
 @blueprint.alt_response(201, schema=JobSchema, description="Registered")
-@blueprint.alt_response(200, schema=JobSchema, description="Was there already, alike")
+@blueprint.alt_response(200, schema=JobSchema, description="Already registered")
 @needs(PUSH)
 def register_job() -> Response:
-    """Register a job before it starts. What is not known of it yet is filled in.
+    """Register a job before it starts. If the job exists, missing fields are filled in.
 
-    409 when the job is there with another type, machine, repository or kind of backup, or ended so
+    409 if the job exists with another type, machine, repository or kind of backup, or ended so
     long ago that its updates are no longer kept.
     """
     registration = load(_REGISTRATION, parse_object(read_json()))
@@ -51,7 +51,7 @@ def register_job() -> Response:
 def complete_job(job_id: str) -> Response:
     """End a job whose sender pushes no telemetry, with the same rules as an update that ends it.
 
-    `last_telemetry_at` stays as it was. 409 when the job has ended otherwise.
+    `last_telemetry_at` is unchanged. 409 if the job has already ended with another status.
     """
     check_identifier("job_id", job_id)
     claims = current_claims()

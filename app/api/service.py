@@ -1,4 +1,4 @@
-"""The hub about itself: health, metrics, the description of its API, and the page that draws it."""
+"""Health, metrics, the OpenAPI document and the page that shows it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from app.store.tasks import LATE_AFTER_INTERVALS, TaskRun
 from app.web.admission import HEALTH, OPEN, PAGE, READ
 from app.web.problems import problem
 
-blueprint = Blueprint("service", __name__, description="The hub about itself.")
-# Pages for people: not part of the API's description.
+blueprint = Blueprint("service", __name__, description="Health, metrics and this document.")
+# Not part of the OpenAPI document.
 pages = flask.Blueprint("docs", __name__)
 
-# Within this time an answer or a commit proves the database alive: on the embedded engine one
-# refresh of the rollups keeps everybody waiting for longer than WAIT_SECONDS.
+# An answer or a commit within this time proves that the database is alive: on the embedded engine,
+# one refresh of the rollups can block other statements for longer than WAIT_SECONDS.
 PROOF_SECONDS = 3.0
 RETRY_AFTER_SECONDS = 2
 
@@ -38,11 +38,11 @@ RETRY_AFTER_SECONDS = 2
 
 @blueprint.route("/health")
 @blueprint.doc(security=[])
-@blueprint.response(200, HealthSchema, description="Updates are taken; see `status`.")
-@blueprint.alt_response(503, schema=HealthSchema, description="Updates cannot be taken.")
+@blueprint.response(200, HealthSchema, description="The hub accepts updates; see `status`.")
+@blueprint.alt_response(503, schema=HealthSchema, description="The hub cannot accept updates.")
 @needs(HEALTH)
 def read_health() -> Response:
-    """Say whether the hub works. Answers within a second, whatever the database does."""
+    """Report the hub's health. Answers within a second even if the database hangs."""
     look = hub().probe.look(hub().database)
     writer, config = hub().writer, hub().config
     checks = {
@@ -52,13 +52,15 @@ def read_health() -> Response:
         "tasks": check_tasks(look, config.task_interval(config.sweep_seconds)),
     }
     states = {check["status"] for check in checks.values()}
-    # A full queue empties, or its writer is refusing: under overload whoever asks for the health of
-    # hubs must not keep everything from this one.
-    is_taking = checks["database"]["status"] != "down" and checks["writer"]["status"] != "refusing"
-    status = "unavailable" if not is_taking else "ok" if states == {"ok"} else "degraded"
+    # A full queue is no reason for a 503: it drains, or the writer is refusing. Under overload a
+    # load balancer must not take this hub out of service.
+    is_accepting = (
+        checks["database"]["status"] != "down" and checks["writer"]["status"] != "refusing"
+    )
+    status = "unavailable" if not is_accepting else "ok" if states == {"ok"} else "degraded"
     body = {"status": status, "version": __version__, "checks": checks}
-    response = json_response(body, 200 if is_taking else 503)
-    if not is_taking:
+    response = json_response(body, 200 if is_accepting else 503)
+    if not is_accepting:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -67,7 +69,7 @@ def read_health() -> Response:
 def check_database(
     look: Look | None, last_commit_seconds_ago: float | None, now: float
 ) -> dict[str, Any]:
-    """`ok`; `slow` while something else proves that it lives; `down` otherwise."""
+    """`ok`; `slow` if only something else proves that it is alive; `down` otherwise."""
     age = None if look is None else now - look.at
     is_current = age is not None and age < FRESH_SECONDS + WAIT_SECONDS
     error = look.error if look is not None else None
@@ -82,7 +84,7 @@ def check_database(
 
 
 def check_migrations(look: Look | None) -> dict[str, Any]:
-    """Whether files wait to be applied, as of the last answer of the database."""
+    """Whether migrations are pending, as of the database's last answer."""
     if look is None or look.error is not None:
         return {"status": "unknown", "pending": []}
     names = list(look.pending_migrations)
@@ -90,7 +92,7 @@ def check_migrations(look: Look | None) -> dict[str, Any]:
 
 
 def check_writer(writer: Writer) -> dict[str, Any]:
-    """Whether this process takes updates, and how many wait."""
+    """Whether this process accepts updates, and how many are queued."""
     status = "full" if writer.is_full else "ok"
     if not writer.is_accepting:
         status = "refusing"
@@ -104,10 +106,10 @@ def check_writer(writer: Writer) -> dict[str, Any]:
 
 
 def check_tasks(look: Look | None, sweep_seconds: int) -> dict[str, Any]:
-    """Whether the scheduled tasks ran in time, as of the last answer of the database.
+    """Whether the scheduled tasks ran on time, as of the database's last answer.
 
-    While none has ever run, the stale detector is late as soon as web processes have waited for
-    three of its intervals (`sweep_seconds`).
+    If none has ever run, the status is `late` once web processes have waited for three intervals
+    of the stale detector (`sweep_seconds`).
     """
     if look is None or look.error is not None:
         return {"status": "unknown", "tasks": []}
@@ -132,14 +134,14 @@ def _describe_task(run: TaskRun) -> dict[str, Any]:
     }
 
 
-# Metrics and the API's description.
+# Metrics and the OpenAPI document.
 
 
 @blueprint.route("/metrics")
 @blueprint.response(200, {"type": "string"}, content_type="text/plain")
 @needs(READ)
 def read_metrics() -> Response:
-    """Show what this worker process has counted, for Prometheus."""
+    """Return this worker process's metrics for Prometheus."""
     metrics.QUEUED.set(hub().writer.queued)
     return Response(
         generate_latest(metrics.REGISTRY),
@@ -150,14 +152,14 @@ def read_metrics() -> Response:
 
 @blueprint.route("/openapi.json")
 @blueprint.response(200, {"type": "object"})
-@blueprint.alt_response(304, success=True, description="Nothing changed since the given ETag")
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @needs(READ)
 def read_openapi() -> Response:
-    """Describe this API by OpenAPI 3."""
+    """Return the OpenAPI 3 description of this API."""
     return conditional_json(current_api.spec.to_dict())
 
 
-# The page that draws it.
+# The page that shows the OpenAPI document.
 
 _STATIC = ROOT / "app" / "static"
 _SWAGGER = _STATIC / "node_modules" / "swagger-ui-dist"
@@ -167,7 +169,7 @@ _ASSETS = {
     "swagger-ui.css": _SWAGGER / "swagger-ui.css",
     "swagger-ui-bundle.js": _SWAGGER / "swagger-ui-bundle.js",
 }
-# No script but ours and no other origin. Swagger UI sets some style attributes as it draws.
+# Only the hub's own scripts, no other origin. Swagger UI sets some style attributes.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -178,7 +180,7 @@ _POLICY = (
 @pages.route("/docs")
 @needs(PAGE)
 def show_docs() -> Response:
-    """The page that draws the API's description. 503 until its libraries are installed."""
+    """The API documentation page. 503 until its libraries are installed."""
     if not all(path.is_file() for path in _ASSETS.values()):
         return _not_installed()
     response = send_file(_STATIC / "docs" / "index.html", mimetype="text/html")
@@ -188,9 +190,9 @@ def show_docs() -> Response:
 
 
 @pages.route("/docs/assets/<name>")
-@needs(OPEN)  # no data is in these files
+@needs(OPEN)  # these files are public
 def send_asset(name: str) -> Response:
-    """One of the files the page is made of; nothing else below the folder can be reached."""
+    """One of the page's files; no other file in the folder is served."""
     path = _ASSETS.get(name)
     if path is None:
         raise NotFound
@@ -205,7 +207,7 @@ def _not_installed() -> Response:
     answer = problem(
         503,
         "The browser libraries of this page are not installed: run `make setup`. "
-        "The description itself is at openapi.json.",
+        "The OpenAPI document is at openapi.json.",
         headers=[("Retry-After", "60")],
     )
     return to_response(answer)

@@ -1,7 +1,7 @@
-"""Signing in to the dashboard: the form, the cookie that it leaves, and who is signed in.
+"""Signing in to the dashboard: the form, its cookie, and the session.
 
-The cookie is the token itself, out of reach of scripts and never sent from another site. It is good
-for reading only (`app.web.admission`), so that no page can make a browser change anything with it.
+The cookie is the token itself, HttpOnly and SameSite=Strict. It only allows reading
+(`app.web.admission`), so no page can use it to change anything.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from app.web.admission import COOKIE, OPEN, has_bearer, read_cookie
 
 logger = logging.getLogger("hub.auth")
 
-blueprint = Blueprint("session", __name__, description="Whose token it is.")
+blueprint = Blueprint("session", __name__, description="The session of a token or cookie.")
 pages = flask.Blueprint("signin", __name__)
 
 LARGEST_FORM = 16 * 1024
@@ -43,20 +43,20 @@ _POLICY = (
 @blueprint.response(200, SessionSchema)
 @needs(OPEN)
 def read_session() -> Response:
-    """Say who is asking, by the token or the cookie that came along. Always 200."""
+    """Describe the token or cookie of the request. Always 200."""
     claims = current_claims()
     body: dict[str, Any] = {
         "required": hub().admission.guard is not None,
         "signed_in": claims is not None,
-        "by_cookie": claims is not None and _is_cookie(),
+        "by_cookie": claims is not None and _uses_cookie(),
         "token_id": claims and claims.token_id,
         "name": claims and claims.name,
         "scope": claims and claims.scope,
         "job_types": sorted(claims.job_types) if claims else [],
         "expires_at": claims and claims.expires_at,
-        "problem": current_admission().refusal if _came_with_token() else None,
+        "problem": current_admission().refusal if _has_token() else None,
     }
-    # Never packed: who is signed in stands beside what the asker has sent (see `make_conditional`).
+    # Never compressed: it holds a secret beside text that the client sent (`make_conditional`).
     response = json_response(body)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -65,17 +65,17 @@ def read_session() -> Response:
 @pages.route("/sign-in")
 @needs(OPEN)
 def show_form() -> Response:
-    """The form; or the page that was wanted, for who is signed in already."""
+    """The form, or a redirect to `next` if the browser is already signed in."""
     wanted = own_path(request.args.get("next", ""))
     claims = current_claims()
     if hub().admission.guard is None or (
-        claims is not None and _is_cookie() and claims.may(Scope.READ)
+        claims is not None and _uses_cookie() and claims.may(Scope.READ)
     ):
-        return _go(wanted)
+        return _redirect(wanted)
     response = _form(wanted)
     if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
-        # A link on another site has led here, and the cookie never comes along from there. From
-        # this very page it does.
+        # Browsers do not send the cookie when they follow a link on another site. Reload from this
+        # page: then they send it.
         response.headers["Refresh"] = f"0; url=./sign-in?next={quote(wanted, safe='')}"
     return response
 
@@ -83,20 +83,20 @@ def show_form() -> Response:
 @pages.route("/sign-in", methods=["POST"])
 @needs(OPEN)
 def sign_in() -> Response:
-    """Check the token and keep it in a cookie; the form again when it is none that may read."""
+    """Check the token and set it as a cookie; show the form again if it cannot read."""
     request.max_content_length = LARGEST_FORM
     guard = hub().admission.guard
     wanted = own_path(request.form.get("next", ""))
     if guard is None:
-        return _go(wanted)
+        return _redirect(wanted)
     token = request.form.get("token", "").strip()
     try:
-        _require_own_form()
+        _require_same_origin()
         claims = _require_reader(guard.identify(token))
     except RequestError as refusal:
         return _form(wanted, refusal)
     logger.info("signed in", extra={"token_id": claims.token_id, "token_name": claims.name})
-    response = _go(wanted)
+    response = _redirect(wanted)
     response.set_cookie(
         COOKIE,
         token,
@@ -112,8 +112,8 @@ def sign_in() -> Response:
 @pages.route("/sign-out", methods=["POST"])
 @needs(OPEN)
 def sign_out() -> Response:
-    """Forget the cookie. It comes along from our own pages only, so nobody else can do that."""
-    response = _go("/sign-in")
+    """Delete the cookie. Browsers send it from the hub's own pages only."""
+    response = _redirect("/sign-in")
     if read_cookie(current_request()) is not None:
         response.delete_cookie(COOKIE, httponly=True, samesite="Strict", secure=_is_secure())
     return response
@@ -122,7 +122,7 @@ def sign_out() -> Response:
 @pages.route("/sign-in/style.css")
 @needs(OPEN)
 def send_style() -> Response:
-    """What the form looks like."""
+    """The form's style sheet."""
     response = send_file(_STATIC / "style.css", mimetype="text/css", conditional=True)
     response.headers["Cache-Control"] = "no-cache"
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -130,10 +130,10 @@ def send_style() -> Response:
 
 
 def own_path(text: str) -> str:
-    """Where to go after signing in: a path of ours as it is, anything else becomes the front page.
+    """The path if it leads to a page of the hub, else `/`.
 
-    What a browser could take for another site's address is none: `//host`, and with a backslash,
-    a tab or a line break in it.
+    Rejects what a browser could take for another site's address: `//host`, and anything with a
+    backslash, a tab or a line break.
     """
     try:
         parts = urlsplit(text)
@@ -143,8 +143,8 @@ def own_path(text: str) -> str:
     return text if is_own and text.isprintable() and "\\" not in text else "/"
 
 
-def _go(path: str) -> Response:
-    """To a path of ours: relative, as a proxy may move the hub; so it can lead nowhere else."""
+def _redirect(path: str) -> Response:
+    """Redirect to a path of the hub. Relative, as a proxy may add a path prefix."""
     response = cast(Response, redirect(f".{path}", 303))
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -166,40 +166,40 @@ def _form(wanted: str, refusal: RequestError | None = None) -> Response:
     return response
 
 
-def _require_own_form() -> None:
-    """Raise Forbidden for a form that another site has sent: it would sign its visitor in here."""
+def _require_same_origin() -> None:
+    """Raise Forbidden for a form sent from another site (login CSRF)."""
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
-    if site is not None:  # browsers say so on https and on this machine
+    if site is not None:  # browsers send it over https and to localhost
         is_own = site in ("same-origin", "none")
     else:
         is_own = origin is None or _host_of(origin) == request.host
     if not is_own:
-        raise Forbidden("This form was sent by another site: sign in here.")
+        raise Forbidden("This form was sent from another site; sign in here.")
 
 
 def _host_of(origin: str) -> str:
     try:
         return urlsplit(origin).netloc
-    except ValueError:  # no browser's
+    except ValueError:  # not sent by a browser
         return ""
 
 
 def _require_reader(claims: Claims) -> Claims:
     if not claims.may(Scope.READ):
-        raise Forbidden("This token is for pushing only. Signing in needs one that may read.")
+        raise Forbidden("This token can only push; sign in with one that can read.")
     return claims
 
 
-def _is_cookie() -> bool:
+def _uses_cookie() -> bool:
     return not has_bearer(current_request()) and read_cookie(current_request()) is not None
 
 
-def _came_with_token() -> bool:
+def _has_token() -> bool:
     return has_bearer(current_request()) or read_cookie(current_request()) is not None
 
 
 def _is_secure() -> bool:
-    """Whether the browser speaks TLS, to us or to the proxy before us."""
+    """Whether the browser uses TLS, to the hub or to a proxy in front of it."""
     forwarded = request.headers.get("X-Forwarded-Proto", "").split(",")[0].strip().lower()
     return request.is_secure or forwarded == "https"

@@ -1,7 +1,7 @@
-"""Pushes as Flask answers them: one update, a batch of updates, snapshots of nodes.
+"""Flask routes for pushes: one update, a batch of updates, node snapshots.
 
-The web server answers them before Flask (`app.server.push`). These routes are the same functions
-for any other WSGI server, and describe them for OpenAPI.
+The web server answers pushes without Flask (`app.server.push`). These routes call the same
+functions under other WSGI servers, and document them for OpenAPI.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from app.web.content import JSON, NDJSON
 from app.web.push import Decoded, Push, Pushes
 
 blueprint = Blueprint(
-    "telemetry", __name__, description="What senders push. Acknowledged means stored."
+    "telemetry", __name__, description="Pushing updates. Acknowledged means stored."
 )
-snapshots = Blueprint("snapshots", __name__, description="What nodes push.")
+snapshots = Blueprint("snapshots", __name__, description="Pushing node snapshots.")
 
 
 def _list_of(name: str, schema: type, description: str) -> dict[str, Any]:
-    """As OpenAPI: an object with a list in which each item is judged by itself."""
-    bad = {"description": "Anything else is rejected by itself; the answer says why."}
+    """The OpenAPI schema of an object with a list whose items may be rejected one by one."""
+    bad = {"description": "Anything else; only that item is rejected, with a reason."}
     items = {"type": "array", "items": {"anyOf": [schema, bad]}, "description": description}
     return {"type": "object", "required": [name], "properties": {name: items}}
 
@@ -41,7 +41,7 @@ _BATCH = _list_of("updates", BatchItemSchema, "At most 10,000 updates.")
 _SNAPSHOTS = {
     "anyOf": [
         {"allOf": [SnapshotSchema, {"not": {"required": ["snapshots"]}}]},
-        _list_of("snapshots", SnapshotSchema, "Snapshots, also of different nodes."),
+        _list_of("snapshots", SnapshotSchema, "Snapshots of one or more nodes."),
     ]
 }
 
@@ -60,7 +60,7 @@ def _documented(schema: Any, *, also_ndjson: bool = False) -> dict[str, Any]:
 def push_update(job_type: str, job_id: str) -> Response:
     """Store one update of a job; an unknown job is created.
 
-    Answered after commit. The same update sent again is answered 200 with `duplicate: true`.
+    The answer follows the commit. Sending the same update again gives 200 with `duplicate: true`.
     """
     decode = partial(Pushes.decode_update, job_type=job_type, job_id=job_id)
     return _store(decode, hub().config.max_body_bytes)
@@ -68,21 +68,21 @@ def push_update(job_type: str, job_id: str) -> Response:
 
 @blueprint.route("/telemetry/batch", methods=["POST"])
 @blueprint.doc(**_documented(_BATCH, also_ndjson=True))
-@blueprint.alt_response(200, schema=BatchReceiptSchema, description="What became of each update")
+@blueprint.alt_response(200, schema=BatchReceiptSchema, description="The result for each update")
 @needs(PUSH)
 def push_batch() -> Response:
-    """Store up to 10,000 updates, as JSON or NDJSON, gzip accepted; each is judged by itself."""
+    """Store up to 10,000 updates: JSON or NDJSON, may be gzipped. Bad ones are rejected alone."""
     return _store(Pushes.decode_batch, hub().config.max_batch_bytes)
 
 
 @snapshots.route("/telemetry/snapshot", methods=["POST"])
 @snapshots.doc(**_documented(_SNAPSHOTS))
-@snapshots.alt_response(200, schema=BatchReceiptSchema, description="What became of each snapshot")
+@snapshots.alt_response(200, schema=BatchReceiptSchema, description="The result for each snapshot")
 @needs(PUSH_SNAPSHOT)
 def push_snapshots() -> Response:
-    """Store one snapshot of a node's health, or several as `{"snapshots": […]}`.
+    """Store one node snapshot, or several as `{"snapshots": […]}`.
 
-    `network_*_rate_mbps` are MEGABYTES per second under the senders' name.
+    `network_*_rate_mbps` are in MEGABYTES per second, despite their name.
     """
     return _store(Pushes.decode_snapshots, hub().config.max_batch_bytes)
 

@@ -1,7 +1,6 @@
 """The self-check of schema and settings behind `python -m app doctor`. Reads only.
 
-The table of columns holds what others rely on by name (senders' fields, analysts' queries, the
-dashboard), not the whole schema: that is in migrations/, and their checksums are checked as well.
+What the schema must be follows from the migrations (`app.checks.schema`).
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ import psycopg
 
 from app.checks.rights import OWNERS_RIGHTS, judge_hubs_rights
 from app.checks.rollups import judge_retention, judge_rollups
+from app.checks.schema import Column, Schema, read_schema
 from app.config import Config
 from app.database.migrate import OLDEST_TIMESCALEDB, read_migrations, version_tuple
 from app.database.pool import Connection
-from app.domain.nodes import WHOLE_METRICS
-from app.domain.snapshots import METRICS
 from app.errors import DatabaseUnavailable
 from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
 
@@ -37,111 +35,19 @@ class Check:
     detail: str
 
 
-# `name type [default]`, the type by PostgreSQL's short name, the default as pg_get_expr writes it
-# (NULL: must have none). Without a default here, any will do.
-_METRIC_COLUMNS = "; ".join(f"{m} {'int8' if m in WHOLE_METRICS else 'float8'}" for m in METRICS)
-_SPEED_COLUMNS = """
-    bucket timestamptz; updates int8; speed_sum float8; speed_count int8; speed_min int8;
-    speed_max int8; moving_count int8; moving_min int8; bytes_first int8; bytes_last int8;
-    progress_last_bp int4
-    """
-_JOB_ROLLUP_COLUMNS = f"""
-    {_SPEED_COLUMNS}; first_ms int4; last_ms int4; phase_first text; phase_last text;
-    phase_varies bool
-    """
-_NODE_ROLLUP_COLUMNS = "node_id text; bucket timestamptz; snapshots int8; " + "; ".join(
-    f"{m}_count int8; {m}_sum float8; {m}_min {t}; {m}_max {t}; {m}_last {t}"
-    for m, t in ((m, "int8" if m in WHOLE_METRICS else "float8") for m in METRICS)
-)
-_COLUMNS = {
-    "jobs": """
-        id int8; job_id text; job_type text; vm_name text; repository_id text; backup_type text;
-        status text 'pending'::text; current_phase text 'pending'::text;
-        bytes_transferred int8 0; total_bytes int8 0; transfer_speed_bps int8 0;
-        eta_seconds int8 0; progress_percent float8 0; last_telemetry_at timestamptz NULL;
-        error_message text NULL; warnings jsonb; performance_metrics jsonb NULL;
-        created_at timestamptz now(); started_at timestamptz now(); completed_at timestamptz NULL;
-        ended_by text; newest_update_at timestamptz; last_progress_at timestamptz
-        """,
-    "job_disks": """
-        job_id text; disk_index int2; status text 'pending'::text; size_bytes int8;
-        bytes_transferred int8 0; total_bytes int8 0; transfer_speed_bps int8 0;
-        progress_percent float8 0; error_message text NULL
-        """,
-    "job_events": """
-        id int8; job_id text; time timestamptz; kind text; from_status text; to_status text;
-        actor text; reason text; evidence jsonb
-        """,
-    "job_telemetry": """
-        time timestamptz; arrival_lag_ms int8; job_id text; status text; current_phase text;
-        bytes_transferred int8 NULL; total_bytes int8 NULL; transfer_speed_bps int8 NULL;
-        eta_seconds int8 NULL; progress_percent float8 NULL
-        """,
-    "disk_telemetry": """
-        time timestamptz; job_id text; disk_index int2; status text; bytes_transferred int8 NULL;
-        total_bytes int8 NULL; transfer_speed_bps int8 NULL; progress_percent float8 NULL
-        """,
-    "nodes": f"""
-        node_id text; first_seen_at timestamptz; last_seen_at timestamptz;
-        newest_snapshot_at timestamptz; state text 'online'::text; state_since timestamptz now();
-        oldest_snapshot_at timestamptz; {_METRIC_COLUMNS}
-        """,
-    "node_events": """
-        id int8; node_id text; time timestamptz; from_state text; to_state text; reason text;
-        evidence jsonb
-        """,
-    "sender_losses": """
-        job_id text; time timestamptz; lost_updates int4; received_at timestamptz
-        """,
-    "hub_absences": "from_at timestamptz; to_at timestamptz",
-    "rollup_refreshes": "rollup text; refreshed_at timestamptz",
-    "node_telemetry": f"time timestamptz; received_at timestamptz; node_id text; {_METRIC_COLUMNS}",
-    "series_edges": """
-        series text NULL; dropped_before timestamptz '-infinity'::timestamp with time zone
-        """,
-    "tokens": """
-        id text; name text; scope text; job_types _text; created_at timestamptz now();
-        expires_at timestamptz; revoked_at timestamptz NULL
-        """,
-    "job_speed_1m": f"job_id text; {_JOB_ROLLUP_COLUMNS}",
-    "job_speed_1h": f"job_id text; {_JOB_ROLLUP_COLUMNS}; minutes int8",
-    "disk_speed_1m": f"job_id text; disk_index int2; {_SPEED_COLUMNS}",
-    "node_telemetry_1m": _NODE_ROLLUP_COLUMNS,
-    "node_telemetry_1h": _NODE_ROLLUP_COLUMNS,
-}
-_HYPERTABLES = ("job_telemetry", "disk_telemetry", "node_telemetry")
-# The columns as pg_get_indexdef writes them; `unique` where storing a repeat once rests on it.
-_INDEXES = {
-    "jobs_job_id_key": "unique (job_id)",
-    "jobs_live_idx": "(status, last_telemetry_at)",
-    "jobs_newest_idx": "(created_at DESC, id DESC)",
-    "jobs_machine_idx": "(vm_name, created_at DESC, id DESC)",
-    "jobs_unsummarised_idx": "(id)",
-    "job_disks_pkey": "unique (job_id, disk_index)",
-    "job_events_job_idx": "(job_id, id)",
-    "sender_losses_pkey": 'unique (job_id, "time")',
-    "job_telemetry_key": 'unique (job_id, "time", seq)',
-    "disk_telemetry_key": 'unique (job_id, "time", seq, disk_index)',
-    "nodes_pkey": "unique (node_id)",
-    "nodes_online_idx": "(last_seen_at, node_id)",
-    "node_events_node_idx": "(node_id, id)",
-    "node_telemetry_key": 'unique (node_id, "time", seq)',
-    "tokens_pkey": "unique (id)",
-}
-
-
 def run_checks(conn: Connection, config: Config) -> list[Check]:
-    """Every check, in the order to read them in. A check that cannot be made has failed.
+    """Every check, in the order to read them in. A check that fails to run counts as failed.
 
     `conn` is best in autocommit: inside a transaction one failed statement fails all that follow.
     """
+    schema = read_schema()
     judges: dict[str, Callable[[], Iterator[str]]] = {
         "timescaledb": lambda: _judge_timescaledb(conn),
         "migrations": lambda: _judge_migrations(conn),
-        "columns": lambda: _judge_columns(conn),
-        "hypertables": lambda: _judge_hypertables(conn),
-        "rollups": lambda: judge_rollups(conn),
-        "indexes": lambda: _judge_indexes(conn),
+        "columns": lambda: _judge_columns(conn, schema),
+        "hypertables": lambda: _judge_hypertables(conn, schema),
+        "rollups": lambda: judge_rollups(conn, schema),
+        "indexes": lambda: _judge_indexes(conn, schema),
         "analyst": lambda: _judge_analyst(conn),
         "rights": lambda: judge_hubs_rights(conn, config),
         "retention": lambda: judge_retention(conn, config),
@@ -156,7 +62,7 @@ def run_checks(conn: Connection, config: Config) -> list[Check]:
 _HEALTHY = {
     "timescaledb": "TimescaleDB is new enough and has all its features.",
     "migrations": "Every migration is applied, as written.",
-    "columns": "Every column others rely on has its type and default.",
+    "columns": "Every table and rollup has its columns, each with its type and default.",
     "hypertables": "Every series is a hypertable.",
     "rollups": "Every rollup shows the newest data, and every series can be compressed.",
     "indexes": "Every index is there, on its columns.",
@@ -170,8 +76,8 @@ def _check(name: str, judge: Callable[[], Iterator[str]], healthy: str) -> Check
     try:
         faults = list(judge())
     except (psycopg.Error, DatabaseUnavailable) as exc:
-        logger.warning("the check %s could not be made", name, exc_info=exc)
-        faults = [f"This could not be looked at ({type(exc).__name__}); the log has the reason."]
+        logger.warning("the check %s failed to run", name, exc_info=exc)
+        faults = [f"This check failed to run ({type(exc).__name__}): see the log."]
     return Check(name, not faults, " ".join(faults) or healthy)
 
 
@@ -214,75 +120,101 @@ def _judge_migrations(conn: Connection) -> Iterator[str]:
             yield f"{name} was applied, but this version of the hub does not have it."
 
 
-def _judge_columns(conn: Connection) -> Iterator[str]:
+def _judge_columns(conn: Connection, schema: Schema) -> Iterator[str]:
     rows = conn.execute(
         """
-        SELECT c.relname, a.attname, t.typname, coalesce(pg_get_expr(d.adbin, d.adrelid), 'NULL')
+        SELECT c.relname, a.attname, format_type(a.atttypid, NULL),
+               regexp_replace(pg_get_expr(d.adbin, d.adrelid), '::.*', '')
         FROM pg_class AS c
         JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        JOIN pg_type AS t ON t.oid = a.atttypid
         LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
         WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY(%s)
         """,
-        [list(_COLUMNS)],
+        [[*schema.tables, *schema.rollups]],
     )
-    found: dict[str, dict[str, tuple[str, str]]] = {}
-    for table, column, type_name, default in rows:
-        found.setdefault(table, {})[column] = (type_name, default)
-    for table, text in _COLUMNS.items():
-        if table not in found:
-            yield f"The table {table} is missing."
+    found: dict[str, dict[str, Column]] = {}
+    for table, name, type_name, default in rows:
+        found.setdefault(table, {})[name] = Column(type_name, default)
+    made = {**_tables_made(conn, schema), **{key: {} for key in schema.rollups}}
+    faults = [fault for table in made for fault in _table_faults(table, found, made[table])]
+    yield from faults
+    if not faults:  # a rollup's statement needs the columns it is made from
+        for rollup, statement in schema.rollups.items():
+            yield from _table_faults(rollup, found, _columns_made(conn, statement))
+
+
+def _tables_made(conn: Connection, schema: Schema) -> dict[str, dict[str, Column]]:
+    """The columns of every table, their types by the names that PostgreSQL shows."""
+    types = sorted({c.type for columns in schema.tables.values() for c in columns.values()})
+    rows = conn.execute("SELECT t, to_regtype(t)::text FROM unnest(%s::text[]) AS t", [types])
+    shown: dict[str, str] = dict(rows.fetchall())
+    return {
+        table: {name: Column(shown[c.type], c.default) for name, c in columns.items()}
+        for table, columns in schema.tables.items()
+    }
+
+
+def _columns_made(conn: Connection, statement: str) -> dict[str, Column]:
+    """The columns that a query gives, without running it."""
+    result = conn.execute(f"SELECT * FROM ({statement}) AS made LIMIT 0").description or []
+    rows = conn.execute(
+        "SELECT format_type(t, NULL) FROM unnest(%s::oid[]) WITH ORDINALITY AS v (t, n) ORDER BY n",
+        [[column.type_code for column in result]],
+    )
+    return {c.name: Column(row[0], None) for c, row in zip(result, rows, strict=True)}
+
+
+def _table_faults(
+    table: str, found: dict[str, dict[str, Column]], made: dict[str, Column]
+) -> Iterator[str]:
+    if table not in found:
+        yield f"The table {table} is missing."
+        return
+    for name, expected in made.items():
+        column = found[table].get(name)
+        if column is None:
+            yield f"{table}.{name} is missing."
             continue
-        for line in text.split(";"):
-            column, type_name, *default = line.split(maxsplit=2)
-            yield from _column_faults(
-                f"{table}.{column}", found[table].get(column), type_name, *default
+        if column.type != expected.type:
+            yield f"{table}.{name} is of type {column.type} and must be {expected.type}."
+        if column.default != expected.default:
+            yield (
+                f"{table}.{name} has the default {column.default or 'NULL'} and must have "
+                f"{expected.default or 'NULL'}."
             )
 
 
-def _column_faults(
-    name: str, found: tuple[str, str] | None, type_name: str, default: str | None = None
-) -> Iterator[str]:
-    if found is None:
-        yield f"{name} is missing."
-        return
-    if found[0] != type_name:
-        yield f"{name} is of type {found[0]} and must be {type_name}."
-    if default is not None and found[1] != default.strip():
-        yield f"{name} has the default {found[1]} and must have {default.strip()}."
-
-
-def _judge_hypertables(conn: Connection) -> Iterator[str]:
+def _judge_hypertables(conn: Connection, schema: Schema) -> Iterator[str]:
     rows = conn.execute(
         "SELECT hypertable_name FROM timescaledb_information.hypertables "
         "WHERE hypertable_schema = current_schema()"
     )
     found = {row[0] for row in rows}
-    for name in _HYPERTABLES:
+    for name in schema.hypertables:
         if name not in found:
             yield f"{name} is not a hypertable."
 
 
-def _judge_indexes(conn: Connection) -> Iterator[str]:
+def _judge_indexes(conn: Connection, schema: Schema) -> Iterator[str]:
     rows = conn.execute(
         """
         SELECT c.relname, i.indisunique, i.indisvalid, pg_get_indexdef(c.oid)
         FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
         WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY(%s)
         """,
-        [list(_INDEXES)],
+        [list(schema.indexes)],
     )
     found = {name: (unique, valid, text) for name, unique, valid, text in rows}
-    for name, expected in _INDEXES.items():
+    for name, expected in schema.indexes.items():
         if name not in found:
             yield f"The index {name} is missing."
             continue
         unique, valid, definition = found[name]
-        columns = expected.removeprefix("unique ")
-        if columns not in definition or (columns != expected and not unique):
-            yield f"The index {name} must be on {expected}; it is: {definition}."
+        if unique < expected.is_unique or expected.columns not in definition.replace('"', ""):
+            kind = "unique " if expected.is_unique else ""
+            yield f"The index {name} must be {kind}on {expected.columns}; it is: {definition}."
         if not valid:
-            yield f"The index {name} is invalid: REINDEX it."
+            yield f"The index {name} is invalid: run REINDEX."
 
 
 def _judge_analyst(conn: Connection) -> Iterator[str]:
@@ -329,8 +261,8 @@ def _check_tasks(conn: Connection) -> Check:
         runs = read_tasks(conn)
         is_up = waited_for_tasks_seconds(conn) > 0
     except psycopg.Error as exc:
-        logger.warning("the check tasks could not be made", exc_info=exc)
-        return Check("tasks", False, "The tasks could not be looked at; the log has the reason.")
+        logger.warning("the check tasks failed to run", exc_info=exc)
+        return Check("tasks", False, "This check failed to run: see the log.")
     ok = not any(run.last_error or (is_up and run.is_late) for run in runs)
     sentences = [_describe_run(run) for run in runs]
     return Check("tasks", ok, " ".join(sentences) or "No scheduled task has run yet.")

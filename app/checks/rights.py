@@ -52,7 +52,10 @@ def judge_rights(conn: Connection, user: str | None = None) -> Iterator[str]:
         if may_change_updates:
             yield f"DATABASE_URL's user {user} may change or delete what was stored."
     if not has_role:
-        yield f"DATABASE_URL's user {user} is no member of {HUB_ROLE}: GRANT {HUB_ROLE} TO {user}."
+        yield (
+            f"DATABASE_URL's user {user} is not a member of {HUB_ROLE}: "
+            f"run GRANT {HUB_ROLE} TO {user}."
+        )
 
 
 def judge_hubs_rights(conn: Connection, config: Config) -> Iterator[str]:
@@ -68,7 +71,7 @@ def judge_hubs_rights(conn: Connection, config: Config) -> Iterator[str]:
 
 
 def describe_rights(config: Config) -> Iterator[str]:
-    """What to tell whoever starts the hub: nothing when its rights are as they should be."""
+    """Sentences to show when the hub starts; none when its rights are as they should be."""
     if config.is_embedded:
         return  # by its nature
     if config.owner_url is None:
@@ -80,4 +83,4 @@ def describe_rights(config: Config) -> Iterator[str]:
     except DatabaseUnavailable:
         yield "DATABASE_URL cannot be used yet: is there such a login, and is its password right?"
     except psycopg.Error as exc:
-        yield f"The rights of DATABASE_URL's user could not be looked at ({type(exc).__name__})."
+        yield f"The rights of DATABASE_URL's user could not be checked ({type(exc).__name__})."

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from app.checks.schema import Schema
 from app.config import Config
 from app.database.pool import Connection
 from app.domain.rollups import (
@@ -34,16 +35,16 @@ _POLICIES = {
 # Each judge yields one sentence for each fault.
 
 
-def judge_rollups(conn: Connection) -> Iterator[str]:
+def judge_rollups(conn: Connection, schema: Schema) -> Iterator[str]:
     """Whether every rollup is there, shows what is not materialised yet, and can be compressed."""
     rows = conn.execute(
         "SELECT view_name, materialized_only, compression_enabled "
         "FROM timescaledb_information.continuous_aggregates WHERE view_schema = current_schema()"
     )
     found = {name: (hides, compresses) for name, hides, compresses in rows}
-    for name in (rollup.name for rollup in ROLLUPS):
+    for name in schema.rollups:
         if name not in found:
-            yield f"The rollup {name} is missing: migrations/0006_create_rollups.sql makes it."
+            yield f"The rollup {name} is missing: {schema.made_by[name]} makes it."
             continue
         hides, compresses = found[name]
         if hides:
@@ -52,17 +53,17 @@ def judge_rollups(conn: Connection) -> Iterator[str]:
                 "SET (timescaledb.materialized_only = false)."
             )
         if not compresses:
-            yield _cannot_be_compressed(name)
+            yield _cannot_be_compressed(name, schema)
     rows = conn.execute(
         "SELECT hypertable_name FROM timescaledb_information.hypertables "
         "WHERE hypertable_schema = current_schema() AND NOT compression_enabled"
     )
-    for name in sorted({row[0] for row in rows} & set(RAW_SERIES)):
-        yield _cannot_be_compressed(name)
+    for name in sorted({row[0] for row in rows} & set(schema.hypertables)):
+        yield _cannot_be_compressed(name, schema)
 
 
-def _cannot_be_compressed(name: str) -> str:
-    return f"{name} cannot be compressed: migrations/0007_create_series_edges.sql has its settings."
+def _cannot_be_compressed(name: str, schema: Schema) -> str:
+    return f"{name} cannot be compressed: {schema.compressed[name]} has its settings."
 
 
 def judge_retention(conn: Connection, config: Config) -> Iterator[str]:
@@ -105,8 +106,8 @@ def _judge_policies(conn: Connection) -> Iterator[str]:
         does, remove = _POLICIES.get(procedure, (f"runs {procedure} on", "delete_job"))
         argument = str(job_id) if remove == "delete_job" else f"'{name}'"
         yield (
-            f"A TimescaleDB policy ({job_id}) {does} {name} behind the hub's back and may erase "
-            f"history: run SELECT {remove}({argument})."
+            f"A TimescaleDB policy ({job_id}) {does} {name} without the hub's control and may "
+            f"erase history: run SELECT {remove}({argument})."
         )
 
 

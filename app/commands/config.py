@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import fields
 
-from app.config import Config
+from app.config import Config, is_set
 from app.database.addresses import without_password
 
 
@@ -24,10 +23,9 @@ def run(config: Config, args: argparse.Namespace) -> int:
     rows = []
     for setting in fields(config):
         variable = setting.metadata["variable"]
-        is_set = bool(os.environ.get(variable, "").strip())
-        if args.all or is_set or not setting.metadata["is_tuning"]:
+        if args.all or is_set(variable) or not setting.metadata["is_tuning"]:
             value = _shown(variable, getattr(config, setting.name))
-            source = "environment" if is_set else "default"
+            source = "environment" if is_set(variable) else "default"
             rows.append((variable, value, source, setting.metadata["meaning"]))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:

@@ -13,7 +13,8 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -200,16 +201,9 @@ def _cells(row: TokenRow) -> tuple[str, ...]:
 
 
 def _as_json(row: TokenRow) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "name": row.name,
-        "scope": row.scope,
-        "job_types": row.job_types,
-        "created_at": isoformat(row.created_at),
-        "expires_at": isoformat(row.expires_at),
-        "revoked_at": isoformat(row.revoked_at) if row.revoked_at else None,
-        "state": _state(row),
-    }
+    cells = asdict(row)
+    instants = {name: isoformat(at) for name, at in cells.items() if isinstance(at, datetime)}
+    return {**cells, **instants, "state": _state(row)}
 
 
 def _tell(sentence: str) -> None:

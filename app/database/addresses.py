@@ -43,13 +43,10 @@ def without_password(dsn: str) -> str:
     return make_conninfo("", **{**parts, **({"password": "***"} if "password" in parts else {})})
 
 
-def write_addresses(
-    data_dir: Path, *, port: int, pid: int, dsn: str, analyst_dsn: str, owner_dsn: str
-) -> None:
-    """Write both files, each in one step. Raises OSError, for example on a full disk."""
-    content = {"port": port, "pid": pid, "dsn": dsn, "analyst_dsn": analyst_dsn}
+def write_addresses(data_dir: Path, engine: dict[str, int | str], owner_dsn: str) -> None:
+    """Write both files. `engine`: port, pid, dsn, analyst_dsn. Raises OSError (a full disk)."""
     write_private(data_dir / OWNER_FILE, json.dumps({"dsn": owner_dsn}))
-    write_private(data_dir / ENGINE_FILE, json.dumps(content))
+    write_private(data_dir / ENGINE_FILE, json.dumps(engine))
 
 
 def remove_addresses(data_dir: Path) -> None:

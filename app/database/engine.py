@@ -109,10 +109,7 @@ class EmbeddedEngine:
     def stop(self, timeout: float = STOP_SECONDS) -> None:
         """Close the database and unlock the directory; kill the engine after `timeout` seconds."""
         with self._lifecycle:
-            self._ping.forget()
-            if self._process is not None:
-                self._process.stop(timeout)
-                self._process = None
+            self._stop_process(timeout)
             if self._lock_fd is not None:
                 remove_addresses(self._data_dir)
                 self._announced_pid = None
@@ -125,10 +122,7 @@ class EmbeddedEngine:
         would hide that.
         """
         with self._lifecycle:
-            self._ping.forget()
-            if self._process is not None:
-                self._process.stop(timeout)
-                self._process = None
+            self._stop_process(timeout)
             if not (self._data_dir / "timescaledb" / "PG_VERSION").exists():
                 raise EngineError(f"The database in {self._data_dir} is gone: is it mounted?")
             self.start()
@@ -141,15 +135,11 @@ class EmbeddedEngine:
         with self._lifecycle:
             if self._process is None or self._announced_pid == self._process.pid:
                 return
+            pid, dsns = self._process.pid, {"dsn": self.dsn, "analyst_dsn": self.analyst_dsn}
             write_addresses(
-                self._data_dir,
-                port=self._port,
-                pid=self._process.pid,
-                dsn=self.dsn,
-                analyst_dsn=self.analyst_dsn,
-                owner_dsn=self.owner_dsn,
+                self._data_dir, {"port": self._port, "pid": pid, **dsns}, self.owner_dsn
             )
-            self._announced_pid = self._process.pid
+            self._announced_pid = pid
 
     def is_alive(self) -> bool:
         """Whether the process runs. It ends by itself when the engine in it fails."""
@@ -175,14 +165,12 @@ class EmbeddedEngine:
             self._analyst_password = analyst_password(self._data_dir)
         except OSError as exc:
             raise EngineError(_describe(exc, self._data_dir)) from exc
-        process = self._start_process()
-        self._process = process
+        self._process = self._start_process()
         try:
             self.announce()
         except OSError as exc:
             if self._announced_pid is None:  # no other process could find the engine
-                process.stop(STOP_SECONDS)
-                self._process = None
+                self._stop_process(STOP_SECONDS)
                 raise EngineError(_describe(exc, self._data_dir)) from exc
             logger.error("%s", _describe(exc, self._data_dir))
 
@@ -205,6 +193,12 @@ class EmbeddedEngine:
         self._port = int(ready["port"])
         logger.info("%s on port %d", ready["version"], self._port)
         return process
+
+    def _stop_process(self, timeout: float) -> None:
+        self._ping.forget()
+        if self._process is not None:
+            self._process.stop(timeout)
+            self._process = None
 
     def _unlock(self) -> None:
         if self._lock_fd is not None:

@@ -22,12 +22,6 @@ from app.errors import EngineError
 EMBEDDED_DIR = ROOT / "embedded"
 NODE_MAJOR_MIN = 20
 LINES_KEPT = 20
-LEVELS = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "critical": logging.CRITICAL,
-}
 
 logger = logging.getLogger("engine")
 
@@ -98,17 +92,13 @@ class EngineProcess:
         Killing is safe: the next start recovers.
         """
         assert self._popen.stdin is not None
-        assert self._popen.stdout is not None
-        assert self._popen.stderr is not None
-        self._popen.stdin.close()
-        try:
-            self._popen.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.wait()
-        self._log_thread.join(timeout=1)
-        self._popen.stdout.close()
-        self._popen.stderr.close()
+        with self._popen:  # closes the other pipes at the end
+            self._popen.stdin.close()
+            try:
+                self._popen.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self._popen.kill()
+            self._log_thread.join(timeout=1)
 
     def _read_log(self) -> None:
         assert self._popen.stderr is not None
@@ -117,7 +107,7 @@ class EngineProcess:
             self._last_lines.append(line)
             try:
                 entry = json.loads(line)
-                level = LEVELS[entry.pop("level")]
+                level = logging.getLevelNamesMapping()[entry.pop("level").upper()]
                 event = entry.pop("event")
             except (ValueError, KeyError, AttributeError):
                 logger.warning("%s", line)  # Node itself

@@ -18,6 +18,7 @@ from app.errors import ConfigError, DatabaseUnavailable, Unavailable, first_line
 
 Connection = psycopg.Connection[TupleRow]
 DatabaseError = psycopg.Error  # what a statement raises
+LockNotAvailable = psycopg.errors.LockNotAvailable
 
 READ_TIMEOUT_SECONDS = 30  # a chart that takes longer is of no use
 CONNECT_TIMEOUT_SECONDS = 5

@@ -209,7 +209,7 @@ def _mean(total: float | None, count: int, lowest: int | None, highest: int | No
 
 
 def _percent(done: int | None, total_bytes: int | None, has_completed: bool) -> float | None:
-    """What the bytes say where no percent was reported; 0 to 100, two decimals."""
+    """The percent by bytes where none was reported; 0 to 100, two decimals."""
     if done is None or not total_bytes:  # a total of 0 is an unknown one
         return None
     if has_completed and done >= total_bytes:

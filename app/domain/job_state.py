@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from app.domain.fields import DISK_FIELDS, JOB_FIELDS, Value
 from app.domain.statuses import END_STATUSES
-from app.domain.updates import Fields, Update, Value
+from app.domain.updates import Fields, Update
 
 REGISTERED = 0  # the instant of values from POST /jobs: older than any update
-HIGHEST_DERIVED_PERCENT = 99.99  # a percent we computed never says 100 before the job completed
+_JOB_DEFAULTS = {name: field.default for name, field in JOB_FIELDS.items()}
+_DISK_DEFAULTS = {name: field.default for name, field in DISK_FIELDS.items()}
+HIGHEST_DERIVED_PERCENT = 99.99  # a derived percent is never 100 before the job completed
 
 JobColumns = dict[str, Value | None]
 DiskColumns = dict[str, Value | None]
@@ -57,6 +60,7 @@ class JobState:
     """A job's registers, its disks and its life. Instants in µs, None where there is none.
 
     `registered` are the values from POST /jobs by field, whatever updates have named since.
+    `shown_error` is the error_message of the job's row.
     """
 
     job_id: str
@@ -72,6 +76,7 @@ class JobState:
     clock_offset: int | None = None
     newest: int | None = None
     has_telemetry: bool = False
+    shown_error: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -99,13 +104,13 @@ class JobState:
         self.status, self.completed_at, self.ended_by = status, at, by
 
     def reopen(self) -> None:
-        """Back to running: the job lives after all."""
+        """Set a job that the detector failed back to running."""
         self.status, self.completed_at, self.ended_by = "running", None, None
 
     def forget_telemetry(self, since: int) -> None:
         """Drop what updates from `since` (µs) on named, before the series is read again.
 
-        What was named before is kept: its updates have been dropped, nothing could say it again.
+        What was named before is kept: its updates have been dropped and cannot be read again.
         """
         self.registers = self.registers.before(since)
         self.merge_registered()
@@ -140,12 +145,11 @@ def disk_columns(disk: DiskState, job_status: str) -> DiskColumns:
     elif job_status in ("failed", "cancelled") and status in ("pending", "transferring"):
         status = job_status
     return {
+        **_DISK_DEFAULTS,
+        **named,
         "status": status,
-        "bytes_transferred": done,
         "total_bytes": total,
-        "transfer_speed_bps": _integer(named, "transfer_speed_bps", 0),
         "progress_percent": 100.0 if job_status == status == "completed" else float(percent),
-        "error_message": named.get("error_message"),
     }
 
 
@@ -153,19 +157,16 @@ def job_columns(state: JobState, disks: dict[int, DiskColumns]) -> JobColumns:
     """The columns of the job's row that follow from its updates, given those of its disks."""
     named = state.registers.values
     columns: JobColumns = {
-        "current_phase": named.get("current_phase", "pending"),
+        **_JOB_DEFAULTS,
+        **named,
         "bytes_transferred": _named_or_summed(state, "bytes_transferred"),
         "total_bytes": _total_bytes(state),
         "transfer_speed_bps": _named_or_summed(state, "transfer_speed_bps"),
-        "eta_seconds": named.get("eta_seconds", 0),
-        "error_message": named.get("error_message"),
-        "vm_name": named.get("vm_name"),
-        "repository_id": named.get("repository_id"),
-        "backup_type": named.get("backup_type"),
     }
-    columns["progress_percent"] = named.get(
-        "progress_percent", _derived_percent(columns, disks.values())
-    )
+    if "progress_percent" not in named:
+        columns["progress_percent"] = _derived_percent(columns, disks.values())
+    if state.status == "stalled" or state.ended_by == "detector":
+        columns["error_message"] = state.shown_error
     if state.status == "completed":
         columns["progress_percent"] = 100.0
         columns["eta_seconds"] = 0

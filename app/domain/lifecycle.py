@@ -33,7 +33,7 @@ class Change:
     again, because an end came that is older than what the registers hold, or a straggler of a
     job that has ended. `moves`: some update came while the job had not ended; otherwise all are
     charted only, and what the row shows stays. `is_revived`: the detector had failed it, so what
-    every disk's row shows changes back. `verdicts`: by update identity, whether the state moved
+    every disk's row shows changes back. `results`: by update identity, whether the state moved
     (None: known only after the rebuild) and why not.
     """
 
@@ -44,7 +44,7 @@ class Change:
     is_revived: bool = False
     has_life: bool = False
     events: list[Event] = field(default_factory=list)
-    verdicts: dict[int, tuple[bool | None, str | None]] = field(default_factory=dict)
+    results: dict[int, tuple[bool | None, str | None]] = field(default_factory=dict)
 
     @property
     def is_charted_only(self) -> bool:
@@ -100,12 +100,12 @@ def _take_live(change: Change, time: int, existing: list[Update], new: list[Upda
     for update in sorted([*existing, *new], key=Update.tie_key) if existing or new[1:] else new:
         if end is not None and update.is_end and update.status != end.status:
             change.events.append(_second_end(update, end.status))
-            change.verdicts[id(update)] = (False, f"the job ended otherwise: {end.status}")
+            change.results[id(update)] = (False, f"the job ended otherwise: {end.status}")
             continue
         taken = state.merge(update)
         if id(update) in mine:
             applied = taken or is_newest or update.is_end or was in ("stalled", "failed")
-            change.verdicts[id(update)] = (applied, None if applied else _OLDER)
+            change.results[id(update)] = (applied, None if applied else _OLDER)
     if end is not None:
         state.end(end.status, time, "sender")
         change.must_rebuild |= not is_newest
@@ -128,9 +128,9 @@ def _take_after_the_end(change: Change, new: list[Update]) -> None:
         if is_other_end:
             change.events.append(_second_end(update, state.status))
         if is_late or is_other_end:
-            change.verdicts[id(update)] = (False, reason)
+            change.results[id(update)] = (False, reason)
         else:  # from before the end: it may name what no other update does
-            change.verdicts[id(update)] = (None, reason)
+            change.results[id(update)] = (None, reason)
             change.must_rebuild = True
 
 

@@ -13,17 +13,6 @@ from app.domain.window import Window
 MOST_SNAPSHOTS = 10_000
 MOST_MINUTES = 10_000
 
-# Counters and counts; all other metrics are measures.
-WHOLE_METRICS = frozenset(
-    {
-        "network_rx_bytes",
-        "network_tx_bytes",
-        "uptime_seconds",
-        "process_count",
-        "active_connections",
-    }
-)
-
 
 class Source(StrEnum):
     """What a chart is drawn from, by the names of the answer."""

@@ -13,7 +13,7 @@ HOUR = timedelta(hours=1)
 # A bucket that ended this long ago is made once; what comes later still is late data.
 SETTLED_AFTER = timedelta(minutes=1)
 
-# Refreshed at once, at most: the embedded engine serves nobody meanwhile, and needs a second for
+# Refreshed at once, at most: the embedded engine runs nothing else then, and needs a second for
 # 180,000 updates.
 REFRESH_STEP = timedelta(hours=3)
 

@@ -4,26 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-METRICS = (
-    "cpu_percent",
-    "memory_percent",
-    "memory_used_mb",
-    "memory_total_mb",
-    "disk_percent",
-    "disk_used_gb",
-    "disk_total_gb",
-    "network_rx_bytes",
-    "network_tx_bytes",
-    "network_rx_rate_mbps",
-    "network_tx_rate_mbps",
-    "uptime_seconds",
-    "process_count",
-    "active_connections",
-    "load_avg_1m",
-    "load_avg_5m",
-    "load_avg_15m",
-)
-
 
 @dataclass(slots=True)
 class Snapshot:

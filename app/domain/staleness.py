@@ -1,7 +1,7 @@
-"""When a job counts as stale, and what is said of it. Pure rules; the statements are in app.store.
+"""When a job counts as stale, and the messages about it. The statements are in app.store.
 
 Silence is what was watched: a web process watches from the moment it takes updates to its last
-beat. What arrives while nobody watches cannot be heard, so it is never charged to a job, neither
+beat. Time in which no process watches is never counted as a job's silence, neither
 over a restart of the hub nor while the web processes are down and the tasks run.
 """
 
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 BEAT_SECONDS = 2  # also how much later than at its threshold a silence may be noticed
 # Seven beats in a row that fail. Less would take a database that is busy for a moment for a hub
-# that is away, and put verdicts off again and again.
+# that is down, and delay status changes again and again.
 BEAT_GAP_SECONDS = 15
 # What is further in the future was stamped before the database's clock was set back. What is not
 # may be another transaction's: each reads the clock when it comes to it.
@@ -33,7 +33,7 @@ class Watch:
 
 
 def silent_since(watches: Iterable[Watch], threshold_seconds: int) -> datetime | None:
-    """The latest sign of life that makes a job stale; None when no verdict may be given.
+    """The latest sign of life that makes a job stale; None when no status may change.
 
     `watches` are those of the processes that still beat. A job whose last update came at or before
     the answer was silent for the threshold under the eyes of one of them.

@@ -1,9 +1,19 @@
-"""Where the series keeps an update whose sender's clock is wrong. Instants in µs."""
+"""Where the series keeps a report whose sender's clock is wrong. Instants in µs."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
 SECOND = 1_000_000
 FUTURE_TOLERANCE = 300 * SECOND  # five minutes ahead is ordinary clock skew
+
+
+class Stamped(Protocol):
+    """A report with its sender's timestamp, and where the series keeps it."""
+
+    timestamp: int | None
+    time: int
+    sender_time: int | None
 
 
 def is_plausible(timestamp: int, now: int, late_horizon: int) -> bool:
@@ -11,13 +21,21 @@ def is_plausible(timestamp: int, now: int, late_horizon: int) -> bool:
     return late_horizon <= timestamp <= now + FUTURE_TOLERANCE
 
 
-def place(timestamp: int, now: int, late_horizon: int, offset: int | None) -> tuple[int, int]:
-    """The stored time of an implausible timestamp, and the clock offset it was shifted by.
+def place(report: Stamped, now: int, late_horizon: int, offset: int | None) -> int | None:
+    """Set the `time` of a report that has a timestamp; the offset of its sender's clock.
 
-    The job's offset, fixed at its first such update, keeps the shape of a backlog. Where it does
-    not bring the timestamp into bounds (the clock was set a second time), the update is stored at
-    the time of its arrival.
+    An implausible timestamp is shifted. The offset, fixed by the first that is, keeps the shape of
+    a backlog. Where it does not bring a timestamp into bounds, because the clock was set a second
+    time, the report is stored at the time of its arrival.
     """
+    timestamp = report.timestamp
+    assert timestamp is not None
+    report.time, report.sender_time = timestamp, None
+    if is_plausible(timestamp, now, late_horizon):
+        return offset
+    report.sender_time = timestamp
     if offset is not None and is_plausible(timestamp + offset, now, late_horizon):
-        return timestamp + offset, offset
-    return now, now - timestamp
+        report.time = timestamp + offset
+        return offset
+    report.time = now
+    return now - timestamp if offset is None else offset

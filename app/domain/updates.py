@@ -1,34 +1,11 @@
-"""What a sender says: one update of a job, with its disks. Pure data, no rules of state."""
+"""What a sender reports: one update of a job, with its disks. Data only, no rules of state."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.domain.fields import Value
 from app.domain.statuses import END_STATUSES
-
-Value = int | float | str
-
-# The fields an update may name, in the order in which `field_times` keeps their instants.
-JOB_FIELDS = (
-    "current_phase",
-    "bytes_transferred",
-    "total_bytes",
-    "transfer_speed_bps",
-    "eta_seconds",
-    "progress_percent",
-    "error_message",
-    "vm_name",
-    "repository_id",
-    "backup_type",
-)
-DISK_FIELDS = (
-    "status",
-    "bytes_transferred",
-    "total_bytes",
-    "transfer_speed_bps",
-    "progress_percent",
-    "error_message",
-)
 
 Fields = dict[str, Value]
 
@@ -67,7 +44,7 @@ class Update:
         return self.status in END_STATUSES
 
     def content(self) -> str:
-        """What it says of the job, without instants, as text: equal for equal updates alone."""
+        """What it reports of the job, without instants, as text: equal only for equal updates."""
         disks = [(index, sorted(named.items())) for index, named in sorted(self.disks.items())]
         return repr((self.status, sorted(self.fields.items()), disks))
 

@@ -16,10 +16,10 @@ from app.store import registration as registrations
 def register(conn: Connection, registration: dict[str, Any]) -> bool:
     """Create the job, or fill what is not known of it yet; whether it was created.
 
-    Inside the caller's transaction. What telemetry has said stays, as if the registration had come
-    first; a verdict of the detector stays too, as this is no sign of life. Raises Conflict when an
-    identity field is already known otherwise, or when what the job's row shows cannot be told from
-    its updates any more. Idempotent.
+    Inside the caller's transaction. What telemetry has reported stays, as if the registration had
+    come first; so does a status change by the detector, as a registration is not a sign of life.
+    Raises Conflict when an identity field is known to differ, or when what the job's row shows no
+    longer follows from stored updates. Idempotent.
     """
     job_id = registration["job_id"]
     done = registrations.register(conn, registration)

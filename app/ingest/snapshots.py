@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from app.database.pool import Connection
 from app.domain import timestamps
+from app.domain.repeats import find_repeats
 from app.domain.snapshots import Snapshot
 from app.ingest.transaction import DAY, Outcome, Receipt
 from app.store import snapshots as store
@@ -27,28 +28,20 @@ def store_snapshots(
     now, offsets = locked.now, locked.offsets
     late_horizon = max(now - late_days * DAY, locked.dropped_before)
     for position, snapshot in enumerate(snapshots):
-        _place(snapshot, position, now, late_horizon, offsets)
+        if snapshot.timestamp is None:
+            snapshot.time = now + position  # two of one transaction are not one sent twice
+        else:
+            offset = offsets[snapshot.node_id]
+            offsets[snapshot.node_id] = timestamps.place(snapshot, now, late_horizon, offset)
     wanted = {(s.node_id, s.time) for s in snapshots}
     wanted |= {(s.node_id, s.timestamp) for s in snapshots if s.timestamp is not None}
-    seen: dict[tuple[str, int | None, str], Snapshot] = {}
-    next_seq: dict[tuple[str, int], int] = {}
-    for stored in store.find_snapshots(conn, wanted):
-        seen[stored.node_id, stored.timestamp, stored.content()] = stored
-        instant = (stored.node_id, stored.time)
-        next_seq[instant] = max(next_seq.get(instant, 0), stored.seq + 1)
-    receipts: list[Outcome] = []
-    new: list[Snapshot] = []
-    for snapshot in snapshots:
-        first = snapshot
-        if snapshot.timestamp is not None:
-            key = (snapshot.node_id, snapshot.timestamp, snapshot.content())
-            first = seen.setdefault(key, snapshot)
-        if first is snapshot:
-            instant = (snapshot.node_id, snapshot.time)
-            snapshot.seq = next_seq.get(instant, 0)
-            next_seq[instant] = snapshot.seq + 1
-            new.append(snapshot)
-        receipts.append(_receipt(first, is_duplicate=first is not snapshot, now=now))
+    repeats = find_repeats(snapshots, store.find_snapshots(conn, wanted))
+    pairs = list(zip(snapshots, repeats, strict=True))
+    receipts: list[Outcome] = [
+        _receipt(first or snapshot, is_duplicate=first is not None, now=now)
+        for snapshot, first in pairs
+    ]
+    new = [snapshot for snapshot, first in pairs if first is None]
     if new:
         store.insert_snapshots(conn, new, now)
         oldest = _earliest_times(new)
@@ -73,25 +66,8 @@ def _bring_back(conn: Connection, node_ids: set[str], now: int) -> None:
         return
     mark_nodes_online(conn, sorted(node_ids), now)
     for node_id in sorted(node_ids):
-        # Said before the commit: if that fails, it is said again with the snapshot's repeat.
+        # Logged before the commit: if that fails, it is logged again with the repeat.
         logger.info("Node online: %s", node_id, extra={"node_id": node_id})
-
-
-def _place(
-    snapshot: Snapshot, position: int, now: int, late_horizon: int, offsets: dict[str, int | None]
-) -> None:
-    snapshot.sender_time = None
-    if snapshot.timestamp is None:
-        snapshot.time = now + position  # two of one transaction are not one sent twice
-        return
-    snapshot.time = snapshot.timestamp
-    if timestamps.is_plausible(snapshot.timestamp, now, late_horizon):
-        return
-    offset = offsets[snapshot.node_id]
-    snapshot.sender_time = snapshot.timestamp
-    snapshot.time, used = timestamps.place(snapshot.timestamp, now, late_horizon, offset)
-    if offset is None:
-        offsets[snapshot.node_id] = used
 
 
 def _receipt(stored: Snapshot, *, is_duplicate: bool, now: int) -> Receipt:

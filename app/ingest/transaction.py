@@ -21,6 +21,7 @@ from app.domain.job_state import (
     job_columns,
 )
 from app.domain.lifecycle import Change, note, renew, take
+from app.domain.repeats import find_repeats
 from app.domain.updates import Update
 from app.errors import Conflict, NotFound, RequestError
 from app.store import ingest as store
@@ -33,7 +34,7 @@ DAY = 86_400 * timestamps.SECOND
 class Receipt:
     """What became of a stored update. Instants in µs.
 
-    `lost_updates`: how many that its sender lost the hub has learnt of by it.
+    `lost_updates`: how many losses the hub did not know of before it.
     """
 
     status: str
@@ -51,7 +52,7 @@ Outcome = Receipt | RequestError
 def store_updates(conn: Connection, updates: Sequence[Update], late_days: int) -> list[Outcome]:
     """Store updates and bring their jobs forward; an outcome for each, in order.
 
-    Inside the caller's transaction, which it must commit before anybody is told. Sending the same
+    Inside the caller's transaction, which it must commit before it answers. Sending the same
     updates again stores nothing. An update that contradicts its job is refused alone (Conflict,
     NotFound); a database error is for the caller.
     """
@@ -81,16 +82,16 @@ class _Transaction:
             self._place(position, update)
         existing = self._find_existing([update for _, update in accepted])
         new = self._drop_duplicates(accepted, existing)
-        tellers = [(position, update) for position, update in accepted if update.lost_updates]
-        if tellers:
-            self._add_losses(tellers)
+        lossy = [(position, update) for position, update in accepted if update.lost_updates]
+        if lossy:
+            self._add_losses(lossy)
         if new:
             self._write(new, existing)
         for position, update in self.stored.items():
             self.outcomes[position] = self._receipt(update)
-        if tellers:
-            self._tell_repeats({update.job_id for update in new})
-            self._credit(tellers)
+        if lossy:
+            self._warn_of_repeats({update.job_id for update in new})
+            self._credit(lossy)
         return [self.outcomes[position] for position in range(len(self.updates))]
 
     def _lock(self) -> None:
@@ -140,23 +141,14 @@ class _Transaction:
 
     def _place(self, position: int, update: Update) -> None:
         """Decide the instant at which the series keeps the update."""
-        update.sender_time = None  # a transaction that is tried again places it anew
+        state = self.changes[update.job_id].state
         if update.timestamp is None:
             # Two of one transaction must not look like one sent twice. And it is the newest, even
             # where the sender's clock, which stamped those before it, is ahead of the hub's.
-            newest = self.changes[update.job_id].state.newest or 0
-            update.time = max(self.now, newest + 1) + position
+            update.time = max(self.now, (state.newest or 0) + 1) + position
             return
         late_horizon = max(self.now - self.late_days * DAY, self.dropped_before)
-        update.time = update.timestamp
-        if timestamps.is_plausible(update.timestamp, self.now, late_horizon):
-            return
-        change = self.changes[update.job_id]
-        offset = change.state.clock_offset
-        update.sender_time = update.timestamp
-        update.time, used = timestamps.place(update.timestamp, self.now, late_horizon, offset)
-        if offset is None:
-            change.state.clock_offset = used
+        state.clock_offset = timestamps.place(update, self.now, late_horizon, state.clock_offset)
 
     def _find_existing(self, updates: list[Update]) -> dict[Instant, list[Update]]:
         """What is stored at the instants of updates that may be repeats or ties."""
@@ -176,25 +168,13 @@ class _Transaction:
         self, accepted: list[tuple[int, Update]], existing: dict[Instant, list[Update]]
     ) -> list[Update]:
         """The new ones among the updates, each with its `seq`; receipts for the others."""
-        seen: dict[tuple[str, int | None, str], Update] = {}
-        next_seq: dict[Instant, int] = {}
-        for instant, updates in existing.items():
-            next_seq[instant] = max(update.seq for update in updates) + 1
-            for update in updates:
-                seen[update.job_id, update.timestamp, update.content()] = update
-        crowded = {(update.job_id, update.timestamp) for _, update in accepted}
-        is_crowded = len(crowded) < len(accepted) or bool(existing)
-        for position, update in accepted:
-            if is_crowded and update.timestamp is not None:
-                key = (update.job_id, update.timestamp, update.content())
-                first = seen.setdefault(key, update)
-                if first is not update:
-                    self.outcomes[position] = self._duplicate(update, first)
-                    continue
-            instant = (update.job_id, update.time)
-            update.seq = next_seq.get(instant, 0)
-            next_seq[instant] = update.seq + 1
-            self.stored[position] = update
+        stored = (update for updates in existing.values() for update in updates)
+        repeats = find_repeats([update for _, update in accepted], stored)
+        for (position, update), first in zip(accepted, repeats, strict=True):
+            if first is None:
+                self.stored[position] = update
+            else:
+                self.outcomes[position] = self._duplicate(update, first)
         return list(self.stored.values())
 
     def _duplicate(self, update: Update, first: Update) -> Receipt:
@@ -213,33 +193,33 @@ class _Transaction:
         for job_id in self.losses.keys() & {update.job_id for update in new}:
             self._warn_of_losses(job_id)
 
-    def _add_losses(self, tellers: list[tuple[int, Update]]) -> None:
-        """Store what senders say they lost; a repeat may say more than was said before."""
-        told: dict[Instant, int] = {}
-        for position, update in tellers:
+    def _add_losses(self, lossy: list[tuple[int, Update]]) -> None:
+        """Store what senders report as lost; a repeat may report more than before."""
+        lost: dict[Instant, int] = {}
+        for position, update in lossy:
             repeat = self.outcomes.get(position)
             time = repeat.time if isinstance(repeat, Receipt) else update.time
             instant = (update.job_id, time)
-            told[instant] = max(update.lost_updates, told.get(instant, 0))
-        self.losses = store.add_losses(self.conn, told, self.now)
+            lost[instant] = max(update.lost_updates, lost.get(instant, 0))
+        self.losses = store.add_losses(self.conn, lost, self.now)
 
     def _warn_of_losses(self, job_id: str) -> bool:
-        """The warning about all that a job's sender lost; whether it says anything new."""
+        """The warning about all that a job's sender lost; whether it is new."""
         losses = self.losses[job_id]
-        at = isoformat(from_micros(losses.last_told // timestamps.SECOND * timestamps.SECOND))
+        at = isoformat(from_micros(losses.last_reported // timestamps.SECOND * timestamps.SECOND))
         updates = "1 update" if losses.total == 1 else f"{losses.total} updates"
-        sentence = f"The sender lost {updates} (last told {at})."
+        sentence = f"The sender lost {updates} (last reported {at})."
         return renew(self.changes[job_id], "sender_lost", sentence)
 
-    def _tell_repeats(self, touched: set[str]) -> None:
-        """Write what repeats alone have told of; `touched` are the jobs written already."""
+    def _warn_of_repeats(self, touched: set[str]) -> None:
+        """Write the losses that only repeats reported; `touched` are the jobs written already."""
         repeats = sorted(self.losses.keys() - touched)
-        if told := [self.changes[job_id] for job_id in repeats if self._warn_of_losses(job_id)]:
-            store.write_warnings(self.conn, told, self.now)
+        if changes := [self.changes[job_id] for job_id in repeats if self._warn_of_losses(job_id)]:
+            store.write_warnings(self.conn, changes, self.now)
 
-    def _credit(self, tellers: list[tuple[int, Update]]) -> None:
-        """Say in one receipt of each job how many lost updates are news: they are counted once."""
-        first = {update.job_id: position for position, update in reversed(tellers)}
+    def _credit(self, lossy: list[tuple[int, Update]]) -> None:
+        """Report new losses in one receipt of each job, so that they are counted once."""
+        first = {update.job_id: position for position, update in reversed(lossy)}
         for job_id, position in first.items():
             receipt = self.outcomes[position]
             assert isinstance(receipt, Receipt)
@@ -266,7 +246,7 @@ class _Transaction:
         return [make_row(self.changes[job_id], named_disks[job_id]) for job_id in sorted(touched)]
 
     def _receipt(self, update: Update) -> Receipt:
-        applied, reason = self.changes[update.job_id].verdicts[id(update)]
+        applied, reason = self.changes[update.job_id].results[id(update)]
         return Receipt(update.status, False, bool(applied), reason, update.time, self.now)
 
 
@@ -277,14 +257,14 @@ _CLOCK_WARNING = (
 
 
 def make_row(change: Change, named_disks: set[int]) -> store.JobRow:
-    """The row of a job as its state now says, with the disks that may have changed."""
+    """The row of a job by its state, with the disks that may have changed."""
     state = change.state
     if change.is_charted_only:
         return store.JobRow(change, None, {})
     disks = {index: disk_columns(disk, state.status) for index, disk in state.disks.items()}
     columns = job_columns(state, disks)
     warnings = end_warnings(state, disks)
-    for code in END_WARNINGS:  # what was said of the end before may no longer hold
+    for code in END_WARNINGS:  # earlier warnings about the end may no longer hold
         if state.warnings.get(code) != warnings.get(code):
             state.warnings.pop(code, None)
     note(change, warnings)
@@ -296,7 +276,7 @@ def make_row(change: Change, named_disks: set[int]) -> store.JobRow:
 def rebuild(conn: Connection, change: Change, dropped_before: int) -> None:
     """Read the registers of a job from the series again, up to its end.
 
-    What the updates said that were dropped (`dropped_before`, µs) stays as it is.
+    What updates that have been dropped (`dropped_before`, µs) reported stays as it is.
     """
     state = change.state
     before = _shown(state)
@@ -309,12 +289,12 @@ def rebuild(conn: Connection, change: Change, dropped_before: int) -> None:
     state.merge_all(store.deciding_updates(conn, state.job_id, until, state.status))
     store.delete_disks_but(conn, state.job_id, state.disks)
     moved = _shown(state) != before
-    for key, (applied, reason) in change.verdicts.items():
+    for key, (applied, reason) in change.results.items():
         if applied is None:
-            change.verdicts[key] = (moved, None if moved else reason)
+            change.results[key] = (moved, None if moved else reason)
 
 
 def _shown(state: JobState) -> object:
-    """What can be seen of a state, to tell whether it moved."""
+    """The visible part of a state, to compare it."""
     disks = {index: disk_columns(disk, state.status) for index, disk in state.disks.items()}
     return state.status, state.completed_at, job_columns(state, disks), disks

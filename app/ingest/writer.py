@@ -27,19 +27,19 @@ from app.ingest.transaction import DAY, Outcome, Receipt
 
 logger = logging.getLogger("hub.writer")
 
-LARGEST_COMMIT = 4_000  # items: more amortises nothing further and makes others wait
+LARGEST_COMMIT = 4_000  # items: more would save nothing and make others wait
 OLD_AFTER = 600 * SECOND  # older updates must not widen a fresh transaction's span of time
 HOUR = 3_600 * SECOND
 RECONNECT_SECONDS = 0.5
 STUCK_SECONDS = 5.0  # a commit that takes longer means a database that does not answer
-CONFLICT_TRIES = 3  # deadlocks and serialization failures are the other transaction's luck
-# Whoever else writes a row holds it for milliseconds. What takes longer is a chunk that is being
-# compressed, seconds to a minute, and only updates older than HUB_COMPRESS_AFTER_HOURS wait for it.
+CONFLICT_TRIES = 3  # deadlocks and serialization failures
+# Other writers hold a row for milliseconds. Only compressing a chunk takes longer, seconds to a
+# minute, and only updates older than HUB_COMPRESS_AFTER_HOURS wait for it.
 OLD_LOCK_WAIT_MS = 200
 
 _CONFLICTS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
-# The database's own troubles: every update would fail, so there is no poisoned one to look for.
+# Failures of the database itself: every update would fail, so no single one is to blame.
 _TROUBLES = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -118,7 +118,7 @@ class Writer:
         self.wait_seconds = wait_seconds
         self._late_days = late_days
         self._queue: deque[_Entry] = deque()
-        self._withdrawn = 0  # entries of it that nobody waits for any longer
+        self._withdrawn = 0  # its entries whose requests have given up
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._conn: Connection | None = None
@@ -209,7 +209,7 @@ class Writer:
         return since is not None and time.monotonic() - since > STUCK_SECONDS
 
     def _withdraw(self, ticket: Ticket) -> None:
-        """Have what nobody waits for any longer left out.
+        """Leave out the items of a request that has given up.
 
         It stays where it is until its turn comes: thousands may give up at the same moment.
         """
@@ -310,12 +310,12 @@ class Writer:
             finally:
                 conn.rollback()
         except psycopg.errors.LockNotAvailable:
-            return True  # it lives, and so it says in `_store`
+            return True  # the database is up; `_store` refuses the items
         except _TROUBLES:
             self._disconnect()
             return False
-        except Exception as exc:  # its next sender will be told so; it lives
-            logger.info("the database refuses what failed before: %s", type(exc).__name__)
+        except Exception as exc:  # the database is up; the next sender is refused
+            logger.info("the database rejects the items that failed before: %s", type(exc).__name__)
         return True
 
     def _store(self, group: list[_Entry], *, is_old: bool) -> None:
@@ -323,12 +323,12 @@ class Writer:
         try:
             outcomes = self._commit([entry[0] for entry in group], is_old=is_old)
         except MemoryError:
-            raise  # which is no item's fault
+            raise  # no item is to blame
         except psycopg.errors.LockNotAvailable:
             _settle_all(group, Unavailable("Data of that time is being compressed; try again."))
         except _CONFLICTS as exc:
-            logger.warning("given up after %d conflicts: %s", CONFLICT_TRIES, type(exc).__name__)
-            _settle_all(group, Unavailable("Others write the same jobs; try again."))
+            logger.warning("gave up after %d conflicts: %s", CONFLICT_TRIES, type(exc).__name__)
+            _settle_all(group, Unavailable("Another transaction changed the same jobs; try again."))
         except _TROUBLES as exc:
             self._failed = [entry[0] for entry in group], is_old
             self._go_down(exc)
@@ -355,7 +355,7 @@ class Writer:
     def _transaction(self, items: list[Item], *, is_old: bool) -> list[Outcome]:
         """Run one transaction; again after a conflict, or on a connection that had been cut.
 
-        Raises LockNotAvailable when old items would have to wait: everybody else waits with them.
+        Raises LockNotAvailable when old items would have to wait: all others would wait with them.
         """
         tries = 0
         while True:
@@ -376,7 +376,7 @@ class Writer:
                 raise
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 self._disconnect()
-                # After COMMIT was sent nobody knows whether it was done: the sender must repeat.
+                # Whether a COMMIT that was sent took effect is unknown: the sender must repeat.
                 if is_committing or tries > 1:
                     raise
             except Exception:
@@ -400,7 +400,7 @@ class Writer:
             self._conn = None
 
     def _go_down(self, exc: Exception) -> None:
-        """Refuse from now on, and everybody who waits, until the database answers again."""
+        """Refuse new and waiting requests until the database answers again."""
         self._disconnect()
         self._outage.failed(exc)
         with self._changed:
@@ -444,7 +444,7 @@ def _without_database_trouble(outcomes: Sequence[Outcome | None]) -> list[Outcom
     for outcome in outcomes:
         assert outcome is not None
         if isinstance(outcome, Unavailable):
-            # One of its own for each: they share the outcome, and all their frames with it.
+            # A new exception for each request: a shared one would keep the frames of all.
             raise type(outcome)(str(outcome))
         settled.append(outcome)
     return settled

@@ -19,8 +19,10 @@ import orjson
 from marshmallow import Schema, ValidationError
 
 from app.clock import to_micros
+from app.domain.fields import DISK_FIELDS, IDENTITY_FIELDS, JOB_FIELDS, Field, Kind
 from app.domain.job_state import clamp_percent
 from app.domain.snapshots import Snapshot
+from app.domain.statuses import REPORTED_DISK_STATUSES, REPORTED_STATUSES
 from app.domain.updates import Fields, Update
 from app.errors import InvalidInput
 from app.schemas.errors import flatten
@@ -36,44 +38,52 @@ from app.schemas.updates import (
 
 LARGEST_BATCH = 10_000
 
-_Integer = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INTEGER)] | None
-_Percent = Annotated[float, msgspec.Meta(ge=0, le=100)] | None
-_ShortText = Annotated[str, msgspec.Meta(max_length=255)] | None
+_TYPES: dict[Kind, Any] = {
+    Kind.INTEGER: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INTEGER)],
+    Kind.NUMBER: Annotated[float, msgspec.Meta(ge=0)],
+    Kind.PERCENT: Annotated[float, msgspec.Meta(ge=0, le=100)],
+    Kind.TEXT: str,
+    Kind.LABEL: Annotated[str, msgspec.Meta(max_length=255)],
+    Kind.IDENTITY: Annotated[str, msgspec.Meta(min_length=1, max_length=255)],
+    Kind.DISK_STATUS: Literal[REPORTED_DISK_STATUSES],
+}
 
 
-class _Disk(msgspec.Struct, forbid_unknown_fields=True):
-    disk_index: Annotated[int, msgspec.Meta(ge=0, le=HIGHEST_DISK_INDEX)]
-    status: Literal["pending", "transferring", "completed", "failed"] | None = None
-    bytes_transferred: _Integer = None
-    total_bytes: _Integer = None
-    transfer_speed_bps: _Integer = None
-    progress_percent: _Percent = None
-    error_message: str | None = None
+def _struct(name: str, required: dict[str, Any], optional: dict[str, Any]) -> Any:
+    """A struct by the names of a push. As a dict it leaves out what is absent or null."""
+    return msgspec.defstruct(
+        name,
+        [*required.items(), *((n, kind | None, None) for n, kind in optional.items())],
+        forbid_unknown_fields=True,
+        omit_defaults=True,
+        gc=False,  # in no cycle
+    )
 
 
-class _Update(msgspec.Struct, forbid_unknown_fields=True):
-    status: Literal["running", "completed", "failed", "cancelled"]
-    job_id: str | None = None
-    job_type: str | None = None
-    current_phase: _ShortText = None
-    bytes_transferred: _Integer = None
-    total_bytes: _Integer = None
-    transfer_speed_bps: _Integer = None
-    eta_seconds: _Integer = None
-    progress_percent: _Percent = None
-    error: str | None = None
-    timestamp: str | None = None
-    vm_name: _ShortText = None
-    repository_id: _ShortText = None
-    backup_type: _ShortText = None
-    disks: list[_Disk] | None = None
-    lost_updates: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_LOSS)] | None = None
+def _types(fields: Mapping[str, Field]) -> dict[str, Any]:
+    return {field.sent_as or name: _TYPES[field.kind] for name, field in fields.items()}
 
 
-class _Batch(msgspec.Struct, forbid_unknown_fields=True):
-    updates: list[_Update]
+_Disk = _struct(
+    "_Disk",
+    {"disk_index": Annotated[int, msgspec.Meta(ge=0, le=HIGHEST_DISK_INDEX)]},
+    _types(DISK_FIELDS),
+)
+_Update = _struct(
+    "_Update",
+    {"status": Literal[REPORTED_STATUSES]},
+    {
+        "job_id": str,
+        "job_type": str,
+        "timestamp": str,
+        "lost_updates": Annotated[int, msgspec.Meta(ge=0, le=LARGEST_LOSS)],
+        **_types(JOB_FIELDS),
+        "disks": list[_Disk],  # type: ignore[valid-type]  # made at run time
+    },
+)
+_Batch = _struct("_Batch", {"updates": list[_Update]}, {})  # type: ignore[valid-type]  # likewise
 
-
+_to_dict = msgspec.to_builtins
 _decode_update = msgspec.json.Decoder(_Update).decode
 _decode_batch = msgspec.json.Decoder(_Batch).decode
 
@@ -85,7 +95,7 @@ _COMPLETION = CompletionSchema()
 _KEY_BEFORE = re.compile(r'"((?:[^"\\]|\\.){1,255})"\s*:\s*-?\Z')
 _KEY_REACH = 300  # how far back it is looked for, in characters
 
-# How the fast path says "not for me". Deep nesting is a RecursionError.
+# What the fast path raises for input that it leaves to the schema. Deep nesting: RecursionError.
 _NOT_FAST = (msgspec.MsgspecError, ValueError, RecursionError)
 
 Rejected = dict[str, list[str]]  # reasons by field path
@@ -96,9 +106,9 @@ def decode_common_update(body: bytes, job_type: str, job_id: str) -> Update | No
     if b"\\u" in body:
         return None
     try:
-        said = _decode_update(body)
-        if said.job_id in (None, job_id) and said.job_type in (None, job_type):
-            return _from_struct(said, job_type, job_id)
+        read = _decode_update(body)
+        if read.job_id in (None, job_id) and read.job_type in (None, job_type):
+            return _from_struct(read, job_type, job_id)
     except _NOT_FAST:
         pass
     return None
@@ -123,15 +133,15 @@ def decode_update(body: bytes, job_type: str, job_id: str) -> Update:
 
 
 def decode_batch(body: bytes, *, is_ndjson: bool) -> list[Update | Rejected]:
-    """The items of a batch in order: an update, or why it is none.
+    """The items of a batch in order: an update, or why it was rejected.
 
     Raises InvalidInput where nothing could be read.
     """
     if not is_ndjson and b"\\u" not in body:
         try:
-            said = _decode_batch(body).updates
-            if len(said) <= LARGEST_BATCH:
-                return [_from_batch_struct(item) for item in said]
+            read = _decode_batch(body).updates
+            if len(read) <= LARGEST_BATCH:
+                return [_from_batch_struct(item) for item in read]
         except _NOT_FAST:
             pass
     items = _parse_lines(body) if is_ndjson else _batch_items(parse_object(body))
@@ -145,7 +155,7 @@ def decode_batch(body: bytes, *, is_ndjson: bool) -> list[Update | Rejected]:
 
 
 def decode_completion(body: bytes, job_id: str) -> Update:
-    """The end of a job without telemetry, as an update that is none of its sender's.
+    """The end of a job without telemetry, as an update without telemetry.
 
     Raises InvalidInput.
     """
@@ -155,7 +165,7 @@ def decode_completion(body: bytes, job_id: str) -> Update:
 
 
 def decode_snapshots(body: bytes, schema: Schema) -> list[Snapshot | Rejected]:
-    """The snapshots of a body in order, one or `{"snapshots": […]}`, or why one is none.
+    """The snapshots of a body in order, one or `{"snapshots": […]}`, or why one was rejected.
 
     Raises InvalidInput where nothing could be read.
     """
@@ -177,7 +187,9 @@ def decode_snapshots(body: bytes, schema: Schema) -> list[Snapshot | Rejected]:
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body; raises InvalidInput when it holds anything else."""
     if not body.strip():
-        raise InvalidInput("body: is empty.", {"body": ["Is empty; a JSON object is expected."]})
+        raise InvalidInput(
+            "body: must not be empty.", {"body": ["Must not be empty: send a JSON object."]}
+        )
     data = _parse(body)
     if not isinstance(data, dict):
         raise InvalidInput("body: must be a JSON object.", {"body": ["Must be a JSON object."]})
@@ -207,7 +219,7 @@ def _parse(body: bytes) -> Any:
 
 def _explain(error: orjson.JSONDecodeError) -> tuple[str, str]:
     """The field that could not be read, `body` where it is none or at its end, and why not."""
-    text, at = error.doc, error.pos  # empty and 0 if it is no UTF-8
+    text, at = error.doc, error.pos  # empty and 0 if it is not UTF-8
     key = _KEY_BEFORE.search(text[max(0, at - _KEY_REACH) : at]) if at < len(text) else None
     if "infinity" in str(error):
         reason = "too large a number"
@@ -218,7 +230,7 @@ def _explain(error: orjson.JSONDecodeError) -> tuple[str, str]:
 
 
 def _parse_lines(body: bytes) -> list[Any]:
-    """The values of NDJSON's lines; a line that is no JSON stands as an InvalidInput."""
+    """The values of NDJSON's lines; a line that is not JSON becomes an InvalidInput."""
     items: list[Any] = []
     for line in body.split(b"\n"):
         if line.strip():
@@ -227,7 +239,9 @@ def _parse_lines(body: bytes) -> list[Any]:
             except InvalidInput as exc:
                 items.append(exc)
     if not items:
-        raise InvalidInput("body: is empty.", {"body": ["Is empty; JSON lines are expected."]})
+        raise InvalidInput(
+            "body: must not be empty.", {"body": ["Must not be empty: send JSON lines."]}
+        )
     if all(isinstance(item, InvalidInput) for item in items):
         raise items[0]
     return items
@@ -257,64 +271,39 @@ def _judge_item(item: Any, *, is_plain: bool) -> Update | Rejected:
     return _from_data(data, job_type, job_id)
 
 
-def _from_batch_struct(said: _Update) -> Update | Rejected:
-    job_type, job_id = said.job_type, said.job_id
+def _from_batch_struct(read: Any) -> Update | Rejected:
+    job_type, job_id = read.job_type, read.job_id
     if job_type is None or job_id is None or job_type_problem(job_type):
-        raise ValueError  # the schema says why
+        raise ValueError  # the schema gives the reason
     if identifier_problem(job_id):
         raise ValueError
-    return _from_struct(said, job_type, job_id)
+    return _from_struct(read, job_type, job_id)
 
 
-def _from_struct(said: _Update, job_type: str, job_id: str) -> Update:
+def _from_struct(read: Any, job_type: str, job_id: str) -> Update:
     """An update as msgspec has read it. Raises ValueError for what only the schema may judge."""
-    fields: Fields = {}
-    if said.current_phase is not None:
-        fields["current_phase"] = said.current_phase
-    if said.bytes_transferred is not None:
-        fields["bytes_transferred"] = said.bytes_transferred
-    if said.total_bytes is not None:
-        fields["total_bytes"] = said.total_bytes
-    if said.transfer_speed_bps is not None:
-        fields["transfer_speed_bps"] = said.transfer_speed_bps
-    if said.eta_seconds is not None:
-        fields["eta_seconds"] = said.eta_seconds
-    if said.progress_percent is not None:
-        fields["progress_percent"] = said.progress_percent + 0.0  # -0.0 becomes 0.0
-    if said.error is not None:
-        fields["error_message"] = said.error
-    if said.vm_name:
-        fields["vm_name"] = said.vm_name
-    if said.repository_id:
-        fields["repository_id"] = said.repository_id
-    if said.backup_type:
-        fields["backup_type"] = said.backup_type
-    disks = _disks_from_structs(said.disks) if said.disks else {}
-    timestamp = None if said.timestamp is None else to_micros(parse_timestamp(said.timestamp))
-    lost = said.lost_updates or 0
-    return Update(job_type, job_id, said.status, timestamp, fields, disks, lost_updates=lost)
-
-
-def _disks_from_structs(said: list[_Disk]) -> dict[int, Fields]:
+    data: dict[str, Any] = _to_dict(read)
+    del data["status"]
+    if read.job_id is not None:
+        del data["job_id"]
+    if read.job_type is not None:
+        del data["job_type"]
+    instant = None
+    if read.timestamp is not None:
+        instant = to_micros(parse_timestamp(data.pop("timestamp")))
     disks: dict[int, Fields] = {}
-    for disk in said:
-        named: Fields = {}
-        if disk.status is not None:
-            named["status"] = disk.status
-        if disk.bytes_transferred is not None:
-            named["bytes_transferred"] = disk.bytes_transferred
-        if disk.total_bytes is not None:
-            named["total_bytes"] = disk.total_bytes
-        if disk.transfer_speed_bps is not None:
-            named["transfer_speed_bps"] = disk.transfer_speed_bps
-        if disk.progress_percent is not None:
-            named["progress_percent"] = disk.progress_percent + 0.0
-        if disk.error_message is not None:
-            named["error_message"] = disk.error_message
-        disks[disk.disk_index] = named
-    if len(disks) < len(said):
-        raise ValueError("a disk is named twice")
-    return disks
+    if read.disks is not None:
+        for disk in data.pop("disks"):
+            if "progress_percent" in disk:
+                disk["progress_percent"] += 0.0
+            disks[disk.pop("disk_index")] = disk
+        if len(disks) < len(read.disks):
+            raise ValueError("a disk is named twice")
+    if "progress_percent" in data:
+        data["progress_percent"] += 0.0  # -0.0 becomes 0.0
+    lost_updates = data.pop("lost_updates", 0)
+    fields = _rename(data)
+    return Update(job_type, job_id, read.status, instant, fields, disks, lost_updates=lost_updates)
 
 
 def _from_data(data: dict[str, Any], job_type: str, job_id: str) -> Update:
@@ -326,28 +315,29 @@ def _from_data(data: dict[str, Any], job_type: str, job_id: str) -> Update:
         index = disk.pop("disk_index")
         disks[index] = clamp_percent(disk, notes)
     lost_updates = data.pop("lost_updates", 0)
-    update = Update(
+    status = data.pop("status")
+    named = {n: value for n, value in data.items() if value or n not in IDENTITY_FIELDS}
+    return Update(
         job_type,
         job_id,
-        data.pop("status"),
+        status,
         None if instant is None else to_micros(instant),
-        clamp_percent(_job_fields(data), notes),
+        clamp_percent(_rename(named), notes),
         disks,
         notes,
         lost_updates=lost_updates,
     )
-    return update
 
 
-_IDENTITY = ("vm_name", "repository_id", "backup_type")
+_SENT_AS = [(field.sent_as, name) for name, field in JOB_FIELDS.items() if field.sent_as]
 
 
-def _job_fields(data: Mapping[str, Any]) -> Fields:
-    """Names as the columns have them. An empty name names nothing."""
-    fields = {name: value for name, value in data.items() if value or name not in _IDENTITY}
-    if "error" in fields:
-        fields["error_message"] = fields.pop("error")
-    return fields
+def _rename(named: Fields) -> Fields:
+    """The same fields, in place, by the names of their columns."""
+    for sent_as, name in _SENT_AS:
+        if sent_as in named:
+            named[name] = named.pop(sent_as)
+    return named
 
 
 def _to_snapshot(data: dict[str, Any]) -> Snapshot:

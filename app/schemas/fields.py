@@ -1,4 +1,4 @@
-"""Strict fields: JSON's own types, no conversions. `"12"`, `true` and NaN are no numbers.
+"""Strict fields: JSON's own types, no conversions. `"12"`, `true` and NaN are not numbers.
 
 Units are in each field's metadata where it is used. All raise marshmallow's ValidationError.
 """
@@ -17,15 +17,15 @@ LARGEST_INTEGER = 2**63 - 1  # PostgreSQL's bigint
 
 # RFC 3339, section 5.6: date-time, its offset required.
 _RFC_3339 = re.compile(
-    r"(\d{4}-\d{2}-\d{2})"
-    r"[Tt]((?:[01]\d|2[0-3]):[0-5]\d):([0-5]\d|60)(?:\.(\d+))?"  # 60: a leap second
-    r"([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    r"\d{4}-\d{2}-\d{2}"
+    r"[Tt](?:[01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(?:\.\d+)?"  # 60: a leap second
+    r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
 )
 
 
 def _described(kwargs: dict[str, Any], **schema: Any) -> dict[str, Any]:
-    """A field's arguments with what the OpenAPI document says of its type."""
+    """A field's arguments with its type for the OpenAPI document."""
     known = {name: value for name, value in schema.items() if value is not None}
     return {**kwargs, "metadata": {**known, **kwargs.get("metadata", {})}}
 
@@ -114,20 +114,19 @@ def parse_timestamp(text: str) -> datetime:
     match = _RFC_3339.fullmatch(text)
     if match is None:
         raise ValueError(_TIMESTAMP_HINT)
-    date, clock, second, fraction, offset = match.groups()
-    is_leap = second == "60"
-    micros = (fraction or "0")[:6].ljust(6, "0")
-    zone = "+00:00" if offset in "Zz" else offset
+    is_leap = match[1] == "60"
+    if is_leap:
+        text = f"{text[:17]}59{text[19:]}"
     try:
-        instant = datetime.fromisoformat(
-            f"{date}T{clock}:{'59' if is_leap else second}.{micros}{zone}"
-        ).astimezone(UTC)
+        instant = datetime.fromisoformat(text.upper())
+        if instant.tzinfo is not UTC:
+            instant = instant.astimezone(UTC)
         return instant + timedelta(seconds=1) if is_leap else instant
     except (ValueError, OverflowError):
-        raise ValueError("Is not a date and time that exists.") from None
+        raise ValueError("This date and time does not exist.") from None
 
 
-# What `identifier_problem` takes, as the OpenAPI document says it.
+# What `identifier_problem` accepts, for the OpenAPI document.
 IDENTIFIER = {
     "type": "string",
     "minLength": 1,

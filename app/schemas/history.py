@@ -102,9 +102,9 @@ class GapSchema(Schema):
     reason = fields.String(
         validate=validate.OneOf(get_args(GapReason)),
         metadata=about(
-            "`silence`: the job sent nothing; `hub_away`: it would be no gap without the time in "
-            "which the hub took nothing; "
-            "`sender_lost`: the update after it told of others that its sender had to drop."
+            "`silence`: the job sent nothing; `hub_away`: it would not be a gap without the time "
+            "in which the hub took nothing; "
+            "`sender_lost`: the update after it reported others that its sender had to drop."
         ),
     )
 

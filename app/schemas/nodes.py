@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import (
     EXCLUDE,
@@ -19,8 +19,8 @@ from marshmallow import (
     validates_schema,
 )
 
+from app.domain.fields import METRICS, Field, Kind
 from app.domain.nodes import Source
-from app.domain.snapshots import METRICS
 from app.schemas.fields import (
     IDENTIFIER,
     StrictInteger,
@@ -61,50 +61,32 @@ class Uptime(StrictInteger):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
-def _count(description: str) -> StrictInteger:
-    return StrictInteger(allow_none=True, metadata=about(description))
-
-
-def _measure(description: str, high: float = HIGHEST_MEASURE) -> StrictNumber:
-    return StrictNumber(high=high, allow_none=True, metadata=about(description))
+def _metric(name: str, field: Field) -> fields.Field[Any]:
+    if name == "uptime_seconds":
+        return Uptime(allow_none=True, metadata=about(field.description, type="number"))
+    if field.kind is Kind.INTEGER:
+        return StrictInteger(allow_none=True, metadata=about(field.description))
+    high = 100 if field.kind is Kind.PERCENT else HIGHEST_MEASURE
+    return StrictNumber(high=high, allow_none=True, metadata=about(field.description))
 
 
 class SnapshotSchema(Schema):
     """One snapshot of a node's metrics.
 
-    A metric may be absent or null, both meaning that the node does not say: loaded, it is absent.
+    A metric may be absent or null, both meaning that it was not reported: loaded, it is absent.
     Unknown fields are ignored. `cpu_percent` may exceed 100, because collectors add up cores. No
     measure exceeds 10^15, and no count 2^63 - 1.
     """
 
     class Meta:
         unknown = EXCLUDE
+        include: ClassVar = {name: _metric(name, field) for name, field in METRICS.items()}
 
     node_id = Text(required=True, metadata=about("1 to 255 characters.", **IDENTIFIER))
     timestamp = Timestamp(
         allow_none=True,
         metadata=about("When it was taken, RFC 3339 with offset; absent: on arrival."),
     )
-    cpu_percent = _measure("Percent of one core or of all, as the collector counts.")
-    memory_percent = _measure("Percent of the memory in use.", high=100)
-    memory_used_mb = _measure("Memory in use, megabytes of 1024² bytes.")
-    memory_total_mb = _measure("Memory, megabytes of 1024² bytes.")
-    disk_percent = _measure("Percent of the disk in use.", high=100)
-    disk_used_gb = _measure("Disk in use, gigabytes of 1024³ bytes.")
-    disk_total_gb = _measure("Disk, gigabytes of 1024³ bytes.")
-    network_rx_bytes = _count("Bytes received since the node started.")
-    network_tx_bytes = _count("Bytes sent since the node started.")
-    network_rx_rate_mbps = _measure("Receiving, MEGABYTES per second.")
-    network_tx_rate_mbps = _measure("Sending, MEGABYTES per second.")
-    uptime_seconds = Uptime(
-        allow_none=True,
-        metadata=about("Seconds since the node started; a fraction is cut off.", type="number"),
-    )
-    process_count = _count("Processes.")
-    active_connections = _count("Open network connections.")
-    load_avg_1m = _measure("Load average of one minute.")
-    load_avg_5m = _measure("Load average of five minutes.")
-    load_avg_15m = _measure("Load average of fifteen minutes.")
 
     @validates("node_id")
     def _check_node_id(self, value: str, data_key: str) -> None:
@@ -137,7 +119,7 @@ class NodeHistoryQuery(QuerySchema):
     """Which metrics of a node, over which window, in how many points."""
 
     metrics = CommaSeparated(
-        METRICS,
+        tuple(METRICS),
         load_default=DEFAULT_METRICS,
         metadata=about(
             f"Metrics by comma, of {', '.join(METRICS)}.", default=",".join(DEFAULT_METRICS)
@@ -167,8 +149,16 @@ def _state(description: str) -> fields.String:
     return fields.String(metadata=about(description, enum=["online", "offline"]))
 
 
+def _shown_metric(field: Field) -> fields.Field[Any]:
+    number = fields.Integer if field.kind is Kind.INTEGER else fields.Float
+    return number(allow_none=True, metadata=about(field.description))
+
+
 class NodeSchema(Schema):
     """The current state of a node: its newest snapshot, and whether it still reports."""
+
+    class Meta:
+        include: ClassVar = {name: _shown_metric(field) for name, field in METRICS.items()}
 
     node_id = fields.String()
     state = _state(
@@ -183,23 +173,6 @@ class NodeSchema(Schema):
     clock_offset_seconds = fields.Float(
         allow_none=True, metadata=about("What the node's timestamps were shifted by, seconds.")
     )
-    cpu_percent = fields.Float(allow_none=True, metadata=about("Percent."))
-    memory_percent = fields.Float(allow_none=True, metadata=about("Percent."))
-    memory_used_mb = fields.Float(allow_none=True, metadata=about("Megabytes of 1024² bytes."))
-    memory_total_mb = fields.Float(allow_none=True, metadata=about("Megabytes of 1024² bytes."))
-    disk_percent = fields.Float(allow_none=True, metadata=about("Percent."))
-    disk_used_gb = fields.Float(allow_none=True, metadata=about("Gigabytes."))
-    disk_total_gb = fields.Float(allow_none=True, metadata=about("Gigabytes."))
-    network_rx_bytes = fields.Integer(allow_none=True, metadata=about("Bytes."))
-    network_tx_bytes = fields.Integer(allow_none=True, metadata=about("Bytes."))
-    network_rx_rate_mbps = fields.Float(allow_none=True, metadata=about("MEGABYTES per second."))
-    network_tx_rate_mbps = fields.Float(allow_none=True, metadata=about("MEGABYTES per second."))
-    uptime_seconds = fields.Integer(allow_none=True, metadata=about("Seconds."))
-    process_count = fields.Integer(allow_none=True)
-    active_connections = fields.Integer(allow_none=True)
-    load_avg_1m = fields.Float(allow_none=True)
-    load_avg_5m = fields.Float(allow_none=True)
-    load_avg_15m = fields.Float(allow_none=True)
 
 
 class NodeListSchema(Schema):

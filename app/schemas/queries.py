@@ -66,7 +66,7 @@ class QueryTimestamp(Timestamp):
 
 
 # The cursor of a list: where the next page starts. Its text means nothing to a client, and its
-# checksum refuses one that was cut, edited or made for another list. It is no secret: forging one
+# checksum refuses one that was cut, edited or made for another list. It is not secret: forging one
 # only starts a page elsewhere.
 
 _CHECKSUM_BYTES = 6
@@ -99,7 +99,7 @@ class Cursor(fields.Field[list[int | str]]):
 
     def __init__(self, kind: str) -> None:
         description = "`next_cursor` of the page before; opaque. Leave it out for the first page."
-        # A format of its own: which texts are cursors no pattern can tell.
+        # A format of its own: no pattern describes which texts are cursors.
         form = f"{kind}-cursor"
         super().__init__(metadata={"type": "string", "format": form, "description": description})
         self.kind = kind
@@ -111,7 +111,7 @@ class Cursor(fields.Field[list[int | str]]):
             return decode_cursor(self.kind, str(value))
         except ValueError:
             raise ValidationError(
-                "Is no cursor of this list: use `next_cursor` of an answer as it is."
+                "Not a cursor of this list: pass `next_cursor` of an answer unchanged."
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""What the hub says of whoever asks."""
+"""What the hub knows about the client that asks."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ These schemas are the contract: rules, error texts and the OpenAPI document come
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from marshmallow import (
     EXCLUDE,
@@ -20,6 +21,7 @@ from marshmallow import (
 )
 from marshmallow.validate import OneOf
 
+from app.domain.fields import DISK_FIELDS, IDENTITY_FIELDS, JOB_FIELDS, Field, Kind
 from app.domain.statuses import END_STATUSES, REPORTED_DISK_STATUSES, REPORTED_STATUSES
 from app.schemas.fields import (
     IDENTIFIER,
@@ -37,7 +39,7 @@ RESERVED_JOB_TYPES = frozenset({"batch", "history", "snapshot"})
 _JOB_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,49}", re.ASCII)
 
 
-# What `job_type_problem` takes, as the OpenAPI document says it.
+# What `job_type_problem` accepts, for the OpenAPI document.
 JOB_TYPE = {
     "type": "string",
     "minLength": 1,
@@ -79,8 +81,31 @@ class _Strict(Schema):
         return {name: value for name, value in data.items() if value is not None}
 
 
+def _optional_field(field: Field) -> fields.Field[Any]:
+    options = _optional(field.description)
+    match field.kind:
+        case Kind.INTEGER:
+            return StrictInteger(**options)
+        case Kind.NUMBER | Kind.PERCENT:
+            return StrictNumber(**options)
+        case Kind.DISK_STATUS:
+            return _status(REPORTED_DISK_STATUSES, field.description, allow_none=True)
+        case Kind.TEXT:
+            return Text(**options)
+        case Kind.LABEL | Kind.IDENTITY:
+            return Text(longest=255, **options)
+
+
+def _optional_fields(described: Mapping[str, Field]) -> dict[str, fields.Field[Any]]:
+    """The fields by the names of a push."""
+    return {field.sent_as or name: _optional_field(field) for name, field in described.items()}
+
+
 class DiskSchema(_Strict):
     """One disk of an update; what it does not name stays as it was."""
+
+    class Meta(_Strict.Meta):
+        include: ClassVar = _optional_fields(DISK_FIELDS)
 
     disk_index = StrictInteger(
         low=0,
@@ -88,22 +113,13 @@ class DiskSchema(_Strict):
         required=True,
         metadata={"description": "Position of the disk in its job, unique in an update."},
     )
-    status = _status(REPORTED_DISK_STATUSES, "State of the disk.", allow_none=True)
-    bytes_transferred = StrictInteger(**_optional("Bytes moved so far."))
-    total_bytes = StrictInteger(**_optional("Bytes to move in all."))
-    transfer_speed_bps = StrictInteger(**_optional("Speed, in bytes per second."))
-    progress_percent = StrictNumber(
-        **_optional("Progress, 0 to 100; more is stored as 100 with a warning.")
-    )
-    error_message = Text(**_optional("What went wrong with this disk."))
 
 
 class IdentitySchema(_Strict):
     """What a job is about. Never part of its progress."""
 
-    vm_name = Text(longest=255, **_optional("Machine the job is about."))
-    repository_id = Text(longest=255, **_optional("Where the job writes to."))
-    backup_type = Text(longest=255, **_optional("Kind of backup, such as full or incremental."))
+    class Meta(_Strict.Meta):
+        include: ClassVar = _optional_fields(IDENTITY_FIELDS)
 
 
 def _reject_repeated_disks(data: dict[str, Any]) -> None:
@@ -120,25 +136,17 @@ def _reject_repeated_disks(data: dict[str, Any]) -> None:
 class UpdateSchema(IdentitySchema):
     """One update of a job. An absent field means "unchanged", never zero."""
 
+    class Meta(_Strict.Meta):
+        include: ClassVar = _optional_fields(JOB_FIELDS)
+
     status = _status(REPORTED_STATUSES, "State of the job; all but running end it.", required=True)
     job_id = Text(**_optional("The path's job id again, or absent."))
     job_type = Text(**_optional("The path's job type again, or absent."))
-    current_phase = Text(
-        longest=255, **_optional("Phase, such as snapshot, transferring, finalizing.")
-    )
-    bytes_transferred = StrictInteger(**_optional("Bytes moved so far."))
-    total_bytes = StrictInteger(**_optional("Bytes to move in all."))
-    transfer_speed_bps = StrictInteger(**_optional("Speed, in BYTES per second."))
-    eta_seconds = StrictInteger(**_optional("The sender's estimate of the seconds left."))
-    progress_percent = StrictNumber(
-        **_optional("Progress, 0 to 100; more is stored as 100 with a warning.")
-    )
     disks = fields.List(
         fields.Nested(DiskSchema),
         validate=lambda disks: _limit_disks(disks),
-        **_optional("Disks that have something to tell; the others stay as they were.", **_MOST),
+        **_optional("Disks that changed; the others stay as they were.", **_MOST),
     )
-    error = Text(**_optional("What went wrong; kept as the job's error_message."))
     timestamp = Timestamp(
         **_optional(
             "The sender's clock when it measured; without it the hub's clock, and a repeat "
@@ -165,7 +173,7 @@ def _limit_disks(disks: list[Any]) -> None:
 
 
 class NamedJobSchema(Schema):
-    """Which job a body is about, where the path does not say it."""
+    """The job that a body is about, where the path does not name it."""
 
     job_id = Text(
         required=True, metadata={"description": "Id of the job, 1 to 255 characters.", **IDENTIFIER}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from app.hub import Hub
-from app.server.bodies import Bodies, Gone, Receive
+from app.server.bodies import Bodies, Disconnected, Receive
 from app.server.push import PushServer
 from app.server.threads import Threads
 from app.server.wsgi import Scope, call_wsgi, make_environ
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-QUIET_SECONDS = 1.0  # for answers to be on their way, before the process ends
+QUIET_SECONDS = 1.0  # lets the last answers reach their clients before the process exits
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _NO_BANNER = (b"server", b"")  # without it the web server adds its name
 
 
 def make_server() -> Server:
-    """What a web worker serves: the hub of its environment's settings."""
+    """The application of a web worker, configured from the environment."""
     from app import create_app
 
     app = create_app()
@@ -44,7 +44,7 @@ def make_server() -> Server:
 
 
 class Server:
-    """One hub over ASGI; `flask_app` answers what is not a push."""
+    """Serves one hub over ASGI; `flask_app` answers everything but pushes."""
 
     def __init__(self, hub: Hub, flask_app: WSGIApplication) -> None:
         config = hub.config
@@ -54,12 +54,12 @@ class Server:
         self._threads = Threads(config.threads)
         self._pushes = PushServer(hub, self._threads)
         self._answered_at = 0.0
-        self._leaving: asyncio.Task[None] | None = None
+        self._shutdown_task: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._run_lifespan(receive, send)
         if scope["type"] != "http":
             return
         request = read_request(scope)
@@ -71,13 +71,13 @@ class Server:
                 answer = await self._pushes.answer(request, target, body.content)
             else:
                 answer = await self._call_flask(scope, body.content)
-        except Gone:
+        except Disconnected:
             return
         except Exception as exc:
             answer = complete(problems.answer_failure(exc), request, "unknown")
         finally:
             if body is not None:
-                self._bodies.forget(body)
+                self._bodies.release(body)
         await _send(answer, send)
         self._answered_at = time.monotonic()
 
@@ -86,45 +86,42 @@ class Server:
         is_reading = scope["method"] in _READING
         return await (self._threads.read(call) if is_reading else self._threads.write(call))
 
-    # -- start and end ------------------------------------------------------------------------
+    # -- startup and shutdown -----------------------------------------------------------------
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         self._sweeper = asyncio.create_task(self._bodies.sweep())
-        self._notice_stop()
+        self._handle_sigterm()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self._sweeper.cancel()
         await send({"type": "lifespan.shutdown.complete"})
 
-    def _notice_stop(self) -> None:
-        """The web server does not tell its application that it stops, and waits for all requests
-        that are on their way."""
+    def _handle_sigterm(self) -> None:
+        """Shut down on SIGTERM: the web server waits for open requests without notifying us."""
         if threading.current_thread() is not threading.main_thread():
-            return  # signals belong to another program: this is not run by `serve`
+            return  # embedded in another program, which handles its own signals
 
         def stop() -> None:
-            self._bodies.hurry()
-            self._leaving = self._leaving or asyncio.create_task(self._leave())
-            signal.raise_signal(signal.SIGINT)  # which the web server still handles
+            self._bodies.shorten_deadline()
+            self._shutdown_task = self._shutdown_task or asyncio.create_task(self._shut_down())
+            signal.raise_signal(signal.SIGINT)  # the web server still handles this one
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
 
-    async def _leave(self) -> None:
-        """End the process once no request is left but half sent heads."""
+    async def _shut_down(self) -> None:
+        """Exit once no request is left except those with incomplete headers."""
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < QUIET_SECONDS:
             await asyncio.sleep(0.1)
-            is_busy = (
-                self._bodies.are_coming or self._pushes.are_waiting or self._threads.are_running
-            )
+            is_busy = self._bodies.is_busy or self._pushes.is_busy or self._threads.is_busy
             quiet_since = time.monotonic() if is_busy else max(quiet_since, self._answered_at)
         self._hub.close()
         os._exit(0)
 
 
 def read_request(scope: Scope) -> Request:
-    """A request by its ASGI scope. Of a header that comes twice the values are joined."""
+    """The request of an ASGI scope. The values of a repeated header are joined."""
     headers: dict[str, str] = {}
     for raw_name, value in scope["headers"]:
         name, text = raw_name.decode("latin-1"), value.decode("latin-1")

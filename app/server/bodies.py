@@ -1,6 +1,6 @@
-"""Reads the bodies of requests on the event loop: whole, by a deadline, within a budget of memory.
+"""Reads complete request bodies on the event loop, with a deadline and a memory budget.
 
-A body that comes slowly holds no thread, and one that is cut off never reaches the application.
+A slow body occupies no thread, and a truncated one never reaches the application.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from app.web.request import Headers
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
-SWEEP_SECONDS = 1.0  # how exactly the deadline of a body is kept
-STOP_GRACE_SECONDS = 1.0  # for bodies on their way when the hub is told to stop
+SWEEP_SECONDS = 1.0  # precision of the deadline
+STOP_GRACE_SECONDS = 1.0  # for bodies still being received at shutdown
 SMALL_BODY = 64 * 1024  # always read; larger ones share a budget
-LARGE_BODIES = 8  # so many of the largest, all together
-_MOST_DIGITS = 19  # of a length
+LARGE_BODIES = 8  # the budget, in bodies of the largest size
+_MOST_DIGITS = 19  # of a Content-Length
 
 
-class Gone(Exception):
-    """The sender left before its body was whole."""
+class Disconnected(Exception):
+    """The client disconnected before sending the complete body."""
 
 
 @dataclass(slots=True, eq=False)
 class Body:
-    """A body that was read, or is being read. `held` counts its bytes of the budget."""
+    """A request body. `reserved` is its share of the budget in bytes."""
 
     content: bytes = b""
-    held: int = 0
+    reserved: int = 0
     task: asyncio.Task[Any] | None = None
     began: float = 0.0
 
@@ -45,18 +45,18 @@ class Bodies:
         self._seconds = seconds
         self._largest = largest
         self._budget = LARGE_BODIES * largest
-        self._coming: set[Body] = set()
+        self._receiving: set[Body] = set()
 
     @property
-    def are_coming(self) -> bool:
-        """Whether any body is still on its way."""
-        return bool(self._coming)
+    def is_busy(self) -> bool:
+        """Whether any body is still being received."""
+        return bool(self._receiving)
 
     async def read(self, headers: Headers, receive: Receive) -> Body:
-        """The whole body. Hand it to `forget` once the request is answered.
+        """The complete body. Pass it to `release` once the request is answered.
 
-        Raises TooLarge, RequestTimeout, QueueFull, InvalidInput for a bad Content-Length, or Gone
-        when the sender left in the middle.
+        Raises TooLarge, RequestTimeout, QueueFull, Disconnected, or InvalidInput for a bad
+        Content-Length.
         """
         length = _declared_length(headers)
         if length > self._largest:
@@ -65,41 +65,41 @@ class Bodies:
         if length == 0:
             return body
         body.task, body.began = asyncio.current_task(), time.monotonic()
-        self._coming.add(body)
+        self._receiving.add(body)
         try:
-            await self._collect(body, length, receive)
+            await self._receive(body, length, receive)
         except asyncio.CancelledError:
-            self.forget(body)
+            self.release(body)
             if self._is_late(body):
                 raise RequestTimeout from None
             raise
         except BaseException:
-            self.forget(body)
+            self.release(body)
             raise
-        self._coming.discard(body)
+        self._receiving.discard(body)
         body.task = None
         return body
 
-    def forget(self, body: Body) -> None:
-        """Give back what a body held. Idempotent."""
-        if body.task is not None or body.held:
-            self._coming.discard(body)
-            self._budget += body.held
-            body.held = 0
+    def release(self, body: Body) -> None:
+        """Return a body's share to the budget. Idempotent."""
+        if body.task is not None or body.reserved:
+            self._receiving.discard(body)
+            self._budget += body.reserved
+            body.reserved = 0
 
     async def sweep(self) -> None:
-        """End those that are late, for as long as the hub runs."""
+        """Cancel requests whose body misses the deadline. Runs until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS / 4 if self._seconds < 2 else SWEEP_SECONDS)
-            for body in list(self._coming):
+            for body in list(self._receiving):
                 if self._is_late(body) and body.task is not None:
                     body.task.cancel()
 
-    def hurry(self) -> None:
-        """The hub stops: wait only a moment for what is on its way."""
+    def shorten_deadline(self) -> None:
+        """The hub is stopping: allow only STOP_GRACE_SECONDS for the remaining bodies."""
         self._seconds = min(self._seconds, STOP_GRACE_SECONDS)
 
-    async def _collect(self, body: Body, length: int, receive: Receive) -> None:
+    async def _receive(self, body: Body, length: int, receive: Receive) -> None:
         message = await receive()
         first: bytes = message.get("body", b"")
         if len(first) == length:  # nearly always
@@ -112,27 +112,27 @@ class Bodies:
             if len(content) == length or not message.get("more_body", False):
                 body.content = bytes(content)
                 return
-            self._hold(body, len(content))
+            self._reserve(body, len(content))
             message = await receive()
             content += message.get("body", b"")
-        raise Gone
+        raise Disconnected
 
-    def _hold(self, body: Body, size: int) -> None:
-        more = max(0, size - SMALL_BODY) - body.held
+    def _reserve(self, body: Body, size: int) -> None:
+        more = max(0, size - SMALL_BODY) - body.reserved
         if more > self._budget:
             raise QueueFull("Too many large bodies are being received; try again.")
         self._budget -= more
-        body.held += more
+        body.reserved += more
 
     def _is_late(self, body: Body) -> bool:
         return time.monotonic() - body.began >= self._seconds
 
 
 def _declared_length(headers: Headers) -> int:
-    """The Content-Length, 0 without one; -1 for a body that comes in pieces until it ends."""
+    """The Content-Length; 0 without one, -1 for a chunked body."""
     if headers.get("transfer-encoding", ""):
         return -1
     text = headers.get("content-length", "0")
     if not (text.isascii() and text.isdecimal()) or len(text) > _MOST_DIGITS:
-        raise InvalidInput("Content-Length: is not a number.")
+        raise InvalidInput("Content-Length: must be a number.")
     return int(text)

@@ -1,4 +1,4 @@
-"""Pushes on the event loop: decode, hand to the writer, wait for the commit without a thread."""
+"""Answers pushes on the event loop: decodes, queues, and waits for the commit without a thread."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from app.web.request import Answer, Request, complete
 
 
 class PushServer:
-    """Answers pushes; at most HUB_WAITING_PUSHES wait at once, the others are refused at once."""
+    """Answers pushes. At most HUB_WAITING_PUSHES wait for their commit; others are refused."""
 
     def __init__(self, hub: Hub, threads: Threads) -> None:
         self._hub = hub
-        self._threads = threads  # for what takes long to decode
-        self._settling = Settling()  # of its own: a read does not wait behind settled pushes
+        self._threads = threads  # decode what takes long
+        self._settling = Settling()  # its own, so that reads do not wait behind settled pushes
         self._most_waiting = hub.config.waiting_pushes
         self._waiting = 0
         metrics.WAITING_PUSHES.set_function(lambda: self._waiting)
 
     @property
-    def are_waiting(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether any push has not been answered yet."""
         return self._waiting > 0
 
     async def answer(self, request: Request, target: Target, body: bytes) -> Answer:
-        """The answer to a whole push, once what is in it is committed or refused."""
+        """The answer to a push, once its items are committed or refused."""
         try:
             answer = await self._store(request, target, body)
         except Exception as exc:

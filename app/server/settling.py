@@ -1,4 +1,4 @@
-"""Gives futures of the event loop their results from other threads."""
+"""Sets the results of event loop futures from other threads."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import asyncio
 from collections import deque
 from typing import Any
 
-# A commit may settle 2,000 pushes. To answer them takes 0.3 s, and others come meanwhile.
+# A commit may settle 2,000 pushes. Answering them all takes 0.3 s, which would block the loop.
 SETTLED_AT_ONCE = 50
 
 
 class Settling:
-    """Wakes the event loop once for many futures. All of them are of one loop."""
+    """Wakes the event loop once for many futures. All must belong to the same loop."""
 
     def __init__(self) -> None:
         self._settled: deque[tuple[asyncio.Future[Any], Any]] = deque()
         self._is_woken = False
 
     def settle(self, future: asyncio.Future[Any], result: Any) -> None:
-        """Set the result of a future, or raise an exception there. From any thread."""
+        """Set a future's result, or its exception if `result` is one. Thread-safe."""
         self._settled.append((future, result))
         if self._is_woken:
             return
@@ -26,11 +26,11 @@ class Settling:
         try:
             future.get_loop().call_soon_threadsafe(self._set_results)
         except (RuntimeError, MemoryError):
-            # The loop has ended, as does the process; or the next to come wakes it for all.
+            # The loop is closed because the process is exiting, or the next call wakes it.
             self._is_woken = False
 
     def _set_results(self) -> None:
-        self._is_woken = False  # first: what is settled from now on wakes the loop again
+        self._is_woken = False  # first, so that later calls of `settle` wake the loop again
         for _ in range(min(len(self._settled), SETTLED_AT_ONCE)):
             future, result = self._settled.popleft()
             if future.done():

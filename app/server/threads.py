@@ -1,4 +1,4 @@
-"""Runs what would hold up the event loop in threads: Flask, and the decoding of large pushes."""
+"""Runs in threads what would block the event loop: Flask, and the decoding of large pushes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ T = TypeVar("T")
 
 
 def spare_threads(threads: int) -> int:
-    """Those that only reads may have: enough for all reads that may wait for a connection, and for
-    /health. Where there are few threads in all, three quarters of them."""
+    """The threads reserved for reads: enough for every read that may wait for a connection, and for
+    /health; at most three quarters of all threads."""
     return min(SPARE_THREADS, threads * 3 // 4)
 
 
 class Threads:
     """Runs calls in at most `most` threads, started as needed.
 
-    Calls that write may hold only some of them, whatever they wait for: without that limit a slow
-    database would hold every thread, and /health would find none.
+    Calls that write may use only some of them. Otherwise a slow database would block every thread,
+    and none would be left for /health.
     """
 
     def __init__(self, most: int) -> None:
@@ -40,12 +40,12 @@ class Threads:
         self._waiting: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]]] = SimpleQueue()
 
     @property
-    def are_running(self) -> bool:
-        """Whether any call has not ended yet."""
+    def is_busy(self) -> bool:
+        """Whether any call is running or waiting for a thread."""
         return self._running > 0
 
     async def read(self, call: Callable[[], T]) -> T:
-        """What the call returns or raises. It waits for a thread."""
+        """Wait for a free thread, and return or raise what the call does."""
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._running += 1
         try:
@@ -57,7 +57,7 @@ class Threads:
             self._running -= 1
 
     async def write(self, call: Callable[[], T]) -> T:
-        """As `read`; raises TooManyPushes at once where too many write already."""
+        """As `read`, but raises TooManyPushes at once if too many calls write already."""
         if self._writing >= self._most_writing:
             raise TooManyPushes
         self._writing += 1
@@ -67,7 +67,7 @@ class Threads:
             self._writing -= 1
 
     def _start_another(self) -> None:
-        """Start a thread; where the system gives none, those that run have to do."""
+        """Start a thread. If the system refuses, continue with those that run."""
         name = f"request-{self._started + 1}"
         try:
             threading.Thread(target=self._work, name=name, daemon=True).start()
@@ -85,4 +85,4 @@ class Threads:
             except Exception as exc:
                 result = exc
             self._settling.settle(done, result)
-            del call, done, result  # not until the next call comes
+            del call, done, result  # free them before waiting for the next call

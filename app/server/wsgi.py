@@ -1,4 +1,4 @@
-"""Calls Flask, or any WSGI application, with a whole request."""
+"""Calls Flask, or any WSGI application, with a complete request."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DROPPED = "hub.dropped"
 
 
 def call_wsgi(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
-    """One request, waited for."""
+    """Call the application and wait for its complete answer."""
     answer = Answer(500)
     written = bytearray()
 
@@ -54,7 +54,7 @@ def call_wsgi(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
 
 
 def make_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
-    """The environment of a request by PEP 3333, from its ASGI scope and its whole body."""
+    """The PEP 3333 environment of a request, from its ASGI scope and its complete body."""
     environ = _ENVIRON.copy()
     for name, value in scope["headers"]:
         key = _NAMES.get(name) or _environ_name(name)
@@ -63,7 +63,7 @@ def make_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
             text = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
         environ[key] = text
     environ.pop(_DROPPED, None)
-    if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:  # it is whole now
+    if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:  # the body is complete
         environ["CONTENT_LENGTH"] = str(len(body))
     client, server = scope["client"], scope["server"]
     environ["REQUEST_METHOD"] = scope["method"]
@@ -78,7 +78,7 @@ def make_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
 
 
 def _environ_name(name: bytes) -> str:
-    # WSGI writes `-` as `_`: a name that has one already could pass for another header.
+    # WSGI turns `-` into `_`, so a name with `_` could be used to forge another header.
     text = name.decode("latin-1")
     key = _DROPPED if "_" in text else f"HTTP_{text.upper().replace('-', '_')}"
     if len(_NAMES) < _KNOWN_NAMES:

@@ -1,7 +1,7 @@
 """Reads a job, and the series of a job or of one of its disks, for a chart. Writes nothing.
 
 The functions of one chart belong in one transaction that began with `use_one_snapshot`. `Series`
-says whose updates; each source of them gives the same `Bucket`s.
+names the job or disk; each source of its updates gives the same `Bucket`s.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ QUERIES = load_queries("history")
 
 @dataclass(frozen=True)
 class ChartedJob:
-    """What a chart tells of its job. Sizes in bytes, 0 while unknown.
+    """What a chart shows of its job. Sizes in bytes, 0 while unknown.
 
     `summary` is what is kept of an ended job for ever, and `version` changes with the row. The
-    `…_from` say how far back the series of updates and their rollups by the minute are kept, and
+    `…_from` are how far back the series of updates and their rollups by the minute are kept, and
     `job_minutes_before` up to when the job's minutes are materialised.
     """
 
@@ -92,7 +92,7 @@ class Series:
         }
 
 
-@cache  # as text: psycopg composes a Composed anew for each execution
+@cache  # as text: psycopg renders a Composed again for each execution
 def _statement(name: str, whose: str, source: str) -> LiteralString:
     series = SQL(QUERIES[f"{whose}_{source}"])
     return SQL(QUERIES[name]).format(series=series).as_string()

@@ -14,6 +14,7 @@ import orjson
 
 from app.clock import from_micros, isoformat, to_micros
 from app.database.pool import Connection
+from app.domain.fields import DISK_FIELDS, JOB_FIELDS
 from app.domain.job_state import (
     DiskColumns,
     DiskState,
@@ -22,7 +23,7 @@ from app.domain.job_state import (
     Registers,
 )
 from app.domain.lifecycle import Change, Event
-from app.domain.updates import DISK_FIELDS, JOB_FIELDS, Fields, Update
+from app.domain.updates import Fields, Update
 from app.store.arrays import execute
 from app.store.sql import load_queries
 
@@ -30,6 +31,7 @@ SQL = load_queries("ingest")
 
 Instant = tuple[str, int]  # a job and a time
 _MICROS = 1_000_000
+_ERROR_MESSAGE = list(JOB_FIELDS).index("error_message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +61,21 @@ class LockedJobs:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What a job's sender has lost in all, and when (µs) an update last told so.
+    """What a job's sender has lost in all, and when (µs) an update last reported a loss.
 
     `news` is how much of it was not known before.
     """
 
     total: int
-    last_told: int
+    last_reported: int
     news: int
 
 
 def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> LockedJobs:
     """Lock the rows of jobs, in the order of their ids.
 
-    Unknown ids are missing from the answer. What a verdict of the detector hides is uncovered.
+    Unknown ids are missing from the answer. The registers hold what the sender reported, also where
+    a status change by the detector hides it in the row.
     """
     ids = {"job_ids": sorted(job_ids)}
     with conn.pipeline():
@@ -81,10 +84,10 @@ def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> LockedJobs:
         disks = execute(conn, SQL["read_disks"], ids)
     jobs = locked.fetchall()
     states = {row[0]: _job_state(row) for row in jobs}
-    hidden: dict[str, dict[str, str]] = {row[0]: row[-1] for row in jobs if row[-1]}
+    hidden = {row[0]: (row[12] or {}).get("disks", {}) for row in jobs}
     for row in disks:
         if row[0] in states:
-            former = hidden.get(row[0], {}).get(str(row[1]))
+            former = hidden[row[0]].get(str(row[1]))
             states[row[0]].disks[row[1]] = _disk_state(row, former)
     instants = clock.fetchone()
     assert instants is not None
@@ -183,15 +186,15 @@ def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> Non
         )
 
 
-def add_losses(conn: Connection, told: Mapping[Instant, int], now: int) -> dict[str, Losses]:
+def add_losses(conn: Connection, lost: Mapping[Instant, int], now: int) -> dict[str, Losses]:
     """Store how many updates were lost before the updates of some instants; all losses by job.
 
-    What was told of an instant before stays where it is more. The jobs must be locked.
+    A larger count that was stored for an instant before stays. The jobs must be locked.
     """
     rows = execute(
         conn,
         SQL["add_losses"],
-        {**_columns_of(told), "lost_updates": list(told.values()), "now": now},
+        {**_columns_of(lost), "lost_updates": list(lost.values()), "now": now},
     )
     return {row[0]: Losses(row[1], to_micros(row[2]), row[3]) for row in rows}
 
@@ -303,7 +306,7 @@ def _upsert_disks(conn: Connection, disks: list[tuple[str, int, DiskColumns, Dis
     )
 
 
-def _times_literal(registers: Registers, names: Sequence[str]) -> str:
+def _times_literal(registers: Registers, names: Iterable[str]) -> str:
     """A bigint[] as text: one array in each row of an unnest of arrays needs to travel as one."""
     get = registers.times.get
     return "{" + ",".join([str(get(name, "NULL")) for name in names]) + "}"
@@ -316,12 +319,12 @@ def _columns_of(instants: Collection[Instant]) -> dict[str, list[Any]]:
     }
 
 
-def _named(names: Sequence[str], values: Sequence[Any]) -> Fields:
+def _named(names: Iterable[str], values: Sequence[Any]) -> Fields:
     return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
-def _registers(names: Sequence[str], times: list[int | None], values: Sequence[Any]) -> Registers:
-    """Registers of a row: a column without an instant shows what was derived, nobody named it."""
+def _registers(names: Iterable[str], times: list[int | None], values: Sequence[Any]) -> Registers:
+    """Registers of a row: a column without an instant holds a derived value."""
     registers = Registers()
     for name, time, value in zip(names, times, values, strict=False):
         if time is not None:
@@ -331,6 +334,9 @@ def _registers(names: Sequence[str], times: list[int | None], values: Sequence[A
 
 
 def _job_state(row: Sequence[Any]) -> JobState:
+    registers = _registers(JOB_FIELDS, row[10], row[13:])
+    if row[12] is not None and "error_message" in registers.values:
+        registers.values["error_message"] = row[12].get("error_message")
     return JobState(
         job_id=row[0],
         job_type=row[1],
@@ -342,8 +348,9 @@ def _job_state(row: Sequence[Any]) -> JobState:
         has_telemetry=row[7],
         clock_offset=None if row[8] is None else round(row[8] * _MICROS),
         warnings=row[9],
-        registers=_registers(JOB_FIELDS, row[10], row[12:]),
+        registers=registers,
         registered=row[11],
+        shown_error=row[13 + _ERROR_MESSAGE],
     )
 
 

@@ -17,8 +17,6 @@ from app.database.pool import Connection
 from app.domain.statuses import JOB_STATUSES
 from app.store.sql import load_queries
 
-QUERIES = load_queries("jobs")
-
 
 @dataclass(frozen=True)
 class JobFilter:
@@ -64,6 +62,9 @@ class Job:
     last_telemetry_at: datetime | None
     last_progress_at: datetime | None
     clock_offset_seconds: float | None
+
+
+QUERIES = load_queries("jobs", job_columns=", ".join(each.name for each in fields(Job)))
 
 
 @dataclass(frozen=True)

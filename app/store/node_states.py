@@ -1,6 +1,6 @@
 """Statements that take nodes offline and bring them back, each with its event; the caller commits.
 
-Instants of a verdict are on the database's clock.
+Instants of a status change are on the database's clock.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 from app.database.pool import Connection
 from app.domain.staleness import FUTURE_SECONDS
 from app.store.sql import load_queries
-from app.store.staleness import Verdict
+from app.store.staleness import StatusChange
 
 SQL = load_queries("node_states")
 
@@ -31,7 +31,7 @@ class SilentNode:
 
 @dataclass(frozen=True, slots=True)
 class OfflineNode:
-    """A node that a verdict has taken offline, and how long it had been silent."""
+    """A node that was taken offline, and how long it had been silent."""
 
     node_id: str
     silent_seconds: float
@@ -58,16 +58,16 @@ def bring_back_nodes(conn: Connection, now: datetime) -> int:
 
 
 def mark_nodes_offline(
-    conn: Connection, node_ids: Sequence[str], verdict: Verdict
+    conn: Connection, node_ids: Sequence[str], status_change: StatusChange
 ) -> list[OfflineNode]:
     """Take those of the nodes offline that are online and still silent; ascending by id."""
     params = {
         "node_ids": list(node_ids),
-        "now": verdict.now,
-        "silent_since": verdict.silent_since,
-        "threshold_seconds": verdict.threshold_seconds,
-        "text": verdict.text,
-        "clock": verdict.clock,
+        "now": status_change.now,
+        "silent_since": status_change.silent_since,
+        "threshold_seconds": status_change.threshold_seconds,
+        "text": status_change.text,
+        "clock": status_change.clock,
     }
     rows = conn.execute(SQL["mark_nodes_offline"], params)
     return [OfflineNode(node_id, silent_seconds) for node_id, silent_seconds in rows]

@@ -14,8 +14,8 @@ from psycopg.rows import class_row
 from psycopg.sql import SQL, Composed, Identifier
 
 from app.database.pool import Connection
-from app.domain.nodes import WHOLE_METRICS, ChartedNode, Source
-from app.domain.snapshots import METRICS
+from app.domain.fields import METRICS, Kind
+from app.domain.nodes import ChartedNode, Source
 from app.domain.window import Window
 from app.store.sql import load_queries
 
@@ -26,10 +26,10 @@ _HIGHEST_ID = 2**63 - 1
 
 @dataclass(frozen=True)
 class Node:
-    """One row of `nodes` by its columns, with what the database's clock says about it.
+    """One row of `nodes` by its columns, with its age by the database's clock.
 
-    `age_seconds` is the time since the last snapshot arrived. Units of the metrics as in
-    `app.schemas.nodes`.
+    `age_seconds` is the time since the last snapshot arrived. `metrics` are those of METRICS, as in
+    the newest snapshot.
     """
 
     node_id: str
@@ -39,24 +39,8 @@ class Node:
     last_seen_at: datetime
     newest_snapshot_at: datetime
     clock_offset_seconds: float | None
-    cpu_percent: float | None
-    memory_percent: float | None
-    memory_used_mb: float | None
-    memory_total_mb: float | None
-    disk_percent: float | None
-    disk_used_gb: float | None
-    disk_total_gb: float | None
-    network_rx_bytes: int | None
-    network_tx_bytes: int | None
-    network_rx_rate_mbps: float | None
-    network_tx_rate_mbps: float | None
-    uptime_seconds: int | None
-    process_count: int | None
-    active_connections: int | None
-    load_avg_1m: float | None
-    load_avg_5m: float | None
-    load_avg_15m: float | None
     age_seconds: float
+    metrics: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -82,14 +66,20 @@ class Step:
 
 def list_nodes(conn: Connection, limit: int, after_id: str = "") -> list[Node]:
     """At most `limit` nodes ascending by id, above `after_id`."""
-    cursor = conn.cursor(row_factory=class_row(Node))
-    return cursor.execute(QUERIES["list_nodes"], {"limit": limit, "after_id": after_id}).fetchall()
+    rows = conn.execute(QUERIES["list_nodes"], {"limit": limit, "after_id": after_id})
+    return [_node(row) for row in rows]
 
 
 def read_node(conn: Connection, node_id: str) -> Node | None:
     """One node."""
-    cursor = conn.cursor(row_factory=class_row(Node))
-    return cursor.execute(QUERIES["read_node"], {"node_id": node_id}).fetchone()
+    row = conn.execute(QUERIES["read_node"], {"node_id": node_id}).fetchone()
+    return None if row is None else _node(row)
+
+
+def _node(row: Sequence[Any]) -> Node:
+    columns, metrics = row[: -len(METRICS)], row[-len(METRICS) :]
+    values = [*columns, dict(zip(METRICS, metrics, strict=True))]
+    return Node(*values)
 
 
 def list_events(
@@ -134,7 +124,7 @@ def list_snapshots(
 
     Raises ValueError for a metric that is not in METRICS.
     """
-    query = SQL(QUERIES["list_snapshots"]).format(metrics=_each(_identifier, metrics))
+    query = SQL(QUERIES["list_snapshots"]).format(chosen=_each(_identifier, metrics))
     return conn.execute(query, {**_bounds(node_id, window), "limit": limit}).fetchall()
 
 
@@ -190,7 +180,7 @@ def _aggregates_of_buckets(metric: str) -> Composed:
         Identifier(f"{metric}_{part}") for part in ("sum", "count", "min", "max")
     )
     # The lowest and the highest of a minute with one value are not kept: they are its sum.
-    single = SQL("{}::bigint" if metric in WHOLE_METRICS else "{}").format(total)
+    single = SQL("{}::bigint" if METRICS[metric].kind is Kind.INTEGER else "{}").format(total)
     return _mean_and_range(
         SQL("sum({}) / nullif(sum({}::integer), 0)").format(total, count),
         SQL("min(coalesce({}, {}))").format(lowest, single),
@@ -205,7 +195,7 @@ def _mean_and_range(mean: Composed, lowest: Composed, highest: Composed) -> Comp
 
 def _each(expression: Callable[[str], Composed], metrics: Sequence[str]) -> Composed:
     """The expression of each metric; only ever the names that are columns."""
-    unknown = set(metrics) - set(METRICS)
+    unknown = set(metrics) - METRICS.keys()
     if unknown or not metrics:
         raise ValueError(f"no such metrics: {sorted(unknown)}")
     return SQL(", ").join(map(expression, metrics))

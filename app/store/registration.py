@@ -8,18 +8,17 @@ from typing import Any
 import orjson
 
 from app.database.pool import Connection
+from app.domain.fields import IDENTITY_FIELDS
 from app.errors import Conflict
 from app.store.ingest import create_missing_jobs
 from app.store.sql import load_queries
 
 SQL = load_queries("registration")
 
-IDENTITY = ("vm_name", "repository_id", "backup_type")
-
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What a registration did: whether the job is new, and whether it said anything new."""
+    """What a registration did: whether the job is new, and whether it changed anything."""
 
     is_new: bool
     is_changed: bool
@@ -37,11 +36,12 @@ def register(conn: Connection, registration: dict[str, Any]) -> Registered:
     is_new = bool(create_missing_jobs(conn, {job_id: job_type}))
     row = conn.execute(SQL["lock_job"], {"job_id": job_id}).fetchone()
     assert row is not None  # rows of jobs are never deleted by the hub
-    named = {name: registration[name] for name in IDENTITY if registration.get(name)}
-    _check_identity(dict(zip(("job_type", *IDENTITY), row, strict=False)), job_type, named)
+    named = {name: registration[name] for name in IDENTITY_FIELDS if registration.get(name)}
+    known = dict(zip(("job_type", *IDENTITY_FIELDS), row[1:], strict=True))
+    _check_identity(known, job_type, named)
     if registration.get("total_bytes") is not None:
         named["total_bytes"] = registration["total_bytes"]
-    before: dict[str, Any] = row[4]
+    before: dict[str, Any] = row[0]
     after = {**named, **before}
     is_changed = is_new or after != before
     if after != before:

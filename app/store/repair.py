@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from psycopg.rows import class_row
 
 from app.database.pool import Connection
-from app.domain.updates import DISK_FIELDS
+from app.domain.fields import DISK_FIELDS
 from app.store.sql import load_queries
 
 SQL = load_queries("repair")
 
 # Where `field_times` keeps the instant of a disk's bytes; arrays count from 1.
-_BYTES_FIELD = DISK_FIELDS.index("bytes_transferred") + 1
+_BYTES_FIELD = list(DISK_FIELDS).index("bytes_transferred") + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,11 +35,11 @@ SQL = load_queries("rollups")
 
 Query = sql.SQL | sql.Composed | LiteralString
 
-# Whoever reads a chunk, an analyst in an open transaction say, keeps it from being dropped, and
-# from being emptied once it is compressed; and who wants to read it next waits behind that.
+# A reader, such as an analyst in an open transaction, keeps a chunk from being dropped, and from
+# being emptied once it is compressed; later readers wait behind that.
 LOCK_WAIT_MS = 2_000
 
-# The embedded engine is one session: its advisory locks exclude nobody.
+# The embedded engine is one session: advisory locks have no effect in it.
 _only_one = threading.RLock()
 
 
@@ -82,7 +82,7 @@ def read_clock(conn: Connection, now: datetime | None = None) -> datetime:
 
 @contextmanager
 def alone(conn: Connection) -> Iterator[None]:
-    """Keep everybody else who does this from refreshing, compressing or dropping; waits for them.
+    """Exclude other processes from refreshing, compressing or dropping; waits for them.
 
     May be nested. Ends with the connection at the latest. For tables, which others read and write,
     nothing in it waits longer than LOCK_WAIT_MS. Raises HubError when that was not enough.
@@ -95,7 +95,7 @@ def alone(conn: Connection) -> Iterator[None]:
             try:
                 yield
             except LockNotAvailable as exc:
-                raise HubError("Somebody reads it in an open transaction; try again.") from exc
+                raise HubError("An open transaction is reading it; try again.") from exc
             finally:
                 if not conn.closed:
                     conn.execute(SQL["limit_lock_waits"], {"wait": before})
@@ -166,7 +166,7 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
 
     Hours that are apart are refreshed apart, because a rollup of this one is told of one range per
     transaction: an update of two days ago together with those of now would have it make two days
-    anew. Few at a time, because the embedded engine serves nobody meanwhile. Ascending, because
+    again. Few at a time, because the embedded engine runs nothing else then. Ascending, because
     what lies before the last refreshed bucket is read from the rollup only. Raises HubError as
     `refreshable_window` does.
     """
@@ -282,16 +282,16 @@ def compress_chunk(conn: Connection, chunk: Chunk) -> bool:
 
 
 def lock_chunk(conn: Connection, chunk: Chunk) -> None:
-    """Let nobody write to a chunk until the end of the transaction; who reads it may go on."""
+    """Lock a chunk against writes, but not reads, until the end of the transaction."""
     conn.execute(sql.SQL(SQL["lock_chunk"]).format(chunk=chunk.identifier))
 
 
 def drop_chunk(conn: Connection, series: str, chunk: Chunk) -> None:
     """Drop a chunk and move the edge of its series past it: in one transaction, the caller's.
 
-    Raises HubError for a chunk that TimescaleDB keeps, because somebody has frozen it.
+    Raises HubError for a chunk that TimescaleDB keeps because it is frozen.
     """
     params = {"series": series, "start": chunk.start, "end": chunk.end}
     if conn.execute(SQL["drop_chunk"], params).fetchone() is None:
-        raise HubError(f"TimescaleDB does not drop {chunk.name}; is it frozen?")
+        raise HubError(f"TimescaleDB did not drop {chunk.name}: it may be frozen.")
     conn.execute(SQL["advance_edge"], {"series": series, "edge": chunk.end})

@@ -8,7 +8,8 @@ from typing import Any
 
 from app.clock import to_micros
 from app.database.pool import Connection
-from app.domain.snapshots import METRICS, Snapshot
+from app.domain.fields import METRICS
+from app.domain.snapshots import Snapshot
 from app.store.arrays import execute
 from app.store.sql import load_queries
 

@@ -30,28 +30,28 @@ class SilentJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is said of silent jobs: instants on the database's clock."""
+class StatusChange:
+    """A change of the status of silent jobs or nodes; instants on the database's clock."""
 
     now: datetime
-    silent_since: datetime  # a later sign of life saves the job
+    silent_since: datetime  # a job with a later sign of life is left alone
     threshold_seconds: int
     text: str
-    clock: datetime | None = None  # void once it shows less than that; None: for tests
+    clock: datetime | None = None  # not applied if it shows an earlier time; None: for tests
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A job whose status a verdict has changed, and how long it had been silent."""
+    """A job whose status was changed, and how long it had been silent."""
 
     job_id: str
     silent_seconds: float
 
 
 def beat(conn: Connection, process_id: str, now: datetime | None = None) -> None:
-    """Note that a web process takes updates; its watch starts anew after a gap.
+    """Note that a web process takes updates; its watch starts again after a gap.
 
-    Also after the clock was set back.
+    Likewise after the clock was set back.
     """
     conn.execute(SQL["beat"], {"process_id": process_id, "now": now, **_BOUNDS})
 
@@ -104,23 +104,25 @@ def read_silent_jobs(
         return cursor.execute(SQL["read_silent_jobs"], params).fetchall()
 
 
-def stall_jobs(conn: Connection, ids: Sequence[int], verdict: Verdict) -> list[Judged]:
+def stall_jobs(conn: Connection, ids: Sequence[int], status_change: StatusChange) -> list[Judged]:
     """Stall those of the jobs that still run and are still silent; ascending by job_id."""
-    return _judge(conn, "stall_jobs", ids, verdict)
+    return _judge(conn, "stall_jobs", ids, status_change)
 
 
-def fail_jobs(conn: Connection, ids: Sequence[int], verdict: Verdict) -> list[Judged]:
+def fail_jobs(conn: Connection, ids: Sequence[int], status_change: StatusChange) -> list[Judged]:
     """Fail those of the jobs that are still stalled and silent, with their unfinished disks."""
-    return _judge(conn, "fail_jobs", ids, verdict)
+    return _judge(conn, "fail_jobs", ids, status_change)
 
 
-def _judge(conn: Connection, name: str, ids: Sequence[int], verdict: Verdict) -> list[Judged]:
+def _judge(
+    conn: Connection, name: str, ids: Sequence[int], status_change: StatusChange
+) -> list[Judged]:
     params = {
         "ids": list(ids),
-        "now": verdict.now,
-        "silent_since": verdict.silent_since,
-        "threshold_seconds": verdict.threshold_seconds,
-        "text": verdict.text,
-        "clock": verdict.clock,
+        "now": status_change.now,
+        "silent_since": status_change.silent_since,
+        "threshold_seconds": status_change.threshold_seconds,
+        "text": status_change.text,
+        "clock": status_change.clock,
     }
     return [Judged(job_id, silent) for job_id, silent in conn.execute(SQL[name], params)]

@@ -56,7 +56,7 @@ def read_stretches(conn: Connection, job: ChartedJob, span: Window, window: Wind
     )
 
 
-@cache  # as text: psycopg composes a Composed anew for each execution
+@cache  # as text: psycopg renders a Composed again for each execution
 def _statement(minutes: str) -> LiteralString:
     return SQL(QUERIES["read_stretches"]).format(minutes=SQL(QUERIES[minutes])).as_string()
 

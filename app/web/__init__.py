@@ -1,1 +1,1 @@
-"""HTTP as the hub means it: no Flask, no ASGI, no WSGI. Both ways in share these functions."""
+"""HTTP without Flask, ASGI or WSGI. The ASGI server and the Flask routes share these functions."""

@@ -1,7 +1,6 @@
-"""Who may do what: host, loopback, token, scope, job type and rate, in one function.
+"""Access control: host, loopback, token, scope, job type and rate, in one function.
 
-Each route names its permission; `Admission.admit` holds every request to it before anything else
-is done.
+Each route names its permission; `Admission.admit` checks it before anything else.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ _REALM = 'Bearer realm="telemetry-hub"'
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What a route asks for: a scope, or with None any token; nothing if `is_open`.
+    """What a route requires: a scope, any token if `scope` is None, or nothing if `is_open`.
 
-    `is_page`: a browser that is not signed in is sent to the sign-in page. `job_type`: what a push
-    there counts as; without it the path's own counts, or the view asks `require_job_type`.
-    `any_host`: under whatever name it is asked for.
+    `is_page`: redirect browsers that are not signed in to the sign-in page. `job_type`: the job
+    type to check for a push; without it the path's, or the view calls `require_job_type`.
+    `any_host`: accept any Host header.
     """
 
     scope: Scope | None = None
@@ -44,20 +43,20 @@ class Permission:
 
 
 OPEN = Permission(is_open=True)
-# Load balancers ask for health by any address and without a token; it tells no secret.
+# Load balancers check health by any address and without a token; it exposes no secrets.
 HEALTH = Permission(is_open=True, any_host=True)
 READ = Permission(Scope.READ)
 PAGE = Permission(Scope.READ, is_page=True)
 PUSH = Permission(Scope.INGEST)
 PUSH_SNAPSHOT = Permission(Scope.INGEST, job_type=SNAPSHOTS)
-ANY_TOKEN = Permission()  # for OPTIONS, and for paths that are not routes
+ANY_TOKEN = Permission()  # for OPTIONS, and for paths without a route
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """An admitted request: its token's claims, where it has one, and headers for its answer.
+    """An admitted request: its token's claims, if it has one, and headers for its answer.
 
-    `refusal` says why the token of a request to an open route is not accepted.
+    `refusal` says why the token of a request to an open route was rejected.
     """
 
     claims: Claims | None = None
@@ -69,33 +68,29 @@ _WITHOUT_TOKEN = Admitted()
 
 
 class Admission:
-    """Knows the hub's names, tokens and rate. Thread-safe."""
+    """Checks requests against the hub's host names, tokens and rate limit. Thread-safe."""
 
     def __init__(
         self, hosts: frozenset[str], guard: Guard | None, rate: TokenRate | None = None
     ) -> None:
-        """Without a `guard` the hub serves its own machine only, and without tokens."""
+        """Without a `guard` the hub serves only its own machine and requires no tokens."""
         self.guard = guard
         self._rate = rate
-        self._is_our_host = lru_cache(maxsize=256)(lambda host: is_allowed(host, hosts))
+        self._is_allowed_host = lru_cache(maxsize=256)(lambda host: is_allowed(host, hosts))
         self._is_local = lru_cache(maxsize=1024)(is_local)
 
     def admit(
         self, request: Request, permission: Permission, job_type: str | None = None
     ) -> Admitted:
-        """Whose request it is. `job_type` is the path's.
+        """Check a request. `job_type` is the one in its path.
 
-        Raises InvalidInput for another host, Unauthorized, Forbidden, and TooManyUpdates.
+        Raises InvalidInput for a host that is not allowed, Unauthorized, Forbidden, TooManyUpdates.
         """
-        if not permission.any_host and not self._is_our_host(request.headers.get("host", "")):
-            raise InvalidInput(
-                "Host: is not a name of this hub; HUB_ALLOWED_HOSTS lists those it answers to."
-            )
+        if not permission.any_host and not self._is_allowed_host(request.headers.get("host", "")):
+            raise InvalidInput("Host: not allowed; add the name to HUB_ALLOWED_HOSTS.")
         if self.guard is None:
             if not self._is_local(request.peer):
-                raise Forbidden(
-                    "This hub has no key for tokens, so it serves its own machine only."
-                )
+                raise Forbidden("This hub has no token key, so it serves only its own machine.")
             return _WITHOUT_TOKEN
         if permission.is_open:
             return _identify_if_possible(request, self.guard)
@@ -110,7 +105,7 @@ class Admission:
         return Admitted(claims, _expiry_headers(claims, self.guard))
 
     def charge(self, claims: Claims | None, updates: int) -> None:
-        """Count the updates of a batch, one of which was counted as it was admitted."""
+        """Count the updates of a batch; `admit` has already counted one of them."""
         if self._rate is not None and claims is not None and updates > 1:
             self._rate.charge(claims.token_id, updates - 1)
 
@@ -124,7 +119,7 @@ def _identify_if_possible(request: Request, guard: Guard) -> Admitted:
 
 
 def _identify(request: Request, guard: Guard) -> Claims:
-    """The claims of the request's token. A browser's cookie is good for reading only."""
+    """The claims of the request's token. A browser's cookie only allows reading."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return guard.identify(token.strip())
@@ -133,7 +128,7 @@ def _identify(request: Request, guard: Guard) -> Claims:
         raise Unauthorized
     if request.method not in ("GET", "HEAD"):
         raise Unauthorized(
-            "Being signed in is for reading: send a token as `Authorization: Bearer <token>`."
+            "The sign-in cookie only allows reading; send `Authorization: Bearer <token>`."
         )
     claims = guard.identify(cookie)
     return replace(claims, scope=Scope.READ) if claims.may(Scope.READ) else claims
@@ -146,18 +141,18 @@ def _expiry_headers(claims: Claims, guard: Guard) -> Sequence[tuple[str, str]]:
 
 
 def read_cookie(request: Request) -> str | None:
-    """The token that the browser was given when it signed in."""
+    """The token in the browser's sign-in cookie."""
     cookies = request.headers.get("cookie", "")
     return parse_cookie(cookies).get(COOKIE) if COOKIE in cookies else None
 
 
 def has_bearer(request: Request) -> bool:
-    """Whether a token came in the Authorization header."""
+    """Whether the Authorization header has a token."""
     return request.headers.get("authorization", "").lower().startswith("bearer ")
 
 
 def require_job_type(claims: Claims | None, job_type: str) -> None:
-    """Raise Forbidden unless the token may push jobs of this type. Without a key all may be."""
+    """Raise Forbidden unless the token may push jobs of this type. No claims: no limit."""
     if claims is not None and not claims.may_push(job_type):
         raise Forbidden(_limit(claims))
 
@@ -165,9 +160,9 @@ def require_job_type(claims: Claims | None, job_type: str) -> None:
 def refuse_other_types(
     items: Sequence[Update | Rejected], claims: Claims | None
 ) -> Sequence[Update | Rejected]:
-    """A batch in which updates of jobs that the token may not push are rejected ones.
+    """The batch, with updates of job types that the token may not push replaced by rejections.
 
-    Raises Forbidden when none is left that it may push: then the token is the wrong one, and its
+    Raises Forbidden if the token may push none of them: it is probably the wrong token, and the
     sender keeps the batch until it has the right one.
     """
     if claims is None or not claims.job_types:
@@ -185,7 +180,7 @@ def refuse_other_types(
 def _require(claims: Claims, permission: Permission, job_type: str | None) -> None:
     needed = permission.scope
     if needed is not None and not claims.may(needed):
-        raise Forbidden(f"This needs a token of scope {needed}; this one's is {claims.scope}.")
+        raise Forbidden(f"This requires scope {needed}; the token has scope {claims.scope}.")
     job_type = permission.job_type or job_type
     if needed is Scope.INGEST and job_type is not None:
         require_job_type(claims, job_type)
@@ -196,7 +191,7 @@ def _limit(claims: Claims) -> str:
 
 
 def _challenge(refusal: RequestError, permission: Permission) -> Sequence[tuple[str, str]]:
-    """RFC 6750, section 3: which token is asked for, and what is wrong with the one that came."""
+    """RFC 6750, section 3: the required scope, and what is wrong with the token sent."""
     challenge = _REALM
     if isinstance(refusal, Forbidden):
         scope = f', scope="{permission.scope}"' if permission.scope else ""

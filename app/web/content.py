@@ -10,7 +10,7 @@ from app.web.request import Headers
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 _GZIP_WINDOW = 31  # zlib's number for "gzip header and trailer"
-_GZIP_PIECE = 4096  # what follows a member is copied: of a piece at most, so that many cost little
+_GZIP_PIECE = 4096  # zlib copies what follows a member; small pieces keep many members cheap
 
 
 def media_type(headers: Headers) -> str:
@@ -18,15 +18,17 @@ def media_type(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def unpack(body: bytes, headers: Headers, limit: int, accepted: tuple[str, ...] = (JSON,)) -> bytes:
-    """A whole body, unpacked, of at most `limit` bytes both as sent and unpacked.
+def decompress_body(
+    body: bytes, headers: Headers, limit: int, accepted: tuple[str, ...] = (JSON,)
+) -> bytes:
+    """The body, decompressed. `limit` is in bytes, before and after decompression.
 
-    Raises UnsupportedMediaType, TooLarge, or InvalidInput for damaged gzip.
+    Raises UnsupportedMediaType, TooLarge, or InvalidInput for invalid gzip.
     """
     sent_as = headers.get("content-type", "")
     if sent_as not in accepted and (kind := media_type(headers)) not in accepted:
         raise UnsupportedMediaType(
-            f"Content-Type: is {kind or 'missing'}; send {' or '.join(accepted)}."
+            f"Content-Type: must be {' or '.join(accepted)}, not {kind or 'empty'}."
         )
     if len(body) > limit:
         raise too_large(limit)
@@ -37,39 +39,39 @@ def unpack(body: bytes, headers: Headers, limit: int, accepted: tuple[str, ...] 
     if encoding == "identity":
         return body
     if encoding not in ("gzip", "x-gzip"):
-        raise UnsupportedMediaType(f"Content-Encoding: is {encoding}; send gzip or none.")
-    return unpack_gzip(body, limit)
+        raise UnsupportedMediaType(f"Content-Encoding: must be gzip or absent, not {encoding}.")
+    return gunzip(body, limit)
 
 
 def too_large(limit: int, when: str = "") -> TooLarge:
-    """What a body larger than `limit` bytes is refused with."""
+    """The error for a body larger than `limit` bytes."""
     return TooLarge(f"body: is larger than {limit} bytes{when}.")
 
 
 def bad_body(reason: str) -> InvalidInput:
-    """What a body that cannot be read is refused with."""
+    """The error for a body that cannot be read."""
     return InvalidInput(f"body: {reason}", {"body": [reason]})
 
 
-def unpack_gzip(body: bytes, limit: int) -> bytes:
-    """Gunzip all members, never holding more than the limit however much they would unpack to.
+def gunzip(body: bytes, limit: int) -> bytes:
+    """Decompress all gzip members, stopping at `limit` bytes.
 
-    Raises TooLarge, or InvalidInput for what is not gzip to its end.
+    Raises TooLarge, or InvalidInput for invalid or truncated gzip.
     """
-    unpacker = zlib.decompressobj(_GZIP_WINDOW)
-    unpacked = bytearray()
+    decompressor = zlib.decompressobj(_GZIP_WINDOW)
+    content = bytearray()
     for start in range(0, len(body), _GZIP_PIECE):
         piece = body[start : start + _GZIP_PIECE]
         while piece:
-            if unpacker.eof:
-                unpacker = zlib.decompressobj(_GZIP_WINDOW)
+            if decompressor.eof:
+                decompressor = zlib.decompressobj(_GZIP_WINDOW)
             try:
-                unpacked += unpacker.decompress(piece, limit + 1 - len(unpacked))
+                content += decompressor.decompress(piece, limit + 1 - len(content))
             except zlib.error as exc:
-                raise bad_body("Is not gzip, or not to its end.") from exc
-            if len(unpacked) > limit:
-                raise too_large(limit, " once unpacked")
-            piece = unpacker.unused_data
-    if not unpacker.eof:
-        raise bad_body("Is cut off gzip.")
-    return bytes(unpacked)
+                raise bad_body("Is not valid gzip.") from exc
+            if len(content) > limit:
+                raise too_large(limit, " after decompression")
+            piece = decompressor.unused_data
+    if not decompressor.eof:
+        raise bad_body("Is truncated gzip.")
+    return bytes(content)

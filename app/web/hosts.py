@@ -1,7 +1,7 @@
-"""Which names the hub answers to.
+"""The Host names that the hub accepts.
 
-A page on another site can give its own name this machine's address, and then the browser takes the
-hub for that site (DNS rebinding). What the page cannot change is the name in the Host header.
+Protects against DNS rebinding: another site can point its own name at this machine, and the browser
+then treats the hub as part of that site. The page cannot change the Host header.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _HOST = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^\[\]:@/,\s]+))(:[0
 
 
 def allowed_hosts(config: Config) -> frozenset[str]:
-    """The names besides those of this machine; `*` for any.
+    """The names allowed besides those of this machine; `*` for any.
 
-    With a key for tokens any name is allowed unless some are listed: a browser keeps the sign-in to
-    the name that it was made for, and without it there is nothing to get.
+    With a token key any name is allowed unless HUB_ALLOWED_HOSTS is set: a browser sends the
+    sign-in cookie only to the name that set it, and without a token there is nothing to read.
     """
     if config.allowed_hosts is None:
         return frozenset({ANY if config.token_key_file is not None else config.host.lower()})
@@ -28,7 +28,7 @@ def allowed_hosts(config: Config) -> frozenset[str]:
 
 
 def is_allowed(host: str, allowed: frozenset[str]) -> bool:
-    """Whether a Host header names the hub. Browsers always send one; without one it is allowed."""
+    """Whether this Host header is allowed. So is an empty one: browsers always send a name."""
     if not host or ANY in allowed:
         return True
     found = _HOST.fullmatch(host.lower())
@@ -39,7 +39,7 @@ def is_allowed(host: str, allowed: frozenset[str]) -> bool:
 
 
 def is_local(address: str) -> bool:
-    """Whether the address of a peer is this machine's. One without an address came by a socket."""
+    """Whether a peer's address is this machine's. It is empty over a Unix socket."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Every failure as application/problem+json (RFC 9457). The only place that makes that form."""
+"""Builds every error response as application/problem+json (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.web.request import Answer
 logger = logging.getLogger("hub.web")
 
 PROBLEM_JSON = "application/problem+json"
-_UNFORESEEN = "The hub failed to answer; the reason is in its log."
+_UNEXPECTED = "Internal error; the reason is in the hub's log."
 
 
 def problem(
@@ -39,13 +39,13 @@ def problem(
 
 
 def describe(errors: Mapping[str, list[str]]) -> str:
-    """The first reason as a sentence that names its field."""
+    """The first field and its first reason."""
     field, reasons = next(iter(errors.items()))
     return f"{field}: {reasons[0]}"
 
 
 def refuse(error: RequestError) -> Answer:
-    """The answer to an error of our own; it is counted by its class."""
+    """The answer to a RequestError, counted by its class."""
     metrics.REFUSED.labels(type(error).__name__).inc()
     headers = [*error.headers]
     if error.retry_after_seconds is not None:
@@ -54,10 +54,10 @@ def refuse(error: RequestError) -> Answer:
 
 
 def answer_failure(error: Exception) -> Answer:
-    """The answer to any exception. The reason of an unforeseen one is only in the log."""
+    """The answer to any exception. Details of unexpected ones are only logged."""
     if isinstance(error, RequestError):
         return refuse(error)
-    if isinstance(error, MemoryError):  # the sender must try again, not give up
+    if isinstance(error, MemoryError):  # the sender should retry, not drop the update
         return refuse(Unavailable(NO_MEMORY))
-    logger.error("unforeseen error", exc_info=error)
-    return problem(500, _UNFORESEEN)
+    logger.error("unexpected error", exc_info=error)
+    return problem(500, _UNEXPECTED)

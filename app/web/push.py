@@ -1,7 +1,7 @@
-"""What a push is: from its body to items for the writer, and from outcomes to its receipt.
+"""Decodes pushes into items for the writer, and turns the outcomes into receipts.
 
 The web server waits for the commit on its event loop (`app.server.push`), Flask's routes wait in
-their thread (`app.api.telemetry`). Everything between is here, so that both ways do the same.
+their thread (`app.api.telemetry`). Both share the code in this module.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from app.schemas.fields import identifier_problem
 from app.schemas.nodes import SnapshotSchema
 from app.schemas.updates import job_type_problem
 from app.web.admission import PUSH, PUSH_SNAPSHOT, Admission, Permission, refuse_other_types
-from app.web.content import JSON, NDJSON, media_type, unpack
+from app.web.content import JSON, NDJSON, decompress_body, media_type
 from app.web.request import Answer, Headers
 
 PREFIX = "/api/v1"
-# The largest body that is decoded where others wait meanwhile. Updates with a disk or two have less
-# than 1 KiB, and 8 KiB are read in less than 0.1 ms.
+# The largest body that is decoded on the event loop. Updates with a disk or two are under 1 KiB;
+# 8 KiB take less than 0.1 ms.
 SMALL_BODY = 8 * 1024
 _COMMON_TYPES = frozenset({JSON, f"{JSON}; charset=utf-8"})
 _SNAPSHOT = SnapshotSchema()
@@ -45,7 +45,7 @@ _SNAPSHOT = SnapshotSchema()
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A push as it came: whole, and admitted."""
+    """A complete, admitted push, not yet decoded."""
 
     body: bytes
     headers: Headers
@@ -54,14 +54,14 @@ class Push:
 
 @dataclass(slots=True)
 class Decoded:
-    """The items of a push, and what makes an answer of their outcomes."""
+    """The items of a push, and the function that turns their outcomes into the answer."""
 
     items: Sequence[Item]
     answer: Callable[[list[Outcome]], Answer]
 
 
 class Pushes:
-    """Decodes pushes by the hub's settings, and refuses them while the queue is full."""
+    """Decodes pushes within the hub's limits, and refuses them while the queue is full."""
 
     def __init__(self, config: Config, writer: Writer, admission: Admission) -> None:
         self._largest = config.max_body_bytes
@@ -70,17 +70,17 @@ class Pushes:
         self._admission = admission
 
     def refuse_if_full(self) -> None:
-        """Raise QueueFull for a push of any size: ask it before the push is decoded.
+        """Raise QueueFull if the queue is full. Call it before decoding.
 
-        To decode a batch and then refuse it takes the hub a sixth of what it takes to store it, and
-        under overload most are refused. It comes before the check of the token.
+        Decoding a batch costs a sixth of storing it, and under overload most are refused. Called
+        before the token is checked.
         """
         writer = self._writer
-        if writer.is_full and writer.is_accepting:  # else it is refused for another reason
+        if writer.is_full and writer.is_accepting:  # otherwise the writer gives another reason
             raise QueueFull
 
     def decode_at_once(self, push: Push, target: Target) -> Decoded | None:
-        """A single update that is small and common; None for what takes longer to decode."""
+        """Decode a small single update in a common form; None for anything slower to decode."""
         job_type, job_id = target.job_type, target.job_id
         if job_type is None or job_id is None:
             return None
@@ -99,43 +99,45 @@ class Pushes:
         """One update. Raises InvalidInput, TooLarge or UnsupportedMediaType."""
         check_job_type(job_type)
         check_identifier("job_id", job_id)
-        body = unpack(push.body, push.headers, self._largest)
+        body = decompress_body(push.body, push.headers, self._largest)
         return Decoded([decode_update(body, job_type, job_id)], partial(answer_update, job_id))
 
     def decode_batch(self, push: Push) -> Decoded:
         """Many updates. Raises as `decode_update`, and Forbidden; see `refuse_other_types`."""
-        body = unpack(push.body, push.headers, self._largest_batch, (JSON, NDJSON))
+        body = decompress_body(push.body, push.headers, self._largest_batch, (JSON, NDJSON))
         items = decode_batch(body, is_ndjson=media_type(push.headers) == NDJSON)
-        return self._judge(refuse_other_types(items, push.claims), push)
+        return self._separate_rejected(refuse_other_types(items, push.claims), push)
 
     def decode_snapshots(self, push: Push) -> Decoded:
-        """One snapshot of a node or many. Raises as `decode_update`."""
-        body = unpack(push.body, push.headers, self._largest_batch)
-        return self._judge(decode_snapshots(body, _SNAPSHOT), push)
+        """One node snapshot or many. Raises as `decode_update`."""
+        body = decompress_body(push.body, push.headers, self._largest_batch)
+        return self._separate_rejected(decode_snapshots(body, _SNAPSHOT), push)
 
-    def _judge(self, items: Sequence[Update | Snapshot | Rejected], push: Push) -> Decoded:
-        """What can be stored of a batch; what cannot is rejected by its position."""
+    def _separate_rejected(
+        self, items: Sequence[Update | Snapshot | Rejected], push: Push
+    ) -> Decoded:
+        """The valid items of a batch. The answer reports the rejected ones by their index."""
         self._admission.charge(push.claims, len(items))
         rejected: dict[int, Rejected] = {}
-        readable: dict[int, Item] = {}
+        valid: dict[int, Item] = {}
         for index, item in enumerate(items):
             if isinstance(item, dict):
                 rejected[index] = item
             else:
-                readable[index] = item
+                valid[index] = item
         metrics.count_rejected(len(rejected))
-        answer = partial(_answer_batch, list(readable), rejected)
-        return Decoded(list(readable.values()), answer)
+        answer = partial(_answer_batch, list(valid), rejected)
+        return Decoded(list(valid.values()), answer)
 
 
-# Which push a request is.
+# Routing.
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a push is for, by its path. `route` is the name under which it is counted.
+    """What a path accepts pushes of. `route` is its label in the metrics.
 
-    `job_type` and `job_id`, both valid, are those of a single update.
+    `job_type` and `job_id` are set, and valid, for a single update.
     """
 
     route: str
@@ -157,12 +159,12 @@ _BATCHES = {
 }
 
 
-@lru_cache(maxsize=8192)  # few jobs are live at a time
+@lru_cache(maxsize=8192)  # far more than the jobs that run at a time
 def find_target(path: str) -> Target | None:
-    """What a POST to this path pushes to; None for what Flask's routes have to explain."""
+    """The target of a POST to this path; None if Flask has to answer it."""
     if path in _BATCHES:
         return _BATCHES[path]
-    if not path.startswith(_UPDATES) or "\ufffd" in path:  # it may have been no UTF-8
+    if not path.startswith(_UPDATES) or "\ufffd" in path:  # possibly not UTF-8: Flask checks
         return None
     job_type, _, job_id = path[len(_UPDATES) :].partition("/")
     if job_type_problem(job_type) or identifier_problem(job_id):
@@ -176,22 +178,22 @@ def _decode_update(pushes: Pushes, push: Push, *, job_type: str, job_id: str) ->
 
 
 def check_job_type(text: str) -> None:
-    """Raise InvalidInput unless the path's job type is one."""
+    """Raise InvalidInput unless the path's job type is valid."""
     if problem := job_type_problem(text):
         raise InvalidInput(f"job_type: {problem}", {"job_type": [problem]})
 
 
 def check_identifier(field: str, text: str) -> None:
-    """Raise InvalidInput unless the path's id can be one."""
+    """Raise InvalidInput unless the path's id is valid."""
     if problem := identifier_problem(text):
         raise InvalidInput(f"{field}: {problem}", {field: [problem]})
 
 
-# What a push is answered.
+# Answers.
 
 
 def answer_update(job_id: str, outcomes: Sequence[Outcome]) -> Answer:
-    """The receipt of one update; raises what it was refused with."""
+    """The receipt of one update. Raises the error it was refused with."""
     receipt = outcomes[0]
     if isinstance(receipt, RequestError):
         raise receipt
@@ -213,7 +215,7 @@ def answer_update(job_id: str, outcomes: Sequence[Outcome]) -> Answer:
 def _answer_batch(
     positions: Sequence[int], rejected: dict[int, Rejected], outcomes: Sequence[Outcome]
 ) -> Answer:
-    """The counts, and what was rejected by its position."""
+    """The counts, and the rejected items by their index."""
     accepted = duplicates = 0
     for index, outcome in zip(positions, outcomes, strict=True):
         if isinstance(outcome, Receipt):

@@ -1,4 +1,4 @@
-"""How many updates a second one token may push, so that a sender in a loop costs others nothing."""
+"""Limits the updates per second of each token, so that one sender cannot slow down the others."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import time
 
 from app.errors import TooManyUpdates
 
-BURST_SECONDS = 2.0  # what a sender may catch up on at once
+BURST_SECONDS = 2.0  # a sender may push this many seconds' worth at once
 
 
 class TokenRate:
-    """Counts updates by token. Thread-safe.
+    """A token bucket for each token. Thread-safe.
 
-    How many updates a batch has is known only once it is read. So a batch is taken, and what it is
-    too large by is a debt that the token's next pushes wait for.
+    The size of a batch is known only after decoding. So a batch is accepted, and its updates are
+    charged to the token's next pushes.
     """
 
     def __init__(self, updates_per_second: float) -> None:
         self._rate = updates_per_second
         self._lock = threading.Lock()
-        self._left: dict[str, tuple[float, float]] = {}  # by token: updates, and when that was
+        self._left: dict[str, tuple[float, float]] = {}  # by token id: updates left, and when
 
     def take(self, token_id: str) -> None:
-        """Count one update. Raises TooManyUpdates, and then nothing is counted."""
+        """Count one update. Raises TooManyUpdates without counting it."""
         with self._lock:
-            left = self._present(token_id)
+            left = self._balance(token_id)
             if left >= 1:
                 self._left[token_id] = left - 1, time.monotonic()
                 return
@@ -38,11 +38,11 @@ class TokenRate:
         raise refusal
 
     def charge(self, token_id: str, more: int) -> None:
-        """Count what a batch had in it besides its first update."""
+        """Count the updates of a batch after its first."""
         with self._lock:
-            self._left[token_id] = self._present(token_id) - more, time.monotonic()
+            self._left[token_id] = self._balance(token_id) - more, time.monotonic()
 
-    def _present(self, token_id: str) -> float:
+    def _balance(self, token_id: str) -> float:
         most = max(1.0, self._rate * BURST_SECONDS)
         left, at = self._left.get(token_id, (most, 0.0))
         return min(most, left + (time.monotonic() - at) * self._rate)

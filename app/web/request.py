@@ -1,4 +1,4 @@
-"""A request and its answer, whichever server they came by."""
+"""A request and its answer, independent of the server."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Protocol
 
 from app import metrics
 
-_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# A random part for each process, and a number for each request: 1 µs cheaper than a random id.
+# A random part per process and a counter per request: 1 µs cheaper than a random id.
 _PROCESS = secrets.token_hex(8)
 _NUMBERS = itertools.count(1)
 
-# They tell a browser what it must not do with an answer. Pages override what they need.
+# They restrict what a browser may do with an answer. Pages override what they need.
 SAFE_HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Referrer-Policy", "no-referrer"),
@@ -29,14 +29,14 @@ class Headers(Protocol):
     """The headers of a request."""
 
     def get(self, name: str, default: str, /) -> str:
-        """The value of a header, by its name in lower case."""
+        """The value of a header; `name` is in lower case."""
 
 
 @dataclass(slots=True)
 class Request:
-    """What is known of a request before its body. `peer` is the address of the other end.
+    """A request without its body. `peer` is the address of the client.
 
-    `path` is decoded, without the query. `began` is by `time.perf_counter`.
+    `path` is decoded, without the query. `began` is a `time.perf_counter` value.
     """
 
     method: str
@@ -49,7 +49,7 @@ class Request:
 
 @dataclass(slots=True)
 class Answer:
-    """What the hub answers: all of it, in memory."""
+    """A complete answer, in memory."""
 
     status: int
     body: bytes = b""
@@ -57,20 +57,20 @@ class Answer:
 
 
 def choose_request_id(offered: str) -> str:
-    """The client's own X-Request-ID where it is acceptable, else a new one."""
-    if offered and _ACCEPTABLE_ID.fullmatch(offered):
+    """The client's X-Request-ID if it is valid, else a new one."""
+    if offered and _VALID_ID.fullmatch(offered):
         return offered
     return f"{_PROCESS}{next(_NUMBERS):016x}"
 
 
 def complete(answer: Answer, request: Request, route: str) -> Answer:
-    """Add what every answer has, and count it under the rule of its route."""
+    """Add the headers that every answer has, and count it by its route."""
     answer.headers += (("X-Request-ID", request.id), *SAFE_HEADERS)
     count_answer(request, route, answer.status)
     return answer
 
 
 def count_answer(request: Request, route: str, status: int) -> None:
-    """Count an answered request. A made-up method is not a time series of its own."""
+    """Count an answered request. Unknown methods share one time series."""
     method = request.method if request.method in _METHODS else "other"
     metrics.count_request(method, route, status, time.perf_counter() - request.began)

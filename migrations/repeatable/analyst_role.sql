@@ -13,7 +13,7 @@ BEGIN
         END;
     END IF;
     GRANT USAGE ON SCHEMA public TO analyst;
-    -- One by one: ON ALL TABLES fails at the first that is somebody else's (pg_stat_statements).
+    -- One by one: ON ALL TABLES fails at the first that has another owner (pg_stat_statements).
     FOR relation IN
         SELECT oid FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')

@@ -1,5 +1,5 @@
 -- The views of docs/analysts.md. Names and columns are a contract: columns are only added. They are
--- made anew whenever this text changes, so their comments belong here; what analyst may read, the
+-- created again whenever this text changes, so their comments belong here; what analyst may read, the
 -- default privileges decide. A migration that has to drop one changes this text as well.
 --
 -- "gb" and "mb" are 1024^3 and 1024^2 bytes, as in the queries these views succeed.
@@ -249,8 +249,8 @@ COMMENT ON COLUMN aggregation_check.aggregation_correct IS
     '1: bytes were moved, and the disks (if any) add up to them. 0: look at this job.';
 
 COMMENT ON VIEW running_verdicts IS
-    'Running and stalled jobs: what their silence calls for. A verdict that stays means that the '
-    'detector does not run.';
+    'Running and stalled jobs, and the status their silence calls for. A difference that '
+    'persists means that the detector does not run.';
 COMMENT ON COLUMN running_verdicts.job_id IS 'The job.';
 COMMENT ON COLUMN running_verdicts.job_type IS 'backup, replication, restore…';
 COMMENT ON COLUMN running_verdicts.vm_name IS 'The machine it is about.';
@@ -279,7 +279,7 @@ COMMENT ON COLUMN backup_jobs.repository_id IS 'The backup''s target.';
 COMMENT ON COLUMN backup_jobs.backup_type IS 'full, incremental…';
 COMMENT ON COLUMN backup_jobs.status IS
     'pending, running, stalled, completed, failed or cancelled.';
-COMMENT ON COLUMN backup_jobs.repository_path IS 'Always NULL: the hub is not told it.';
+COMMENT ON COLUMN backup_jobs.repository_path IS 'Always NULL: senders do not report it.';
 COMMENT ON COLUMN backup_jobs.created_at IS 'When the hub first heard of it, hub''s clock.';
 COMMENT ON COLUMN backup_jobs.started_at IS 'Time of its first update, sender''s clock.';
 COMMENT ON COLUMN backup_jobs.completed_at IS 'When it ended in whatever way, sender''s clock.';
@@ -291,7 +291,7 @@ COMMENT ON COLUMN backup_jobs.eta_seconds IS 'Seconds left by the sender''s own 
 COMMENT ON COLUMN backup_jobs.progress_percent IS 'Percent done, 0 to 100.';
 COMMENT ON COLUMN backup_jobs.last_telemetry_at IS
     'When its last update arrived, hub''s clock; NULL: it never sent one.';
-COMMENT ON COLUMN backup_jobs.error_message IS 'The sender''s error, or the detector''s verdict.';
+COMMENT ON COLUMN backup_jobs.error_message IS 'The sender''s error, or why the detector changed the status.';
 COMMENT ON COLUMN backup_jobs.performance_metrics IS 'Summary of the ended job: see jobs.';
 
 COMMENT ON VIEW backup_disks IS

@@ -8,7 +8,7 @@ BEGIN
         'Telemetry Hub. bps are BYTES per second; network_*_rate_mbps are MEGABYTES per second. '
         'Instants are UTC. docs/analysts.md is the way in.';
 EXCEPTION
-    WHEN insufficient_privilege THEN NULL;  -- the schema is somebody else's
+    WHEN insufficient_privilege THEN NULL;  -- the schema has another owner
 END
 $$;
 
@@ -23,7 +23,7 @@ COMMENT ON COLUMN jobs.backup_type IS 'full, incremental…';
 COMMENT ON COLUMN jobs.status IS
     'pending (only registered), running, stalled (silent for a while), completed, failed or '
     'cancelled.';
-COMMENT ON COLUMN jobs.current_phase IS 'snapshot, transferring, finalizing…; pending: not told.';
+COMMENT ON COLUMN jobs.current_phase IS 'snapshot, transferring, finalizing…; pending: not reported.';
 COMMENT ON COLUMN jobs.bytes_transferred IS
     'Bytes moved; of a completed job the sum over its disks where each has reported its own.';
 COMMENT ON COLUMN jobs.total_bytes IS 'Bytes to move in all; 0: not known.';
@@ -33,7 +33,7 @@ COMMENT ON COLUMN jobs.eta_seconds IS
     'Seconds left by the sender''s own estimate, which is often wrong; 0 once completed.';
 COMMENT ON COLUMN jobs.progress_percent IS
     'Percent done, 0 to 100: as reported, else from the bytes; 100 once completed.';
-COMMENT ON COLUMN jobs.error_message IS 'The sender''s error, or the detector''s verdict.';
+COMMENT ON COLUMN jobs.error_message IS 'The sender''s error, or why the detector changed the status.';
 COMMENT ON COLUMN jobs.warnings IS 'What is odd about the job: {"code": "sentence"}.';
 COMMENT ON COLUMN jobs.created_at IS 'When the hub first heard of it, hub''s clock.';
 COMMENT ON COLUMN jobs.started_at IS
@@ -57,7 +57,7 @@ COMMENT ON COLUMN jobs.field_times IS
     'Internal: instants (µs since 1970) of the updates that each field''s value comes from.';
 COMMENT ON COLUMN jobs.registered IS 'Internal: values from POST /jobs, by field.';
 COMMENT ON COLUMN jobs.before_verdict IS
-    'Internal: what the sender had said and the detector''s verdict hides: {"error_message": text '
+    'Internal: what the sender reported and the detector''s status change hides: {"error_message": text '
     'or null, "disks": {disk_index: status}}. An update that revives the job brings it back.';
 
 COMMENT ON TABLE job_disks IS 'Every disk of every job, and its state now.';
@@ -197,7 +197,7 @@ COMMENT ON COLUMN tasks.task_id IS 'The task: detect_stale_jobs, refresh_rollups
 COMMENT ON COLUMN tasks.interval_seconds IS 'How often it is due, seconds.';
 COMMENT ON COLUMN tasks.created_at IS 'When it was first claimed.';
 COMMENT ON COLUMN tasks.lease_holder IS
-    'The process that runs it now; NULL while nobody does. Void once lease_expires_at has passed.';
+    'The process that runs it now; NULL while none does. Void once lease_expires_at has passed.';
 COMMENT ON COLUMN tasks.lease_expires_at IS 'Until when the holder may run it.';
 COMMENT ON COLUMN tasks.last_started_at IS 'When its last run began.';
 COMMENT ON COLUMN tasks.last_finished_at IS 'When its last run ended, well or not.';
@@ -210,7 +210,7 @@ COMMENT ON TABLE ingest_beats IS
     'beat_at. Only what some process watched counts as a job''s silence.';
 COMMENT ON COLUMN ingest_beats.process_id IS 'The process: host, number and a random part.';
 COMMENT ON COLUMN ingest_beats.up_since IS 'Since when it has been taking updates without a gap.';
-COMMENT ON COLUMN ingest_beats.beat_at IS 'When it last said so.';
+COMMENT ON COLUMN ingest_beats.beat_at IS 'Its last beat.';
 
 COMMENT ON TABLE schema_migrations IS 'Ledger of the applied files of migrations/.';
 COMMENT ON COLUMN schema_migrations.name IS 'The file.';

@@ -71,14 +71,12 @@ def test_a_bad_token_is_told_what_is_wrong_with_it(
 def test_a_token_of_another_scope_is_told_which_one_is_needed(guarded: FlaskClient) -> None:
     answer = guarded.get(JOBS, headers=bearer(make_token("ingest")))
     assert answer.status_code == 403
-    assert answer.get_json()["detail"] == (
-        "This needs a token of scope read; this one's is ingest."
-    )
+    assert answer.get_json()["detail"] == ("This requires scope read; the token has scope ingest.")
     assert 'error="insufficient_scope", scope="read"' in answer.headers["WWW-Authenticate"]
 
 
 @pytest.mark.parametrize("header", ["", "Basic dTpw", "Bearer", "Bearer ", "Token x", "bearer\tx"])
-def test_another_kind_of_header_is_no_token(guarded: FlaskClient, header: str) -> None:
+def test_another_kind_of_header_is_not_a_token(guarded: FlaskClient, header: str) -> None:
     assert guarded.get(JOBS, headers={"Authorization": header}).status_code == 401
 
 
@@ -314,11 +312,11 @@ def test_without_a_key_its_own_machine_is_served(client: FlaskClient, address: s
 
 
 @pytest.mark.parametrize("address", ["10.0.0.7", "::ffff:10.0.0.7", "fe80::1", "0.0.0.0", "who"])
-def test_without_a_key_nobody_else_is(client: FlaskClient, address: str) -> None:
+def test_without_a_key_no_other_machine_is(client: FlaskClient, address: str) -> None:
     for path in (JOBS, "/", "/api/v1/health"):
         answer = client.get(path, environ_overrides={"REMOTE_ADDR": address})
         assert answer.status_code == 403
-        assert "its own machine only" in answer.get_json()["detail"]
+        assert "only its own machine" in answer.get_json()["detail"]
 
 
 def test_with_a_key_the_address_does_not_matter(guarded: FlaskClient) -> None:

@@ -48,7 +48,7 @@ BODIES: dict[str, Any] = {
 VALUES = {"kind": "jobs", "job_type": "backup"}
 
 
-APP = make_routes(asks_for_tokens=True)
+APP = make_routes(requires_tokens=True)
 
 
 def routes() -> list[tuple[str, str, str]]:
@@ -178,7 +178,7 @@ def test_head_asks_for_what_get_does(
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/api/v1/nowhere", "/api/v1/telemetry/", "/ü"])
-def test_what_is_no_route_is_told_to_holders_of_a_token_only(
+def test_what_is_not_a_route_is_told_to_holders_of_a_token_only(
     guarded: FlaskClient, path: str
 ) -> None:
     for method in ("GET", "POST"):
@@ -217,8 +217,8 @@ def view() -> str:
     ("decorated", "method", "sentence"),
     [
         (view, "GET", "/new .*has no permission"),
-        (needs(READ)(lambda: ""), "DELETE", "/new allows DELETE to whoever may read"),
-        (needs(READ)(lambda: ""), "POST", "/new allows POST to whoever may read"),
+        (needs(READ)(lambda: ""), "DELETE", "/new allows DELETE with read scope"),
+        (needs(READ)(lambda: ""), "POST", "/new allows POST with read scope"),
     ],
 )
 def test_a_route_without_a_fitting_permission_stops_the_start(

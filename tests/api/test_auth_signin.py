@@ -152,7 +152,7 @@ def test_the_cookie_of_an_admin_changes_nothing(guarded: FlaskClient) -> None:
     token = make_token("admin")
     answer = guarded.post("/api/v1/telemetry/backup/j", json=make_body(), headers=cookie(token))
     assert answer.status_code == 401
-    assert "Being signed in is for reading" in answer.get_json()["detail"]
+    assert "only allows reading" in answer.get_json()["detail"]
     both = {**cookie(token), **bearer(token)}
     answer = guarded.post("/api/v1/telemetry/backup/j", json=make_body(), headers=both)
     assert answer.status_code == 200
@@ -163,7 +163,7 @@ def test_a_bad_token_in_the_header_is_not_made_good_by_a_cookie(guarded: FlaskCl
     assert guarded.get("/api/v1/jobs", headers=headers).status_code == 401
 
 
-def test_the_password_of_a_proxy_is_no_token_and_does_no_harm(guarded: FlaskClient) -> None:
+def test_the_password_of_a_proxy_is_not_a_token_and_does_no_harm(guarded: FlaskClient) -> None:
     headers = {**cookie(make_token()), "Authorization": "Basic dTpw"}
     assert guarded.get("/api/v1/jobs", headers=headers).status_code == 200
 
@@ -178,7 +178,7 @@ def test_the_password_of_a_proxy_is_no_token_and_does_no_harm(guarded: FlaskClie
         ("<b>x</b>", 401, "not issued by this hub"),
         (make_token(life=timedelta(days=-1)), 401, "has expired"),
         (make_token(keys=FOREIGN_KEYS), 401, "not issued by this hub"),
-        (make_token("ingest"), 403, "for pushing only"),
+        (make_token("ingest"), 403, "can only push"),
     ],
     ids=["nothing", "markup", "expired", "foreign", "ingest"],
 )
@@ -295,14 +295,14 @@ def test_the_session_says_what_is_wrong(guarded: FlaskClient, carry: Any) -> Non
     assert (said["signed_in"], said["problem"]) == (False, "The token has expired.")
 
 
-def test_the_session_of_nobody(guarded: FlaskClient) -> None:
+def test_the_session_of_a_visitor_without_a_token(guarded: FlaskClient) -> None:
     said = session(guarded)
     assert said["required"]
     assert not said["signed_in"]
     assert said["problem"] is None
 
 
-def test_a_hub_without_a_key_asks_nobody_in(client: FlaskClient) -> None:
+def test_a_hub_without_a_key_has_no_sign_in(client: FlaskClient) -> None:
     said = session(client)
     assert not said["required"]
     assert not said["signed_in"]

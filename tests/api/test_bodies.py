@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse, create_environ
 from werkzeug.wrappers import Response
 
 from app.errors import InvalidInput, TooLarge
-from app.web.content import unpack_gzip
+from app.web.content import gunzip
 from tests.factories import make_body
 
 BATCH = "/api/v1/telemetry/batch"
@@ -54,7 +54,7 @@ def test_all_members_of_gzip_are_read(client: FlaskClient) -> None:
     # What is packed has the time in it, and processes that share the tests must name them alike.
     ids=["garbage", "zero", "half a head", "cut short", "a head", "not packed"],
 )
-def test_what_follows_gzip_and_is_no_gzip_is_refused(client: FlaskClient, rest: bytes) -> None:
+def test_what_follows_gzip_and_is_not_gzip_is_refused(client: FlaskClient, rest: bytes) -> None:
     assert "gzip" in refused_body(post_packed(client, gzip.compress(line(0)) + rest))
 
 
@@ -62,26 +62,26 @@ def test_what_follows_gzip_and_is_no_gzip_is_refused(client: FlaskClient, rest: 
 def test_gzip_of_any_size_up_to_the_limit(size: int) -> None:
     text = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     packed = gzip.compress(text[: size // 3]) + gzip.compress(text[size // 3 :], 0)
-    assert unpack_gzip(packed, LIMIT) == text
+    assert gunzip(packed, LIMIT) == text
 
 
 def test_the_limit_is_one_for_all_members() -> None:
     packed = gzip.compress(b" " * (LIMIT // 2)) * 2
-    assert len(unpack_gzip(packed, LIMIT)) == LIMIT
-    with pytest.raises(TooLarge, match="once unpacked"):
-        unpack_gzip(packed + gzip.compress(b" "), LIMIT)
+    assert len(gunzip(packed, LIMIT)) == LIMIT
+    with pytest.raises(TooLarge, match="after decompression"):
+        gunzip(packed + gzip.compress(b" "), LIMIT)
 
 
 def test_many_tiny_members_take_linear_time() -> None:
     empty = gzip.compress(b"")
     began = time.perf_counter()
-    assert unpack_gzip(empty * 400_000, LIMIT) == b""  # 8 MB; quadratic would be many minutes
+    assert gunzip(empty * 400_000, LIMIT) == b""  # 8 MB; quadratic would be many minutes
     assert time.perf_counter() - began < 20
 
 
-def test_no_body_is_no_gzip() -> None:
+def test_an_empty_body_is_not_gzip() -> None:
     with pytest.raises(InvalidInput):
-        unpack_gzip(b"", LIMIT)
+        gunzip(b"", LIMIT)
 
 
 # Cut off.
@@ -125,7 +125,7 @@ def push(app: Flask, body: io.RawIOBase, length: int | None, *, terminated: bool
 def test_body_shorter_than_its_length_is_refused(app: Flask, terminated: bool, fails: bool) -> None:
     body = Pieces(line(0), fails=fails)
     answer = push(app, body, len(line(0)) + len(line(1)), terminated=terminated)
-    assert refused_body(answer).startswith("Is cut off")
+    assert refused_body(answer).startswith("Is truncated")
 
 
 @pytest.mark.parametrize("terminated", [False, True])
@@ -142,7 +142,7 @@ def test_body_without_a_length_is_read_to_its_end(app: Flask) -> None:
 
 def test_body_without_a_length_that_fails_is_refused(app: Flask) -> None:
     answer = push(app, Pieces(line(0), fails=True), None, terminated=True)
-    assert refused_body(answer).startswith("Is cut off")
+    assert refused_body(answer).startswith("Is truncated")
 
 
 # Queries.
@@ -151,7 +151,7 @@ def test_body_without_a_length_that_fails_is_refused(app: Flask) -> None:
 @pytest.mark.parametrize(
     "query", ["vm_name=%ff", "vm_name=%C3", "%ff=1", "vm_name=%ED%A0%80", "vm_name=\xff"]
 )
-def test_query_that_is_no_utf_8_is_refused(app: Flask, query: str) -> None:
+def test_query_that_is_not_utf_8_is_refused(app: Flask, query: str) -> None:
     environ = create_environ(JOBS)
     environ["QUERY_STRING"] = query
     answer = Response.from_app(app.wsgi_app, environ)

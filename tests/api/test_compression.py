@@ -125,9 +125,9 @@ def test_what_a_client_takes(client: FlaskClient) -> None:
         "gzip;q=nonsense": False,
     }
     for url in (CHART, f"{CHART}?format=columns"):  # the short way and the long
-        for text, is_packed in accepted.items():
+        for text, is_compressed in accepted.items():
             answer = client.get(url, headers={"Accept-Encoding": text})
-            assert (answer.headers.get("Content-Encoding") == "gzip") is is_packed, text
+            assert (answer.headers.get("Content-Encoding") == "gzip") is is_compressed, text
 
 
 def test_a_short_answer_is_not_packed(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from marshmallow import ValidationError
 from psycopg.sql import SQL, Identifier, Placeholder
 
 from app.database.pool import Database
-from app.domain.snapshots import METRICS
+from app.domain.fields import METRICS
 from app.domain.window import Window
 from app.schemas import nodes as schemas
 from app.schemas.queries import encode_cursor

@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.database.pool import Database
-from app.store.staleness import Verdict, fail_jobs, stall_jobs
+from app.store.staleness import StatusChange, fail_jobs, stall_jobs
 from tests.factories import at, make_body
 
 URL = "/api/v1/telemetry/backup/job-1"
@@ -110,7 +110,7 @@ def test_the_same_update_again_is_stored_once(client: FlaskClient, database: Dat
     assert count(database, "job_telemetry") == count(database, "disk_telemetry") == 1
 
 
-def test_duplicate_is_no_sign_of_life(client: FlaskClient) -> None:
+def test_duplicate_is_not_a_sign_of_life(client: FlaskClient) -> None:
     seen = push(client)["received_at"]
     push(client)
     assert job(client)["last_telemetry_at"] == seen
@@ -585,14 +585,14 @@ def test_an_ended_job_whose_updates_are_gone_keeps_its_row(
 
 
 def _judge(database: Database, status: str) -> tuple[Any, ...]:
-    """Let the detector stall the silent job, or fail it; what its verdict hides."""
+    """Let the detector stall the silent job, or fail it; what its status_change hides."""
     with database.transaction() as conn:
         row = conn.execute("SELECT id, clock_timestamp() FROM jobs").fetchone()
         assert row is not None
-        verdict = Verdict(row[1], row[1], 60, "silent")
-        stall_jobs(conn, [row[0]], verdict)
+        status_change = StatusChange(row[1], row[1], 60, "silent")
+        stall_jobs(conn, [row[0]], status_change)
         if status == "failed":
-            fail_jobs(conn, [row[0]], verdict)
+            fail_jobs(conn, [row[0]], status_change)
     return _verdict(database)
 
 
@@ -607,17 +607,17 @@ def _verdict(database: Database) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("status", ["stalled", "failed"])
-def test_registering_is_no_life_and_hides_no_verdict(
+def test_registering_is_not_a_sign_of_life_and_hides_no_status_change(
     client: FlaskClient, database: Database, status: str
 ) -> None:
     disks = [disk(0, status="transferring", bytes_transferred=30)]
     client.post(URL, json={"status": "running", "error": "slow", "timestamp": at(-60)})
     client.post(URL, json={"status": "running", "disks": disks, "timestamp": at(-50)})
-    verdict = _judge(database, status)
+    status_change = _judge(database, status)
     log = events(client)
     register(client, vm_name="vm-1", total_bytes=300, disks=SIZES)
-    assert _verdict(database) == verdict
-    assert verdict[:2] == (status, "silent")
+    assert _verdict(database) == status_change
+    assert status_change[:2] == (status, "silent")
     assert events(client) == log
     stored = job(client)
     assert (stored["vm_name"], stored["total_bytes"]) == ("vm-1", 300)

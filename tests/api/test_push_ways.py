@@ -413,7 +413,7 @@ def test_body_cut_off_is_refused_though_it_reads_as_json(app: Flask, missing: in
     environ["CONTENT_LENGTH"] = str(len(body) + missing)
     answer = Response.from_app(app.wsgi_app, environ)
     assert answer.status_code == 400
-    assert json.loads(answer.data)["errors"]["body"][0].startswith("Is cut off")
+    assert json.loads(answer.data)["errors"]["body"][0].startswith("Is truncated")
 
 
 def test_body_of_a_failing_connection_is_refused(app: Flask) -> None:

@@ -45,7 +45,7 @@ def test_a_push_tells_what_was_lost_before_it(client: FlaskClient, database: Dat
     assert not answer.get_json()["duplicate"]
     assert losses(database) == [("job-1", 12, True)]
     job = client.get("/api/v1/jobs/job-1").get_json()
-    assert job["warnings"] == [f"The sender lost 12 updates (last told {at(-30)})."]
+    assert job["warnings"] == [f"The sender lost 12 updates (last reported {at(-30)})."]
     for lost, is_news in ((12, 0), (3, 0), (15, 3)):
         again = client.post(URL, json=body(-30, lost_updates=lost)).get_json()
         assert again["duplicate"]
@@ -54,7 +54,7 @@ def test_a_push_tells_what_was_lost_before_it(client: FlaskClient, database: Dat
     assert losses(database) == [("job-1", 15, True)]
     events = client.get("/api/v1/jobs/job-1/events").get_json()["items"]
     assert [event["kind"] for event in events] == ["transition", "warning"]
-    assert events[1]["reason"] == f"The sender lost 12 updates (last told {at(-30)})."
+    assert events[1]["reason"] == f"The sender lost 12 updates (last reported {at(-30)})."
 
 
 @pytest.mark.parametrize("nothing", [{}, {"lost_updates": 0}, {"lost_updates": None}])
@@ -89,7 +89,7 @@ def test_each_update_of_a_batch_may_tell(
     assert losses(database) == [("job-1", 5, True), ("job-1", 2, True), ("job-2", 9, True)]
     assert counted(client) - before == 16
     warnings = client.get("/api/v1/jobs/job-1").get_json()["warnings"]
-    assert warnings == [f"The sender lost 7 updates (last told {at(-30)})."]
+    assert warnings == [f"The sender lost 7 updates (last reported {at(-30)})."]
 
 
 @pytest.mark.parametrize("bad", [-1, 2**31, 1.5, True, "3", [], 10**30])

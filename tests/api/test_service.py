@@ -155,7 +155,9 @@ def test_a_writer_that_takes_nothing_is_a_503(
     assert answer.get_json()["checks"]["writer"]["status"] == "refusing"
 
 
-def test_a_full_queue_is_no_503_while_it_empties(client: FlaskClient, monkeypatch: Patch) -> None:
+def test_a_full_queue_is_not_a_503_while_it_empties(
+    client: FlaskClient, monkeypatch: Patch
+) -> None:
     monkeypatch.setattr(hub_of(client.application).writer, "capacity", 0)
     for busy_seconds, code, status, writer in (
         (0.4, 200, "degraded", "full"),
@@ -171,7 +173,7 @@ def test_a_full_queue_is_no_503_while_it_empties(client: FlaskClient, monkeypatc
 # The look at the database.
 
 
-def test_one_look_serves_everybody_for_a_moment(database: Database, monkeypatch: Patch) -> None:
+def test_one_look_serves_all_requests_for_a_moment(database: Database, monkeypatch: Patch) -> None:
     looks: list[Connection] = []
 
     def look(conn: Connection) -> list[Path]:

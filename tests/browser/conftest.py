@@ -1,6 +1,6 @@
-"""A hub with demo data as a process of its own, and pages of it in Debian's Chromium.
+"""A hub with demo data in its own process, and its pages in Debian's Chromium.
 
-Every page is watched: a word on its console that the test did not provoke fails the test.
+Every page is watched: an unexpected message on its console fails the test.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from app.config import ROOT
 from tests.client.tools import need
@@ -18,8 +18,9 @@ from tools.browser.demo import PATIENT, Demo, seed
 from tools.browser.watch import Watch
 from tools.hub_process import HubProcess
 
-ZONE = "Asia/Kolkata"  # UTC+05:30, the year round
+ZONE = "Asia/Kolkata"  # UTC+05:30, without daylight saving time
 PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 
 NewPage = Callable[..., Page]
 
@@ -34,7 +35,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
-    """Holds what `tools.browser.demo` says. Tests may add to it."""
+    """Has the data of `tools.browser.demo`. Tests may add to it."""
     with HubProcess(tmp_path_factory.mktemp("hub"), **PATIENT) as hub:
         yield hub
 
@@ -57,7 +58,7 @@ def make_context(browser: Browser, origin: str, **options: object) -> BrowserCon
 
 @contextmanager
 def watched_pages(browser: Browser, watch: Watch) -> Iterator[NewPage]:
-    """Makes pages, each in a browser profile of its own, with the options of Playwright."""
+    """Makes pages, each in its own browser profile, with the options of Playwright."""
     contexts: list[BrowserContext] = []
 
     def make(**options: object) -> Page:
@@ -90,5 +91,5 @@ def page(new_page: NewPage) -> Page:
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """The source of axe-core, to be run in a page."""
+    """The source of axe-core."""
     return (ROOT / "app/static/node_modules/axe-core/axe.min.js").read_text()

@@ -1,4 +1,4 @@
-"""The charts of a run: what is drawn, finer data by zooming, what can be taken away."""
+"""The charts of a run: drawing, zooming, downloads."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ LINE_PIXELS = """([from, to]) => {
 }"""
 
 
-def test_gaps_are_gaps_with_their_reason(page: Page, hub: HubProcess) -> None:
-    """The line stops where nothing was heard: the gaps lie at 20, 60 and 90 minutes."""
+def test_gaps_show_their_reason(page: Page, hub: HubProcess) -> None:
+    """The line is interrupted by gaps at 20, 60 and 90 minutes."""
     open_view(page, "performance")
     table = page.get_by_role("table", name="Gaps without updates")
     expect(table.locator("tbody tr")).to_contain_text(
@@ -69,7 +69,7 @@ def test_the_last_point_of_a_live_run_is_marked_as_unfinished(page: Page, hub: H
     expect(page.locator(".chart-source")).to_contain_text("the last point (hollow) is incomplete")
 
 
-def test_zooming_asks_the_hub_for_finer_data(page: Page) -> None:
+def test_zooming_requests_finer_data(page: Page) -> None:
     page.goto(job_path(DAY, "?tab=performance"))
     wait_ready(page, 2)
     source = page.locator(".chart-source")
@@ -77,12 +77,12 @@ def test_zooming_asks_the_hub_for_finer_data(page: Page) -> None:
     assert "one point per 2 min" in coarse
     box = page.locator(".chart-tall .chart-canvas").bounding_box()
     assert box is not None
-    with page.expect_request(re.compile("/telemetry/history/.*from=")) as asked:
+    with page.expect_request(re.compile("/telemetry/history/.*from=")) as request:
         page.mouse.move(box["x"] + 400, box["y"] + 150)
         page.mouse.down()
         page.mouse.move(box["x"] + 440, box["y"] + 150, steps=4)
         page.mouse.up()
-    window = parse_qs(urlsplit(asked.value.url).query)
+    window = parse_qs(urlsplit(request.value.url).query)
     assert window["from"] < window["to"]
     expect(source).not_to_have_text(coarse)
     expect(source).to_contain_text(re.compile("one point per update|one point per \\d+ s"))
@@ -97,12 +97,12 @@ def test_zooming_asks_the_hub_for_finer_data(page: Page) -> None:
 
 
 def window(page: Page) -> list[str]:
-    """The window of the chart that the address names."""
+    """The window of the chart in the address."""
     query = parse_qs(urlsplit(page.url).query)
     return [*query.get("from", []), *query.get("to", [])]
 
 
-def test_back_undoes_a_zoom_and_the_view_stays(page: Page) -> None:
+def test_back_undoes_a_zoom_and_keeps_the_view(page: Page) -> None:
     open_view(page, "overview")
     page.get_by_role("link", name=GAPS).first.click()
     page.get_by_role("tab", name="Performance").click()
@@ -116,7 +116,8 @@ def test_back_undoes_a_zoom_and_the_view_stays(page: Page) -> None:
         expect(source).not_to_have_text(texts[-1])
         windows.append(window(page))
         texts.append(source.inner_text())
-    assert windows[0] == [] and windows[1] != windows[2]
+    assert windows[0] == []
+    assert windows[1] != windows[2]
     page.reload()
     wait_ready(page, 2)
     expect(source).to_have_text(texts[2])
@@ -134,7 +135,7 @@ def test_back_undoes_a_zoom_and_the_view_stays(page: Page) -> None:
     expect(page.locator("main h1")).to_have_text("Jobs")
 
 
-def test_a_turning_wheel_is_one_zoom_for_back(page: Page) -> None:
+def test_back_undoes_a_whole_wheel_gesture(page: Page) -> None:
     open_view(page, "performance")
     box = page.locator(".chart-tall .chart-canvas").bounding_box()
     assert box is not None
@@ -153,7 +154,7 @@ def test_a_turning_wheel_is_one_zoom_for_back(page: Page) -> None:
     assert window(page) == []
 
 
-def test_back_returns_to_the_tab_in_which_it_was_zoomed(page: Page) -> None:
+def test_back_returns_to_the_tab_of_the_zoom(page: Page) -> None:
     open_view(page, "performance")
     page.get_by_role("button", name="Zoom in").click()
     page.get_by_role("tab", name="Details").click()
@@ -163,19 +164,19 @@ def test_back_returns_to_the_tab_in_which_it_was_zoomed(page: Page) -> None:
     assert window(page) == []
 
 
-def test_the_disks_are_asked_for_when_their_chart_is_opened(page: Page) -> None:
-    asked: list[str] = []
+def test_disks_are_requested_when_their_chart_is_opened(page: Page) -> None:
+    requests: list[str] = []
 
     def note(request: Request) -> None:
         if "disk=" in request.url:
-            asked.append(request.url)
+            requests.append(request.url)
 
     page.on("request", note)
     open_view(page, "performance")
-    assert not asked
+    assert not requests
     page.locator("summary", has_text="Speed of each of the 2 disks").click()
     wait_ready(page, 3)
-    assert [parse_qs(urlsplit(url).query)["disk"] for url in asked] == [["0"], ["1"]]
+    assert [parse_qs(urlsplit(url).query)["disk"] for url in requests] == [["0"], ["1"]]
     expect(
         page.get_by_role(
             "img", name=re.compile("^Speed of 2 disks over .*disk 0 mean .*; disk 1 mean ")
@@ -186,7 +187,7 @@ def test_the_disks_are_asked_for_when_their_chart_is_opened(page: Page) -> None:
         page.get_by_role("button", name="Zoom in").click()  # the chart follows the one above
 
 
-def test_of_many_disks_sixteen_are_shown_and_the_others_can_be_chosen(
+def test_sixteen_of_many_disks_are_shown_and_others_can_be_selected(
     page: Page, hub: HubProcess
 ) -> None:
     now = utc_now()
@@ -207,7 +208,7 @@ def test_of_many_disks_sixteen_are_shown_and_the_others_can_be_chosen(
         ],
     )
     page.goto(job_path("many-disks", "?tab=performance&disks=all"))
-    shown = page.get_by_role("group", name="Which disks").get_by_role("button")
+    shown = page.get_by_role("group", name="Disks shown").get_by_role("button")
     expect(shown).to_have_text([f"Disk {disk}" for disk in range(16)])
     chart = page.get_by_role("img", name=re.compile("^Speed of .* disks? over"))
     expect(chart).to_have_attribute("aria-label", re.compile("disk 15 mean 153 MiB/s"))
@@ -227,7 +228,7 @@ def test_of_many_disks_sixteen_are_shown_and_the_others_can_be_chosen(
     expect(page.get_by_text("All disks are hidden.")).to_be_visible()
 
 
-def test_single_updates_have_no_range_to_switch(page: Page) -> None:
+def test_single_updates_have_no_range(page: Page) -> None:
     open_view(page, "performance")
     legend = page.get_by_role("group", name="Layers of the chart")
     expect(page.locator(".chart-source")).to_contain_text("one point per update")
@@ -244,7 +245,7 @@ def test_the_chart_of_one_disk(page: Page) -> None:
     expect(page).to_have_url(re.compile("disk=1"))
 
 
-def test_layers_can_be_left_out(page: Page) -> None:
+def test_layers_can_be_hidden(page: Page) -> None:
     page.goto(job_path(DAY, "?tab=performance"))
     wait_ready(page, 2)
     shown = page.get_by_role("group", name="Layers of the chart")
@@ -258,14 +259,15 @@ def test_layers_can_be_left_out(page: Page) -> None:
         )
 
 
-def test_the_chart_is_saved_as_a_picture(page: Page, tmp_path: Path) -> None:
+def test_the_chart_is_saved_as_png(page: Page, tmp_path: Path) -> None:
     open_view(page, "performance")
     with page.expect_download() as download:
         page.get_by_role("button", name="Save as PNG").click()
     assert download.value.suggested_filename == f"speed-{GAPS}.png"
     download.value.save_as(tmp_path / "chart.png")
     picture = (tmp_path / "chart.png").read_bytes()
-    assert picture.startswith(PNG) and len(picture) > 10_000
+    assert picture.startswith(PNG)
+    assert len(picture) > 10_000
 
 
 def test_the_chart_is_saved_as_csv(page: Page, tmp_path: Path) -> None:
@@ -279,7 +281,7 @@ def test_the_chart_is_saved_as_csv(page: Page, tmp_path: Path) -> None:
     assert all(len(row) == len(rows[0]) for row in rows)
 
 
-def test_every_chart_is_there_as_a_table(page: Page) -> None:
+def test_every_chart_has_a_table(page: Page) -> None:
     for name in ("machine", "disks", "compare", "node"):
         open_view(page, name)
         charts = page.locator("[role=img].chart-canvas")
@@ -292,7 +294,7 @@ def test_every_chart_is_there_as_a_table(page: Page) -> None:
         assert page.locator("figure table tbody tr").count() >= charts.count()
 
 
-def test_a_run_is_compared_with_those_before_it(page: Page) -> None:
+def test_a_run_is_compared_with_earlier_runs(page: Page) -> None:
     open_view(page, "compare")
     expect(page.locator(".comparison")).to_contain_text(
         re.compile("After .* this run had moved .* usual")
@@ -316,9 +318,10 @@ def test_a_donut_filters_the_runs_of_its_machine(page: Page) -> None:
 
 
 def test_five_thousand_points_are_drawn_at_once(page: Page) -> None:
-    """On a quiet machine within 200 ms, says `bench/dashboard.py`; here others may be busy."""
+    """`bench/dashboard.py` has the limit of 200 ms; here the machine may be busy."""
     page.goto(job_path(LONG, "?tab=performance&points=5000"))
     wait_ready(page, 2)
     expect(page.locator(".chart-source")).to_contain_text(f"{LONG_UPDATES:,} points")
     drawn = page.locator(".chart-tall .chart-canvas").get_attribute("data-draw-milliseconds")
-    assert drawn is not None and float(drawn) < 10_000
+    assert drawn is not None
+    assert float(drawn) < 10_000

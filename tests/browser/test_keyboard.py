@@ -1,4 +1,4 @@
-"""Everything that can be done can be done by keyboard, and where one is can be seen."""
+"""Everything works by keyboard, and the focus is visible."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FOCUSED = """() => {
 
 
 def press_until(page: Page, target: Locator, key: str = "Tab", most: int = 60) -> None:
-    """Go on with the key until the target has the focus."""
+    """Press the key until the target has the focus."""
     handle = target.element_handle()
     for _ in range(most):
         page.keyboard.press(key)
@@ -35,7 +35,7 @@ def press_until(page: Page, target: Locator, key: str = "Tab", most: int = 60) -
 
 
 @pytest.mark.parametrize("name", ["machine", "disks", "details", "compare", "nodes", "node"])
-def test_tab_stops_at_all_that_can_be_acted_on(page: Page, name: str) -> None:
+def test_tab_reaches_every_control(page: Page, name: str) -> None:
     page.route("**/events?*", lambda route: route.continue_())
     open_view(page, name)
     stops = page.evaluate(STOPS)
@@ -84,7 +84,7 @@ def test_the_overview_by_keyboard(page: Page) -> None:
     expect(page.locator("main h1")).to_be_focused()
 
 
-def test_more_is_loaded_by_keyboard_too(page: Page) -> None:
+def test_more_is_loaded_by_keyboard(page: Page) -> None:
     page.add_init_script(
         "window.IntersectionObserver = class { observe() {} unobserve() {} disconnect() {} };"
     )
@@ -97,7 +97,7 @@ def test_more_is_loaded_by_keyboard_too(page: Page) -> None:
     assert page.evaluate("document.activeElement.closest('.job-row') !== null")
 
 
-def test_the_tabs_of_a_job_by_arrows(page: Page) -> None:
+def test_the_tabs_of_a_job_by_arrow_keys(page: Page) -> None:
     page.goto(VIEWS["job"])
     wait_ready(page)
     press_until(page, page.get_by_role("tab", name="Summary"))
@@ -137,14 +137,14 @@ def test_the_chart_of_the_disks_by_keyboard(page: Page) -> None:
     press_until(page, page.locator("summary", has_text="each of the 2 disks"))
     page.keyboard.press("Enter")
     wait_ready(page, 3)
-    disk = page.get_by_role("group", name="Which disks").get_by_role("button", name="Disk 1")
+    disk = page.get_by_role("group", name="Disks shown").get_by_role("button", name="Disk 1")
     press_until(page, disk)
     page.keyboard.press("Space")
     expect(disk).to_have_attribute("aria-pressed", "false")
     expect(page.get_by_role("img", name=re.compile("^Speed of 1 disk over"))).to_be_visible()
 
 
-def test_another_machine_is_chosen_by_keyboard(page: Page) -> None:
+def test_another_machine_is_selected_by_keyboard(page: Page) -> None:
     open_view(page, "machine")
     field = page.get_by_role("combobox", name="Machine")
     press_until(page, field)

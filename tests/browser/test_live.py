@@ -1,4 +1,4 @@
-"""What changes is seen without a reload, a hidden page rests, a hub that goes away is missed."""
+"""Live updates without a reload, hidden pages, and a hub that does not respond."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any
 
 from playwright.sync_api import Page, Request, Response, expect
 
-from app.clock import isoformat, utc_now
 from tools.browser.demo import LIVE
 from tools.browser.measure import heap_bytes
 from tools.browser.views import CHARTS, open_view, wait_ready
 from tools.browser.watch import Watch
 from tools.hub_process import HubProcess, wait_until
 
-# As if the reader had gone to another tab, or come back.
+# As if the user had switched to another tab, or back.
 SET_HIDDEN = """(hidden) => {
     Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
     document.dispatchEvent(new Event("visibilitychange"));
@@ -25,14 +24,8 @@ GIB = 1024**3
 SEEN_WITHIN_MS = 30_000
 
 
-def push(hub: HubProcess, job_id: str, **fields: Any) -> None:
-    body = {"status": "running", "timestamp": isoformat(utc_now()), **fields}
-    status, _, answer = hub.request("POST", f"/api/v1/telemetry/backup/{job_id}", body)
-    assert status == 200, answer
-
-
 def is_listening(hub: HubProcess) -> bool:
-    """Whether anything answers: the killed hub's web worker ends a moment later."""
+    """Whether the hub responds: the web worker of a killed hub ends a moment later."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", hub.port)) == 0
 
@@ -42,7 +35,7 @@ def row_of(page: Page, job_id: str) -> Any:
 
 
 def requests_of(page: Page) -> list[str]:
-    """The requests to the API from now on, in a list that grows."""
+    """The requests to the API from now on; the list is updated."""
     found: list[str] = []
 
     def note(request: Request) -> None:
@@ -56,46 +49,49 @@ def requests_of(page: Page) -> list[str]:
 def test_a_push_is_seen_without_a_reload(page: Page, hub: HubProcess) -> None:
     open_view(page, "overview")
     page.evaluate("window.isSame = true")
-    push(hub, LIVE, current_phase="verifying", transfer_speed_bps=777 * 1024**2)
+    assert hub.push(LIVE, current_phase="verifying", transfer_speed_bps=777 * 1024**2) == 200
     row = row_of(page, LIVE)
     expect(row).to_contain_text("777 MiB/s", timeout=SEEN_WITHIN_MS)
     expect(row).to_contain_text("verifying")
-    push(hub, "fresh-1", vm_name="new-machine", bytes_transferred=3 * GIB, total_bytes=4 * GIB)
+    assert (
+        hub.push("fresh-1", vm_name="new-machine", bytes_transferred=3 * GIB, total_bytes=4 * GIB)
+        == 200
+    )
     fresh = row_of(page, "fresh-1")
     expect(fresh).to_contain_text("3.0 GiB of 4.0 GiB", timeout=SEEN_WITHIN_MS)
     expect(fresh.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "75")
-    push(hub, "fresh-1", status="failed", error="the disk is gone")
+    assert hub.push("fresh-1", status="failed", error="the disk is gone") == 200
     expect(fresh.get_by_text("failed")).to_be_visible(timeout=SEEN_WITHIN_MS)
     expect(fresh).to_contain_text("the disk is gone")
     assert page.evaluate("window.isSame")
 
 
-def test_a_running_job_moves_while_it_is_watched(page: Page, hub: HubProcess) -> None:
+def test_a_running_job_is_updated_live(page: Page, hub: HubProcess) -> None:
     open_view(page, "job")
-    push(hub, LIVE, current_phase="finalizing", transfer_speed_bps=55 * 1024**2)
+    assert hub.push(LIVE, current_phase="finalizing", transfer_speed_bps=55 * 1024**2) == 200
     summary = page.locator(".summary")
     expect(summary).to_contain_text("55.0 MiB/s", timeout=SEEN_WITHIN_MS)
     expect(summary).to_contain_text("finalizing")
     age = summary.locator("time[data-tick=age]").first
     first = age.inner_text()
-    expect(age).not_to_have_text(first, timeout=SEEN_WITHIN_MS)  # it counts by itself
+    expect(age).not_to_have_text(first, timeout=SEEN_WITHIN_MS)  # updated without a request
 
 
-def test_a_refresh_leaves_what_the_reader_does_alone(page: Page, hub: HubProcess) -> None:
-    """Focus, a selection and what was typed survive updates of the very row."""
+def test_a_refresh_keeps_focus_selection_and_input(page: Page, hub: HubProcess) -> None:
+    """They survive updates of the same row."""
     open_view(page, "overview")
     link = row_of(page, LIVE).locator(".job-link")
     link.focus()
     link.evaluate("(node) => getSelection().selectAllChildren(node)")
     page.get_by_role("textbox", name="Type").evaluate("(node) => { node.value = 'back'; }")
-    push(hub, LIVE, transfer_speed_bps=123 * 1024**2)
+    assert hub.push(LIVE, transfer_speed_bps=123 * 1024**2) == 200
     expect(row_of(page, LIVE)).to_contain_text("123 MiB/s", timeout=SEEN_WITHIN_MS)
     expect(link).to_be_focused()
     assert page.evaluate("String(getSelection())") == LIVE
     assert page.get_by_role("textbox", name="Type").input_value() == "back"
 
 
-def test_what_has_not_changed_is_not_sent_again(page: Page) -> None:
+def test_unchanged_data_is_not_sent_again(page: Page) -> None:
     statuses: list[int] = []
     page.goto("/?machine=vm-001")
     wait_ready(page)
@@ -112,41 +108,42 @@ def test_what_has_not_changed_is_not_sent_again(page: Page) -> None:
     assert set(statuses) == {304}
 
 
-def test_a_view_asks_at_most_every_two_seconds(page: Page) -> None:
+def test_a_view_polls_at_most_every_two_seconds(page: Page) -> None:
     open_view(page, "job")
-    asked = requests_of(page)
+    requests = requests_of(page)
     began = time.monotonic()
     page.wait_for_timeout(5000)
-    assert 1 <= len(asked) <= (time.monotonic() - began) / 2 + 1, asked
+    assert 1 <= len(requests) <= (time.monotonic() - began) / 2 + 1, requests
 
 
-def test_a_hidden_page_rests_and_catches_up(page: Page, hub: HubProcess) -> None:
-    with page.expect_response("**/api/v1/session"):  # asked for once, a second after the start
+def test_a_hidden_page_pauses_and_catches_up(page: Page, hub: HubProcess) -> None:
+    with page.expect_response("**/api/v1/session"):  # requested once, a second after the start
         open_view(page, "overview")
     page.evaluate(SET_HIDDEN, True)
     page.wait_for_timeout(300)  # what was under way
-    asked = requests_of(page)
-    push(hub, LIVE, transfer_speed_bps=88 * 1024**2)
+    requests = requests_of(page)
+    assert hub.push(LIVE, transfer_speed_bps=88 * 1024**2) == 200
     page.wait_for_timeout(3000)
-    assert not asked
+    assert not requests
     page.evaluate(SET_HIDDEN, False)
     expect(row_of(page, LIVE)).to_contain_text("88.0 MiB/s", timeout=SEEN_WITHIN_MS)
 
 
-def test_only_what_is_seen_is_asked_for(page: Page) -> None:
-    """The Summary asks for no chart, and no view goes on asking once it was left."""
+def test_only_visible_data_is_requested(page: Page) -> None:
+    """The Summary tab requests no chart, and no view polls after it was left."""
     open_view(page, "job")
-    asked = requests_of(page)
+    requests = requests_of(page)
     page.wait_for_timeout(2500)
-    assert asked and not [url for url in asked if "/history/" in url or "/events" in url]
+    assert requests
+    assert not [url for url in requests if "/history/" in url or "/events" in url]
     page.get_by_role("link", name="Nodes").click()
     wait_ready(page)
-    asked.clear()
+    requests.clear()
     page.wait_for_timeout(2500)
-    assert not [url for url in asked if "/jobs" in url]
+    assert not [url for url in requests if "/jobs" in url]
 
 
-def test_the_page_says_that_the_hub_is_gone_and_recovers(
+def test_the_page_reports_a_lost_connection_and_recovers(
     page: Page, hub: HubProcess, watch: Watch
 ) -> None:
     open_view(page, "machine")
@@ -162,12 +159,12 @@ def test_the_page_says_that_the_hub_is_gone_and_recovers(
     wait_until(lambda: not is_listening(hub))
     hub.start()
     expect(banner).to_have_text("", timeout=SEEN_WITHIN_MS)
-    push(hub, LIVE, transfer_speed_bps=99 * 1024**2)
+    assert hub.push(LIVE, transfer_speed_bps=99 * 1024**2) == 200
     expect(row_of(page, LIVE)).to_contain_text("99.0 MiB/s", timeout=SEEN_WITHIN_MS)
     assert page.evaluate("window.isSame")
 
 
-def test_a_view_opened_while_the_hub_is_away_comes_by_itself(page: Page, watch: Watch) -> None:
+def test_a_view_opened_without_a_connection_appears_later(page: Page, watch: Watch) -> None:
     open_view(page, "overview")
     page.wait_for_timeout(1500)  # the other views' modules are here
     watch.expect("ERR_FAILED", "failed: ")
@@ -190,7 +187,7 @@ def test_the_heap_does_not_grow_while_jobs_run(page: Page, hub: HubProcess) -> N
 
     def watch_for(refreshes: int) -> int:
         for number in range(refreshes):
-            push(hub, LIVE, transfer_speed_bps=(100 + number) * 1024**2)
+            assert hub.push(LIVE, transfer_speed_bps=(100 + number) * 1024**2) == 200
             with page.expect_response(lambda answer: "status=running" in answer.url):
                 page.clock.run_for(2000)
         return heap_bytes(cdp)
@@ -201,8 +198,8 @@ def test_the_heap_does_not_grow_while_jobs_run(page: Page, hub: HubProcess) -> N
     assert after - before < 1024**2
 
 
-def test_charts_left_behind_are_forgotten(page: Page) -> None:
-    """Going from view to view holds on to none of them."""
+def test_charts_of_left_views_are_freed(page: Page) -> None:
+    """Navigating between views keeps none of them."""
     cdp = page.context.new_cdp_session(page)
 
     def go_round(times: int) -> int:

@@ -1,11 +1,11 @@
-"""How quickly the first view is there, and how many bytes all of them take.
+"""What the first view loads, and how many bytes all views transfer.
 
-`bench/dashboard.py` measures the same on a quiet machine; the limits of time are wider here, as
-other processes may run beside the tests.
+`bench/dashboard.py` measures times, which depend on the load of the machine.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -15,20 +15,37 @@ from tests.browser.conftest import NewPage, make_context
 from tools.browser.demo import Demo
 from tools.browser.measure import CONTENT_AT, MARK_CONTENT, count_bytes
 from tools.browser.views import VIEWS, open_view
+from tools.browser.watch import Watch
 from tools.hub_process import HubProcess
 
 LARGEST = 700_000  # of all views with their data
 LARGEST_FIRST = 150_000
+OTHER_VIEWS = re.compile(r"/views/(?!overview)[^/]+\.js$")  # loaded a second after the first one
 
 
-def test_the_first_view_has_its_content_at_once(new_page: NewPage) -> None:
+def test_the_first_view_preloads_its_modules_and_nothing_else(page: Page, watch: Watch) -> None:
+    watch.expect("ERR_FAILED")
+    page.route(OTHER_VIEWS, lambda route: route.abort())
+    open_view(page, "overview")
+    listed, loaded = page.evaluate(
+        """() => [
+            [...document.querySelectorAll("link[rel=modulepreload], script")]
+                .map((node) => node.href || node.src),
+            performance.getEntriesByType("resource")
+                .map(({name}) => name).filter((name) => name.endsWith(".js")),
+        ]"""
+    )
+    assert {url for url in loaded if not OTHER_VIEWS.search(url)} == set(listed)
+
+
+def test_the_first_view_appears_quickly(new_page: NewPage) -> None:
     times = []
     for _ in range(3):
         page = new_page()
         page.add_init_script(MARK_CONTENT)
         page.goto("/")
         times.append(page.wait_for_function(CONTENT_AT).json_value())
-    assert min(times) < 10_000, times  # bench/dashboard.py holds the figure: one second
+    assert min(times) < 10_000, times  # bench/dashboard.py has the limit of one second
 
 
 def test_all_views_together_are_small(page: Page) -> None:
@@ -44,15 +61,15 @@ def test_all_views_together_are_small(page: Page) -> None:
 
 
 def test_the_lists_need_no_chart_library(page: Page) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
     for name in ("overview", "nodes"):
         open_view(page, name)
     page.wait_for_timeout(1500)
-    assert not [url for url in asked if "echarts" in url]
+    assert not [url for url in requests if "echarts" in url]
 
 
-def test_files_are_packed_and_kept(browser: Browser, hub: HubProcess, demo: Demo) -> None:
+def test_files_are_compressed_and_cached(browser: Browser, hub: HubProcess, demo: Demo) -> None:
     context = make_context(browser, f"http://127.0.0.1:{hub.port}")
     page = context.new_page()
     answers: list[Any] = []

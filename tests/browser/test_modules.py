@@ -1,5 +1,6 @@
-"""The modules of the page by themselves, in the browser: numbers as text, and what charts are made
-of. Each row is an expression and what it gives.
+"""Single modules in the browser: numbers as text, and the data of charts.
+
+Each row is a call and its result.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ DAY = 86_400
 
 @pytest.fixture(scope="module")
 def blank(browser: Browser, hub: HubProcess) -> Iterator[Page]:
-    """A page of the hub, whose policy holds for the modules too."""
+    """A page of the hub, whose content security policy applies."""
     with watched_pages(browser, Watch(origin_of(hub))) as new_page:
         page = new_page()
         page.goto("/nodes")
@@ -87,7 +88,7 @@ def call(page: Page, module: str, name: str, *arguments: Any) -> Any:
         ("utc", "", "–"),
     ],
 )
-def test_a_value_reads(blank: Page, name: str, value: Any, text: str) -> None:
+def test_a_value_as_text(blank: Page, name: str, value: Any, text: str) -> None:
     assert call(blank, "lib/format.js", name, value) == text
 
 
@@ -104,8 +105,8 @@ def test_a_value_reads(blank: Page, name: str, value: Any, text: str) -> None:
         (2 * DAY, "2 d ago"),
     ],
 )
-def test_an_age_reads(blank: Page, seconds: float, text: str) -> None:
-    said = blank.evaluate(
+def test_an_age_as_text(blank: Page, seconds: float, text: str) -> None:
+    result = blank.evaluate(
         """async (seconds) => {
             const {age} = await import("/static/dashboard/lib/format.js");
             const now = new Date("2026-01-01T00:00:00Z");
@@ -113,7 +114,7 @@ def test_an_age_reads(blank: Page, seconds: float, text: str) -> None:
         }""",
         seconds,
     )
-    assert said == text
+    assert result == text
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_an_axis_has_round_numbers(
 
 
 def history(**changes: Any) -> dict[str, Any]:
-    """An answer of the hub in columns: a point each ten seconds, one gap, two phases."""
+    """A response of the hub in columns: a point every ten seconds, one gap, two phases."""
     t = [0, 10, 20, 110, 120, 130]
     given = {
         "started_at": "2026-01-01T00:00:00Z",
@@ -170,7 +171,7 @@ def history(**changes: Any) -> dict[str, Any]:
 
 
 def series_of(page: Page, answer: dict[str, Any], **shown: bool) -> dict[str, Any]:
-    """The data of each series that the speed chart would draw, and its axes' ends."""
+    """The data of each series of the speed chart, and the ends of its axes."""
     return dict(
         page.evaluate(
             """async ([answer, shown]) => {
@@ -189,7 +190,7 @@ def series_of(page: Page, answer: dict[str, Any], **shown: bool) -> dict[str, An
     )
 
 
-def test_a_line_is_broken_at_a_gap_and_where_nothing_was_reported(blank: Page) -> None:
+def test_a_line_is_broken_at_gaps_and_missing_values(blank: Page) -> None:
     drawn = series_of(blank, history())
     assert drawn["speed"] == [
         [0, 100], [10, None], [20, 300], [110, None], [110, 200], [120, 200], [130, 0],
@@ -200,13 +201,14 @@ def test_a_line_is_broken_at_a_gap_and_where_nothing_was_reported(blank: Page) -
     assert "band" not in drawn  # each update is a point
 
 
-def test_a_peak_within_a_step_is_in_the_band_and_on_the_axis(blank: Page) -> None:
+def test_a_peak_within_a_step_is_in_band_and_axis(blank: Page) -> None:
     drawn = series_of(blank, history(resolution_seconds=10))
-    assert drawn["band"] == [[115, 135]] and drawn["top"] >= 900
+    assert drawn["band"] == [[115, 135]]
+    assert drawn["top"] >= 900
     assert "band" not in series_of(blank, history(resolution_seconds=10), band=False)
 
 
-def test_a_step_that_still_fills_is_no_part_of_the_line(blank: Page) -> None:
+def test_an_incomplete_step_is_not_part_of_the_line(blank: Page) -> None:
     drawn = series_of(blank, history(last_point_unfinished=True))
     assert drawn["incomplete"] == [[130, 0]]
     assert drawn["speed"][-1] == [120, 200]
@@ -215,7 +217,8 @@ def test_a_step_that_still_fills_is_no_part_of_the_line(blank: Page) -> None:
 def test_an_empty_run_draws_nothing(blank: Page) -> None:
     columns: dict[str, list[float]] = {name: [] for name in ("t", "s", "s_min", "s_max", "p", "b")}
     drawn = series_of(blank, history(chart_data=columns, gaps=[], phases=[], duration_seconds=None))
-    assert drawn["speed"] == [] and drawn["top"] > 0
+    assert drawn["speed"] == []
+    assert drawn["top"] > 0
 
 
 @pytest.mark.parametrize(
@@ -223,7 +226,7 @@ def test_an_empty_run_draws_nothing(blank: Page) -> None:
     [
         ({"from": 0, "to": 100}, 0.5, 100, {"from": 25, "to": 75}),
         ({"from": 25, "to": 75}, 2, 100, {"from": 0, "to": 100}),
-        ({"from": 90, "to": 100}, 0.5, 100, {"from": 90, "to": 100}),  # no less than ten seconds
+        ({"from": 90, "to": 100}, 0.5, 100, {"from": 90, "to": 100}),  # at least ten seconds
         ({"from": 0, "to": 100}, 8, 100, {"from": 0, "to": 100}),
     ],
 )
@@ -254,10 +257,12 @@ def test_speeds_are_counted_in_even_steps(blank: Page) -> None:
         blank, "charts/run.js", "speedBins", [0, 5, 10, None, 40], {"max": 40, "interval": 20}
     )
     assert sum(bin["count"] for bin in bins) == 4
-    assert bins[0]["from"] == 0 and bins[-1]["to"] == 40 and bins[-1]["count"] == 1
+    assert bins[0]["from"] == 0
+    assert bins[-1]["to"] == 40
+    assert bins[-1]["count"] == 1
 
 
-def test_a_donut_has_a_part_for_each_status_that_occurs(blank: Page) -> None:
+def test_a_donut_has_a_part_for_each_status(blank: Page) -> None:
     parts = blank.evaluate(
         """async () => {
             const {donutOption} = await import("/static/dashboard/charts/donut.js");
@@ -281,7 +286,7 @@ def test_a_donut_has_a_part_for_each_status_that_occurs(blank: Page) -> None:
         ("https://example.test/", "https://example.test/"),
     ],
 )
-def test_no_address_runs_a_script(blank: Page, href: str, kept: str | None) -> None:
+def test_script_addresses_are_removed(blank: Page, href: str, kept: str | None) -> None:
     assert (
         blank.evaluate(
             """async (href) => {

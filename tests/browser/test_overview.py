@@ -1,4 +1,4 @@
-"""The overview: what comes first, filters that live in the address, and the endless list."""
+"""The overview: order, filters in the address, and the infinite list."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_what_is_in_progress_comes_first(page: Page) -> None:
     )
 
 
-def test_filters_live_in_the_address_and_survive_reload_and_back(page: Page) -> None:
+def test_filters_in_the_address_survive_reload_and_back(page: Page) -> None:
     open_view(page, "overview")
     page.get_by_role("button", name=re.compile("^failed")).click()
     page.get_by_role("textbox", name="Type").fill("restore")
@@ -52,7 +52,8 @@ def test_filters_live_in_the_address_and_survive_reload_and_back(page: Page) -> 
     expect(page.locator(".job-table").nth(1).locator(".job-about").first).to_contain_text("vm-006")
     assert query(page) == expected
     found = rows(page, 1)
-    assert found and all(name.startswith("bulk-") for name in found)
+    assert found
+    assert all(name.startswith("bulk-") for name in found)
     page.reload()
     wait_ready(page)
     expect(page.locator(".job-link")).to_have_text(found)
@@ -75,7 +76,7 @@ def test_filters_live_in_the_address_and_survive_reload_and_back(page: Page) -> 
         ("/?status=nonsense&since=never&from=x", "completed"),
     ],
 )
-def test_an_address_is_enough(page: Page, address: str, shown: str) -> None:
+def test_filters_are_read_from_the_address(page: Page, address: str, shown: str) -> None:
     page.goto(address)
     wait_ready(page)
     expect(page.locator(".job-row .badge", has_text=shown).first).to_be_visible()
@@ -85,22 +86,22 @@ def test_an_address_is_enough(page: Page, address: str, shown: str) -> None:
         )
 
 
-def test_a_window_of_time_is_asked_for_in_the_readers_zone(page: Page) -> None:
+def test_a_time_range_is_in_the_users_time_zone(page: Page) -> None:
     page.goto("/")
     wait_ready(page)
     page.get_by_role("combobox", name="Created").select_option("custom")
     page.get_by_label("From", exact=True).fill("2026-01-01T00:00")
-    with page.expect_request(lambda request: "/api/v1/jobs?" in request.url) as asked:
+    with page.expect_request(lambda request: "/api/v1/jobs?" in request.url) as request:
         page.get_by_label("Until", exact=True).fill("2026-01-01T12:30")
         page.keyboard.press("Tab")
-    assert parse_qs(urlsplit(asked.value.url).query)["from"] == ["2025-12-31T18:30:00.000Z"]
+    assert parse_qs(urlsplit(request.value.url).query)["from"] == ["2025-12-31T18:30:00.000Z"]
     expect(page.get_by_text("No job matches these filters")).to_be_visible()
     page.reload()
     expect(page.get_by_label("Until", exact=True)).to_have_value("2026-01-01T12:30")
 
 
-def test_the_list_goes_on_to_its_end_by_cursor(page: Page) -> None:
-    """Page after page of a third of 10,000 jobs, of which only what is near is ever held."""
+def test_the_list_loads_all_pages_by_cursor(page: Page) -> None:
+    """All pages of a third of 10,000 jobs, of which only those near the viewport are drawn."""
     cursors: set[str] = set()
     page.on(
         "request",
@@ -133,7 +134,7 @@ def test_the_list_goes_on_to_its_end_by_cursor(page: Page) -> None:
     expect(page.get_by_role("link", name=f"bulk-{BULK:05}")).to_have_count(0)
 
 
-def test_back_leads_to_where_the_reader_was(page: Page) -> None:
+def test_back_restores_the_position(page: Page) -> None:
     open_view(page, "overview")
     link = page.get_by_role("link", name="bulk-00120")
     for _ in range(10):

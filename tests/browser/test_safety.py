@@ -1,4 +1,4 @@
-"""What senders write is shown as text and does nothing; nothing is loaded from elsewhere."""
+"""Names from senders are text without effect; nothing is loaded from other origins."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ def test_a_hostile_job_is_text_in_every_tab(page: Page, watch: Watch, job_id: st
         expect(page.locator(kind)).to_be_visible()
         wait_ready(page, 2 if tab == "Performance" else 0)
         assert not page.evaluate(INJECTED), tab
-    said = str(page.evaluate("document.querySelector('main').textContent"))
-    assert job_id in said and IMAGE in said
+    text = str(page.evaluate("document.querySelector('main').textContent"))
+    assert job_id in text
+    assert IMAGE in text
     assert not watch.seen
 
 
@@ -78,7 +79,7 @@ def test_hostile_names_are_text_in_lists_and_fields(page: Page, watch: Watch) ->
     assert not watch.seen
 
 
-def test_a_tooltip_of_a_hostile_run_is_drawn_and_no_element(page: Page) -> None:
+def test_a_tooltip_of_a_hostile_run_is_not_an_element(page: Page) -> None:
     page.goto(job_path(HOSTILE_IDS[0], "?tab=performance"))
     wait_ready(page, 2)
     before = page.evaluate("document.querySelectorAll('.chart-canvas *').length")
@@ -90,7 +91,7 @@ def test_a_tooltip_of_a_hostile_run_is_drawn_and_no_element(page: Page) -> None:
     assert not page.evaluate(INJECTED)
 
 
-def test_names_that_are_refused_can_be_searched_for(page: Page) -> None:
+def test_invalid_names_can_be_searched_for(page: Page) -> None:
     page.goto("/")
     page.get_by_role("searchbox", name="Job id").fill("<b>nobody</b>")
     page.get_by_role("button", name="Find job").click()
@@ -100,7 +101,7 @@ def test_names_that_are_refused_can_be_searched_for(page: Page) -> None:
     expect(page.locator("main h1")).to_have_text(IMAGE)
 
 
-def test_the_policy_would_stop_a_script_that_got_in(page: Page, watch: Watch) -> None:
+def test_the_policy_stops_an_injected_script(page: Page, watch: Watch) -> None:
     watch.expect("Content Security Policy", "elsewhere.invalid")
     page.goto("/")
     page.evaluate(
@@ -116,4 +117,4 @@ def test_the_policy_would_stop_a_script_that_got_in(page: Page, watch: Watch) ->
     )
     page.wait_for_timeout(300)
     assert page.evaluate("window.hasRun") is None
-    assert any("Content Security Policy" in said for said in watch.seen)
+    assert any("Content Security Policy" in message for message in watch.seen)

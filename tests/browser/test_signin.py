@@ -1,4 +1,4 @@
-"""A hub that asks for tokens: signing in and out by keyboard; and what an empty hub shows."""
+"""A hub that requires tokens: signing in and out by keyboard; and the views of an empty hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tools.hub_process import HubProcess
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
-    """Asks for tokens, and holds nothing."""
+    """Requires tokens and has no data."""
     folder: Path = tmp_path_factory.mktemp("guarded")
     key_file = folder / "token.key"
     key_file.touch(mode=0o600)
@@ -46,7 +46,7 @@ def sign_in(page: Page, path: str = "/") -> None:
     page.keyboard.press("Enter")
 
 
-def test_one_signs_in_and_out_by_keyboard(page: Page) -> None:
+def test_sign_in_and_out_by_keyboard(page: Page) -> None:
     sign_in(page, "/machines?q=web")
     expect(page).to_have_url(re.compile(r"/machines\?q=web$"))
     wait_ready(page)
@@ -63,7 +63,7 @@ def test_one_signs_in_and_out_by_keyboard(page: Page) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_form_says_what_is_wrong_and_is_accessible(
+def test_the_form_reports_errors_and_is_accessible(
     page: Page, watch: Watch, axe: str, theme: str
 ) -> None:
     watch.expect("status of 401")
@@ -80,7 +80,7 @@ def test_the_form_says_what_is_wrong_and_is_accessible(
     assert page.evaluate("document.documentElement.scrollWidth") == 320
 
 
-def test_who_is_signed_out_meanwhile_is_asked_to_sign_in(page: Page, watch: Watch) -> None:
+def test_an_expired_session_leads_to_the_sign_in_page(page: Page, watch: Watch) -> None:
     sign_in(page)
     wait_ready(page)
     watch.expect("status of 401")
@@ -98,6 +98,6 @@ def test_who_is_signed_out_meanwhile_is_asked_to_sign_in(page: Page, watch: Watc
         ("/nodes", "No node has reported yet"),
     ],
 )
-def test_an_empty_hub_says_so(page: Page, path: str, sentence: str) -> None:
+def test_views_of_an_empty_hub_explain_it(page: Page, path: str, sentence: str) -> None:
     sign_in(page, path)
     expect(page.get_by_text(sentence)).to_be_visible()

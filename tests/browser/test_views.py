@@ -53,14 +53,14 @@ def nonsense(page: Page) -> list[str]:
 def view(
     request: pytest.FixtureRequest, browser: Browser, hub: HubProcess, demo: Demo
 ) -> Iterator[Page]:
-    """A view, opened once for all that is asked of it."""
+    """A view, opened once for several tests."""
     with watched_pages(browser, Watch(origin_of(hub))) as new_page:
         page = new_page()
         open_view(page, request.param)
         yield page
 
 
-def test_a_view_shows_nothing_that_is_no_value(view: Page) -> None:
+def test_a_view_shows_no_invalid_value(view: Page) -> None:
     for summary in view.locator("main summary").all():
         if summary.is_visible():
             summary.click()
@@ -68,7 +68,7 @@ def test_a_view_shows_nothing_that_is_no_value(view: Page) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(view: Page, axe: str, theme: str) -> None:
+def test_axe_finds_no_violation(view: Page, axe: str, theme: str) -> None:
     view.evaluate(axe)
     view.locator("#theme").select_option(theme)
     found = view.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
@@ -86,7 +86,7 @@ def test_a_view_fits_into_320_pixels(view: Page) -> None:
 
 
 @pytest.mark.parametrize("job_id", [PENDING, STALLED, DAY, "bulk-00017", HOSTILE_IDS[0]])
-def test_no_job_shows_what_is_no_value(page: Page, job_id: str) -> None:
+def test_no_job_shows_an_invalid_value(page: Page, job_id: str) -> None:
     page.goto(job_path(job_id))
     wait_ready(page)
     for tab in page.get_by_role("tab").all():
@@ -97,7 +97,7 @@ def test_no_job_shows_what_is_no_value(page: Page, job_id: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIRST_ASKED)
-def test_a_view_says_that_it_loads(page: Page, name: str) -> None:
+def test_a_view_shows_that_it_loads(page: Page, name: str) -> None:
     held: list[Route] = []
     page.route(FIRST_ASKED[name], held.append)
     page.goto(VIEWS[name])
@@ -109,7 +109,9 @@ def test_a_view_says_that_it_loads(page: Page, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIRST_ASKED)
-def test_a_view_that_fails_says_why_and_tries_again(page: Page, watch: Watch, name: str) -> None:
+def test_a_view_that_fails_shows_why_and_can_be_retried(
+    page: Page, watch: Watch, name: str
+) -> None:
     watch.expect("status of 500")
     problem = {"type": "about:blank", "title": "It broke", "status": 500, "detail": "For a test."}
     page.route(FIRST_ASKED[name], lambda route: route.fulfill(status=500, json=problem))
@@ -133,7 +135,9 @@ def test_a_view_that_fails_says_why_and_tries_again(page: Page, watch: Watch, na
         ("/nodes/" + IMAGE.replace("<", "%3C").replace(">", "%3E") + "?range=1h", "3.0 %"),
     ],
 )
-def test_a_view_of_nothing_says_so(page: Page, watch: Watch, path: str, sentence: str) -> None:
+def test_a_view_without_data_explains_it(
+    page: Page, watch: Watch, path: str, sentence: str
+) -> None:
     watch.expect("status of 404")
     page.goto(path)
     expect(page.get_by_text(sentence).first).to_be_visible()
@@ -148,7 +152,7 @@ def test_an_unknown_choice_in_the_address_is_ignored(page: Page, name: str) -> N
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/compare", "/a/b/c", "/jobs/a/b"])
-def test_an_address_of_nothing_has_a_way_home(
+def test_an_unknown_address_links_to_all_jobs(
     page: Page, watch: Watch, axe: str, path: str
 ) -> None:
     watch.expect("status of 404")
@@ -166,7 +170,7 @@ def test_an_address_of_nothing_has_a_way_home(
     assert urlsplit(page.url).path == "/"
 
 
-def test_jobs_without_an_id_are_the_overview(page: Page) -> None:
+def test_jobs_without_an_id_is_the_overview(page: Page) -> None:
     page.goto("/jobs?status=failed")
     wait_ready(page)
     expect(page.locator("main h1")).to_have_text("Jobs")
@@ -176,7 +180,7 @@ def test_jobs_without_an_id_are_the_overview(page: Page) -> None:
     )
 
 
-def test_motion_is_left_out_for_who_wants_none(new_page: NewPage) -> None:
+def test_reduced_motion_is_respected(new_page: NewPage) -> None:
     page = new_page(reduced_motion="reduce")
     open_view(page, "overview")
     moving = page.evaluate(
@@ -189,7 +193,7 @@ def test_motion_is_left_out_for_who_wants_none(new_page: NewPage) -> None:
     assert moving == 0
 
 
-def test_times_are_in_the_readers_zone_with_utc_on_hover(page: Page) -> None:
+def test_times_are_in_the_users_zone_with_utc_on_hover(page: Page) -> None:
     open_view(page, "details")
     shown = page.locator(".field-group time[datetime]").first
     instant = shown.get_attribute("datetime")
@@ -203,7 +207,7 @@ def test_times_are_in_the_readers_zone_with_utc_on_hover(page: Page) -> None:
     assert shown.get_attribute("title") == instant[:19].replace("T", " ") + " UTC"
 
 
-def test_the_theme_is_kept_and_follows_the_system(new_page: NewPage) -> None:
+def test_the_theme_is_stored_and_follows_the_system(new_page: NewPage) -> None:
     page = new_page(color_scheme="dark")
     page.goto("/")
     root = page.locator("html")
@@ -217,7 +221,7 @@ def test_the_theme_is_kept_and_follows_the_system(new_page: NewPage) -> None:
     expect(root).to_have_attribute("data-theme", "dark")
 
 
-def test_a_run_is_printed_whole_in_black_on_white(new_page: NewPage) -> None:
+def test_a_whole_run_is_printed_in_light_colours(new_page: NewPage) -> None:
     page = new_page(color_scheme="dark")
     page.add_init_script("window.print = () => { window.isPrinted = true; }")
     open_view(page, "performance")
@@ -242,7 +246,7 @@ def test_a_run_is_printed_whole_in_black_on_white(new_page: NewPage) -> None:
     expect(page.locator(".summary")).not_to_be_visible()
 
 
-def test_a_view_changes_without_a_reload_and_takes_title_and_focus(page: Page) -> None:
+def test_navigation_without_a_reload_sets_title_and_focus(page: Page) -> None:
     open_view(page, "overview")
     page.evaluate("window.isSame = true")
     for name in ("Machines", "Nodes", "Jobs"):
@@ -259,8 +263,8 @@ def test_a_view_changes_without_a_reload_and_takes_title_and_focus(page: Page) -
     assert page.evaluate("window.isSame")
 
 
-def test_the_links_of_the_page_lead_to_the_same_from_every_view(page: Page) -> None:
-    """They are relative in the page as it is sent, and a view can be one level further down."""
+def test_the_page_links_are_the_same_in_every_view(page: Page) -> None:
+    """They are relative in the HTML, and a view can be one level deeper."""
     open_view(page, "overview")
     links = """() => [...document.querySelectorAll("header a, header form, footer a")]
         .map((node) => node.href ?? node.action)"""
@@ -273,7 +277,7 @@ def test_the_links_of_the_page_lead_to_the_same_from_every_view(page: Page) -> N
     expect(page.locator("main h1")).to_have_text("Machines")
 
 
-def test_the_browsers_clock_is_not_asked(page: Page) -> None:
+def test_the_browsers_clock_is_not_used(page: Page) -> None:
     """The age of an update is by the hub's clock, also in a browser that is a day ahead."""
     page.clock.install(time=time.time() + 86_400)
     open_view(page, "job")

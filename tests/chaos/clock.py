@@ -18,7 +18,7 @@ class SettableClock:
     """The wall clock of the processes that are started with `env`; they follow it within a second.
 
     What counts seconds since the machine was started (the monotonic clock) stays true, as it does
-    when somebody sets the clock of a machine.
+    when the clock of a machine is set.
     """
 
     def __init__(self, folder: Path) -> None:

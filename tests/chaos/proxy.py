@@ -81,7 +81,7 @@ class Proxy:
             except OSError:
                 if listener.fileno() < 0 or self._listener is not listener:
                     return
-                client.close()  # whoever is behind us is away
+                client.close()  # the server behind the proxy is away
                 continue
             for connection in (client, server):
                 connection.settimeout(None)

@@ -110,7 +110,7 @@ class Scenario:
         events: list[dict[str, Any]] = body["items"]
         return events
 
-    def assert_nobody_judged(self) -> None:
+    def assert_no_sender_judged(self) -> None:
         """The stale detector has said nothing of those who push."""
         for job_id in self.senders.job_ids:
             verdicts = [event for event in self.events_of(job_id) if event["actor"] == "detector"]

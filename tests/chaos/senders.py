@@ -38,7 +38,7 @@ class Senders:
     ) -> None:
         """`ahead_seconds`: how wrong the clocks of all senders are, or of each in turn."""
         self.refused: list[Refused] = []
-        self.unanswered = 0  # requests of which nobody can say what became of them
+        self.unanswered = 0  # requests whose outcome is unknown
         self._numbers = {f"backup-{secrets.token_hex(4)}-{n}": 0 for n in range(count)}
         self._url = url
         self._token = token

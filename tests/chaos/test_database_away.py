@@ -60,7 +60,7 @@ def test_analysts_take_every_connection_they_may_have(hub: HubProcess, chaos: Ru
     with chaos(hub) as scenario:
         with ExitStack() as taken:
             take_all(hub.engine()["analyst_dsn"], taken)
-            for _ in range(ROOM):  # and whoever does not even sign in
+            for _ in range(ROOM):  # and connections that do not even sign in
                 address = ("127.0.0.1", hub.engine()["port"])
                 taken.enter_context(socket.create_connection(address))
             began = time.monotonic()
@@ -95,7 +95,8 @@ def take_all(dsn: str, taken: ExitStack) -> int:
 def test_full_bridge_refuses_with_a_reason(hub: HubProcess) -> None:
     with ExitStack() as taken:
         take_all(hub.engine()["analyst_dsn"], taken)
-        with pytest.raises(psycopg.OperationalError, match="more than 200 connections of analysts"):
+        message = 'more than 200 connections for role "analyst"'
+        with pytest.raises(psycopg.OperationalError, match=message):
             psycopg.connect(hub.engine()["analyst_dsn"])
     with psycopg.connect(hub.engine()["analyst_dsn"], autocommit=True) as conn:
         assert conn.execute("SELECT 1").fetchone() == (1,)

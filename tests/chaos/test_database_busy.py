@@ -55,12 +55,12 @@ def test_database_two_seconds_late_with_everything(hub: HubProcess, chaos: Run) 
                 assert status in (200, 503)
                 assert seconds < within(2)
                 _, _, health = hub.request("GET", "/api/v1/health")
-                assert health["checks"]["writer"]["queued"] < 20, "nobody waits for more"
+                assert health["checks"]["writer"]["queued"] < 20, "no more than these wait"
         scenario.recover(time.monotonic())
 
 
 def test_analyst_who_keeps_transactions_open(hub: HubProcess, chaos: Run) -> None:
-    """The engine serves nobody else meanwhile; the bridge cuts it off after two seconds."""
+    """The engine serves no other session meanwhile; the bridge cuts it off after two seconds."""
     with chaos(hub) as scenario:
         with an_analyst_at_work(hub.engine()["analyst_dsn"]) as cut_off:
             began = time.monotonic()

@@ -136,7 +136,7 @@ def take_all(cluster: Cluster, taken: ExitStack) -> None:
 
 
 def test_server_that_may_only_be_read(hub: HubProcess, cluster: Cluster, chaos: Run) -> None:
-    """For what connects from now on; whoever has done so stays as it is, here as afterwards."""
+    """It holds for new connections only; those that are open stay as they are."""
     job = {"job_id": "registered", "job_type": "backup"}
     with chaos(hub) as scenario:
         with read_only(cluster):
@@ -178,7 +178,7 @@ def test_server_two_seconds_late_with_everything(hub: HubProcess, proxy: Proxy, 
             assert status in (200, 503)
             assert seconds < within(2)
             _, _, health = hub.request("GET", "/api/v1/health")
-            assert health["checks"]["writer"]["queued"] < 20, "nobody waits for more"
+            assert health["checks"]["writer"]["queued"] < 20, "no more than these wait"
         proxy.delay_seconds = 0.0
         scenario.recover(time.monotonic())
 
@@ -186,9 +186,9 @@ def test_server_two_seconds_late_with_everything(hub: HubProcess, proxy: Proxy, 
 def test_analyst_who_keeps_a_transaction_open(
     hub: HubProcess, cluster: Cluster, chaos: Run
 ) -> None:
-    """Chunks that it has read cannot be emptied or dropped; nobody queues up behind that."""
+    """Chunks that it has read cannot be emptied or dropped; no other session waits for that."""
     patience = LOCK_WAIT_MS / 1000 + 1
-    assert hub.request("POST", "/api/v1/telemetry/backup/old", make_body())[0] == 200
+    assert hub.push("old", **make_body()) == 200
     with cluster.connect() as conn:
         conn.execute(OLD_UPDATES)
     with chaos(hub) as scenario, opened(cluster) as (database, config):
@@ -250,8 +250,8 @@ def tasks_at_work(database: Database, config: Config) -> Iterator[list[str]]:
         thread.join()
 
 
-def test_deadlocks_with_somebody_else(hub: HubProcess, cluster: Cluster, chaos: Run) -> None:
-    """Rows of jobs are locked in the order of their ids; somebody else may have another one."""
+def test_deadlocks_with_another_session(hub: HubProcess, cluster: Cluster, chaos: Run) -> None:
+    """Rows of jobs are locked in the order of their ids; another session may use another order."""
     with chaos(hub) as scenario, ThreadPoolExecutor(1) as pushing, cluster.connect() as watcher:
         assert push_both(hub, 0) == (200, 2)
         before = deadlocks(watcher)

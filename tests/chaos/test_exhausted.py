@@ -33,7 +33,7 @@ CROWD_SECONDS = lasting(60, 3)
 SPIN_SHARE = 0.5  # of a processor: a loop that spins takes a whole one
 MIB = 1 << 20
 SPARE_BYTES = 64 * MIB
-BATCHES = 8  # at once, each of 16 MiB once unpacked
+BATCHES = 8  # at once, each of 16 MiB after decompression
 BATCH_UPDATES = 1_000
 ROUNDS = int(lasting(5, 1))
 

@@ -66,19 +66,18 @@ def test_everything_ends_with_the_hub(hub: HubProcess) -> None:
 def test_silent_engine_is_answered_with_503(hub: HubProcess) -> None:
     pid = hub.engine()["pid"]
     subprocess.run(["kill", "-STOP", str(pid)], check=True)
-    body = {"status": "running"}
-    first = hub.request("POST", "/api/v1/telemetry/backup/a", body)
+    first = hub.request("POST", "/api/v1/telemetry/backup/a", {"status": "running"})
     assert first[0] == 503
     assert int(first[1]["retry-after"]) >= 1
     began = time.monotonic()
-    assert hub.request("POST", "/api/v1/telemetry/backup/a", body)[0] == 503
+    assert hub.push("a") == 503
     assert time.monotonic() - began < within(0.5), "once it is known, it is told at once"
     began = time.monotonic()
     assert hub.request("GET", "/api/v1/health")[0] == 503
     assert time.monotonic() - began < within(2)
     subprocess.run(["kill", "-CONT", str(pid)], check=True)
     wait_until(hub.is_healthy)
-    assert hub.request("POST", "/api/v1/telemetry/backup/a", body)[0] == 200
+    assert hub.push("a") == 200
 
 
 def test_stop_is_graceful(hub: HubProcess, chaos: Run) -> None:

@@ -19,11 +19,10 @@ from typing import Any
 import pytest
 
 from app.checks.doctor import run_checks
-from app.config import ROOT, Config
+from app.config import PARENT_VARIABLE, ROOT, Config
 from app.database.engine import EmbeddedEngine
 from app.database.migrate import migrate
 from app.database.pool import Connection, Database
-from app.lifeline import PARENT_VARIABLE
 from app.store.rollups import read_chunks
 from app.store.tasks import TaskRun, read_tasks
 from tests.chunks import edge_of, table_of
@@ -187,7 +186,7 @@ def begin(conn: Connection, task_id: str, among: Sequence[str] = TASKS) -> None:
 
 
 def beat(conn: Connection) -> None:
-    """As a web process does every 5 s: without it nobody is judged."""
+    """As a web process does every 5 s: without it no job is judged."""
     conn.execute("UPDATE ingest_beats SET beat_at = now()")
 
 

@@ -1,4 +1,4 @@
-"""Connections that idle or dawdle: everybody else is served, and nothing half sent is stored."""
+"""Idle and slow connections: all others are served, and nothing half sent is stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 IDLE = 600
 THREADS = 96
-DAWDLERS = 400
+SLOW_SENDERS = 400
 REQUEST_SECONDS = 3
 WHOLE = json.dumps(make_body()).encode()
 
@@ -52,10 +52,6 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def push(hub: HubProcess, job_id: str = "prompt") -> int:
-    return hub.request("POST", f"/api/v1/telemetry/backup/{job_id}", make_body())[0]
-
-
 def seconds_of(request: object) -> float:
     assert callable(request)
     began = time.monotonic()
@@ -79,32 +75,32 @@ def is_known(hub: HubProcess, job_id: str) -> bool:
     return hub.request("GET", f"/api/v1/jobs/{job_id}")[0] == 200
 
 
-def test_idle_connections_keep_nobody_out(hub: HubProcess) -> None:
+def test_idle_connections_keep_no_one_out(hub: HubProcess) -> None:
     with ExitStack() as stack:
         for number in range(IDLE):
             sender = connect(hub, stack)
             sender.sendall(push_head(f"idle-{number}", len(WHOLE)) + WHOLE)
             assert sender.recv(4096).startswith(b"HTTP/1.1 200")
         assert seconds_of_health(hub) < within(2)
-        assert push(hub) == 200
+        assert hub.push("prompt") == 200
 
 
-def test_half_sent_bodies_hold_nobody_up(hub: HubProcess) -> None:
+def test_half_sent_bodies_delay_no_other_request(hub: HubProcess) -> None:
     with ExitStack() as stack:
-        senders = [connect(hub, stack) for _ in range(DAWDLERS)]
+        senders = [connect(hub, stack) for _ in range(SLOW_SENDERS)]
         for sender in senders:
             sender.sendall(push_head("slow", 100) + b"{")
         assert seconds_of_health(hub) < within(2)
-        assert seconds_of(lambda: push(hub)) < within(2)
+        assert seconds_of(lambda: hub.push("prompt")) < within(2)
         assert not is_known(hub, "slow")
 
 
-def test_half_sent_heads_hold_nobody_up(hub: HubProcess) -> None:
+def test_half_sent_heads_delay_no_other_request(hub: HubProcess) -> None:
     with ExitStack() as stack:
-        for _ in range(DAWDLERS):
+        for _ in range(SLOW_SENDERS):
             connect(hub, stack).sendall(push_head("slow", 100)[:60])
         assert seconds_of_health(hub) < within(2)
-        assert seconds_of(lambda: push(hub)) < within(2)
+        assert seconds_of(lambda: hub.push("prompt")) < within(2)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +120,7 @@ def test_late_body_is_told_so_and_cut(hub: HubProcess, start: bytes) -> None:
 
 
 def test_body_in_drops_gets_no_longer(hub: HubProcess) -> None:
-    """The time is that of the whole body: each byte does not begin it anew."""
+    """The time is that of the whole body: a byte does not start it again."""
     with ExitStack() as stack:
         sender = connect(hub, stack)
         sender.sendall(push_head("drops", 1000) + b"{")
@@ -154,7 +150,7 @@ def test_cut_off_body_is_not_stored(hub: HubProcess, name: str) -> None:
                 sender.sendall(chunked_head(job_id) + chunk(WHOLE))
             sender.shutdown(socket.SHUT_WR)
             sender.recv(4096)
-    assert push(hub) == 200  # what came before it has been dealt with
+    assert hub.push("prompt") == 200  # what came before it has been dealt with
     assert not is_known(hub, job_id)
 
 
@@ -181,16 +177,16 @@ def test_endless_chunks_are_refused(hub: HubProcess) -> None:
         except OSError:  # the hub has closed the connection
             pass
         assert sent < 48 << 20, "the hub went on reading"
-    assert push(hub) == 200
+    assert hub.push("prompt") == 200
 
 
-def test_stop_waits_for_no_dawdler(tmp_path: Path) -> None:
+def test_stop_does_not_wait_for_slow_senders(tmp_path: Path) -> None:
     with HubProcess(tmp_path) as hub, ExitStack() as stack:
         for _ in range(50):
             connect(hub, stack).sendall(push_head("slow", 100) + b"{")
             connect(hub, stack).sendall(push_head("slow", 100)[:60])
             connect(hub, stack)
-        wait_until(lambda: push(hub) == 200)
+        wait_until(lambda: hub.push("prompt") == 200)
         began = time.monotonic()
         assert hub.stop() == 0
         assert time.monotonic() - began < within(8)

@@ -52,20 +52,20 @@ def stop_for(seconds: float, pids: list[int]) -> float:
 
 
 def test_whole_hub_stopped(hub: HubProcess, chaos: Run) -> None:
-    """Nobody is judged: what nobody could hear was no silence."""
+    """No job is judged: while the hub cannot listen, a job is not silent."""
     with chaos(hub) as scenario:
         pids = [hub.pid, *hub.children()]
         assert len(pids) >= 4, pids  # supervisor, engine, tasks, web worker
         scenario.recover(stop_for(LONG_STOP_SECONDS, pids))
         assert [hub.pid, *hub.children()] == pids, "nothing had to be started again"
         time.sleep(2)  # sweeps
-        scenario.assert_nobody_judged()
+        scenario.assert_no_sender_judged()
 
 
 def test_web_worker_stopped(hub: HubProcess, chaos: Run) -> None:
     with chaos(hub) as scenario:
         scenario.recover(stop_for(SHORT_STOP_SECONDS, [hub.web_worker()]))
-        scenario.assert_nobody_judged()
+        scenario.assert_no_sender_judged()
 
 
 def test_supervisor_stopped(hub: HubProcess, chaos: Run) -> None:
@@ -83,7 +83,7 @@ def test_supervisor_stopped(hub: HubProcess, chaos: Run) -> None:
         scenario.recover(ended)
         wait_until(lambda: tasks_of(hub) not in (None, tasks))
         assert hub.web_worker() in before
-        scenario.assert_nobody_judged()
+        scenario.assert_no_sender_judged()
 
 
 def test_tasks_killed_under_load(hub: HubProcess, chaos: Run) -> None:
@@ -97,7 +97,7 @@ def test_tasks_killed_under_load(hub: HubProcess, chaos: Run) -> None:
             kill(tasks)
             scenario.recover(time.monotonic())
         wait_until(lambda: tasks_of(hub) not in (None, tasks))
-        scenario.assert_nobody_judged()
+        scenario.assert_no_sender_judged()
     ((ended,),) = query(hub, "SELECT clock_timestamp()")
     refreshed = "SELECT count(*) FROM rollup_refreshes WHERE refreshed_at > %s"
     wait_until(lambda: query(hub, refreshed, ended) == [(5,)])

@@ -99,7 +99,7 @@ def test_plain_http_gets_no_answer(hub: TlsHub) -> None:
         HubProcess.request(hub, "GET", "/api/v1/health", timeout=5)
 
 
-def test_half_done_handshakes_hold_nobody_up(hub: TlsHub) -> None:
+def test_half_done_handshakes_delay_no_other_request(hub: TlsHub) -> None:
     with ExitStack() as stack:
         for _ in range(200):
             stack.enter_context(socket.create_connection(("127.0.0.1", hub.port), timeout=60))

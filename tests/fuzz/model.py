@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from app.domain.updates import DISK_FIELDS, JOB_FIELDS, Update
+from app.domain.fields import DISK_FIELDS, JOB_FIELDS
+from app.domain.updates import Update
 
 LARGEST = 2**63 - 1
 UNFINISHED = ("pending", "transferring")

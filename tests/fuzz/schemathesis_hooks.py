@@ -44,7 +44,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if case.meta is None:
         return
     if case.operation.path.endswith("/snapshot"):
-        # A mutation in one branch of an `anyOf` may be good by another: have it judged anew.
+        # A mutation in one branch of an `anyOf` may be good by another: have it judged again.
         case.meta.mark_dirty(ParameterLocation.BODY)
     if case.meta.generation.mode is not GenerationMode.POSITIVE:
         return

@@ -120,7 +120,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(target=ids, owner=OWNERS)
     def reopen(self, owner: str) -> Any:
-        """A process that was killed: its leases stay until they end, and are nobody's."""
+        """A process that was killed: its leases stay until they end, and belong to no process."""
         self.queues[owner].close()
         self.queues[owner] = self.open()
         for row in self.model.rows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,7 +24,8 @@ from app.api.factory import close_app
 from app.clock import from_micros, to_micros
 from app.config import Config
 from app.database.pool import Database
-from app.domain.updates import DISK_FIELDS, JOB_FIELDS, Update
+from app.domain.fields import DISK_FIELDS, JOB_FIELDS
+from app.domain.updates import Update
 from jobs.detect_stale_jobs import run_once
 from tests.fuzz.model import FAIL_SECONDS, STALL_SECONDS, Model, says_the_same
 from tests.fuzz.sizes import RUNS
@@ -86,7 +87,7 @@ numbers = itertools.count()
 
 
 class Hub:
-    """The application, which can be built anew on the same database."""
+    """The application, which can be built again on the same database."""
 
     def __init__(self, config: Config, database: Database) -> None:
         self.config, self.database = config, database
@@ -150,7 +151,7 @@ class Machine(RuleBasedStateMachine):
     def push_batch(self, bodies: list[Any], end: Any, picks: list[int], chance: Any) -> None:
         items = [{**body, **self.stamp(at)} for body, at in bodies]
         # One end at most that is new, and clocks that are right: else it would matter in which
-        # order the items of a batch are stored, which is nobody's business.
+        # order the items of a batch are stored, which is not defined.
         if end is not None and chance.random() < 0.3:
             items.append({**end[0], **self.stamp(end[1])})
         stored = [body for body in self.sent if self.model.find(self.update(body))]
@@ -345,7 +346,7 @@ class Machine(RuleBasedStateMachine):
         return Update("", self.job_id, body["status"], timestamp, fields, disks)
 
 
-def named(said: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def named(said: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     fields = {name: said[name] for name in names if name in said}
     if "progress_percent" in fields:
         fields["progress_percent"] = min(float(fields["progress_percent"]), 100.0)

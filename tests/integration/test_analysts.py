@@ -202,7 +202,7 @@ def test_verdicts_follow_the_sessions_thresholds(site: Database, analyst: Analys
     assert found[LIVE] == "OK"
 
 
-def test_a_hub_that_takes_no_updates_watches_nobody(site: Database, analyst: Analyst) -> None:
+def test_a_hub_that_takes_no_updates_watches_no_job(site: Database, analyst: Analyst) -> None:
     with site.transaction() as conn:
         conn.execute(
             "UPDATE ingest_beats SET beat_at = now() - make_interval(secs => %s)",
@@ -544,7 +544,7 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize("statement", FORBIDDEN.values(), ids=FORBIDDEN.keys())
 def test_the_analyst_cannot(analyst: Analyst, statement: str) -> None:
-    # The second one: a rollup is a view that nobody can write to.
+    # The second one: a rollup is a view, which is read-only.
     with pytest.raises((errors.InsufficientPrivilege, errors.ObjectNotInPrerequisiteState)):
         analyst.execute(statement)
 

@@ -13,11 +13,10 @@ import pytest
 
 from app.auth.keys import create_key_file
 from app.commands.serve.preconditions import check_start
-from app.config import Config, unknown_variables
+from app.config import PARENT_VARIABLE, Config, unknown_variables
 from app.database.addresses import owner_dsn
 from app.database.pool import Database
 from app.errors import StartError
-from app.lifeline import PARENT_VARIABLE
 from tools.hub_process import HubProcess, database_settings, free_port, run_app
 
 
@@ -47,7 +46,7 @@ def test_config_shows_each_setting_with_its_source() -> None:
     [
         ({"HUB_PORT": "99999"}, "HUB_PORT is 99999: it must be between 1 and 65535."),
         ({"HUB_LOG_LEVEL": "LOUD"}, "HUB_LOG_LEVEL is 'LOUD'"),
-        ({"HUB_FAIL_AFTER_SECONDS": "30"}, "HUB_FAIL_AFTER_SECONDS (30) must be larger than"),
+        ({"HUB_FAIL_AFTER_SECONDS": "30"}, "HUB_STALE_AFTER_SECONDS (60) must be smaller than"),
         ({"HUB_OWNER_URL": "postgresql://db/hub"}, "HUB_OWNER_URL is set and DATABASE_URL is not"),
         ({"HUB_LATE_DATA_DAYS": "30"}, "HUB_LATE_DATA_DAYS (30) must be smaller than"),
         (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -30,19 +30,9 @@ from tests.chunks import (
 )
 from tests.factories import make_update
 
+pytestmark = pytest.mark.owner
+
 Run = Callable[..., dict[str, int]]
-
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """Tasks have the owner's rights."""
-    return owner
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    with database.connect(autocommit=True) as conn:
-        yield conn
 
 
 @pytest.fixture
@@ -58,10 +48,10 @@ def compressed(conn: Connection, series: str) -> list[datetime]:
 
 
 @pytest.mark.server
-def test_a_chunk_that_somebody_reads_waits_for_the_next_run(
+def test_a_chunk_that_is_being_read_waits_for_the_next_run(
     conn: Connection, run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Emptying it waits for the reader, and whoever wants to read it next would wait for that."""
+    """Emptying it waits for the reader, and other readers would wait for that."""
     monkeypatch.setattr("app.store.rollups.LOCK_WAIT_MS", 50)
     add_updates(conn, [NOW - 2 * DAY])
     with database.connect() as reader:
@@ -226,7 +216,7 @@ def test_one_chunk_that_fails_does_not_stop_the_others(
     assert any(message.startswith(frozen.name) for message in caplog.messages)
 
 
-def test_a_chunk_that_was_dropped_since_it_was_listed_is_no_failure(
+def test_a_chunk_that_was_dropped_since_it_was_listed_is_not_a_failure(
     conn: Connection, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_updates(conn, every(DAY, NOW - 5 * DAY, NOW - 2 * DAY))

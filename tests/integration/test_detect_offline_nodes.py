@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,62 +19,20 @@ from app.domain.snapshots import Snapshot
 from app.ingest.snapshots import store_snapshots
 from app.ingest.transaction import Receipt
 from app.store import node_states
-from app.store.staleness import Verdict
+from app.store.staleness import StatusChange
 from jobs import pages
 from jobs.detect_offline_nodes import Sweep, run_once
 from tests.factories import NOW, at, micros
+from tests.integration.detector import HOUR, Detector
 
-HOUR = 3600.0
+pytestmark = pytest.mark.owner
+
 THRESHOLD = 180  # the default of HUB_NODE_OFFLINE_SECONDS
 
 
 @pytest.fixture
-def database(owner: Database) -> Database:
-    """Tasks have the owner's rights."""
-    return owner
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    conn = database.connect(autocommit=True)
-    yield conn
-    conn.close()
-
-
-class Detector:
-    """Sweeps at chosen moments, with chosen watches. Beats of a running application are too old to
-    count at any of those moments.
-    """
-
-    def __init__(self, database: Database, config: Config, conn: Connection) -> None:
-        self.database = database
-        self.config = config
-        self.conn = conn
-
-    def sweep(
-        self, silent_seconds: float, *, watched: float = HOUR, beat_age: float = 0.0
-    ) -> Sweep:
-        """One run, `silent_seconds` after the last snapshot of any node. `watched` seconds long a
-        process has taken snapshots by then, its last beat is `beat_age` seconds old.
-        """
-        now = self.moment(silent_seconds)
-        self.watch(now - timedelta(seconds=watched), now - timedelta(seconds=beat_age))
-        return run_once(self.database, self.config, now)
-
-    def moment(self, silent_seconds: float) -> datetime:
-        row = self.conn.execute("SELECT max(last_seen_at) FROM nodes").fetchone()
-        assert row is not None
-        last: datetime = row[0]
-        return last + timedelta(seconds=silent_seconds)
-
-    def watch(self, up_since: datetime, beat_at: datetime) -> None:
-        self.conn.execute("DELETE FROM ingest_beats")
-        self.conn.execute("INSERT INTO ingest_beats VALUES ('web', %s, %s)", [up_since, beat_at])
-
-
-@pytest.fixture
-def detector(database: Database, config: Config, conn: Connection) -> Detector:
-    return Detector(database, config, conn)
+def detector(database: Database, config: Config, conn: Connection) -> Detector[Sweep]:
+    return Detector(run_once, "SELECT max(last_seen_at) FROM nodes", database, config, conn)
 
 
 def snapshot(seconds: float = -60, node_id: str = "n", cpu: float = 1.0) -> Snapshot:
@@ -116,12 +73,12 @@ def test_a_new_node_is_online(conn: Connection) -> None:
     assert events(conn) == []
 
 
-def test_a_node_that_reports_is_left_alone(conn: Connection, detector: Detector) -> None:
+def test_a_node_that_reports_is_left_alone(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, snapshot())
     assert (detector.sweep(THRESHOLD - 1).offline, node(conn)["state"]) == (0, "online")
 
 
-def test_a_silent_node_is_taken_offline(conn: Connection, detector: Detector) -> None:
+def test_a_silent_node_is_taken_offline(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, snapshot())
     before = node(conn)
     assert detector.sweep(THRESHOLD) == Sweep(offline=1, errors=0, watched_seconds=HOUR)
@@ -131,7 +88,7 @@ def test_a_silent_node_is_taken_offline(conn: Connection, detector: Detector) ->
 
 
 def test_a_node_that_died_before_the_clock_was_set_back_is_taken_offline_in_time(
-    conn: Connection, detector: Detector
+    conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, snapshot())
     detector.sweep(-HOUR)
@@ -139,17 +96,19 @@ def test_a_node_that_died_before_the_clock_was_set_back_is_taken_offline_in_time
     assert detector.sweep(THRESHOLD).offline == 1
 
 
-def test_a_clock_that_is_set_back_during_a_sweep_takes_nobody_offline(
-    conn: Connection, detector: Detector
+def test_a_clock_that_is_set_back_during_a_sweep_takes_no_node_offline(
+    conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, snapshot())
     began = detector.moment(HOUR)
-    verdict = Verdict(began, began - timedelta(seconds=60), 60, "No snapshot", clock=began)
-    assert node_states.mark_nodes_offline(conn, ["n"], verdict) == []
-    assert node_states.mark_nodes_offline(conn, ["n"], replace(verdict, clock=None))
+    status_change = StatusChange(
+        began, began - timedelta(seconds=60), 60, "No snapshot", clock=began
+    )
+    assert node_states.mark_nodes_offline(conn, ["n"], status_change) == []
+    assert node_states.mark_nodes_offline(conn, ["n"], replace(status_change, clock=None))
 
 
-def test_it_is_an_event_with_its_evidence(conn: Connection, detector: Detector) -> None:
+def test_it_is_an_event_with_its_evidence(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, snapshot())
     detector.sweep(200.5)
     sql = "SELECT node_id, time, from_state, to_state, reason, evidence FROM node_events"
@@ -160,7 +119,7 @@ def test_it_is_an_event_with_its_evidence(conn: Connection, detector: Detector) 
     assert evidence == {"silent_seconds": 200.5, "threshold_seconds": THRESHOLD}
 
 
-def test_an_offline_node_is_not_judged_again(conn: Connection, detector: Detector) -> None:
+def test_an_offline_node_is_not_judged_again(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, snapshot())
     detector.sweep(200)
     since = node(conn)["state_since"]
@@ -168,7 +127,7 @@ def test_an_offline_node_is_not_judged_again(conn: Connection, detector: Detecto
     assert (events(conn), node(conn)["state_since"]) == ([WENT], since)
 
 
-def test_another_threshold(conn: Connection, detector: Detector) -> None:
+def test_another_threshold(conn: Connection, detector: Detector[Sweep]) -> None:
     detector.config = replace(detector.config, node_offline_seconds=45)
     store(conn, snapshot())
     assert detector.sweep(44).offline == 0
@@ -177,7 +136,7 @@ def test_another_threshold(conn: Connection, detector: Detector) -> None:
 
 @pytest.mark.parametrize("seconds", [-86_400, 86_400])
 def test_a_wrong_clock_changes_nothing(
-    conn: Connection, detector: Detector, seconds: float
+    conn: Connection, detector: Detector[Sweep], seconds: float
 ) -> None:
     store(conn, snapshot(seconds))
     assert detector.sweep(THRESHOLD - 1).offline == 0
@@ -185,7 +144,7 @@ def test_a_wrong_clock_changes_nothing(
 
 
 def test_each_offline_node_is_logged(
-    conn: Connection, detector: Detector, caplog: pytest.LogCaptureFixture
+    conn: Connection, detector: Detector[Sweep], caplog: pytest.LogCaptureFixture
 ) -> None:
     store(conn, snapshot(node_id="a"), snapshot(node_id="b"))
     with caplog.at_level(logging.INFO, logger="hub.tasks.nodes"):
@@ -200,19 +159,23 @@ def test_each_offline_node_is_logged(
 # What the hub did not watch.
 
 
-def test_what_nobody_watched_is_no_silence(conn: Connection, detector: Detector) -> None:
+def test_time_without_a_watch_does_not_count_as_silence(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     store(conn, snapshot())
     assert detector.sweep(9999, watched=THRESHOLD - 1).offline == 0
     assert detector.sweep(9999, watched=THRESHOLD).offline == 1
 
 
-def test_while_no_web_process_beats_nobody_is_judged(conn: Connection, detector: Detector) -> None:
+def test_while_no_web_process_beats_no_node_is_judged(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     store(conn, snapshot())
     assert detector.sweep(9999, beat_age=16) == Sweep(0, 0, None)
 
 
 def test_what_came_after_the_last_beat_may_still_be_on_its_way(
-    conn: Connection, detector: Detector
+    conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, snapshot())
     assert detector.sweep(THRESHOLD + 5, beat_age=6).offline == 0
@@ -222,7 +185,7 @@ def test_what_came_after_the_last_beat_may_still_be_on_its_way(
 # Coming back.
 
 
-def test_the_next_snapshot_brings_a_node_back(conn: Connection, detector: Detector) -> None:
+def test_the_next_snapshot_brings_a_node_back(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, snapshot(-60))
     detector.sweep(THRESHOLD)
     store(conn, snapshot(-30, cpu=2.0))
@@ -232,7 +195,9 @@ def test_the_next_snapshot_brings_a_node_back(conn: Connection, detector: Detect
     assert events(conn) == [WENT, CAME]
 
 
-def test_coming_back_is_an_event_with_its_evidence(conn: Connection, detector: Detector) -> None:
+def test_coming_back_is_an_event_with_its_evidence(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     store(conn, snapshot(-60))
     last_seen = node(conn)["last_seen_at"]
     detector.sweep(THRESHOLD)
@@ -246,7 +211,7 @@ def test_coming_back_is_an_event_with_its_evidence(conn: Connection, detector: D
     assert evidence == {"silent_seconds": silent_seconds}
 
 
-def test_an_old_snapshot_is_life_too(conn: Connection, detector: Detector) -> None:
+def test_an_old_snapshot_is_life_too(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, snapshot(-60, cpu=2.0))
     detector.sweep(THRESHOLD)
     store(conn, snapshot(-3600, cpu=1.0))
@@ -254,7 +219,7 @@ def test_an_old_snapshot_is_life_too(conn: Connection, detector: Detector) -> No
     assert (after["state"], after["cpu_percent"]) == ("online", 2.0)
 
 
-def test_a_duplicate_brings_nobody_back(conn: Connection, detector: Detector) -> None:
+def test_a_duplicate_brings_no_node_back(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, snapshot())
     detector.sweep(THRESHOLD)
     before = node(conn)
@@ -264,7 +229,7 @@ def test_a_duplicate_brings_nobody_back(conn: Connection, detector: Detector) ->
     assert events(conn) == [WENT]
 
 
-def test_a_node_is_back_only_with_its_snapshot(conn: Connection, detector: Detector) -> None:
+def test_a_node_is_back_only_with_its_snapshot(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, snapshot(-60))
     detector.sweep(THRESHOLD)
     before = node(conn)
@@ -274,7 +239,7 @@ def test_a_node_is_back_only_with_its_snapshot(conn: Connection, detector: Detec
     assert (node(conn), events(conn)) == (before, [WENT])
 
 
-def test_only_the_nodes_that_report_come_back(conn: Connection, detector: Detector) -> None:
+def test_only_the_nodes_that_report_come_back(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, *(snapshot(node_id=name) for name in "abc"))
     detector.sweep(THRESHOLD)
     store(conn, *(snapshot(n - 50, name) for n in range(2) for name in "acd"))
@@ -283,7 +248,7 @@ def test_only_the_nodes_that_report_come_back(conn: Connection, detector: Detect
 
 
 def test_coming_back_is_logged(
-    conn: Connection, detector: Detector, caplog: pytest.LogCaptureFixture
+    conn: Connection, detector: Detector[Sweep], caplog: pytest.LogCaptureFixture
 ) -> None:
     store(conn, snapshot(-60))
     detector.sweep(THRESHOLD)
@@ -296,7 +261,7 @@ def test_coming_back_is_logged(
     ]
 
 
-def test_a_node_that_is_back_can_go_again(conn: Connection, detector: Detector) -> None:
+def test_a_node_that_is_back_can_go_again(conn: Connection, detector: Detector[Sweep]) -> None:
     for n in range(3):
         store(conn, snapshot(n - 60))
         detector.sweep(THRESHOLD)
@@ -304,7 +269,7 @@ def test_a_node_that_is_back_can_go_again(conn: Connection, detector: Detector) 
 
 
 def test_the_api_shows_the_changes(
-    client: FlaskClient, conn: Connection, detector: Detector
+    client: FlaskClient, conn: Connection, detector: Detector[Sweep]
 ) -> None:
     def push(seconds: float) -> None:
         body = {"node_id": "n", "timestamp": at(seconds), "cpu_percent": 1.0}
@@ -328,7 +293,7 @@ def test_the_api_shows_the_changes(
 
 
 def test_nodes_are_judged_page_by_page(
-    conn: Connection, detector: Detector, monkeypatch: pytest.MonkeyPatch
+    conn: Connection, detector: Detector[Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "PAGE_ROWS", 2)
     store(conn, *(snapshot(node_id=f"n{n}") for n in range(5)))  # all of one instant
@@ -336,7 +301,7 @@ def test_nodes_are_judged_page_by_page(
 
 
 def test_a_row_that_cannot_be_changed_stops_no_other(
-    conn: Connection, detector: Detector, monkeypatch: pytest.MonkeyPatch
+    conn: Connection, detector: Detector[Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "PAGE_ROWS", 4)
     store(conn, *(snapshot(node_id=f"n{n}") for n in range(7)))
@@ -364,14 +329,16 @@ def test_the_scan_uses_its_index(conn: Connection) -> None:
     assert "nodes_online_idx" in str(plan)
 
 
-def verdict(detector: Detector) -> Verdict:
+def status_change(detector: Detector[Sweep]) -> StatusChange:
     now = detector.moment(THRESHOLD)
-    return Verdict(now, now - timedelta(seconds=THRESHOLD), THRESHOLD, "No snapshot for 3m0s")
+    return StatusChange(now, now - timedelta(seconds=THRESHOLD), THRESHOLD, "No snapshot for 3m0s")
 
 
-def test_a_snapshot_after_the_scan_saves_the_node(conn: Connection, detector: Detector) -> None:
+def test_a_snapshot_after_the_scan_saves_the_node(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     store(conn, snapshot(-60))
-    given = verdict(detector)
+    given = status_change(detector)
     found = node_states.read_silent_nodes(conn, given.silent_since, after=None, limit=9)
     assert [silent.node_id for silent in found] == ["n"]
     store(conn, snapshot(-30))
@@ -381,10 +348,10 @@ def test_a_snapshot_after_the_scan_saves_the_node(conn: Connection, detector: De
 
 @pytest.mark.server
 def test_a_node_whose_snapshot_is_being_stored_is_left_alone(
-    conn: Connection, detector: Detector, database: Database
+    conn: Connection, detector: Detector[Sweep], database: Database
 ) -> None:
     store(conn, snapshot(-60))
-    given = verdict(detector)
+    given = status_change(detector)
     other = database.connect()
     try:
         store_snapshots(other, [snapshot(-30)], 28)  # holds the row's lock, not yet committed
@@ -396,11 +363,11 @@ def test_a_node_whose_snapshot_is_being_stored_is_left_alone(
 
 
 def test_sweeps_at_the_same_moment_judge_once(
-    conn: Connection, detector: Detector, database: Database, config: Config
+    conn: Connection, detector: Detector[Sweep], database: Database, config: Config
 ) -> None:
     store(conn, *(snapshot(node_id=f"n{n}") for n in range(50)))
     now = detector.moment(THRESHOLD)
-    detector.watch(now - timedelta(hours=1), now)
+    detector.watch("web", now - timedelta(hours=1), now)
     sweeps: list[Sweep] = []
     threads = [
         threading.Thread(target=lambda: sweeps.append(run_once(database, config, now)))

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,73 +17,22 @@ from app.database.pool import Connection, Database
 from app.domain.updates import Update
 from app.ingest.transaction import Receipt, store_updates
 from app.store import registration, staleness
-from app.store.staleness import Verdict
+from app.store.staleness import StatusChange
 from jobs import pages
 from jobs.detect_stale_jobs import Sweep, run_once
 from tests.factories import NOW, make_update
+from tests.integration.detector import HOUR, Detector
+from tests.storing import store
+
+pytestmark = pytest.mark.owner
 
 STALLED = "Job stalled due to no telemetry updates for 60s"
 FAILED = "Job failed due to no telemetry updates for 5m0s"
-HOUR = 3600.0
 
 
 @pytest.fixture
-def database(owner: Database) -> Database:
-    """Tasks have the owner's rights."""
-    return owner
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    conn = database.connect(autocommit=True)
-    yield conn
-    conn.close()
-
-
-class Detector:
-    """Sweeps at chosen moments, with chosen watches. Beats of a running application are too old to
-    count at any of those moments.
-    """
-
-    def __init__(self, database: Database, config: Config, conn: Connection) -> None:
-        self.database = database
-        self.config = config
-        self.conn = conn
-
-    def sweep(
-        self, silent_seconds: float, *, watched: float = HOUR, beat_age: float = 0.0
-    ) -> Sweep:
-        """One run, `silent_seconds` after the last update of any job. `watched` seconds long a
-        process has taken updates by then, its last beat is `beat_age` seconds old.
-        """
-        now = self.moment(silent_seconds)
-        self.conn.execute("DELETE FROM ingest_beats")
-        self.watch("web", now - timedelta(seconds=watched), now - timedelta(seconds=beat_age))
-        return run_once(self.database, self.config, now)
-
-    def moment(self, silent_seconds: float) -> datetime:
-        row = self.conn.execute("SELECT max(last_telemetry_at) FROM jobs").fetchone()
-        assert row is not None
-        last: datetime = row[0]
-        return last + timedelta(seconds=silent_seconds)
-
-    def watch(self, process_id: str, up_since: datetime, beat_at: datetime) -> None:
-        self.conn.execute(
-            "INSERT INTO ingest_beats VALUES (%s, %s, %s)", [process_id, up_since, beat_at]
-        )
-
-
-@pytest.fixture
-def detector(database: Database, config: Config, conn: Connection) -> Detector:
-    return Detector(database, config, conn)
-
-
-def store(conn: Connection, *updates: Update) -> list[Receipt]:
-    with conn.transaction():
-        outcomes = store_updates(conn, updates, 28)
-    receipts = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
-    assert len(receipts) == len(updates), outcomes
-    return receipts
+def detector(database: Database, config: Config, conn: Connection) -> Detector[Sweep]:
+    return Detector(run_once, "SELECT max(last_telemetry_at) FROM jobs", database, config, conn)
 
 
 def job(conn: Connection, job_id: str = "j") -> dict[str, Any]:
@@ -110,33 +58,37 @@ def transitions(conn: Connection, job_id: str = "j") -> list[tuple[str, str, str
 # The verdicts.
 
 
-def test_a_clock_that_is_set_back_stalls_nobody(conn: Connection, detector: Detector) -> None:
+def test_a_clock_that_is_set_back_stalls_no_job(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     """Before the next beat: the last one is of the future, and so no measure of silence."""
     store(conn, make_update())
     assert detector.sweep(0, watched=-60, beat_age=-HOUR) == Sweep(0, 0, 0, None)
     assert job(conn)["status"] == "running"
 
 
-def test_a_clock_that_is_set_back_during_a_sweep_stalls_nobody(
-    conn: Connection, detector: Detector
+def test_a_clock_that_is_set_back_during_a_sweep_stalls_no_job(
+    conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, make_update())
     began = detector.moment(HOUR)
-    verdict = Verdict(began, began - timedelta(seconds=60), 60, STALLED, clock=began)
-    assert staleness.stall_jobs(conn, [job(conn)["id"]], verdict) == []
-    assert staleness.stall_jobs(conn, [job(conn)["id"]], replace(verdict, clock=None))
-    assert staleness.fail_jobs(conn, [job(conn)["id"]], verdict) == []
-    assert staleness.fail_jobs(conn, [job(conn)["id"]], replace(verdict, clock=None))
+    status_change = StatusChange(began, began - timedelta(seconds=60), 60, STALLED, clock=began)
+    assert staleness.stall_jobs(conn, [job(conn)["id"]], status_change) == []
+    assert staleness.stall_jobs(conn, [job(conn)["id"]], replace(status_change, clock=None))
+    assert staleness.fail_jobs(conn, [job(conn)["id"]], status_change) == []
+    assert staleness.fail_jobs(conn, [job(conn)["id"]], replace(status_change, clock=None))
 
 
-def test_a_beat_a_little_ahead_makes_nobody_silent(conn: Connection, detector: Detector) -> None:
+def test_a_beat_a_little_ahead_makes_no_job_silent(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     store(conn, make_update())
     assert detector.sweep(55, beat_age=-10).stalled == 0
     assert detector.sweep(60, beat_age=-10).stalled == 1
 
 
 def test_a_job_that_died_before_the_clock_was_set_back_is_stalled_in_time(
-    conn: Connection, detector: Detector
+    conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, make_update())
     set_back = detector.moment(-HOUR)
@@ -147,24 +99,25 @@ def test_a_job_that_died_before_the_clock_was_set_back_is_stalled_in_time(
     assert detector.sweep(60).stalled == 1
 
 
-def test_a_watch_starts_anew_when_the_clock_is_set_back(
-    conn: Connection, detector: Detector
+def test_a_watch_starts_again_when_the_clock_is_set_back(
+    conn: Connection, detector: Detector[Sweep]
 ) -> None:
-    conn.execute("DELETE FROM ingest_presence")
-    for seconds in (0, 2, -HOUR, 2 - HOUR):
-        staleness.beat(conn, "web", NOW + timedelta(seconds=seconds))
-    _now, (watch,) = staleness.read_watches(conn, NOW + timedelta(seconds=4 - HOUR))
-    assert (watch.up_since, watch.seconds) == (NOW - timedelta(seconds=HOUR), 2)
-    row = conn.execute("DELETE FROM ingest_presence RETURNING last_beat_at").fetchone()
+    with conn.transaction():  # a running application beats as well
+        conn.execute("DELETE FROM ingest_presence")
+        for seconds in (0, 2, -HOUR, 2 - HOUR):
+            staleness.beat(conn, "web", NOW + timedelta(seconds=seconds))
+        _now, (watch,) = staleness.read_watches(conn, NOW + timedelta(seconds=4 - HOUR))
+        assert (watch.up_since, watch.seconds) == (NOW - timedelta(seconds=HOUR), 2)
+        row = conn.execute("DELETE FROM ingest_presence RETURNING last_beat_at").fetchone()
     assert row == (NOW + timedelta(seconds=2 - HOUR),)
 
 
-def test_a_job_that_speaks_is_left_alone(conn: Connection, detector: Detector) -> None:
+def test_a_job_that_speaks_is_left_alone(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, make_update())
     assert (detector.sweep(59).stalled, job(conn)["status"]) == (0, "running")
 
 
-def test_a_minute_of_silence_stalls_a_job(conn: Connection, detector: Detector) -> None:
+def test_a_minute_of_silence_stalls_a_job(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, make_update())
     before = job(conn)
     assert detector.sweep(60) == Sweep(stalled=1, failed=0, errors=0, watched_seconds=HOUR)
@@ -175,7 +128,9 @@ def test_a_minute_of_silence_stalls_a_job(conn: Connection, detector: Detector) 
     assert changed == {"status", "error_message", "before_verdict"}  # not last_telemetry_at
 
 
-def test_five_minutes_of_silence_fail_a_stalled_job(conn: Connection, detector: Detector) -> None:
+def test_five_minutes_of_silence_fail_a_stalled_job(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     store(conn, make_update())
     detector.sweep(60)
     assert detector.sweep(299).failed == 0
@@ -187,7 +142,7 @@ def test_five_minutes_of_silence_fail_a_stalled_job(conn: Connection, detector: 
 
 
 def test_however_silent_a_job_is_stalled_before_it_is_failed(
-    conn: Connection, detector: Detector
+    conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, make_update())
     first, second, third = (detector.sweep(seconds) for seconds in (600, 601, 602))
@@ -200,7 +155,9 @@ def test_however_silent_a_job_is_stalled_before_it_is_failed(
     ]
 
 
-def test_every_verdict_is_an_event_with_its_evidence(conn: Connection, detector: Detector) -> None:
+def test_every_verdict_is_an_event_with_its_evidence(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     store(conn, make_update())
     detector.sweep(75)
     detector.sweep(310)
@@ -216,7 +173,7 @@ def test_every_verdict_is_an_event_with_its_evidence(conn: Connection, detector:
 
 
 def test_the_end_is_the_moment_of_the_verdict_on_the_senders_clock(
-    conn: Connection, detector: Detector
+    conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, make_update(-90))  # a sender whose clock is a minute and a half behind
     detector.sweep(100)
@@ -227,14 +184,14 @@ def test_the_end_is_the_moment_of_the_verdict_on_the_senders_clock(
 
 @pytest.mark.parametrize("seconds", [-86_400, 86_400])
 def test_a_wrong_clock_neither_kills_a_job_nor_keeps_it_alive(
-    conn: Connection, detector: Detector, seconds: float
+    conn: Connection, detector: Detector[Sweep], seconds: float
 ) -> None:
     store(conn, make_update(seconds))
     assert detector.sweep(59).stalled == 0
     assert detector.sweep(61).stalled == 1
 
 
-def test_other_thresholds_have_other_texts(conn: Connection, detector: Detector) -> None:
+def test_other_thresholds_have_other_texts(conn: Connection, detector: Detector[Sweep]) -> None:
     detector.config = replace(detector.config, stale_after_seconds=90, fail_after_seconds=3600)
     store(conn, make_update())
     assert detector.sweep(89, watched=9999).stalled == 0
@@ -244,7 +201,7 @@ def test_other_thresholds_have_other_texts(conn: Connection, detector: Detector)
     assert job(conn)["error_message"] == "Job failed due to no telemetry updates for 1h0m0s"
 
 
-def test_jobs_without_telemetry_are_exempt(conn: Connection, detector: Detector) -> None:
+def test_jobs_without_telemetry_are_exempt(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, make_update(job_id="other"))
     with conn.transaction():
         registration.register(conn, {"job_id": "registered", "job_type": "backup"})
@@ -257,7 +214,7 @@ def test_jobs_without_telemetry_are_exempt(conn: Connection, detector: Detector)
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
 def test_what_the_sender_ended_is_never_touched(
-    conn: Connection, detector: Detector, status: str
+    conn: Connection, detector: Detector[Sweep], status: str
 ) -> None:
     store(conn, make_update(-60), make_update(-50, status, error_message="mine"))
     before = job(conn)
@@ -266,7 +223,7 @@ def test_what_the_sender_ended_is_never_touched(
 
 
 def test_failing_a_job_fails_the_disks_it_had_not_finished(
-    conn: Connection, detector: Detector
+    conn: Connection, detector: Detector[Sweep]
 ) -> None:
     statuses = ("pending", "transferring", "completed", "failed")
     store(conn, make_update(disks={n: {"status": status} for n, status in enumerate(statuses)}))
@@ -277,7 +234,7 @@ def test_failing_a_job_fails_the_disks_it_had_not_finished(
 
 
 def test_stale_jobs_are_logged(
-    conn: Connection, detector: Detector, caplog: pytest.LogCaptureFixture
+    conn: Connection, detector: Detector[Sweep], caplog: pytest.LogCaptureFixture
 ) -> None:
     store(conn, make_update())
     with caplog.at_level(logging.INFO, logger="hub.tasks.stale"):
@@ -290,7 +247,7 @@ def test_stale_jobs_are_logged(
 
 
 def test_jobs_are_judged_page_by_page(
-    conn: Connection, detector: Detector, monkeypatch: pytest.MonkeyPatch
+    conn: Connection, detector: Detector[Sweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "PAGE_ROWS", 2)
     store(conn, *(make_update(job_id=f"j{n}") for n in range(5)))  # all of one instant
@@ -298,7 +255,9 @@ def test_jobs_are_judged_page_by_page(
     assert detector.sweep(300).failed == 5
 
 
-def test_a_row_that_cannot_be_changed_stops_no_other(conn: Connection, detector: Detector) -> None:
+def test_a_row_that_cannot_be_changed_stops_no_other(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     store(conn, *(make_update(job_id=f"j{n}") for n in range(7)))
     conn.execute(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql "
@@ -332,22 +291,22 @@ def test_the_scan_uses_its_index(conn: Connection) -> None:
 # Beside ingest, and beside itself.
 
 
-def verdict(detector: Detector, seconds: float) -> Verdict:
+def status_change(detector: Detector[Sweep], seconds: float) -> StatusChange:
     now = detector.moment(seconds)
-    return Verdict(now, now - timedelta(seconds=60), 60, STALLED)
+    return StatusChange(now, now - timedelta(seconds=60), 60, STALLED)
 
 
-def silent_ids(conn: Connection, given: Verdict) -> list[int]:
+def silent_ids(conn: Connection, given: StatusChange) -> list[int]:
     jobs = staleness.read_silent_jobs(conn, "running", given.silent_since, after=None, limit=9)
     return [silent.id for silent in jobs]
 
 
 @pytest.mark.parametrize("status", ["running", "completed"])
 def test_an_update_after_the_scan_saves_the_job(
-    conn: Connection, detector: Detector, status: str
+    conn: Connection, detector: Detector[Sweep], status: str
 ) -> None:
     store(conn, make_update(-60))
-    given = verdict(detector, 60)
+    given = status_change(detector, 60)
     ids = silent_ids(conn, given)
     assert len(ids) == 1
     store(conn, make_update(-50, status))
@@ -359,10 +318,10 @@ def test_an_update_after_the_scan_saves_the_job(
 
 @pytest.mark.server
 def test_a_job_that_is_just_being_updated_is_left_alone(
-    conn: Connection, detector: Detector, database: Database
+    conn: Connection, detector: Detector[Sweep], database: Database
 ) -> None:
     store(conn, make_update(-60))
-    given = verdict(detector, 60)
+    given = status_change(detector, 60)
     other = database.connect()
     try:
         store_updates(other, [make_update(-50)], 28)  # holds the row's lock, not yet committed
@@ -375,7 +334,7 @@ def test_a_job_that_is_just_being_updated_is_left_alone(
 
 
 def test_sweeps_at_the_same_moment_judge_once(
-    conn: Connection, detector: Detector, database: Database, config: Config
+    conn: Connection, detector: Detector[Sweep], database: Database, config: Config
 ) -> None:
     store(conn, *(make_update(job_id=f"j{n}") for n in range(50)))
     now = detector.moment(60)
@@ -398,7 +357,9 @@ def test_sweeps_at_the_same_moment_judge_once(
 # The hub's own absence.
 
 
-def test_without_a_web_process_there_are_no_verdicts(conn: Connection, detector: Detector) -> None:
+def test_without_a_web_process_there_are_no_verdicts(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     store(conn, make_update())
     sweep = run_once(detector.database, detector.config, detector.moment(9999))
     assert sweep == Sweep(0, 0, 0, None)
@@ -406,7 +367,9 @@ def test_without_a_web_process_there_are_no_verdicts(conn: Connection, detector:
     assert job(conn)["status"] == "running"
 
 
-def test_after_a_start_silence_counts_from_the_start(conn: Connection, detector: Detector) -> None:
+def test_after_a_start_silence_counts_from_the_start(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     store(conn, make_update())
     assert detector.sweep(9999, watched=59).stalled == 0
     assert detector.sweep(9999, watched=60).stalled == 1
@@ -414,14 +377,16 @@ def test_after_a_start_silence_counts_from_the_start(conn: Connection, detector:
     assert detector.sweep(10_000, watched=300).failed == 1
 
 
-def test_silence_counts_up_to_the_last_beat_only(conn: Connection, detector: Detector) -> None:
+def test_silence_counts_up_to_the_last_beat_only(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     store(conn, make_update())
     assert detector.sweep(65, beat_age=6).stalled == 0
     assert detector.sweep(66, beat_age=6).stalled == 1
 
 
 def test_a_process_respawned_at_once_does_not_bridge_its_absence(
-    conn: Connection, detector: Detector
+    conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, make_update())
     now = detector.moment(64)
@@ -430,7 +395,7 @@ def test_a_process_respawned_at_once_does_not_bridge_its_absence(
     assert run_once(detector.database, detector.config, now).stalled == 0
 
 
-def test_a_second_process_keeps_the_watch(conn: Connection, detector: Detector) -> None:
+def test_a_second_process_keeps_the_watch(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, make_update())
     now = detector.moment(64)
     detector.watch("stayed", now - timedelta(hours=1), now)
@@ -471,7 +436,7 @@ def test_a_process_that_stopped_watches_no_more(conn: Connection) -> None:
 # Revival.
 
 
-def test_an_update_revives_a_stalled_job(conn: Connection, detector: Detector) -> None:
+def test_an_update_revives_a_stalled_job(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, make_update(-60, error_message="slow disk"))
     detector.sweep(60)
     assert job(conn)["error_message"] == STALLED
@@ -484,7 +449,7 @@ def test_an_update_revives_a_stalled_job(conn: Connection, detector: Detector) -
 
 
 def test_a_stall_message_goes_where_the_sender_had_none(
-    conn: Connection, detector: Detector
+    conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, make_update(-60))
     detector.sweep(60)
@@ -492,7 +457,9 @@ def test_a_stall_message_goes_where_the_sender_had_none(
     assert job(conn)["error_message"] is None
 
 
-def test_an_update_revives_a_job_that_was_failed(conn: Connection, detector: Detector) -> None:
+def test_an_update_revives_a_job_that_was_failed(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
     named = {0: {"status": "pending"}, 1: {"bytes_transferred": 5}, 2: {"status": "failed"}}
     store(conn, make_update(-60, error_message="slow disk", disks=named))
     before = disks(conn)
@@ -514,7 +481,7 @@ def test_an_update_revives_a_job_that_was_failed(conn: Connection, detector: Det
 
 
 def test_a_straggler_from_before_the_verdict_is_life_too(
-    conn: Connection, detector: Detector
+    conn: Connection, detector: Detector[Sweep]
 ) -> None:
     store(conn, make_update(-60, bytes_transferred=9))
     detector.sweep(60)
@@ -524,7 +491,7 @@ def test_a_straggler_from_before_the_verdict_is_life_too(
     assert job(conn)["bytes_transferred"] == 9
 
 
-def test_a_duplicate_revives_nothing(conn: Connection, detector: Detector) -> None:
+def test_a_duplicate_revives_nothing(conn: Connection, detector: Detector[Sweep]) -> None:
     def send() -> Receipt:
         return store(conn, make_update(-60, disks={0: {"status": "pending"}}))[0]
 
@@ -537,7 +504,7 @@ def test_a_duplicate_revives_nothing(conn: Connection, detector: Detector) -> No
         assert before[0]["status"] == status
 
 
-def test_a_revived_job_can_go_stale_again(conn: Connection, detector: Detector) -> None:
+def test_a_revived_job_can_go_stale_again(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, make_update(-60))
     for n in range(2):
         detector.sweep(60)
@@ -551,7 +518,7 @@ def test_a_revived_job_can_go_stale_again(conn: Connection, detector: Detector) 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
 @pytest.mark.parametrize("is_telemetry", [True, False])
 def test_the_senders_end_replaces_the_detectors(
-    conn: Connection, detector: Detector, status: str, is_telemetry: bool
+    conn: Connection, detector: Detector[Sweep], status: str, is_telemetry: bool
 ) -> None:
     store(conn, make_update(-60, error_message="slow disk", disks={0: {"status": "transferring"}}))
     detector.sweep(60)
@@ -570,7 +537,7 @@ def test_the_senders_end_replaces_the_detectors(
     assert detector.sweep(9999, watched=99_999).failed == 0
 
 
-def test_verdicts_leave_no_trace_in_the_row(conn: Connection, detector: Detector) -> None:
+def test_verdicts_leave_no_trace_in_the_row(conn: Connection, detector: Detector[Sweep]) -> None:
     """A job judged again and again between its updates ends as one that was never judged."""
 
     def updates(job_id: str) -> list[Update]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,6 +34,8 @@ from tests.chunks import (
     table_of,
 )
 
+pytestmark = pytest.mark.owner
+
 # Short, so that a test needs few chunks. The late horizon lies before the drop edge as always.
 SETTINGS: dict[str, Any] = {
     "late_data_days": 1,
@@ -44,18 +46,6 @@ MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)
 EXPIRED = MIDNIGHT - 3 * DAY
 EDGE = MIDNIGHT - 2 * DAY + 12 * HOUR  # of what is dropped at NOW, in chunks of 6 hours
 Run = Callable[..., dict[str, Dropped]]
-
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """Tasks have the owner's rights."""
-    return owner
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    with database.connect(autocommit=True) as conn:
-        yield conn
 
 
 @pytest.fixture
@@ -236,7 +226,7 @@ def test_a_frozen_chunk_stays_and_so_does_the_edge(conn: Connection, run: Run) -
 
 
 @pytest.mark.server
-def test_a_chunk_that_somebody_reads_stays(
+def test_a_chunk_that_is_being_read_stays(
     conn: Connection, run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.store.rollups.LOCK_WAIT_MS", 50)
@@ -315,7 +305,7 @@ def test_hours_are_not_erased_when_their_minutes_are_gone(
     assert set(hours) <= set(materialised(conn, "job_speed_1h"))
 
 
-def test_rows_behind_the_edge_stay_alone_until_somebody_deletes_them(
+def test_rows_behind_the_edge_stay_until_they_are_deleted_by_hand(
     conn: Connection, run: Run
 ) -> None:
     before = drop_most(conn, run)

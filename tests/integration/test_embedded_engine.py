@@ -27,7 +27,7 @@ from psycopg import errors
 from app.database.engine import EmbeddedEngine
 from app.errors import EngineError
 from tests.client.tools import need
-from tools.hub_process import wait_until
+from tools.hub_process import is_running, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -627,7 +627,7 @@ def test_the_hub_keeps_its_role_and_its_settings(
     assert_session_is_the_hubs(hub)
 
 
-def test_the_owner_lends_nobody_its_rights(
+def test_the_owner_lends_its_rights_to_no_other_user(
     engine: EmbeddedEngine, hub: psycopg.Connection[Any], analyst: psycopg.Connection[Any]
 ) -> None:
     with open_owner(engine) as owner:
@@ -684,7 +684,7 @@ def test_it_answers_and_says_when_it_is_busy(engine: EmbeddedEngine) -> None:
     assert engine.is_alive()
     assert engine.answers(2)
     with psycopg.connect(engine.dsn, prepare_threshold=None) as conn:
-        conn.execute("SELECT 1")  # an open transaction of the hub: everybody waits
+        conn.execute("SELECT 1")  # an open transaction of the hub: all others wait
         assert not engine.answers(0.2)
     assert engine.answers(2)
 
@@ -959,11 +959,3 @@ def test_stop_does_not_wait_for_a_long_statement(data_dir: Path) -> None:
         engine.stop(timeout=0.5)
         assert time.monotonic() - started < 20
         busy.close()
-
-
-def is_running(pid: int) -> bool:
-    """Whether the process is there and no zombie that nobody has asked after."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,13 +24,6 @@ from tests import series
 from tests.series import START, Row, expect_buckets, expect_gaps, expect_phases, random_rows
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # the edge of what is all gone
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    """What is charted, is charted with the hub's rights."""
-    with database.connect(autocommit=True) as conn:
-        yield conn
 
 
 def refresh(owner: Database, config: Config) -> None:
@@ -247,7 +239,7 @@ def test_a_summary_waits_until_the_rollups_have_the_last_update(
     assert summarise_finished_jobs.run_once(owner, config).written == 0
 
 
-def test_a_refresh_before_the_clock_was_set_back_is_no_reason_for_a_summary(
+def test_a_refresh_before_the_clock_was_set_back_is_not_a_reason_for_a_summary(
     owner: Database, config: Config, conn: Connection
 ) -> None:
     series.store(conn, [Row(0), Row(5)])
@@ -402,7 +394,7 @@ def test_only_gaps_that_end_with_a_loss_are_lost(
     series.store(conn, [Row(0)], job_id="other")
     for seconds in tellers:
         lose(conn, seconds)
-    for row in rows:  # nobody else's
+    for row in rows:  # of no other job
         conn.execute(
             "INSERT INTO sender_losses VALUES ('other', %s, 1, now()) ON CONFLICT DO NOTHING",
             [row.time],

@@ -18,8 +18,8 @@ from app.ingest.transaction import Receipt, store_updates
 from app.ingest.writer import Writer
 from app.store.arrays import execute
 from tests.factories import at, make_update
+from tests.storing import LATE_DAYS, store
 
-LATE_DAYS = 28
 # What depends on when the hub heard of something, not on what it was told.
 UPDATE = (
     "job_id, time, status, current_phase, bytes_transferred, total_bytes, transfer_speed_bps, "
@@ -34,15 +34,6 @@ HUB_TIMES = "id, created_at, last_telemetry_at, last_progress_at"
 def empty(owner: Database) -> None:
     with owner.transaction() as conn:
         conn.execute(EMPTY)
-
-
-def store(conn: Connection, *updates: Update) -> list[Receipt]:
-    receipts = []
-    with conn.transaction():
-        for outcome in store_updates(conn, updates, LATE_DAYS):
-            assert isinstance(outcome, Receipt), outcome
-            receipts.append(outcome)
-    return receipts
 
 
 def rows(conn: Connection, sql: str) -> list[tuple[Any, ...]]:
@@ -192,7 +183,7 @@ def test_what_was_lost_is_told_once_and_never_less(database: Database) -> None:
     def lost_by(*updates: Update) -> list[tuple[bool, int]]:
         return [(receipt.is_duplicate, receipt.lost_updates) for receipt in store(conn, *updates)]
 
-    sentence = f"The sender lost {{}} (last told {at(-60)})."
+    sentence = f"The sender lost {{}} (last reported {at(-60)})."
     with closing(database.connect(autocommit=True)) as conn:
         assert lost_by(make_update(-60)) == [(False, 0)]
         assert told() == {"losses": [], "warning": None}

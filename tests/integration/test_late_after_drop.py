@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,20 +15,15 @@ from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS
 from app.domain.updates import Update
 from app.domain.window import Window
-from app.ingest.transaction import Receipt, store_updates
+from app.ingest.transaction import Receipt
 from app.ingest.writer import Ticket, _Entry, _narrow_groups
-from app.store import rollups as store
+from app.store import rollups
 from app.store.rollups import read_stale_windows
 from jobs import drop_expired_chunks, refresh_rollups, summarise_finished_jobs
 from tests.factories import NOW, make_update
+from tests.storing import store
 
 DAY = 86_400.0
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    with database.connect(autocommit=True) as conn:
-        yield conn
 
 
 def at(days: float) -> int:
@@ -40,10 +34,7 @@ def at(days: float) -> int:
 
 def push(conn: Connection, days_ago: float, status: str = "running", **fields: Any) -> Receipt:
     disks = fields.pop("disks", {})
-    update = Update("backup", "j", status, at(days_ago), fields, disks)
-    with conn.transaction():
-        [receipt] = store_updates(conn, [update], 28)
-    assert isinstance(receipt, Receipt)
+    [receipt] = store(conn, Update("backup", "j", status, at(days_ago), fields, disks))
     return receipt
 
 
@@ -139,14 +130,14 @@ def test_a_summary_does_not_wait_for_the_rollups_of_nodes(
     push(conn, 1)
     push(conn, 1, "completed")
     conn.execute("UPDATE jobs SET last_telemetry_at = now() - interval '1 day'")
-    real = store.refresh_stale
+    real = rollups.refresh_stale
 
     def broken(*args: Any) -> Any:
         if args[1].name == "node_telemetry_1h":
             args[0].execute("SELECT 1 / 0")
         return real(*args)
 
-    monkeypatch.setattr(store, "refresh_stale", broken)
+    monkeypatch.setattr(rollups, "refresh_stale", broken)
     with pytest.raises(Exception, match="node_telemetry_1h"):
         refresh_rollups.run_once(owner, config)
     assert summarise_finished_jobs.run_once(owner, config).written == 1

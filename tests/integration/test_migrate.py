@@ -18,11 +18,7 @@ from app.database.migrate import (
 from app.database.pool import Connection, Database
 from app.errors import MigrationError
 
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """Migrations have the owner's rights."""
-    return owner
+pytestmark = pytest.mark.owner
 
 
 @pytest.fixture
@@ -86,7 +82,7 @@ def test_failed_file_leaves_nothing_behind(conn: Connection, tmp_path: Path) -> 
 
 
 @pytest.mark.server
-def test_open_transaction_of_somebody_else_is_not_waited_for(
+def test_open_transaction_of_another_session_is_not_waited_for(
     conn: Connection, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.database.migrate.LOCK_WAIT_SECONDS", 1)

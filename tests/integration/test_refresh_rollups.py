@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -40,20 +40,10 @@ from tests.chunks import (
 )
 from tests.factories import make_update
 
+pytestmark = pytest.mark.owner
+
 THIS_MINUTE = NOW.replace(second=0)
 Tick = Callable[..., dict[str, float]]
-
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """Tasks have the owner's rights."""
-    return owner
-
-
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    with database.connect(autocommit=True) as conn:
-        yield conn
 
 
 @pytest.fixture
@@ -63,7 +53,7 @@ def tick(database: Database, config: Config) -> Tick:
 
 
 def seen(conn: Connection, rollup: str, column: str = "updates") -> dict[datetime, int]:
-    """The buckets that whoever reads the rollup sees, with a count each."""
+    """The buckets that a reader of the rollup sees, with a count each."""
     sql = f"SELECT bucket, sum({column})::bigint FROM {rollup} GROUP BY bucket ORDER BY bucket"
     return dict(conn.execute(sql.encode()).fetchall())
 
@@ -150,9 +140,7 @@ def test_an_update_of_two_days_ago_is_in_every_rollup_after_one_tick(
         assert ("late", 77, 1) in rows, rollup
 
 
-def test_late_updates_make_their_own_buckets_anew_and_no_others(
-    conn: Connection, tick: Tick
-) -> None:
+def test_late_updates_rebuild_their_own_buckets_and_no_others(conn: Connection, tick: Tick) -> None:
     add_updates(conn, every(MINUTE, NOW - 3 * DAY, NOW))
     tick()
     before = {name: versions(conn, name) for name in ("job_speed_1m", "job_speed_1h")}
@@ -160,13 +148,13 @@ def test_late_updates_make_their_own_buckets_anew_and_no_others(
     for at in late:  # each from another sender, in its own transaction, as ingest stores them
         add_updates(conn, [at], job_id=f"late-{at}")
     tick(NOW + MINUTE)
-    minutes = _made_anew(before["job_speed_1m"], versions(conn, "job_speed_1m"))
+    minutes = _rebuilt(before["job_speed_1m"], versions(conn, "job_speed_1m"))
     assert minutes == {at.replace(second=0) for at in late}
-    hours = _made_anew(before["job_speed_1h"], versions(conn, "job_speed_1h"))
+    hours = _rebuilt(before["job_speed_1h"], versions(conn, "job_speed_1h"))
     assert hours == {at.replace(minute=0, second=0) for at in late}
 
 
-def _made_anew(before: dict[datetime, str], after: dict[datetime, str]) -> set[datetime]:
+def _rebuilt(before: dict[datetime, str], after: dict[datetime, str]) -> set[datetime]:
     return {bucket for bucket, version in before.items() if after.get(bucket) != version}
 
 
@@ -362,7 +350,7 @@ def test_block_ranges_that_fail_stop_no_refresh(
     assert materialised(conn, "job_speed_1m")
 
 
-def test_hours_outlive_a_series_that_somebody_dropped_by_hand(conn: Connection, tick: Tick) -> None:
+def test_hours_outlive_a_series_that_was_dropped_by_hand(conn: Connection, tick: Tick) -> None:
     """No edge has moved, and there is nothing left that a refresh could make them from."""
     add_updates(conn, [NOW - 3 * HOUR])
     tick()
@@ -527,7 +515,7 @@ def test_what_was_dropped_since_it_was_found_stale_is_not_refreshed(
 
 
 def test_tasks_of_one_process_wait_for_each_other(conn: Connection, tick: Tick) -> None:
-    """Also on the embedded engine, in which an advisory lock excludes nobody."""
+    """Also on the embedded engine, in which an advisory lock has no effect."""
     with store.alone(conn), store.alone(conn):
         thread = threading.Thread(target=tick)
         thread.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +12,8 @@ import pytest
 from app.commands import repair
 from app.config import Config
 from app.database.pool import Connection, Database
+from app.domain.fields import DISK_FIELDS
 from app.domain.rollups import Rollup
-from app.domain.updates import DISK_FIELDS
 from app.domain.window import Window
 from app.errors import ConfigError
 from app.store import rollups
@@ -22,13 +22,9 @@ from app.store.rollups import read_chunks
 from jobs import refresh_rollups
 from tests.chunks import DAY, HOUR, add_updates, every, materialised, table_of
 
+pytestmark = pytest.mark.owner
+
 MANY = repair.PAGE + 2  # more than one page
-
-
-@pytest.fixture
-def database(owner: Database) -> Database:
-    """The command has the owner's rights."""
-    return owner
 
 
 def make_job(
@@ -156,7 +152,7 @@ def test_the_warning_about_no_bytes_goes_and_others_stay(
     assert column(database, "old", "warnings") == {"other": "kept"}
 
 
-def test_a_repair_is_no_sign_of_life(config: Config, database: Database) -> None:
+def test_a_repair_is_not_a_sign_of_life(config: Config, database: Database) -> None:
     make_job(database, "old", disks=[(100, True)])
     run(config)
     assert column(database, "old", "last_telemetry_at") is None
@@ -234,12 +230,6 @@ def test_a_job_that_was_put_right_meanwhile_is_left_alone(
 # Rollups.
 
 
-@pytest.fixture
-def conn(database: Database) -> Iterator[Connection]:
-    with database.connect(autocommit=True) as conn:
-        yield conn
-
-
 def spoil(conn: Connection) -> None:
     """Give every materialised bucket a wrong number, behind the back of TimescaleDB."""
     for rollup in ("job_speed_1m", "job_speed_1h", "disk_speed_1m"):
@@ -261,7 +251,7 @@ def fill(conn: Connection, database: Database, config: Config) -> datetime:
     return start
 
 
-def test_rollups_are_made_anew(
+def test_rollups_are_rebuilt(
     conn: Connection, config: Config, database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start = fill(conn, database, config)
@@ -294,7 +284,7 @@ def test_a_stray_update_of_long_ago_does_not_cost_all_the_time_since(
     assert start - 300 * DAY in maxima(conn)
 
 
-def test_only_the_asked_for_time_is_made_anew(
+def test_only_the_time_asked_for_is_rebuilt(
     conn: Connection, config: Config, database: Database
 ) -> None:
     start = fill(conn, database, config)
@@ -304,7 +294,7 @@ def test_only_the_asked_for_time_is_made_anew(
     assert made == {bucket for bucket in maxima(conn) if window[0] <= bucket < window[1]} != set()
 
 
-def test_nothing_is_made_anew_from_before_the_edge(
+def test_nothing_is_rebuilt_from_before_the_edge(
     conn: Connection, config: Config, database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start = fill(conn, database, config)
@@ -323,7 +313,7 @@ def test_nothing_is_made_anew_from_before_the_edge(
     )
 
 
-def test_nothing_is_made_anew_where_the_series_has_no_chunks(
+def test_nothing_is_rebuilt_where_the_series_has_no_chunks(
     conn: Connection, config: Config, database: Database
 ) -> None:
     """Also where an operator has dropped them, which no edge tells of."""

@@ -239,7 +239,7 @@ def test_each_right_too_many_is_named(owner: Database, change: str, said: str) -
     assert said in fault
 
 
-def test_a_user_that_is_no_member_is_named(owner: Database) -> None:
+def test_a_user_that_is_not_a_member_is_named(owner: Database) -> None:
     with owner.reading() as conn, conn.transaction(force_rollback=True):
         conn.execute("SET LOCAL ROLE analyst")
         [fault] = judge_rights(conn)
@@ -269,7 +269,7 @@ def test_the_web_workers_do_not_know_the_owners_address(tmp_path: Path) -> None:
             tmp_path / "hub", DATABASE_URL=server.dsn, HUB_OWNER_URL=server.owner_dsn
         ) as hub,
     ):
-        assert hub.request("POST", "/api/v1/telemetry/backup/j", make_body())[0] == 200
+        assert hub.push("j", **make_body()) == 200
         assert "HUB_OWNER_URL" not in environment(hub.web_worker())
         [tasks] = [pid for pid, command in hub.children().items() if "-m jobs" in command]
         assert environment(tasks)["HUB_OWNER_URL"] == server.owner_dsn

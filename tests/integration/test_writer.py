@@ -362,7 +362,7 @@ def test_conflicts_without_end_refuse_only_what_they_are_about(database: Databas
 
     writer = make_writer(database, store=store)
     writer.start()
-    with pytest.raises(Unavailable, match="Others write the same jobs") as refused:
+    with pytest.raises(Unavailable, match="Another transaction changed the same jobs") as refused:
         writer.submit([make_update(-1, job_id="contended")])
     assert not isinstance(refused.value, DatabaseUnavailable)
     assert writer.is_accepting

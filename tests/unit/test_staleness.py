@@ -50,7 +50,7 @@ def test_a_watch_shorter_than_the_threshold_gives_no_verdict() -> None:
     assert silent_since([Watch(before(60), NOW)], 60) == before(60)
 
 
-def test_without_a_watch_there_is_no_verdict() -> None:
+def test_without_a_watch_nothing_is_judged() -> None:
     assert silent_since([], 60) is None
 
 
@@ -60,7 +60,7 @@ def test_one_process_that_watched_long_enough_is_enough() -> None:
 
 
 def test_watches_of_two_processes_do_not_add_up() -> None:
-    # A process that was killed and the one that took its place: nobody listened in between.
+    # A process that was killed and the one that took its place: none listened in between.
     assert silent_since([Watch(before(3600), before(50)), Watch(before(40), NOW)], 60) == before(
         110
     )

@@ -96,7 +96,7 @@ def test_a_header_nested_as_deep_as_it_is_long_is_refused() -> None:
 def test_an_end_is_judged_with_leeway_for_clocks(seconds: int, is_valid: bool) -> None:
     token = make_token(life=timedelta(seconds=seconds))
     guard = Guard(KEYS)
-    for _ in range(2):  # the second time it is remembered, or refused anew
+    for _ in range(2):  # the second time it is remembered, or refused again
         if is_valid:
             assert guard.identify(token)
         else:

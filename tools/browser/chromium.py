@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright: no browser is downloaded."""
+"""Debian's Chromium, driven by Playwright; no browser is downloaded."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ NAMES = ("chromium", "chromium-browser")
 
 
 def find_chromium() -> str | None:
-    """The program that CHROMIUM names, or the one that is installed."""
+    """The program named by CHROMIUM, or the installed one."""
     named = os.environ.get("CHROMIUM")
     return named or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @contextmanager
 def open_chromium(*more: str) -> Iterator[Browser]:
-    """A browser without a window, for as long as the block runs."""
-    arguments = ["--disable-dev-shm-usage", *more]  # containers have little of it
+    """A headless browser."""
+    arguments = ["--disable-dev-shm-usage", *more]  # small in containers
     if os.geteuid() == 0:
-        arguments.append("--no-sandbox")  # it refuses to start as root otherwise
+        arguments.append("--no-sandbox")  # required for root
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=arguments)
         yield browser

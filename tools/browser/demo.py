@@ -1,5 +1,5 @@
-"""What the hub of the browser tests holds: 10,000 jobs, a handful of them with all that a run can
-have, and nodes. The 10,000 are written by SQL, all else goes through the public API.
+"""The data of the browser tests: 10,000 jobs, some of them with everything that a run can have, and
+nodes. The 10,000 are written by SQL, everything else through the public API.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BULK = 10_000
 BATCH = 1_000
 MB = 1_000_000
 GB = 1_000_000_000
-# Silence is judged by tests of its own: what is seeded here must stay as it is meanwhile.
+# Other tests check the detection of silence; here the seeded jobs must not change.
 PATIENT = {
     "HUB_STALE_AFTER_SECONDS": "86400",
     "HUB_FAIL_AFTER_SECONDS": "172800",
@@ -38,21 +38,21 @@ DAY = "replication-erp-app-day"  # more updates than a chart has points
 NODES = ("node-fra-1", "node-fra-2", "node-ams-1", "node-ams-2")
 OFFLINE_NODE = NODES[-1]
 
-# What a sender may call things: markup, addresses that run, the wrong way round, at full length.
+# Names that a sender may use: markup, script addresses, right-to-left text, maximum length.
 IMAGE = "<img src=x onerror=alert(1)>"
 SCRIPT = "</script><script>alert(2)</script>"
 ADDRESS = "javascript:alert(3)"
-TURNED = "\u202egnp.tset \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627"
+RIGHT_TO_LEFT = "\u202egnp.tset \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627"
 EMOJI = "\U0001f4be\U0001f9d1\u200d\U0001f692 {a|b}"
 LENGTHY = ("W\u0130DE" * 64)[:255]
-HOSTILE_IDS = (IMAGE, ADDRESS, TURNED, EMOJI, LENGTHY)
+HOSTILE_IDS = (IMAGE, ADDRESS, RIGHT_TO_LEFT, EMOJI, LENGTHY)
 
 Body = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Demo:
-    """When it all began: runs are placed around it."""
+    """The reference time of the runs."""
 
     now: datetime
 
@@ -74,7 +74,7 @@ def seed(hub: HubProcess) -> Demo:
 
 
 def push(hub: HubProcess, items: Iterable[Body]) -> None:
-    """Updates through the batch endpoint."""
+    """Push updates through the batch endpoint."""
     everything = list(items)
     for start in range(0, len(everything), BATCH):
         body = {"updates": everything[start : start + BATCH]}
@@ -84,7 +84,7 @@ def push(hub: HubProcess, items: Iterable[Body]) -> None:
 
 
 def push_snapshots(hub: HubProcess, items: list[Body]) -> None:
-    """The health of nodes."""
+    """Push snapshots of nodes."""
     for start in range(0, len(items), BATCH):
         body = {"snapshots": items[start : start + BATCH]}
         status, _, answer = hub.request("POST", "/api/v1/telemetry/snapshot", body, timeout=60)
@@ -92,7 +92,7 @@ def push_snapshots(hub: HubProcess, items: list[Body]) -> None:
 
 
 def run(job_id: str, job: SimulatedJob, end: datetime | None = None) -> Iterator[Body]:
-    """The updates of a simulated job under another id, up to an instant."""
+    """The updates of a simulated job with another id, up to an instant."""
     at = job.started_at
     for body in updates(job, 1):
         if end is not None and at >= end:
@@ -128,7 +128,7 @@ def _live(now: datetime) -> Iterator[Body]:
 
 
 def _gap_time(now: datetime, minutes: float) -> datetime:
-    """So many minutes into the run with gaps."""
+    """The instant so many minutes after the start of the run with gaps."""
     return now - timedelta(hours=3) + timedelta(minutes=minutes)
 
 
@@ -148,7 +148,7 @@ def _gaps(now: datetime) -> Iterator[Body]:
 
 def _hostile(now: datetime) -> Iterator[Body]:
     for place, job_id in enumerate(HOSTILE_IDS):
-        names = itertools.cycle((SCRIPT, IMAGE, ADDRESS, TURNED, EMOJI, LENGTHY))
+        names = itertools.cycle((SCRIPT, IMAGE, ADDRESS, RIGHT_TO_LEFT, EMOJI, LENGTHY))
         rest = list(itertools.islice(names, place, place + 6))
         for step in range(30):
             yield {
@@ -177,16 +177,16 @@ def _register(hub: HubProcess) -> None:
 def _push_nodes(hub: HubProcess, now: datetime) -> None:
     times = [now - timedelta(minutes=180 - minute) for minute in range(180)]
     items = [
-        {**said, "timestamp": isoformat(at)}
+        {**snapshot, "timestamp": isoformat(at)}
         for node_id in NODES
-        for at, said in zip(times, snapshots(node_id, 1), strict=False)
+        for at, snapshot in zip(times, snapshots(node_id, 1), strict=False)
         if node_id != OFFLINE_NODE or at < now - timedelta(minutes=15)
     ]
     items.append({"node_id": IMAGE, "cpu_percent": 3.0, "timestamp": isoformat(now)})
     push_snapshots(hub, items)
 
 
-# A summary is there already: else a task would make 10,000 while the tests run.
+# With a summary: otherwise a task would make 10,000 while the tests run.
 _BULK = """
 INSERT INTO jobs (
     job_id, job_type, vm_name, repository_id, backup_type, status, current_phase,

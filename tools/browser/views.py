@@ -1,4 +1,4 @@
-"""The views of the dashboard, and when each of them is ready to be looked at."""
+"""The views of the dashboard, and when each of them is ready."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VIEWS = {
     "nodes": "/nodes",
     "node": "/nodes/node-fra-1",
 }
-# How many canvases each draws.
+# The number of canvases of each view.
 CHARTS = {"machine": 3, "performance": 2, "disks": 3, "compare": 3, "node": 6}
 
 
@@ -30,13 +30,13 @@ def job_path(job_id: str, query: str = "") -> str:
 
 
 def open_view(page: Page, name: str) -> None:
-    """Go there and wait until all of it is drawn."""
+    """Open the view and wait until it is drawn."""
     page.goto(VIEWS[name])
     wait_ready(page, CHARTS.get(name, 0))
 
 
 def wait_ready(page: Page, charts: int = 0) -> None:
-    """Wait until nothing that can be seen still loads."""
+    """Wait until nothing visible is still loading."""
     page.wait_for_function(
         """(charts) => document.querySelector("main h1")
             && document.querySelectorAll("[data-draw-milliseconds]").length >= charts

@@ -1,4 +1,4 @@
-"""What a page must never do: speak on the console, throw, ask another origin, open a dialog."""
+"""Detects what a page must not do: console messages, exceptions, other origins, dialogs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Page, Request
 
-# An answer that nobody waits for any more, as its view was left.
+# A response that is no longer needed, because the view was left.
 _DROPPED = "net::ERR_ABORTED"
 
 
 class Watch:
-    """Collects all of that; `expect` names what a test provokes."""
+    """Collects these; `expect` allows what a test causes."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -26,13 +26,15 @@ class Watch:
         context.on("dialog", self._on_dialog)
 
     def expect(self, *patterns: str) -> None:
-        """What matches one of them is meant to happen from now on."""
+        """Allow what matches one of the patterns from now on."""
         self._expected += map(re.compile, patterns)
 
     def check(self) -> None:
-        """Fail for anything that was seen and not expected."""
+        """Fail for anything unexpected."""
         unexpected = [
-            said for said in self.seen if not any(known.search(said) for known in self._expected)
+            message
+            for message in self.seen
+            if not any(known.search(message) for known in self._expected)
         ]
         assert not unexpected, unexpected
 
@@ -54,7 +56,7 @@ class Watch:
 
 
 def visible_text(page: Page) -> str:
-    """What can be read on the page, and what a screen reader is told of its charts."""
+    """The visible text of the page, and the labels for screen readers."""
     return str(
         page.evaluate(
             """() => [document.body.innerText, document.title,

@@ -9,14 +9,13 @@ import time
 from contextlib import suppress
 
 from app.background import FailureLog
-from app.config import ROOT, Config
+from app.config import PARENT_VARIABLE, ROOT, Config
 from app.database.engine import EmbeddedEngine
 from app.errors import EngineError
-from app.lifeline import PARENT_VARIABLE
 
 logger = logging.getLogger("hub.serve")
 
-# A busy engine answers nobody else. The longest statement compresses a chunk, at 650,000 rows a
+# A busy engine answers no other query. The longest statement compresses a chunk, at 650,000 rows a
 # second: 100 s for 6 hours of 3,000 updates a second, the most that the engine can take. An engine
 # that fails, or runs a statement forever, ends by itself.
 ENGINE_SILENCE_SECONDS = 120.0

@@ -13,8 +13,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings
 
-from app.config import ROOT, Config
-from app.lifeline import PARENT_VARIABLE
+from app.config import PARENT_VARIABLE, ROOT, Config
 
 logger = logging.getLogger("hub.serve")
 

@@ -5,7 +5,7 @@
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 
 -- name: read_charted_job
--- '-infinity' is no instant of Python's; nothing is older than 1970.
+-- Python has no '-infinity'; nothing is older than 1970.
 SELECT job_id, job_type, vm_name, status, started_at, completed_at, newest_update_at,
        bytes_transferred, total_bytes, xmin::text, job_speed_1m_materialised_before(),
        (SELECT greatest(dropped_before, TIMESTAMPTZ 'epoch') FROM series_edges
@@ -90,7 +90,7 @@ ORDER BY time, seq
 LIMIT %(limit)s
 
 -- name: read_buckets
--- The sum leaves as a float because that of two large bigints is no bigint.
+-- The sum leaves as a float because that of two large bigints may exceed a bigint.
 SELECT date_bin(make_interval(secs => %(step_seconds)s), time, TIMESTAMPTZ 'epoch') AS bucket_at,
        count(*), sum(speed)::double precision, count(speed), min(speed), max(speed),
        count(*) FILTER (WHERE speed > 0), min(speed) FILTER (WHERE speed > 0),

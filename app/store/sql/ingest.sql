@@ -3,12 +3,8 @@
 
 -- name: lock_jobs
 SELECT job_id, job_type, status, ended_by, started_at, completed_at, newest_update_at,
-       last_telemetry_at IS NOT NULL, clock_offset_seconds, warnings, field_times,
-       registered, current_phase, bytes_transferred, total_bytes, transfer_speed_bps, eta_seconds,
-       progress_percent,
-       CASE WHEN before_verdict IS NULL THEN error_message
-            ELSE before_verdict ->> 'error_message' END,
-       vm_name, repository_id, backup_type, before_verdict -> 'disks'
+       last_telemetry_at IS NOT NULL, clock_offset_seconds, warnings, field_times, registered,
+       before_verdict, {job_fields}
 FROM jobs
 WHERE job_id = ANY(%(job_ids)s::text[])
 ORDER BY job_id
@@ -30,32 +26,24 @@ ON CONFLICT (job_id) DO NOTHING
 RETURNING job_id
 
 -- name: read_disks
-SELECT job_id, disk_index, size_bytes, field_times, status, bytes_transferred, total_bytes,
-       transfer_speed_bps, progress_percent, error_message
+SELECT job_id, disk_index, size_bytes, field_times, {disk_fields}
 FROM job_disks
 WHERE job_id = ANY(%(job_ids)s::text[])
 
 -- name: find_updates
-SELECT job_id, time, seq, sender_time, status, current_phase, bytes_transferred, total_bytes,
-       transfer_speed_bps, eta_seconds,
-       reported_percent(progress_percent, percent_scale, bytes_transferred, total_bytes),
-       error_message, vm_name, repository_id, backup_type
+SELECT job_id, time, seq, sender_time, status, {job_fields: $reported}
 FROM job_telemetry
 JOIN unnest(%(job_ids)s::text[], %(times)s::bigint[]) AS v (job, micros)
     ON job_id = v.job AND time = from_micros(v.micros)
 
 -- name: find_shifted_updates
-SELECT job_id, time, seq, sender_time, status, current_phase, bytes_transferred, total_bytes,
-       transfer_speed_bps, eta_seconds,
-       reported_percent(progress_percent, percent_scale, bytes_transferred, total_bytes),
-       error_message, vm_name, repository_id, backup_type
+SELECT job_id, time, seq, sender_time, status, {job_fields: $reported}
 FROM job_telemetry
 JOIN unnest(%(job_ids)s::text[], %(times)s::bigint[]) AS v (job, micros)
     ON job_id = v.job AND sender_time = from_micros(v.micros)
 
 -- name: find_update_disks
-SELECT job_id, time, seq, disk_index, status, bytes_transferred, total_bytes,
-       transfer_speed_bps, progress_percent, error_message
+SELECT job_id, time, seq, disk_index, {disk_fields}
 FROM disk_telemetry
 JOIN unnest(%(job_ids)s::text[], %(times)s::bigint[]) AS v (job, micros)
     ON job_id = v.job AND time = from_micros(v.micros)
@@ -63,45 +51,28 @@ JOIN unnest(%(job_ids)s::text[], %(times)s::bigint[]) AS v (job, micros)
 -- name: insert_updates
 -- OFFSET 0 keeps the planner from working out the scale for each of its two uses.
 INSERT INTO job_telemetry (
-    time, arrival_lag_ms, job_id, seq, status, current_phase, bytes_transferred, total_bytes,
-    transfer_speed_bps, eta_seconds, progress_percent, percent_scale, error_message, vm_name,
-    repository_id, backup_type, sender_time)
-SELECT from_micros(v.time), (%(now)s::bigint - v.time) / 1000, v.job_id, v.seq, v.status,
-       v.current_phase, v.bytes_transferred, v.total_bytes, v.transfer_speed_bps, v.eta_seconds,
-       CASE WHEN v.percent_scale IS NULL THEN v.progress_percent END, v.percent_scale,
-       v.error_message, v.vm_name, v.repository_id, v.backup_type, from_micros(v.sender_time)
+    time, arrival_lag_ms, job_id, seq, status, sender_time, percent_scale, {job_fields})
+SELECT from_micros(time), (%(now)s::bigint - time) / 1000, job_id, seq, status,
+       from_micros(sender_time), percent_scale, {job_fields: $stored}
 FROM (
     SELECT *, percent_scale_of(progress_percent, bytes_transferred, total_bytes) AS percent_scale
     FROM unnest(
         %(time)s::bigint[], %(job_id)s::text[], %(seq)s::integer[], %(status)s::text[],
-        %(current_phase)s::text[], %(bytes_transferred)s::bigint[], %(total_bytes)s::bigint[],
-        %(transfer_speed_bps)s::bigint[], %(eta_seconds)s::bigint[],
-        %(progress_percent)s::double precision[], %(error_message)s::text[], %(vm_name)s::text[],
-        %(repository_id)s::text[], %(backup_type)s::text[], %(sender_time)s::bigint[]
-    ) AS u (
-        time, job_id, seq, status, current_phase, bytes_transferred, total_bytes,
-        transfer_speed_bps, eta_seconds, progress_percent, error_message, vm_name, repository_id,
-        backup_type, sender_time)
+        %(sender_time)s::bigint[], {job_fields: %($name)s::$type[]}
+    ) AS u (time, job_id, seq, status, sender_time, {job_fields})
     OFFSET 0
 ) AS v
 
 -- name: insert_update_disks
-INSERT INTO disk_telemetry (
-    time, job_id, seq, disk_index, status, bytes_transferred, total_bytes, transfer_speed_bps,
-    progress_percent, error_message)
-SELECT from_micros(v.time), v.job_id, v.seq, v.disk_index, v.status, v.bytes_transferred,
-       v.total_bytes, v.transfer_speed_bps, v.progress_percent, v.error_message
+INSERT INTO disk_telemetry (time, job_id, seq, disk_index, {disk_fields})
+SELECT from_micros(time), job_id, seq, disk_index, {disk_fields}
 FROM unnest(
     %(time)s::bigint[], %(job_id)s::text[], %(seq)s::integer[], %(disk_index)s::smallint[],
-    %(status)s::text[], %(bytes_transferred)s::bigint[], %(total_bytes)s::bigint[],
-    %(transfer_speed_bps)s::bigint[], %(progress_percent)s::double precision[],
-    %(error_message)s::text[]
-) AS v (
-    time, job_id, seq, disk_index, status, bytes_transferred, total_bytes, transfer_speed_bps,
-    progress_percent, error_message)
+    {disk_fields: %($name)s::$type[]}
+) AS v (time, job_id, seq, disk_index, {disk_fields})
 
 -- name: add_losses
--- What was told before is seen as it was before this statement, so what it wrote comes on top.
+-- `known` is as it was before this statement, so what this one wrote is added to it.
 WITH written AS (
     INSERT INTO sender_losses AS known (job_id, time, lost_updates, received_at)
     SELECT v.job_id, from_micros(v.time), v.lost_updates, from_micros(%(now)s)
@@ -132,9 +103,8 @@ FROM unnest(%(job_id)s::text[], %(warnings)s::text[]) AS v (job_id, warnings)
 WHERE jobs.job_id = v.job_id
 
 -- name: update_jobs
--- An update leaves no verdict of the detector to hide what the sender said. Only a registration
--- leaves it: then the row goes on to show the verdict's message. A summary of the job is out of
--- date.
+-- An update ends what a status change by the detector hides. A registration does not: the row goes
+-- on to show the detector's message (see job_columns). A summary of the job is out of date.
 UPDATE jobs SET
     status = v.status,
     before_verdict = CASE
@@ -149,46 +119,23 @@ UPDATE jobs SET
     completed_at = from_micros(v.completed_at),
     newest_update_at = from_micros(v.newest),
     clock_offset_seconds = v.clock_offset_seconds,
-    warnings = v.warnings,
-    field_times = v.field_times,
-    current_phase = v.current_phase,
-    bytes_transferred = v.bytes_transferred,
-    total_bytes = v.total_bytes,
-    transfer_speed_bps = v.transfer_speed_bps,
-    eta_seconds = v.eta_seconds,
-    progress_percent = v.progress_percent,
-    error_message = CASE
-        WHEN v.status = 'stalled' OR v.ended_by = 'detector' THEN jobs.error_message
-        ELSE v.error_message END,
-    vm_name = v.vm_name,
-    repository_id = v.repository_id,
-    backup_type = v.backup_type,
+    warnings = v.warnings::jsonb,
+    field_times = v.field_times::bigint[],
+    {job_fields: $name = v.$name},
     last_telemetry_at = CASE
         WHEN v.has_life THEN from_micros(%(now)s) ELSE jobs.last_telemetry_at END,
     last_progress_at = CASE
         WHEN v.has_life AND (v.is_new OR jobs.bytes_transferred <> v.bytes_transferred
                              OR jobs.current_phase <> v.current_phase)
         THEN from_micros(%(now)s) ELSE jobs.last_progress_at END
-FROM (
-    SELECT job_id, status, ended_by, started_at, completed_at, newest, clock_offset_seconds,
-           warnings::jsonb AS warnings, field_times::bigint[] AS field_times, current_phase,
-           bytes_transferred, total_bytes, transfer_speed_bps, eta_seconds, progress_percent,
-           error_message, vm_name, repository_id, backup_type, has_life, is_new
-    FROM unnest(
-        %(job_id)s::text[], %(status)s::text[], %(ended_by)s::text[], %(started_at)s::bigint[],
-        %(completed_at)s::bigint[], %(newest)s::bigint[],
-        %(clock_offset_seconds)s::double precision[], %(warnings)s::text[],
-        %(field_times)s::text[], %(current_phase)s::text[], %(bytes_transferred)s::bigint[],
-        %(total_bytes)s::bigint[], %(transfer_speed_bps)s::bigint[], %(eta_seconds)s::bigint[],
-        %(progress_percent)s::double precision[], %(error_message)s::text[],
-        %(vm_name)s::text[], %(repository_id)s::text[], %(backup_type)s::text[],
-        %(has_life)s::boolean[], %(is_new)s::boolean[]
-    ) AS u (
-        job_id, status, ended_by, started_at, completed_at, newest, clock_offset_seconds,
-        warnings, field_times, current_phase, bytes_transferred, total_bytes,
-        transfer_speed_bps, eta_seconds, progress_percent, error_message, vm_name,
-        repository_id, backup_type, has_life, is_new)
-) AS v
+FROM unnest(
+    %(job_id)s::text[], %(status)s::text[], %(ended_by)s::text[], %(started_at)s::bigint[],
+    %(completed_at)s::bigint[], %(newest)s::bigint[],
+    %(clock_offset_seconds)s::double precision[], %(warnings)s::text[], %(field_times)s::text[],
+    %(has_life)s::boolean[], %(is_new)s::boolean[], {job_fields: %($name)s::$type[]}
+) AS v (
+    job_id, status, ended_by, started_at, completed_at, newest, clock_offset_seconds, warnings,
+    field_times, has_life, is_new, {job_fields})
 WHERE jobs.job_id = v.job_id
 
 -- name: touch_jobs
@@ -210,29 +157,16 @@ FROM unnest(
 WHERE jobs.job_id = v.job_id
 
 -- name: upsert_disks
-INSERT INTO job_disks (
-    job_id, disk_index, status, bytes_transferred, total_bytes, transfer_speed_bps,
-    progress_percent, error_message, newest_update_at, field_times)
-SELECT v.job_id, v.disk_index, v.status, v.bytes_transferred, v.total_bytes,
-       v.transfer_speed_bps, v.progress_percent, v.error_message, from_micros(v.newest),
-       v.field_times::bigint[]
+INSERT INTO job_disks (job_id, disk_index, newest_update_at, field_times, {disk_fields})
+SELECT job_id, disk_index, from_micros(newest), field_times::bigint[], {disk_fields}
 FROM unnest(
-    %(job_id)s::text[], %(disk_index)s::smallint[], %(status)s::text[],
-    %(bytes_transferred)s::bigint[], %(total_bytes)s::bigint[], %(transfer_speed_bps)s::bigint[],
-    %(progress_percent)s::double precision[], %(error_message)s::text[], %(newest)s::bigint[],
-    %(field_times)s::text[]
-) AS v (
-    job_id, disk_index, status, bytes_transferred, total_bytes, transfer_speed_bps,
-    progress_percent, error_message, newest, field_times)
+    %(job_id)s::text[], %(disk_index)s::smallint[], %(newest)s::bigint[], %(field_times)s::text[],
+    {disk_fields: %($name)s::$type[]}
+) AS v (job_id, disk_index, newest, field_times, {disk_fields})
 ON CONFLICT (job_id, disk_index) DO UPDATE SET
-    status = excluded.status,
-    bytes_transferred = excluded.bytes_transferred,
-    total_bytes = excluded.total_bytes,
-    transfer_speed_bps = excluded.transfer_speed_bps,
-    progress_percent = excluded.progress_percent,
-    error_message = excluded.error_message,
     newest_update_at = excluded.newest_update_at,
-    field_times = excluded.field_times
+    field_times = excluded.field_times,
+    {disk_fields: $name = excluded.$name}
 
 -- name: insert_events
 INSERT INTO job_events (job_id, time, kind, from_status, to_status, actor, reason, evidence)
@@ -255,16 +189,7 @@ SELECT min(time) FROM job_telemetry WHERE job_id = %(job_id)s AND status = %(sta
 -- field the newest that names it. One pass over the job's rows. An end other than the one the job
 -- came to is an event only, and decides nothing.
 -- name: deciding_job_times
-SELECT max(time) FILTER (WHERE current_phase IS NOT NULL),
-       max(time) FILTER (WHERE bytes_transferred IS NOT NULL),
-       max(time) FILTER (WHERE total_bytes IS NOT NULL),
-       max(time) FILTER (WHERE transfer_speed_bps IS NOT NULL),
-       max(time) FILTER (WHERE eta_seconds IS NOT NULL),
-       max(time) FILTER (WHERE progress_percent IS NOT NULL OR percent_scale IS NOT NULL),
-       max(time) FILTER (WHERE error_message IS NOT NULL),
-       max(time) FILTER (WHERE vm_name IS NOT NULL),
-       max(time) FILTER (WHERE repository_id IS NOT NULL),
-       max(time) FILTER (WHERE backup_type IS NOT NULL)
+SELECT {job_fields: max(time) FILTER (WHERE $reported IS NOT NULL)}
 FROM job_telemetry
 WHERE job_id = %(job_id)s AND time <= from_micros(%(until)s)
   AND status IN ('running', %(status)s)
@@ -272,13 +197,7 @@ WHERE job_id = %(job_id)s AND time <= from_micros(%(until)s)
 -- name: deciding_disk_times
 SELECT DISTINCT instant
 FROM (
-    SELECT max(time) AS any_time,
-           max(time) FILTER (WHERE status IS NOT NULL) AS status_time,
-           max(time) FILTER (WHERE bytes_transferred IS NOT NULL) AS bytes_time,
-           max(time) FILTER (WHERE total_bytes IS NOT NULL) AS total_time,
-           max(time) FILTER (WHERE transfer_speed_bps IS NOT NULL) AS speed_time,
-           max(time) FILTER (WHERE progress_percent IS NOT NULL) AS percent_time,
-           max(time) FILTER (WHERE error_message IS NOT NULL) AS error_time
+    SELECT ARRAY[max(time), {disk_fields: max(time) FILTER (WHERE $name IS NOT NULL)}] AS instants
     FROM disk_telemetry AS d
     WHERE job_id = %(job_id)s AND time <= from_micros(%(until)s)
       AND NOT EXISTS (
@@ -287,6 +206,5 @@ FROM (
             AND u.status NOT IN ('running', %(status)s))
     GROUP BY disk_index
 ) AS newest,
-LATERAL unnest(ARRAY[any_time, status_time, bytes_time, total_time, speed_time, percent_time,
-                     error_time]) AS instant
+LATERAL unnest(instants) AS instant
 WHERE instant IS NOT NULL

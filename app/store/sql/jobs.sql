@@ -1,12 +1,10 @@
 -- Reading jobs, their disks, events and machines. `{conditions}` is a conjunction of the fixed
 -- fragments in app/store/jobs.py: a filter that is absent must not be in the statement, or a
 -- generic plan ("$1 IS NULL OR …") would walk the newest jobs for a machine that ran a year ago.
+-- `{job_columns}` are those of app.store.jobs.Job.
 
 -- name: list_jobs
-SELECT id, job_id, job_type, vm_name, repository_id, backup_type, status, current_phase,
-       bytes_transferred, total_bytes, transfer_speed_bps, eta_seconds, progress_percent,
-       error_message, warnings, created_at, started_at, completed_at, ended_by,
-       newest_update_at, last_telemetry_at, last_progress_at, clock_offset_seconds
+SELECT {job_columns}
 FROM jobs
 WHERE {conditions}
 ORDER BY created_at DESC, id DESC
@@ -14,11 +12,7 @@ LIMIT %(limit)s
 
 -- name: read_job
 -- One statement, so that the job and its disks are of the same commit.
-SELECT id, job_id, job_type, vm_name, repository_id, backup_type, status, current_phase,
-       bytes_transferred, total_bytes, transfer_speed_bps, eta_seconds, progress_percent,
-       error_message, warnings, created_at, started_at, completed_at, ended_by,
-       newest_update_at, last_telemetry_at, last_progress_at, clock_offset_seconds,
-       performance_metrics,
+SELECT {job_columns}, performance_metrics,
        (SELECT coalesce(jsonb_agg(to_jsonb(disk) - 'field_times' ORDER BY disk.disk_index), '[]')
         FROM job_disks AS disk WHERE disk.job_id = jobs.job_id) AS disks
 FROM jobs

@@ -1,4 +1,4 @@
--- Whether a node still reports: the verdicts of the task detect_offline_nodes, and the way back.
+-- Whether a node still reports: the changes by the task detect_offline_nodes, and back.
 -- Each change leaves an event.
 
 -- As with jobs: see bring_back_jobs.

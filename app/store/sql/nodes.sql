@@ -1,29 +1,21 @@
--- Reading nodes, their events and their charts. `{metrics}` and `{aggregates}` name metrics, which
--- the caller has checked against the known ones and quoted; `{rollup}` is one of two names.
+-- Reading nodes, their events and their charts. `{chosen}` and `{aggregates}` name the metrics asked
+-- for, which the caller has checked against the known ones and quoted; `{rollup}` is one of two names.
 
 -- name: list_nodes
-SELECT node_id, state, state_since,
-       first_seen_at, last_seen_at, newest_snapshot_at, clock_offset_seconds,
-       cpu_percent, memory_percent, memory_used_mb, memory_total_mb,
-       disk_percent, disk_used_gb, disk_total_gb,
-       network_rx_bytes, network_tx_bytes, network_rx_rate_mbps, network_tx_rate_mbps,
-       uptime_seconds, process_count, active_connections,
-       load_avg_1m, load_avg_5m, load_avg_15m,
-       greatest(0, extract(epoch FROM now() - last_seen_at))::double precision AS age_seconds
+SELECT node_id, state, state_since, first_seen_at, last_seen_at, newest_snapshot_at,
+       clock_offset_seconds,
+       greatest(0, extract(epoch FROM now() - last_seen_at))::double precision AS age_seconds,
+       {metrics}
 FROM nodes
 WHERE node_id > %(after_id)s
 ORDER BY node_id
 LIMIT %(limit)s
 
 -- name: read_node
-SELECT node_id, state, state_since,
-       first_seen_at, last_seen_at, newest_snapshot_at, clock_offset_seconds,
-       cpu_percent, memory_percent, memory_used_mb, memory_total_mb,
-       disk_percent, disk_used_gb, disk_total_gb,
-       network_rx_bytes, network_tx_bytes, network_rx_rate_mbps, network_tx_rate_mbps,
-       uptime_seconds, process_count, active_connections,
-       load_avg_1m, load_avg_5m, load_avg_15m,
-       greatest(0, extract(epoch FROM now() - last_seen_at))::double precision AS age_seconds
+SELECT node_id, state, state_since, first_seen_at, last_seen_at, newest_snapshot_at,
+       clock_offset_seconds,
+       greatest(0, extract(epoch FROM now() - last_seen_at))::double precision AS age_seconds,
+       {metrics}
 FROM nodes
 WHERE node_id = %(node_id)s
 
@@ -38,7 +30,7 @@ LIMIT %(limit)s
 SELECT EXISTS (SELECT FROM nodes WHERE node_id = %(node_id)s)
 
 -- name: read_charted_node
--- Neither 'infinity' is an instant of Python's; nothing is older than 1970.
+-- Python has no 'infinity'; nothing is older than 1970.
 SELECT node_id, state = 'online' AS is_online,
        least(oldest_snapshot_at, newest_snapshot_at) AS oldest_snapshot_at, newest_snapshot_at,
        (SELECT greatest(dropped_before, TIMESTAMPTZ 'epoch') FROM series_edges
@@ -57,7 +49,7 @@ FROM (
 ) AS counted
 
 -- name: list_snapshots
-SELECT time, {metrics}
+SELECT time, {chosen}
 FROM node_telemetry
 WHERE node_id = %(node_id)s AND time >= %(from_at)s AND time < %(before_at)s
 ORDER BY time, seq

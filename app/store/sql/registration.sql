@@ -1,7 +1,7 @@
 -- What is registered of a job: kept beside its registers, which updates overwrite.
 
 -- name: lock_job
-SELECT job_type, vm_name, repository_id, backup_type, registered
+SELECT registered, job_type, {identity_fields}
 FROM jobs
 WHERE job_id = %(job_id)s
 FOR UPDATE
@@ -9,7 +9,7 @@ FOR UPDATE
 -- name: keep_registered
 UPDATE jobs SET registered = %(registered)s::jsonb WHERE job_id = %(job_id)s
 
--- The first size of a disk stays. Its row counts only where this says something new.
+-- The first size of a disk stays. Its row counts only where its size is new.
 -- name: keep_disks
 INSERT INTO job_disks (job_id, disk_index, size_bytes)
 SELECT %(job_id)s, v.disk_index, v.size_bytes

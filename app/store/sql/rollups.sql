@@ -1,30 +1,30 @@
 -- Refreshing rollups, compressing and dropping chunks. `now` is a parameter of tests; without it
 -- the clock is the database's.
 --
--- What is not materialised, and whether a chunk has uncompressed rows, TimescaleDB tells in
--- _timescaledb_catalog only, which everybody may read. Instants there are microseconds since 1970.
+-- What is not materialised, and whether a chunk has uncompressed rows, TimescaleDB records in
+-- _timescaledb_catalog only, which every user may read. Instants there are microseconds since 1970.
 
 -- name: read_clock
 SELECT coalesce(%(now)s::timestamptz, clock_timestamp())
 
 -- A refresh of a rollup of a rollup reads the other one's view, in which TimescaleDB 2.23 works out
--- the watermark anew for each row, unless it is the bound of an index: 3.5 s instead of 0.5 s for an
+-- the watermark again for each row, unless it is the bound of an index: 3.5 s instead of 0.5 s for an
 -- hour of 5,000 jobs. Compiling such a statement took 0.5 s more.
 -- name: plan_for_refreshes
 SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)
 
 -- A refresh finds the updates of a minute by indexes of block ranges. Blocks that came since the
 -- last call are in none and are looked at each time, by the refresh of an hour for 17 us a row (see
--- above), in which the embedded engine serves nobody. On a server autovacuum does this.
+-- above), in which the embedded engine runs nothing else. On a server autovacuum does this.
 -- name: summarise_block_ranges
 SELECT brin_summarize_new_values(index.oid)
 FROM pg_class AS index
 JOIN pg_am ON pg_am.oid = index.relam
 WHERE index.relkind = 'i' AND pg_am.amname = 'brin'
 
--- One refresh, compression or drop at a time, whoever asks for it (timescaledb#10219). Two refreshes
+-- One refresh, compression or drop at a time, whichever process asks for it (timescaledb#10219). Two refreshes
 -- at once may lose an invalidation, and an edge must not move under one. The embedded engine is
--- one session, in which this excludes nobody: there no two statements run at once, and the tasks
+-- one session, in which this has no effect: there no two statements run at once, and the tasks
 -- of a process wait for each other.
 -- name: lock
 SELECT pg_advisory_lock(7305118043)
@@ -98,7 +98,7 @@ FROM (SELECT hour, hour - row_number() OVER (ORDER BY hour) AS run FROM hours) A
 GROUP BY run, hour / %(most_hours)s
 ORDER BY 1
 
--- A refresh deletes what it makes anew. In a chunk that was compressed and then in part unpacked by
+-- A refresh deletes what it makes again. In a chunk that was compressed and then in part unpacked by
 -- an earlier refresh, TimescaleDB (2.23.1) left the old rows beside the new ones.
 -- name: decompress_chunks
 SELECT decompress_chunk(format('%%I.%%I', chunks.chunk_schema, chunks.chunk_name)::regclass)

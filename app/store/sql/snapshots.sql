@@ -21,49 +21,23 @@ ORDER BY node_id
 FOR UPDATE
 
 -- name: find_snapshots
-SELECT node_id, time, seq, sender_time, cpu_percent, memory_percent, memory_used_mb,
-       memory_total_mb, disk_percent, disk_used_gb, disk_total_gb, network_rx_bytes,
-       network_tx_bytes, network_rx_rate_mbps, network_tx_rate_mbps, uptime_seconds,
-       process_count, active_connections, load_avg_1m, load_avg_5m, load_avg_15m
+SELECT node_id, time, seq, sender_time, {metrics}
 FROM node_telemetry
 JOIN unnest(%(node_ids)s::text[], %(times)s::bigint[]) AS v (node, micros)
     ON node_id = v.node AND time = from_micros(v.micros)
 UNION
-SELECT node_id, time, seq, sender_time, cpu_percent, memory_percent, memory_used_mb,
-       memory_total_mb, disk_percent, disk_used_gb, disk_total_gb, network_rx_bytes,
-       network_tx_bytes, network_rx_rate_mbps, network_tx_rate_mbps, uptime_seconds,
-       process_count, active_connections, load_avg_1m, load_avg_5m, load_avg_15m
+SELECT node_id, time, seq, sender_time, {metrics}
 FROM node_telemetry
 JOIN unnest(%(node_ids)s::text[], %(times)s::bigint[]) AS v (node, micros)
     ON node_id = v.node AND sender_time = from_micros(v.micros)
 
 -- name: insert_snapshots
-INSERT INTO node_telemetry (
-    time, received_at, node_id, seq, sender_time, cpu_percent, memory_percent, memory_used_mb,
-    memory_total_mb, disk_percent, disk_used_gb, disk_total_gb, network_rx_bytes,
-    network_tx_bytes, network_rx_rate_mbps, network_tx_rate_mbps, uptime_seconds, process_count,
-    active_connections, load_avg_1m, load_avg_5m, load_avg_15m)
-SELECT from_micros(v.time), from_micros(%(now)s), v.node_id, v.seq, from_micros(v.sender_time),
-       v.cpu_percent, v.memory_percent, v.memory_used_mb, v.memory_total_mb, v.disk_percent,
-       v.disk_used_gb, v.disk_total_gb, v.network_rx_bytes, v.network_tx_bytes,
-       v.network_rx_rate_mbps, v.network_tx_rate_mbps, v.uptime_seconds, v.process_count,
-       v.active_connections, v.load_avg_1m, v.load_avg_5m, v.load_avg_15m
+INSERT INTO node_telemetry (time, received_at, node_id, seq, sender_time, {metrics})
+SELECT from_micros(time), from_micros(%(now)s), node_id, seq, from_micros(sender_time), {metrics}
 FROM unnest(
     %(time)s::bigint[], %(node_id)s::text[], %(seq)s::integer[], %(sender_time)s::bigint[],
-    %(cpu_percent)s::double precision[], %(memory_percent)s::double precision[],
-    %(memory_used_mb)s::double precision[], %(memory_total_mb)s::double precision[],
-    %(disk_percent)s::double precision[], %(disk_used_gb)s::double precision[],
-    %(disk_total_gb)s::double precision[], %(network_rx_bytes)s::bigint[],
-    %(network_tx_bytes)s::bigint[], %(network_rx_rate_mbps)s::double precision[],
-    %(network_tx_rate_mbps)s::double precision[], %(uptime_seconds)s::bigint[],
-    %(process_count)s::bigint[], %(active_connections)s::bigint[],
-    %(load_avg_1m)s::double precision[], %(load_avg_5m)s::double precision[],
-    %(load_avg_15m)s::double precision[]
-) AS v (
-    time, node_id, seq, sender_time, cpu_percent, memory_percent, memory_used_mb,
-    memory_total_mb, disk_percent, disk_used_gb, disk_total_gb, network_rx_bytes,
-    network_tx_bytes, network_rx_rate_mbps, network_tx_rate_mbps, uptime_seconds, process_count,
-    active_connections, load_avg_1m, load_avg_5m, load_avg_15m)
+    {metrics: %($name)s::$type[]}
+) AS v (time, node_id, seq, sender_time, {metrics})
 
 -- The row of a node shows its newest snapshot; every snapshot is a sign of life.
 -- name: update_nodes
@@ -78,23 +52,7 @@ WHERE nodes.node_id = v.node_id
 -- name: show_newest_snapshots
 UPDATE nodes SET
     newest_snapshot_at = newest.time,
-    cpu_percent = newest.cpu_percent,
-    memory_percent = newest.memory_percent,
-    memory_used_mb = newest.memory_used_mb,
-    memory_total_mb = newest.memory_total_mb,
-    disk_percent = newest.disk_percent,
-    disk_used_gb = newest.disk_used_gb,
-    disk_total_gb = newest.disk_total_gb,
-    network_rx_bytes = newest.network_rx_bytes,
-    network_tx_bytes = newest.network_tx_bytes,
-    network_rx_rate_mbps = newest.network_rx_rate_mbps,
-    network_tx_rate_mbps = newest.network_tx_rate_mbps,
-    uptime_seconds = newest.uptime_seconds,
-    process_count = newest.process_count,
-    active_connections = newest.active_connections,
-    load_avg_1m = newest.load_avg_1m,
-    load_avg_5m = newest.load_avg_5m,
-    load_avg_15m = newest.load_avg_15m
+    {metrics: $name = newest.$name}
 FROM unnest(%(node_ids)s::text[]) AS v (id)
 CROSS JOIN LATERAL (
     SELECT * FROM node_telemetry

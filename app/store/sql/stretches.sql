@@ -115,7 +115,7 @@ gaps AS (
 ),
 explained AS (
     -- Without the time in which the hub took no updates, would it be a gap? If so, does the update
-    -- that ends it tell of others that its sender lost? It is known to the millisecond.
+    -- that ends it report others that its sender lost? It is known to the millisecond.
     SELECT 'gap' AS kind, n,
            CASE WHEN at - at_before - coalesce(away, INTERVAL '0')
                      <= make_interval(secs => %(gap_seconds)s)

@@ -1,10 +1,10 @@
 -- Leases and last runs of the scheduled tasks. `now` is a parameter of tests; without it the clock
 -- is the database's.
 
--- The one statement that decides who runs a task: it is due and nobody holds a valid lease. Due a
+-- The one statement that decides who runs a task: it is due and no process holds a valid lease. Due a
 -- little early, or a tick a millisecond before its time would wait for another whole interval. What
 -- is of the future, by more than `future_seconds`, was written before the clock was set back: it
--- keeps nobody from running the task.
+-- does not keep the task from running.
 -- name: claim_task
 INSERT INTO tasks (
     task_id, interval_seconds, created_at, lease_holder, lease_expires_at, last_started_at)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.snapshots import METRICS
+from app.domain.fields import METRICS
 from app.schemas.decode import decode_snapshots
 from app.schemas.nodes import SnapshotSchema
 from telemetry_client.agent import transform

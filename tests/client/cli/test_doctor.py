@@ -49,7 +49,9 @@ def test_a_missing_hub_fails_with_what_to_try(lonely_shell: Shell) -> None:
     assert f"curl {lonely_shell.env['SHA_API_URL']}/api/v1/health" in text
 
 
-def test_something_that_is_not_the_hub_is_no_hub(shell: Shell, faulty_hub: FaultyHub) -> None:
+def test_something_else_at_the_address_is_not_taken_for_a_hub(
+    shell: Shell, faulty_hub: FaultyHub
+) -> None:
     shell.env["SHA_API_URL"] = f"{faulty_hub.url}/somewhere"
     faulty_hub.token = "secret"  # it answers 401 to a request without one
     assert outcomes(shell)[1]["hub"] == "fail"
@@ -177,5 +179,5 @@ def test_a_token_that_the_hub_does_not_know_has_no_end(
 
 
 @pytest.mark.parametrize("session", [None, {}, {"expires_at": None}, {"expires_at": "soon"}])
-def test_an_answer_without_an_end_is_no_finding(session: dict[str, Any] | None) -> None:
+def test_an_answer_without_an_end_is_not_a_finding(session: dict[str, Any] | None) -> None:
     assert list(judge_token_end(session)) == []

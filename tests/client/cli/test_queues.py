@@ -89,7 +89,7 @@ def test_what_the_hub_refuses_is_listed_with_its_reason(
     assert shell.telemetry("queue", "dead").stdout == b"No dead letters.\n"
 
 
-def test_replay_of_what_is_no_dead_letter_is_said(shell: Shell) -> None:
+def test_replay_of_what_is_not_a_dead_letter_is_said(shell: Shell) -> None:
     fill(shell, {})
     done = shell.telemetry("queue", "replay", "99")
     assert done.returncode == 1

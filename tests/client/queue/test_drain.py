@@ -212,7 +212,7 @@ def test_a_500_spends_the_tries_of_the_guilty_only(
     run_dry(drain, clock)
     (dead,) = queue.dead_letters()
     assert (dead.payload["bytes_transferred"], dead.tries) == (7, 3)
-    assert dead.reason.startswith("failed 3 times: The hub failed to answer")
+    assert dead.reason.startswith("failed 3 times: Internal error")
     assert queue.get_stats()["failed_total"] == 3
     assert len(faulty_hub.accepted) == 29
 

@@ -120,7 +120,7 @@ def test_what_is_unknown_changes_nothing(queue: TelemetryQueue) -> None:
     assert (stats["sent_total"], stats["failed_total"], stats["dead"]) == (0, 0, 0)
 
 
-def test_what_is_no_json_is_refused_before_the_file_is_touched(queue: TelemetryQueue) -> None:
+def test_what_is_not_json_is_refused_before_the_file_is_touched(queue: TelemetryQueue) -> None:
     with pytest.raises(TypeError):
         queue.enqueue({"job_id": "a", "error": object()})
     deep: list[Any] = []
@@ -472,7 +472,7 @@ def test_an_entry_that_is_not_an_object_affects_no_other(
     assert [entry.payload for entry in queue.dequeue()] == [{"unreadable": text}, update("b", 2)]
 
 
-def test_a_name_that_is_no_text_is_kept(queue: TelemetryQueue) -> None:
+def test_a_name_that_is_not_text_is_kept(queue: TelemetryQueue) -> None:
     queue.enqueue(update("job-\udc80"))
     assert queue.dequeue()[0].payload["job_id"] == "job-\udc80"
 

@@ -38,7 +38,7 @@ def test_a_stall_brings_the_speed_down_to_zero() -> None:
     assert run((0.0, 0), (1.0, 1_000), *((float(n), 1_000) for n in range(2, 200))).bps == 0
 
 
-def test_a_counter_that_restarts_is_no_speed() -> None:
+def test_a_counter_that_restarts_is_not_a_speed() -> None:
     assert run((0.0, 1_000), (1.0, 1_100), (2.0, 0), (3.0, 100)).bps == 100
 
 

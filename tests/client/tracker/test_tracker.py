@@ -706,7 +706,7 @@ def test_its_own_thread_may_drop_it(
     assert trouble == []
 
 
-def test_the_same_error_again_is_no_news(faulty_hub: FaultyHub, options: dict[str, Any]) -> None:
+def test_the_same_error_again_is_not_news(faulty_hub: FaultyHub, options: dict[str, Any]) -> None:
     with ProgressTracker("backup-1", **options) as tracker:
         for message in ("one", "one", "two", "one"):
             tracker.report_error(message)

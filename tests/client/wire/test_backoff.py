@@ -92,5 +92,5 @@ def test_a_date_is_measured_by_the_hubs_own_clock() -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "soon", "Dec 32 99999999999999 23:59:60", "\xff"])
-def test_what_is_no_date_is_none(text: str | None) -> None:
+def test_what_is_not_a_date_is_none(text: str | None) -> None:
     assert parse_date(text) is None

@@ -119,7 +119,7 @@ def test_completed_job_is_whole() -> None:
 @pytest.mark.parametrize(
     "value", [-1, 2**63, 10**4000, math.nan, math.inf, -math.inf, True, "12", b"1", [], object()]
 )
-def test_what_is_no_number_is_left_out_with_a_complaint(value: Any) -> None:
+def test_what_is_not_a_number_is_left_out_with_a_complaint(value: Any) -> None:
     warnings: list[str] = []
     assert (
         clean_integer(value, "bytes", lambda *warning: warnings.append(": ".join(warning))) is None

@@ -183,7 +183,7 @@ def test_a_batch_says_which_item_was_rejected(
     assert result == Accepted(rejected=(Rejection(1, "timestamp: Is poison."),))
 
 
-def test_what_is_no_json_is_refused_alone(
+def test_what_is_not_json_is_refused_alone(
     faulty_hub: FaultyHub, hub_client: TelemetryClient
 ) -> None:
     faulty_hub.poison = lambda item: item["bytes_transferred"] == 3
@@ -203,7 +203,7 @@ def test_what_names_no_job_is_refused(hub_client: TelemetryClient, job_id: Any) 
     assert result.reason.startswith("job_id")
 
 
-def test_text_that_is_no_text_still_arrives(
+def test_text_that_is_not_text_still_arrives(
     faulty_hub: FaultyHub, hub_client: TelemetryClient
 ) -> None:
     assert hub_client.push(make_update(error="cannot read caf\udce9")) == Accepted()
@@ -344,7 +344,7 @@ def test_a_child_has_connections_of_its_own(faulty_hub: FaultyHub) -> None:
     "url",
     ["", "localhost:8082", "ftp://x", "http://", "http://h:0x1", "http://h:99999", "http://h?a"],
 )
-def test_what_is_no_address_is_said_at_once(url: str) -> None:
+def test_what_is_not_an_address_is_said_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="address"):
         TelemetryClient(url)
 

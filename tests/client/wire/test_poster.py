@@ -122,7 +122,7 @@ def test_close_ends_the_wait(faulty_hub: FaultyHub) -> None:
     assert results == [False]
 
 
-def test_what_is_no_address_is_said_at_once() -> None:
+def test_what_is_not_an_address_is_said_at_once() -> None:
     with pytest.raises(ValueError, match="address"):
         TelemetryPoster("localhost:5001")
 

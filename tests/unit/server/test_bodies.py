@@ -66,7 +66,7 @@ def test_late_body_is_refused_and_forgotten() -> None:
     assert status == 408
     assert answered["Content-Type"] == "application/problem+json"
     assert b"took too long" in body
-    assert not server._bodies.are_coming
+    assert not server._bodies.is_busy
 
 
 def test_large_bodies_share_a_budget_that_comes_back() -> None:

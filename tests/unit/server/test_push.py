@@ -36,7 +36,7 @@ def ask_push(server: HeldServer, **scope: Any) -> tuple[int, dict[str, str], byt
 
 def test_two_seconds_without_a_commit_hold_no_thread_and_refuse_nothing() -> None:
     """The embedded engine may stand still for so long; at 500 updates a second."""
-    server = HeldServer(echo)
+    server = HeldServer(echo, wait_seconds=60)
     statuses: list[int] = []
 
     async def run() -> None:
@@ -50,7 +50,7 @@ def test_two_seconds_without_a_commit_hold_no_thread_and_refuse_nothing() -> Non
     run_apart(run())
     assert statuses == [200] * 1_000
     assert server._threads._started == 0
-    assert not server._pushes.are_waiting
+    assert not server._pushes.is_busy
 
 
 def test_no_more_wait_than_are_allowed() -> None:
@@ -81,7 +81,7 @@ def test_wait_is_bounded() -> None:
     assert (status, headers["Retry-After"]) == (503, "1")
     assert b"did not answer in time" in body
     server.writer.release()  # too late, which harms nothing
-    assert not server._pushes.are_waiting
+    assert not server._pushes.is_busy
 
 
 def test_wait_that_is_cancelled_gives_its_place_back() -> None:
@@ -96,7 +96,7 @@ def test_wait_that_is_cancelled_gives_its_place_back() -> None:
         await asyncio.sleep(0)
 
     run_apart(run())
-    assert not server._pushes.are_waiting
+    assert not server._pushes.is_busy
 
 
 @pytest.mark.parametrize(("exc", "status"), [(RuntimeError("a secret"), 500), (MemoryError(), 503)])
@@ -113,7 +113,7 @@ def test_push_that_fails_after_its_wait(
     assert answer[0] == status
     assert b"secret" not in answer[2]
     assert answer[1]["X-Request-ID"]
-    assert not server._pushes.are_waiting
+    assert not server._pushes.is_busy
 
 
 def test_what_the_writer_refuses_is_the_answer() -> None:
@@ -165,7 +165,7 @@ def test_refusal_before_the_wait_is_answered_at_once() -> None:
     assert server.writer.taken == 0
     assert ask_push(server, client=("192.0.2.1", 5))[0] == 403
     assert server.writer.taken == 0
-    assert not server._pushes.are_waiting
+    assert not server._pushes.is_busy
 
 
 def test_push_with_a_query_or_another_method_is_left_to_flask() -> None:

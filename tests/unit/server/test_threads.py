@@ -85,7 +85,7 @@ def test_without_a_thread_a_request_is_refused_and_the_next_one_tries_again(
         patch.setattr(threading.Thread, "start", refuse)
         status, headers, _ = ask(server, [])
         assert (status, headers["Retry-After"]) == (503, "1")
-    assert not server._threads.are_running
+    assert not server._threads.is_busy
     assert ask(server, [])[0] == 200
 
 

@@ -153,6 +153,7 @@ function setProp(node, name, value) {
   if (value === null || value === undefined || value === false) {
     if (name.startsWith("aria-") && value === false) node.setAttribute(name, "false");
   } else if (Object.hasOwn(SETTERS, name)) SETTERS[name](node, value);
+  else if (PROPERTIES.has(name) && name in node) Object.assign(node, { [name]: value });
   else if (/^on/i.test(name)) throw new TypeError(`inline event handler: ${name}`);
   else setAttribute(node, name, value);
 }

@@ -102,18 +102,16 @@ export function mount(root, { params, query, navigate, setQuery }) {
   /** @param {Job} job @param {Job[]} before */
   function showIntro(job, before) {
     const kind = [job.job_type, job.backup_type, job.repository_id].filter(Boolean);
+    const earlier = Math.min(before.length, MOST_BEFORE);
     replace(
       intro,
       h("a", { href: jobUrl(jobId) }, "This run"),
-      before.length
-        ? ` compared with the ${Math.min(before.length, MOST_BEFORE)} before it`
-        : " has no earlier runs",
       job.vm_name
         ? [" of ", h("a", { href: machineUrl(job.vm_name) }, h("bdi", null, job.vm_name))]
         : "",
       " (",
       kind.map((part, index) => [index ? ", " : "", h("bdi", null, part)]),
-      ").",
+      earlier ? `) compared with the last ${earlier} before it.` : ") has no earlier runs.",
     );
     setText(comparison, comparisonText(compared));
   }

@@ -1,0 +1,20 @@
+"""Vacuums tables, where no server does it. In autocommit, as VACUUM runs in no transaction."""
+
+from __future__ import annotations
+
+from app.database.pool import Connection
+from app.store.sql import load_queries
+
+SQL = load_queries("vacuum")
+
+
+def should_analyse(conn: Connection, table: str, every_seconds: int) -> bool:
+    """Whether the table was never analysed, or longer than `every_seconds` ago."""
+    params = {"every_seconds": every_seconds, "table": table}
+    row = conn.execute(SQL["should_analyse"], params).fetchone()
+    return row is not None and bool(row[0])
+
+
+def vacuum(conn: Connection, table: str, *, analyse: bool) -> None:
+    """Vacuum one of the hub's own tables."""
+    conn.execute(f"VACUUM (ANALYZE {analyse}) {table}".encode())
