@@ -113,22 +113,18 @@ def push(
     total_bytes: Annotated[Optional[int], typer.Option("--total", help="Bytes in total.")] = None,
     speed: Annotated[Optional[int], typer.Option(help="BYTES per second.")] = None,
     eta: Annotated[Optional[int], typer.Option(help="Seconds left.")] = None,
-    percent: Annotated[
-        Optional[float], typer.Option(help="Percent done. [default: from --bytes and --total]")
-    ] = None,
+    percent: Annotated[Optional[float], typer.Option(help="[default: from the bytes]")] = None,
     error: Annotated[Optional[str], typer.Option(help="Error message.")] = None,
     vm_name: VmName = None,
     repository_id: RepositoryId = None,
     backup_type: BackupType = None,
     timestamp: Annotated[
-        Optional[str],
-        typer.Option(help="Time of the update, RFC 3339 with an offset. [default: now]"),
+        Optional[str], typer.Option(help="RFC 3339 with an offset. [default: now]")
     ] = None,
     url: Url = None,
     spool: Spool = None,
     no_spool: Annotated[
-        bool,
-        typer.Option("--no-spool", help="Keep nothing if the hub cannot be reached."),
+        bool, typer.Option("--no-spool", help="Keep nothing if the hub cannot be reached.")
     ] = False,
 ) -> None:
     """Push one update of a job.

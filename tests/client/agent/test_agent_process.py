@@ -256,7 +256,7 @@ def test_once_prints_one_whole_snapshot() -> None:
         (["--url", "nonsense"], "must look like http://host:port"),
         (["--node-id", "a/b"], "contains a slash"),
         (["--node-id", "x" * 256], "is not 1 to 255 characters long"),
-        (["--interval", "0"], "0.1 to 3600"),
+        (["--interval", "0"], "0.1 and 3600"),
         (["--ws-port", "65536"], "is not a port"),
     ],
 )

@@ -211,7 +211,7 @@ def test_a_known_tool_without_its_flag_is_told_once(shell: Shell, faulty_hub: Fa
     done = shell.exec([tool, "backup", "/home"])
     assert done.stdout == b"['backup', '/home']\n"
     assert done.stderr.count(b"\n") == 1
-    assert b"call it with --json" in done.stderr
+    assert b"run it with --json" in done.stderr
     assert [update["status"] for update in faulty_hub.accepted] == ["running", "completed"]
 
 

@@ -412,7 +412,7 @@ def test_retries_of_the_library_are_off(faulty_hub: FaultyHub, hub_client: Telem
 
 # TLS.
 
-CERTIFICATE = Path(__file__).with_name("localhost.pem")
+CERTIFICATE = Path(__file__).parents[1] / "localhost.pem"
 
 
 def test_an_unknown_certificate_is_said() -> None:
