@@ -39,6 +39,8 @@ _TYPES = {
 }
 # Only the dashboard's own files and its one library; no name begins with a dot.
 _NAME = re.compile(r"(dashboard|node_modules/echarts/dist)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", re.A)
+# Types for tsc and editors: a sixth of the bytes that a browser would receive.
+_JSDOC = re.compile(rb"^ */\*\*(?:(?!\*/).)*\*/\n", re.M | re.S)
 _VERSION = re.compile(r"v-([0-9a-f]{16})/(.*)", re.A | re.S)
 
 # Only the hub's own scripts and styles, no other origin. Saving a chart as an image needs blob.
@@ -157,7 +159,8 @@ def _read(path: Path) -> _File:
 
 @lru_cache(maxsize=256)
 def _read_version(path: Path, mtime_ns: int, size: int) -> _File:
-    return _file(path.read_bytes())
+    body = path.read_bytes()
+    return _file(_JSDOC.sub(b"", body) if path.suffix == ".js" else body)
 
 
 @lru_cache(maxsize=8)
