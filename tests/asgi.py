@@ -1,4 +1,4 @@
-"""Requests as the web server hands them on, in tests: ASGI's messages in and out."""
+"""Sends ASGI messages to the server in tests, and collects its answers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make_scope(**changes: Any) -> dict[str, Any]:
 
 
 def run_apart(work: Coroutine[Any, Any, None]) -> None:
-    """In a thread of its own: in this one the browser tests may have left a loop running."""
+    """Run in a separate thread: the browser tests may have left a loop running in this one."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, work).result()
 
@@ -39,12 +39,12 @@ async def reach(condition: Callable[[], bool]) -> None:
     """Wait until the condition is true."""
     deadline = time.monotonic() + 30
     while not condition():
-        assert time.monotonic() < deadline, "it never came true"
+        assert time.monotonic() < deadline, "the condition never became true"
         await asyncio.sleep(0.002)
 
 
 def ask(server: Server, received: Messages, **scope: Any) -> tuple[int, dict[str, str], bytes]:
-    """What is answered to a request that arrives in these messages, and then no further."""
+    """The answer to a request that arrives in these messages, with nothing after them."""
     sent: Messages = []
 
     async def receive() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from flask import request
 from werkzeug.exceptions import ClientDisconnected
 
 from app.api.context import hub
-from app.web.content import JSON, bad_body, decompress_body, too_large
+from app.web.content import bad_body, decompress_body, too_large
 
 
 def read_json() -> bytes:
@@ -15,7 +15,7 @@ def read_json() -> bytes:
     Raises UnsupportedMediaType, TooLarge, or InvalidInput for a truncated body or invalid gzip.
     """
     limit = hub().config.max_body_bytes
-    return decompress_body(read_whole(limit), request.headers, limit, (JSON,))
+    return decompress_body(read_whole(limit), request.headers, limit)
 
 
 def read_whole(limit: int) -> bytes:

@@ -52,8 +52,8 @@ def read_health() -> Response:
         "tasks": check_tasks(look, config.task_interval(config.sweep_seconds)),
     }
     states = {check["status"] for check in checks.values()}
-    # A full queue is no reason for a 503: it drains, or the writer is refusing. Under overload a
-    # load balancer must not take this hub out of service.
+    # A full queue alone is not a 503: it drains, or the writer reports `refusing`. Otherwise a load
+    # balancer would take an overloaded hub out of service.
     is_accepting = (
         checks["database"]["status"] != "down" and checks["writer"]["status"] != "refusing"
     )

@@ -56,7 +56,7 @@ def read_session() -> Response:
         "expires_at": claims and claims.expires_at,
         "problem": current_admission().refusal if _has_token() else None,
     }
-    # Never compressed: it holds a secret beside text that the client sent (`make_conditional`).
+    # Never compressed: it mixes secrets with text that the client sent (`make_conditional`).
     response = json_response(body)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -1,4 +1,4 @@
-"""A hub that asks for tokens, beside the open one that most tests use; and tokens for it."""
+"""A hub that requires tokens, besides the open one that most tests use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.tokens import KEYS
 
 
 def look_for_revoked(app: Flask) -> None:
-    """Have the hub look for revoked tokens now."""
+    """Make the hub read the revoked tokens now."""
     watch = hub_of(app).watch
     assert watch is not None
     watch.look()
@@ -27,7 +27,7 @@ def look_for_revoked(app: Flask) -> None:
 
 @pytest.fixture(scope="session")
 def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of the key, as `token key` makes it."""
+    """A key file like the one that `token key` creates."""
     path = tmp_path_factory.mktemp("keys") / "token.key"
     path.touch(mode=0o600)
     path.write_bytes(b"\n".join(KEYS))
@@ -43,12 +43,12 @@ def running_guarded_app(config: Config, key_file: Path) -> Iterator[Flask]:
 
 @pytest.fixture
 def guarded_app(running_guarded_app: Flask, database: Database) -> Flask:
-    """The application that asks for tokens, on empty tables. Nothing is revoked."""
+    """The application that requires tokens, on empty tables. No token is revoked."""
     look_for_revoked(running_guarded_app)
     return running_guarded_app
 
 
 @pytest.fixture
 def guarded(guarded_app: Flask) -> FlaskClient:
-    """Requests into it. Cookies are sent only where a test sends them, as a header."""
+    """Its client. Cookies are sent only if a test sets the header."""
     return guarded_app.test_client(use_cookies=False)

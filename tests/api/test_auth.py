@@ -1,4 +1,4 @@
-"""What a refusal says, what a token's end announces, limits by job type, and revoking."""
+"""Refusals, tokens that expire soon, limits by job type, and revocation."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def update(job_type: str, job_id: str = "job-1") -> dict[str, Any]:
     return make_body(job_type=job_type, job_id=job_id)
 
 
-# What a refusal says.
+# Refusals.
 
 
-def test_without_a_token_the_answer_says_what_to_send(guarded: FlaskClient) -> None:
+def test_request_without_a_token_says_how_to_send_one(guarded: FlaskClient) -> None:
     answer = guarded.post(PUSH, json=make_body(), headers={"X-Request-ID": "mine"})
     assert answer.status_code == 401
     assert answer.mimetype == "application/problem+json"
@@ -59,16 +59,14 @@ def test_without_a_token_the_answer_says_what_to_send(guarded: FlaskClient) -> N
     ],
     ids=["expired", "foreign"],
 )
-def test_a_bad_token_is_told_what_is_wrong_with_it(
-    guarded: FlaskClient, token: str, reason: str
-) -> None:
+def test_bad_token_is_refused_with_a_reason(guarded: FlaskClient, token: str, reason: str) -> None:
     answer = guarded.get(JOBS, headers=bearer(token))
     assert (answer.status_code, answer.get_json()["detail"]) == (401, reason)
     assert answer.headers["WWW-Authenticate"].endswith('error="invalid_token"')
     assert token not in answer.get_data(as_text=True)
 
 
-def test_a_token_of_another_scope_is_told_which_one_is_needed(guarded: FlaskClient) -> None:
+def test_wrong_scope_names_the_required_one(guarded: FlaskClient) -> None:
     answer = guarded.get(JOBS, headers=bearer(make_token("ingest")))
     assert answer.status_code == 403
     assert answer.get_json()["detail"] == ("This requires scope read; the token has scope ingest.")
@@ -76,22 +74,22 @@ def test_a_token_of_another_scope_is_told_which_one_is_needed(guarded: FlaskClie
 
 
 @pytest.mark.parametrize("header", ["", "Basic dTpw", "Bearer", "Bearer ", "Token x", "bearer\tx"])
-def test_another_kind_of_header_is_not_a_token(guarded: FlaskClient, header: str) -> None:
+def test_other_authorization_headers_are_refused(guarded: FlaskClient, header: str) -> None:
     assert guarded.get(JOBS, headers={"Authorization": header}).status_code == 401
 
 
-def test_the_scheme_has_no_case(guarded: FlaskClient) -> None:
+def test_auth_scheme_is_case_insensitive(guarded: FlaskClient) -> None:
     headers = {"Authorization": f"bEARER  {make_token()} "}
     assert guarded.get(JOBS, headers=headers).status_code == 200
 
 
-def test_a_token_in_the_query_is_none(guarded: FlaskClient) -> None:
+def test_token_in_the_query_is_ignored(guarded: FlaskClient) -> None:
     token = make_token("admin")
     for query in (f"token={token}", f"access_token={token}", f"Authorization=Bearer {token}"):
         assert guarded.get(f"{JOBS}?{query}").status_code == 401
 
 
-def test_a_refused_push_stores_nothing(guarded: FlaskClient) -> None:
+def test_refused_push_stores_nothing(guarded: FlaskClient) -> None:
     guarded.post(PUSH, json=make_body(), headers=bearer(make_token("read")))
     answer = guarded.get(f"{JOBS}/job-1", headers=bearer(make_token("read")))
     assert answer.status_code == 404
@@ -105,21 +103,21 @@ def test_refusals_are_counted_by_route(guarded: FlaskClient) -> None:
     assert f'method="POST",route="{route}",status="401"' in text
 
 
-# A token near its end.
+# Tokens that expire soon.
 
 
 @pytest.mark.parametrize("path", ["/api/v1/health", JOBS, "/api/v1/telemetry/history/none"])
-def test_a_token_that_ends_soon_is_announced(guarded: FlaskClient, path: str) -> None:
+def test_token_that_expires_soon_is_announced(guarded: FlaskClient, path: str) -> None:
     claims = make_claims("read", life=timedelta(days=13))
     answer = guarded.get(path, headers=bearer(mint(claims, KEYS)))
     assert answer.headers["Token-Expires"] == isoformat(claims.expires_at)
 
 
-def test_one_that_lasts_is_not(guarded: FlaskClient) -> None:
+def test_token_that_expires_later_is_not_announced(guarded: FlaskClient) -> None:
     assert "Token-Expires" not in guarded.get(JOBS, headers=bearer(make_token())).headers
 
 
-def test_a_push_announces_it_too(guarded: FlaskClient) -> None:
+def test_push_announces_expiry(guarded: FlaskClient) -> None:
     token = make_token("ingest", life=timedelta(hours=1))
     answer = guarded.post(PUSH, json=make_body(), headers=bearer(token))
     assert answer.status_code == 200
@@ -129,7 +127,7 @@ def test_a_push_announces_it_too(guarded: FlaskClient) -> None:
 # Limits by job type.
 
 
-def test_a_limited_token_pushes_its_types_only(guarded: FlaskClient) -> None:
+def test_limited_token_pushes_only_its_job_types(guarded: FlaskClient) -> None:
     headers = bearer(make_token("ingest", "backup", "verify"))
     assert guarded.post(PUSH, json=make_body(), headers=headers).status_code == 200
     other = guarded.post("/api/v1/telemetry/restore/job-2", json=make_body(), headers=headers)
@@ -137,7 +135,7 @@ def test_a_limited_token_pushes_its_types_only(guarded: FlaskClient) -> None:
     assert other.get_json()["detail"] == "This token may push only jobs of type backup or verify."
 
 
-def test_in_a_batch_updates_of_other_types_are_refused_and_their_neighbours_stored(
+def test_batch_updates_of_other_types_are_rejected_alone(
     guarded: FlaskClient,
 ) -> None:
     items = [update("backup"), update("restore", "job-2"), {"job_type": "backup"}]
@@ -154,7 +152,7 @@ def test_in_a_batch_updates_of_other_types_are_refused_and_their_neighbours_stor
     }
 
 
-def test_a_batch_of_other_types_only_is_kept_by_its_sender(guarded: FlaskClient) -> None:
+def test_batch_of_other_types_only_is_refused(guarded: FlaskClient) -> None:
     answer = guarded.post(
         "/api/v1/telemetry/batch",
         json={"updates": [update("restore"), {"job_type": "backup"}]},
@@ -163,7 +161,7 @@ def test_a_batch_of_other_types_only_is_kept_by_its_sender(guarded: FlaskClient)
     assert answer.status_code == 403
 
 
-def test_a_job_of_another_type_cannot_be_ended(guarded: FlaskClient) -> None:
+def test_limited_token_cannot_end_other_jobs(guarded: FlaskClient) -> None:
     guarded.post(PUSH, json=make_body(), headers=bearer(make_token("ingest")))
     limited = bearer(make_token("ingest", "restore"))
     path = f"{JOBS}/job-1/complete"
@@ -172,7 +170,7 @@ def test_a_job_of_another_type_cannot_be_ended(guarded: FlaskClient) -> None:
     assert unknown.status_code == 404
 
 
-def test_snapshots_of_nodes_are_a_type_of_their_own(guarded: FlaskClient) -> None:
+def test_node_snapshots_are_a_job_type_of_their_own(guarded: FlaskClient) -> None:
     for types, status in ((("backup",), 403), (("backup", "snapshot"), 200)):
         answer = guarded.post(
             "/api/v1/telemetry/snapshot",
@@ -198,7 +196,7 @@ def revoke(database: Database, token_id: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", PUSH), ("GET", JOBS)])
-def test_a_revoked_token_is_refused_though_it_was_remembered(
+def test_revoked_token_is_refused_although_cached(
     guarded_app: Flask, guarded: FlaskClient, database: Database, method: str, path: str
 ) -> None:
     claims = make_claims("admin")
@@ -211,7 +209,7 @@ def test_a_revoked_token_is_refused_though_it_was_remembered(
     assert (answer.status_code, answer.get_json()["detail"]) == (401, "The token is revoked.")
 
 
-def test_revoking_again_keeps_the_first_instant(database: Database) -> None:
+def test_revoking_again_keeps_the_first_time(database: Database) -> None:
     record(database, make_claims())
     revoke(database, make_claims().token_id)
     with database.reading() as conn:
@@ -219,25 +217,25 @@ def test_revoking_again_keeps_the_first_instant(database: Database) -> None:
     revoke(database, make_claims().token_id)
     with database.reading() as conn:
         assert read_tokens(conn) == [first]
-        assert revoke_token(conn, "nobody") is None
+        assert revoke_token(conn, "unknown") is None
 
 
 @pytest.fixture
-def key_of_its_own(tmp_path: Path) -> Path:
+def own_key_file(tmp_path: Path) -> Path:
     path = tmp_path / "token.key"
     path.touch(mode=0o600)
     path.write_bytes(KEYS[0])
     return path
 
 
-def test_the_watch_learns_by_itself_and_well_within_30_seconds(
-    database: Database, key_of_its_own: Path, monkeypatch: pytest.MonkeyPatch
+def test_watch_picks_up_revocation_within_30_seconds(
+    database: Database, own_key_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert watch_module.POLL_SECONDS + 2 * 5 < 30  # connecting and the statement have 5 s each
+    assert watch_module.POLL_SECONDS + 2 * 5 < 30  # 5 s each for connecting and the statement
     monkeypatch.setattr(watch_module, "POLL_SECONDS", 0.05)
     guard, claims = Guard(KEYS), make_claims()
     record(database, claims)
-    watch = TokenWatch(guard, database, key_of_its_own)
+    watch = TokenWatch(guard, database, own_key_file)
     watch.start()
     try:
         assert guard.identify(mint(claims, KEYS)) == claims
@@ -248,14 +246,12 @@ def test_the_watch_learns_by_itself_and_well_within_30_seconds(
     assert not watch._thread.is_alive()
 
 
-def test_the_first_look_is_over_when_the_hub_starts(
-    database: Database, key_of_its_own: Path
-) -> None:
+def test_watch_has_read_the_tokens_once_started(database: Database, own_key_file: Path) -> None:
     claims = make_claims()
     record(database, claims)
     revoke(database, claims.token_id)
     guard = Guard(KEYS)
-    watch = TokenWatch(guard, database, key_of_its_own)
+    watch = TokenWatch(guard, database, own_key_file)
     watch.start()
     watch.stop()
     assert is_refused(guard, mint(claims, KEYS))
@@ -269,16 +265,16 @@ def is_refused(guard: Guard, token: str) -> bool:
     return False
 
 
-def test_while_the_database_is_away_what_was_known_stays_and_is_said_once(
-    key_of_its_own: Path, caplog: pytest.LogCaptureFixture
+def test_watch_keeps_its_state_while_the_database_is_down_and_logs_once(
+    own_key_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     guard, claims = Guard(KEYS), make_claims()
     guard.replace_revoked(frozenset({claims.token_id}))
-    away = Database(f"postgresql://hub:secret@127.0.0.1:{port}/x", is_embedded=False)
-    watch = TokenWatch(guard, away, key_of_its_own)
+    unreachable = Database(f"postgresql://hub:secret@127.0.0.1:{port}/x", is_embedded=False)
+    watch = TokenWatch(guard, unreachable, own_key_file)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             watch.look()
@@ -287,16 +283,16 @@ def test_while_the_database_is_away_what_was_known_stays_and_is_said_once(
     assert "secret" not in caplog.text
 
 
-def test_a_new_key_is_learnt_and_a_broken_file_changes_nothing(
-    database: Database, key_of_its_own: Path, caplog: pytest.LogCaptureFixture
+def test_watch_reloads_the_key_and_ignores_a_broken_file(
+    database: Database, own_key_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     guard = Guard(KEYS[:1])
-    watch = TokenWatch(guard, database, key_of_its_own)
-    key_of_its_own.write_bytes(b"short")
+    watch = TokenWatch(guard, database, own_key_file)
+    own_key_file.write_bytes(b"short")
     watch.look()
     assert guard.identify(make_token())
     assert "less than 32 bytes" in caplog.text
-    key_of_its_own.write_bytes(FOREIGN_KEYS[0])
+    own_key_file.write_bytes(FOREIGN_KEYS[0])
     watch.look()
     assert guard.identify(make_token(keys=FOREIGN_KEYS))
     assert is_refused(guard, make_token())
@@ -306,13 +302,13 @@ def test_a_new_key_is_learnt_and_a_broken_file_changes_nothing(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", ""])
-def test_without_a_key_its_own_machine_is_served(client: FlaskClient, address: str) -> None:
+def test_without_a_key_local_requests_are_served(client: FlaskClient, address: str) -> None:
     answer = client.get(JOBS, environ_overrides={"REMOTE_ADDR": address})
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("address", ["10.0.0.7", "::ffff:10.0.0.7", "fe80::1", "0.0.0.0", "who"])
-def test_without_a_key_no_other_machine_is(client: FlaskClient, address: str) -> None:
+@pytest.mark.parametrize("address", ["10.0.0.7", "::ffff:10.0.0.7", "fe80::1", "0.0.0.0", "name"])
+def test_without_a_key_remote_requests_are_refused(client: FlaskClient, address: str) -> None:
     for path in (JOBS, "/", "/api/v1/health"):
         answer = client.get(path, environ_overrides={"REMOTE_ADDR": address})
         assert answer.status_code == 403
@@ -320,18 +316,16 @@ def test_without_a_key_no_other_machine_is(client: FlaskClient, address: str) ->
 
 
 def test_with_a_key_the_address_does_not_matter(guarded: FlaskClient) -> None:
-    there = {"REMOTE_ADDR": "10.0.0.7"}
-    assert guarded.get(JOBS, environ_overrides=there).status_code == 401
+    remote = {"REMOTE_ADDR": "10.0.0.7"}
+    assert guarded.get(JOBS, environ_overrides=remote).status_code == 401
     headers = bearer(make_token())
-    assert guarded.get(JOBS, headers=headers, environ_overrides=there).status_code == 200
+    assert guarded.get(JOBS, headers=headers, environ_overrides=remote).status_code == 200
 
 
-# The description of the API.
+# The OpenAPI document.
 
 
-def test_the_description_asks_for_tokens_where_the_hub_does(
-    guarded: FlaskClient, client: FlaskClient
-) -> None:
+def test_openapi_requires_tokens_if_the_hub_does(guarded: FlaskClient, client: FlaskClient) -> None:
     path = "/api/v1/openapi.json"
     document = guarded.get(path, headers=bearer(make_token())).get_json()
     assert document["security"] == [{"token": []}]
@@ -341,7 +335,7 @@ def test_the_description_asks_for_tokens_where_the_hub_does(
     assert "security" not in client.get(path).get_json()
 
 
-def test_claims_of_another_request_are_never_seen(guarded: FlaskClient) -> None:
+def test_claims_do_not_leak_between_requests(guarded: FlaskClient) -> None:
     limited = make_claims("ingest", "backup")
     other = replace(limited, job_types=frozenset({"restore"}))
     for claims, status in ((limited, 200), (other, 403), (limited, 200)):

@@ -1,5 +1,5 @@
-"""Every route × every kind of token, from the application's own route table: a route without a
-permission fails, and so does one whose permission is not kept.
+"""Tests every route of the application with every kind of token. A new route without a permission
+fails, and so does one that does not enforce it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.api.conftest import look_for_revoked
 from tests.factories import make_body
 from tests.tokens import FOREIGN_KEYS, KEYS, bearer, make_claims, make_token, unsigned
 
-# What anybody may have without a token. Whoever adds to it opens a door.
+# Routes that need no token. Adding one exposes it to everyone.
 OPEN = {
     "GET /api/v1/health",
     "GET /api/v1/session",
@@ -36,7 +36,7 @@ OPEN = {
     "POST /sign-in",
     "POST /sign-out",
 }
-# Bodies that get as far as their job type is looked at.
+# Bodies that are valid enough for their job type to be checked.
 BODIES: dict[str, Any] = {
     "telemetry.push_update": make_body(),
     "telemetry.push_batch": {
@@ -52,7 +52,7 @@ APP = make_routes(requires_tokens=True)
 
 
 def routes() -> list[tuple[str, str, str]]:
-    """Method, path as its rule and endpoint of all that the application answers."""
+    """Method, rule and endpoint of every route of the application."""
     return [
         (method, rule.rule, rule.endpoint)
         for rule in APP.url_map.iter_rules()
@@ -66,7 +66,7 @@ each_route = pytest.mark.parametrize(("method", "rule", "endpoint"), ROUTES, ids
 
 
 def ask(client: FlaskClient, method: str, rule: str, endpoint: str, headers: dict[str, str]) -> int:
-    """The status of one request to a route, by a script rather than a browser."""
+    """The status of one request to a route, sent as a script would."""
     path = re.sub(r"<(?:[^:<>]*:)?(\w+)>", lambda found: VALUES.get(found[1], "matrix"), rule)
     body = BODIES.get(endpoint, {}) if method == "POST" else None
     with client.open(path, method=method, json=body, headers=headers) as answer:
@@ -79,7 +79,7 @@ def cookie(token: str) -> dict[str, str]:
 
 @pytest.fixture
 def site(guarded_app: Flask, guarded: FlaskClient, database: Database) -> FlaskClient:
-    """A hub that has a job, and has heard that one token is revoked."""
+    """A hub with a job and a revoked token."""
     pushed = guarded.post(
         "/api/v1/telemetry/backup/matrix", json=make_body(), headers=bearer(make_token("ingest"))
     )
@@ -94,7 +94,7 @@ def site(guarded_app: Flask, guarded: FlaskClient, database: Database) -> FlaskC
 
 
 def bad_tokens() -> dict[str, str]:
-    """Tokens that are good for nothing anywhere, though they say to be an admin's."""
+    """Invalid tokens, all of them with admin scope."""
     return {
         "expired": make_token("admin", life=timedelta(hours=-1)),
         "revoked": mint(replace(make_claims("admin"), token_id="revoked"), KEYS),
@@ -106,7 +106,7 @@ def bad_tokens() -> dict[str, str]:
 
 
 @each_route
-def test_route_keeps_its_permission(
+def test_route_enforces_its_permission(
     site: FlaskClient, method: str, rule: str, endpoint: str
 ) -> None:
     def status(headers: dict[str, str]) -> int:
@@ -144,7 +144,7 @@ def test_route_keeps_its_permission(
 
 
 def _own_answer(endpoint: str) -> int | None:
-    """Signing in with no token in the form is a 401 as well."""
+    """Signing in without a token in the form is answered 401 too."""
     return 401 if endpoint == "signin.sign_in" else None
 
 
@@ -162,7 +162,7 @@ def test_other_methods_of_a_route_need_a_token_and_no_scope(
 
 
 @each_route
-def test_head_asks_for_what_get_does(
+def test_head_requires_the_same_permission_as_get(
     site: FlaskClient, method: str, rule: str, endpoint: str
 ) -> None:
     is_open = f"{method} {rule}" in OPEN
@@ -178,16 +178,14 @@ def test_head_asks_for_what_get_does(
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/api/v1/nowhere", "/api/v1/telemetry/", "/ü"])
-def test_what_is_not_a_route_is_told_to_holders_of_a_token_only(
-    guarded: FlaskClient, path: str
-) -> None:
+def test_unknown_path_is_404_only_with_a_token(guarded: FlaskClient, path: str) -> None:
     for method in ("GET", "POST"):
         assert guarded.open(path, method=method).status_code == 401
         answer = guarded.open(path, method=method, headers=bearer(make_token("ingest")))
         assert answer.status_code in (404, 405)
 
 
-# The table itself.
+# The route table itself.
 
 
 def permission(endpoint: str) -> Permission:
@@ -196,7 +194,7 @@ def permission(endpoint: str) -> Permission:
     return found
 
 
-def test_open_is_what_is_meant_to_be() -> None:
+def test_open_routes_are_the_listed_ones() -> None:
     found = {
         name
         for name, (_, _, endpoint) in zip(IDS, ROUTES, strict=True)
@@ -205,7 +203,7 @@ def test_open_is_what_is_meant_to_be() -> None:
     assert found == OPEN
 
 
-def test_only_health_answers_to_any_host() -> None:
+def test_only_health_allows_any_host() -> None:
     assert {e for _, _, e in ROUTES if permission(e).any_host} == {"service.read_health"}
 
 
@@ -221,7 +219,7 @@ def view() -> str:
         (needs(READ)(lambda: ""), "POST", "/new allows POST with read scope"),
     ],
 )
-def test_a_route_without_a_fitting_permission_stops_the_start(
+def test_route_without_a_valid_permission_prevents_the_start(
     decorated: Callable[[], str], method: str, sentence: str
 ) -> None:
     app = Flask("new", static_folder=None)

@@ -1,4 +1,4 @@
-"""Signing in with a browser: the form, the cookie, what it is good for, and signing out."""
+"""Signing in with a browser: the form, the cookie and what it allows, and signing out."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def cookie(token: str) -> dict[str, str]:
     return {"Cookie": f"other=1; {COOKIE}={token}"}
 
 
-# The way in.
+# Redirects to the form.
 
 
 @pytest.mark.parametrize(
-    ("path", "way"),
+    ("path", "location"),
     [
         ("/", "./sign-in?next=%2F"),
         ("/machines", "./sign-in?next=%2Fmachines"),
@@ -48,14 +48,14 @@ def cookie(token: str) -> dict[str, str]:
         ("//evil.example", None),
     ],
 )
-def test_a_browser_that_is_not_signed_in_is_shown_the_way(
-    guarded: FlaskClient, path: str, way: str | None
+def test_browser_that_is_not_signed_in_is_redirected(
+    guarded: FlaskClient, path: str, location: str | None
 ) -> None:
     answer = guarded.get("/", environ_overrides=_path(path), headers=BROWSER)
-    if way is None:
+    if location is None:
         assert answer.status_code == 401
     else:
-        assert (answer.status_code, answer.headers["Location"]) == (302, way)
+        assert (answer.status_code, answer.headers["Location"]) == (302, location)
 
 
 def _path(address: str) -> dict[str, str]:
@@ -65,7 +65,7 @@ def _path(address: str) -> dict[str, str]:
     return {"PATH_INFO": unquote(path), "QUERY_STRING": query}
 
 
-def test_the_way_leads_back(guarded: FlaskClient) -> None:
+def test_sign_in_leads_back_to_the_page(guarded: FlaskClient) -> None:
     token = make_token()
     first = guarded.get("/jobs/a%20b?from=1&to=2", headers=BROWSER)
     form = guarded.get("/" + first.headers["Location"].removeprefix("../"), headers=BROWSER)
@@ -75,7 +75,7 @@ def test_the_way_leads_back(guarded: FlaskClient) -> None:
     assert answer.headers["Location"] == "./jobs/a%20b?from=1&to=2"
 
 
-def test_an_address_of_nothing_leads_to_the_form_too_and_then_to_the_page(
+def test_unknown_address_redirects_to_sign_in_and_then_shows_not_found(
     guarded: FlaskClient,
 ) -> None:
     first = guarded.get("/a/nothing", headers=BROWSER)
@@ -84,13 +84,13 @@ def test_an_address_of_nothing_leads_to_the_form_too_and_then_to_the_page(
     assert (page.status_code, page.mimetype) == (404, "text/html")
 
 
-def test_a_script_is_told_401_and_not_shown_a_form(guarded: FlaskClient) -> None:
+def test_script_gets_401_and_no_redirect(guarded: FlaskClient) -> None:
     for path, headers in (("/api/v1/jobs", BROWSER), ("/", {"Accept": "application/json"})):
         answer = guarded.get(path, headers=headers)
         assert (answer.status_code, answer.mimetype) == (401, "application/problem+json")
 
 
-def test_the_form_needs_no_script_and_asks_no_other_origin(guarded: FlaskClient) -> None:
+def test_form_has_no_script_and_no_other_origin(guarded: FlaskClient) -> None:
     answer = guarded.get('/sign-in?next=/jobs/"><script>alert(1)</script>', headers=BROWSER)
     page = answer.get_data(as_text=True)
     assert (answer.status_code, answer.mimetype) == (200, "text/html")
@@ -107,7 +107,7 @@ def test_the_form_needs_no_script_and_asks_no_other_origin(guarded: FlaskClient)
 # The cookie.
 
 
-def test_signing_in_leaves_a_cookie_out_of_reach(guarded: FlaskClient) -> None:
+def test_sign_in_sets_an_http_only_strict_cookie(guarded: FlaskClient) -> None:
     token = make_token("read", life=timedelta(days=30))
     answer = sign_in(guarded, f"  {token}\n", next="/machines")
     assert (answer.status_code, answer.headers["Location"]) == (303, "./machines")
@@ -124,9 +124,7 @@ def test_signing_in_leaves_a_cookie_out_of_reach(guarded: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "request_", [{"headers": {"X-Forwarded-Proto": "https"}}, {"base_url": "https://localhost"}]
 )
-def test_behind_tls_the_cookie_is_for_tls_only(
-    guarded: FlaskClient, request_: dict[str, Any]
-) -> None:
+def test_cookie_is_secure_behind_tls(guarded: FlaskClient, request_: dict[str, Any]) -> None:
     answer = sign_in(
         guarded,
         make_token(),
@@ -142,13 +140,13 @@ def test_behind_tls_the_cookie_is_for_tls_only(
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/jobs", "/api/v1/metrics", "/api/v1/docs"])
-def test_the_cookie_reads(guarded: FlaskClient, path: str) -> None:
+def test_cookie_allows_reading(guarded: FlaskClient, path: str) -> None:
     for token in (make_token("read"), make_token("admin")):
         with guarded.get(path, headers=cookie(token)) as answer:
             assert answer.status_code not in (302, 401, 403)
 
 
-def test_the_cookie_of_an_admin_changes_nothing(guarded: FlaskClient) -> None:
+def test_cookie_of_an_admin_allows_no_changes(guarded: FlaskClient) -> None:
     token = make_token("admin")
     answer = guarded.post("/api/v1/telemetry/backup/j", json=make_body(), headers=cookie(token))
     assert answer.status_code == 401
@@ -158,17 +156,17 @@ def test_the_cookie_of_an_admin_changes_nothing(guarded: FlaskClient) -> None:
     assert answer.status_code == 200
 
 
-def test_a_bad_token_in_the_header_is_not_made_good_by_a_cookie(guarded: FlaskClient) -> None:
+def test_bad_token_in_the_header_is_refused_despite_a_cookie(guarded: FlaskClient) -> None:
     headers = {**cookie(make_token()), **bearer(make_token(keys=FOREIGN_KEYS))}
     assert guarded.get("/api/v1/jobs", headers=headers).status_code == 401
 
 
-def test_the_password_of_a_proxy_is_not_a_token_and_does_no_harm(guarded: FlaskClient) -> None:
+def test_basic_auth_of_a_proxy_does_not_hide_the_cookie(guarded: FlaskClient) -> None:
     headers = {**cookie(make_token()), "Authorization": "Basic dTpw"}
     assert guarded.get("/api/v1/jobs", headers=headers).status_code == 200
 
 
-# Who does not get in.
+# Refused sign-ins.
 
 
 @pytest.mark.parametrize(
@@ -182,7 +180,7 @@ def test_the_password_of_a_proxy_is_not_a_token_and_does_no_harm(guarded: FlaskC
     ],
     ids=["nothing", "markup", "expired", "foreign", "ingest"],
 )
-def test_a_token_that_may_not_read_gets_the_form_again(
+def test_token_that_cannot_read_shows_the_form_again(
     guarded: FlaskClient, token: str, status: int, reason: str
 ) -> None:
     answer = sign_in(guarded, token, next="/machines")
@@ -205,58 +203,56 @@ def test_a_token_that_may_not_read_gets_the_form_again(
         {"Origin": "http://localhost", "Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_another_site_cannot_sign_a_visitor_in(
-    guarded: FlaskClient, headers: dict[str, str]
-) -> None:
+def test_form_from_another_site_is_refused(guarded: FlaskClient, headers: dict[str, str]) -> None:
     answer = sign_in(guarded, make_token(), headers=headers)
     assert answer.status_code == 403
     assert "Set-Cookie" not in answer.headers
 
 
-def test_a_form_too_large_is_refused(guarded: FlaskClient) -> None:
+def test_large_form_is_refused(guarded: FlaskClient) -> None:
     assert sign_in(guarded, "x" * 100_000).status_code == 413
 
 
 @pytest.mark.parametrize("wanted", ["//evil.example", "https://evil.example", "/\\evil.example"])
-def test_signing_in_leads_to_no_other_site(guarded: FlaskClient, wanted: str) -> None:
+def test_sign_in_never_redirects_to_another_site(guarded: FlaskClient, wanted: str) -> None:
     assert sign_in(guarded, make_token(), next=wanted).headers["Location"] == "./"
 
 
-# A link from elsewhere, for somebody who is signed in.
+# Browsers that are already signed in.
 
 
-def test_who_is_signed_in_passes_the_form_by(guarded: FlaskClient) -> None:
+def test_signed_in_browser_skips_the_form(guarded: FlaskClient) -> None:
     answer = guarded.get("/sign-in?next=/machines", headers={**BROWSER, **cookie(make_token())})
     assert (answer.status_code, answer.headers["Location"]) == (303, "./machines")
 
 
-def test_a_link_on_another_site_is_followed_once_more_from_here(guarded: FlaskClient) -> None:
-    there = {**BROWSER, "Sec-Fetch-Site": "cross-site"}
-    answer = guarded.get("/sign-in?next=/jobs/a%2520b", headers=there)
+def test_form_reloads_after_a_link_from_another_site(guarded: FlaskClient) -> None:
+    cross_site = {**BROWSER, "Sec-Fetch-Site": "cross-site"}
+    answer = guarded.get("/sign-in?next=/jobs/a%2520b", headers=cross_site)
     assert answer.headers["Refresh"] == "0; url=./sign-in?next=%2Fjobs%2Fa%2520b"
-    here = {**BROWSER, "Sec-Fetch-Site": "same-origin"}
-    assert "Refresh" not in guarded.get("/sign-in?next=/", headers=here).headers
+    same_origin = {**BROWSER, "Sec-Fetch-Site": "same-origin"}
+    assert "Refresh" not in guarded.get("/sign-in?next=/", headers=same_origin).headers
 
 
 # Signing out.
 
 
-def test_signing_out_forgets_the_cookie(guarded: FlaskClient) -> None:
+def test_sign_out_deletes_the_cookie(guarded: FlaskClient) -> None:
     answer = guarded.post("/sign-out", headers=cookie(make_token()))
     assert (answer.status_code, answer.headers["Location"]) == (303, "./sign-in")
-    gone = cookie_of(answer)
-    assert gone.value == ""
-    assert gone["max-age"] == "0"
-    assert gone["path"] == "/"
+    deleted = cookie_of(answer)
+    assert deleted.value == ""
+    assert deleted["max-age"] == "0"
+    assert deleted["path"] == "/"
 
 
-def test_another_site_cannot_sign_anybody_out(guarded: FlaskClient) -> None:
-    """It can send the form, and the browser leaves the cookie out: then there is nothing to do."""
+def test_sign_out_from_another_site_does_nothing(guarded: FlaskClient) -> None:
+    """It can send the form, but the browser does not send the cookie with it."""
     assert "Set-Cookie" not in guarded.post("/sign-out").headers
     assert guarded.get("/sign-out", headers=cookie(make_token())).status_code == 405
 
 
-# Who is signed in.
+# The session.
 
 
 def session(client: FlaskClient, headers: dict[str, str] | None = None) -> dict[str, Any]:
@@ -267,10 +263,10 @@ def session(client: FlaskClient, headers: dict[str, str] | None = None) -> dict[
     return body
 
 
-def test_the_session_says_who_is_signed_in(guarded: FlaskClient) -> None:
+def test_session_of_a_cookie(guarded: FlaskClient) -> None:
     claims = make_claims("admin")
-    said = session(guarded, cookie(make_token("admin")))
-    assert said == {
+    body = session(guarded, cookie(make_token("admin")))
+    assert body == {
         "required": True,
         "signed_in": True,
         "by_cookie": True,
@@ -283,29 +279,29 @@ def test_the_session_says_who_is_signed_in(guarded: FlaskClient) -> None:
     }
 
 
-def test_the_session_tells_a_sender_what_its_token_may(guarded: FlaskClient) -> None:
-    said = session(guarded, bearer(make_token("ingest", "restore", "backup")))
-    assert (said["scope"], said["job_types"]) == ("ingest", ["backup", "restore"])
-    assert not said["by_cookie"]
+def test_session_of_a_bearer_token(guarded: FlaskClient) -> None:
+    body = session(guarded, bearer(make_token("ingest", "restore", "backup")))
+    assert (body["scope"], body["job_types"]) == ("ingest", ["backup", "restore"])
+    assert not body["by_cookie"]
 
 
 @pytest.mark.parametrize("carry", [bearer, cookie])
-def test_the_session_says_what_is_wrong(guarded: FlaskClient, carry: Any) -> None:
-    said = session(guarded, carry(make_token(life=timedelta(days=-1))))
-    assert (said["signed_in"], said["problem"]) == (False, "The token has expired.")
+def test_session_of_an_expired_token(guarded: FlaskClient, carry: Any) -> None:
+    body = session(guarded, carry(make_token(life=timedelta(days=-1))))
+    assert (body["signed_in"], body["problem"]) == (False, "The token has expired.")
 
 
-def test_the_session_of_a_visitor_without_a_token(guarded: FlaskClient) -> None:
-    said = session(guarded)
-    assert said["required"]
-    assert not said["signed_in"]
-    assert said["problem"] is None
+def test_session_without_a_token(guarded: FlaskClient) -> None:
+    body = session(guarded)
+    assert body["required"]
+    assert not body["signed_in"]
+    assert body["problem"] is None
 
 
-def test_a_hub_without_a_key_has_no_sign_in(client: FlaskClient) -> None:
-    said = session(client)
-    assert not said["required"]
-    assert not said["signed_in"]
+def test_hub_without_a_key_requires_no_sign_in(client: FlaskClient) -> None:
+    body = session(client)
+    assert not body["required"]
+    assert not body["signed_in"]
     answer = client.get("/sign-in?next=/machines")
     assert (answer.status_code, answer.headers["Location"]) == (303, "./machines")
     assert sign_in(client, "x").status_code == 303

@@ -1,4 +1,4 @@
-"""Bodies as they are sent: packed in members, cut off, in pieces; and broken queries."""
+"""Request bodies: several gzip members, truncated, in pieces; and invalid queries."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def line(number: int) -> bytes:
     return json.dumps(make_body(job_id=f"job-{number}", job_type="backup")).encode() + b"\n"
 
 
-def post_packed(client: FlaskClient, packed: bytes) -> TestResponse:
+def post_gzip(client: FlaskClient, body: bytes) -> TestResponse:
     headers = {"Content-Type": NDJSON, "Content-Encoding": "gzip"}
-    return client.post(BATCH, data=packed, headers=headers)
+    return client.post(BATCH, data=body, headers=headers)
 
 
 def refused_body(answer: Any) -> str:
@@ -44,51 +44,51 @@ def refused_body(answer: Any) -> str:
 
 
 def test_all_members_of_gzip_are_read(client: FlaskClient) -> None:
-    answer = post_packed(client, b"".join(gzip.compress(line(number)) for number in range(3)))
+    answer = post_gzip(client, b"".join(gzip.compress(line(number)) for number in range(3)))
     assert (answer.status_code, answer.get_json()["accepted"]) == (200, 3)
 
 
 @pytest.mark.parametrize(
     "rest",
     [b"garbage", b"\0", b"\x1f", gzip.compress(line(1))[:-1], gzip.compress(line(1))[:12], line(1)],
-    # What is packed has the time in it, and processes that share the tests must name them alike.
-    ids=["garbage", "zero", "half a head", "cut short", "a head", "not packed"],
+    # gzip adds the time, and test processes that share the work must agree on the ids.
+    ids=["garbage", "zero", "half a header", "truncated", "a header", "not compressed"],
 )
-def test_what_follows_gzip_and_is_not_gzip_is_refused(client: FlaskClient, rest: bytes) -> None:
-    assert "gzip" in refused_body(post_packed(client, gzip.compress(line(0)) + rest))
+def test_trailing_data_that_is_not_gzip_is_refused(client: FlaskClient, rest: bytes) -> None:
+    assert "gzip" in refused_body(post_gzip(client, gzip.compress(line(0)) + rest))
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, LIMIT])
 def test_gzip_of_any_size_up_to_the_limit(size: int) -> None:
     text = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
-    packed = gzip.compress(text[: size // 3]) + gzip.compress(text[size // 3 :], 0)
-    assert gunzip(packed, LIMIT) == text
+    compressed = gzip.compress(text[: size // 3]) + gzip.compress(text[size // 3 :], 0)
+    assert gunzip(compressed, LIMIT) == text
 
 
-def test_the_limit_is_one_for_all_members() -> None:
-    packed = gzip.compress(b" " * (LIMIT // 2)) * 2
-    assert len(gunzip(packed, LIMIT)) == LIMIT
+def test_limit_applies_to_all_members_together() -> None:
+    compressed = gzip.compress(b" " * (LIMIT // 2)) * 2
+    assert len(gunzip(compressed, LIMIT)) == LIMIT
     with pytest.raises(TooLarge, match="after decompression"):
-        gunzip(packed + gzip.compress(b" "), LIMIT)
+        gunzip(compressed + gzip.compress(b" "), LIMIT)
 
 
 def test_many_tiny_members_take_linear_time() -> None:
     empty = gzip.compress(b"")
     began = time.perf_counter()
-    assert gunzip(empty * 400_000, LIMIT) == b""  # 8 MB; quadratic would be many minutes
+    assert gunzip(empty * 400_000, LIMIT) == b""  # 8 MB; many minutes if quadratic
     assert time.perf_counter() - began < 20
 
 
-def test_an_empty_body_is_not_gzip() -> None:
+def test_empty_body_is_not_gzip() -> None:
     with pytest.raises(InvalidInput):
         gunzip(b"", LIMIT)
 
 
-# Cut off.
+# Truncated.
 
 
 class Pieces(io.RawIOBase):
-    """A body that comes a few bytes at a time, and may fail at its end."""
+    """A body that arrives a few bytes at a time, and may fail at its end."""
 
     def __init__(self, body: bytes, *, fails: bool = False) -> None:
         self._body = io.BytesIO(body)
@@ -115,7 +115,7 @@ def push(app: Flask, body: io.RawIOBase, length: int | None, *, terminated: bool
     environ.pop("CONTENT_LENGTH", None)
     if length is not None:
         environ["CONTENT_LENGTH"] = str(length)
-    if terminated:  # as Granian says
+    if terminated:  # as under Granian
         environ["wsgi.input_terminated"] = True
     return Response.from_app(app.wsgi_app, environ)
 
@@ -160,6 +160,6 @@ def test_query_that_is_not_utf_8_is_refused(app: Flask, query: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["vm_name=%C3%A4", "vm_name=100%", "vm_name=%zz", "", "&&=%00"])
-def test_any_other_query_is_left_to_its_route(client: FlaskClient, query: str) -> None:
+def test_other_queries_reach_their_route(client: FlaskClient, query: str) -> None:
     answer = client.get(f"{JOBS}?{query}")
     assert answer.status_code == 200, answer.data

@@ -1,4 +1,4 @@
-"""Answers are packed where the client takes that, with tags that tell both forms apart."""
+"""Answers are compressed if the client accepts it, and each encoding has its own tag."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LEAST_BYTES = conditional.LEAST_BYTES
 
 @pytest.fixture(autouse=True)
 def _pushed(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conditional, "LEAST_BYTES", 100)  # else each list would need many rows
+    monkeypatch.setattr(conditional, "LEAST_BYTES", 100)  # otherwise each list would need many rows
     updates = [
         {"job_id": "job-1", "job_type": "backup", "vm_name": "web01"}
         | make_body(timestamp=at(seconds), transfer_speed_bps=seconds + 300)
@@ -44,20 +44,20 @@ def _pushed(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
         assert client.post(f"/api/v1/telemetry/{path}", json=body).status_code == 200
 
 
-def test_an_answer_is_packed_where_that_is_accepted(client: FlaskClient) -> None:
+def test_answer_is_compressed_if_the_client_accepts_it(client: FlaskClient) -> None:
     for url in LARGE:
         plain = client.get(url)
-        packed = client.get(url, headers={"Accept-Encoding": "br, gzip;q=0.8"})
+        compressed = client.get(url, headers={"Accept-Encoding": "br, gzip;q=0.8"})
         assert "Content-Encoding" not in plain.headers
-        assert packed.headers["Content-Encoding"] == "gzip"
-        assert gzip.decompress(packed.data) == plain.data
-        for answer in (plain, packed):
+        assert compressed.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(compressed.data) == plain.data
+        for answer in (plain, compressed):
             assert answer.headers["Vary"] == "Accept-Encoding"
             assert int(answer.headers["Content-Length"]) == len(answer.data)
             assert answer.content_type == plain.content_type
 
 
-def test_a_head_says_what_a_get_would_send(client: FlaskClient) -> None:
+def test_head_has_the_headers_of_get(client: FlaskClient) -> None:
     for url in LARGE:
         for headers in ({}, GZIP):
             got, head = client.get(url, headers=headers), client.head(url, headers=headers)
@@ -66,26 +66,26 @@ def test_a_head_says_what_a_get_would_send(client: FlaskClient) -> None:
                 assert head.headers.get(name) == got.headers.get(name), name
 
 
-def test_the_two_forms_have_tags_of_their_own_and_either_spares_an_answer(
+def test_each_encoding_has_its_own_tag_and_either_gives_304(
     client: FlaskClient,
 ) -> None:
     for url in LARGE:
         plain = client.get(url).headers["ETag"]
-        packed = client.get(url, headers=GZIP).headers["ETag"]
+        compressed = client.get(url, headers=GZIP).headers["ETag"]
         assert plain.startswith('"')
-        assert packed == f'{plain[:-1]}-gzip"'
-        for held in (plain, packed, f'"other", W/{packed}'):
+        assert compressed == f'{plain[:-1]}-gzip"'
+        for held in (plain, compressed, f'"other", W/{compressed}'):
             for headers in ({}, GZIP):
                 answer = client.get(url, headers={**headers, "If-None-Match": held})
                 assert (answer.status_code, answer.data) == (304, b"")
-                # That of what the client has, so that it knows which of its copies is meant.
-                assert answer.headers["ETag"] == (plain if held == plain else packed)
+                # The tag of the copy that the client has.
+                assert answer.headers["ETag"] == (plain if held == plain else compressed)
                 assert answer.headers["Vary"] == "Accept-Encoding"
                 assert "Content-Encoding" not in answer.headers
 
 
 @pytest.mark.parametrize("held", ["*", '"{plain}", "{plain}-gzip"'])
-def test_who_has_both_forms_is_told_of_the_one_that_would_be_sent(
+def test_client_with_both_encodings_gets_the_tag_of_the_requested_one(
     client: FlaskClient, held: str
 ) -> None:
     plain = client.get(CHART).headers["ETag"]
@@ -95,7 +95,7 @@ def test_who_has_both_forms_is_told_of_the_one_that_would_be_sent(
         assert (answer.status_code, answer.headers["ETag"]) == (304, tag)
 
 
-def test_an_old_tag_of_either_form_gets_the_new_answer(client: FlaskClient) -> None:
+def test_outdated_tag_gets_the_new_answer(client: FlaskClient) -> None:
     held = client.get(CHART, headers=GZIP).headers["ETag"]
     body = make_body(timestamp=at(0), transfer_speed_bps=5)
     client.post("/api/v1/telemetry/backup/job-1", json=body)
@@ -104,15 +104,15 @@ def test_an_old_tag_of_either_form_gets_the_new_answer(client: FlaskClient) -> N
     assert gzip.decompress(answer.data) == client.get(CHART).data
 
 
-def test_a_weak_tag_is_that_of_both_forms(client: FlaskClient) -> None:
+def test_weak_tag_is_the_same_for_both_encodings(client: FlaskClient) -> None:
     plain = client.get("/api/v1/nodes")
-    packed = client.get("/api/v1/nodes", headers=GZIP)
-    assert packed.headers["Content-Encoding"] == "gzip"
-    assert packed.headers["ETag"] == plain.headers["ETag"]
-    assert packed.headers["ETag"].startswith("W/")
+    compressed = client.get("/api/v1/nodes", headers=GZIP)
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert compressed.headers["ETag"] == plain.headers["ETag"]
+    assert compressed.headers["ETag"].startswith("W/")
 
 
-def test_what_a_client_takes(client: FlaskClient) -> None:
+def test_accept_encoding(client: FlaskClient) -> None:
     accepted = {
         "gzip;q=0": False,
         "gzip;q=0, *": False,
@@ -124,38 +124,38 @@ def test_what_a_client_takes(client: FlaskClient) -> None:
         "GZIP": True,
         "gzip;q=nonsense": False,
     }
-    for url in (CHART, f"{CHART}?format=columns"):  # the short way and the long
+    for url in (CHART, f"{CHART}?format=columns"):
         for text, is_compressed in accepted.items():
             answer = client.get(url, headers={"Accept-Encoding": text})
             assert (answer.headers.get("Content-Encoding") == "gzip") is is_compressed, text
 
 
-def test_a_short_answer_is_not_packed(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_answer_is_not_compressed(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(conditional, "LEAST_BYTES", LEAST_BYTES)
     answer = client.get("/api/v1/jobs/summary", headers=GZIP)
     assert "Content-Encoding" not in answer.headers
-    assert answer.headers["Vary"] == "Accept-Encoding"  # with more in it, it would be
+    assert answer.headers["Vary"] == "Accept-Encoding"  # a longer one would be compressed
     assert not answer.headers["ETag"].endswith('-gzip"')
 
 
-def test_an_answer_with_secrets_beside_what_others_choose_stays_plain(
-    guarded: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """How well it packs would tell what is in it."""
+def test_session_is_never_compressed(guarded: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its compressed length would leak its secrets."""
     monkeypatch.setattr(conditional, "LEAST_BYTES", 1)
     answer = guarded.get("/api/v1/session", headers={**bearer(make_token()), **GZIP})
     assert answer.get_json()["name"] == "a reader"
     assert "Content-Encoding" not in answer.headers
 
 
-def test_an_error_is_not_packed(client: FlaskClient) -> None:
-    answer = client.get("/api/v1/jobs/nobody", headers=GZIP)
+def test_error_is_not_compressed(client: FlaskClient) -> None:
+    answer = client.get("/api/v1/jobs/unknown", headers=GZIP)
     assert answer.status_code == 404
     assert "Content-Encoding" not in answer.headers
     assert answer.get_json()["status"] == 404
 
 
-def test_equal_answers_are_packed_to_equal_bytes(client: FlaskClient) -> None:
-    """A strong tag promises that; a header with the time of packing would break it."""
+def test_equal_answers_compress_to_equal_bytes(client: FlaskClient) -> None:
+    """A strong tag promises equal bytes; a timestamp in the gzip header would break that."""
     assert client.get(CHART, headers=GZIP).data == client.get(CHART, headers=GZIP).data
     assert client.get(CHART, headers=GZIP).data[4:8] == bytes(4)  # no time (RFC 1952)

@@ -1,6 +1,6 @@
-"""The dashboard's page and files: which can be fetched, how they are sent, what they may do.
+"""The dashboard's page and files: which ones are served, their headers and their policy.
 
-What the page does in a browser is tested in tests/browser.
+tests/browser tests the page in a browser.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 @pytest.fixture
 def client(running_app: Flask) -> FlaskClient:
-    """No test here looks at the database: it need not be emptied."""
+    """No test here uses the database, so it need not be emptied."""
     return running_app.test_client()
 
 
 def addresses(page: str) -> list[str]:
-    """The files that the page asks for at its start."""
+    """The files that the page loads first."""
     return re.findall(r'(?:src|href)="([^"]*static/[^"]+)"', page)
 
 
@@ -72,25 +72,25 @@ def test_other_addresses_are_not_found(client: FlaskClient, path: str) -> None:
     [
         "/api",
         "/api/v1/nothing",
-        "/api/v1/jobs/nobody",
-        "/telemetry/history/nobody",
+        "/api/v1/jobs/unknown",
+        "/telemetry/history/unknown",
         "/telemetry/nothing",
         "/static/nothing.js",
         "/deep" * 21,
         "/a//b",
     ],
 )
-def test_a_browser_gets_a_problem_where_no_page_can_be(app: Flask, path: str) -> None:
+def test_browser_gets_a_problem_where_no_page_can_be(app: Flask, path: str) -> None:
     answer = app.test_client().get(path, headers=BROWSER)
     assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
 
 
-def test_only_going_somewhere_leads_to_the_page(client: FlaskClient) -> None:
+def test_post_to_an_unknown_address_gets_a_problem(client: FlaskClient) -> None:
     answer = client.post("/nothing", headers=BROWSER)
     assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
 
 
-def test_the_page_may_load_from_the_hub_only_and_run_nothing_inline(client: FlaskClient) -> None:
+def test_page_policy_allows_only_the_hub_and_nothing_inline(client: FlaskClient) -> None:
     headers = client.get("/").headers
     policy = dict(part.split(maxsplit=1) for part in headers["Content-Security-Policy"].split("; "))
     assert policy["default-src"] == "'none'"
@@ -122,11 +122,11 @@ def test_no_module_can_set_markup() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/nodes", "/nodes/n1", "/nodes/", "/machines/a%2Fb"])
-def test_the_page_finds_its_files_wherever_it_is(client: FlaskClient, path: str) -> None:
+def test_page_finds_its_files_at_every_address(client: FlaskClient, path: str) -> None:
     page = client.get(path).get_data(as_text=True)
     found = addresses(page)
     assert len(found) > 5
-    # As a browser resolves them: a %2F is no slash.
+    # As a browser resolves them: a %2F is not a slash.
     is_below = path.count("/") > 1
     for address in found:
         assert address.startswith("../static/" if is_below else "static/")
@@ -157,22 +157,7 @@ def test_files_are_sent_with_their_type(client: FlaskClient) -> None:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_modules_are_sent_without_jsdoc_and_otherwise_unchanged(client: FlaskClient) -> None:
-    for path in FOLDER.rglob("*.js"):
-        sent = client.get(f"/static/dashboard/{path.relative_to(FOLDER)}").get_data(as_text=True)
-        source = path.read_text(encoding="utf-8")
-        code = [
-            line
-            for line in source.splitlines()
-            if not line.lstrip().startswith(("/**", "* ", "*/"))
-        ]
-        found = [line for line in sent.splitlines() if not line.lstrip().startswith("/**")]
-        assert [line for line in found if line.strip() != "*"] == [
-            line for line in code if line.strip() != "*"
-        ]
-
-
-def test_the_library_is_sent(client: FlaskClient) -> None:
+def test_library_is_served(client: FlaskClient) -> None:
     answer = client.get("/static/node_modules/echarts/dist/echarts.esm.min.mjs")
     assert (answer.status_code, answer.mimetype) == (200, "text/javascript")
 
@@ -209,7 +194,7 @@ def test_no_other_file_can_be_fetched(client: FlaskClient, name: str) -> None:
     assert client.get(f"/static/{name}").status_code == 404
 
 
-def test_a_link_out_of_the_folder_is_not_followed(
+def test_symlink_out_of_the_folder_is_not_followed(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder = tmp_path / "static" / "dashboard"
@@ -225,7 +210,7 @@ def test_a_link_out_of_the_folder_is_not_followed(
 # Caches and compression.
 
 
-def test_a_file_that_the_browser_has_is_not_sent_again(client: FlaskClient) -> None:
+def test_cached_file_gets_304(client: FlaskClient) -> None:
     for path in ("/", "/static/dashboard/main.js"):
         first = client.get(path)
         tag = first.headers["ETag"]
@@ -235,25 +220,25 @@ def test_a_file_that_the_browser_has_is_not_sent_again(client: FlaskClient) -> N
         assert second.headers["Cache-Control"] == first.headers["Cache-Control"]
 
 
-def test_files_are_packed_where_that_is_accepted(client: FlaskClient) -> None:
+def test_files_are_compressed_if_the_client_accepts_it(client: FlaskClient) -> None:
     for path in ("/", "/static/dashboard/main.js"):
         plain = client.get(path)
-        packed = client.get(path, headers={"Accept-Encoding": "br, gzip"})
+        compressed = client.get(path, headers={"Accept-Encoding": "br, gzip"})
         assert "Content-Encoding" not in plain.headers
-        assert packed.headers["Content-Encoding"] == "gzip"
-        assert gzip.decompress(packed.get_data()) == plain.get_data()
-        assert len(packed.get_data()) < len(plain.get_data())
-        # Other bytes, another strong tag; and a cache must not mix them up.
-        assert packed.headers["ETag"] != plain.headers["ETag"]
-        assert packed.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
+        assert compressed.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(compressed.get_data()) == plain.get_data()
+        assert len(compressed.get_data()) < len(plain.get_data())
+        # Different bytes need different strong tags, and caches must keep them apart.
+        assert compressed.headers["ETag"] != plain.headers["ETag"]
+        assert compressed.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
 
 
-def test_a_client_that_refuses_gzip_gets_plain_text(client: FlaskClient) -> None:
+def test_client_that_refuses_gzip_gets_plain_text(client: FlaskClient) -> None:
     answer = client.get("/", headers={"Accept-Encoding": "gzip;q=0, identity"})
     assert "Content-Encoding" not in answer.headers
 
 
-def test_the_page_is_asked_for_each_time_and_its_files_are_not(client: FlaskClient) -> None:
+def test_page_is_revalidated_and_its_files_are_immutable(client: FlaskClient) -> None:
     page = client.get("/")
     assert page.headers["Cache-Control"] == "no-cache"
     (main,) = re.findall(r'src="([^"]+/main\.js)"', page.get_data(as_text=True))
@@ -261,7 +246,7 @@ def test_the_page_is_asked_for_each_time_and_its_files_are_not(client: FlaskClie
     assert "immutable" in client.get(f"/{main}").headers["Cache-Control"]
 
 
-def test_an_older_version_gets_the_present_file_but_may_not_keep_it(client: FlaskClient) -> None:
+def test_old_version_gets_the_current_file_without_caching(client: FlaskClient) -> None:
     answer = client.get("/static/v-0123456789abcdef/dashboard/main.js")
     assert answer.status_code == 200
     assert answer.headers["Cache-Control"] == "no-cache"
@@ -282,14 +267,14 @@ def test_an_edited_file_has_another_version(
     assert client.get("/static/dashboard/main.js").get_data() == b"22"
 
 
-def test_the_page_is_small(client: FlaskClient) -> None:
-    """All of it but the library, which only charts load: 700 KB are allowed for both."""
-    packed = {"Accept-Encoding": "gzip"}
+def test_page_size_is_limited(client: FlaskClient) -> None:
+    """Compressed, without the library, which only charts load; 700 KB with it."""
+    gzipped = {"Accept-Encoding": "gzip"}
     size = sum(
-        len(client.get(f"/static/{path.relative_to(dashboard.STATIC)}", headers=packed).data)
+        len(client.get(f"/static/{path.relative_to(dashboard.STATIC)}", headers=gzipped).data)
         for path in FOLDER.rglob("*")
         if path.suffix in (".js", ".css", ".svg")
     )
-    library = client.get("/static/node_modules/echarts/dist/echarts.esm.min.mjs", headers=packed)
+    library = client.get("/static/node_modules/echarts/dist/echarts.esm.min.mjs", headers=gzipped)
     assert size < 150_000
     assert size + len(library.data) < 700_000

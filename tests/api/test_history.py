@@ -1,4 +1,4 @@
-"""GET /telemetry/history/{job_id}: the answer, its forms, its limits and its ETag."""
+"""GET /telemetry/history/{job_id}: the answer, its formats, its limits and its ETag."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Sample = tuple[float, int | None, int | None]  # seconds, speed, bytes
 
 @pytest.fixture
 def conn(database: Database) -> Iterator[Connection]:
-    # Each statement by itself: the application shares the embedded engine's one session.
+    # No transaction: the application shares the embedded engine's only session.
     with database.reading() as conn:
         yield conn
 
@@ -81,7 +81,7 @@ def every_5_seconds(count: int) -> list[Sample]:
 # The answer.
 
 
-def test_a_finished_job_is_charted_in_full(client: FlaskClient, conn: Connection) -> None:
+def test_chart_of_a_finished_job(client: FlaskClient, conn: Connection) -> None:
     store_job(
         conn,
         [(0, 0, 0), (5, 300, 1500), (10, None, None), (95.5, 100, 2000)],
@@ -137,12 +137,12 @@ def test_the_answer_is_as_documented(client: FlaskClient, conn: Connection, coun
     assert set(body) == documented - {"disk"}
 
 
-def test_it_is_answered_without_the_prefix_too(client: FlaskClient, conn: Connection) -> None:
+def test_chart_is_served_without_the_prefix_too(client: FlaskClient, conn: Connection) -> None:
     store_job(conn, every_5_seconds(3))
     assert client.get("/telemetry/history/j").get_json() == read(client)
 
 
-def test_it_is_in_the_openapi_document(client: FlaskClient) -> None:
+def test_chart_is_in_the_openapi_document(client: FlaskClient) -> None:
     document = client.get("/api/v1/openapi.json").get_json()
     operation = document["paths"]["/api/v1/telemetry/history/{job_id}"]["get"]
     assert {parameter["name"] for parameter in operation["parameters"]} >= {
@@ -155,7 +155,7 @@ def test_it_is_in_the_openapi_document(client: FlaskClient) -> None:
     ("status", "percent"), [("running", 99.99), ("failed", 99.99), ("completed", 100.0)]
 )
 @pytest.mark.parametrize("disk", [None, 0])
-def test_all_bytes_are_100_percent_only_of_a_completed_job(
+def test_only_a_completed_job_reaches_100_percent(
     client: FlaskClient, conn: Connection, status: str, percent: float, disk: int | None
 ) -> None:
     end = {} if status == "running" else {"completed_at": START, "ended_by": "sender"}
@@ -200,7 +200,7 @@ def test_a_job_without_any_speed_is_charted(client: FlaskClient, conn: Connectio
     assert all(point["s"] is None for point in body["chart_data"])
 
 
-def test_the_largest_numbers_come_through(client: FlaskClient, conn: Connection) -> None:
+def test_largest_numbers_are_exact(client: FlaskClient, conn: Connection) -> None:
     store_job(conn, [(n, LARGEST, LARGEST) for n in range(100)], bytes_transferred=LARGEST)
     body = read(client, points=10)
     assert body["peak_speed_bps"] == LARGEST
@@ -212,7 +212,7 @@ def test_the_largest_numbers_come_through(client: FlaskClient, conn: Connection)
 
 
 @pytest.mark.parametrize("points", [10, 37, 300, 999, 1000, 5000])
-def test_there_are_never_more_points_than_asked_for(
+def test_chart_has_at_most_the_requested_points(
     client: FlaskClient, conn: Connection, points: int
 ) -> None:
     store_job(conn, every_5_seconds(1000))
@@ -231,9 +231,7 @@ def test_a_peak_of_one_update_is_never_lost(client: FlaskClient, conn: Connectio
     assert body["peak_speed_bps"] == 99_999
 
 
-def test_ten_years_between_two_updates_fit_into_ten_points(
-    client: FlaskClient, conn: Connection
-) -> None:
+def test_ten_years_fit_into_ten_points(client: FlaskClient, conn: Connection) -> None:
     decade = 3650 * 86_400
     store_job(conn, [(n, 1, None) for n in range(20)] + [(decade, 5, None)])
     body = read(client, points=10)
@@ -264,15 +262,13 @@ def test_a_window_is_widened_to_whole_steps_and_says_so(
     assert [point["t"] for point in body["chart_data"]] == [53 + 60 * n for n in range(10)]
 
 
-def test_the_stated_window_asked_again_gives_the_same_answer(
-    client: FlaskClient, conn: Connection
-) -> None:
+def test_returned_window_gives_the_same_chart(client: FlaskClient, conn: Connection) -> None:
     store_job(conn, every_5_seconds(1000))
     body = read(client, points=10, **{"from": instant(61), "to": instant(600)})
     assert read(client, points=10, **{key: body[key] for key in ("from", "to")}) == body
 
 
-def test_windows_side_by_side_share_no_update(client: FlaskClient, conn: Connection) -> None:
+def test_adjacent_windows_share_no_update(client: FlaskClient, conn: Connection) -> None:
     store_job(conn, every_5_seconds(20))
     middle = instant(50)
     parts = [read(client, to=middle), read(client, **{"from": middle})]
@@ -299,7 +295,7 @@ def test_a_window_outside_the_run_is_empty(
     assert len(body["phases"]) == 1  # of the whole run
 
 
-def test_a_window_around_the_run_shows_the_run_as_finely(
+def test_window_around_the_run_has_the_resolution_of_the_run(
     client: FlaskClient, conn: Connection
 ) -> None:
     store_job(conn, every_5_seconds(100))
@@ -307,15 +303,13 @@ def test_a_window_around_the_run_shows_the_run_as_finely(
     assert wide["chart_data"] == read(client, points=10)["chart_data"]
 
 
-def test_an_offset_counts_and_its_plus_may_be_unescaped(
-    client: FlaskClient, conn: Connection
-) -> None:
+def test_unescaped_plus_of_an_offset_is_accepted(client: FlaskClient, conn: Connection) -> None:
     store_job(conn, every_5_seconds(100))
     response = client.get(f"{URL}?from=2026-03-01T12:01:00+02:00")
     assert response.get_json()["from"] == "2026-03-01T10:01:00Z"
 
 
-# What is refused.
+# Refusals.
 
 
 @pytest.mark.parametrize(
@@ -339,7 +333,7 @@ def test_an_offset_counts_and_its_plus_may_be_unescaped(
         ({"format": "xml"}, "format"),
     ],
 )
-def test_a_bad_question_names_its_field(
+def test_bad_query_names_its_field(
     client: FlaskClient, conn: Connection, query: dict[str, str], field: str
 ) -> None:
     store_job(conn, every_5_seconds(3))
@@ -354,7 +348,7 @@ def test_unknown_parameters_are_ignored(client: FlaskClient, conn: Connection) -
     assert read(client, colour="red") == read(client)
 
 
-@pytest.mark.parametrize("job_id", ["nobody", "J", "j ", "ключ", "😀", "%25"])
+@pytest.mark.parametrize("job_id", ["unknown", "J", "j ", "ключ", "😀", "%25"])
 def test_an_unknown_job_is_not_found(client: FlaskClient, conn: Connection, job_id: str) -> None:
     store_job(conn, every_5_seconds(3))
     response = client.get(f"/api/v1/telemetry/history/{quote(job_id)}")
@@ -363,7 +357,7 @@ def test_an_unknown_job_is_not_found(client: FlaskClient, conn: Connection, job_
 
 
 @pytest.mark.parametrize("job_id", ["a%2Fb", "a/b", "%00", "a%09b", "a%0Ab", "x" * 256])
-def test_what_cannot_be_a_job_is_refused(client: FlaskClient, job_id: str) -> None:
+def test_invalid_job_id_is_refused(client: FlaskClient, job_id: str) -> None:
     response = client.get(f"/api/v1/telemetry/history/{job_id}")
     assert response.status_code == 400
     assert list(response.get_json()["errors"]) == ["job_id"]
@@ -412,14 +406,14 @@ def test_a_registered_disk_without_updates_is_an_empty_chart(
     assert read(client, disk=0)["chart_data"] == []
 
 
-def test_a_disk_the_job_does_not_have_is_not_found(client: FlaskClient, conn: Connection) -> None:
+def test_unknown_disk_is_not_found(client: FlaskClient, conn: Connection) -> None:
     store_job(conn, every_5_seconds(3))
     response = client.get(URL, query_string={"disk": 5})
     assert response.status_code == 404
     assert "disk" in response.get_json()["detail"]
 
 
-# Forms.
+# Formats.
 
 
 @pytest.mark.parametrize("count", [0, 3, 1000])
@@ -446,12 +440,12 @@ def test_csv_holds_the_same_points(client: FlaskClient, conn: Connection) -> Non
     ]
 
 
-def test_csv_of_nothing_is_its_header(client: FlaskClient, conn: Connection) -> None:
+def test_empty_csv_has_only_a_header(client: FlaskClient, conn: Connection) -> None:
     store_job(conn)
     assert client.get(URL, query_string={"format": "csv"}).text == "t,s,s_min,s_max,p,b\r\n"
 
 
-def test_the_file_has_a_name_that_every_system_takes(client: FlaskClient, conn: Connection) -> None:
+def test_csv_file_name_is_portable(client: FlaskClient, conn: Connection) -> None:
     store_job(conn, every_5_seconds(3))
     job_id = 'a"; \\é😀'
     conn.execute("UPDATE jobs SET job_id = %s", (job_id,))
@@ -472,7 +466,7 @@ def revalidate(client: FlaskClient, tag: str, **query: Any) -> TestResponse:
     return client.get(URL, query_string=query, headers={"If-None-Match": tag})
 
 
-def test_an_unchanged_chart_is_not_sent_again(client: FlaskClient, conn: Connection) -> None:
+def test_unchanged_chart_gets_304(client: FlaskClient, conn: Connection) -> None:
     store_job(conn, every_5_seconds(3))
     response = client.get(URL)
     tag = response.headers["ETag"]
@@ -508,7 +502,7 @@ def test_a_late_update_in_the_middle_changes_the_etag(client: FlaskClient) -> No
     assert answer.get_json()["snapshots"] == 3
 
 
-def test_what_a_sender_pushed_is_charted(client: FlaskClient) -> None:
+def test_pushed_update_is_charted(client: FlaskClient) -> None:
     body = make_body(disks=[{"disk_index": 0, "transfer_speed_bps": 5}])
     assert client.post("/api/v1/telemetry/backup/j", json=body).status_code == 200
     [point] = read(client)["chart_data"]

@@ -1,4 +1,4 @@
-"""Names that the hub answers to, and headers that every answer has."""
+"""Allowed host names, and headers that every answer has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ URL = "/api/v1/telemetry/backup/job-1"
     "host",
     ["localhost", "LOCALHOST:8082", "127.0.0.1:8082", "127.1.2.3", "[::1]:8082", "localhost.", ""],
 )
-def test_names_of_this_machine_are_answered(host: str) -> None:
+def test_names_of_this_machine_are_allowed(host: str) -> None:
     assert is_allowed(host, allowed_hosts(Config()))
 
 
@@ -46,19 +46,19 @@ def test_open_hub_refuses_other_names(client: FlaskClient, host: str) -> None:
         assert answer.mimetype == "application/problem+json"
         assert "Host" in answer.get_data(as_text=True)
         assert answer.headers["X-Request-ID"]
-    assert client.get("/api/v1/jobs/job-1").status_code == 404, "it was stored"
+    assert client.get("/api/v1/jobs/job-1").status_code == 404, "the update was stored"
 
 
-def test_health_answers_by_any_name(client: FlaskClient) -> None:
+def test_health_allows_any_name(client: FlaskClient) -> None:
     assert client.get("/api/v1/health", headers={"Host": "10.0.0.9:8082"}).status_code == 200
 
 
-def test_hub_with_a_key_answers_by_any_name(guarded: FlaskClient) -> None:
+def test_hub_with_a_key_allows_any_name(guarded: FlaskClient) -> None:
     headers = {**bearer(make_token("read")), "Host": "hub.example"}
     assert guarded.get("/api/v1/jobs", headers=headers).status_code == 200
 
 
-def test_listed_names_are_all(tmp_path: Path) -> None:
+def test_only_listed_names_are_allowed(tmp_path: Path) -> None:
     config = Config(
         host="10.0.0.9", token_key_file=tmp_path / "key", allowed_hosts="Hub.example, other"
     )
@@ -94,9 +94,9 @@ def test_listed_names_are_all(tmp_path: Path) -> None:
 def test_every_answer_has_the_safe_headers(
     client: FlaskClient, guarded: FlaskClient, method: str, path: str, is_guarded: bool
 ) -> None:
-    asked = guarded if is_guarded else client
+    sender = guarded if is_guarded else client
     body = make_body() if method == "POST" else None
-    answer = asked.open(path, method=method, json=body, buffered=True)
+    answer = sender.open(path, method=method, json=body, buffered=True)
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
     assert answer.headers["Referrer-Policy"] in ("no-referrer", "same-origin")

@@ -1,4 +1,4 @@
-"""Reading jobs, their events, the donut's counts, and machines."""
+"""Reading jobs, their events, counts by status, and machines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def after(seconds: float) -> datetime:
 
 
 def insert(database: Database, table: str, **row: Any) -> None:
-    """One row; dictionaries become jsonb."""
+    """Insert one row; dictionaries become jsonb."""
     values = {k: Jsonb(v) if isinstance(v, dict) else v for k, v in row.items()}
     query = SQL("INSERT INTO {} ({}) VALUES ({})").format(
         Identifier(table),
@@ -37,7 +37,7 @@ def insert(database: Database, table: str, **row: Any) -> None:
 
 
 def add_job(database: Database, job_id: str = "j", **changes: Any) -> None:
-    """A job that was created at START; an ended one ended a minute later."""
+    """Add a job created at START; if it has ended, it did so a minute later."""
     row = {"job_type": "backup", "status": "running", "created_at": START, "started_at": START}
     row |= changes
     if row["status"] in ENDED:
@@ -75,8 +75,8 @@ def test_no_jobs_are_an_empty_list(client: FlaskClient) -> None:
 def test_jobs_are_listed_newest_first(client: FlaskClient, database: Database) -> None:
     add_job(database, "old", created_at=START)
     add_job(database, "new", created_at=after(10))
-    add_job(database, "newer of the same instant", created_at=after(10))
-    assert ids(get(client, "/jobs")) == ["newer of the same instant", "new", "old"]
+    add_job(database, "newer at the same time", created_at=after(10))
+    assert ids(get(client, "/jobs")) == ["newer at the same time", "new", "old"]
 
 
 def test_a_listed_job_has_the_documented_keys(client: FlaskClient, database: Database) -> None:
@@ -84,7 +84,7 @@ def test_a_listed_job_has_the_documented_keys(client: FlaskClient, database: Dat
     assert set(get(client, "/jobs")["items"][0]) == set(schemas.JobItemSchema().fields)
 
 
-def test_the_list_keeps_disks_and_summaries_out(client: FlaskClient, database: Database) -> None:
+def test_list_omits_disks_and_summaries(client: FlaskClient, database: Database) -> None:
     add_job(database, performance_metrics={"snapshots": 1})
     assert not {"disks", "performance_metrics", "field_times"} & set(
         get(client, "/jobs")["items"][0]
@@ -105,9 +105,7 @@ def test_pages_follow_each_other_without_gap_or_repeat(
     assert seen == [f"j{number}" for number in (6, 5, 4, 3, 2, 1, 0)]
 
 
-def test_a_job_that_comes_while_paging_shifts_nothing(
-    client: FlaskClient, database: Database
-) -> None:
+def test_new_job_does_not_shift_the_pages(client: FlaskClient, database: Database) -> None:
     add_job(database, "a", created_at=START)
     add_job(database, "b", created_at=after(1))
     cursor = get(client, "/jobs", limit=1)["next_cursor"]
@@ -138,7 +136,7 @@ def test_a_cursor_is_url_safe(client: FlaskClient, database: Database) -> None:
         ({"from": "2025-10-10T12:00:10Z"}, ["c", "b"]),
         ({"to": "2025-10-10T12:00:10Z"}, ["a"]),
         ({"from": "2025-10-10T14:00:10+02:00", "to": "2025-10-10T12:00:11Z"}, ["b"]),
-        ({"vm_name": "nobody"}, []),
+        ({"vm_name": "unknown"}, []),
         ({"job_id": "b"}, ["b"]),
         ({"job_id": "b", "status": "failed"}, []),
         ({"job_id": "nothing"}, []),
@@ -204,7 +202,7 @@ def test_a_cursor_of_another_list_is_refused(client: FlaskClient) -> None:
     assert list(refused(client, "/jobs", cursor=encode_cursor("machines", "vm"))) == ["cursor"]
 
 
-def test_every_edit_of_a_cursor_is_noticed() -> None:
+def test_edited_cursor_is_refused() -> None:
     cursor = encode_cursor("jobs", 1_760_097_600_000_000, 42)
     assert decode_cursor("jobs", cursor) == [1_760_097_600_000_000, 42]
     for position in range(len(cursor)):
@@ -290,21 +288,19 @@ def test_the_hub_estimates_a_running_job(client: FlaskClient, database: Database
 
 
 def test_an_unknown_job_is_a_404(client: FlaskClient) -> None:
-    for path in ("/api/v1/jobs/nobody", "/api/v1/jobs/nobody/events"):
+    for path in ("/api/v1/jobs/unknown", "/api/v1/jobs/unknown/events"):
         answer = client.get(path)
         assert answer.status_code == 404
         assert answer.mimetype == "application/problem+json"
-        assert "nobody" in answer.get_json()["detail"]
+        assert "unknown" in answer.get_json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/jobs/a%00b", "/jobs/a%2Fb", "/jobs/a%07b/events"])
-def test_an_id_that_nothing_can_have_is_a_400(client: FlaskClient, path: str) -> None:
+def test_invalid_id_is_a_400(client: FlaskClient, path: str) -> None:
     assert list(refused(client, path)) == ["job_id"]
 
 
-def test_a_job_named_like_an_address_below_is_that_job(
-    client: FlaskClient, database: Database
-) -> None:
+def test_job_id_may_equal_a_path_segment(client: FlaskClient, database: Database) -> None:
     add_job(database, "events")
     assert get(client, "/jobs/events")["job_id"] == "events"
     assert get(client, "/jobs/events/events")["items"] == []
@@ -344,7 +340,7 @@ def test_a_job_without_events_is_an_empty_list(client: FlaskClient, database: Da
     assert get(client, "/jobs/j/events") == {"items": [], "next_cursor": None}
 
 
-# The donut.
+# Counts by status.
 
 
 def test_the_summary_counts_every_status(client: FlaskClient, database: Database) -> None:
@@ -365,19 +361,17 @@ def test_the_summary_counts_every_status(client: FlaskClient, database: Database
     assert get(client, "/jobs/summary", vm_name="vm1", repository_id="r")["total"] == 1
 
 
-def test_the_summary_refuses_what_the_list_refuses(client: FlaskClient) -> None:
+def test_summary_validates_its_query(client: FlaskClient) -> None:
     assert list(refused(client, "/jobs/summary", status="sleeping")) == ["status"]
 
 
-# Refreshes.
+# ETags.
 
 
 @pytest.mark.parametrize(
     "path", ["/jobs", "/jobs/summary", "/jobs/j", "/jobs/j/events", "/machines"]
 )
-def test_what_has_not_changed_is_not_sent_again(
-    client: FlaskClient, database: Database, path: str
-) -> None:
+def test_unchanged_answer_gets_304(client: FlaskClient, database: Database, path: str) -> None:
     add_job(database, vm_name="web01")
     first = client.get(f"/api/v1{path}")
     headers = {"If-None-Match": first.headers["ETag"]}
@@ -450,7 +444,7 @@ def test_no_machines_are_an_empty_list(client: FlaskClient, database: Database) 
     assert get(client, "/machines") == {"items": [], "next_cursor": None}
 
 
-# Plans: with many jobs none of these may read the whole table.
+# Query plans: none of these may scan the whole table.
 
 
 @pytest.mark.parametrize(
@@ -461,12 +455,12 @@ def test_no_machines_are_an_empty_list(client: FlaskClient, database: Database) 
         ("list_events", "job_events_job_idx"),
     ],
 )
-def test_the_hot_reads_use_their_index(database: Database, name: str, index: str) -> None:
+def test_frequent_reads_use_their_index(database: Database, name: str, index: str) -> None:
     from app.store.jobs import QUERIES
 
     query = QUERIES[name].replace("{conditions}", "(created_at, id) < (now(), 5)")
     values = {"limit": 51, "after_name": "", "job_id": "j", "after_id": 0}
-    # An empty table is cheapest read whole: with that forbidden, the index is the way left.
+    # For an empty table the planner prefers a sequential scan unless it is disabled.
     with database.transaction() as conn:
         conn.execute("SET LOCAL enable_seqscan = off")
         plan = conn.execute(f"EXPLAIN {query}", values).fetchall()

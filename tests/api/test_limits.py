@@ -1,4 +1,4 @@
-"""Every limit is there, and says which it is: a problem with its status and a sentence."""
+"""Every limit is enforced, and its refusal names the limit."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_batch_body_is_limited(client: FlaskClient, path: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "limit"), [(URL, 1 << 20), (BATCH, 16 << 20)])
-def test_unpacked_body_is_limited(client: FlaskClient, path: str, limit: int) -> None:
+def test_decompressed_body_is_limited(client: FlaskClient, path: str, limit: int) -> None:
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     answer = client.post(path, data=gzip.compress(b" " * (limit + 1)), headers=headers)
     assert_problem(answer, 413, f"larger than {limit} bytes after decompression")
@@ -103,7 +103,7 @@ def test_reads_are_limited_in_time(database: Database) -> None:
         assert conn.execute("SHOW statement_timeout").fetchone() == ("30s",)
 
 
-def test_a_read_that_took_too_long_may_be_tried_again() -> None:
+def test_timed_out_read_can_be_retried() -> None:
     with pytest.raises(Unavailable, match="took too long"), translated_errors():
         raise psycopg.errors.QueryCanceled("canceling statement due to statement timeout")
 
@@ -120,7 +120,7 @@ def running_rated_app(config: Config, key_file: Path) -> Iterator[Flask]:
 
 @pytest.fixture
 def rated(running_rated_app: Flask, database: Database) -> FlaskClient:
-    """Requests into a hub that takes RATE updates a second by each token."""
+    """The client of a hub that accepts RATE updates a second from each token."""
     return running_rated_app.test_client(use_cookies=False)
 
 
@@ -128,7 +128,7 @@ _IDS = count()
 
 
 def new_token(scope: str) -> dict[str, str]:
-    """A token that no other test has pushed with."""
+    """The header of a token that no other test has used."""
     claims = replace(make_claims(scope), token_id=f"rated-{next(_IDS)}")
     return bearer(mint(claims, KEYS))
 
@@ -141,17 +141,17 @@ def push_until_refused(client: FlaskClient, headers: dict[str, str]) -> tuple[in
     raise AssertionError("never refused")
 
 
-def test_token_over_its_rate_is_told_when(rated: FlaskClient) -> None:
+def test_token_over_its_rate_gets_429_with_retry_after(rated: FlaskClient) -> None:
     sender = new_token("ingest")
     pushed, answer = push_until_refused(rated, sender)
     assert pushed >= RATE * BURST_SECONDS
     assert_problem(answer, 429, "5 updates a second")
     assert answer.headers["Retry-After"] == "1"
     other = rated.post(URL, json=make_body(), headers=new_token("ingest"))
-    assert other.status_code == 200, "another token has a rate of its own"
+    assert other.status_code == 200, "each token has its own rate"
 
 
-def test_batch_counts_by_its_updates(rated: FlaskClient) -> None:
+def test_batch_is_charged_by_its_updates(rated: FlaskClient) -> None:
     sender = new_token("ingest")
     assert rated.post(BATCH, json=updates(100), headers=sender).status_code == 200
     answer = rated.post(URL, json=make_body(), headers=sender)
@@ -159,13 +159,13 @@ def test_batch_counts_by_its_updates(rated: FlaskClient) -> None:
     assert 10 <= int(answer.headers["Retry-After"]) <= 19  # 100 less the burst, at 5 a second
 
 
-def test_reading_has_no_rate(rated: FlaskClient) -> None:
+def test_reads_are_not_rate_limited(rated: FlaskClient) -> None:
     admin = new_token("admin")
     push_until_refused(rated, admin)
     assert rated.get("/api/v1/jobs", headers=admin).status_code == 200
 
 
-def test_rate_comes_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rate_refills_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("app.web.rate.time.monotonic", lambda: now[0])
     rate = TokenRate(10)

@@ -1,4 +1,4 @@
-"""Reading nodes and their charts, and what a snapshot may hold."""
+"""Reading nodes and their charts, and the rules of a snapshot's fields."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def add_node(database: Database, node_id: str = "n", **changes: Any) -> None:
 
 
 def add_snapshots(database: Database, *snapshots: dict[str, Any], node_id: str = "n") -> None:
-    """A node with these snapshots; `at` is in seconds after START."""
+    """Add a node with these snapshots; `at` is in seconds after START."""
     rows = [
         {
             "time": after(snapshot["at"]),
@@ -87,7 +87,7 @@ def test_a_node_has_the_documented_keys(client: FlaskClient, database: Database)
 
 
 @pytest.mark.parametrize(("silence", "age"), [(170, 170), (-30, 0)])
-def test_the_age_of_a_node_is_told_by_the_database_clock(
+def test_age_of_a_node_uses_the_database_clock(
     client: FlaskClient, database: Database, silence: int, age: int
 ) -> None:
     add_node(database)
@@ -106,7 +106,7 @@ def test_a_node_shows_its_state_as_stored(client: FlaskClient, database: Databas
 
 
 @pytest.mark.parametrize("path", ["/nodes", "/nodes/n"])
-def test_a_node_that_only_grew_older_is_not_sent_again(
+def test_age_alone_does_not_change_the_etag(
     client: FlaskClient, database: Database, path: str
 ) -> None:
     add_node(database)
@@ -139,7 +139,7 @@ def test_a_cursor_of_another_list_is_refused(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("path", ["", "/history", "/events"])
 def test_an_unknown_node_is_a_404(client: FlaskClient, path: str) -> None:
-    assert client.get(f"/api/v1/nodes/nobody{path}").status_code == 404
+    assert client.get(f"/api/v1/nodes/unknown{path}").status_code == 404
 
 
 # Events.
@@ -190,7 +190,7 @@ def test_a_node_that_never_changed_has_no_events(client: FlaskClient, database: 
     assert get(client, "/nodes/n/events") == {"items": [], "next_cursor": None}
 
 
-def test_the_cursor_of_a_jobs_events_is_refused(client: FlaskClient, database: Database) -> None:
+def test_cursor_of_job_events_is_refused(client: FlaskClient, database: Database) -> None:
     add_node(database)
     wrong = encode_cursor("events", 1)
     assert list(refused(client, "/nodes/n/events", cursor=wrong)) == ["cursor"]
@@ -265,7 +265,7 @@ def test_counters_are_charted_as_numbers(client: FlaskClient, database: Database
 
 @pytest.mark.parametrize("points", [10, 11, 37, 100, 300])
 @pytest.mark.parametrize("offset", [0, 1, 3599.5])
-def test_never_more_points_than_asked_for(
+def test_node_chart_has_at_most_the_requested_points(
     client: FlaskClient, database: Database, points: int, offset: float
 ) -> None:
     add_snapshots(
@@ -302,7 +302,7 @@ def test_the_default_window_is_the_last_day_of_data(
         {"from": "0001-01-01T00:00:00Z", "to": "9999-12-31T23:59:59Z"},
     ],
 )
-def test_a_huge_window_is_as_sharp_as_its_data(
+def test_resolution_of_a_huge_window_depends_on_its_data(
     client: FlaskClient, database: Database, window: dict[str, str]
 ) -> None:
     add_snapshots(database, *({"at": 60 * m, "cpu_percent": 1.0} for m in range(300)))
@@ -357,18 +357,18 @@ def test_a_bad_query_is_refused_naming_its_field(
     assert list(refused(client, "/nodes/n/history", **query)) == [field]
 
 
-def test_an_unknown_metric_is_answered_with_the_known_ones(client: FlaskClient) -> None:
+def test_unknown_metric_is_refused_with_the_known_ones(client: FlaskClient) -> None:
     [reason] = refused(client, "/nodes/n/history", metrics="cpu")["metrics"]
     assert "'cpu'" in reason
     assert all(metric in reason for metric in METRICS)
 
 
-def test_the_store_takes_no_metric_that_is_not_a_column(database: Database) -> None:
+def test_store_refuses_unknown_metrics(database: Database) -> None:
     with database.reading() as conn, pytest.raises(ValueError):
         store.list_snapshots(conn, "n", Window(START, START), ["node_id"], 1)
 
 
-# What a snapshot may hold.
+# The fields of a snapshot.
 
 
 def load(body: str) -> Any:
@@ -381,7 +381,7 @@ def test_a_full_snapshot_loads() -> None:
     assert load(orjson.dumps(body).decode()) == {"node_id": "n", "timestamp": after(0.5), **values}
 
 
-def test_absent_null_and_unknown_fields_say_nothing() -> None:
+def test_absent_null_and_unknown_fields_are_ignored() -> None:
     assert load('{"node_id": "n", "cpu_percent": null, "gpu_percent": 5}') == {"node_id": "n"}
 
 
@@ -391,7 +391,7 @@ def test_whole_floats_count_as_integers_and_uptime_loses_its_fraction() -> None:
     assert all(isinstance(loaded[name], int) for name in ("process_count", "uptime_seconds"))
 
 
-def test_cores_that_are_added_up_exceed_100_percent() -> None:
+def test_cpu_percent_may_exceed_100() -> None:
     assert load('{"node_id": "n", "cpu_percent": 780.5}')["cpu_percent"] == 780.5
 
 
@@ -427,7 +427,7 @@ def test_cores_that_are_added_up_exceed_100_percent() -> None:
     ],
 )
 def test_a_bad_value_is_refused_naming_its_field(field: str, value: str) -> None:
-    body = f'{{"node_id": "n", "{field}": {value}}}'  # a repeated key: the last one counts
+    body = f'{{"node_id": "n", "{field}": {value}}}'  # the last of repeated keys counts
     with pytest.raises(ValidationError) as caught:
         load(body)
     assert list(caught.value.messages_dict) == [field]
@@ -449,7 +449,7 @@ def test_the_largest_metrics_can_be_charted(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("field", ["cpu_percent", "network_rx_bytes", "uptime_seconds"])
-def test_numbers_that_are_none_are_refused(field: str, value: float) -> None:
+def test_nan_and_infinity_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValidationError):
         schemas.SnapshotSchema().load({"node_id": "n", field: value})
 

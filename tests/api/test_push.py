@@ -1,4 +1,4 @@
-"""Pushing updates over HTTP: what is stored, what the job becomes, what is refused."""
+"""Pushing updates over HTTP: what is stored, the job's state, and refusals."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_the_same_update_again_is_stored_once(client: FlaskClient, database: Dat
     assert count(database, "job_telemetry") == count(database, "disk_telemetry") == 1
 
 
-def test_duplicate_is_not_a_sign_of_life(client: FlaskClient) -> None:
+def test_duplicate_does_not_count_as_seen(client: FlaskClient) -> None:
     seen = push(client)["received_at"]
     push(client)
     assert job(client)["last_telemetry_at"] == seen
@@ -150,7 +150,7 @@ def test_older_update_does_not_roll_back(client: FlaskClient) -> None:
     assert stored["started_at"] == at(-40)
 
 
-def test_older_update_fills_what_no_newer_one_names(client: FlaskClient) -> None:
+def test_older_update_fills_missing_fields(client: FlaskClient) -> None:
     push(client, current_phase=None, timestamp=at(-30))
     late = push(client, current_phase="snapshot", timestamp=at(-40))
     assert late["applied"]
@@ -180,7 +180,7 @@ def test_end_with_an_old_timestamp_ends_the_job(client: FlaskClient) -> None:
     assert (stored["completed_at"], stored["error_message"]) == (at(-40), "disk full")
 
 
-def test_a_second_different_end_is_an_event_only(client: FlaskClient) -> None:
+def test_second_different_end_only_adds_an_event(client: FlaskClient) -> None:
     push(client, status="completed", timestamp=at(-30))
     push(client, status="failed", error="late", timestamp=at(-20))
     stored = job(client)
@@ -188,7 +188,7 @@ def test_a_second_different_end_is_an_event_only(client: FlaskClient) -> None:
     assert events(client)[-1] == ("warning", None, None)
 
 
-def test_a_second_end_decides_nothing_later_either(client: FlaskClient) -> None:
+def test_second_end_has_no_later_effect(client: FlaskClient) -> None:
     push(client, bytes_transferred=10, timestamp=at(-50), disks=[disk(0, bytes_transferred=1)])
     push(client, status="completed", bytes_transferred=None, timestamp=at(-30))
     other: dict[str, Any] = {
@@ -196,14 +196,14 @@ def test_a_second_end_decides_nothing_later_either(client: FlaskClient) -> None:
         "disks": [disk(0, bytes_transferred=9), disk(1)],
     }
     push(client, status="failed", error="no", timestamp=at(-35), **other)
-    push(client, current_phase="snapshot", bytes_transferred=5, timestamp=at(-60))  # a straggler
+    push(client, current_phase="snapshot", bytes_transferred=5, timestamp=at(-60))  # a late one
     stored = job(client)
     assert (stored["status"], stored["error_message"]) == ("completed", None)
     assert stored["bytes_transferred"] == 1
     assert len(stored["disks"]) == 1
 
 
-def test_two_ends_of_one_instant_leave_one(client: FlaskClient) -> None:
+def test_two_ends_at_the_same_time_leave_one(client: FlaskClient) -> None:
     both = [
         make_body(job_type="backup", job_id="job-1", status=status, bytes_transferred=number)
         for number, status in enumerate(["completed", "failed"])
@@ -244,7 +244,7 @@ def test_one_disk_without_bytes_leaves_the_reported_bytes(client: FlaskClient) -
     assert [d["status"] for d in stored["disks"]] == ["completed", "completed"]
 
 
-def test_disks_without_parent_numbers_yield_the_parents(client: FlaskClient) -> None:
+def test_job_totals_are_summed_from_the_disks(client: FlaskClient) -> None:
     disks = [
         disk(0, bytes_transferred=60, total_bytes=100, transfer_speed_bps=5),
         disk(1, bytes_transferred=40, total_bytes=100, transfer_speed_bps=6),
@@ -307,7 +307,7 @@ def _micros(text: str) -> int:
     return to_micros(parse_timestamp(text))
 
 
-def test_liveness_is_the_hubs_clock(client: FlaskClient) -> None:
+def test_last_seen_uses_the_hubs_clock(client: FlaskClient) -> None:
     receipt = push(client, timestamp=at(-86_400))
     assert job(client)["last_telemetry_at"] == receipt["received_at"] > at(-60)
 
@@ -322,7 +322,7 @@ def items(number: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_batch_counts_what_became_of_each(client: FlaskClient, database: Database) -> None:
+def test_batch_counts_its_results(client: FlaskClient, database: Database) -> None:
     batch = items(1000)
     batch[3]["bytes_transferred"] = -1
     answer = client.post("/api/v1/telemetry/batch", json={"updates": [*batch, batch[0]]})
@@ -353,7 +353,7 @@ def test_batch_item_of_another_type_than_its_job_is_rejected_alone(client: Flask
     assert list(body["rejected"][0]["errors"]) == ["job_type"]
 
 
-def test_old_updates_reach_the_series_too(client: FlaskClient, database: Database) -> None:
+def test_old_updates_are_stored(client: FlaskClient, database: Database) -> None:
     batch = [make_body(job_type="backup", job_id="old", timestamp=at(-3600 * h)) for h in range(50)]
     body = client.post("/api/v1/telemetry/batch", json={"updates": batch}).get_json()
     assert body["accepted"] == 50
@@ -466,7 +466,7 @@ REGISTRATION = {
 }
 
 
-def test_registered_job_waits_and_then_runs(client: FlaskClient) -> None:
+def test_registered_job_is_pending_and_then_runs(client: FlaskClient) -> None:
     answer = client.post("/api/v1/jobs", json=REGISTRATION)
     body = answer.get_json()
     assert answer.status_code == 201
@@ -480,7 +480,7 @@ def test_registered_job_waits_and_then_runs(client: FlaskClient) -> None:
     assert events(client) == [("transition", None, "pending"), ("transition", "pending", "running")]
 
 
-def test_registration_fills_what_telemetry_left_open(client: FlaskClient) -> None:
+def test_registration_fills_missing_fields(client: FlaskClient) -> None:
     push(client, total_bytes=77)
     assert client.post("/api/v1/jobs", json=REGISTRATION).status_code == 200
     stored = job(client)
@@ -529,7 +529,7 @@ def test_disks_registered_after_a_completion_are_unfinished(client: FlaskClient)
 
 
 @pytest.mark.parametrize("end", ["failed", "cancelled"])
-def test_disks_registered_after_another_end_share_it(client: FlaskClient, end: str) -> None:
+def test_disks_registered_after_another_end_get_its_status(client: FlaskClient, end: str) -> None:
     push(client, status=end, error="why", disks=[disk(0, status="completed")])
     register(client, disks=SIZES)
     stored = job(client)
@@ -552,7 +552,7 @@ def test_a_rebuild_keeps_what_was_registered(client: FlaskClient, is_in_order: b
 
 
 @pytest.mark.parametrize("status", ["running", "completed", "failed"])
-def test_registering_again_alike_changes_nothing(
+def test_registering_again_changes_nothing(
     client: FlaskClient, database: Database, status: str
 ) -> None:
     push(client, status=status)
@@ -584,8 +584,8 @@ def test_an_ended_job_whose_updates_are_gone_keeps_its_row(
     assert job(client) == before
 
 
-def _judge(database: Database, status: str) -> tuple[Any, ...]:
-    """Let the detector stall the silent job, or fail it; what its status_change hides."""
+def _change_status(database: Database, status: str) -> tuple[Any, ...]:
+    """Let the detector stall the silent job, or fail it; the resulting state."""
     with database.transaction() as conn:
         row = conn.execute("SELECT id, clock_timestamp() FROM jobs").fetchone()
         assert row is not None
@@ -593,10 +593,10 @@ def _judge(database: Database, status: str) -> tuple[Any, ...]:
         stall_jobs(conn, [row[0]], status_change)
         if status == "failed":
             fail_jobs(conn, [row[0]], status_change)
-    return _verdict(database)
+    return _state(database)
 
 
-def _verdict(database: Database) -> tuple[Any, ...]:
+def _state(database: Database) -> tuple[Any, ...]:
     with database.reading() as conn:
         row = conn.execute(
             "SELECT status, error_message, before_verdict, ended_by, completed_at,"
@@ -607,16 +607,16 @@ def _verdict(database: Database) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("status", ["stalled", "failed"])
-def test_registering_is_not_a_sign_of_life_and_hides_no_status_change(
+def test_registration_does_not_revive_a_job(
     client: FlaskClient, database: Database, status: str
 ) -> None:
     disks = [disk(0, status="transferring", bytes_transferred=30)]
     client.post(URL, json={"status": "running", "error": "slow", "timestamp": at(-60)})
     client.post(URL, json={"status": "running", "disks": disks, "timestamp": at(-50)})
-    status_change = _judge(database, status)
+    status_change = _change_status(database, status)
     log = events(client)
     register(client, vm_name="vm-1", total_bytes=300, disks=SIZES)
-    assert _verdict(database) == status_change
+    assert _state(database) == status_change
     assert status_change[:2] == (status, "silent")
     assert events(client) == log
     stored = job(client)
@@ -631,7 +631,7 @@ def test_registering_is_not_a_sign_of_life_and_hides_no_status_change(
     assert (revived["vm_name"], revived["total_bytes"]) == ("vm-1", 300)
 
 
-def test_old_client_completes_without_telemetry(client: FlaskClient) -> None:
+def test_job_completes_without_telemetry(client: FlaskClient) -> None:
     client.post("/api/v1/jobs", json=REGISTRATION)
     disks = [disk(0, bytes_transferred=60), disk(1, bytes_transferred=40)]
     answer = client.post(
@@ -645,7 +645,7 @@ def test_old_client_completes_without_telemetry(client: FlaskClient) -> None:
     assert stored["started_at"] == stored["created_at"] < stored["completed_at"]
 
 
-def test_completing_twice_is_fine_and_otherwise_a_conflict(client: FlaskClient) -> None:
+def test_completing_again_differently_is_a_conflict(client: FlaskClient) -> None:
     client.post("/api/v1/jobs", json=REGISTRATION)
     url = "/api/v1/jobs/job-1/complete"
     assert client.post(url, json={"status": "failed", "error": "no"}).status_code == 200

@@ -1,4 +1,4 @@
-"""A push is answered alike by the web server, before Flask, and by Flask's route."""
+"""The web server and Flask's route give the same answers to a push."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Push = Callable[..., Answer]  # of an application: a body or its text, a path, h
 
 
 def push_to_flask(app: Flask, body: Any, path: str = URL, **headers: str) -> Answer:
-    """Status, headers and content of the answer by Flask's route."""
+    """Status, headers and content of the answer of Flask's route."""
     got = app.test_client(use_cookies=False).post(
         path, data=as_text(body), headers=named({"content_type": JSON, **headers})
     )
@@ -50,11 +50,11 @@ def push_to_flask(app: Flask, body: Any, path: str = URL, **headers: str) -> Ans
 
 
 def push_to_server(app: Flask, body: Any, path: str = URL, **headers: str) -> Answer:
-    """The same by the web server, which answers without a thread what is small and common."""
-    return push_by(Server(hub_of(app), app), body, path, **headers)
+    """The same from the web server, which answers small and common pushes without a thread."""
+    return push_over(Server(hub_of(app), app), body, path, **headers)
 
 
-def push_by(server: Server, body: Any, path: str = URL, **headers: str) -> Answer:
+def push_over(server: Server, body: Any, path: str = URL, **headers: str) -> Answer:
     text = as_text(body)
     sent = {"host": "localhost", "content_length": str(len(text)), "content_type": JSON, **headers}
     status, answered, content = ask(
@@ -80,7 +80,7 @@ def without_length(headers: dict[str, str]) -> dict[str, str]:
 
 
 def comparable(content: dict[str, Any]) -> dict[str, Any]:
-    """Without what differs from request to request."""
+    """The content without what differs between requests."""
     return {name: content[name] for name in content if name not in ("time", "received_at")}
 
 
@@ -89,7 +89,7 @@ WAYS = {"server": push_to_server, "flask": push_to_flask}
 
 @pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
 def push(request: pytest.FixtureRequest) -> Push:
-    """Both ways, one after the other."""
+    """Each of the two ways."""
     way: Push = request.param
     return way
 
@@ -101,7 +101,7 @@ def server(app: Flask) -> Server:
 
 @contextmanager
 def full_queue(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As if as much waited as may wait. The storing thread does not look: nothing wakes it."""
+    """Make the queue look full. The writer's thread does not notice, as nothing wakes it."""
     writer = hub_of(app).writer
     with monkeypatch.context() as patch:
         patch.setattr(writer, "_queue", [None] * writer.capacity)
@@ -129,10 +129,10 @@ EACH_BODY = pytest.mark.parametrize(
 
 
 @EACH_BODY
-def test_both_ways_answer_alike(app: Flask, body: Any) -> None:
+def test_both_ways_give_the_same_answer(app: Flask, body: Any) -> None:
     first = push_to_server(app, body, x_request_id="mine")
     second = push_to_flask(app, body, x_request_id="mine")
-    if first[0] == 200 and body.get("timestamp"):  # it names the update, so the second repeats it
+    if first[0] == 200 and body.get("timestamp"):  # with a timestamp the second is a duplicate
         assert not first[2].pop("duplicate")
         assert second[2].pop("duplicate")
         assert first[2].pop("applied")
@@ -151,14 +151,14 @@ def test_both_ways_answer_alike(app: Flask, body: Any) -> None:
         ("/api/v1/telemetry/backup", 404),
     ],
 )
-def test_both_ways_explain_a_bad_path_alike(app: Flask, path: str, status: int) -> None:
+def test_both_ways_refuse_a_bad_path_alike(app: Flask, path: str, status: int) -> None:
     answers = [way(app, make_body(), path, x_request_id="mine") for way in WAYS.values()]
     assert answers[0] == answers[1]
     assert answers[0][0] == status
 
 
 class TestEitherWay:
-    """What holds by both ways."""
+    """What holds for both ways."""
 
     @pytest.mark.parametrize("status", ["running", "completed", "failed", "cancelled"])
     def test_update_is_stored_before_the_answer(
@@ -179,16 +179,16 @@ class TestEitherWay:
             (URL, "", 415),
         ],
     )
-    def test_unusual_push(
+    def test_content_types_and_encoded_ids(
         self, app: Flask, push: Push, path: str, content_type: str, status: int
     ) -> None:
         assert push(app, make_body(), path, content_type=content_type)[0] == status
 
-    def test_packed_update(self, app: Flask, push: Push) -> None:
-        packed = gzip.compress(as_text(make_body()))
-        assert push(app, packed, content_encoding="gzip")[0] == 200
-        assert push(app, packed[:-9], content_encoding="gzip")[0] == 400
-        assert push(app, packed, content_encoding="br")[0] == 415
+    def test_compressed_update(self, app: Flask, push: Push) -> None:
+        compressed = gzip.compress(as_text(make_body()))
+        assert push(app, compressed, content_encoding="gzip")[0] == 200
+        assert push(app, compressed[:-9], content_encoding="gzip")[0] == 400
+        assert push(app, compressed, content_encoding="br")[0] == 415
 
     def test_batch(self, app: Flask, push: Push) -> None:
         good = {**make_body(), "job_type": "backup", "job_id": "a"}
@@ -196,12 +196,12 @@ class TestEitherWay:
         assert (got[0], got[2]["accepted"], got[2]["duplicates"]) == (200, 1, 1)
         assert [each["index"] for each in got[2]["rejected"]] == [1]
 
-    def test_batch_of_which_nothing_can_be_stored(self, app: Flask, push: Push) -> None:
+    def test_batch_without_a_valid_update(self, app: Flask, push: Push) -> None:
         got = push(app, {"updates": [{"status": "asleep"}]}, BATCH)
         assert (got[0], got[2]["accepted"], len(got[2]["rejected"])) == (200, 0, 1)
         assert push(app, {"updates": []}, BATCH)[2]["accepted"] == 0
 
-    def test_lines(self, app: Flask, push: Push) -> None:
+    def test_ndjson(self, app: Flask, push: Push) -> None:
         line = as_text({**make_body(), "job_type": "backup", "job_id": "a"})
         got = push(app, line + b"\n{\n", BATCH, content_type="application/x-ndjson")
         assert (got[0], got[2]["accepted"], len(got[2]["rejected"])) == (200, 1, 1)
@@ -211,13 +211,13 @@ class TestEitherWay:
         got = push(app, {"node_id": "n", "cpu_percent": 5}, f"{prefix}/telemetry/snapshot")
         assert (got[0], got[2]["accepted"]) == (200, 1)
 
-    def test_conflict_is_a_problem_naming_its_field(self, app: Flask, push: Push) -> None:
+    def test_conflict_names_its_field(self, app: Flask, push: Push) -> None:
         push(app, make_body())
         got = push(app, make_body(timestamp=at(-1)), "/api/v1/telemetry/restore/job-1")
         assert got[0] == 409
         assert list(got[2]["errors"]) == ["job_type"]
 
-    def test_what_the_writer_refuses_is_a_problem(
+    def test_refusal_by_the_writer_is_a_problem(
         self, app: Flask, push: Push, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(*_: Any) -> None:
@@ -241,7 +241,7 @@ class TestEitherWay:
         assert count_of(app, 'hub_refused_total{reason="UnsupportedMediaType"}') == before + 1
 
     @pytest.mark.parametrize("is_expected", [True, False])
-    def test_every_answer_is_safe_and_has_an_id(
+    def test_every_answer_has_the_safe_headers_and_an_id(
         self, app: Flask, push: Push, is_expected: bool
     ) -> None:
         _, headers, _ = push(app, make_body() if is_expected else b"nonsense")
@@ -276,7 +276,7 @@ class TestEitherWay:
                 assert "waiting to be stored" in content["detail"]
         assert push(app, body, path)[0] == 200
 
-    def test_full_queue_is_not_the_reason_while_the_database_is_away(
+    def test_full_queue_is_not_reported_while_the_database_is_down(
         self, app: Flask, push: Push, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(hub_of(app).writer, "_is_down", True)
@@ -285,7 +285,7 @@ class TestEitherWay:
         assert (status, headers["Retry-After"]) == (503, "2")
         assert "database" in content["detail"]
 
-    def test_full_queue_stops_nothing_but_pushes(
+    def test_full_queue_affects_only_pushes(
         self, app: Flask, push: Push, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with full_queue(app, monkeypatch):
@@ -308,7 +308,7 @@ class TestEitherWay:
         with monkeypatch.context() as patch:
             patch.setattr(writer, "wait_seconds", 0.2)
             patch.setitem(writer._stores, Update, store)
-            for _ in range(2):  # one that is being stored, and one that waits
+            for _ in range(2):  # one being stored, and one queued
                 status, headers, content = push(app, make_body())
                 assert (status, headers["Retry-After"]) == (503, "1")
                 assert "did not answer in time" in content["detail"]
@@ -317,7 +317,7 @@ class TestEitherWay:
             free.set()
         assert push(app, make_body())[0] == 200
 
-    def test_tokens_are_asked_for(self, guarded_app: Flask, database: Database, push: Push) -> None:
+    def test_token_is_required(self, guarded_app: Flask, database: Database, push: Push) -> None:
         types = frozenset({"restore"})
         for token, status in (
             ("", 401),
@@ -354,13 +354,13 @@ class TestEitherWay:
 
 
 def count_of(app: Flask, series: str) -> float:
-    """The value of the one series of /metrics that has this in it; 0 where none has."""
+    """The value of the series of /metrics with this text; 0 without one."""
     text = app.test_client().get("/api/v1/metrics").get_data(as_text=True)
     values = [line.rpartition(" ")[2] for line in text.splitlines() if series in line]
     return float(values[0]) if values else 0.0
 
 
-# The web server's own.
+# The web server only.
 
 
 def test_path_that_is_not_utf_8_is_refused(app: Flask) -> None:
@@ -377,37 +377,37 @@ def test_push_does_not_reach_flask(server: Server, monkeypatch: pytest.MonkeyPat
         "/api/v1/telemetry/snapshot": {"node_id": "n"},
     }
     for path, body in bodies.items():
-        assert push_by(server, body, path)[0] == 200
+        assert push_over(server, body, path)[0] == 200
 
 
-def test_ordinary_push_holds_no_thread(server: Server) -> None:
+def test_ordinary_push_uses_no_thread(server: Server) -> None:
     for body in (make_body(), make_body(status="completed")):
-        assert push_by(server, body)[0] == 200
+        assert push_over(server, body)[0] == 200
     other_type = "/api/v1/telemetry/restore/job-1"
-    assert push_by(server, make_body(timestamp=at(-1)), other_type)[0] == 409
+    assert push_over(server, make_body(timestamp=at(-1)), other_type)[0] == 409
     assert server._threads._started == 0
 
 
-def test_refusals_hold_no_thread(guarded_app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_use_no_thread(guarded_app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(hub_of(guarded_app), guarded_app)
-    assert push_by(server, make_body())[0] == 401
+    assert push_over(server, make_body())[0] == 401
     with full_queue(guarded_app, monkeypatch):
-        assert push_by(server, {"updates": []}, BATCH)[0] == 503
+        assert push_over(server, {"updates": []}, BATCH)[0] == 503
     assert server._threads._started == 0
 
 
 def test_unusual_and_large_pushes_are_decoded_in_a_thread(server: Server) -> None:
     disks = [{"disk_index": n, "error_message": "x" * 1_000} for n in range(9)]
-    assert push_by(server, make_body(disks=disks))[0] == 200
+    assert push_over(server, make_body(disks=disks))[0] == 200
     assert server._threads._started == 1
-    assert push_by(server, b"no JSON")[0] == 400
+    assert push_over(server, b"no JSON")[0] == 400
 
 
-# Flask's own: any WSGI server may hand it half a body.
+# Flask only: a WSGI server may pass on an incomplete body.
 
 
 @pytest.mark.parametrize("missing", [1, 1000])
-def test_body_cut_off_is_refused_though_it_reads_as_json(app: Flask, missing: int) -> None:
+def test_truncated_body_is_refused_even_if_it_is_valid_json(app: Flask, missing: int) -> None:
     body = as_text(make_body())
     environ = create_environ(URL, method="POST", data=body, content_type=JSON)
     environ["CONTENT_LENGTH"] = str(len(body) + missing)

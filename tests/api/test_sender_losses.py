@@ -1,4 +1,4 @@
-"""What a sender had to drop: from the push that tells of it to the job, its chart, the metrics."""
+"""Updates lost by the sender: from the push that reports them to the job, chart and metrics."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def losses(database: Database) -> list[tuple[Any, ...]]:
 
 
 def counted(client: FlaskClient) -> float:
-    """What the metrics say that senders lost, since the process began."""
+    """The lost updates by the metrics, since the process started."""
     text = client.get("/api/v1/metrics").get_data(as_text=True)
     name = "hub_sender_lost_updates_total "
     return float(next(line for line in text.splitlines() if line.startswith(name)).split()[1])
 
 
-def test_a_push_tells_what_was_lost_before_it(client: FlaskClient, database: Database) -> None:
+def test_push_reports_lost_updates(client: FlaskClient, database: Database) -> None:
     before = counted(client)
     answer = client.post(URL, json=body(-30, lost_updates=12))
     assert answer.status_code == 200
@@ -46,11 +46,11 @@ def test_a_push_tells_what_was_lost_before_it(client: FlaskClient, database: Dat
     assert losses(database) == [("job-1", 12, True)]
     job = client.get("/api/v1/jobs/job-1").get_json()
     assert job["warnings"] == [f"The sender lost 12 updates (last reported {at(-30)})."]
-    for lost, is_news in ((12, 0), (3, 0), (15, 3)):
+    for lost, new in ((12, 0), (3, 0), (15, 3)):
         again = client.post(URL, json=body(-30, lost_updates=lost)).get_json()
         assert again["duplicate"]
         assert not again["applied"]
-        assert counted(client) - before == 12 + is_news
+        assert counted(client) - before == 12 + new
     assert losses(database) == [("job-1", 15, True)]
     events = client.get("/api/v1/jobs/job-1/events").get_json()["items"]
     assert [event["kind"] for event in events] == ["transition", "warning"]
@@ -58,7 +58,7 @@ def test_a_push_tells_what_was_lost_before_it(client: FlaskClient, database: Dat
 
 
 @pytest.mark.parametrize("nothing", [{}, {"lost_updates": 0}, {"lost_updates": None}])
-def test_nothing_lost_is_nothing_to_tell(
+def test_no_loss_is_not_recorded(
     client: FlaskClient, database: Database, nothing: dict[str, Any]
 ) -> None:
     assert client.post(URL, json=body(-30, **nothing)).status_code == 200
@@ -67,14 +67,14 @@ def test_nothing_lost_is_nothing_to_tell(
 
 
 @pytest.mark.parametrize("is_ndjson", [False, True])
-def test_each_update_of_a_batch_may_tell(
+def test_each_update_of_a_batch_may_report_losses(
     client: FlaskClient, database: Database, is_ndjson: bool
 ) -> None:
     before = counted(client)
     items = [
         named(-50),
         named(-40, lost_updates=2),
-        named(-40, lost_updates=5),  # a repeat that knows more
+        named(-40, lost_updates=5),  # a repeat with more losses
         named(-30, lost_updates=2.0),
         named(-20, lost_updates=-1),
         {**named(-30, lost_updates=9), "job_id": "job-2"},
@@ -99,12 +99,12 @@ def test_a_bad_count_is_refused_naming_the_field(client: FlaskClient, bad: Any) 
     assert list(answer.get_json()["errors"]) == ["lost_updates"]
 
 
-def test_the_field_and_the_reason_are_described(client: FlaskClient) -> None:
+def test_openapi_describes_the_field_and_the_reason(client: FlaskClient) -> None:
     schemas = client.get("/api/v1/openapi.json").get_json()["components"]["schemas"]
     for name in ("Update", "BatchItem"):
-        said = schemas[name]["properties"]["lost_updates"]
-        assert (said["type"], said["minimum"], said["maximum"]) == ("integer", 0, 2**31 - 1)
-        assert "drop" in said["description"]
+        field = schemas[name]["properties"]["lost_updates"]
+        assert (field["type"], field["minimum"], field["maximum"]) == ("integer", 0, 2**31 - 1)
+        assert "drop" in field["description"]
     assert "sender_lost" in schemas["Gap"]["properties"]["reason"]["enum"]
 
 
@@ -113,7 +113,7 @@ def chart(client: FlaskClient) -> dict[str, Any]:
     return got
 
 
-def test_the_chart_shows_the_gap_as_the_senders(client: FlaskClient) -> None:
+def test_chart_attributes_the_gap_to_the_sender(client: FlaskClient) -> None:
     client.post(URL, json=body(-500))
     client.post(URL, json=body(-400))
     client.post(URL, json=body(-100, lost_updates=60))
@@ -123,7 +123,7 @@ def test_the_chart_shows_the_gap_as_the_senders(client: FlaskClient) -> None:
     assert chart(client)["gaps"] == shown["gaps"]
 
 
-def test_a_repeat_that_tells_more_changes_the_chart(client: FlaskClient) -> None:
+def test_repeat_with_more_losses_changes_the_chart(client: FlaskClient) -> None:
     client.post(URL, json=body(-400))
     client.post(URL, json=body(-100))
     before = client.get("/telemetry/history/job-1")

@@ -1,4 +1,4 @@
-"""The hub about itself: health, metrics, request ids, the description of the API and its page."""
+"""Health, metrics, request ids, the OpenAPI document and its page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Patch = pytest.MonkeyPatch
 
 @pytest.fixture
 def fresh_probe(app: Flask, monkeypatch: Patch) -> DatabaseProbe:
-    """A probe that has seen nothing yet, in a hub that has never committed."""
+    """A probe without a result yet, in a hub that has never committed."""
     probe = DatabaseProbe()
     monkeypatch.setitem(app.extensions, "hub", replace(hub_of(app), probe=probe))
     monkeypatch.setattr(Writer, "last_commit_seconds_ago", property(lambda self: None))
@@ -40,7 +40,7 @@ def fresh_probe(app: Flask, monkeypatch: Patch) -> DatabaseProbe:
 
 @pytest.fixture
 def hung_database(monkeypatch: Patch) -> Iterator[list[threading.Thread]]:
-    """A database that accepts connections and answers nothing; the threads that hang on it."""
+    """A database that never answers; yields the threads that wait for it."""
     release, hanging, done = threading.Event(), [], []
 
     def hang(conn: Any) -> list[str]:
@@ -60,7 +60,7 @@ def hung_database(monkeypatch: Patch) -> Iterator[list[threading.Thread]]:
 # Health.
 
 
-def test_a_look_that_gets_no_thread_is_made_by_the_next_who_asks(
+def test_probe_without_a_thread_is_retried_by_the_next_request(
     database: Database, monkeypatch: Patch
 ) -> None:
     def refuse(thread: threading.Thread) -> None:
@@ -76,7 +76,7 @@ def test_a_look_that_gets_no_thread_is_made_by_the_next_who_asks(
     assert look.error is None
 
 
-def test_lack_of_memory_is_for_the_sender_to_try_again() -> None:
+def test_lack_of_memory_is_a_503_with_retry_after() -> None:
     app = Flask("short of memory")
     register_error_handlers(app)
 
@@ -88,7 +88,7 @@ def test_lack_of_memory_is_for_the_sender_to_try_again() -> None:
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
 
 
-def test_a_hub_at_work_is_ok(client: FlaskClient, fresh_probe: DatabaseProbe) -> None:
+def test_working_hub_is_ok(client: FlaskClient, fresh_probe: DatabaseProbe) -> None:
     answer = client.get("/api/v1/health")
     body = answer.get_json()
     assert answer.status_code == 200
@@ -99,7 +99,7 @@ def test_a_hub_at_work_is_ok(client: FlaskClient, fresh_probe: DatabaseProbe) ->
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_pending_migrations_degrade(
+def test_pending_migrations_are_degraded(
     client: FlaskClient, fresh_probe: DatabaseProbe, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(probe_module, "pending", lambda conn: ["0099_more.sql"])
@@ -108,10 +108,10 @@ def test_pending_migrations_degrade(
     assert answer.get_json()["checks"]["migrations"]["pending"] == ["0099_more.sql"]
 
 
-def test_a_database_that_hangs_is_reported_meanwhile(
+def test_hung_database_is_reported_while_it_hangs(
     client: FlaskClient, fresh_probe: DatabaseProbe, hung_database: list[threading.Thread]
 ) -> None:
-    answer = client.get("/api/v1/health")  # while it still hangs
+    answer = client.get("/api/v1/health")  # the database still hangs
     assert answer.status_code == 503
     assert len(hung_database) == 1
     assert int(answer.headers["Retry-After"]) > 0
@@ -119,7 +119,7 @@ def test_a_database_that_hangs_is_reported_meanwhile(
     assert answer.get_json()["checks"]["database"]["status"] == "down"
 
 
-def test_only_the_first_to_ask_waits_for_a_hung_database(
+def test_only_the_first_request_waits_for_a_hung_database(
     client: FlaskClient,
     fresh_probe: DatabaseProbe,
     hung_database: list[threading.Thread],
@@ -134,7 +134,7 @@ def test_only_the_first_to_ask_waits_for_a_hung_database(
     assert len(hung_database) == 1
 
 
-def test_a_recent_commit_proves_a_busy_database_alive(
+def test_recent_commit_proves_a_busy_database_alive(
     client: FlaskClient,
     fresh_probe: DatabaseProbe,
     hung_database: list[threading.Thread],
@@ -146,7 +146,7 @@ def test_a_recent_commit_proves_a_busy_database_alive(
     assert (answer.status_code, answer.get_json()["status"]) == (200, "degraded")
 
 
-def test_a_writer_that_takes_nothing_is_a_503(
+def test_writer_that_accepts_nothing_is_a_503(
     client: FlaskClient, fresh_probe: DatabaseProbe, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(Writer, "is_accepting", property(lambda self: False))
@@ -155,9 +155,7 @@ def test_a_writer_that_takes_nothing_is_a_503(
     assert answer.get_json()["checks"]["writer"]["status"] == "refusing"
 
 
-def test_a_full_queue_is_not_a_503_while_it_empties(
-    client: FlaskClient, monkeypatch: Patch
-) -> None:
+def test_full_queue_is_not_a_503_while_it_drains(client: FlaskClient, monkeypatch: Patch) -> None:
     monkeypatch.setattr(hub_of(client.application).writer, "capacity", 0)
     for busy_seconds, code, status, writer in (
         (0.4, 200, "degraded", "full"),
@@ -170,10 +168,10 @@ def test_a_full_queue_is_not_a_503_while_it_empties(
         assert answer.get_json()["checks"]["writer"]["status"] == writer
 
 
-# The look at the database.
+# The database probe.
 
 
-def test_one_look_serves_all_requests_for_a_moment(database: Database, monkeypatch: Patch) -> None:
+def test_probe_result_is_cached(database: Database, monkeypatch: Patch) -> None:
     looks: list[Connection] = []
 
     def look(conn: Connection) -> list[Path]:
@@ -187,25 +185,25 @@ def test_one_look_serves_all_requests_for_a_moment(database: Database, monkeypat
     assert len(looks) == 1
 
 
-def test_a_database_that_is_away_is_said_so_without_details() -> None:
+def test_unreachable_database_is_reported_without_details() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    away = Database(f"postgresql://secret@127.0.0.1:{port}/x", is_embedded=False)
-    look = DatabaseProbe().look(away)
+    unreachable = Database(f"postgresql://secret@127.0.0.1:{port}/x", is_embedded=False)
+    look = DatabaseProbe().look(unreachable)
     assert look is not None
     assert look.error == "The database cannot be reached."
 
 
-def test_a_server_that_never_greets_does_not_hold_the_request(monkeypatch: Patch) -> None:
+def test_server_that_never_replies_does_not_block_the_request(monkeypatch: Patch) -> None:
     monkeypatch.setattr(probe_module, "WAIT_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         silent = Database(f"postgresql://x@127.0.0.1:{port}/x", is_embedded=False)
-        assert DatabaseProbe().look(silent) is None  # while it is still silent
+        assert DatabaseProbe().look(silent) is None  # the server is still silent
 
 
-def test_a_database_without_room_for_another_connection_is_looked_at_over_a_kept_one(
+def test_probe_uses_a_pooled_connection_if_it_gets_no_other(
     database: Database, monkeypatch: Patch
 ) -> None:
     with database.reading():
@@ -220,10 +218,8 @@ def test_a_database_without_room_for_another_connection_is_looked_at_over_a_kept
     assert look.error is None
 
 
-@pytest.mark.server  # the embedded engine is one session: all of it would sleep
-def test_a_look_that_lost_its_connection_is_cut_and_made_again(
-    database: Database, monkeypatch: Patch
-) -> None:
+@pytest.mark.server  # the embedded engine has one session, which would sleep
+def test_hung_probe_is_cancelled_and_repeated(database: Database, monkeypatch: Patch) -> None:
     monkeypatch.setattr(probe_module, "WAIT_SECONDS", 0.05)
     monkeypatch.setattr(probe_module, "CUT_SECONDS", 0.1)
     monkeypatch.setattr(probe_module, "pending", lambda conn: conn.execute("SELECT pg_sleep(5)"))
@@ -266,7 +262,7 @@ def test_what_proves_the_database_alive(
 
 
 def sample(client: FlaskClient, name: str) -> float:
-    """The value of one line of /metrics; 0 while it has none."""
+    """The value of one line of /metrics; 0 without it."""
     text = client.get("/api/v1/metrics").get_data(as_text=True)
     match = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     return float(match[1]) if match else 0.0
@@ -282,7 +278,7 @@ def test_requests_are_counted_by_route_and_not_by_path(client: FlaskClient) -> N
     assert "some-id" not in client.get("/api/v1/metrics").get_data(as_text=True)
 
 
-def test_made_up_paths_and_methods_make_no_series_of_their_own(client: FlaskClient) -> None:
+def test_unknown_paths_and_methods_share_a_series(client: FlaskClient) -> None:
     client.open("/nowhere-1", method="FROBNICATE")
     text = client.get("/api/v1/metrics").get_data(as_text=True)
     assert "FROBNICATE" not in text
@@ -298,24 +294,24 @@ def test_metrics_are_in_the_text_format(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/jobs/x", "/nowhere", "/api/v1/metrics"])
-def test_every_answer_names_its_request(client: FlaskClient, path: str) -> None:
+def test_every_answer_has_a_request_id(client: FlaskClient, path: str) -> None:
     first, second = (client.get(path).headers["X-Request-ID"] for _ in range(2))
     assert re.fullmatch(r"[0-9a-f]{32}", first)
     assert first != second
 
 
-def test_a_clients_own_request_id_is_kept(client: FlaskClient) -> None:
+def test_client_request_id_is_kept(client: FlaskClient) -> None:
     answer = client.get("/api/v1/jobs", headers={"X-Request-ID": "Run-7_a.b"})
     assert answer.headers["X-Request-ID"] == "Run-7_a.b"
 
 
 @pytest.mark.parametrize("offered", ["", "a b", "ü", "x" * 65, "a;b", '"'])
-def test_a_request_id_of_another_form_is_replaced(client: FlaskClient, offered: str) -> None:
+def test_invalid_request_id_is_replaced(client: FlaskClient, offered: str) -> None:
     answer = client.get("/api/v1/jobs", headers={"X-Request-ID": offered})
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
 
 
-def test_an_answer_before_any_view_has_a_request_id_too(client: FlaskClient) -> None:
+def test_answer_without_a_view_has_a_request_id(client: FlaskClient) -> None:
     answer = client.get("/", environ_overrides={"PATH_INFO": "/api/v1/jobs/\xff"})
     assert answer.status_code == 400
     assert answer.headers["X-Request-ID"]
@@ -331,12 +327,12 @@ def test_reads_are_logged_at_debug_and_pushes_are_not(
     assert lines == ["GET /api/v1/jobs 200"]
 
 
-# The description of the API, and its page.
+# The OpenAPI document and its page.
 
 
 @pytest.fixture
 def operations(client: FlaskClient) -> dict[str, Any]:
-    """The GET operations that the description has, by path below the prefix."""
+    """The GET operations of the OpenAPI document, by path below the prefix."""
     document = client.get("/api/v1/openapi.json").get_json()
     return {
         path.removeprefix("/api/v1"): methods["get"]
@@ -381,7 +377,7 @@ def installed(monkeypatch: Patch, tmp_path: Path) -> None:
     monkeypatch.setattr(service, "_ASSETS", files)
 
 
-def test_the_page_runs_no_inline_script(client: FlaskClient, installed: None) -> None:
+def test_docs_page_has_no_inline_script(client: FlaskClient, installed: None) -> None:
     with client.get("/api/v1/docs") as answer:
         page, policy = answer.get_data(as_text=True), answer.headers["Content-Security-Policy"]
     assert "script-src 'self';" in policy
@@ -389,14 +385,14 @@ def test_the_page_runs_no_inline_script(client: FlaskClient, installed: None) ->
     assert not re.search(r"<script(?![^>]*\ssrc=)[^>]*>|\son\w+=|javascript:|<style", page)
 
 
-def test_the_page_asks_no_other_origin(client: FlaskClient, installed: None) -> None:
+def test_docs_page_loads_from_no_other_origin(client: FlaskClient, installed: None) -> None:
     for path in ("/api/v1/docs", "/api/v1/docs/assets/docs.js"):
         with client.get(path) as answer:
             assert answer.status_code == 200
             assert not re.search(r"https?://|[\"']//", answer.get_data(as_text=True))
 
 
-def test_the_page_finds_its_assets_and_the_description(
+def test_docs_page_finds_its_assets_and_the_openapi_document(
     client: FlaskClient, installed: None
 ) -> None:
     with client.get("/api/v1/docs") as answer:
@@ -413,7 +409,7 @@ def test_no_other_file_can_be_fetched(client: FlaskClient, installed: None, name
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/assets/swagger-ui.css"])
-def test_libraries_that_are_not_installed_are_a_503(
+def test_missing_libraries_are_a_503(
     client: FlaskClient, monkeypatch: Patch, tmp_path: Path, path: str
 ) -> None:
     monkeypatch.setattr(service, "_ASSETS", {n: tmp_path / n for n in service._ASSETS})

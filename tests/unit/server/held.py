@@ -22,7 +22,7 @@ BODY = b'{"status": "running"}'
 
 
 class HeldWriter(Writer):
-    """Takes updates as ever; commits them once `release` was called."""
+    """Accepts updates as usual, but commits them only after `release`."""
 
     def __init__(self, database: Database, config: Config) -> None:
         super().__init__(
@@ -50,7 +50,7 @@ class HeldWriter(Writer):
 
 
 class HeldServer(Server):
-    """A server, and the writer behind it."""
+    """A server with a HeldWriter."""
 
     def __init__(self, flask_app: Any, **settings: Any) -> None:
         config = Config(database_url="postgresql://127.0.0.1:9/none", **settings)
@@ -71,7 +71,7 @@ class HeldServer(Server):
 
 
 def echo(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """Answers with the length of the body."""
+    """A WSGI application that answers with the length of the body."""
     body = environ["wsgi.input"].read()
     start_response("200 OK", [("X-Length", environ.get("CONTENT_LENGTH", ""))])
     return [str(len(body)).encode()]

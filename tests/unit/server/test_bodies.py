@@ -1,4 +1,4 @@
-"""Bodies on the event loop: whole, in time, within their budget."""
+"""Bodies on the event loop: complete, in time, within their budget."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.asgi import Messages, ask, length, piece
 from tests.unit.server.held import PUSH, HeldServer, echo
 
 LARGEST = 1 << 20
-GONE = {"type": "http.disconnect"}
+DISCONNECT = {"type": "http.disconnect"}
 CHUNKED = [(b"transfer-encoding", b"chunked")]
 
 
@@ -21,25 +21,25 @@ def make_server(app: Any = echo) -> HeldServer:
 
 
 @pytest.mark.parametrize("headers", [length(6), CHUNKED])
-def test_body_in_pieces_arrives_whole(headers: list[tuple[bytes, bytes]]) -> None:
+def test_body_in_pieces_is_read_completely(headers: list[tuple[bytes, bytes]]) -> None:
     received = [piece(b"abc"), piece(b"def"), piece(b"", more=False)]
     status, answered, body = ask(make_server(), received, headers=headers)
     assert (status, answered["X-Length"], body) == (200, "6", b"6")
 
 
 @pytest.mark.parametrize("headers", [length(6), CHUNKED])
-def test_cut_off_body_never_reaches_the_application(headers: list[tuple[bytes, bytes]]) -> None:
+def test_truncated_body_never_reaches_the_application(headers: list[tuple[bytes, bytes]]) -> None:
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        raise AssertionError("it was called")
+        raise AssertionError("the application was called")
 
-    assert ask(make_server(app), [piece(b"abc"), GONE], headers=headers)[0] == 0
+    assert ask(make_server(app), [piece(b"abc"), DISCONNECT], headers=headers)[0] == 0
 
 
 @pytest.mark.parametrize("headers", [length(100), CHUNKED])
-def test_cut_off_push_never_reaches_the_writer(headers: list[tuple[bytes, bytes]]) -> None:
+def test_truncated_push_never_reaches_the_writer(headers: list[tuple[bytes, bytes]]) -> None:
     server = make_server()
     whole = b'{"status": "running"}'
-    assert ask(server, [piece(whole), GONE], headers=headers, raw_path=PUSH)[0] == 0
+    assert ask(server, [piece(whole), DISCONNECT], headers=headers, raw_path=PUSH)[0] == 0
     assert server.writer.taken == 0
 
 
@@ -48,7 +48,7 @@ def test_cut_off_push_never_reaches_the_writer(headers: list[tuple[bytes, bytes]
     [(length(LARGEST + 1), []), (CHUNKED, [piece(b"x" * (LARGEST // 2))] * 3)],
 )
 @pytest.mark.parametrize("path", [b"/a", PUSH])
-def test_too_large_a_body_is_not_read(headers: Any, received: Messages, path: bytes) -> None:
+def test_body_over_the_limit_is_refused(headers: Any, received: Messages, path: bytes) -> None:
     status, answered, _ = ask(make_server(), [*received], headers=headers, raw_path=path)
     assert status == 413
     assert answered["X-Request-ID"]
@@ -60,7 +60,7 @@ def test_bad_length_is_refused(text: bytes) -> None:
     assert ask(make_server(), [], headers=[(b"content-length", text)])[0] == 400
 
 
-def test_late_body_is_refused_and_forgotten() -> None:
+def test_late_body_is_refused_and_released() -> None:
     server = make_server()
     status, answered, body = ask(server, [piece(b"abc")], headers=length(6))
     assert status == 408
@@ -69,10 +69,10 @@ def test_late_body_is_refused_and_forgotten() -> None:
     assert not server._bodies.is_busy
 
 
-def test_large_bodies_share_a_budget_that_comes_back() -> None:
+def test_large_bodies_share_a_budget_and_return_it() -> None:
     server = make_server()
     received = [piece(b"x" * (LARGEST // 2))]
-    for _ in range(3 * LARGE_BODIES):  # each is late, and gives back what it held
+    for _ in range(3 * LARGE_BODIES):  # each is late, and returns its share
         server._bodies._seconds = 0
         assert ask(server, [*received], headers=length(LARGEST))[0] == 408
     server._bodies._budget = LARGEST // 4

@@ -34,9 +34,9 @@ def ask_push(server: HeldServer, **scope: Any) -> tuple[int, dict[str, str], byt
     return ask(server, [body], **{"headers": HEADERS, "raw_path": PUSH, **scope})
 
 
-def test_two_seconds_without_a_commit_hold_no_thread_and_refuse_nothing() -> None:
-    """The embedded engine may stand still for so long; at 500 updates a second."""
-    server = HeldServer(echo, wait_seconds=60)
+def test_two_seconds_without_a_commit_block_no_thread_and_refuse_nothing() -> None:
+    """The embedded engine may pause that long, at 500 updates a second."""
+    server = HeldServer(echo)
     statuses: list[int] = []
 
     async def run() -> None:
@@ -53,7 +53,7 @@ def test_two_seconds_without_a_commit_hold_no_thread_and_refuse_nothing() -> Non
     assert not server._pushes.is_busy
 
 
-def test_no_more_wait_than_are_allowed() -> None:
+def test_number_of_waiting_pushes_is_limited() -> None:
     server = HeldServer(echo, waiting_pushes=1)
     statuses: list[int] = []
     refused: Messages = []
@@ -74,17 +74,17 @@ def test_no_more_wait_than_are_allowed() -> None:
     assert b"waiting for their commit" in refused[1]["body"]
 
 
-def test_wait_is_bounded() -> None:
+def test_wait_has_a_timeout() -> None:
     server = HeldServer(echo)
     server.writer.wait_seconds = 0
     status, headers, body = ask_push(server)
     assert (status, headers["Retry-After"]) == (503, "1")
     assert b"did not answer in time" in body
-    server.writer.release()  # too late, which harms nothing
+    server.writer.release()  # too late, but harmless
     assert not server._pushes.is_busy
 
 
-def test_wait_that_is_cancelled_gives_its_place_back() -> None:
+def test_cancelled_push_no_longer_counts_as_waiting() -> None:
     server = HeldServer(echo)
 
     async def run() -> None:
@@ -116,7 +116,7 @@ def test_push_that_fails_after_its_wait(
     assert not server._pushes.is_busy
 
 
-def test_what_the_writer_refuses_is_the_answer() -> None:
+def test_refusal_by_the_writer_is_answered() -> None:
     server = HeldServer(echo)
     server.writer.outcome = Unavailable
     server.writer.release()
@@ -133,7 +133,7 @@ def test_lack_of_memory_while_a_push_is_decoded(monkeypatch: pytest.MonkeyPatch)
     assert answer[1]["Retry-After"] == "1"
 
 
-def test_lost_call_of_the_event_loop_is_made_up_for_by_the_next() -> None:
+def test_failed_wake_up_of_the_event_loop_is_repeated_by_the_next() -> None:
     server = HeldServer(echo)
     settling = server._pushes._settling
     results: list[Any] = []
@@ -142,7 +142,7 @@ def test_lost_call_of_the_event_loop_is_made_up_for_by_the_next() -> None:
         loop = asyncio.get_running_loop()
         first, second = loop.create_future(), loop.create_future()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(loop, "call_soon_threadsafe", fail_for_want_of_memory)
+            patch.setattr(loop, "call_soon_threadsafe", raise_memory_error)
             settling.settle(first, 1)
         await asyncio.sleep(0.02)
         assert not first.done()
@@ -153,11 +153,11 @@ def test_lost_call_of_the_event_loop_is_made_up_for_by_the_next() -> None:
     assert results == [1, 2]
 
 
-def fail_for_want_of_memory(*_: Any) -> None:
+def raise_memory_error(*_: Any) -> None:
     raise MemoryError
 
 
-def test_refusal_before_the_wait_is_answered_at_once() -> None:
+def test_refusal_before_the_wait_reaches_no_writer() -> None:
     server = HeldServer(echo)
     headers = [header for header in HEADERS if header[0] != b"host"]
     answer = ask_push(server, headers=[*headers, (b"host", b"rebound.example")])
@@ -168,7 +168,7 @@ def test_refusal_before_the_wait_is_answered_at_once() -> None:
     assert not server._pushes.is_busy
 
 
-def test_push_with_a_query_or_another_method_is_left_to_flask() -> None:
+def test_push_with_a_query_or_another_method_goes_to_flask() -> None:
     server = HeldServer(echo)
     assert ask_push(server, query_string=b"a=1")[2] == str(len(BODY)).encode()
     assert ask_push(server, method="PUT")[2] == str(len(BODY)).encode()

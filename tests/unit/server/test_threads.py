@@ -1,4 +1,4 @@
-"""What runs in threads, and what happens where there is none."""
+"""Calls in threads, and what happens when none is free."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def make_server(app: Any = echo) -> HeldServer:
     return HeldServer(app, threads=16)
 
 
-def test_calls_beyond_the_threads_wait_for_one() -> None:
+def test_calls_wait_for_a_free_thread() -> None:
     free, running = threading.Event(), []
 
     def call() -> None:
@@ -54,12 +54,12 @@ def test_calls_that_write_leave_threads_to_reads() -> None:
         assert await threads.read(lambda: "read") == "read"
         free.set()
         await asyncio.gather(*writing)
-        assert await threads.write(lambda: "written") == "written"  # a place came back
+        assert await threads.write(lambda: "written") == "written"  # a place is free again
 
     run_apart(run())
 
 
-def test_write_beyond_the_threads_is_refused_without_one() -> None:
+def test_write_is_refused_when_no_thread_is_left_for_writes() -> None:
     server = make_server()
     server._threads._most_writing = 0
     headers = [*length(3), (b"x-request-id", b"mine")]
@@ -70,7 +70,7 @@ def test_write_beyond_the_threads_is_refused_without_one() -> None:
     assert ask(server, [], method="GET")[0] == 200
 
 
-def test_without_a_thread_a_request_is_refused_and_the_next_one_tries_again(
+def test_request_is_refused_if_no_thread_starts_and_the_next_one_retries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     start = threading.Thread.start

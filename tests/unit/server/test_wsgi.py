@@ -1,4 +1,4 @@
-"""From ASGI to WSGI and back."""
+"""Converting requests from ASGI to WSGI, and answers back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCOPE = make_scope(
 )
 
 
-def test_environment_is_that_of_wsgi() -> None:
+def test_environ_follows_pep_3333() -> None:
     environ = make_environ(SCOPE, b"body")
     assert environ["PATH_INFO"].encode("latin-1") == b"/a/b/\xc3\xa9\xff"
     assert environ["QUERY_STRING"] == "x=%20"
@@ -38,14 +38,14 @@ def test_environment_is_that_of_wsgi() -> None:
     assert environ["wsgi.input"].read() == b"body"
 
 
-def test_body_that_came_in_pieces_has_a_length() -> None:
+def test_chunked_body_gets_a_content_length() -> None:
     environ = make_environ(make_scope(headers=[(b"transfer-encoding", b"chunked")]), b"body")
     assert environ["CONTENT_LENGTH"] == "4"
     assert "HTTP_TRANSFER_ENCODING" not in environ
 
 
-def test_request_has_the_same_headers() -> None:
-    """And the name with an underscore cannot pass for the other one."""
+def test_request_headers_match_the_environ() -> None:
+    """A name with an underscore cannot forge another header."""
     request = read_request(SCOPE)
     assert request.path == "/a/b/é\ufffd"
     assert request.headers.get("x-two", "") == "a,b"
@@ -54,7 +54,7 @@ def test_request_has_the_same_headers() -> None:
     assert request.peer == "127.0.0.1"
 
 
-def test_answer_is_joined_and_closed() -> None:
+def test_answer_is_joined_and_its_iterable_closed() -> None:
     class Pieces(list[bytes]):
         is_closed = False
 
