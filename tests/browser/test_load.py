@@ -82,7 +82,8 @@ def test_files_are_compressed_and_cached(browser: Browser, hub: HubProcess, demo
     open_view(page, "machine")
     assert answers
     for answer in answers:
-        assert answer.headers["content-encoding"] == "gzip", answer.url
+        is_small = int(answer.headers["content-length"]) < 2048  # sent as it is
+        assert is_small or answer.headers["content-encoding"] == "gzip", answer.url
         assert "immutable" in answer.headers["cache-control"]
     first = Counter(answer.url for answer in answers)
     assert max(first.values()) == 1
