@@ -56,6 +56,7 @@ HEADERS = [
     (b"content-length", str(len(BODY)).encode()),
 ]
 TOGETHER = 50  # pushes that wait for the same commit, as under load
+ROUNDS = 15
 PATH = "/api/v1/telemetry/backup/nightly-vm-17"
 
 
@@ -135,7 +136,7 @@ async def measure(server: Server, pushes: int, *, each: bool) -> None:
     sys.setprofile(None)
     trace.print(each=each)
     rounds = []
-    for _ in range(5):
+    for _ in range(ROUNDS):
         began = time.thread_time()
         for _ in range(pushes // TOGETHER):
             await asyncio.gather(*(push(server) for _ in range(TOGETHER)))

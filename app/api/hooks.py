@@ -7,11 +7,11 @@ from urllib.parse import unquote_to_bytes
 
 from flask import Flask, Response, current_app, g, request
 
-from app.api.context import hub, to_response
+from app.api.context import hub
 from app.api.permissions import permission_of
+from app.errors import InvalidInput
 from app.logs import request_id
 from app.web.admission import ANY_TOKEN, Admitted, Permission
-from app.web.problems import problem
 from app.web.request import SAFE_HEADERS, Request, choose_request_id, count_answer
 
 logger = logging.getLogger("hub.requests")
@@ -55,7 +55,7 @@ def _admit() -> None:
     g.admitted = hub().admission.admit(g.request, permission, job_type)
 
 
-def _refuse_broken_path() -> Response | None:
+def _refuse_broken_path() -> None:
     """Otherwise views would see replacement characters for bytes that are not UTF-8."""
     raw: str = request.environ.get("PATH_INFO", "")
     query: str = request.environ.get("QUERY_STRING", "")
@@ -64,17 +64,16 @@ def _refuse_broken_path() -> Response | None:
         raw.encode("latin-1").decode()
         name = "query"
         unquote_to_bytes(query.encode("latin-1")).decode()
-    except UnicodeError:
+    except UnicodeError as exc:
         reason = "Must be UTF-8."
-        return to_response(problem(400, f"{name}: {reason}", errors={name: [reason]}))
-    return None
+        raise InvalidInput(f"{name}: {reason}", {name: [reason]}) from exc
 
 
 def _complete(response: Response) -> Response:
     response.headers["X-Request-ID"] = g.request.id
     for name, value in SAFE_HEADERS:
         response.headers.setdefault(name, value)
-    response.headers.extend(g.admitted.headers)
+    response.headers.extend(g.request.answer_headers)
     route = request.url_rule.rule if request.url_rule else "unknown"
     count_answer(g.request, route, response.status_code)
     # Pushes are not logged at any level: there are thousands a second at full load.

@@ -24,6 +24,7 @@ from app.config import ROOT
 from app.errors import Forbidden, RequestError
 from app.schemas.session import SessionSchema
 from app.web.admission import COOKIE, OPEN, has_bearer, read_cookie
+from app.web.problems import count_refusal
 
 logger = logging.getLogger("hub.auth")
 
@@ -94,6 +95,7 @@ def sign_in() -> Response:
         _require_same_origin()
         claims = _require_reader(guard.identify(token))
     except RequestError as refusal:
+        count_refusal(refusal)
         return _form(wanted, refusal)
     logger.info("signed in", extra={"token_id": claims.token_id, "token_name": claims.name})
     response = _redirect(wanted)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from app.hub import Hub
+from app.logs import request_id
 from app.server.bodies import Bodies, Disconnected, Receive
 from app.server.push import PushServer
 from app.server.threads import Threads
@@ -63,26 +64,32 @@ class Server:
         if scope["type"] != "http":
             return
         request = read_request(scope)
+        request_id.set(request.id)
+        is_push = request.method == "POST" and not scope["query_string"]
+        target = find_target(request.path) if is_push else None
+        route = "unknown" if target is None else target.route
         body = None
         try:
             body = await self._bodies.read(request.headers, receive)
-            is_push = request.method == "POST" and not scope["query_string"]
-            if is_push and (target := find_target(request.path)):
-                answer = await self._pushes.answer(request, target, body.content)
+            if target is None:
+                answer = await self._call_flask(scope, request, body.content)
             else:
-                answer = await self._call_flask(scope, body.content)
+                answer = await self._pushes.store(request, target, body.content)
+                complete(answer, request, route)
         except Disconnected:
             return
         except Exception as exc:
-            answer = complete(problems.answer_failure(exc), request, "unknown")
+            answer = complete(problems.answer_failure(exc), request, route)
         finally:
             if body is not None:
                 self._bodies.release(body)
         await _send(answer, send)
         self._answered_at = time.monotonic()
 
-    async def _call_flask(self, scope: Scope, body: bytes) -> Answer:
-        call = partial(call_wsgi, self._flask_app, make_environ(scope, body))
+    async def _call_flask(self, scope: Scope, request: Request, body: bytes) -> Answer:
+        environ = make_environ(scope, body)
+        environ["HTTP_X_REQUEST_ID"] = request.id  # one id for all that is logged
+        call = partial(call_wsgi, self._flask_app, environ)
         is_reading = scope["method"] in _READING
         return await (self._threads.read(call) if is_reading else self._threads.write(call))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 from functools import partial
 
 from app import metrics
@@ -11,9 +12,10 @@ from app.hub import Hub
 from app.ingest.transaction import Outcome
 from app.server.settling import Settling
 from app.server.threads import Threads
-from app.web import problems
 from app.web.push import Decoded, Push, Target
-from app.web.request import Answer, Request, complete
+from app.web.request import Answer, Request
+
+SMALL_BATCH = 500  # updates whose receipt is made on the event loop: at most 1 ms
 
 
 class PushServer:
@@ -32,15 +34,8 @@ class PushServer:
         """Whether any push has not been answered yet."""
         return self._waiting > 0
 
-    async def answer(self, request: Request, target: Target, body: bytes) -> Answer:
-        """The answer to a push, once its items are committed or refused."""
-        try:
-            answer = await self._store(request, target, body)
-        except Exception as exc:
-            answer = problems.answer_failure(exc)
-        return complete(answer, request, target.route)
-
-    async def _store(self, request: Request, target: Target, body: bytes) -> Answer:
+    async def store(self, request: Request, target: Target, body: bytes) -> Answer:
+        """The answer to a push, once its items are committed. Raises what it is refused with."""
         hub = self._hub
         hub.pushes.refuse_if_full()
         if self._waiting >= self._most_waiting:
@@ -49,9 +44,10 @@ class PushServer:
         try:
             admitted = hub.admission.admit(request, target.permission, target.job_type)
             decoded = await self._decode(Push(body, request.headers, admitted.claims), target)
-            answer = decoded.answer(await self._wait_for_commit(decoded))
-            answer.headers += admitted.headers
-            return answer
+            outcomes = await self._wait_for_commit(decoded)
+            if decoded.size <= SMALL_BATCH:
+                return decoded.answer(outcomes)
+            return await self._threads.read(partial(decoded.answer, outcomes))
         finally:
             self._waiting -= 1
 
@@ -59,7 +55,8 @@ class PushServer:
         pushes = self._hub.pushes
         if decoded := pushes.decode_at_once(push, target):
             return decoded
-        return await self._threads.write(partial(target.decode, pushes, push))
+        context = copy_context()  # with the request's id, for what is logged there
+        return await self._threads.write(partial(context.run, target.decode, pushes, push))
 
     async def _wait_for_commit(self, decoded: Decoded) -> list[Outcome]:
         if not decoded.items:

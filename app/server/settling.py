@@ -18,7 +18,7 @@ class Settling:
         self._is_woken = False
 
     def settle(self, future: asyncio.Future[Any], result: Any) -> None:
-        """Set a future's result, or its exception if `result` is one. Thread-safe."""
+        """Set a future's result. Thread-safe."""
         self._settled.append((future, result))
         if self._is_woken:
             return
@@ -33,11 +33,7 @@ class Settling:
         self._is_woken = False  # first, so that later calls of `settle` wake the loop again
         for _ in range(min(len(self._settled), SETTLED_AT_ONCE)):
             future, result = self._settled.popleft()
-            if future.done():
-                continue
-            if isinstance(result, BaseException):
-                future.set_exception(result)
-            else:
+            if not future.done():
                 future.set_result(result)
         if self._settled and not self._is_woken:
             self._is_woken = True

@@ -52,9 +52,12 @@ class Threads:
             if self._running > self._started and self._started < self._most:
                 self._start_another()
             self._waiting.put((call, done))
-            return cast(T, await done)
+            result, error = await done
         finally:
             self._running -= 1
+        if error is not None:
+            raise error
+        return cast(T, result)
 
     async def write(self, call: Callable[[], T]) -> T:
         """As `read`, but raises TooManyPushes at once if too many calls write already."""
@@ -80,9 +83,10 @@ class Threads:
     def _work(self) -> None:
         while True:
             call, done = self._waiting.get()
+            result, error = None, None
             try:
                 result = call()
             except Exception as exc:
-                result = exc
-            self._settling.settle(done, result)
-            del call, done, result  # free them before waiting for the next call
+                error = exc
+            self._settling.settle(done, (result, error))
+            del call, done, result, error  # free them before waiting for the next call

@@ -54,13 +54,12 @@ ANY_TOKEN = Permission()  # for OPTIONS, and for paths without a route
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """An admitted request: its token's claims, if it has one, and headers for its answer.
+    """An admitted request: its token's claims, if it has one.
 
     `refusal` says why the token of a request to an open route was rejected.
     """
 
     claims: Claims | None = None
-    headers: Sequence[tuple[str, str]] = ()
     refusal: str | None = None
 
 
@@ -96,13 +95,14 @@ class Admission:
             return _identify_if_possible(request, self.guard)
         try:
             claims = _identify(request, self.guard)
+            request.answer_headers = _expiry_headers(claims, self.guard)
             _require(claims, permission, job_type)
         except (Unauthorized, Forbidden) as refusal:
             refusal.headers = _challenge(refusal, permission)
             raise
         if self._rate is not None and request.method == "POST":
             self._rate.take(claims.token_id)
-        return Admitted(claims, _expiry_headers(claims, self.guard))
+        return Admitted(claims)
 
     def charge(self, claims: Claims | None, updates: int) -> None:
         """Count the updates of a batch; `admit` has already counted one of them."""
@@ -115,7 +115,8 @@ def _identify_if_possible(request: Request, guard: Guard) -> Admitted:
         claims = _identify(request, guard)
     except Unauthorized as refusal:
         return Admitted(refusal=str(refusal))
-    return Admitted(claims, _expiry_headers(claims, guard))
+    request.answer_headers = _expiry_headers(claims, guard)
+    return Admitted(claims)
 
 
 def _identify(request: Request, guard: Guard) -> Claims:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from werkzeug.datastructures import Accept
 from werkzeug.http import parse_accept_header, parse_etags
 
+from app.web.problems import problem
 from app.web.request import Answer, Request
 
 LEAST_BYTES = 2048  # smaller bodies fit into a packet or two uncompressed
@@ -55,9 +56,12 @@ def make_conditional(
     if not is_weak:
         tag = _choose_tag(tag, request, is_compressed=is_compressed)
     headers = [("ETag", f'W/"{tag}"' if is_weak else f'"{tag}"'), ("Vary", "Accept-Encoding")]
-    if answer.status == 200 and (status := _status_without_body(tag, request)):
-        kept = [header for header in answer.headers if header[0] != "Content-Type"]
-        return Answer(status, b"", [*kept, *headers])
+    if answer.status == 200 and request.method in ("GET", "HEAD"):
+        if _is_unexpected(tag, request):
+            return problem(412, "The resource does not have an ETag of If-Match.", headers=headers)
+        if _is_held(tag, request):
+            kept = [header for header in answer.headers if header[0] != "Content-Type"]
+            return Answer(304, b"", [*kept, *headers])
     if is_compressed:
         answer.body = compress(answer.body)
         headers.append(("Content-Encoding", "gzip"))
@@ -78,12 +82,14 @@ def _choose_tag(tag: str, request: Request, *, is_compressed: bool) -> str:
     return other if is_other and not request.headers.get("if-match", "") else sent
 
 
-def _status_without_body(tag: str, request: Request) -> int:
-    """304 if `tag` matches If-None-Match, 412 if it does not match If-Match, else 0."""
-    if request.method not in ("GET", "HEAD"):
-        return 0
+def _is_unexpected(tag: str, request: Request) -> bool:
+    """Whether If-Match names other tags only."""
     expected = request.headers.get("if-match", "")
-    if expected and not parse_etags(expected).is_strong(tag):
-        return 412
+    tags = parse_etags(expected)
+    return bool(expected) and not tags.star_tag and not tags.is_strong(tag)
+
+
+def _is_held(tag: str, request: Request) -> bool:
+    """Whether If-None-Match names the tag, so that the client has the answer."""
     held = request.headers.get("if-none-match", "")
-    return 304 if held and parse_etags(held).contains_weak(tag) else 0
+    return bool(held) and parse_etags(held).contains_weak(tag)

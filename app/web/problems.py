@@ -46,11 +46,16 @@ def describe(errors: Mapping[str, list[str]]) -> str:
 
 def refuse(error: RequestError) -> Answer:
     """The answer to a RequestError, counted by its class."""
-    metrics.REFUSED.labels(type(error).__name__).inc()
+    count_refusal(error)
     headers = [*error.headers]
     if error.retry_after_seconds is not None:
         headers.append(("Retry-After", str(error.retry_after_seconds)))
     return problem(error.status, str(error), errors=error.errors, headers=headers)
+
+
+def count_refusal(error: RequestError) -> None:
+    """Count a refusal that is answered in another form."""
+    metrics.REFUSED.labels(type(error).__name__).inc()
 
 
 def answer_failure(error: Exception) -> Answer:

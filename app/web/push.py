@@ -58,6 +58,7 @@ class Decoded:
 
     items: Sequence[Item]
     answer: Callable[[list[Outcome]], Answer]
+    size: int = 1  # updates in all, the rejected ones included
 
 
 class Pushes:
@@ -127,7 +128,7 @@ class Pushes:
                 valid[index] = item
         metrics.count_rejected(len(rejected))
         answer = partial(_answer_batch, list(valid), rejected)
-        return Decoded(list(valid.values()), answer)
+        return Decoded(list(valid.values()), answer, len(items))
 
 
 # Routing.
@@ -159,9 +160,16 @@ _BATCHES = {
 }
 
 
-@lru_cache(maxsize=8192)  # far more than the jobs that run at a time
+LONGEST_PATH = 400  # characters: with the longest job type and id a path has fewer
+
+
 def find_target(path: str) -> Target | None:
     """The target of a POST to this path; None if Flask has to answer it."""
+    return _find_target(path) if len(path) <= LONGEST_PATH else None
+
+
+@lru_cache(maxsize=8192)  # far more than the jobs that run at a time
+def _find_target(path: str) -> Target | None:
     if path in _BATCHES:
         return _BATCHES[path]
     if not path.startswith(_UPDATES) or "\ufffd" in path:  # possibly not UTF-8: Flask checks

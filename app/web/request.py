@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
+import random
 import re
-import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,9 +13,6 @@ from app import metrics
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# A random part per process and a counter per request: 1 µs cheaper than a random id.
-_PROCESS = secrets.token_hex(8)
-_NUMBERS = itertools.count(1)
 
 # They restrict what a browser may do with an answer. Pages override what they need.
 SAFE_HEADERS = (
@@ -36,7 +33,8 @@ class Headers(Protocol):
 class Request:
     """A request without its body. `peer` is the address of the client.
 
-    `path` is decoded, without the query. `began` is a `time.perf_counter` value.
+    `path` is decoded, without the query. `began` is a `time.perf_counter` value. `answer_headers`
+    are added to its answer, whatever that is.
     """
 
     method: str
@@ -45,6 +43,7 @@ class Request:
     peer: str
     id: str
     began: float = field(default_factory=time.perf_counter)
+    answer_headers: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(slots=True)
@@ -60,12 +59,12 @@ def choose_request_id(offered: str) -> str:
     """The client's X-Request-ID if it is valid, else a new one."""
     if offered and _VALID_ID.fullmatch(offered):
         return offered
-    return f"{_PROCESS}{next(_NUMBERS):016x}"
+    return f"{random.getrandbits(128):032x}"  # not a secret, and 1 µs cheaper than uuid4
 
 
 def complete(answer: Answer, request: Request, route: str) -> Answer:
     """Add the headers that every answer has, and count it by its route."""
-    answer.headers += (("X-Request-ID", request.id), *SAFE_HEADERS)
+    answer.headers += (("X-Request-ID", request.id), *SAFE_HEADERS, *request.answer_headers)
     count_answer(request, route, answer.status)
     return answer
 

@@ -157,6 +157,19 @@ def test_files_are_sent_with_their_type(client: FlaskClient) -> None:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_modules_are_sent_without_jsdoc_and_otherwise_line_by_line(client: FlaskClient) -> None:
+    left_out = 0
+    for path in FOLDER.rglob("*.js"):
+        sent = client.get(f"/static/dashboard/{path.relative_to(FOLDER)}").get_data(as_text=True)
+        source = path.read_text(encoding="utf-8")
+        for line, original in zip(sent.split("\n"), source.split("\n"), strict=True):
+            if line != original:
+                assert line == ""
+                assert original.lstrip().startswith(("/**", "*")), path
+                left_out += 1
+    assert left_out > 1_000
+
+
 def test_library_is_served(client: FlaskClient) -> None:
     answer = client.get("/static/node_modules/echarts/dist/echarts.esm.min.mjs")
     assert (answer.status_code, answer.mimetype) == (200, "text/javascript")

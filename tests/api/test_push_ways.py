@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,8 +28,10 @@ from app.config import Config
 from app.database.pool import Database
 from app.domain.updates import Update
 from app.errors import QueueFull, Unavailable
+from app.logs import request_id
 from app.server.asgi import Server
 from app.web.admission import EXPIRES_HEADER
+from app.web.push import _find_target
 from tests.asgi import ask, piece
 from tests.factories import at, make_body
 from tests.tokens import FOREIGN_KEYS, KEYS, make_claims, make_token
@@ -336,13 +339,15 @@ class TestEitherWay:
     def test_token_that_expires_soon_is_announced(self, guarded_app: Flask, push: Push) -> None:
         ending = replace(make_claims("ingest"), expires_at=utc_now() + timedelta(days=3))
         bearer = f"Bearer {mint(ending, KEYS)}"
-        status, headers, _ = push(guarded_app, make_body(), authorization=bearer)
-        assert status == 200
-        assert headers[EXPIRES_HEADER]
+        for body, expected in ((make_body(), 200), ({}, 400), (b"x" * (2 << 20), 413)):
+            status, headers, _ = push(guarded_app, body, authorization=bearer)
+            assert status == expected
+            assert headers[EXPIRES_HEADER]
 
     def test_rate_of_a_token(self, config: Config, key_file: Path, push: Push) -> None:
         app = create_app(replace(config, token_key_file=key_file, token_rate=1))
-        bearer = f"Bearer {make_token('ingest')}"
+        ending = replace(make_claims("ingest"), expires_at=utc_now() + timedelta(days=3))
+        bearer = f"Bearer {mint(ending, KEYS)}"
         try:
             answers = [
                 push(app, make_body(timestamp=at(-n)), authorization=bearer) for n in range(4)
@@ -351,6 +356,7 @@ class TestEitherWay:
             close_app(app)
         assert [status for status, _, _ in answers] == [200, 200, 429, 429]
         assert answers[-1][1]["Retry-After"] == "1"
+        assert answers[-1][1][EXPIRES_HEADER]
 
 
 def count_of(app: Flask, series: str) -> float:
@@ -403,6 +409,45 @@ def test_unusual_and_large_pushes_are_decoded_in_a_thread(server: Server) -> Non
     assert push_over(server, b"no JSON")[0] == 400
 
 
+def test_unexpected_error_is_logged_with_the_id_of_its_request(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        ids.append(request_id.get())
+        raise RuntimeError("a defect")
+
+    ids: list[str] = []
+    monkeypatch.setattr("app.web.push.decode_batch", fail)
+    log = logging.getLogger("hub.web")
+    monkeypatch.setattr(log, "error", lambda *_, **__: ids.append(request_id.get()))
+    assert push_over(server, {"updates": []}, BATCH, x_request_id="mine")[0] == 500
+    assert ids == ["mine", "mine"]
+
+
+def test_long_paths_are_not_remembered(server: Server) -> None:
+    """They would fill the memory, and need no token."""
+    before = _find_target.cache_info().currsize
+    for number in range(3):
+        path = f"/api/v1/telemetry/backup/{'%F0%9F%98%80' * 400}{number}"
+        assert push_over(server, b"", path)[0] == 400
+    assert _find_target.cache_info().currsize == before
+    longest = f"/api/v1/telemetry/{'t' * 50}/{'i' * 255}"
+    assert push_over(server, make_body(), longest)[0] == 200
+    assert _find_target.cache_info().currsize == before + 1
+
+
+def test_receipt_of_a_large_batch(server: Server) -> None:
+    good = {**make_body(), "job_type": "backup", "job_id": "a"}
+    updates = [{**good, "bytes_transferred": number} for number in range(300)]
+    status, _, content = push_over(server, {"updates": [*updates, *[5] * 300]}, BATCH)
+    assert (status, content["accepted"], len(content["rejected"])) == (200, 300, 300)
+
+
+class Failing(io.BytesIO):
+    def read(self, *_: Any) -> bytes:
+        raise ConnectionResetError
+
+
 # Flask only: a WSGI server may pass on an incomplete body.
 
 
@@ -422,8 +467,3 @@ def test_body_of_a_failing_connection_is_refused(app: Flask) -> None:
     answer = Response.from_app(app.wsgi_app, environ)
     assert answer.status_code == 400
     assert list(json.loads(answer.data)["errors"]) == ["body"]
-
-
-class Failing(io.BytesIO):
-    def read(self, *_: Any) -> bytes:
-        raise ConnectionResetError

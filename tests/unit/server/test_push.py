@@ -36,7 +36,7 @@ def ask_push(server: HeldServer, **scope: Any) -> tuple[int, dict[str, str], byt
 
 def test_two_seconds_without_a_commit_block_no_thread_and_refuse_nothing() -> None:
     """The embedded engine may pause that long, at 500 updates a second."""
-    server = HeldServer(echo)
+    server = HeldServer(echo, wait_seconds=60)
     statuses: list[int] = []
 
     async def run() -> None:

@@ -41,6 +41,23 @@ def test_calls_wait_for_a_free_thread() -> None:
     assert len(set(running)) <= 16
 
 
+@pytest.mark.parametrize("error", [ValueError, StopIteration])
+def test_error_of_a_call_reaches_its_caller_and_no_other(error: type[Exception]) -> None:
+    def fail() -> None:
+        raise error
+
+    threads = Threads(16)
+
+    async def run() -> None:
+        failing = asyncio.create_task(threads.read(fail))
+        assert await asyncio.wait_for(threads.read(lambda: 1), 30) == 1
+        with pytest.raises((error, RuntimeError)):  # a coroutine raises no StopIteration
+            await asyncio.wait_for(failing, 30)
+
+    run_apart(run())
+    assert not threads.is_busy
+
+
 def test_calls_that_write_leave_threads_to_reads() -> None:
     free = threading.Event()
     threads = Threads(16)
