@@ -1,7 +1,6 @@
-"""The maths of a chart: its window, its step, its points, its statistics. The same for any source.
+"""Calculates charts: window, step, points and statistics. Speeds are bytes per second.
 
-Speeds are bytes per second. Steps are counted from 1970 in UTC, so that a chart does not shift as
-its window moves.
+Steps are counted from 1970 in UTC, so that a chart does not shift as its window moves.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from app.domain.window import EPOCH, Window
 
 SECOND = timedelta(seconds=1)
 DAY_SECONDS = 86_400
-# Below it a float is off by far less than the two decimals that are shown.
+# Below this, the error of a float is far smaller than the two decimals that are shown.
 LARGE = 10**12
-# What a person reads off an axis. Each divides a day; beyond a day come whole days.
+# Steps that are easy to read on an axis. Each divides a day; larger steps are whole days.
 NICE_STEPS_SECONDS = (
     *(1, 2, 5, 10, 15, 30),
     *(60, 120, 300, 600, 900, 1800),
@@ -37,9 +36,9 @@ def job_span(started_at: datetime, newest_update_at: datetime | None) -> Window:
 
 
 def choose_window(span: Window, from_at: datetime | None, before_at: datetime | None) -> Window:
-    """What was asked for, by default the job's span; empty where that does not reach so far.
+    """The requested window, by default the span; empty if its only bound is outside the span.
 
-    Nothing is older than 1970, and an earlier instant has no step below it.
+    Instants before 1970 become 1970: no data is older, and they have no step.
     """
     if from_at is None:
         from_at = span.from_at if before_at is None else min(span.from_at, before_at)
@@ -69,11 +68,11 @@ def window_step(window: Window, points: int) -> int:
 
 
 class Bucket(NamedTuple):
-    """Updates summed up from `at` on: those of one step, or a single one.
+    """The updates of one step that begins at `at`, or a single update.
 
-    Sums and counts and no means, so that buckets can be added up. Reported zeros count in the
-    speeds; the `moving_` ones are about speeds above zero. `progress_bp` (basis points, hundredths
-    of a percent) and `bytes` are the last ones reported. None: nothing was reported.
+    Sums and counts instead of means, so that buckets can be added up. The speeds include reported
+    zeros; the `moving_` fields do not. `progress_bp` (basis points, hundredths of a percent) and
+    `bytes` are the last ones reported. None: nothing was reported.
     """
 
     at: datetime
@@ -89,7 +88,7 @@ class Bucket(NamedTuple):
 
 
 def merge_buckets(buckets: Iterable[Bucket], step_seconds: int) -> list[Bucket]:
-    """Ascending buckets added up to larger ones, in whole steps since 1970."""
+    """Add up ascending buckets to larger ones, in whole steps since 1970."""
     step = timedelta(seconds=step_seconds)
     return [
         _merged(EPOCH + number * step, list(group))
@@ -117,7 +116,7 @@ def _merged(at: datetime, buckets: Sequence[Bucket]) -> Bucket:
 
 
 class Point(NamedTuple):
-    """One point of the chart, by the names of the answer.
+    """One point of the chart, as named in the response.
 
     Seconds since the job started; mean, lowest and highest speed; percent; bytes.
     """
@@ -132,7 +131,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """The updates of a window, and the speeds above zero among them; None where there is none."""
+    """The number of updates of a window, and their speeds above zero; None if there are none."""
 
     updates: int
     peak_speed_bps: int | None
@@ -152,7 +151,7 @@ def to_points(
     That percent is 100 only if the job `has_completed`.
     """
     points = []
-    # Unpacked, and the usual cases decided here: this loop is what a chart costs most in Python.
+    # Unpacked, with the usual cases inline: this loop takes most of a chart's time in Python.
     for at, _, speed_sum, speeds, lowest, highest, _, _, progress_bp, done in buckets:
         seconds = round((at - started_at).total_seconds(), 3)
         mean: float | None
@@ -170,13 +169,13 @@ def to_points(
 
 
 def seconds_since(started_at: datetime, at: datetime) -> float:
-    """Seconds with milliseconds. The first bucket may begin before its job did: that is 0."""
+    """Seconds, to the millisecond; 0 if the first bucket begins before its job."""
     seconds = round((at - started_at).total_seconds(), 3)
     return seconds if seconds > 0 else 0.0
 
 
 def summarise(buckets: Sequence[Bucket]) -> Statistics:
-    """The statistics of buckets that follow each other."""
+    """The statistics of consecutive buckets."""
     moving = [bucket for bucket in buckets if bucket.moving_count]
     peak = max((bucket.speed_max or 0 for bucket in moving), default=None)
     lowest = min((bucket.moving_min or 0 for bucket in moving), default=None)
@@ -196,20 +195,20 @@ def effective_speed(moved_bytes: int, seconds: float | None) -> float | None:
 
 
 def _mean(total: float | None, count: int, lowest: int | None, highest: int | None) -> float | None:
-    """total / count, two decimals, None without any; a summary may not know the lowest."""
+    """total / count, two decimals, or None. A summary may lack the lowest."""
     if not count or total is None or highest is None:
         return None
     if lowest == highest:
         return lowest
     mean = round(total / count, 2)
-    # Near 2**63 a float is off by more than one: never let the mean leave its range.
+    # Near 2**63 a float is off by more than one: keep the mean within its range.
     if mean > highest:
         return highest
     return lowest if lowest is not None and mean < lowest else mean
 
 
 def _percent(done: int | None, total_bytes: int | None, has_completed: bool) -> float | None:
-    """The percent by bytes where none was reported; 0 to 100, two decimals."""
+    """The percent computed from the bytes, 0 to 100, two decimals."""
     if done is None or not total_bytes:  # a total of 0 is an unknown one
         return None
     if has_completed and done >= total_bytes:

@@ -1,4 +1,4 @@
-"""What the hub works out from a job's own row: how long it ran, how long it still needs."""
+"""Computes from a job's row how long it ran and how long it still needs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ def duration_seconds(
 ) -> float | None:
     """Seconds from the start to the end, or to the newest update of a job that has not ended.
 
-    A live job's duration ends at its newest update and not at the present, so that it says what is
-    known. None before the first update; never negative; milliseconds.
+    To the millisecond, never negative; None before the first update.
     """
     end = completed_at or newest_update_at
     return None if end is None else max(0.0, round((end - started_at).total_seconds(), 3))
@@ -34,15 +33,14 @@ def hub_eta_seconds(
 ) -> int | None:
     """The hub's own estimate of the seconds a live job still needs, rounded up.
 
-    It assumes that the rest goes at the mean rate so far. With d bytes done of T, and e seconds
-    from the start to the newest update:
+    It assumes the mean rate so far. With d bytes done of T, and e seconds from the start to the
+    newest update:
 
         rate = d / e            ETA = (T - d) / rate = (T - d) * e / d
 
-    The mean over the whole run moves slowly, where the sender's ETA follows the speed of the
-    moment; and it is counted from the newest update, so that it stands still while a job is
-    stalled. None for a job that is not live, has moved nothing, has reached or never named its
-    total, has no time behind it, or would need more than LONGEST_ETA_SECONDS.
+    It is steadier than the sender's ETA, which follows the current speed, and does not change while
+    a job is stalled. None if the job is not live, has moved nothing, has no total or has reached
+    it, if no time has passed, or if the result exceeds LONGEST_ETA_SECONDS.
     """
     if status not in LIVE_STATUSES or newest_update_at is None:
         return None

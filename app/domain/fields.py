@@ -1,7 +1,7 @@
-"""The fields that senders report: name, type and meaning of each, described here and only here.
+"""The only definition of the fields that senders report: name, type and meaning.
 
-The columns that statements in app/store/sql name, the structs and schemas that read a push, what
-GET /nodes shows of a node and the registers of a job follow from this module. To add a field:
+The columns in the statements of app/store/sql, the structs and schemas that read a push, the
+metrics of GET /nodes and the registers of a job are derived from it. To add a field:
 
 1. Write a migration that adds the column: for a job to `jobs` (NOT NULL with the field's default,
    unless that is None) and `job_telemetry`, for a disk to `job_disks` and `disk_telemetry`, for a

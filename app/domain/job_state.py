@@ -32,7 +32,7 @@ class Registers:
     times: dict[str, int] = field(default_factory=dict)
 
     def merge(self, time: int, named: Fields) -> bool:
-        """Take each named value that is not older than what is there; whether any was taken."""
+        """Take each value that is not older than the current one; return whether any was taken."""
         times = self.times
         taken = False
         for name, value in named.items():
@@ -43,7 +43,7 @@ class Registers:
         return taken
 
     def before(self, instant: int) -> Registers:
-        """Those of them that come from updates before an instant (µs)."""
+        """The registers that come from updates before an instant (µs)."""
         times = {name: time for name, time in self.times.items() if time < instant}
         return Registers({name: self.values[name] for name in times}, times)
 
@@ -57,9 +57,9 @@ class DiskState(Registers):
 
 @dataclass(slots=True)
 class JobState:
-    """A job's registers, its disks and its life. Instants in µs, None where there is none.
+    """A job's registers, its disks and its status. Instants in µs.
 
-    `registered` are the values from POST /jobs by field, whatever updates have named since.
+    `registered` are the values from POST /jobs by field, even if updates have changed them.
     `shown_error` is the error_message of the job's row.
     """
 
@@ -80,11 +80,11 @@ class JobState:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the sender ended it. What the detector inferred a new update revokes."""
+        """Whether it has ended for good. A new update revives a job that the detector failed."""
         return self.status in END_STATUSES and self.ended_by != "detector"
 
     def merge(self, update: Update) -> bool:
-        """Merge what one update names into the registers; whether any register took its value."""
+        """Merge one update into the registers; return whether any register took its value."""
         taken = self.registers.merge(update.time, update.fields)
         for index, named in update.disks.items():
             disk = self.disks.get(index)
@@ -95,7 +95,7 @@ class JobState:
         return taken
 
     def merge_all(self, updates: Iterable[Update]) -> None:
-        """Merge updates of any order and ties of one instant."""
+        """Merge updates in any order, including ties of one instant."""
         for update in sorted(updates, key=lambda u: (u.time, u.tie_key())):
             self.merge(update)
 
@@ -108,9 +108,9 @@ class JobState:
         self.status, self.completed_at, self.ended_by = "running", None, None
 
     def forget_telemetry(self, since: int) -> None:
-        """Drop what updates from `since` (µs) on named, before the series is read again.
+        """Drop the values of updates from `since` (µs) on, before the series is read again.
 
-        What was named before is kept: its updates have been dropped and cannot be read again.
+        Older values are kept: their updates have been dropped and cannot be read again.
         """
         self.registers = self.registers.before(since)
         self.merge_registered()
@@ -127,7 +127,7 @@ class JobState:
 
 
 # ---------------------------------------------------------------------------------------------
-# What the rows show: named values, else derived ones, with the consequences of the end on top.
+# The rows show named values, else derived ones, with the effects of the end applied on top.
 
 
 def disk_columns(disk: DiskState, job_status: str) -> DiskColumns:
@@ -177,7 +177,7 @@ def job_columns(state: JobState, disks: dict[int, DiskColumns]) -> JobColumns:
 
 
 def end_warnings(state: JobState, disks: dict[int, DiskColumns]) -> dict[str, str]:
-    """What is odd about how the job completed: code (of END_WARNINGS) to sentence."""
+    """Warnings about how the job completed: code (of END_WARNINGS) to sentence."""
     if state.status != "completed":
         return {}
     warnings = {}
@@ -206,7 +206,7 @@ END_WARNINGS = ("bytes_differ", "unfinished_disks", "no_bytes")
 
 
 def percent_of(done: int, total: int) -> float | None:
-    """`done` of `total` in percent, 0…99.99; None where the total is not known (0)."""
+    """`done` of `total` in percent, 0…99.99; None if the total is unknown (0)."""
     if total <= 0:
         return None
     return min(100.0 * done / total, HIGHEST_DERIVED_PERCENT)
@@ -235,7 +235,7 @@ def _inferred_disk_status(done: int, total: int, percent: float) -> str:
 
 
 def _named_or_summed(state: JobState, name: str) -> int:
-    """The job's own number, or the sum over its disks where the sender gave none."""
+    """The job's own number, or the sum over its disks if the sender gave none."""
     named = state.registers.values.get(name)
     if named is not None:
         return int(named)
@@ -247,7 +247,7 @@ def _total_bytes(state: JobState) -> int:
     if named is not None:
         return int(named)
     totals = [_integer(d.values, "total_bytes", d.size_bytes or 0) for d in state.disks.values()]
-    return clamp_bigint(sum(totals)) if all(totals) else 0  # one unknown disk: unknown in all
+    return clamp_bigint(sum(totals)) if all(totals) else 0  # one unknown: all unknown
 
 
 def _derived_percent(columns: JobColumns, disks: Iterable[DiskColumns]) -> float:
@@ -264,7 +264,7 @@ def clamp_bigint(number: int) -> int:
 
 
 def _sum_of_disks(state: JobState) -> int | None:
-    """The bytes of all disks, when there are any and each has reported its own."""
+    """The bytes of all disks; None without disks, or if one has not reported its own."""
     disks = state.disks.values()
     if not disks or not all("bytes_transferred" in disk.values for disk in disks):
         return None

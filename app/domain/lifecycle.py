@@ -1,6 +1,6 @@
-"""What an update does to the life of its job: running, ended, revived, or charted only.
+"""How an update changes its job: running, ended, revived, or charted only.
 
-A sender's end applies whatever its timestamp and is final; a later update is
+An end reported by the sender applies whatever its timestamp, and is final. Later updates are only
 charted; a second, different end is an event. Every change of status is an `Event`.
 """
 
@@ -29,12 +29,11 @@ class Event:
 class Change:
     """What a transaction does to one job.
 
-    `must_rebuild`: the registers cannot be brought forward and are to be read from the series
-    again, because an end came that is older than what the registers hold, or a straggler of a
-    job that has ended. `moves`: some update came while the job had not ended; otherwise all are
-    charted only, and what the row shows stays. `is_revived`: the detector had failed it, so what
-    every disk's row shows changes back. `results`: by update identity, whether the state moved
-    (None: known only after the rebuild) and why not.
+    `must_rebuild`: the registers must be read from the series again, because of an end older than
+    the registers, or a late update of an ended job. `moves`: an update came before the job ended;
+    otherwise all are charted only, and the row does not change. `is_revived`: the detector had
+    failed the job, so the rows of all its disks change back. `results`: by update identity, whether
+    the state moved (None: known only after the rebuild) and why not.
     """
 
     state: JobState
@@ -52,10 +51,10 @@ class Change:
 
 
 def take(change: Change, time: int, existing: list[Update], new: list[Update]) -> None:
-    """Bring a job forward by the new updates of one instant (µs).
+    """Apply the new updates of one instant (µs) to a job.
 
-    `existing` are the stored updates of that same instant; with them a tie is decided the same way
-    whatever the order of arrival. `new` holds no duplicates and is not empty.
+    `existing` are the stored updates of the same instant, so that the order of arrival does not
+    decide a tie. `new` holds no duplicates and is not empty.
     """
     state = change.state
     if state.has_ended:
@@ -72,7 +71,7 @@ def take(change: Change, time: int, existing: list[Update], new: list[Update]) -
 
 
 def note(change: Change, warnings: dict[str, str]) -> None:
-    """Record warnings (code to sentence), each once in a job's life."""
+    """Record warnings (code to sentence), each once per job."""
     for code, sentence in warnings.items():
         if code not in change.state.warnings:
             change.state.warnings[code] = sentence
@@ -80,7 +79,7 @@ def note(change: Change, warnings: dict[str, str]) -> None:
 
 
 def renew(change: Change, code: str, sentence: str) -> bool:
-    """Record a warning whose sentence grows, an event only the first time; whether it has grown."""
+    """Set a warning, with an event only the first time; return whether its sentence changed."""
     is_news = change.state.warnings.get(code) != sentence
     note(change, {code: sentence})
     change.state.warnings[code] = sentence
@@ -129,7 +128,7 @@ def _take_after_the_end(change: Change, new: list[Update]) -> None:
             change.events.append(_second_end(update, state.status))
         if is_late or is_other_end:
             change.results[id(update)] = (False, reason)
-        else:  # from before the end: it may name what no other update does
+        else:  # from before the end: it may name a field that no other update names
             change.results[id(update)] = (None, reason)
             change.must_rebuild = True
 

@@ -1,4 +1,4 @@
-"""What the chart of a node is drawn from, and in which steps: the finest that is cheap and kept."""
+"""Chooses source and step of a node's chart: the finest that is kept and cheap to read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_MINUTES = 10_000
 
 
 class Source(StrEnum):
-    """What a chart is drawn from, by the names of the answer."""
+    """The source of a chart, as named in the response."""
 
     SNAPSHOTS = "snapshots"
     MINUTES = "1m"
@@ -43,7 +43,7 @@ class ChartedNode:
         return Window(self.oldest_snapshot_at, before_at)
 
     def is_unfinished(self, from_at: datetime, step_seconds: int) -> bool:
-        """Whether more snapshots are to be expected in the step that begins at `from_at`."""
+        """Whether more snapshots may come in the step that begins at `from_at`."""
         end = from_at + timedelta(seconds=step_seconds)
         return self.is_online and self.newest_snapshot_at < end
 
@@ -60,7 +60,7 @@ def choose_source(
     if snapshots <= points and (is_empty or window.from_at >= node.snapshots_from):
         return Source.SNAPSHOTS, 0
     step = window_step(window, points)
-    # Whole steps may reach behind what is kept, where the window itself does not.
+    # Whole steps may begin before the oldest kept snapshot even if the window does not.
     if snapshots <= MOST_SNAPSHOTS and window.widened(step).from_at >= node.snapshots_from:
         return Source.SNAPSHOTS, step
     minutes = (window.before_at - window.from_at) / timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""The rule of repeats, for updates and snapshots: what a sender sends again is stored once."""
+"""Finds repeated updates and snapshots: a report that is sent again is stored once."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ AnyReport = TypeVar("AnyReport", bound=Report)
 def find_repeats(
     reports: Sequence[AnyReport], stored: Iterable[AnyReport]
 ) -> list[AnyReport | None]:
-    """For each report the equal one, stored or before it in `reports`; None for a new one.
+    """Return for each report the equal one, stored or earlier in `reports`; None for a new one.
 
-    Equal are reports of one sender with one timestamp and one content; without a timestamp there is
-    no telling. A new report is given the next free `seq` of its `time`. `stored` are those that may
-    be equal, or are stored at the time of one.
+    Equal reports have the same sender, timestamp and content; one without a timestamp is always
+    new. A new report gets the next free `seq` of its `time`. `stored` are the reports that may be
+    equal, or have the same time.
     """
     seen: dict[tuple[str, int | None, str], AnyReport] = {}
     next_seq: dict[tuple[str, int], int] = {}

@@ -1,4 +1,4 @@
-"""The rollups: what each is made from, and which part of it a refresh may touch."""
+"""The rollups: the source of each, and which part of it may be refreshed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from app.domain.window import EPOCH, Window
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 
-# A bucket that ended this long ago is made once; what comes later still is late data.
+# A bucket is refreshed this long after its end; updates that come later are late data.
 SETTLED_AFTER = timedelta(minutes=1)
 
-# Refreshed at once, at most: the embedded engine runs nothing else then, and needs a second for
-# 180,000 updates.
+# Most to refresh at once: it blocks the embedded engine for a second per 180,000 updates.
 REFRESH_STEP = timedelta(hours=3)
 
 RAW_SERIES = ("job_telemetry", "disk_telemetry", "node_telemetry")
-# Hours are kept for ever. disk_speed_1m is made into nothing coarser.
+# Hours are kept for ever. disk_speed_1m has no rollup by the hour.
 MINUTE_ROLLUPS = ("job_speed_1m", "disk_speed_1m", "node_telemetry_1m")
-DROPPED_SERIES = (*RAW_SERIES, *MINUTE_ROLLUPS)  # each has its edge
+DROPPED_SERIES = (*RAW_SERIES, *MINUTE_ROLLUPS)  # each has a row in series_edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Rollup:
     count_column: str
 
 
-# Each after its source, which is the order to refresh them in.
+# In the order in which to refresh them: each after its source.
 ROLLUPS = (
     Rollup("job_speed_1m", "job_telemetry", MINUTE, "updates"),
     Rollup("job_speed_1h", "job_speed_1m", HOUR, "updates"),
@@ -44,7 +43,7 @@ ROLLUPS = (
 
 
 def rollups_of(series: str) -> list[Rollup]:
-    """Every rollup made from a series, and from such a rollup, each after its source."""
+    """The rollups made from a series, directly or through another, each after its source."""
     found: list[Rollup] = []
     for rollup in ROLLUPS:
         if rollup.source in (series, *(other.name for other in found)):
@@ -60,10 +59,7 @@ def late_horizon(now: datetime, late_days: int) -> datetime:
 def whole_buckets(
     rollup: Rollup, start: datetime, end: datetime, edge: datetime | None = None
 ) -> Window:
-    """The buckets of a rollup that lie wholly in a range, and after the edge of its source.
-
-    The window may be empty.
-    """
+    """The whole buckets of a range, after the edge of the rollup's source; may be empty."""
     start = start if edge is None else max(start, edge)
     if start >= end:
         return Window(start, start)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Snapshot:
-    """One set of a node's metrics; one it does not name is absent. Instants as in `Update`."""
+    """One set of a node's metrics, only those reported. Instants as in `Update`."""
 
     node_id: str
     timestamp: int | None = None
@@ -18,9 +18,9 @@ class Snapshot:
 
     @property
     def sender(self) -> str:
-        """Whose clock `timestamp` is by."""
+        """The sender whose clock gave `timestamp`."""
         return self.node_id
 
     def content(self) -> str:
-        """The metrics as text: equal for equal snapshots, and only then."""
+        """The metrics as text: equal only for equal snapshots."""
         return repr(sorted((name, float(value)) for name, value in self.metrics.items()))

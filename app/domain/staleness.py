@@ -1,8 +1,7 @@
 """When a job counts as stale, and the messages about it. The statements are in app.store.
 
-Silence is what was watched: a web process watches from the moment it takes updates to its last
-beat. Time in which no process watches is never counted as a job's silence, neither
-over a restart of the hub nor while the web processes are down and the tasks run.
+Only time in which a web process takes updates, from its start to its last beat, counts as silence.
+A restart of the hub does not, nor time in which only the tasks run.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-BEAT_SECONDS = 2  # also how much later than at its threshold a silence may be noticed
-# Seven beats in a row that fail. Less would take a database that is busy for a moment for a hub
-# that is down, and delay status changes again and again.
+BEAT_SECONDS = 2  # silence may be noticed this long after its threshold
+# Seven failed beats in a row. With fewer, a database that is briefly busy would look like a hub
+# that is down, and delay status changes.
 BEAT_GAP_SECONDS = 15
-# What is further in the future was stamped before the database's clock was set back. What is not
-# may be another transaction's: each reads the clock when it comes to it.
+# A time further in the future was written before the database's clock was set back. A smaller
+# difference may come from another transaction, which read the clock later.
 FUTURE_SECONDS = 15
 
 
@@ -35,8 +34,8 @@ class Watch:
 def silent_since(watches: Iterable[Watch], threshold_seconds: int) -> datetime | None:
     """The latest sign of life that makes a job stale; None when no status may change.
 
-    `watches` are those of the processes that still beat. A job whose last update came at or before
-    the answer was silent for the threshold under the eyes of one of them.
+    `watches` are those of the processes that still beat. One of them must have been taking updates
+    for the whole threshold.
     """
     threshold = timedelta(seconds=threshold_seconds)
     ends = [watch.beat_at for watch in watches if watch.seconds >= threshold_seconds]
@@ -49,7 +48,7 @@ def stall_text(threshold_seconds: int) -> str:
 
 
 def fail_text(threshold_seconds: int) -> str:
-    """The error_message of a job failed for its silence. The wording is a contract."""
+    """The error_message of a job that failed because it was silent. The wording is a contract."""
     return f"Job failed due to no telemetry updates for {go_duration(threshold_seconds)}"
 
 

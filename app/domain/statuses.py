@@ -1,8 +1,8 @@
-"""The statuses of jobs and disks: which there are, and which a sender may report."""
+"""The statuses of jobs and disks, and those that a sender may report."""
 
 from __future__ import annotations
 
-# As the constraints of `jobs` and `job_disks` have them.
+# As in the constraints of `jobs` and `job_disks`.
 JOB_STATUSES = ("pending", "running", "stalled", "completed", "failed", "cancelled")
 DISK_STATUSES = ("pending", "transferring", "completed", "failed", "cancelled")
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 GAP_SECONDS = 60  # an update is due every 5: a dozen were missed
-# More than anyone looks at. A job could have as many as updates, so the longest are kept.
+# A job could have as many as updates: only the longest are kept.
 MOST_STRETCHES = 1000
 
 GapReason = Literal["silence", "hub_away", "sender_lost"]
@@ -24,10 +24,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A run of updates in one phase, up to where the next phase begins.
-
-    `bytes`: how many were moved in it; None while no count of bytes was reported.
-    """
+    """A run of updates in one phase, up to the next phase. `bytes` moved in it; None: unknown."""
 
     phase: str
     from_at: datetime

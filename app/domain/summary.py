@@ -1,8 +1,8 @@
 """The summary of an ended job: a few kilobytes of JSON that are kept for ever.
 
-It is `jobs.performance_metrics`, made of the job's chart. Its keys are a contract with analysts;
-`n` (updates that reported a speed, where they are not `speeds_per_point`) lets points be added up
-without a mean of means.
+It is made from the job's chart and stored in `jobs.performance_metrics`. Its keys are a contract
+with analysts. `n` is how many updates of a point reported a speed, if not `speeds_per_point`: with
+it points can be added up without a mean of means.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from app.domain.chart import (
 from app.domain.stretches import Gap, Phase, Stretches
 from app.domain.window import Window
 
-MOST_BYTES = 5_000  # kept for ever, so bounded whatever the length of the job
+MOST_BYTES = 5_000  # kept for ever, so bounded for jobs of any length
 MOST_POINTS = 80
-# What is left out, step by step, until it is small enough: first what points show beside mean,
-# peak and percent, then points, then the shortest gaps and phases.
+# Tried in turn until the summary is small enough: first points without bytes and lowest speed, then
+# fewer points, then fewer gaps and phases.
 SIZES = (
     # points, gaps and phases, what a point leaves out
     (MOST_POINTS, 20, ()),
@@ -50,7 +50,7 @@ Stretch = TypeVar("Stretch", Gap, Phase)
 
 @dataclass(frozen=True)
 class Summary:
-    """A stored summary, as read back."""
+    """A stored summary."""
 
     stored: Json
 
@@ -61,7 +61,7 @@ class Summary:
 
     @property
     def statistics(self) -> Statistics:
-        """Of the whole job."""
+        """The statistics of the whole job."""
         average = self.stored["avg_speed_bps"]
         return Statistics(
             updates=self.stored["snapshots"],
@@ -72,7 +72,7 @@ class Summary:
         )
 
     def is_finer_than(self, source: str, step_seconds: int) -> bool:
-        """Whether it shows the job better than a rollup by the hour; nothing else is coarser."""
+        """Whether it is finer than the chart from `source`; only hours can be coarser."""
         return source == "1h" and self.resolution_seconds < step_seconds
 
     def buckets_of(
@@ -84,7 +84,7 @@ class Summary:
         return fit_buckets(self.resolution_seconds, buckets, span, most_points)
 
     def stretches(self, started_at: datetime) -> Stretches:
-        """The gaps and phases it keeps, and how many it does not."""
+        """The gaps and phases it keeps, and how many were left out."""
 
         def at(seconds: float) -> datetime:
             return started_at + timedelta(seconds=seconds)
@@ -103,7 +103,7 @@ class Summary:
         )
 
     def stretches_of(self, started_at: datetime, window: Window) -> Stretches | None:
-        """The same with the gaps cut to a window; None where the summary does not keep all."""
+        """The same with the gaps cut to a window; None if any were left out."""
         whole = self.stretches(started_at)
         if whole.gaps_omitted or whole.phases_omitted:
             return None
@@ -118,7 +118,7 @@ class Summary:
 def fit_buckets(
     step_seconds: int, buckets: list[Bucket], span: Window, most_points: int
 ) -> tuple[int, list[Bucket]]:
-    """A chart's step and buckets; added up to a larger step where they are too many."""
+    """A chart's step and buckets, merged to a larger step if there are too many."""
     if len(buckets) <= most_points:
         return step_seconds, buckets
     coarser = _multiple(step_seconds, window_step(span, most_points))
@@ -142,7 +142,7 @@ class WholeRun:
 
 
 def make_summary(run: WholeRun) -> Json:
-    """What is kept of a job: at most MOST_BYTES of JSON, as many points as that gives room for."""
+    """The summary of a job: at most MOST_BYTES of JSON, with as many points as fit."""
     summary: Json = {}
     for most_points, most_stretches, left_out in SIZES:
         summary = _summary(run, most_points, most_stretches, left_out)
@@ -181,7 +181,7 @@ def _summary(
 
 
 def _longest(stretches: Sequence[Stretch], most: int) -> list[Stretch]:
-    """The longest, in their order."""
+    """The longest, in order of time."""
     ranked = sorted(stretches, key=lambda each: each.from_at - each.to_at)[:most]
     return sorted(ranked, key=lambda each: each.from_at)
 
@@ -215,12 +215,12 @@ def _instant(text: str) -> datetime:
 
 
 def _short(seconds: float) -> float:
-    """Whole seconds without a `.0`: a point has little room."""
+    """Whole seconds without `.0`, to save space."""
     return int(seconds) if seconds == int(seconds) else seconds
 
 
 def _multiple(step: int, at_least: int) -> int:
-    """The smallest nice step that whole steps of `step` add up to, `at_least` seconds."""
+    """The smallest nice multiple of `step` that is `at_least` seconds."""
     if not step:
         return at_least
     for nice in NICE_STEPS_SECONDS:

@@ -1,4 +1,4 @@
-"""Where the series keeps a report whose sender's clock is wrong. Instants in µs."""
+"""At which time a report is stored if its sender's clock is wrong. Instants in µs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FUTURE_TOLERANCE = 300 * SECOND  # five minutes ahead is ordinary clock skew
 
 
 class Stamped(Protocol):
-    """A report with its sender's timestamp, and where the series keeps it."""
+    """A report with its sender's timestamp, and the time at which it is stored."""
 
     timestamp: int | None
     time: int
@@ -17,16 +17,15 @@ class Stamped(Protocol):
 
 
 def is_plausible(timestamp: int, now: int, late_horizon: int) -> bool:
-    """Whether a sender's timestamp may stand: not far ahead, not before the late horizon."""
+    """Whether a timestamp is neither far ahead nor before the late horizon."""
     return late_horizon <= timestamp <= now + FUTURE_TOLERANCE
 
 
 def place(report: Stamped, now: int, late_horizon: int, offset: int | None) -> int | None:
-    """Set the `time` of a report that has a timestamp; the offset of its sender's clock.
+    """Set the `time` of a report that has a timestamp; return its sender's clock offset.
 
-    An implausible timestamp is shifted. The offset, fixed by the first that is, keeps the shape of
-    a backlog. Where it does not bring a timestamp into bounds, because the clock was set a second
-    time, the report is stored at the time of its arrival.
+    An implausible timestamp is shifted. The first one fixes the offset, so that a backlog keeps its
+    shape. If the clock was set again and the offset does not help, the time of arrival is used.
     """
     timestamp = report.timestamp
     assert timestamp is not None

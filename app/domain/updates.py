@@ -12,13 +12,12 @@ Fields = dict[str, Value]
 
 @dataclass(slots=True)
 class Update:
-    """One update: what it names, and nothing for what it does not name.
+    """One update, with only the fields that it names.
 
-    Instants are whole microseconds since the epoch. `timestamp` is the sender's own, None when it
-    gave none; `time` is where the series keeps it (the two differ for a shifted update); `seq`
-    tells apart different updates of one instant. `notes` are warnings about this update alone,
-    code to sentence. `lost_updates` were dropped by the sender before it; they are no part of what
-    makes two updates the same.
+    Instants are whole microseconds since the epoch. `timestamp` is the sender's own, or None;
+    `time` is when the series stores it (different for a shifted update); `seq` tells apart
+    different updates of one instant. `notes` are warnings about this update alone, code to
+    sentence. `lost_updates`: how many the sender dropped before it; ignored in `content`.
     """
 
     job_type: str
@@ -36,7 +35,7 @@ class Update:
 
     @property
     def sender(self) -> str:
-        """Whose clock `timestamp` is by."""
+        """The sender whose clock gave `timestamp`."""
         return self.job_id
 
     @property
@@ -51,7 +50,6 @@ class Update:
     def tie_key(self) -> tuple[bool, Value, str]:
         """Order among updates of one instant, the winner last: ends, then more bytes, then content.
 
-        The content is compared as text, which has no meaning but is the same in any order of
-        arrival.
+        Comparing content as text is arbitrary, but independent of the order of arrival.
         """
         return self.is_end, self.fields.get("bytes_transferred", -1), self.content()

@@ -22,7 +22,7 @@ class Window:
         return self.from_at >= self.before_at
 
     def within(self, other: Window) -> Window:
-        """The part that lies in `other`; empty at one of its ends where they do not overlap."""
+        """The part inside `other`; empty, at one of its ends, if they do not overlap."""
         from_at = min(max(self.from_at, other.from_at), other.before_at)
         return Window(from_at, max(from_at, min(self.before_at, other.before_at)))
 
@@ -32,7 +32,7 @@ class Window:
         from_at = EPOCH + (self.from_at - EPOCH) // step * step
         try:
             return Window(from_at, EPOCH - (EPOCH - self.before_at) // step * step)
-        except OverflowError:  # the step that holds the last instant there is
+        except OverflowError:  # the step of the last possible instant
             return Window(from_at, LATEST)
 
     def parts(self, length: timedelta) -> Iterator[Window]:
