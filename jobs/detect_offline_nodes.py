@@ -41,7 +41,7 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
     is_by_clock = now is None
     with database.reading() as conn:
         now, watches = read_watches(conn, now)
-        if ahead := store.bring_back_nodes(conn, now):
+        if ahead := store.reset_future_nodes(conn, now):
             logger.warning(
                 "the clock was set back; the silence of %d nodes is counted from now", ahead
             )

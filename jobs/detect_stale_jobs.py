@@ -1,4 +1,4 @@
-"""Marks jobs that have gone silent as stalled, and later as failed; each step is an event."""
+"""Marks silent jobs as stalled, and later as failed; each step is an event."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from app.config import Config
 from app.database.pool import Connection, Database
 from app.domain.staleness import Watch, fail_text, silent_since, stall_text
 from app.store import staleness as store
-from app.store.staleness import Judged, SilentJob, StatusChange
+from app.store.staleness import ChangedJob, SilentJob, StatusChange
 from jobs.pages import change_page, read_pages
 
 logger = logging.getLogger("hub.tasks.stale")
 
-Judge = Callable[[Connection, Sequence[int], StatusChange], list[Judged]]
+ChangeJobs = Callable[[Connection, Sequence[int], StatusChange], list[ChangedJob]]
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """The result of a run. `errors`: jobs whose row could not be changed; the log has the reason.
+    """The result of a run. `errors`: jobs whose row could not be changed; see the log.
 
-    `watched_seconds`: for how long the web processes have been taking updates; None if there is
-    none, and then no status is changed.
+    `watched_seconds`: how long web processes have been taking updates; None: there are none, and no
+    status is changed.
     """
 
     stalled: int
@@ -36,13 +36,13 @@ class Sweep:
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Sweep:
     """Mark the jobs stalled or failed that have been silent for too long.
 
-    `now` is for tests; without it the database's clock counts. Idempotent; safe while ingest or
-    another run is active. Raises DatabaseUnavailable, perhaps after some pages.
+    Idempotent; safe while ingest or another run is active. Raises DatabaseUnavailable, perhaps
+    after some pages.
     """
     is_by_clock = now is None
     with database.reading() as conn:
         now, watches = store.read_watches(conn, now)
-        if ahead := store.bring_back_jobs(conn, now):
+        if ahead := store.reset_future_jobs(conn, now):
             logger.warning(
                 "the clock was set back; the silence of %d jobs is counted from now", ahead
             )
@@ -70,7 +70,7 @@ def _status_change(
 
 
 def _change_all(
-    database: Database, status: str, judge: Judge, status_change: StatusChange | None
+    database: Database, status: str, change_jobs: ChangeJobs, status_change: StatusChange | None
 ) -> tuple[int, int]:
     """Change the silent jobs of a status; return how many were changed, and how many failed."""
     if status_change is None:
@@ -81,15 +81,15 @@ def _change_all(
         since = status_change.silent_since
         return store.read_silent_jobs(conn, status, since, after=after, limit=limit)
 
-    def change(conn: Connection, ids: Sequence[int]) -> list[Judged]:
-        return judge(conn, ids, status_change)
+    def change(conn: Connection, ids: Sequence[int]) -> list[ChangedJob]:
+        return change_jobs(conn, ids, status_change)
 
     for page in read_pages(database, read):
         ids = [job.id for job in page]
-        judged, failures = change_page(database, ids, change, "stale job with id")
-        changed += len(judged)
+        changed_jobs, failures = change_page(database, ids, change, "stale job with id")
+        changed += len(changed_jobs)
         errors += failures
-        for job in judged:
+        for job in changed_jobs:
             logger.warning(
                 "Stale job %s: %s",
                 job.job_id,

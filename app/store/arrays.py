@@ -1,4 +1,4 @@
-"""PostgreSQL array literals, the form in which a batch of rows travels to `unnest`."""
+"""PostgreSQL array literals, in which a batch of rows is passed to `unnest`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Cursor = psycopg.Cursor[TupleRow]
 def array_literal(values: Sequence[Any]) -> str:
     """A list of numbers, booleans, strings and None as the text of a one-dimensional array.
 
-    psycopg's own dumper takes 0.3 to 1 µs for an element, a third of the writer's time; this takes
-    0.03. JSON and PostgreSQL agree on `[1,null,"a"]` against `{1,null,"a"}` but for what follows
-    a backslash, which is rare and quoted by hand. Nothing but None is an empty array: `unnest` of
-    several arrays fills up the shorter ones with NULL.
+    psycopg's own dumper takes 0.3 to 1 µs per element, a third of the writer's time; this takes
+    0.03. Apart from the brackets, JSON and array literals differ only in backslashes, which are
+    rare: such lists are quoted here. A list of None becomes an empty array: `unnest` of several
+    arrays fills up shorter ones with NULL.
     """
     if values.count(None) == len(values):
         return "{}"

@@ -1,7 +1,6 @@
-"""Reads a job, and the series of a job or of one of its disks, for a chart. Writes nothing.
+"""Reads a job, and the series of a job or one of its disks, for a chart. Writes nothing.
 
-The functions of one chart belong in one transaction that began with `use_one_snapshot`. `Series`
-names the job or disk; each source of its updates gives the same `Bucket`s.
+Call the functions for one chart in one transaction that began with `use_one_snapshot`.
 """
 
 from __future__ import annotations
@@ -27,9 +26,8 @@ QUERIES = load_queries("history")
 class ChartedJob:
     """What a chart shows of its job. Sizes in bytes, 0 while unknown.
 
-    `summary` is what is kept of an ended job for ever, and `version` changes with the row. The
-    `…_from` are how far back the series of updates and their rollups by the minute are kept, and
-    `job_minutes_before` up to when the job's minutes are materialised.
+    `version` changes with the row. The `…_from` are how far back the series of updates and their
+    rollups by the minute are kept; the job's minutes are materialised up to `job_minutes_before`.
     """
 
     job_id: str
@@ -67,7 +65,7 @@ class Series:
 
     @property
     def has_hours(self) -> bool:
-        """Whether a rollup by the hour is kept of it."""
+        """Whether it has a rollup by the hour."""
         return self.disk is None
 
     def updates_from(self, job: ChartedJob) -> datetime:
@@ -79,11 +77,11 @@ class Series:
         return job.job_minutes_from if self.disk is None else job.disk_minutes_from
 
     def statement(self, name: str, source: str) -> LiteralString:
-        """The named statement over one source of this series: updates, minutes or hours."""
+        """The named statement for a source of this series: updates, minutes or hours."""
         return _statement(name, "job" if self.disk is None else "disk", source)
 
     def values(self, window: Window) -> dict[str, Any]:
-        """What the statement's series and its window are."""
+        """The parameters for the series and the window."""
         return {
             "job_id": self.job_id,
             "disk": self.disk,
@@ -99,15 +97,12 @@ def _statement(name: str, whose: str, source: str) -> LiteralString:
 
 
 def use_one_snapshot(conn: Connection) -> None:
-    """Let all that follows in this transaction see the same commits, and write nothing.
-
-    It must be the transaction's first statement.
-    """
+    """Make this transaction read-only, on one snapshot. Must be its first statement."""
     conn.execute(QUERIES["use_one_snapshot"])
 
 
 def read_charted_job(conn: Connection, job_id: str) -> ChartedJob | None:
-    """One job."""
+    """Read one job; None if unknown."""
     row = conn.execute(QUERIES["read_charted_job"], {"job_id": job_id}).fetchone()
     if row is None:
         return None
@@ -116,7 +111,7 @@ def read_charted_job(conn: Connection, job_id: str) -> ChartedJob | None:
 
 
 def read_charted_disk(conn: Connection, series: Series, span: Window) -> ChartedDisk | None:
-    """One disk; None if the job neither registered nor reported it in its span."""
+    """Read one disk; None if it was neither registered nor reported in the job's span."""
     cursor = conn.cursor(row_factory=class_row(ChartedDisk))
     return cursor.execute(QUERIES["read_charted_disk"], series.values(span)).fetchone()
 
@@ -129,7 +124,7 @@ def count_updates(conn: Connection, series: Series, window: Window, limit: int) 
 
 
 def read_updates(conn: Connection, series: Series, window: Window, limit: int) -> list[Bucket]:
-    """The first `limit` updates of the window, each a bucket of its own, by time and seq."""
+    """The first `limit` updates of the window, each as a bucket, by time and seq."""
     values = series.values(window) | {"limit": limit}
     rows = conn.execute(series.statement("read_updates", "updates"), values).fetchall()
     return list(map(Bucket._make, rows))
@@ -153,11 +148,10 @@ def read_rollup(
     *,
     points_only: bool = False,
 ) -> list[Bucket]:
-    """The same as `read_buckets` from a rollup; steps are whole ones of it.
+    """Like `read_buckets`, from a rollup; the step is a multiple of the rollup's.
 
-    `source`: "minutes", "hours" or, of a job, "materialised_minutes".
-
-    With `points_only` the buckets lack what only statistics need.
+    `source`: "minutes", "hours" or, for a job, "materialised_minutes". With `points_only` the
+    buckets lack what only statistics need.
     """
     name = "read_rollup_points" if points_only else "read_rollup"
     return _read_steps(conn, series.statement(name, source), series, window, step_seconds)
@@ -166,6 +160,6 @@ def read_rollup(
 def _read_steps(
     conn: Connection, statement: LiteralString, series: Series, window: Window, step_seconds: int
 ) -> list[Bucket]:
-    # _make() of plain rows is five times as fast as a row factory, and there are hundreds.
+    # For hundreds of rows _make() is five times as fast as a row factory.
     values = series.values(window) | {"step_seconds": step_seconds}
     return list(map(Bucket._make, conn.execute(statement, values).fetchall()))

@@ -1,7 +1,4 @@
-"""Reads and writes of one ingest transaction. Instants are microseconds; nothing here commits.
-
-Rules are in `app.domain`; this module turns rows into its objects and back, a batch at a time.
-"""
+"""Reads and writes of one ingest transaction. Instants are microseconds; nothing here commits."""
 
 from __future__ import annotations
 
@@ -36,9 +33,9 @@ _ERROR_MESSAGE = list(JOB_FIELDS).index("error_message")
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """What is written of one job: its change, what its row shows, and the disks that may differ.
+    """What to write of one job: its change, its columns, and the disks that may have changed.
 
-    `columns` is None for a job whose updates are charted only: then its row keeps what it shows.
+    `columns` is None if the updates are charted only: the row keeps its values.
     """
 
     change: Change
@@ -52,7 +49,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class LockedJobs:
-    """The database's clock, the instant before which updates were dropped, and states by job."""
+    """The database's clock, the time before which updates were dropped, and the states by job."""
 
     now: int
     dropped_before: int
@@ -61,9 +58,9 @@ class LockedJobs:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What a job's sender has lost in all, and when (µs) an update last reported a loss.
+    """How many updates a sender has lost in all, and when (µs) it last reported a loss.
 
-    `news` is how much of it was not known before.
+    `news`: how many of them were not known before.
     """
 
     total: int
@@ -72,10 +69,9 @@ class Losses:
 
 
 def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> LockedJobs:
-    """Lock the rows of jobs, in the order of their ids.
+    """Lock the rows of the jobs that exist, in the order of their ids.
 
-    Unknown ids are missing from the answer. The registers hold what the sender reported, also where
-    a status change by the detector hides it in the row.
+    The registers hold what the sender reported, even if a status change by the detector hides it.
     """
     ids = {"job_ids": sorted(job_ids)}
     with conn.pipeline():
@@ -96,7 +92,7 @@ def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> LockedJobs:
 
 
 def create_missing_jobs(conn: Connection, job_types: dict[str, str]) -> set[str]:
-    """Create a row for each unknown id (id to type); the ids that this call created."""
+    """Create a row for each unknown id (id to type); return the ids that were created."""
     rows = execute(
         conn,
         SQL["create_missing_jobs"],
@@ -110,7 +106,7 @@ def find_updates(
 ) -> dict[Instant, list[Update]]:
     """The stored updates of some instants, by the instant they are stored at.
 
-    `shifted` are instants by the sender's wrong clock: updates stored elsewhere because of it.
+    `shifted` are sender's timestamps: finds the updates that were shifted from them.
     """
     if not instants and not shifted:
         return {}
@@ -130,7 +126,7 @@ def find_updates(
 
 
 def deciding_updates(conn: Connection, job_id: str, until: int, status: str) -> list[Update]:
-    """The updates that decide the registers of a job at `until`: all of each deciding instant.
+    """All updates of the instants that decide a job's registers at `until`.
 
     Ends other than `status` are left out.
     """
@@ -148,13 +144,13 @@ def deciding_updates(conn: Connection, job_id: str, until: int, status: str) -> 
 
 
 def earliest_end(conn: Connection, job_id: str, status: str) -> int | None:
-    """The time of the first stored update that ended the job so; None when there is none."""
+    """The time of the first stored update with this end status; None if there is none."""
     row = execute(conn, SQL["earliest_end"], {"job_id": job_id, "status": status}).fetchone()
     return to_micros(row[0]) if row and row[0] is not None else None
 
 
 def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> None:
-    """Add updates to the series, with the disks each names. They must be new (time, seq)."""
+    """Add updates and their disks to the series. They must be new (time, seq)."""
     named: dict[str, list[Any]] = {
         name: [update.fields.get(name) for update in updates] for name in JOB_FIELDS
     }
@@ -187,9 +183,9 @@ def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> Non
 
 
 def add_losses(conn: Connection, lost: Mapping[Instant, int], now: int) -> dict[str, Losses]:
-    """Store how many updates were lost before the updates of some instants; all losses by job.
+    """Store how many updates were lost before some instants; return all losses by job.
 
-    A larger count that was stored for an instant before stays. The jobs must be locked.
+    For each instant the largest count is kept. The jobs must be locked.
     """
     rows = execute(
         conn,
@@ -200,7 +196,7 @@ def add_losses(conn: Connection, lost: Mapping[Instant, int], now: int) -> dict[
 
 
 def write_warnings(conn: Connection, changes: Sequence[Change], now: int) -> None:
-    """Write the warnings of locked jobs, and their events, and nothing else of them."""
+    """Write only the warnings and the events of locked jobs."""
     states = [change.state for change in changes]
     execute(
         conn,
@@ -234,7 +230,7 @@ def write_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> None:
 
 
 def delete_disks_but(conn: Connection, job_id: str, kept: Iterable[int]) -> None:
-    """Delete the rows of a job's disks that turned out not to be part of it."""
+    """Delete the rows of a job's other disks."""
     execute(conn, SQL["delete_disks_but"], {"job_id": job_id, "kept": list(kept)})
 
 
@@ -282,7 +278,7 @@ def _touch_jobs(conn: Connection, states: Sequence[JobState], now: int) -> None:
 
 
 def _life_of(states: Sequence[JobState]) -> dict[str, list[Any]]:
-    """The columns that every stored update may move, also after the end."""
+    """The columns that every stored update may change, even after the end."""
     return {
         "job_id": [state.job_id for state in states],
         "started_at": [state.started_at for state in states],
@@ -307,7 +303,7 @@ def _upsert_disks(conn: Connection, disks: list[tuple[str, int, DiskColumns, Dis
 
 
 def _times_literal(registers: Registers, names: Iterable[str]) -> str:
-    """A bigint[] as text: one array in each row of an unnest of arrays needs to travel as one."""
+    """A bigint[] as text, because `unnest` would flatten an array of arrays."""
     get = registers.times.get
     return "{" + ",".join([str(get(name, "NULL")) for name in names]) + "}"
 
@@ -324,7 +320,7 @@ def _named(names: Iterable[str], values: Sequence[Any]) -> Fields:
 
 
 def _registers(names: Iterable[str], times: list[int | None], values: Sequence[Any]) -> Registers:
-    """Registers of a row: a column without an instant holds a derived value."""
+    """The registers of a row; columns without an instant hold derived values."""
     registers = Registers()
     for name, time, value in zip(names, times, values, strict=False):
         if time is not None:

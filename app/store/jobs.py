@@ -1,7 +1,4 @@
-"""Reads jobs, their disks and events, and the machines they ran for. Writes nothing.
-
-Every function runs one statement on a connection in autocommit (`Database.reading()`).
-"""
+"""Reads jobs, their disks and events, and machines, in one statement each. Writes nothing."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ from app.store.sql import load_queries
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs are asked for; what is None (or no status) does not restrict.
+    """Filters for jobs; None does not restrict.
 
-    `created_from` is inclusive, `created_before` exclusive; both are about `created_at`, the hub's
+    `created_from` (inclusive) and `created_before` (exclusive) apply to `created_at`, the hub's
     clock.
     """
 
@@ -37,7 +34,7 @@ class JobFilter:
 
 @dataclass(frozen=True)
 class Job:
-    """One row of `jobs`, by its columns. Sizes in bytes, speed in bytes per second."""
+    """One row of `jobs`. Sizes in bytes, speed in bytes per second."""
 
     id: int
     job_id: str
@@ -71,7 +68,7 @@ QUERIES = load_queries("jobs", job_columns=", ".join(each.name for each in field
 class JobDetail(Job):
     """A job with its summary, and its disks ascending by index.
 
-    A disk is a mapping by the columns of `job_disks`, its instant an ISO 8601 text.
+    A disk maps the columns of `job_disks` to values; its instant is an ISO 8601 text.
     """
 
     performance_metrics: dict[str, Any] | None
@@ -118,7 +115,7 @@ def list_jobs(
 
 
 def read_job(conn: Connection, job_id: str) -> JobDetail | None:
-    """One job with its disks, both of the same commit."""
+    """Read one job with its disks, both of the same commit; None if unknown."""
     cursor = conn.cursor(row_factory=class_row(JobDetail))
     return cursor.execute(QUERIES["read_job"], {"job_id": job_id}).fetchone()
 
@@ -126,8 +123,8 @@ def read_job(conn: Connection, job_id: str) -> JobDetail | None:
 def count_jobs_by_status(conn: Connection, wanted: JobFilter) -> dict[str, int]:
     """How many jobs have each of JOB_STATUSES, 0 where none.
 
-    It counts rows, and without a filter all of them: 0.25 s among a million jobs on two busy cores
-    (a machine's jobs: 3 ms). Beyond that a table of counters, kept with the transitions, is due.
+    Without a filter it counts all rows: 0.25 s for a million jobs on two busy cores (3 ms for the
+    jobs of a machine). For many more jobs, keep a table of counters.
     """
     query, values = _filtered("count_jobs_by_status", wanted)
     return dict.fromkeys(JOB_STATUSES, 0) | dict(conn.execute(query, values).fetchall())
@@ -141,7 +138,7 @@ def list_events(conn: Connection, job_id: str, limit: int, after_id: int = 0) ->
 
 
 def job_exists(conn: Connection, job_id: str) -> bool:
-    """Whether there is such a job."""
+    """Whether the job exists."""
     row = conn.execute(QUERIES["job_exists"], {"job_id": job_id}).fetchone()
     return row is not None and bool(row[0])
 
@@ -149,7 +146,7 @@ def job_exists(conn: Connection, job_id: str) -> bool:
 def list_machines(conn: Connection, limit: int, after_name: str = "") -> list[Machine]:
     """At most `limit` machines ascending by name, above `after_name`.
 
-    Jobs without a machine's name are left out. The counts read every job of the machines listed.
+    The counts read every job of the listed machines.
     """
     cursor = conn.cursor(row_factory=class_row(Machine))
     values = {"after_name": after_name, "limit": limit}
@@ -171,7 +168,7 @@ _BEFORE = SQL("(created_at, id) < (%(before_created_at)s, %(before_id)s)")
 def _filtered(
     name: str, wanted: JobFilter, before: tuple[datetime, int] | None = None
 ) -> tuple[Composed, dict[str, Any]]:
-    """The named statement with the conditions that `wanted` and `before` ask for, and values."""
+    """The named statement with the conditions of `wanted` and `before`, and its parameters."""
     values = {
         each.name: getattr(wanted, each.name)
         for each in fields(wanted)

@@ -1,7 +1,4 @@
-"""Statements that take nodes offline and bring them back, each with its event; the caller commits.
-
-Instants of a status change are on the database's clock.
-"""
+"""Marks nodes offline and online, each change with its event; the caller commits."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class SilentNode:
-    """A node that may be offline, and where its page continues."""
+    """A node that may be offline; also the key of the next page."""
 
     node_id: str
     last_seen_at: datetime
@@ -31,7 +28,7 @@ class SilentNode:
 
 @dataclass(frozen=True, slots=True)
 class OfflineNode:
-    """A node that was taken offline, and how long it had been silent."""
+    """A node that was marked offline, and how long it had been silent."""
 
     node_id: str
     silent_seconds: float
@@ -40,7 +37,7 @@ class OfflineNode:
 def read_silent_nodes(
     conn: Connection, silent_since: datetime, *, after: SilentNode | None, limit: int
 ) -> list[SilentNode]:
-    """Online nodes without a snapshot after `silent_since`, the most silent first; no lock."""
+    """Online nodes without a snapshot after `silent_since`, longest silent first; no lock."""
     params = {
         "silent_since": silent_since,
         "after_at": _BEGINNING if after is None else after.last_seen_at,
@@ -51,16 +48,16 @@ def read_silent_nodes(
         return cursor.execute(SQL["read_silent_nodes"], params).fetchall()
 
 
-def bring_back_nodes(conn: Connection, now: datetime) -> int:
-    """Let the silence of online nodes count from now where the clock was set back; of how many."""
+def reset_future_nodes(conn: Connection, now: datetime) -> int:
+    """Set `last_seen_at` of online nodes to `now` if it is in the future; return how many."""
     params = {"now": now, "future_seconds": FUTURE_SECONDS}
-    return conn.execute(SQL["bring_back_nodes"], params).rowcount
+    return conn.execute(SQL["reset_future_nodes"], params).rowcount
 
 
 def mark_nodes_offline(
     conn: Connection, node_ids: Sequence[str], status_change: StatusChange
 ) -> list[OfflineNode]:
-    """Take those of the nodes offline that are online and still silent; ascending by id."""
+    """Mark the nodes offline that are online and still silent; ascending by id."""
     params = {
         "node_ids": list(node_ids),
         "now": status_change.now,
@@ -74,5 +71,5 @@ def mark_nodes_offline(
 
 
 def mark_nodes_online(conn: Connection, node_ids: Sequence[str], now: int) -> None:
-    """Bring those of the locked nodes back that are offline. `now` is in microseconds."""
+    """Mark those of the locked nodes online that are offline. `now` is in microseconds."""
     conn.execute(SQL["mark_nodes_online"], {"node_ids": list(node_ids), "now": now})

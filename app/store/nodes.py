@@ -1,6 +1,6 @@
-"""Reads nodes, their events and their charts. Writes nothing; each function runs one statement.
+"""Reads nodes, their events and their charts, in one statement each. Writes nothing.
 
-The functions of one chart belong in one transaction that sees one state of the database.
+Call the functions for one chart in one transaction that began with `use_one_snapshot`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ _HIGHEST_ID = 2**63 - 1
 
 @dataclass(frozen=True)
 class Node:
-    """One row of `nodes` by its columns, with its age by the database's clock.
+    """One row of `nodes`, with the METRICS of the newest snapshot.
 
-    `age_seconds` is the time since the last snapshot arrived. `metrics` are those of METRICS, as in
-    the newest snapshot.
+    `age_seconds` is the time since the last snapshot arrived, by the database's clock.
     """
 
     node_id: str
@@ -71,7 +70,7 @@ def list_nodes(conn: Connection, limit: int, after_id: str = "") -> list[Node]:
 
 
 def read_node(conn: Connection, node_id: str) -> Node | None:
-    """One node."""
+    """Read one node; None if unknown."""
     row = conn.execute(QUERIES["read_node"], {"node_id": node_id}).fetchone()
     return None if row is None else _node(row)
 
@@ -96,7 +95,7 @@ def list_events(
 
 
 def node_exists(conn: Connection, node_id: str) -> bool:
-    """Whether there is such a node."""
+    """Whether the node exists."""
     row = conn.execute(QUERIES["node_exists"], {"node_id": node_id}).fetchone()
     return row is not None and bool(row[0])
 
@@ -105,13 +104,13 @@ def node_exists(conn: Connection, node_id: str) -> bool:
 
 
 def read_charted_node(conn: Connection, node_id: str) -> ChartedNode | None:
-    """One node as its chart needs it."""
+    """Read one node for its chart; None if unknown."""
     cursor = conn.cursor(row_factory=class_row(ChartedNode))
     return cursor.execute(QUERIES["read_charted_node"], {"node_id": node_id}).fetchone()
 
 
 def count_snapshots(conn: Connection, node_id: str, window: Window, limit: int) -> int:
-    """How many snapshots of the window are kept, counting no further than `limit`."""
+    """How many snapshots the window holds, counting no further than `limit`."""
     values = {**_bounds(node_id, window), "limit": limit}
     row = conn.execute(QUERIES["count_snapshots"], values).fetchone()
     return 0 if row is None else int(row[0])
@@ -138,8 +137,8 @@ def read_steps(
 ) -> list[Step]:
     """The steps that have snapshots, ascending; whole multiples of `step_seconds` since 1970.
 
-    The window must be of whole steps, and a step of whole buckets of the source. Raises ValueError
-    for a metric that is not in METRICS.
+    The window must consist of whole steps, and a step of whole buckets of the source. Raises
+    ValueError for a metric that is not in METRICS.
     """
     if source is Source.SNAPSHOTS:
         query = SQL(QUERIES["summarise_snapshots"]).format(
@@ -179,7 +178,7 @@ def _aggregates_of_buckets(metric: str) -> Composed:
     total, count, lowest, highest = (
         Identifier(f"{metric}_{part}") for part in ("sum", "count", "min", "max")
     )
-    # The lowest and the highest of a minute with one value are not kept: they are its sum.
+    # A minute with one value has no stored minimum and maximum: they equal its sum.
     single = SQL("{}::bigint" if METRICS[metric].kind is Kind.INTEGER else "{}").format(total)
     return _mean_and_range(
         SQL("sum({}) / nullif(sum({}::integer), 0)").format(total, count),
@@ -189,12 +188,12 @@ def _aggregates_of_buckets(metric: str) -> Composed:
 
 
 def _mean_and_range(mean: Composed, lowest: Composed, highest: Composed) -> Composed:
-    """The three columns; a mean of floating-point numbers may leave its range by a bit."""
+    """The three columns; rounding must not move the mean out of its range."""
     return SQL("least(greatest({0}, {1}), {2}), {1}, {2}").format(mean, lowest, highest)
 
 
 def _each(expression: Callable[[str], Composed], metrics: Sequence[str]) -> Composed:
-    """The expression of each metric; only ever the names that are columns."""
+    """The expression of each metric. Raises ValueError for unknown names."""
     unknown = set(metrics) - METRICS.keys()
     if unknown or not metrics:
         raise ValueError(f"no such metrics: {sorted(unknown)}")

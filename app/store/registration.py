@@ -1,4 +1,4 @@
-"""What is kept of a registration, apart from what follows from it; the caller commits."""
+"""Stores registrations; the caller commits."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ SQL = load_queries("registration")
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What a registration did: whether the job is new, and whether it changed anything."""
+    """Whether a registration created the job, and whether it changed anything."""
 
     is_new: bool
     is_changed: bool
 
 
 def register(conn: Connection, registration: dict[str, Any]) -> Registered:
-    """Keep what is registered of a job, which is created if missing and locked.
+    """Store the registration of a job, and lock the job; it is created if missing.
 
     `registration`: job_id, job_type, and optionally the identity fields, total_bytes (bytes) and
-    disks [{disk_index, size_bytes}]. What was registered before stays. Raises Conflict when an
-    identity field is already known otherwise. What the job's row shows does not change here
-    (`app.ingest.registration`).
+    disks [{disk_index, size_bytes}]. Values registered before stay. Raises Conflict if an identity
+    field has another value. `app.ingest.registration` changes what the row shows.
     """
     job_id, job_type = registration["job_id"], registration["job_type"]
     is_new = bool(create_missing_jobs(conn, {job_id: job_type}))

@@ -19,9 +19,9 @@ _BYTES_FIELD = list(DISK_FIELDS).index("bytes_transferred") + 1
 
 @dataclass(frozen=True, slots=True)
 class CompletedJob:
-    """A completed job's bytes as stored, and as its disks add up to.
+    """The bytes of a completed job: as stored (`before`), and as the sum of its disks (`after`).
 
-    `after` is None unless every known disk, and at least one, has reported bytes.
+    `after` is None unless there are disks and each has reported bytes.
     """
 
     id: int
@@ -37,10 +37,7 @@ class CompletedJob:
 def read_completed(
     conn: Connection, *, after_id: int, limit: int, job_id: str | None = None
 ) -> list[CompletedJob]:
-    """At most `limit` completed jobs with a larger id than `after_id`, ascending; locks nothing.
-
-    `job_id`: only that job.
-    """
+    """At most `limit` completed jobs, or only `job_id`, by id above `after_id`; locks nothing."""
     params = {
         "after_id": after_id,
         "limit": limit,
@@ -60,8 +57,7 @@ def read_status(conn: Connection, job_id: str) -> str | None:
 def repair_jobs(conn: Connection, job_ids: Sequence[str]) -> list[CompletedJob]:
     """Set the bytes of completed jobs to the sum over their disks, with an event for each.
 
-    Returns those that were wrong, ascending by id. Jobs that another transaction has put right
-    meanwhile are left out; a second call changes nothing.
+    Idempotent. Returns the jobs that were wrong, ascending by id.
     """
     params = {"job_ids": list(job_ids), "bytes_field": _BYTES_FIELD}
     conn.execute(SQL["lock_jobs"], params)

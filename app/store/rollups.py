@@ -1,7 +1,7 @@
-"""Refreshing rollups, and compressing and dropping chunks of series (a hypertable or a rollup).
+"""Refreshes rollups, and compresses and drops chunks of series (a hypertable or a rollup).
 
-A refresh and a compression may not run in a transaction and take as long as they take: `conn` is an
-`own_connection`, not one of the pool, whose statements are limited.
+A refresh or compression may take long and cannot run in a transaction: `conn` is an
+`own_connection`, not one of the pool, whose statements have a time limit.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ SQL = load_queries("rollups")
 
 Query = sql.SQL | sql.Composed | LiteralString
 
-# A reader, such as an analyst in an open transaction, keeps a chunk from being dropped, and from
-# being emptied once it is compressed; later readers wait behind that.
+# A reader, such as an analyst in an open transaction, blocks the drop of a chunk and the end of its
+# compression; later readers wait behind that.
 LOCK_WAIT_MS = 2_000
 
 # The embedded engine is one session: advisory locks have no effect in it.
@@ -45,7 +45,7 @@ _only_one = threading.RLock()
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A chunk, its range, and whether all or a part of its rows are compressed."""
+    """A chunk, its range, and whether all or some of its rows are compressed."""
 
     schema: str
     name: str
@@ -65,9 +65,9 @@ class Chunk:
 
 @contextmanager
 def own_connection(database: Database) -> Iterator[Connection]:
-    """A connection for all this, in autocommit; closed at the end. Raises DatabaseUnavailable."""
+    """A connection of its own, in autocommit; closed at the end. Raises DatabaseUnavailable."""
     with database.connect(autocommit=True) as conn:
-        if not database.is_embedded:  # there the bridge does it, for all that the owner does
+        if not database.is_embedded:  # there the bridge sets it for every connection of the owner
             conn.execute(SQL["plan_for_refreshes"])
         yield conn
 
@@ -84,8 +84,8 @@ def read_clock(conn: Connection, now: datetime | None = None) -> datetime:
 def alone(conn: Connection) -> Iterator[None]:
     """Exclude other processes from refreshing, compressing or dropping; waits for them.
 
-    May be nested. Ends with the connection at the latest. For tables, which others read and write,
-    nothing in it waits longer than LOCK_WAIT_MS. Raises HubError when that was not enough.
+    May be nested. Ends with the connection at the latest. Statements in it wait for a table's lock
+    for at most LOCK_WAIT_MS; raises HubError after that.
     """
     with _only_one:
         conn.execute(SQL["lock"])
@@ -105,12 +105,12 @@ def alone(conn: Connection) -> Iterator[None]:
 
 
 def read_edges(conn: Connection) -> dict[str, datetime]:
-    """Where each series begins of which something was dropped."""
+    """The edges, by series, before which rows were dropped."""
     return {series: edge for series, edge in conn.execute(SQL["read_edges"]) if edge is not None}
 
 
 def read_edged_series(conn: Connection) -> set[str]:
-    """Every series that has an edge, also those of which nothing was dropped."""
+    """Every series with a row in series_edges, even if nothing was dropped."""
     return {series for series, _ in conn.execute(SQL["read_edges"])}
 
 
@@ -124,14 +124,14 @@ def read_chunks(conn: Connection, series: str) -> list[Chunk]:
 
 
 def summarise_block_ranges(conn: Connection) -> None:
-    """Let a refresh find what came since the last call, on the embedded engine."""
+    """Add new blocks to the BRIN indexes, so that a refresh on the embedded engine is fast."""
     conn.execute(SQL["summarise_block_ranges"])
 
 
 def read_stale_windows(conn: Connection, rollup: Rollup, window: Window) -> list[Window]:
-    """What of a window the rollup does not have as its source has it, ascending.
+    """The parts of a window in which the rollup differs from its source, ascending.
 
-    In whole UTC hours, up to REFRESH_STEP together. Only where the source has chunks.
+    In whole UTC hours, at most REFRESH_STEP each. Only where the source has chunks.
     """
     params = {
         "rollup": rollup.name,
@@ -143,12 +143,10 @@ def read_stale_windows(conn: Connection, rollup: Rollup, window: Window) -> list
 
 
 def refresh(conn: Connection, rollup: Rollup, window: Window, *, force: bool = False) -> None:
-    """Refresh what is stale in a window (with `force` all of it), never behind the source's edge.
+    """Refresh the stale part of a window (with `force` all of it), never before the source's edge.
 
-    Chunks of the rollup that are compressed there are unpacked; `jobs.compress_chunks` packs them
-    again.
-
-    Raises psycopg.errors.InvalidParameterValue where no bucket is left of the window.
+    Decompresses the rollup's chunks in the window; `jobs.compress_chunks` compresses them again.
+    Raises psycopg.errors.InvalidParameterValue if no bucket of the window is left.
     """
     params = {
         "rollup": rollup.name,
@@ -162,21 +160,20 @@ def refresh(conn: Connection, rollup: Rollup, window: Window, *, force: bool = F
 
 
 def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: datetime) -> int:
-    """Refresh what is stale of a range's whole buckets; in how many steps. Killed, it can go on.
+    """Refresh the stale whole buckets of a range; return the number of steps. Can be repeated.
 
-    Hours that are apart are refreshed apart, because a rollup of this one is told of one range per
-    transaction: an update of two days ago together with those of now would have it make two days
-    again. Few at a time, because the embedded engine runs nothing else then. Ascending, because
-    what lies before the last refreshed bucket is read from the rollup only. Raises HubError as
-    `refreshable_window` does.
+    Separate hours are refreshed separately, because one transaction invalidates one range of the
+    next rollup: with an old and a new update that would be everything in between. In small steps,
+    because a refresh blocks the embedded engine. Ascending, because buckets before the last
+    refreshed one are read from the rollup only. Raises HubError as `refreshable_window` does.
     """
     window = refreshable_window(conn, rollup, start, end)
     if window.is_empty:
         return 0
     stale = read_stale_windows(conn, rollup, window)
     if not stale and _is_empty(conn, rollup, window):
-        # Or it would have to be done once the first updates are there: the hours of their first
-        # chunk, up to theirs, and each step of that reads all that has come by then.
+        # Otherwise the first updates make all earlier hours of their chunk stale, and each step of
+        # that refresh reads all updates so far.
         stale = [window]
     for part in stale:
         try:
@@ -189,7 +186,7 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
 
 
 def _is_empty(conn: Connection, rollup: Rollup, window: Window) -> bool:
-    """Whether neither it nor its source has a chunk, and the raw series no row up to the end."""
+    """Whether rollup and source have no chunk, and the raw series no row before the end."""
     if read_chunks(conn, rollup.name) or read_chunks(conn, rollup.source):
         return False
     (series,) = (series for series in RAW_SERIES if rollup in rollups_of(series))
@@ -197,15 +194,15 @@ def _is_empty(conn: Connection, rollup: Rollup, window: Window) -> bool:
 
 
 def note_refresh(conn: Connection, rollup: Rollup, began_at: datetime) -> None:
-    """Note that the rollup has all that was committed before `began_at`."""
+    """Record that the rollup has everything that was committed before `began_at`."""
     conn.execute(SQL["note_refresh"], {"rollup": rollup.name, "began_at": began_at})
 
 
 def refreshable_window(conn: Connection, rollup: Rollup, start: datetime, end: datetime) -> Window:
     """The whole buckets of a range that may be refreshed: those after the edge of the source.
 
-    Raises HubError when a refresh was left unfinished that reaches behind the edge: TimescaleDB
-    finishes it, whole, with the next one that touches it.
+    Raises HubError if an unfinished refresh reaches behind the edge: TimescaleDB would finish all
+    of it with the next refresh that touches it.
     """
     edge = read_edges(conn).get(rollup.source)
     if edge is not None and has_unfinished_refresh(conn, rollup, edge):
@@ -217,22 +214,22 @@ def refreshable_window(conn: Connection, rollup: Rollup, start: datetime, end: d
 
 
 def has_unfinished_refresh(conn: Connection, rollup: Rollup, before: datetime) -> bool:
-    """Whether a refresh that begins before an instant was killed and not yet taken up again."""
+    """Whether an unfinished refresh begins before an instant."""
     params = {"rollup": rollup.name, "before": before}
     return bool(_value(conn, SQL["has_unfinished_refresh"], params))
 
 
 def read_gap(conn: Connection, rollup: Rollup, series: str, window: Window) -> str | None:
-    """Why a rollup cannot stand in for a part of a series, as a clause; None when it has it all.
+    """Why a rollup cannot replace a window of a series, as a clause; None if it is complete.
 
-    `series` is what the rollup is made from, directly or by way of another one. Its rows are
-    counted, and what the rollup has counted is added up.
+    `series` is the rollup's source, directly or through another rollup. Its rows are compared with
+    the sum of the rollup's counts.
     """
     if has_unfinished_refresh(conn, rollup, window.before_at):
         return f"a refresh of {rollup.name} was not finished"
     rows = _count_rows(conn, series, window)
     if rows == 0:
-        return None  # also where an operator has deleted what lay behind the edge
+        return None  # also if an operator has deleted the rows behind the edge
     if read_stale_windows(conn, rollup, window):
         return f"{rollup.name} is not up to date there"
     counted = _count_materialised(conn, rollup, window)
@@ -240,7 +237,7 @@ def read_gap(conn: Connection, rollup: Rollup, series: str, window: Window) -> s
 
 
 def has_rows_before(conn: Connection, series: str, before: datetime) -> bool:
-    """Whether a series has rows from before an instant: counted in its own table, not in a view."""
+    """Whether a series has rows before an instant, counted in its own table, not in a view."""
     return _count_rows(conn, series, Window(EPOCH, before)) > 0
 
 
@@ -273,9 +270,9 @@ def _value(conn: Connection, query: Query, params: dict[str, Any]) -> Any:
 
 
 def compress_chunk(conn: Connection, chunk: Chunk) -> bool:
-    """Compress a chunk, or those rows of it that are not yet; False: it is gone. Idempotent.
+    """Compress the uncompressed rows of a chunk; return False if it is gone. Idempotent.
 
-    Rows for a chunk that is compressed for the first time wait until that is done.
+    The first compression of a chunk blocks new rows for it.
     """
     params = {"chunk": chunk.identifier.as_string(conn)}
     return conn.execute(SQL["compress_chunk"], params).fetchone() is not None
@@ -287,9 +284,9 @@ def lock_chunk(conn: Connection, chunk: Chunk) -> None:
 
 
 def drop_chunk(conn: Connection, series: str, chunk: Chunk) -> None:
-    """Drop a chunk and move the edge of its series past it: in one transaction, the caller's.
+    """Drop a chunk and move the edge of its series past it, in the caller's transaction.
 
-    Raises HubError for a chunk that TimescaleDB keeps because it is frozen.
+    Raises HubError if TimescaleDB keeps the chunk because it is frozen.
     """
     params = {"series": series, "start": chunk.start, "end": chunk.end}
     if conn.execute(SQL["drop_chunk"], params).fetchone() is None:

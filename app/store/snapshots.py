@@ -1,4 +1,4 @@
-"""Reads and writes of storing node snapshots. Instants are microseconds; nothing here commits."""
+"""Stores node snapshots. Instants are microseconds; nothing here commits."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ _MICROS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class LockedNodes:
-    """The database's clock, the instant before which snapshots were dropped, the clock offset of
-    each locked node, and which of them are offline.
-    """
+    """Clock of the database, edge of the series, clock offsets by node, and the offline nodes."""
 
     now: int
     dropped_before: int
@@ -51,7 +49,7 @@ def lock_nodes(conn: Connection, node_ids: Iterable[str]) -> LockedNodes:
 
 
 def find_snapshots(conn: Connection, instants: Iterable[tuple[str, int]]) -> list[Snapshot]:
-    """What is stored at those instants, or was shifted from them."""
+    """The snapshots that are stored at those instants, or were shifted from them."""
     wanted = list(instants)
     rows = execute(
         conn,
@@ -80,9 +78,9 @@ def insert_snapshots(conn: Connection, snapshots: Sequence[Snapshot], now: int) 
 def update_nodes(
     conn: Connection, oldest: Mapping[str, int], offsets: Mapping[str, int | None], now: int
 ) -> None:
-    """Mark locked nodes as seen, showing their newest snapshot.
+    """Mark locked nodes as seen, and show their newest snapshot.
 
-    `oldest`: for each node, the time of the earliest of its new snapshots.
+    `oldest`: the time of the earliest new snapshot by node.
     """
     node_ids = list(oldest)
     clock_offsets = [offsets[node_id] for node_id in node_ids]

@@ -1,6 +1,6 @@
 """Statements of the stale detector and of the web processes' beats; the caller commits.
 
-`now` is for tests: without it the database's own clock counts, never this process's.
+`now` is for tests: by default the database's clock counts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BOUNDS = {"gap_seconds": BEAT_GAP_SECONDS, "future_seconds": FUTURE_SECONDS}
 
 @dataclass(frozen=True, slots=True)
 class SilentJob:
-    """A job that may be stale, and where its page continues."""
+    """A job that may be stale; also the key of the next page."""
 
     id: int
     last_telemetry_at: datetime
@@ -41,7 +41,7 @@ class StatusChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ChangedJob:
     """A job whose status was changed, and how long it had been silent."""
 
     job_id: str
@@ -49,15 +49,15 @@ class Judged:
 
 
 def beat(conn: Connection, process_id: str, now: datetime | None = None) -> None:
-    """Note that a web process takes updates; its watch starts again after a gap.
+    """Record that a web process takes updates.
 
-    Likewise after the clock was set back.
+    After a gap, or after the clock was set back, its watch starts again.
     """
     conn.execute(SQL["beat"], {"process_id": process_id, "now": now, **_BOUNDS})
 
 
 def end_beat(conn: Connection, process_id: str) -> None:
-    """Note that a web process takes no more updates."""
+    """Record that a web process takes no more updates."""
     conn.execute(SQL["end_beat"], {"process_id": process_id})
 
 
@@ -75,13 +75,10 @@ def read_watches(conn: Connection, now: datetime | None = None) -> tuple[datetim
         return row[0], cursor.execute(SQL["read_watches"], params).fetchall()
 
 
-def bring_back_jobs(conn: Connection, now: datetime) -> int:
-    """Let the silence of live jobs count from now where the clock was set back; of how many.
-
-    Skips those that are being written, as that is life.
-    """
+def reset_future_jobs(conn: Connection, now: datetime) -> int:
+    """Set `last_telemetry_at` of live jobs to `now` if it is in the future; return how many."""
     params = {"now": now, "future_seconds": FUTURE_SECONDS}
-    return conn.execute(SQL["bring_back_jobs"], params).rowcount
+    return conn.execute(SQL["reset_future_jobs"], params).rowcount
 
 
 def read_silent_jobs(
@@ -92,7 +89,7 @@ def read_silent_jobs(
     after: SilentJob | None,
     limit: int,
 ) -> list[SilentJob]:
-    """Jobs of a status without an update after `silent_since`, the most silent first; no lock."""
+    """Jobs of a status without an update after `silent_since`, longest silent first; no lock."""
     params = {
         "status": status,
         "silent_since": silent_since,
@@ -104,19 +101,23 @@ def read_silent_jobs(
         return cursor.execute(SQL["read_silent_jobs"], params).fetchall()
 
 
-def stall_jobs(conn: Connection, ids: Sequence[int], status_change: StatusChange) -> list[Judged]:
-    """Stall those of the jobs that still run and are still silent; ascending by job_id."""
-    return _judge(conn, "stall_jobs", ids, status_change)
+def stall_jobs(
+    conn: Connection, ids: Sequence[int], status_change: StatusChange
+) -> list[ChangedJob]:
+    """Mark the jobs stalled that are still running and silent; ascending by job_id."""
+    return _change_status(conn, "stall_jobs", ids, status_change)
 
 
-def fail_jobs(conn: Connection, ids: Sequence[int], status_change: StatusChange) -> list[Judged]:
-    """Fail those of the jobs that are still stalled and silent, with their unfinished disks."""
-    return _judge(conn, "fail_jobs", ids, status_change)
+def fail_jobs(
+    conn: Connection, ids: Sequence[int], status_change: StatusChange
+) -> list[ChangedJob]:
+    """Mark the jobs failed that are still stalled and silent, with their unfinished disks."""
+    return _change_status(conn, "fail_jobs", ids, status_change)
 
 
-def _judge(
+def _change_status(
     conn: Connection, name: str, ids: Sequence[int], status_change: StatusChange
-) -> list[Judged]:
+) -> list[ChangedJob]:
     params = {
         "ids": list(ids),
         "now": status_change.now,
@@ -125,4 +126,4 @@ def _judge(
         "text": status_change.text,
         "clock": status_change.clock,
     }
-    return [Judged(job_id, silent) for job_id, silent in conn.execute(SQL[name], params)]
+    return [ChangedJob(job_id, silent) for job_id, silent in conn.execute(SQL[name], params)]

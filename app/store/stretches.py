@@ -1,4 +1,4 @@
-"""Reads the gaps and phases of a job, whatever is still kept of its updates. Writes nothing."""
+"""Reads the gaps and phases of a job from its updates and rollups. Writes nothing."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from app.store.sql import load_queries
 
 QUERIES = load_queries("stretches")
 
-LONG_RUN = timedelta(days=2)  # beyond 2,880 minutes it pays to read the hours first
-# Bounds of the work that a job may cause whose phases flip all the time.
+LONG_RUN = timedelta(days=2)  # beyond 2,880 minutes, reading the hours first is faster
+# These bound the work for a job whose phase changes all the time.
 MOST_OPENED_MINUTES = 200
 MOST_OPENED_UPDATES = 600  # of one minute: ten a second
 
@@ -25,9 +25,8 @@ MOST_OPENED_UPDATES = 600  # of one minute: ten a second
 def read_stretches(conn: Connection, job: ChartedJob, span: Window, window: Window) -> Stretches:
     """The gaps that overlap the window, cut to it, and the phases of the whole run.
 
-    `span` holds every update of the job. At most MOST_STRETCHES of either, the longest. Instants in
-    whole milliseconds. While a minute's updates are kept its changes of phase are exact; later they
-    are as exact as a minute.
+    `span` holds every update of the job. Returns at most the MOST_STRETCHES longest of each, in
+    whole milliseconds. Changes of phase are exact while updates are kept, later to the minute.
     """
     is_long = span.before_at - span.from_at > LONG_RUN
     statement = _statement("minutes_of_suspect_hours" if is_long else "minutes_of_run")
@@ -62,5 +61,5 @@ def _statement(minutes: str) -> LiteralString:
 
 
 def _omitted(rows: list[tuple[Any, ...]]) -> int:
-    """How many more were found than are in `rows`."""
+    """How many were found but are not in `rows`."""
     return rows[0][5] - len(rows) if rows else 0

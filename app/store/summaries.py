@@ -1,4 +1,4 @@
-"""Statements that keep the summary of ended jobs; the caller commits."""
+"""Stores the summary of ended jobs; the caller commits."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SQL = load_queries("summaries")
 
 @dataclass(frozen=True, slots=True)
 class UnsummarisedJob:
-    """An ended job without a summary, and where its page continues."""
+    """An ended job without a summary; also the key of the next page."""
 
     id: int
     job_id: str
 
 
 def read_refreshed_at(conn: Connection) -> datetime | None:
-    """The jobs' rollups have every update stamped before that; None while they were never made."""
+    """The time before which the jobs' rollups have all updates; None if unknown."""
     row = conn.execute(SQL["read_refreshed_at"], {"future_seconds": FUTURE_SECONDS}).fetchone()
     return None if row is None else row[0]
 
@@ -33,9 +33,9 @@ def read_refreshed_at(conn: Connection) -> datetime | None:
 def read_unsummarised_jobs(
     conn: Connection, *, refreshed_at: datetime | None, after_id: int, limit: int
 ) -> list[UnsummarisedJob]:
-    """At most `limit` ended jobs without a summary, all of whose updates the rollups have.
+    """At most `limit` ended jobs without a summary, ascending by id above `after_id`.
 
-    Ascending by id, above `after_id`.
+    Only jobs whose updates are all in the rollups.
     """
     values = {"refreshed_at": refreshed_at, "after_id": after_id, "limit": limit}
     with conn.cursor(row_factory=class_row(UnsummarisedJob)) as cursor:
@@ -43,7 +43,7 @@ def read_unsummarised_jobs(
 
 
 def write_summary(conn: Connection, job_id: str, version: str, summary: dict[str, Any]) -> bool:
-    """Keep the summary; False when the job's row is no longer of that version."""
+    """Store the summary; return False if the job's row has another version by now."""
     values = {
         "job_id": job_id,
         "version": version,

@@ -1,6 +1,6 @@
 """Leases and last runs of the scheduled tasks; the caller commits.
 
-`now` is for tests: without it the database's own clock counts, never this process's.
+`now` is for tests: by default the database's clock counts.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from app.store.sql import load_queries
 
 SQL = load_queries("tasks")
 
-LATE_AFTER_INTERVALS = 3  # one missed run is a busy moment, three are a dead process
+LATE_AFTER_INTERVALS = 3  # a busy process misses one run, a dead one all
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:
-    """A task's last run. `age_seconds` since it ended, or since the task is known if none has."""
+    """A task's last run. `age_seconds` since its end, or since the task was first claimed."""
 
     task_id: str
     interval_seconds: int
@@ -49,10 +49,9 @@ def claim_task(
     lease_seconds: float,
     now: datetime | None = None,
 ) -> bool:
-    """Take the task's lease; whether it is `holder`'s now.
+    """Take the task's lease; False if it is not due or another holder's lease is valid.
 
-    False when it is not due yet or another holder's lease is valid. Raises DatabaseUnavailable
-    while the schema is not there.
+    Raises DatabaseUnavailable if the schema does not exist yet.
     """
     params = {
         "task_id": task_id,
@@ -65,7 +64,7 @@ def claim_task(
     try:
         return conn.execute(SQL["claim_task"], params).fetchone() is not None
     except psycopg.errors.UndefinedTable as exc:
-        raise DatabaseUnavailable("The database's schema is not there yet.") from exc
+        raise DatabaseUnavailable("The database's schema does not exist yet.") from exc
 
 
 def renew_lease(
@@ -75,7 +74,7 @@ def renew_lease(
     lease_seconds: float,
     now: datetime | None = None,
 ) -> bool:
-    """Keep the lease for `lease_seconds` more; False when it has become another's."""
+    """Keep the lease for `lease_seconds` more; False if another holder has it."""
     params = {"task_id": task_id, "holder": holder, "lease_seconds": lease_seconds, "now": now}
     return conn.execute(SQL["renew_lease"], params).rowcount == 1
 
@@ -90,7 +89,7 @@ def finish_task(
     error: str | None,
     now: datetime | None = None,
 ) -> bool:
-    """Record a run (`result` is JSON) and give the lease back; False when it is another's."""
+    """Record a run (`result` is JSON) and release the lease; False if another holder has it."""
     params = {
         "task_id": task_id,
         "holder": holder,
@@ -103,10 +102,7 @@ def finish_task(
 
 
 def read_tasks(conn: Connection, now: datetime | None = None) -> list[TaskRun]:
-    """The last run of every task that has ever been claimed, by id; none without the schema.
-
-    `conn` must be in autocommit.
-    """
+    """The last run of every task by id; none without the schema. `conn`: in autocommit."""
     try:
         with conn.cursor(row_factory=class_row(TaskRun)) as cursor:
             return cursor.execute(SQL["read_tasks"], {"now": now}).fetchall()
@@ -115,7 +111,7 @@ def read_tasks(conn: Connection, now: datetime | None = None) -> list[TaskRun]:
 
 
 def waited_for_tasks_seconds(conn: Connection, now: datetime | None = None) -> float:
-    """How long web processes have been up now, seconds; 0 when there are none, or no schema."""
+    """How long web processes have been up, seconds; 0 without any, or without the schema."""
     params = {"now": now, "gap_seconds": BEAT_GAP_SECONDS}
     try:
         row = conn.execute(SQL["waited_for_tasks_seconds"], params).fetchone()

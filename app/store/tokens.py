@@ -1,4 +1,4 @@
-"""The record of the tokens that were made, and which of them are revoked; the caller commits."""
+"""The record of issued and revoked tokens; the caller commits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SQL = load_queries("tokens")
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """One token that was made. `job_types` is empty for one without a limit."""
+    """One issued token. `job_types` is empty for one without a limit."""
 
     id: str
     name: str
@@ -27,22 +27,22 @@ class TokenRow:
 
 
 def insert_token(conn: Connection, token: TokenRow) -> None:
-    """Record a token; before it is handed out, as one that is not known cannot be revoked."""
+    """Record a token. Call it before the token is shown: only recorded tokens can be revoked."""
     conn.execute(SQL["insert_token"], asdict(token))
 
 
 def read_tokens(conn: Connection) -> list[TokenRow]:
-    """Every token that was ever made, the oldest first."""
+    """Every token ever issued, the oldest first."""
     with conn.cursor(row_factory=class_row(TokenRow)) as cursor:
         return cursor.execute(SQL["read_tokens"]).fetchall()
 
 
 def revoke_token(conn: Connection, token_id: str) -> TokenRow | None:
-    """Revoke one; None when there is none of that id. Idempotent: the first instant stays."""
+    """Revoke a token; None if the id is unknown. Idempotent: the first instant stays."""
     with conn.cursor(row_factory=class_row(TokenRow)) as cursor:
         return cursor.execute(SQL["revoke_token"], {"id": token_id}).fetchone()
 
 
 def read_revoked_ids(conn: Connection) -> frozenset[str]:
-    """The ids of what is revoked and has not expired."""
+    """The ids of revoked tokens that have not expired."""
     return frozenset(row[0] for row in conn.execute(SQL["read_revoked_ids"]))

@@ -1,4 +1,4 @@
-"""Vacuums tables, where no server does it. In autocommit, as VACUUM runs in no transaction."""
+"""Vacuums tables of the embedded engine, in autocommit."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def should_analyse(conn: Connection, table: str, every_seconds: int) -> bool:
 
 
 def vacuum(conn: Connection, table: str, *, analyse: bool) -> None:
-    """Vacuum one of the hub's own tables."""
+    """Vacuum one table, and analyse it if `analyse`."""
     conn.execute(f"VACUUM (ANALYZE {analyse}) {table}".encode())

@@ -257,7 +257,7 @@ def test_a_schema_that_is_not_there_yet_is_waited_for(
         with database.transaction() as conn:
             conn.execute("ALTER TABLE tasks_elsewhere RENAME TO tasks")
     assert (
-        "the tasks wait for the database: The database's schema is not there yet."
+        "the tasks wait for the database: The database's schema does not exist yet."
         in caplog.messages
     )
 

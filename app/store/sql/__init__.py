@@ -1,8 +1,8 @@
 """Named SQL: one file per area, blocks headed `-- name: insert_updates`, read once at import.
 
-`{job_fields}` in a block stands for the columns of JOB_FIELDS (app/domain/fields.py), separated by
-commas; `{disk_fields}`, `{identity_fields}` and `{metrics}` likewise. A pattern after a colon is
-repeated for each: `{job_fields: v.$name}`. It may use
+`{job_fields}` in a block expands to the columns of JOB_FIELDS (app/domain/fields.py), separated by
+commas; so do `{disk_fields}`, `{identity_fields}` and `{metrics}`. A pattern after a colon is
+repeated for each column: `{job_fields: v.$name}`. It may use
 
 - `$name`, the column, and `$type`, its SQL type;
 - `$reported`, the value that the sender reported, from a row of `job_telemetry`;
@@ -34,10 +34,10 @@ _STORED = {"progress_percent": "CASE WHEN percent_scale IS NULL THEN progress_pe
 
 
 def load_queries(area: str, **fragments: str) -> dict[str, LiteralString]:
-    """The blocks of `<area>.sql` by name, their fields and the given `{fragments}` filled in.
+    """The blocks of `<area>.sql` by name, with their fields and the given `{fragments}` filled in.
 
-    The text is ours and fixed, which is what psycopg means by LiteralString: a value only ever
-    reaches it as a parameter. Raises ValueError for a name used twice.
+    Values are only passed as parameters, so the text is a LiteralString. Raises ValueError for a
+    name used twice.
     """
     text = (Path(__file__).parent / f"{area}.sql").read_text()
     for name, fragment in fragments.items():

@@ -1,5 +1,5 @@
--- Charts: every statement names its job and a range of time, and walks one index. `{series}` stands
--- for the statement of that name which gives the rows of the job, or of its disk.
+-- Charts: every statement reads one job and a range of time by one index. `{series}` is replaced by
+-- the statement that reads the rows of the job, or of its disk.
 
 -- name: use_one_snapshot
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
@@ -21,7 +21,7 @@ FROM jobs
 WHERE job_id = %(job_id)s
 
 -- name: read_charted_disk
--- The disk's row; where it has none, its newest update.
+-- The disk's row, or its newest update if it has none.
 SELECT bytes_transferred, total_bytes
 FROM (
     SELECT 1 AS preference, bytes_transferred, total_bytes
@@ -90,7 +90,7 @@ ORDER BY time, seq
 LIMIT %(limit)s
 
 -- name: read_buckets
--- The sum leaves as a float because that of two large bigints may exceed a bigint.
+-- The sum is a float because that of two large bigints may exceed a bigint.
 SELECT date_bin(make_interval(secs => %(step_seconds)s), time, TIMESTAMPTZ 'epoch') AS bucket_at,
        count(*), sum(speed)::double precision, count(speed), min(speed), max(speed),
        count(*) FILTER (WHERE speed > 0), min(speed) FILTER (WHERE speed > 0),
@@ -101,7 +101,7 @@ GROUP BY bucket_at
 ORDER BY bucket_at
 
 -- name: read_rollup_points
--- What points need and no more, for a window whose statistics are known: a quarter less work.
+-- Only what points need, for a window whose statistics are known: a quarter faster.
 SELECT date_bin(make_interval(secs => %(step_seconds)s), bucket, TIMESTAMPTZ 'epoch') AS bucket_at,
        0, sum(speed_sum), sum(speed_count::integer), min(speed_min), max(speed_max), 0, NULL,
        last(progress_last_bp, bucket) FILTER (WHERE progress_last_bp IS NOT NULL),
@@ -111,8 +111,8 @@ GROUP BY bucket_at
 ORDER BY bucket_at
 
 -- name: read_rollup
--- No bucket holds 2 billion updates, and the sum of integers is a bigint: that of bigints is a
--- numeric, which costs more than all the rest.
+-- The casts to integer make the sums bigint: a sum of bigints is numeric, which takes longer than
+-- all the rest. No bucket holds 2 billion updates.
 SELECT date_bin(make_interval(secs => %(step_seconds)s), bucket, TIMESTAMPTZ 'epoch') AS bucket_at,
        sum(updates::integer), sum(speed_sum), sum(speed_count::integer), min(speed_min),
        max(speed_max), sum(moving_count::integer),

@@ -1,5 +1,5 @@
 -- The statements of one ingest transaction, in the order of its locks: job rows by id, disk rows,
--- then series. Instants travel as microseconds (see from_micros).
+-- then series. Instants are passed as microseconds (see from_micros).
 
 -- name: lock_jobs
 SELECT job_id, job_type, status, ended_by, started_at, completed_at, newest_update_at,
@@ -10,8 +10,8 @@ WHERE job_id = ANY(%(job_ids)s::text[])
 ORDER BY job_id
 FOR UPDATE
 
--- After the locks: whoever held them has noted an earlier time. Nothing is stored behind what was
--- dropped, where no refresh reaches.
+-- Read after the locks, so that it is later than the times written by their previous holder. No
+-- update is stored before the edge, because no refresh reads there.
 -- name: read_clock
 SELECT clock_timestamp(), greatest(max(dropped_before), TIMESTAMPTZ 'epoch')
 FROM series_edges
@@ -49,7 +49,7 @@ JOIN unnest(%(job_ids)s::text[], %(times)s::bigint[]) AS v (job, micros)
     ON job_id = v.job AND time = from_micros(v.micros)
 
 -- name: insert_updates
--- OFFSET 0 keeps the planner from working out the scale for each of its two uses.
+-- OFFSET 0 stops the planner from computing the scale twice.
 INSERT INTO job_telemetry (
     time, arrival_lag_ms, job_id, seq, status, sender_time, percent_scale, {job_fields})
 SELECT from_micros(time), (%(now)s::bigint - time) / 1000, job_id, seq, status,
@@ -72,7 +72,7 @@ FROM unnest(
 ) AS v (time, job_id, seq, disk_index, {disk_fields})
 
 -- name: add_losses
--- `known` is as it was before this statement, so what this one wrote is added to it.
+-- `known` shows the rows before this statement, so its own rows are joined.
 WITH written AS (
     INSERT INTO sender_losses AS known (job_id, time, lost_updates, received_at)
     SELECT v.job_id, from_micros(v.time), v.lost_updates, from_micros(%(now)s)
@@ -91,11 +91,11 @@ FULL JOIN written USING (job_id, time)
 GROUP BY job_id
 
 -- name: warn_jobs
--- Of repeats alone, which are no sign of life. A summary of the job is out of date.
+-- For repeats, which are not a sign of life. An outdated summary is deleted, unless the rollups that
+-- it was made from have been dropped.
 UPDATE jobs SET
     warnings = v.warnings::jsonb,
     performance_metrics = CASE
-        -- What it was made of is gone, so it could not be made again.
         WHEN jobs.started_at < (
             SELECT dropped_before FROM series_edges WHERE series = 'job_speed_1m')
         THEN jobs.performance_metrics END
@@ -103,14 +103,13 @@ FROM unnest(%(job_id)s::text[], %(warnings)s::text[]) AS v (job_id, warnings)
 WHERE jobs.job_id = v.job_id
 
 -- name: update_jobs
--- An update ends what a status change by the detector hides. A registration does not: the row goes
--- on to show the detector's message (see job_columns). A summary of the job is out of date.
+-- An update undoes a status change by the detector. A registration does not: the row keeps the
+-- detector's message (see job_columns). For the summary see warn_jobs.
 UPDATE jobs SET
     status = v.status,
     before_verdict = CASE
         WHEN v.status = 'stalled' OR v.ended_by = 'detector' THEN jobs.before_verdict END,
     performance_metrics = CASE
-        -- What it was made of is gone, so it could not be made again.
         WHEN jobs.started_at < (
             SELECT dropped_before FROM series_edges WHERE series = 'job_speed_1m')
         THEN jobs.performance_metrics END,
@@ -145,7 +144,6 @@ UPDATE jobs SET
     clock_offset_seconds = v.clock_offset_seconds,
     warnings = v.warnings::jsonb,
     performance_metrics = CASE
-        -- What it was made of is gone, so it could not be made again.
         WHEN jobs.started_at < (
             SELECT dropped_before FROM series_edges WHERE series = 'job_speed_1m')
         THEN jobs.performance_metrics END,
@@ -185,9 +183,9 @@ DELETE FROM job_disks WHERE job_id = %(job_id)s AND NOT disk_index = ANY(%(kept)
 -- name: earliest_end
 SELECT min(time) FROM job_telemetry WHERE job_id = %(job_id)s AND status = %(status)s
 
--- The instants whose updates decide the job's registers, up to and including an end: for each
--- field the newest that names it. One pass over the job's rows. An end other than the one the job
--- came to is an event only, and decides nothing.
+-- The instants whose updates decide the job's registers, up to and including an end: for each field
+-- the newest that names it, in one pass over the job's rows. Ends other than the job's own do not
+-- count.
 -- name: deciding_job_times
 SELECT {job_fields: max(time) FILTER (WHERE $reported IS NOT NULL)}
 FROM job_telemetry

@@ -1,7 +1,7 @@
--- Reading jobs, their disks, events and machines. `{conditions}` is a conjunction of the fixed
--- fragments in app/store/jobs.py: a filter that is absent must not be in the statement, or a
--- generic plan ("$1 IS NULL OR …") would walk the newest jobs for a machine that ran a year ago.
--- `{job_columns}` are those of app.store.jobs.Job.
+-- Reads jobs, their disks, events and machines. `{conditions}` joins fixed fragments of
+-- app/store/jobs.py: with unused filters in the statement ("$1 IS NULL OR …") a generic plan would
+-- scan the newest jobs for a machine that ran a year ago. `{job_columns}` are those of
+-- app.store.jobs.Job.
 
 -- name: list_jobs
 SELECT {job_columns}
@@ -32,7 +32,7 @@ LIMIT %(limit)s
 SELECT EXISTS (SELECT FROM jobs WHERE job_id = %(job_id)s)
 
 -- name: list_machines
--- The names by a loose index scan of jobs_machine_idx: one descent a name, however many jobs.
+-- The names by a loose index scan of jobs_machine_idx: one lookup per name, not per job.
 WITH RECURSIVE names AS (
     (SELECT vm_name, 1 AS position FROM jobs
      WHERE vm_name > %(after_name)s ORDER BY vm_name LIMIT 1)

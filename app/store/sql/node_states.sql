@@ -1,8 +1,7 @@
--- Whether a node still reports: the changes by the task detect_offline_nodes, and back.
--- Each change leaves an event.
+-- Marks nodes offline (task detect_offline_nodes) and online again, each change with its event.
 
--- As with jobs: see bring_back_jobs.
--- name: bring_back_nodes
+-- See reset_future_jobs.
+-- name: reset_future_nodes
 UPDATE nodes SET last_seen_at = %(now)s
 FROM (
     SELECT node_id
@@ -23,8 +22,8 @@ WHERE state = 'online'
 ORDER BY last_seen_at, node_id
 LIMIT %(limit)s
 
--- What the page found is looked at again under the row's lock. A row that is locked is being
--- written by a snapshot of the node, which is life: skipped, so that this never waits for ingest.
+-- Checks the nodes of the page again with their rows locked. Skips rows that are locked by a
+-- snapshot of the node, so that this never waits for ingest.
 -- name: mark_nodes_offline
 WITH due AS MATERIALIZED (
     SELECT node_id
@@ -53,8 +52,7 @@ SELECT node_id, extract(epoch FROM %(now)s - last_seen_at)::double precision
 FROM marked
 ORDER BY node_id
 
--- The rows are locked by the snapshots that bring the nodes back, and still show the last snapshot
--- before them.
+-- The caller holds the rows' locks, and has not yet updated last_seen_at.
 -- name: mark_nodes_online
 WITH marked AS (
     UPDATE nodes SET state = 'online', state_since = from_micros(%(now)s)

@@ -1,5 +1,5 @@
--- Reading nodes, their events and their charts. `{chosen}` and `{aggregates}` name the metrics asked
--- for, which the caller has checked against the known ones and quoted; `{rollup}` is one of two names.
+-- Reads nodes, their events and their charts. `{chosen}` and `{aggregates}` are the requested
+-- metrics, checked and quoted by the caller; `{rollup}` is one of two names.
 
 -- name: list_nodes
 SELECT node_id, state, state_since, first_seen_at, last_seen_at, newest_snapshot_at,
@@ -65,8 +65,8 @@ GROUP BY bucket_at
 ORDER BY bucket_at
 
 -- name: summarise_rollup
--- No bucket holds 2 billion snapshots, and the sum of integers is a bigint: that of bigints would
--- be a numeric, which costs more.
+-- The cast to integer makes the sum a bigint: a sum of bigints is numeric, which takes longer. No
+-- bucket holds 2 billion snapshots.
 SELECT time_bucket(make_interval(secs => %(step_seconds)s), bucket, TIMESTAMPTZ 'epoch')
            AS bucket_at,
        sum(snapshots::integer), {aggregates}

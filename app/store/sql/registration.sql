@@ -1,4 +1,4 @@
--- What is registered of a job: kept beside its registers, which updates overwrite.
+-- Registrations, stored apart from the registers, which updates overwrite.
 
 -- name: lock_job
 SELECT registered, job_type, {identity_fields}
@@ -9,7 +9,7 @@ FOR UPDATE
 -- name: keep_registered
 UPDATE jobs SET registered = %(registered)s::jsonb WHERE job_id = %(job_id)s
 
--- The first size of a disk stays. Its row counts only where its size is new.
+-- The first size of a disk stays. Counts only disks whose size is new.
 -- name: keep_disks
 INSERT INTO job_disks (job_id, disk_index, size_bytes)
 SELECT %(job_id)s, v.disk_index, v.size_bytes

@@ -1,9 +1,7 @@
--- Repairing completed jobs whose bytes are not what their disks add up to.
--- A disk has reported bytes when its register has an instant; rows that were imported have no
--- instants at all, so there a number above zero counts as reported.
+-- Repairs completed jobs whose bytes are not the sum of their disks. A disk has reported bytes if
+-- its register has an instant; imported rows have no instants, so there a number above zero counts.
 
--- One page of completed jobs by id, each with what its disks add up to: null unless every known
--- disk has reported.
+-- One page of completed jobs by id, each with the sum of its disks: null unless all have reported.
 -- name: read_completed
 WITH page AS (
     SELECT id, job_id, bytes_transferred
@@ -24,13 +22,13 @@ ORDER BY page.id
 -- name: read_status
 SELECT status FROM jobs WHERE job_id = %(job_id)s
 
--- Ingest locks a job's row before its disks, so this holds the disks still as well. It must be a
--- statement of its own: the next one then sees what the transactions waited for have committed.
+-- Ingest locks a job's row before its disks, so this blocks changes of the disks too. A separate
+-- statement, so that the next one sees what the other transactions have committed.
 -- name: lock_jobs
 SELECT job_id FROM jobs WHERE job_id = ANY(%(job_ids)s) ORDER BY job_id FOR UPDATE
 
--- The warnings are those that ingest keeps of a completed job's bytes. The first read may be out
--- of date by now, so everything is looked at again.
+-- Checks everything again, because the first read may be out of date. The warning that is removed
+-- is ingest's.
 -- name: repair_jobs
 WITH summed AS (
     SELECT job_id,
@@ -48,7 +46,7 @@ WITH summed AS (
 ), repaired AS (
     UPDATE jobs
     SET bytes_transferred = wrong.after,
-        -- Only this of a summary follows from the bytes: what it was made of may be gone.
+        -- The only part of a summary that depends on the bytes; its sources may have been dropped.
         performance_metrics = CASE
             WHEN (performance_metrics ->> 'duration_seconds')::double precision > 0
             THEN performance_metrics || jsonb_build_object(

@@ -1,31 +1,31 @@
--- Refreshing rollups, compressing and dropping chunks. `now` is a parameter of tests; without it
--- the clock is the database's.
+-- Refreshes rollups, compresses and drops chunks. `now` is for tests: by default the database's
+-- clock counts.
 --
--- What is not materialised, and whether a chunk has uncompressed rows, TimescaleDB records in
--- _timescaledb_catalog only, which every user may read. Instants there are microseconds since 1970.
+-- Only _timescaledb_catalog, which every user may read, shows what is not materialised and whether a
+-- chunk has uncompressed rows. Its instants are microseconds since 1970.
 
 -- name: read_clock
 SELECT coalesce(%(now)s::timestamptz, clock_timestamp())
 
--- A refresh of a rollup of a rollup reads the other one's view, in which TimescaleDB 2.23 works out
--- the watermark again for each row, unless it is the bound of an index: 3.5 s instead of 0.5 s for an
--- hour of 5,000 jobs. Compiling such a statement took 0.5 s more.
+-- A refresh of a rollup of a rollup reads the other's view, in which TimescaleDB 2.23 computes the
+-- watermark for each row unless it bounds an index scan: 3.5 s instead of 0.5 s for an hour of 5,000
+-- jobs. JIT compilation takes 0.5 s more.
 -- name: plan_for_refreshes
 SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)
 
--- A refresh finds the updates of a minute by indexes of block ranges. Blocks that came since the
--- last call are in none and are looked at each time, by the refresh of an hour for 17 us a row (see
--- above), in which the embedded engine runs nothing else. On a server autovacuum does this.
+-- A refresh finds the updates of a minute by BRIN indexes. It reads all blocks that were added since
+-- the last call: the refresh of an hour takes 17 us per row for that (see above) and blocks the
+-- embedded engine. On a server autovacuum does this.
 -- name: summarise_block_ranges
 SELECT brin_summarize_new_values(index.oid)
 FROM pg_class AS index
 JOIN pg_am ON pg_am.oid = index.relam
 WHERE index.relkind = 'i' AND pg_am.amname = 'brin'
 
--- One refresh, compression or drop at a time, whichever process asks for it (timescaledb#10219). Two refreshes
--- at once may lose an invalidation, and an edge must not move under one. The embedded engine is
--- one session, in which this has no effect: there no two statements run at once, and the tasks
--- of a process wait for each other.
+-- One refresh, compression or drop at a time in all processes (timescaledb#10219): concurrent
+-- refreshes may lose an invalidation, and an edge must not move during one. No effect on the
+-- embedded engine, which is one session: it runs one statement at a time, and the tasks of a process
+-- wait for each other.
 -- name: lock
 SELECT pg_advisory_lock(7305118043)
 
@@ -39,7 +39,7 @@ SELECT series, CASE WHEN isfinite(dropped_before) THEN dropped_before END FROM s
 UPDATE series_edges SET dropped_before = greatest(dropped_before, %(edge)s)
 WHERE series = %(series)s
 
--- Status 8: rows came in after the chunk was compressed, and lie beside its compressed ones.
+-- Status 8: rows were added after the chunk was compressed, and are not compressed yet.
 -- name: read_chunks
 SELECT chunks.chunk_schema AS schema, chunks.chunk_name AS name,
        chunks.range_start AS start, chunks.range_end AS end,
@@ -54,15 +54,15 @@ WHERE coalesce(rollup.view_schema, chunks.hypertable_schema) = current_schema()
   AND coalesce(rollup.view_name, chunks.hypertable_name) = %(series)s
 ORDER BY chunks.range_start
 
--- The hours of a window in which the source has chunks and the rollup is not up to date: rows that
--- came in since, what a refresh noted and did not get round to (it was killed), and everything
--- after the last refresh. Hours that follow each other are joined, up to `most_hours` of them.
+-- The hours of a window in which the source has chunks and the rollup is not up to date: new rows,
+-- ranges that a killed refresh left, and everything after the last refresh. Consecutive hours are
+-- joined, up to `most_hours`.
 -- name: read_stale_windows
 WITH made_from AS (
     SELECT mat_hypertable_id, raw_hypertable_id
     FROM _timescaledb_catalog.continuous_agg
     WHERE format('%%I.%%I', user_view_schema, user_view_name)::regclass = %(rollup)s::regclass
-), asked AS (
+), wanted AS (
     SELECT (extract(epoch FROM %(start)s::timestamptz) * 1000000)::bigint AS start,
            (extract(epoch FROM %(end)s::timestamptz) * 1000000)::bigint AS before
 ), stale AS (
@@ -78,13 +78,13 @@ WITH made_from AS (
     FROM _timescaledb_catalog.continuous_aggs_materialization_ranges
     JOIN made_from ON materialization_id = mat_hypertable_id
 ), parts AS (
-    SELECT greatest(stale.lowest, slice.range_start, asked.start) AS lowest,
-           least(stale.greatest, slice.range_end - 1, asked.before - 1) AS greatest
+    SELECT greatest(stale.lowest, slice.range_start, wanted.start) AS lowest,
+           least(stale.greatest, slice.range_end - 1, wanted.before - 1) AS greatest
     FROM made_from
     JOIN _timescaledb_catalog.chunk ON chunk.hypertable_id = raw_hypertable_id
     JOIN _timescaledb_catalog.chunk_constraint AS member ON member.chunk_id = chunk.id
     JOIN _timescaledb_catalog.dimension_slice AS slice ON slice.id = member.dimension_slice_id
-    CROSS JOIN asked
+    CROSS JOIN wanted
     CROSS JOIN stale
 ), hours AS (
     SELECT DISTINCT hour
@@ -98,8 +98,8 @@ FROM (SELECT hour, hour - row_number() OVER (ORDER BY hour) AS run FROM hours) A
 GROUP BY run, hour / %(most_hours)s
 ORDER BY 1
 
--- A refresh deletes what it makes again. In a chunk that was compressed and then in part unpacked by
--- an earlier refresh, TimescaleDB (2.23.1) left the old rows beside the new ones.
+-- A refresh replaces rows. In a compressed chunk that an earlier refresh had partly decompressed,
+-- TimescaleDB 2.23.1 kept the old rows beside the new ones.
 -- name: decompress_chunks
 SELECT decompress_chunk(format('%%I.%%I', chunks.chunk_schema, chunks.chunk_name)::regclass)
 FROM timescaledb_information.continuous_aggregates AS rollup
@@ -115,9 +115,8 @@ CALL refresh_continuous_aggregate(
     %(rollup)s::regclass, refreshable_from(%(source)s, %(start)s::timestamptz),
     %(end)s::timestamptz, force => %(force)s)
 
--- Compresses also what came in since a chunk was compressed. A chunk that is compressed for the
--- first time is emptied at the end, which waits for those who read it.
--- No row for a chunk that was dropped since it was listed.
+-- Also compresses rows that were added to a compressed chunk. The first compression truncates the
+-- chunk at its end, which waits for readers. Returns no row for a chunk that has been dropped.
 -- name: compress_chunk
 SELECT compress_chunk(chunk, if_not_compressed => true)
 FROM to_regclass(%(chunk)s) AS chunk
@@ -133,7 +132,7 @@ SELECT set_config('lock_timeout', %(wait)s, false)
 INSERT INTO rollup_refreshes (rollup, refreshed_at) VALUES (%(rollup)s, %(began_at)s)
 ON CONFLICT (rollup) DO UPDATE SET refreshed_at = excluded.refreshed_at
 
--- The rollup's own table, and up to where its view reads it; from there on it reads the source.
+-- The rollup's own table, and the watermark, from which on its view reads the source.
 -- name: read_materialization
 SELECT materialization_hypertable_schema, materialization_hypertable_name,
        greatest(_timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(id)),
@@ -144,8 +143,7 @@ JOIN _timescaledb_catalog.hypertable
    = (materialization_hypertable_schema, materialization_hypertable_name)
 WHERE view_schema = current_schema() AND view_name = %(rollup)s
 
--- A killed refresh leaves the ranges that it had still to do; the next one that touches such a
--- range does all of it.
+-- A killed refresh leaves its unfinished ranges; the next one that touches such a range finishes it.
 -- name: has_unfinished_refresh
 SELECT EXISTS (
     SELECT FROM _timescaledb_catalog.continuous_aggs_materialization_ranges

@@ -1,6 +1,6 @@
--- Storing node snapshots: the node's row first, then the series.
+-- Stores node snapshots: the node's row first, then the series.
 
--- Nothing is stored behind what was dropped, where no refresh reaches.
+-- No snapshot is stored before the edge, because no refresh reads there.
 -- name: read_clock
 SELECT clock_timestamp(), greatest(max(dropped_before), TIMESTAMPTZ 'epoch')
 FROM series_edges

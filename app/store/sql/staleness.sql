@@ -1,8 +1,8 @@
--- The stale detector: who watches, which jobs have been silent, and their status changes. `now` is a
--- parameter of tests; without it the clock is the database's. That clock may be set: what lies
--- further ahead of it than `future_seconds` was stamped before it was set back.
+-- The stale detector: beats, silent jobs, and their status changes. `now` is for tests: by default
+-- the database's clock counts. A time further ahead of it than `future_seconds` was written before
+-- the clock was set back.
 
--- The first beat after a time without beats records that time.
+-- The first beat after a gap records the gap.
 -- name: beat
 WITH clock AS (
     SELECT coalesce(%(now)s::timestamptz, clock_timestamp()) AS now
@@ -38,22 +38,23 @@ ON CONFLICT (process_id) DO UPDATE SET
 -- name: end_beat
 DELETE FROM ingest_beats WHERE process_id = %(process_id)s
 
--- Rows of processes that were killed. Long after they stopped counting, so that none is being written.
+-- Rows of killed processes, so old that no process is writing them.
 -- name: forget_old_beats
 DELETE FROM ingest_beats WHERE beat_at < clock_timestamp() - interval '1 day'
 
 -- name: read_clock
 SELECT coalesce(%(now)s::timestamptz, clock_timestamp())
 
--- A beat of the future would make every job look silent since the clock was set back.
+-- With beats in the future every job would look silent after the clock was set back.
 -- name: read_watches
 SELECT up_since, least(beat_at, %(now)s) AS beat_at
 FROM ingest_beats
 WHERE beat_at >= %(now)s - make_interval(secs => %(gap_seconds)s)
   AND beat_at <= %(now)s + make_interval(secs => %(future_seconds)s)
 
--- A sign of life of the future would keep a silent job running until then: its silence counts from now.
--- name: bring_back_jobs
+-- With a time in the future a silent job would be running until then: its silence counts from now.
+-- Skips rows that are being written.
+-- name: reset_future_jobs
 UPDATE jobs SET last_telemetry_at = %(now)s
 FROM (
     SELECT id
@@ -64,9 +65,8 @@ FROM (
 ) AS ahead
 WHERE jobs.id = ahead.id
 
--- One page by (last_telemetry_at, id). The status is named twice for the partial index
--- jobs_live_idx, which a generic plan would not recognise by a parameter. NULL is never silent: an
--- older sender without telemetry.
+-- One page by (last_telemetry_at, id). The constant statuses let a generic plan use the partial index
+-- jobs_live_idx. NULL is never silent: an older sender without telemetry.
 -- name: read_silent_jobs
 SELECT id, last_telemetry_at
 FROM jobs
@@ -76,10 +76,10 @@ WHERE status IN ('running', 'stalled') AND status = %(status)s
 ORDER BY last_telemetry_at, id
 LIMIT %(limit)s
 
--- What the page found is looked at again under the row's lock: the job may have reported or ended.
--- A row that is locked is being written by an update of the job, which is life: skipped. So this
--- never waits for ingest, which locks jobs before disks as well. `clock` is when the sweep began:
--- where it has been set back since, a job that has reported since would look silent.
+-- Checks the jobs of the page again with their rows locked: they may have reported or ended. Skips
+-- rows that are locked by an update of the job, so that this never waits for ingest, which also locks
+-- jobs before disks. `clock` is when the sweep began: after the clock is set back, a job that has
+-- reported since would look silent.
 -- name: stall_jobs
 WITH due AS MATERIALIZED (
     SELECT id
@@ -112,8 +112,8 @@ SELECT job_id, extract(epoch FROM %(now)s - last_telemetry_at)::double precision
 FROM stalled
 ORDER BY job_id
 
--- The end is the moment of the status change on the sender's clock, which is the one of the series: as
--- long after the newest update as the hub has waited.
+-- completed_at is the time of the status change on the sender's clock, as in the series: the newest
+-- update plus the time that the hub has waited.
 -- name: fail_jobs
 WITH due AS MATERIALIZED (
     SELECT id, job_id

@@ -1,6 +1,5 @@
--- The gaps and phases of a job, from its rollups and as exact as from its updates: a bucket is
--- looked into only where it may hide one. An hour is told apart from its minutes by what
--- job_speed_1h keeps of them, a minute from its updates by phase_varies.
+-- The gaps and phases of a job, from its rollups but as exact as from its updates: a bucket is opened
+-- only if it may hide one. For an hour job_speed_1h shows that, for a minute phase_varies.
 
 -- name: minutes_of_run
 -- For runs of a few days: every minute, no hours.
@@ -47,8 +46,8 @@ closed_hours AS (
 -- name: read_stretches
 WITH {minutes},
 opened AS MATERIALIZED (
-    -- The minutes to look into. Not all of a job whose phases flip all the time: then its minutes'
-    -- first and last phases must do.
+    -- The minutes to open, not all if the phase changes all the time: for the others the first and
+    -- last phases are used.
     SELECT bucket
     FROM minutes
     WHERE phase_varies AND bucket >= %(updates_from)s AND updates <= %(most_opened_updates)s
@@ -76,8 +75,8 @@ cells AS (
     ) AS updates
 ),
 steps AS (
-    -- The first and the last of each cell, each beside the one before it. Both ends of a cell stay
-    -- on its side of every other cell, so ordering by the cell is ordering by time.
+    -- The first and last end of each cell, each with its predecessor. Cells do not overlap, so the
+    -- order of cells is the order of time.
     SELECT date_trunc('milliseconds', at) AS at, phase, bytes, is_last,
            row_number() OVER in_order AS n,
            date_trunc('milliseconds', lag(at) OVER in_order) AS at_before,
@@ -91,9 +90,9 @@ steps AS (
     WINDOW in_order AS (ORDER BY first_at, seq, is_last)
 ),
 turns AS (
-    -- The few at which anything turns; what follows works on these alone. lag() sees one back, and
-    -- an absent value means "unchanged": where values come and go, both edges are kept, so that the
-    -- last known value is always at hand.
+    -- The few steps at which something changes; the rest is computed from these. An absent value
+    -- means "unchanged", and lag() sees one step back: where bytes appear or disappear both sides are
+    -- kept, so that the last known value is available.
     SELECT steps.*,
            NOT is_last AND at - at_before > make_interval(secs => %(gap_seconds)s) AS ends_gap
     FROM steps
@@ -114,8 +113,8 @@ gaps AS (
     LIMIT %(most)s
 ),
 explained AS (
-    -- Without the time in which the hub took no updates, would it be a gap? If so, does the update
-    -- that ends it report others that its sender lost? It is known to the millisecond.
+    -- hub_away: without the time in which the hub took no updates it would not be a gap. sender_lost:
+    -- the update that ends it, known to the millisecond, reports lost updates.
     SELECT 'gap' AS kind, n,
            CASE WHEN at - at_before - coalesce(away, INTERVAL '0')
                      <= make_interval(secs => %(gap_seconds)s)
@@ -136,7 +135,7 @@ explained AS (
     ) AS absent
 ),
 known AS (
-    -- At each turn: the last phase named before it, and the last bytes up to it.
+    -- For each turn the last phase before it, and the last bytes up to it.
     SELECT n, at, phase, is_newest,
            last(phase, n) FILTER (WHERE phase IS NOT NULL) OVER earlier AS phase_before,
            coalesce(bytes, bytes_before,

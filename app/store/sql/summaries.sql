@@ -1,8 +1,7 @@
--- Keeping the summary of ended jobs.
+-- Stores the summary of ended jobs.
 
--- What was refreshed before a job's last update was committed may lack that update. An update is
--- stamped before its commit, and no commit takes a minute. A refresh of the future was before the
--- clock was set back: it says nothing of what was stamped since.
+-- A refresh may lack updates that were stamped before it but committed after it: no commit takes a
+-- minute. A refresh in the future was before the clock was set back, and does not count.
 -- name: read_refreshed_at
 SELECT min(refreshed_at) - interval '1 minute'
 FROM rollup_refreshes
@@ -19,7 +18,7 @@ WHERE status IN ('completed', 'failed', 'cancelled') AND performance_metrics IS 
 ORDER BY id
 LIMIT %(limit)s
 
--- An update that came meanwhile has made a new version of the row.
+-- An update in the meantime has changed the row's version.
 -- name: write_summary
 UPDATE jobs SET performance_metrics = %(summary)s::jsonb
 WHERE job_id = %(job_id)s AND xmin::text = %(version)s

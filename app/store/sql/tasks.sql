@@ -1,10 +1,9 @@
--- Leases and last runs of the scheduled tasks. `now` is a parameter of tests; without it the clock
--- is the database's.
+-- Leases and last runs of the scheduled tasks. `now` is for tests: by default the database's clock
+-- counts.
 
--- The one statement that decides who runs a task: it is due and no process holds a valid lease. Due a
--- little early, or a tick a millisecond before its time would wait for another whole interval. What
--- is of the future, by more than `future_seconds`, was written before the clock was set back: it
--- does not keep the task from running.
+-- Decides which process runs a task: it must be due, and no process may hold a valid lease. It is due
+-- a little early: a tick that comes a millisecond too soon must not wait for another interval. Times
+-- more than `future_seconds` ahead were written before the clock was set back, and are ignored.
 -- name: claim_task
 INSERT INTO tasks (
     task_id, interval_seconds, created_at, lease_holder, lease_expires_at, last_started_at)
@@ -50,7 +49,7 @@ SELECT task_id, interval_seconds, last_started_at, last_finished_at, last_durati
 FROM tasks
 ORDER BY task_id
 
--- How long web processes have been there without any task having run.
+-- How long web processes have been up.
 -- name: waited_for_tasks_seconds
 SELECT extract(epoch FROM coalesce(%(now)s::timestamptz, clock_timestamp())
                - min(up_since))::double precision

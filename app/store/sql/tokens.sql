@@ -1,4 +1,4 @@
--- The tokens that were made. A token's own text is never here.
+-- The issued tokens, without their text.
 
 -- name: insert_token
 INSERT INTO tokens (id, name, scope, job_types, created_at, expires_at)
@@ -9,13 +9,13 @@ SELECT id, name, scope, job_types, created_at, expires_at, revoked_at
 FROM tokens
 ORDER BY created_at, id
 
--- Who revokes it a second time changes nothing.
+-- The first revocation stays.
 -- name: revoke_token
 UPDATE tokens SET revoked_at = coalesce(revoked_at, now())
 WHERE id = %(id)s
 RETURNING id, name, scope, job_types, created_at, expires_at, revoked_at
 
--- One that has expired is refused anyhow; a day longer, as clocks differ.
+-- Expired tokens are refused anyway; a day longer, because clocks differ.
 -- name: read_revoked_ids
 SELECT id FROM tokens
 WHERE revoked_at IS NOT NULL AND expires_at > now() - INTERVAL '1 day'

@@ -1,4 +1,4 @@
--- The statements of the task that vacuums.
+-- The statements of the task vacuum_tables.
 
 -- name: should_analyse
 SELECT NOT EXISTS (SELECT FROM pg_statistic WHERE starelid = relid)
