@@ -1,4 +1,1 @@
-"""The charts of jobs and of nodes, each from the finest source that is cheap to read.
-
-Used by the API, and by the task that keeps the summary of an ended job.
-"""
+"""The charts of jobs and nodes, for the API and for the summaries of ended jobs."""

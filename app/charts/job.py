@@ -18,17 +18,16 @@ from app.store import history as store
 from app.store.stretches import read_stretches
 
 MINUTE, HOUR = 60, 3600  # seconds
-# What is cheap: rows that the database adds up in some 20 ms.
+# Rows that the database aggregates in about 20 ms.
 MOST_UPDATES = 20_000
 MOST_MINUTES = 10_000
 
 
 @dataclass(frozen=True)
 class History:
-    """A chart as read. `resolution_seconds` 0: each point is one update.
+    """A chart of a job or disk, with its bytes. `resolution_seconds` 0: each point is one update.
 
-    `moved_bytes` and `total_bytes` are those of the job, or of the disk that is charted.
-    `last_point_unfinished`: the last point's step is not over, its mean is of what has come so far.
+    `last_point_unfinished`: the last point's step is not over, and its mean may still change.
     """
 
     job: store.ChartedJob
@@ -55,19 +54,19 @@ class History:
 
     @property
     def duration_seconds(self) -> float | None:
-        """Of the whole job, whatever the window."""
+        """The duration of the whole job, independent of the window."""
         job = self.job
         return duration_seconds(job.started_at, job.completed_at, job.newest_update_at)
 
     @property
     def effective_speed_bps(self) -> float | None:
-        """All bytes by the whole duration."""
+        """All bytes divided by the whole duration."""
         return chart.effective_speed(self.moved_bytes, self.duration_seconds)
 
 
 @dataclass(frozen=True)
 class _Chart:
-    """What one source gives for a window: steps of `step` seconds, 0 for single updates."""
+    """The chart of a window from one source: steps of `step` seconds, 0 for single updates."""
 
     source: str
     step: int
@@ -91,11 +90,10 @@ def read_history(
     with database.reading() as conn:
         job = _find_job(conn, job_id)
         if job.summary is not None:
-            # Nothing moves any more, so there is no need for the two round trips of a transaction.
-            # A late update between the statements takes the summary away: the next reader sees it.
+            # The job no longer changes, so a transaction with its two round trips is not needed. A
+            # late update between the statements deletes the summary, as the next reader sees.
             return read_chart(conn, job, points, from_at, before_at, disk)
-        # A commit between the statements would give a chart of two states: points that the header
-        # does not know of.
+        # With a commit between the statements, header and points would not match.
         with conn.transaction():
             store.use_one_snapshot(conn)
             job = _find_job(conn, job_id)
@@ -103,7 +101,7 @@ def read_history(
 
 
 def read_whole_run(conn: Connection, job_id: str, points: int) -> History:
-    """The chart of a job from its series alone, whatever summary it has. Raises NotFound."""
+    """The chart of a job from its series, without its summary. Raises NotFound."""
     job = replace(_find_job(conn, job_id), summary=None)
     return read_chart(conn, job, points)
 
@@ -123,14 +121,14 @@ def read_chart(
     before_at: datetime | None = None,
     disk: int | None = None,
 ) -> History:
-    """The chart of a job that was read on the same connection. Raises NotFound for a disk."""
+    """The chart of a job read on the same connection. Raises NotFound for an unknown disk."""
     span = chart.job_span(job.started_at, job.newest_update_at)
     series = store.Series(job.job_id, disk)
     sizes = _sizes(conn, job, series, span)
     summary = Summary(job.summary) if job.summary else None
     window = chart.choose_window(span, from_at, before_at)
-    # The step follows from the part of the window that has data: a window of a year around a job
-    # of an hour shows that hour as well as any.
+    # The step depends on the part of the window that has data: a job of an hour looks the same in a
+    # window of a year.
     shown = window.within(span)
     known = summary.statistics if summary and disk is None and shown == span else None
     drawn = _draw(conn, job, series, shown, points, known)
@@ -156,7 +154,7 @@ def read_chart(
 def _sizes(
     conn: Connection, job: store.ChartedJob, series: store.Series, span: Window
 ) -> store.ChartedJob | store.ChartedDisk:
-    """What is charted: the job, or its disk if the series is one."""
+    """The job, or the disk if the series is of a disk. Raises NotFound."""
     if series.disk is None:
         return job
     disk = store.read_charted_disk(conn, series, span)
@@ -173,10 +171,7 @@ def _draw(
     points: int,
     known: Statistics | None,
 ) -> _Chart:
-    """The finest chart of a window that is cheap and still kept.
-
-    `known`: the window's statistics where they need not be worked out.
-    """
+    """The finest chart of a window that is kept and cheap. `known`: its statistics, if known."""
     step = chart.window_step(shown, points)
     has_updates = shown.from_at >= series.updates_from(job)
     if has_updates and (step < MINUTE or (known and known.updates <= points)):
@@ -221,7 +216,7 @@ def _every_update(conn: Connection, series: store.Series, shown: Window, limit: 
 
 
 def _from_summary(job: store.ChartedJob, summary: Summary, span: Window, points: int) -> History:
-    """The chart of the whole job, from what is kept for ever."""
+    """The chart of the whole job from its summary."""
     step, buckets = summary.buckets_of(job.started_at, span, points)
     return History(
         job=job,

@@ -29,10 +29,9 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NodeHistory:
-    """A chart as read. `resolution_seconds` 0: each point is one snapshot.
+    """A chart. `resolution_seconds` 0: each point is one snapshot; `snapshots`: their number.
 
-    `snapshots` is how many the window holds. `last_point_unfinished`: later snapshots may still
-    change the last point.
+    `last_point_unfinished`: later snapshots may still change the last point.
     """
 
     node_id: str
@@ -54,12 +53,11 @@ def read_node_history(
     from_at: datetime | None = None,
     before_at: datetime | None = None,
 ) -> NodeHistory:
-    """The chart of a node in at most `points` points, as of one moment.
+    """The chart of a node in at most `points` points, by default of the last day of its data.
 
-    By default it covers the last day of the node's data, however long ago that was. Raises NotFound
-    and DatabaseUnavailable.
+    Raises NotFound and DatabaseUnavailable.
     """
-    # A commit between the statements would give a chart of two states: see the chart of a job.
+    # All statements must see the same commits.
     with database.transaction() as conn:
         use_one_snapshot(conn)
         node = store.read_charted_node(conn, node_id)
@@ -77,7 +75,7 @@ def _choose_window(span: Window, from_at: datetime | None, before_at: datetime |
 def _read_chart(
     conn: Connection, node: ChartedNode, metrics: Sequence[str], window: Window, points: int
 ) -> NodeHistory:
-    # The step follows from the part that has data, so that a long window costs no sharpness.
+    # The step depends on the part that has data, so that a long window is not less sharp.
     shown = window.within(node.span)
     count = store.count_snapshots(conn, node.node_id, shown, MOST_SNAPSHOTS + 1)
     source, step = choose_source(node, shown, count, points)
@@ -96,7 +94,7 @@ def _read_chart(
 def _fill_gaps(
     window: Window, step_seconds: int, steps: Iterable[store.Step], metric_count: int
 ) -> list[Point]:
-    """A point for every step of the window; its values are None where there is no snapshot."""
+    """A point for every step of the window; values are None without snapshots."""
     known = {each.bucket_at: each.values for each in steps}
     nothing: list[MeanMinMax] = [(None, None, None)] * metric_count
     step = timedelta(seconds=step_seconds)

@@ -1,4 +1,4 @@
-"""Makes the summary of an ended job out of its chart."""
+"""Makes the summary of an ended job from its chart."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from app.domain.summary import MOST_POINTS, WholeRun, make_summary
 
 
 def summarise_job(conn: Connection, job_id: str) -> tuple[str, dict[str, Any]]:
-    """The version of the job's row, and its summary as of that version.
-
-    In the caller's transaction, which should be one snapshot. Raises NotFound.
-    """
+    """The version of the job's row and its summary, in the caller's snapshot. Raises NotFound."""
     history = read_whole_run(conn, job_id, MOST_POINTS)
     job = history.job
     run = WholeRun(

@@ -1,6 +1,6 @@
-"""The heartbeat of a web process: a row that says since when it has been taking updates.
+"""The heartbeat of a web process: a row with the time since which it takes updates.
 
-A job's silence counts only while some process takes updates (`app.domain.staleness`).
+A job's silence counts only while a process takes updates (`app.domain.staleness`).
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ logger = logging.getLogger("hub.heartbeat")
 class Heartbeat:
     """Beats every BEAT_SECONDS from `start` to `stop`, while `is_taking` returns True.
 
-    It has its own connection: a pool that slow charts have exhausted says nothing about ingest.
-    A beat that fails is left out; the next one connects again.
+    It has its own connection, because slow charts may exhaust the pool while ingest works. After a
+    failure the next beat connects again.
     """
 
     def __init__(self, database: Database, is_taking: Callable[[], bool]) -> None:
-        # A process id is used again, and a new process must not continue an old row: hence the
-        # random part.
+        # Process ids are reused: the random part keeps a new process from continuing an old row.
         self.process_id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._database = database
         self._is_taking = is_taking

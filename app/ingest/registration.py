@@ -1,4 +1,4 @@
-"""Registering a job, before it starts or whenever the sender comes to it."""
+"""Registers a job, before it starts or later."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from app.store import registration as registrations
 
 
 def register(conn: Connection, registration: dict[str, Any]) -> bool:
-    """Create the job, or fill what is not known of it yet; whether it was created.
+    """Create the job, or set its unknown fields; return whether it was created.
 
-    Inside the caller's transaction. What telemetry has reported stays, as if the registration had
-    come first; so does a status change by the detector, as a registration is not a sign of life.
-    Raises Conflict when an identity field is known to differ, or when what the job's row shows no
-    longer follows from stored updates. Idempotent.
+    Idempotent, in the caller's transaction. Values from telemetry stay, as if the registration had
+    come first. A registration is not a sign of life, so a status change by the detector stays too.
+    Raises Conflict if an identity field differs, or if the updates behind the job's row are gone.
     """
     job_id = registration["job_id"]
     done = registrations.register(conn, registration)
@@ -31,7 +30,7 @@ def register(conn: Connection, registration: dict[str, Any]) -> bool:
     if done.is_new:
         change.events.append(Event("transition", None, "pending", "sender", "Registered"))
     _require_its_updates(conn, state)
-    if state.has_ended:  # the row shows the consequences of the end, not the registers
+    if state.has_ended:  # the row shows the effects of the end, not the registers
         change.must_rebuild = True
         rebuild(conn, change, locked.dropped_before)
     else:
@@ -41,10 +40,9 @@ def register(conn: Connection, registration: dict[str, Any]) -> bool:
 
 
 def _require_its_updates(conn: Connection, state: JobState) -> None:
-    """Refuse where deriving the row again would lose what it shows.
+    """Raise Conflict if deriving the row again would lose values.
 
-    So it is with a job that was imported, and with one that ended so long ago that the series no
-    longer reaches back to its first update.
+    That is so for imported jobs, and for jobs whose first update is no longer in the series.
     """
     if state.status == "pending":
         return

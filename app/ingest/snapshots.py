@@ -1,4 +1,4 @@
-"""One transaction of node snapshots: into the series, and the newest into the node's row."""
+"""Stores node snapshots in one transaction: all in the series, the newest in the node's row."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ logger = logging.getLogger("hub.nodes")
 def store_snapshots(
     conn: Connection, snapshots: Sequence[Snapshot], late_days: int
 ) -> list[Outcome]:
-    """Store snapshots; a receipt for each, in order. The caller commits.
+    """Store snapshots; return a receipt for each, in order. The caller commits.
 
-    The rules of updates hold: one sent again is stored once, and an implausible timestamp is
-    shifted by the node's clock offset. A new one brings an offline node back.
+    As with updates, a repeat is stored once, and an implausible timestamp is shifted by the node's
+    clock offset. A new snapshot brings an offline node back online.
     """
     locked = store.lock_nodes(conn, {snapshot.node_id for snapshot in snapshots})
     now, offsets = locked.now, locked.offsets
     late_horizon = max(now - late_days * DAY, locked.dropped_before)
     for position, snapshot in enumerate(snapshots):
         if snapshot.timestamp is None:
-            snapshot.time = now + position  # two of one transaction are not one sent twice
+            snapshot.time = now + position  # two in one transaction are not repeats
         else:
             offset = offsets[snapshot.node_id]
             offsets[snapshot.node_id] = timestamps.place(snapshot, now, late_horizon, offset)
@@ -61,7 +61,7 @@ def _earliest_times(snapshots: Iterable[Snapshot]) -> dict[str, int]:
 
 
 def _bring_back(conn: Connection, node_ids: set[str], now: int) -> None:
-    """Note that offline nodes report again; before their rows show this snapshot."""
+    """Mark offline nodes online, before their rows show this snapshot."""
     if not node_ids:
         return
     mark_nodes_online(conn, sorted(node_ids), now)

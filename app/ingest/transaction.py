@@ -1,7 +1,7 @@
-"""One ingest transaction: a set of updates into the series, and their jobs and disks with them.
+"""One ingest transaction: stores updates in the series, and changes their jobs and disks.
 
-Two round trips for updates that arrive in order: one locks and reads, one writes. Updates at or
-before a job's newest instant need a look at what is stored there; see `app.domain.lifecycle`.
+Updates that arrive in order take two round trips: one locks and reads, one writes. For updates at
+or before a job's newest instant, the updates stored there are read too (`app.domain.lifecycle`).
 """
 
 from __future__ import annotations
@@ -32,10 +32,7 @@ DAY = 86_400 * timestamps.SECOND
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a stored update. Instants in µs.
-
-    `lost_updates`: how many losses the hub did not know of before it.
-    """
+    """The result of a stored update. Instants in µs. `lost_updates`: losses not known before."""
 
     status: str
     is_duplicate: bool
@@ -50,11 +47,10 @@ Outcome = Receipt | RequestError
 
 
 def store_updates(conn: Connection, updates: Sequence[Update], late_days: int) -> list[Outcome]:
-    """Store updates and bring their jobs forward; an outcome for each, in order.
+    """Store updates and change their jobs; return an outcome for each, in order.
 
-    Inside the caller's transaction, which it must commit before it answers. Sending the same
-    updates again stores nothing. An update that contradicts its job is refused alone (Conflict,
-    NotFound); a database error is for the caller.
+    Idempotent. The caller must commit before it answers. An update that contradicts its job is
+    refused by itself (Conflict, NotFound); database errors are raised.
     """
     return _Transaction(conn, updates, late_days).run()
 
@@ -66,10 +62,10 @@ class _Transaction:
         self.late_days = late_days
         self.now = self.dropped_before = 0
         self.changes: dict[str, Change] = {}
-        self.completions: dict[str, Update] = {}  # the first without telemetry of each job
+        self.completions: dict[str, Update] = {}  # each job's first update without telemetry
         self.outcomes: dict[int, Outcome] = {}  # by position in `updates`
-        self.stored: dict[int, Update] = {}  # likewise, those that are new
-        self.losses: dict[str, store.Losses] = {}  # of the jobs whose senders lost something
+        self.stored: dict[int, Update] = {}  # likewise, only new ones
+        self.losses: dict[str, store.Losses] = {}  # by job, where the sender lost updates
 
     def run(self) -> list[Outcome]:
         self._lock()
@@ -132,7 +128,7 @@ class _Transaction:
         return True
 
     def _ended_before(self, state: JobState, update: Update, ended: str) -> Outcome:
-        """POST …/complete of an ended job: done already, or a contradiction."""
+        """POST …/complete of an ended job: a repeat, or a contradiction."""
         reason = f"the job has already ended: {ended}"
         if ended != update.status:
             return Conflict(f"status: {reason}", {"status": [reason]})
@@ -140,18 +136,18 @@ class _Transaction:
         return Receipt(update.status, True, False, reason, at, self.now)
 
     def _place(self, position: int, update: Update) -> None:
-        """Decide the instant at which the series keeps the update."""
+        """Decide the time at which the series stores the update."""
         state = self.changes[update.job_id].state
         if update.timestamp is None:
-            # Two of one transaction must not look like one sent twice. And it is the newest, even
-            # where the sender's clock, which stamped those before it, is ahead of the hub's.
+            # Two in one transaction must not look like a repeat. It is the newest, even if the
+            # sender's clock, which stamped earlier updates, is ahead of the hub's.
             update.time = max(self.now, (state.newest or 0) + 1) + position
             return
         late_horizon = max(self.now - self.late_days * DAY, self.dropped_before)
         state.clock_offset = timestamps.place(update, self.now, late_horizon, state.clock_offset)
 
     def _find_existing(self, updates: list[Update]) -> dict[Instant, list[Update]]:
-        """What is stored at the instants of updates that may be repeats or ties."""
+        """The stored updates at the instants of updates that may be repeats or ties."""
         instants: set[Instant] = set()
         shifted: set[Instant] = set()
         for update in updates:
@@ -159,7 +155,7 @@ class _Transaction:
             if state.newest is not None and update.time <= state.newest:
                 instants.add((update.job_id, update.time))
             if state.clock_offset is not None and update.timestamp is not None:
-                # Sent before, it may have been shifted then and not now, or the other way round.
+                # If it was sent before, it may have been shifted then but not now, or vice versa.
                 instants.add((update.job_id, update.timestamp))
                 shifted.add((update.job_id, update.timestamp))
         return store.find_updates(self.conn, instants, shifted)
@@ -167,7 +163,7 @@ class _Transaction:
     def _drop_duplicates(
         self, accepted: list[tuple[int, Update]], existing: dict[Instant, list[Update]]
     ) -> list[Update]:
-        """The new ones among the updates, each with its `seq`; receipts for the others."""
+        """Return the new updates, each with its `seq`; the others get their receipts."""
         stored = (update for updates in existing.values() for update in updates)
         repeats = find_repeats([update for _, update in accepted], stored)
         for (position, update), first in zip(accepted, repeats, strict=True):
@@ -194,7 +190,7 @@ class _Transaction:
             self._warn_of_losses(job_id)
 
     def _add_losses(self, lossy: list[tuple[int, Update]]) -> None:
-        """Store what senders report as lost; a repeat may report more than before."""
+        """Store reported losses; a repeat may report more than before."""
         lost: dict[Instant, int] = {}
         for position, update in lossy:
             repeat = self.outcomes.get(position)
@@ -204,7 +200,7 @@ class _Transaction:
         self.losses = store.add_losses(self.conn, lost, self.now)
 
     def _warn_of_losses(self, job_id: str) -> bool:
-        """The warning about all that a job's sender lost; whether it is new."""
+        """Set the warning about a job's losses; return whether it changed."""
         losses = self.losses[job_id]
         at = isoformat(from_micros(losses.last_reported // timestamps.SECOND * timestamps.SECOND))
         updates = "1 update" if losses.total == 1 else f"{losses.total} updates"
@@ -212,7 +208,7 @@ class _Transaction:
         return renew(self.changes[job_id], "sender_lost", sentence)
 
     def _warn_of_repeats(self, touched: set[str]) -> None:
-        """Write the losses that only repeats reported; `touched` are the jobs written already."""
+        """Write losses that only repeats reported; `touched` are the jobs already written."""
         repeats = sorted(self.losses.keys() - touched)
         if changes := [self.changes[job_id] for job_id in repeats if self._warn_of_losses(job_id)]:
             store.write_warnings(self.conn, changes, self.now)
@@ -229,7 +225,7 @@ class _Transaction:
         touched = {update.job_id for update in new}
         with self.conn.pipeline() as pipeline:
             store.insert_updates(self.conn, new, self.now)
-            pipeline.sync()  # the database is at it while the jobs are brought forward
+            pipeline.sync()  # the database works on it while the jobs are changed
             self._take(new, existing)
             rebuilds = [job_id for job_id in touched if self.changes[job_id].must_rebuild]
             if not rebuilds:
@@ -257,7 +253,7 @@ _CLOCK_WARNING = (
 
 
 def make_row(change: Change, named_disks: set[int]) -> store.JobRow:
-    """The row of a job by its state, with the disks that may have changed."""
+    """The row of a job from its state, with the disks that may have changed."""
     state = change.state
     if change.is_charted_only:
         return store.JobRow(change, None, {})
@@ -276,7 +272,7 @@ def make_row(change: Change, named_disks: set[int]) -> store.JobRow:
 def rebuild(conn: Connection, change: Change, dropped_before: int) -> None:
     """Read the registers of a job from the series again, up to its end.
 
-    What updates that have been dropped (`dropped_before`, µs) reported stays as it is.
+    Values of dropped updates (`dropped_before`, µs) stay.
     """
     state = change.state
     before = _shown(state)
@@ -295,6 +291,6 @@ def rebuild(conn: Connection, change: Change, dropped_before: int) -> None:
 
 
 def _shown(state: JobState) -> object:
-    """The visible part of a state, to compare it."""
+    """The visible part of a state, for comparison."""
     disks = {index: disk_columns(disk, state.status) for index, disk in state.disks.items()}
     return state.status, state.completed_at, job_columns(state, disks), disks

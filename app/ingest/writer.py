@@ -1,8 +1,8 @@
-"""The group-commit writer: one thread and one connection that store what every request hands in.
+"""The group-commit writer: one thread and one connection that store the items of all requests.
 
-A request submits its updates and waits for its commit; the writer takes all that has queued up and
-stores it in as few transactions as it can. Acknowledged means committed. The queue and the time of
-a wait are bounded: beyond them a request is refused at once.
+A request submits its updates and waits for the commit; the writer stores everything in the queue in
+as few transactions as possible. Acknowledged means committed. The queue and the waiting time are
+bounded; further requests are refused.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from app.ingest.transaction import DAY, Outcome, Receipt
 
 logger = logging.getLogger("hub.writer")
 
-LARGEST_COMMIT = 4_000  # items: more would save nothing and make others wait
-OLD_AFTER = 600 * SECOND  # older updates must not widen a fresh transaction's span of time
+LARGEST_COMMIT = 4_000  # items; larger commits save nothing and delay others
+OLD_AFTER = 600 * SECOND  # older updates are not stored with fresh ones (`_narrow_groups`)
 HOUR = 3_600 * SECOND
 RECONNECT_SECONDS = 0.5
-STUCK_SECONDS = 5.0  # a commit that takes longer means a database that does not answer
+STUCK_SECONDS = 5.0  # if a commit takes longer, the database does not answer
 CONFLICT_TRIES = 3  # deadlocks and serialization failures
-# Other writers hold a row for milliseconds. Only compressing a chunk takes longer, seconds to a
-# minute, and only updates older than HUB_COMPRESS_AFTER_HOURS wait for it.
+# Other writers lock a row for milliseconds. Only compression takes longer, seconds to a minute, and
+# only updates older than HUB_COMPRESS_AFTER_HOURS wait for it.
 OLD_LOCK_WAIT_MS = 200
 
 _CONFLICTS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
-# Failures of the database itself: every update would fail, so no single one is to blame.
+# Failures of the database itself, with which every update would fail.
 _TROUBLES = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -58,17 +58,17 @@ class Item(Protocol):
 
     @property
     def sender(self) -> str:
-        """Whose clock the timestamp is by."""
+        """The sender whose clock gave the timestamp."""
 
 
 Store = Callable[[Connection, Sequence[Any], int], list[Outcome]]  # the int: late_days
 
 
 class Ticket:
-    """The items of one request on their way through the writer.
+    """The items of one request in the writer.
 
-    `when_settled` is called by the writer's thread once the last of them is; it may not raise.
-    `queued` and `is_withdrawn` are the writer's own, behind its lock.
+    The writer's thread calls `when_settled` after the last item; it must not raise. `queued` and
+    `is_withdrawn` belong to the writer and its lock.
     """
 
     __slots__ = ("_remaining", "_when_settled", "is_withdrawn", "outcomes", "queued")
@@ -77,7 +77,7 @@ class Ticket:
         self.outcomes: list[Outcome | None] = [None] * count
         self._remaining = count
         self._when_settled = when_settled
-        self.queued = count  # entries of it in the queue
+        self.queued = count  # its entries in the queue
         self.is_withdrawn = False
 
     @property
@@ -86,7 +86,7 @@ class Ticket:
         return self._remaining == 0
 
     def settle(self, position: int, outcome: Outcome) -> None:
-        """Only the writer's thread calls this."""
+        """Set the outcome of one item. Only for the writer's thread."""
         self.outcomes[position] = outcome
         self._remaining -= 1
         if self._remaining == 0:
@@ -97,7 +97,7 @@ _Entry = tuple[Item, Ticket, int]
 
 
 class Writer:
-    """Hands items of many request threads to one storing thread. Thread-safe.
+    """Passes items of many request threads to one storing thread. Thread-safe.
 
     `stores` maps the class of an item to the function that stores a list of them inside a
     transaction; it must be safe to call again after a rollback.
@@ -118,7 +118,7 @@ class Writer:
         self.wait_seconds = wait_seconds
         self._late_days = late_days
         self._queue: deque[_Entry] = deque()
-        self._withdrawn = 0  # its entries whose requests have given up
+        self._withdrawn = 0  # entries in the queue whose requests have given up
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._conn: Connection | None = None
@@ -126,7 +126,7 @@ class Writer:
         self._outage = FailureLog(
             logger, "the database is away", "the database is back", logging.ERROR
         )
-        self._failed: tuple[list[Item], bool] = ([], False)  # what it went down with
+        self._failed: tuple[list[Item], bool] = ([], False)  # the items of the failed transaction
         self._is_stopping = False
         self._is_done = False  # only the storing thread sets and reads it
         self._busy_since: float | None = None
@@ -137,12 +137,12 @@ class Writer:
     def submit(self, items: Sequence[Item]) -> list[Outcome]:
         """Store items and return an outcome for each, in order, once all are committed or refused.
 
-        Raises QueueFull, DatabaseUnavailable, or Unavailable when the wait was too long: the items
-        may be stored all the same, and sending them again is harmless.
+        Raises QueueFull, DatabaseUnavailable, or Unavailable after `wait_seconds`: the items may be
+        stored nevertheless, and can be sent again.
         """
         if not items:
             return []
-        # A lock that is held until then: an Event costs eight times as much to wait for.
+        # A lock that is held until then: waiting for an Event takes eight times as long.
         settled = threading.Lock()
         settled.acquire()
         ticket = self.begin(items, settled.release)
@@ -150,9 +150,9 @@ class Writer:
         return self.finish(ticket)
 
     def begin(self, items: Sequence[Item], when_settled: Callable[[], object]) -> Ticket:
-        """Hand in one item or more without waiting: the first half of `submit`.
+        """Queue at least one item without waiting: the first half of `submit`.
 
-        `finish` is to be called then, or after `wait_seconds`. Raises QueueFull, or Unavailable.
+        Call `finish` when settled, or after `wait_seconds`. Raises QueueFull or Unavailable.
         """
         ticket = Ticket(len(items), when_settled)
         with self._changed:
@@ -163,9 +163,9 @@ class Writer:
         return ticket
 
     def finish(self, ticket: Ticket) -> list[Outcome]:
-        """An outcome for each item, in order: the second half of `submit`.
+        """Return an outcome for each item, in order: the second half of `submit`.
 
-        Raises DatabaseUnavailable, or Unavailable where the ticket is not settled yet.
+        Raises DatabaseUnavailable, or Unavailable if the ticket is not settled.
         """
         if not ticket.is_settled:
             self._withdraw(ticket)
@@ -179,16 +179,15 @@ class Writer:
 
     @property
     def is_full(self) -> bool:
-        """Whether whatever is handed in now is refused.
+        """Whether new items are refused, however few: checked before a batch is decoded.
 
-        However much it is, so that it can be asked before a batch is decoded; the last batch to be
-        taken may go beyond the capacity.
+        The last accepted batch may exceed the capacity.
         """
         return len(self._queue) - self._withdrawn >= self.capacity
 
     @property
     def is_accepting(self) -> bool:
-        """Whether an update handed in now would be taken."""
+        """Whether new updates are accepted."""
         return not (self._is_down or self._is_stopping or self._is_stuck())
 
     @property
@@ -209,23 +208,23 @@ class Writer:
         return since is not None and time.monotonic() - since > STUCK_SECONDS
 
     def _withdraw(self, ticket: Ticket) -> None:
-        """Leave out the items of a request that has given up.
+        """Skip the items of a request that has given up.
 
-        It stays where it is until its turn comes: thousands may give up at the same moment.
+        They stay in the queue until their turn: thousands of requests may give up at once.
         """
         with self._changed:
             if not ticket.is_withdrawn:
                 ticket.is_withdrawn = True
                 self._withdrawn += ticket.queued
 
-    # -- life ---------------------------------------------------------------------------------
+    # -- start and stop -----------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the storing thread."""
         self._thread.start()
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
-        """Refuse new items, store those that wait, and end. Idempotent."""
+        """Refuse new items, store the queued ones, and stop. Idempotent."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify()
@@ -241,7 +240,7 @@ class Writer:
                 entries = self._next_entries()
                 for group, is_old in _narrow_groups(entries, self._late_days):
                     self._store_group(group, is_old=is_old)
-            except Exception as exc:  # nothing may end this thread: not even a lack of memory
+            except Exception as exc:  # nothing may end this thread, not even a MemoryError
                 _settle_all(entries, Unavailable())
                 logger.exception("the writer failed on %d items", len(entries), exc_info=exc)
         self._disconnect()
@@ -251,7 +250,7 @@ class Writer:
         try:
             self._store(group, is_old=is_old)
         except MemoryError:
-            self._disconnect()  # whatever state it is in
+            self._disconnect()  # its state is unknown
             _settle_all(group, Unavailable(NO_MEMORY))
             logger.error("no memory to store %d items", len(group))
         except Exception:
@@ -261,7 +260,7 @@ class Writer:
             self._busy_since = None
 
     def _next_entries(self) -> list[_Entry]:
-        """What is to be stored next; waits for it. Nothing when stopped and drained."""
+        """Wait for the next entries to store; none when stopped and drained."""
         with self._changed:
             while not (entries := self._take_entries()) and not self._is_down:
                 if self._is_stopping:
@@ -286,7 +285,7 @@ class Writer:
         return entries
 
     def _wait_for_database(self) -> None:
-        """The database is away and nothing waits: try it again in a moment."""
+        """Try the database again after RECONNECT_SECONDS."""
         if self._is_stopping:
             self._is_down = False  # let the loop end
             return
@@ -298,9 +297,9 @@ class Writer:
             self._outage.succeeded()
 
     def _can_store_again(self) -> bool:
-        """Whether what failed could be stored now. It is not: its senders have been refused.
+        """Whether the failed items could be stored now; rolls back, as their senders were refused.
 
-        A database that is full or read-only answers every query.
+        A query would not do: a database that is full or read-only answers it.
         """
         items, is_old = self._failed
         try:
@@ -319,11 +318,11 @@ class Writer:
         return True
 
     def _store(self, group: list[_Entry], *, is_old: bool) -> None:
-        """Store one group in one transaction; halve it until a poisoned item is alone."""
+        """Store one group in one transaction; on an error halve it until the bad item is alone."""
         try:
             outcomes = self._commit([entry[0] for entry in group], is_old=is_old)
         except MemoryError:
-            raise  # no item is to blame
+            raise  # not caused by an item
         except psycopg.errors.LockNotAvailable:
             _settle_all(group, Unavailable("Data of that time is being compressed; try again."))
         except _CONFLICTS as exc:
@@ -353,9 +352,9 @@ class Writer:
         return outcomes
 
     def _transaction(self, items: list[Item], *, is_old: bool) -> list[Outcome]:
-        """Run one transaction; again after a conflict, or on a connection that had been cut.
+        """Run one transaction; retry after a conflict or on a lost connection.
 
-        Raises LockNotAvailable when old items would have to wait: all others would wait with them.
+        Raises LockNotAvailable if old items would have to wait, because all others would wait too.
         """
         tries = 0
         while True:
@@ -384,7 +383,7 @@ class Writer:
                 raise
 
     def _write(self, conn: Connection, items: list[Item], *, is_old: bool) -> list[Outcome]:
-        """Everything of a transaction but its end."""
+        """Run a transaction without its commit."""
         if is_old:
             conn.execute(f"SET LOCAL lock_timeout = '{OLD_LOCK_WAIT_MS}ms'")
         return self._stores[type(items[0])](conn, items, self._late_days)
@@ -410,13 +409,11 @@ class Writer:
 
 
 def _narrow_groups(entries: list[_Entry], late_days: int) -> Iterator[tuple[list[_Entry], bool]]:
-    """Entries that may share a transaction: of one kind, and all fresh or of one old UTC hour.
+    """Group entries that may share a transaction: of one kind, all fresh or of one old UTC hour.
 
-    With each, whether it is old. What will be shifted keeps its shape, so by its own clock it is of
-    one hour as well; but each sender is shifted by another offset.
-
-    TimescaleDB notes one range of changed time per transaction, which the next refresh of the
-    rollups reads again: an old update beside a fresh one would make it read all that lies between.
+    Yields each group and whether it is old. Timestamps that will be shifted are grouped by sender,
+    because each has its own offset. TimescaleDB records one range of changed time per transaction:
+    with an old and a fresh update in one, the next refresh would read everything in between.
     """
     now = to_micros(utc_now())
 
@@ -439,7 +436,7 @@ def _settle_all(entries: list[_Entry], outcome: Outcome) -> None:
 
 
 def _without_database_trouble(outcomes: Sequence[Outcome | None]) -> list[Outcome]:
-    """The outcomes of a request; raises Unavailable when the database failed any of it."""
+    """The outcomes of a request; raises Unavailable if the database failed for any item."""
     settled: list[Outcome] = []
     for outcome in outcomes:
         assert outcome is not None
