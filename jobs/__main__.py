@@ -1,7 +1,7 @@
 """`python -m jobs`: runs the scheduled tasks until SIGTERM or SIGINT.
 
-Any number of these processes may run; each task is run by one of them at a time. The database may
-be away at any moment, also at the start.
+Several of these processes may run; each task runs in one of them at a time. The database may be
+unavailable at any time, even at the start.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ logger = logging.getLogger("hub.tasks")
 
 CLOCK_SECONDS = 1.0  # how often to see whether the clock was set
 ADDRESS_SECONDS = 1.0  # how often to look for the embedded database's address
-# For a task that runs, or waits for the database. If it is cut off, its transaction is rolled back
-# and its lease expires, so a longer wait is not needed.
+# How long to wait for a running task. After that its transaction is rolled back, and its lease
+# expires.
 STOP_SECONDS = 1.0
 
 
@@ -78,7 +78,7 @@ def _run(database: Database, config: Config, stop: threading.Event) -> None:
     scheduler.stop()
     if not runner.stop(STOP_SECONDS):
         logger.warning("the tasks stopped while one was running")
-        os._exit(0)  # the end of a thread that waits for the database may take long
+        os._exit(0)  # a thread that waits for the database may take long to end
     database.close()
 
 

@@ -13,7 +13,7 @@ logger = logging.getLogger("hub.tasks")
 
 
 class Attempts:
-    """Collects what failed. `aim`: what was to be done, such as "compressed"."""
+    """Collects the names of failed items. `aim`: the action, such as "compressed"."""
 
     def __init__(self, conn: Connection, aim: str) -> None:
         self._conn = conn
@@ -32,7 +32,7 @@ class Attempts:
             self._failed.append(name)
 
     def raise_failed(self) -> None:
-        """Raise HubError naming what failed, if anything did: the run then counts as failed."""
+        """Raise HubError with the names of failed items, if any: the run then counts as failed."""
         if self._failed:
             names = ", ".join(self._failed)
             raise HubError(f"{names} could not be {self._aim}; the reason is in the hub's log.")

@@ -1,4 +1,4 @@
-"""Marks nodes that send no snapshots offline; the next snapshot brings them back (app.ingest)."""
+"""Marks silent nodes offline; app.ingest marks them online with their next snapshot."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ logger = logging.getLogger("hub.tasks.nodes")
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """The result of a run. `errors`: nodes whose row could not be changed; the log has the reason.
+    """The result of a run. `errors`: nodes whose row could not be changed; see the log.
 
-    `watched_seconds`: for how long the web processes have been taking snapshots; None if there is
-    none, and then no node is marked offline.
+    `watched_seconds`: how long web processes have been taking snapshots; None: there are none, and
+    no node is marked offline.
     """
 
     offline: int
@@ -34,8 +34,8 @@ class Sweep:
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Sweep:
     """Mark the nodes offline that have been silent for too long.
 
-    `now` is for tests; without it the database's clock counts. Idempotent; safe while ingest or
-    another run is active. Raises DatabaseUnavailable, perhaps after some pages.
+    Idempotent; safe while ingest or another run is active. Raises DatabaseUnavailable, perhaps
+    after some pages.
     """
     threshold = config.node_offline_seconds
     is_by_clock = now is None

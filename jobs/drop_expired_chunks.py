@@ -1,4 +1,4 @@
-"""Drops chunks past their retention, once every rollup of them is complete."""
+"""Drops chunks past their retention, once their rollups are complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("hub.tasks.retention")
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The expired chunks of a series. `why`: the reason why the first that was kept was kept."""
+    """The expired chunks of a series. `why`: the reason why the first kept chunk was kept."""
 
     chunks: int
     stayed: int
@@ -28,8 +28,8 @@ class Dropped:
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, Dropped]:
     """Drop the expired chunks one by one; return the result by series.
 
-    `now` is for tests; without it the database's clock counts. Idempotent; the next run
-    continues one that was killed. Raises HubError naming the series that failed, after the others.
+    Idempotent; the next run continues one that was killed. Raises HubError at the end with the
+    series that failed.
     """
     days = {
         **dict.fromkeys(RAW_SERIES, config.raw_retention_days),
@@ -47,7 +47,7 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
 
 
 def _drop_expired(conn: Connection, series: str, expired_before: datetime) -> Dropped:
-    """Drop in the order of time: nothing before the edge is refreshed, so it must skip no chunk."""
+    """Drop in order of time and skip no chunk, because nothing before the edge is refreshed."""
     edge = store.read_edges(conn).get(series)
     expired = [chunk for chunk in store.read_chunks(conn, series) if chunk.end <= expired_before]
     dropped, stayed, why = 0, 0, None

@@ -1,4 +1,4 @@
-"""For tasks that change many rows: short transactions, and one bad row does not stop the others."""
+"""For tasks that change many rows: short transactions, in which a bad row stops no other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.errors import Unavailable
 
 logger = logging.getLogger("hub.tasks")
 
-# The embedded database serves no other connection meanwhile; an update of a job waits for its row.
+# A page blocks the embedded database and the updates of its jobs.
 PAGE_ROWS = 1_000
 
 Row = TypeVar("Row")
@@ -24,7 +24,7 @@ def read_pages(
 ) -> Iterator[list[Row]]:
     """Pages of up to PAGE_ROWS rows, none empty. `read` returns the rows after a row, or the first.
 
-    By key, because some rows may stay as they are.
+    By key, because some rows may stay unchanged.
     """
     after: Row | None = None
     while True:
@@ -45,8 +45,8 @@ def change_page(
 ) -> tuple[list[Changed], int]:
     """Change rows in one transaction; on an error halve them until the bad row is alone.
 
-    Returns what was changed, and how many rows could not be; the log has the reason and calls a
-    row `what`. Raises DatabaseUnavailable.
+    Returns what was changed, and how many rows could not be: they are logged as `what`. Raises
+    DatabaseUnavailable.
     """
     try:
         with database.transaction() as conn:

@@ -1,4 +1,4 @@
-"""Brings the rollups up to date: complete buckets, and late data of any age."""
+"""Refreshes the rollups: complete buckets, and late data of any age."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from jobs.attempts import Attempts
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, float]:
     """Refresh the stale parts of every rollup, of any age; return the seconds by rollup.
 
-    `now` is for tests; without it the database's clock counts. Idempotent; the next run
-    continues one that was killed. Raises HubError naming the rollups that failed, after the others.
+    Idempotent; the next run continues one that was killed. Raises HubError at the end with the
+    rollups that failed.
     """
     seconds = {}
     with store.own_connection(database) as conn:

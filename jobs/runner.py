@@ -1,7 +1,7 @@
 """Runs one task if it is due and no other process runs it, and records the result.
 
-The row of a task is a lease that expires: any number of processes may try, one runs the task, and
-when that one dies another takes over.
+The row of a task is a lease that expires: if the process that runs the task dies, another takes
+over.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from jobs.schedule import Task
 
 logger = logging.getLogger("hub.tasks")
 
-LEASE_SECONDS = 30.0  # then another process may take the task of one that has died
+LEASE_SECONDS = 30.0  # after this another process may take the task of a dead one
 RENEWALS_PER_LEASE = 3  # one or two may fail
 
 
@@ -69,7 +69,7 @@ class Runner:
                 self._changed.notify_all()
 
     def stop(self, seconds: float) -> bool:
-        """Start no more tasks and wait for those that run; False if one still runs after that."""
+        """Start no more tasks and wait for running ones; False if one still runs after that."""
         with self._changed:
             self._is_stopping = True
             return self._changed.wait_for(lambda: self._running == 0, seconds)
@@ -128,6 +128,6 @@ class Runner:
             thread.stop(wait_seconds=0)  # it may be waiting for a connection
 
     def _renew(self, task: Task) -> None:
-        # Without the database the task itself fails too, unless the next renewal succeeds.
+        # If the database stays unavailable, the task fails too.
         with suppress(Unavailable), self._database.transaction() as conn:
             store.renew_lease(conn, task.id, self.holder, LEASE_SECONDS)

@@ -1,4 +1,4 @@
-"""The table of scheduled tasks: what runs, and how often."""
+"""The scheduled tasks and their intervals."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NODES_SECONDS = 30  # a sixth of the silence after which a node is offline
 VACUUM_SECONDS = 300  # at 1,000 updates a second, at most 300,000 dead rows
 APART_SECONDS = 0.5  # between the starts of two tasks: about as long as one takes
 
-# (database, config, now) -> the result to record: anything orjson can write. `now` is for tests; in
-# production it is None and the database's clock counts. A task must be idempotent: a process that
-# was paused for longer than its lease may run it beside another one.
+# (database, config, now) -> the result to record, as JSON by orjson. `now` is for tests: by default
+# the database's clock counts. A task must be idempotent: if a process is paused for longer than its
+# lease, two may run it at once.
 Run = Callable[[Database, Config, datetime | None], object]
 
 
@@ -40,10 +40,10 @@ class Task:
 
 
 def first_delays(scheduled: list[Task]) -> list[float]:
-    """Seconds until the first run of each task: at once, but one after the other.
+    """Seconds until the first run of each task: soon, but one after the other.
 
-    Their intervals are multiples of each other, so tasks that start together would always run
-    together; and while one runs, the embedded engine serves no other connection.
+    Intervals are multiples of each other, so tasks that start together would always run together;
+    and while one runs, the embedded engine serves no other connection.
     """
     shortest = min(task.interval_seconds for task in scheduled)
     apart = min(APART_SECONDS, shortest / len(scheduled))
@@ -51,7 +51,7 @@ def first_delays(scheduled: list[Task]) -> list[float]:
 
 
 def tasks(config: Config) -> list[Task]:
-    """Every task, with the intervals that the settings give."""
+    """Every task, with its interval from the settings."""
     scheduled: list[tuple[str, Run, int]] = [
         ("detect_stale_jobs", detect_stale_jobs.run_once, config.sweep_seconds),
         ("detect_offline_nodes", detect_offline_nodes.run_once, NODES_SECONDS),

@@ -1,4 +1,4 @@
-"""When each task runs. The only module that knows APScheduler."""
+"""Decides when each task runs. The only module that uses APScheduler."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ logger = logging.getLogger("hub.tasks")
 class Scheduler:
     """Runs each task on its interval, in a thread of a pool, so that a slow task delays no other.
 
-    A task is due again only after it has ended. APScheduler would skip the runs in between all the
-    same, but log a warning for each.
+    A task is paused while it runs: otherwise APScheduler logs a warning for each skipped run.
     """
 
     def __init__(self, runner: Runner, tasks: list[Task]) -> None:
@@ -36,7 +35,7 @@ class Scheduler:
                 args=[task],
                 id=task.id,
                 seconds=task.interval_seconds,
-                misfire_grace_time=None,  # however late: whether it is due is decided by its lease
+                misfire_grace_time=None,  # however late: its lease decides whether it is due
             )
 
     def start(self) -> None:
@@ -46,7 +45,7 @@ class Scheduler:
         self._scheduler.resume()
 
     def check_clock(self) -> None:
-        """Try every task now if the clock was set: set back by an hour, they would wait for it."""
+        """Try every task now if the clock was set: after an hour back they would wait an hour."""
         if self._clock.was_set():
             logger.warning("the clock was set: the tasks follow it from now on")
             self._run_soon()

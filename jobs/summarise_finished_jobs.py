@@ -1,4 +1,4 @@
-"""Stores the summary of each ended job, from which its chart is drawn when its updates are gone."""
+"""Stores the summary of each ended job: the source of its chart once its updates are dropped."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from app.store.summaries import UnsummarisedJob
 logger = logging.getLogger("hub.tasks.summaries")
 
 PAGE_JOBS = 500
-# After a restore or an upgrade there may be very many: the rest is left to the next run, so that a
+# After a restore or an upgrade there may be very many jobs. The next run continues, so that a
 # process can stop soon.
 LONGEST_RUN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Summaries:
-    """The result of a run. `overtaken`: jobs with new updates meanwhile; the next run repeats them.
-
-    `errors`: jobs that could not be summarised; the log has the reason.
+    """The result of a run. `overtaken`: jobs that got an update meanwhile; the next run repeats
+    them. `errors`: jobs that could not be summarised; see the log.
     """
 
     written: int
@@ -39,7 +38,7 @@ class Summaries:
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Summaries:
     """Summarise the ended jobs without a summary; a late update deletes it.
 
-    Idempotent; safe while ingest or another run is active; `now` is not needed. Raises
+    Idempotent; safe while ingest or another run is active; ignores `now`. Raises
     DatabaseUnavailable, perhaps after some jobs.
     """
     written = overtaken = errors = 0
@@ -61,7 +60,7 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
 
 
 def _jobs(database: Database) -> Iterator[UnsummarisedJob]:
-    """By key, because some jobs may stay as they are."""
+    """By key, because some jobs may stay unchanged."""
     with database.reading() as conn:
         refreshed_at = store.read_refreshed_at(conn)
     after_id = 0
@@ -77,7 +76,7 @@ def _jobs(database: Database) -> Iterator[UnsummarisedJob]:
 
 
 def _summarise(database: Database, job_id: str) -> bool:
-    # Not in one transaction: reading may take long, and must not block the job's updates.
+    # In two transactions: reading may take long and must not block the job's updates.
     with database.transaction() as conn:
         use_one_snapshot(conn)
         version, summary = summarise_job(conn, job_id)

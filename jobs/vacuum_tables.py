@@ -9,8 +9,8 @@ from app.config import Config
 from app.database.pool import Database
 from app.store import vacuum as store
 
-# ANALYZE reads a sample of up to 30,000 rows, even if few have changed: 0.1 s for 9,000 jobs, in
-# which all others wait. The engine does not count changes; VACUUM counts the rows, too.
+# ANALYZE reads a sample of up to 30,000 rows, even if few have changed, and blocks the engine:
+# 0.1 s for 9,000 jobs. The engine does not count changes; VACUUM counts rows too.
 ANALYSE_SECONDS = 3_600
 # The rows of live jobs are rewritten at every commit, and TimescaleDB's logs of stale ranges at
 # every refresh. The series only grow.
@@ -33,8 +33,8 @@ TABLES = (
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, Any]:
     """Vacuum the tables one by one, and analyse those that are due; return how many, and which.
 
-    Idempotent; `now` is not needed. Every commit leaves a dead version of each row that it
-    rewrote. While a table is vacuumed, all others wait.
+    Idempotent; ignores `now`. Every commit leaves a dead version of each row that it rewrote. A
+    vacuum blocks the engine.
     """
     analysed = []
     every_seconds = config.task_interval(ANALYSE_SECONDS)

@@ -1,6 +1,6 @@
-"""The self-check of schema and settings behind `python -m app doctor`. Reads only.
+"""The checks of `python -m app doctor`: compares the database with migrations and settings.
 
-What the schema must be follows from the migrations (`app.checks.schema`).
+Reads only.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
 logger = logging.getLogger("hub.doctor")
 
 ANALYST = "analyst"
-_LEDGER = "schema_migrations"  # the hub's own; analysts need not read it
+_LEDGER = "schema_migrations"  # analysts need not read it
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: its name, whether it is as it must be, and a sentence for people."""
+    """The result of one check; `detail` is a message for people."""
 
     name: str
     ok: bool
@@ -36,9 +36,9 @@ class Check:
 
 
 def run_checks(conn: Connection, config: Config) -> list[Check]:
-    """Every check, in the order to read them in. A check that fails to run counts as failed.
+    """Run every check. A check that cannot run counts as failed.
 
-    `conn` is best in autocommit: inside a transaction one failed statement fails all that follow.
+    `conn` should be in autocommit: in a transaction all statements after a failed one fail.
     """
     schema = read_schema()
     judges: dict[str, Callable[[], Iterator[str]]] = {
@@ -53,7 +53,7 @@ def run_checks(conn: Connection, config: Config) -> list[Check]:
         "retention": lambda: judge_retention(conn, config),
     }
     healthy = dict(_HEALTHY)
-    if not config.is_embedded and config.owner_url is None:  # a choice, and to be known
+    if not config.is_embedded and config.owner_url is None:  # allowed, but worth knowing
         healthy["rights"] = OWNERS_RIGHTS
     checks = (_check(name, judge, healthy[name]) for name, judge in judges.items())
     return [*checks, _check_tasks(conn)]
@@ -138,13 +138,13 @@ def _judge_columns(conn: Connection, schema: Schema) -> Iterator[str]:
     made = {**_tables_made(conn, schema), **{key: {} for key in schema.rollups}}
     faults = [fault for table in made for fault in _table_faults(table, found, made[table])]
     yield from faults
-    if not faults:  # a rollup's statement needs the columns it is made from
+    if not faults:  # the statements of rollups need these columns
         for rollup, statement in schema.rollups.items():
             yield from _table_faults(rollup, found, _columns_made(conn, statement))
 
 
 def _tables_made(conn: Connection, schema: Schema) -> dict[str, dict[str, Column]]:
-    """The columns of every table, their types by the names that PostgreSQL shows."""
+    """The columns of every table, with the type names that PostgreSQL shows."""
     types = sorted({c.type for columns in schema.tables.values() for c in columns.values()})
     rows = conn.execute("SELECT t, to_regtype(t)::text FROM unnest(%s::text[]) AS t", [types])
     shown: dict[str, str] = dict(rows.fetchall())
@@ -155,7 +155,7 @@ def _tables_made(conn: Connection, schema: Schema) -> dict[str, dict[str, Column
 
 
 def _columns_made(conn: Connection, statement: str) -> dict[str, Column]:
-    """The columns that a query gives, without running it."""
+    """The columns of a query's result, without running it."""
     result = conn.execute(f"SELECT * FROM ({statement}) AS made LIMIT 0").description or []
     rows = conn.execute(
         "SELECT format_type(t, NULL) FROM unnest(%s::oid[]) WITH ORDINALITY AS v (t, n) ORDER BY n",
@@ -230,7 +230,7 @@ def _judge_analyst(conn: Connection) -> Iterator[str]:
                OR has_table_privilege(%(role)s, c.oid, 'DELETE, TRUNCATE')
         FROM pg_class AS c
         WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'v', 'm')
-          AND pg_has_role(c.relowner, 'USAGE')  -- other people's tables are not the hub's to grant
+          AND pg_has_role(c.relowner, 'USAGE')  -- tables whose rights the hub can grant
           AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype = 'e')
         ORDER BY c.relname
         """,
@@ -254,9 +254,7 @@ def _judge_analyst(conn: Connection) -> Iterator[str]:
 
 
 def _check_tasks(conn: Connection) -> Check:
-    """The last run of each scheduled task. Late is a fault only while web processes are there: a
-    hub that is stopped runs none.
-    """
+    """The last run of each scheduled task. Late is a fault only while web processes run."""
     try:
         runs = read_tasks(conn)
         is_up = waited_for_tasks_seconds(conn) > 0

@@ -22,7 +22,7 @@ logger = logging.getLogger("hub.health")
 FRESH_SECONDS = 1.0  # requests within this time share one look at the database
 WAIT_SECONDS = 0.4  # so that an answer takes less than a second under overload
 KEPT_WAIT_SECONDS = 0.2
-CUT_SECONDS = 10.0  # a look that takes longer has lost its connection (network split)
+CUT_SECONDS = 10.0  # if a look takes longer, its connection is lost (network split)
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Look:
 class DatabaseProbe:
     """Looks at the database on request, in its own thread, one look at a time. Thread-safe.
 
-    A database that accepts connections and does not answer (stopped, disk full, broken network)
-    blocks that thread only; requests get the last look and its age. A look opens a connection: a
-    pool that slow charts have exhausted says nothing about ingest.
+    A database that does not answer (stopped, disk full, broken network) blocks only that thread;
+    requests get the last look and its age. A look opens its own connection, because slow charts may
+    exhaust the pool while ingest works.
     """
 
     def __init__(self) -> None:
@@ -73,14 +73,14 @@ class DatabaseProbe:
     def _begin(self, database: Database) -> None:
         """Start a look, unless one is running; close its connection if it hangs."""
         if self._began is None:
-            if self._thread is None:  # kept: later there may be no memory for a new one
+            if self._thread is None:  # kept, because later there may be no memory for a thread
                 thread = threading.Thread(target=self._run, name="database-probe", daemon=True)
                 thread.start()
                 self._thread = thread
             self._wanted, self._began = database, time.monotonic()
             self._changed.notify_all()
         elif self._conn is not None and time.monotonic() - self._began > CUT_SECONDS:
-            # Its thread gets an error, and the next request starts another look.
+            # The thread gets an error, and the next request starts another look.
             with socket.socket(fileno=os.dup(self._conn.fileno())) as duplicate:
                 duplicate.shutdown(socket.SHUT_RDWR)
             self._conn = None
@@ -119,7 +119,7 @@ class DatabaseProbe:
                     waited_for_tasks_seconds=waited_for_tasks_seconds(conn),
                 )
             finally:
-                with self._changed:  # not while another thread uses its descriptor
+                with self._changed:  # another thread may be using its descriptor
                     self._conn = None
 
 

@@ -1,4 +1,4 @@
-"""What the user that faces the network may do to the database, against what it should."""
+"""Checks the rights of the web workers' database user."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ SELECT rolname, rolsuper,
        EXISTS (SELECT FROM ours WHERE relname LIKE '%%\\_telemetry'
                    AND has_table_privilege(rolname, ours.oid, 'UPDATE, DELETE, TRUNCATE'))
            AS may_change_updates,
-       coalesce((SELECT pg_has_role(asked.rolname, role.oid, 'USAGE')
+       coalesce((SELECT pg_has_role(login.rolname, role.oid, 'USAGE')
                  FROM pg_roles AS role WHERE role.rolname = %(role)s), false) AS has_role
-FROM pg_roles AS asked
+FROM pg_roles AS login
 WHERE rolname = coalesce(%(user)s, current_user)
 """
 
 
 def judge_rights(conn: Connection, user: str | None = None) -> Iterator[str]:
-    """One sentence for each right that the user, or else that of `conn`, has too many, or lacks."""
+    """One sentence for each right that the user (default: of `conn`) should not have, or lacks."""
     row = conn.execute(_RIGHTS, {"role": HUB_ROLE, "user": user}).fetchone()
     assert row is not None
     user, is_superuser, is_owner, may_create, may_change_updates, has_role = row
@@ -59,11 +59,11 @@ def judge_rights(conn: Connection, user: str | None = None) -> Iterator[str]:
 
 
 def judge_hubs_rights(conn: Connection, config: Config) -> Iterator[str]:
-    """The same for the user that the web workers connect as; `conn` is the owner's.
+    """The same for the web workers' user; `conn` is the owner's.
 
     Raises psycopg.Error and DatabaseUnavailable.
     """
-    if config.is_embedded:  # where a second connection would wait for the first one's transaction
+    if config.is_embedded:  # a second connection would wait for the first one's transaction
         yield from judge_rights(conn, HUB_ROLE)
     elif config.owner_url is not None:
         with Database.from_config(config).connect(autocommit=True) as conn:
@@ -71,9 +71,9 @@ def judge_hubs_rights(conn: Connection, config: Config) -> Iterator[str]:
 
 
 def describe_rights(config: Config) -> Iterator[str]:
-    """Sentences to show when the hub starts; none when its rights are as they should be."""
+    """Messages for the start of the hub; none if the rights are correct."""
     if config.is_embedded:
-        return  # by its nature
+        return
     if config.owner_url is None:
         yield OWNERS_RIGHTS
         return

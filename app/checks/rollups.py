@@ -1,7 +1,7 @@
-"""What `python -m app doctor` looks at in rollups and retention: that no history can be erased.
+"""The checks of `python -m app doctor` that no refresh and no drop can erase history. Reads only.
 
-Late data must meet its chunk, a refresh must never reach behind what was dropped, and nothing may
-be dropped that the rollups have not counted. Reads only.
+Chunks must exist for late data, refreshes must stay after the edges, and the rollups must have
+counted what is dropped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from app.domain.rollups import (
 from app.store import rollups as store
 from app.store.rollups import Chunk
 
-# The task that drops brings a chunk up to date before: only one that stays is a fault.
+# The task that drops a chunk first refreshes its rollups: a fault only if the chunk stays.
 OVERDUE_AFTER = timedelta(days=1)
 
 _POLICIES = {
@@ -79,7 +79,7 @@ def judge_retention(conn: Connection, config: Config) -> Iterator[str]:
 
 
 def _judge_settings(config: Config) -> Iterator[str]:
-    """Config refuses these at the start; this does not lean on it."""
+    """Checked again here, although Config refuses such settings."""
     if config.late_data_days >= config.raw_retention_days:
         yield (
             f"HUB_LATE_DATA_DAYS ({config.late_data_days}) must be smaller than "
@@ -95,7 +95,7 @@ def _judge_settings(config: Config) -> Iterator[str]:
 
 
 def _judge_policies(conn: Connection) -> Iterator[str]:
-    """TimescaleDB's own policies know nothing of the edges."""
+    """TimescaleDB's own policies do not respect the edges."""
     names = [*RAW_SERIES, *(rollup.name for rollup in ROLLUPS)]
     rows = conn.execute(
         "SELECT job_id, proc_name, hypertable_name FROM timescaledb_information.jobs "
@@ -149,14 +149,14 @@ def _judge_unfinished(conn: Connection, edges: dict[str, datetime]) -> Iterator[
 def _judge_oldest_chunk(
     conn: Connection, series: str, edge: datetime | None, now: datetime, config: Config
 ) -> Iterator[str]:
-    """The chunk that is dropped next: what its rollups have counted is what it holds."""
+    """Whether the rollups have counted every row of the chunk that is dropped next."""
     chunk = next(iter(store.read_chunks(conn, series)), None)
     if chunk is None or (edge is not None and chunk.start < edge):
-        return  # what lies behind the edge is a fault of its own
+        return  # rows behind the edge are another fault
     is_overdue = chunk.end <= now - timedelta(days=config.raw_retention_days) - OVERDUE_AFTER
     for rollup in rollups_of(series):
         if not is_overdue and store.read_stale_windows(conn, rollup, chunk.window):
-            return  # the next refresh, or the drop, brings it up to date, and what is made from it
+            return  # the next refresh, or the drop, updates it and the rollups made from it
         if gap := store.read_gap(conn, rollup, series, chunk.window):
             yield f"{_describe(chunk, series, is_overdue=is_overdue)}: {gap}. {_advice(chunk)}"
 

@@ -1,6 +1,6 @@
-"""The schema that the migrations create, read from their text: tables, columns, indexes, rollups.
+"""Reads the schema from the text of the migrations: tables, columns, indexes, rollups.
 
-They are read and not applied, as `doctor` must not write.
+`doctor` must not write, so it cannot apply them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DROPPED = re.compile(r"DROP COLUMN (\w+)")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's type and its default, as a migration writes them."""
+    """A column's type and default, as written in a migration."""
 
     type: str
     default: str | None
@@ -41,7 +41,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What an index is on, as a migration writes it: `(job_id, time)`."""
+    """The columns of an index, as written in a migration: `(job_id, time)`."""
 
     columns: str
     is_unique: bool
@@ -49,10 +49,10 @@ class Index:
 
 @dataclass(slots=True)
 class Schema:
-    """What the numbered migrations make, by name.
+    """The objects that the numbered migrations create, by name.
 
-    `rollups` have the statement each was made with; `compressed` the file that set up compression,
-    `made_by` the file that made a rollup.
+    `rollups`: the statement of each; `made_by`: the file that created it; `compressed`: the file
+    that set up compression.
     """
 
     tables: dict[str, dict[str, Column]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Schema:
     compressed: dict[str, str] = field(default_factory=dict)
 
     def read(self, migration: Migration) -> None:
-        """Take in what one more migration does."""
+        """Add what one more migration does."""
         for statement in _BODY.sub("", _COMMENT.sub("", migration.sql)).split(";"):
             self._read_statement(statement.strip(), f"migrations/{migration.name}")
 
@@ -90,7 +90,7 @@ class Schema:
 
 
 def read_schema() -> Schema:
-    """What the hub's migrations make. Raises MigrationError."""
+    """The schema after all numbered migrations. Raises MigrationError."""
     schema = Schema()
     for migration in read_migrations():
         if not migration.is_repeatable:
