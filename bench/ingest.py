@@ -72,8 +72,8 @@ class Hub:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str) -> str:
-        asked = urllib.request.Request(f"{self.url}/api/v1{path}", headers=self._headers)
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        request = urllib.request.Request(f"{self.url}/api/v1{path}", headers=self._headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return str(answer.read().decode())
 
     def memory(self) -> dict[str, float]:

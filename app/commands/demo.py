@@ -78,8 +78,8 @@ class _HubClient:
         self, method: str, path: str, data: bytes | None = None, headers: Body | None = None
     ) -> tuple[int, Any]:
         try:
-            asked = {**self._headers, **(headers or {})}
-            self._conn.request(method, self._base + path, data, asked)
+            all_headers = {**self._headers, **(headers or {})}
+            self._conn.request(method, self._base + path, data, all_headers)
             answer = self._conn.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException) as exc:

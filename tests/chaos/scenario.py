@@ -111,7 +111,7 @@ class Scenario:
         return events
 
     def assert_no_sender_judged(self) -> None:
-        """The stale detector has said nothing of those who push."""
+        """The stale detector has changed the status of no sender that pushes."""
         for job_id in self.senders.job_ids:
             verdicts = [event for event in self.events_of(job_id) if event["actor"] == "detector"]
             assert not verdicts, verdicts

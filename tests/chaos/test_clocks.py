@@ -60,7 +60,7 @@ SENDERS = {2 * HOUR: False, -2 * HOUR: True, 72 * HOUR: False, -960 * HOUR: Fals
 
 
 def test_clocks_of_senders_wrong_by_hours_and_days(hub: HubProcess, chaos: Run) -> None:
-    """All is stored and charted, what cannot stand is said once, and liveness is the hub's."""
+    """All is stored and charted, an implausible clock is warned of once, and liveness is by the hub's clock."""
     with chaos(hub, ahead_seconds=list(SENDERS)) as scenario:
         died = [f"died-{secrets.token_hex(4)}" for _ in SENDERS]
         for ahead, job_id in zip(SENDERS, died, strict=True):
@@ -73,8 +73,8 @@ def test_clocks_of_senders_wrong_by_hours_and_days(hub: HubProcess, chaos: Run) 
         chart = hub.request("GET", f"/api/v1/telemetry/history/{job_id}")[2]
         pushed = [number for known, number in scenario.senders.acknowledged if known == job_id]
         assert chart["snapshots"] == len(pushed)
-        said = [event for event in scenario.events_of(job_id) if "clock" in event["reason"]]
-        assert len(said) == (0 if stands else 1), said
+        warnings = [event for event in scenario.events_of(job_id) if "clock" in event["reason"]]
+        assert len(warnings) == (0 if stands else 1), warnings
 
 
 def set_clock(scenario: Scenario, clock: SettableClock, ahead: int) -> None:
@@ -99,8 +99,8 @@ def seconds_ahead(hub: HubProcess) -> float:
     """By how much the clock of the hub's database is ahead of ours."""
     job_id = f"clock-{secrets.token_hex(4)}"
     hub.push(job_id)
-    said = hub.request("GET", f"/api/v1/jobs/{job_id}")[2]["last_telemetry_at"]
-    return (datetime.fromisoformat(said) - utc_now()).total_seconds()
+    arrived_at = hub.request("GET", f"/api/v1/jobs/{job_id}")[2]["last_telemetry_at"]
+    return (datetime.fromisoformat(arrived_at) - utc_now()).total_seconds()
 
 
 def tasks_ran_since(hub: HubProcess, began: float) -> bool:

@@ -39,7 +39,7 @@ def hub(tmp_path: Path) -> Iterator[HubProcess]:
 
 
 class Crowd:
-    """Threads that push without a rest, each over one connection, and what they were told."""
+    """Threads that push without a rest, each over one connection, and the answers they got."""
 
     def __init__(self, hub: HubProcess) -> None:
         self._hub = hub

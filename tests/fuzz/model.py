@@ -56,13 +56,15 @@ class Model:
             if ends or was != "running":
                 self.transitions.append((was, self.status, "sender"))
 
-    def register(self, said: dict[str, Any]) -> None:
+    def register(self, registration: dict[str, Any]) -> None:
         if self.job_type is None:
             self.transitions.append((None, "pending", "sender"))
-        self.job_type = self.job_type or said["job_type"]
-        named = {name: said[name] for name in JOB_FIELDS if said.get(name) is not None}
+        self.job_type = self.job_type or registration["job_type"]
+        named = {
+            name: registration[name] for name in JOB_FIELDS if registration.get(name) is not None
+        }
         self.registered = {"job_type": self.job_type, **named, **self.registered}
-        for disk in said.get("disks", []):
+        for disk in registration.get("disks", []):
             self.sizes.setdefault(disk["disk_index"], disk["size_bytes"])
 
     def sweep(self, now: int, watched_seconds: int, last_seen: int | None) -> None:
@@ -188,8 +190,8 @@ def _rank(update: Update) -> tuple[Any, ...]:
     """Newest last; of one instant the ends, then more bytes, then what they say, as text."""
     is_end = update.status != "running"
     disks = [(index, sorted(named.items())) for index, named in sorted(update.disks.items())]
-    said = repr((update.status, sorted(update.fields.items()), disks))
-    return update.time, is_end, update.fields.get("bytes_transferred", -1), said
+    content = repr((update.status, sorted(update.fields.items()), disks))
+    return update.time, is_end, update.fields.get("bytes_transferred", -1), content
 
 
 def _percent(done: int, total: int) -> float | None:

@@ -88,11 +88,13 @@ class QueueModel:
             if "job_id" in row.payload:
                 lost = 1 + row.payload.get("lost_updates", 0)
                 later = (r for r in self.rows if r.stream == row.stream and r.id > row.id)
-                heir = next((r for r in later if not r.is_fixed and not r.tries), None)
-                if heir is None:
+                successor = next((r for r in later if not r.is_fixed and not r.tries), None)
+                if successor is None:
                     self.untold[row.stream] += lost
                 else:
-                    heir.payload["lost_updates"] = heir.payload.get("lost_updates", 0) + lost
+                    successor.payload["lost_updates"] = (
+                        successor.payload.get("lost_updates", 0) + lost
+                    )
         self.counts[why] += len(rows)
 
     def acknowledge(self, row_ids: list[int]) -> None:

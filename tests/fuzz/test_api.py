@@ -74,11 +74,11 @@ def test_no_request_gets_an_answer_that_is_not_described(
 
 def test_a_door_that_stands_open_is_found(hub: HubProcess, document: Path, token: str) -> None:
     """The fuzzing sees what it should: here an answer without a token where one is asked for."""
-    said = json.loads(document.read_text())
-    said["paths"] = {"/api/v1/health": said["paths"]["/api/v1/health"]}
-    del said["paths"]["/api/v1/health"]["get"]["security"]
+    openapi = json.loads(document.read_text())
+    openapi["paths"] = {"/api/v1/health": openapi["paths"]["/api/v1/health"]}
+    del openapi["paths"]["/api/v1/health"]["get"]["security"]
     wrong = document.with_name("wrong.json")
-    wrong.write_text(json.dumps(said))
+    wrong.write_text(json.dumps(openapi))
     run = schemathesis(hub, wrong, token, "--phases", "fuzzing", "-n", "2")
     assert run.returncode == 1, run.stdout
     assert "authentication" in run.stdout.lower()

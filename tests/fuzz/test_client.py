@@ -222,8 +222,8 @@ class Job:
         assert [u["status"] for u in by_time] == ["running"] * (len(by_time) - 1) + [status]
         running, end = by_time[:-1], by_time[-1]
         phases = [next(group) for _, group in groupby(running, lambda u: u.get("current_phase"))]
-        told = [(u["current_phase"], u) for u in phases if "current_phase" in u]
-        self.must_tell(self.phases, told)
+        reported = [(u["current_phase"], u) for u in phases if "current_phase" in u]
+        self.must_tell(self.phases, reported)
         self.must_tell(self.errors, [(u["error"], u) for u in running if "error" in u])
         known: dict[int, dict[str, Any]] = {}
         for update in by_time:
@@ -240,10 +240,10 @@ class Job:
             assert end["progress_percent"] == expected
 
     def must_tell(
-        self, expected: list[tuple[str, int | None]], told: list[tuple[str, dict[str, Any]]]
+        self, expected: list[tuple[str, int | None]], reported: list[tuple[str, dict[str, Any]]]
     ) -> None:
-        assert [text for text, _ in told] == [text for text, _ in expected]
-        for (_, done), (_, update) in zip(expected, told, strict=True):
+        assert [text for text, _ in reported] == [text for text, _ in expected]
+        for (_, done), (_, update) in zip(expected, reported, strict=True):
             assert done is None or update["bytes_transferred"] == done
 
 

@@ -64,7 +64,7 @@ DISKS = st.lists(
     max_size=3,
     unique_by=lambda disk: disk["disk_index"],
 )
-SAID = {
+REPORTED = {
     "current_phase": TEXTS,
     "bytes_transferred": COUNTS,
     "total_bytes": COUNTS,
@@ -78,8 +78,8 @@ SAID = {
 }
 STATUSES = st.sampled_from(["running"] * 9 + ["completed", "failed", "cancelled"])
 ENDS = st.sampled_from(["completed", "failed", "cancelled"])
-BODIES = objects(SAID, status=STATUSES)
-RUNNING = objects(SAID, status=st.just("running"))
+BODIES = objects(REPORTED, status=STATUSES)
+RUNNING = objects(REPORTED, status=st.just("running"))
 PLAUSIBLE = st.sampled_from(ORDINARY + OLD)
 ANY_TIME = st.sampled_from([*ORDINARY, *OLD, *WRONG, None])
 
@@ -137,14 +137,14 @@ class Machine(RuleBasedStateMachine):
         self.push_body({**self.sent[pick % len(self.sent)], "lost_updates": lost})
 
     @precondition(lambda self: self.sent)
-    @rule(pick=st.integers(0, 99), said=objects(SAID))
-    def push_alike(self, pick: int, said: dict[str, Any]) -> None:
+    @rule(pick=st.integers(0, 99), fields=objects(REPORTED))
+    def push_alike(self, pick: int, fields: dict[str, Any]) -> None:
         """The same instant, and other news: no repeat, but a tie."""
-        self.push_body({**self.sent[pick % len(self.sent)], **said})
+        self.push_body({**self.sent[pick % len(self.sent)], **fields})
 
     @rule(
         bodies=st.lists(st.tuples(RUNNING, PLAUSIBLE), max_size=5),
-        end=st.none() | st.tuples(objects(SAID, status=ENDS), PLAUSIBLE),
+        end=st.none() | st.tuples(objects(REPORTED, status=ENDS), PLAUSIBLE),
         picks=st.lists(st.integers(0, 99), max_size=3),
         chance=st.randoms(use_true_random=False),
     )
@@ -160,9 +160,9 @@ class Machine(RuleBasedStateMachine):
         if items:
             self.push_items(items)
 
-    @rule(status=ENDS, said=objects({name: SAID[name] for name in ("error", "disks")}))
-    def complete(self, status: str, said: dict[str, Any]) -> None:
-        body = {"status": status, **said}
+    @rule(status=ENDS, fields=objects({name: REPORTED[name] for name in ("error", "disks")}))
+    def complete(self, status: str, fields: dict[str, Any]) -> None:
+        body = {"status": status, **fields}
         code, answer = self.hub.ask("POST", f"/jobs/{self.job_id}/complete", body)
         if self.model.job_type is None:
             assert code == 404
@@ -176,7 +176,7 @@ class Machine(RuleBasedStateMachine):
             self.model.store([update])
 
     @rule(
-        said=objects(
+        fields=objects(
             {
                 "vm_name": st.sampled_from(["vm-1", "vm-2"]),
                 "total_bytes": COUNTS,
@@ -189,12 +189,12 @@ class Machine(RuleBasedStateMachine):
         ),
         job_type=st.sampled_from(["backup"] * 9 + ["restore"]),
     )
-    def register(self, said: dict[str, Any], job_type: str) -> None:
-        body = {"job_id": self.job_id, "job_type": job_type, **said}
+    def register(self, fields: dict[str, Any], job_type: str) -> None:
+        body = {"job_id": self.job_id, "job_type": job_type, **fields}
         code, _ = self.hub.ask("POST", "/jobs", body)
         known = self.model.job_type
         machine = self.model.rows()[0]["vm_name"]
-        is_other = machine is not None and said.get("vm_name", machine) != machine
+        is_other = machine is not None and fields.get("vm_name", machine) != machine
         if known is not None and (known != job_type or is_other):
             assert code == 409
         else:
@@ -242,8 +242,8 @@ class Machine(RuleBasedStateMachine):
         shown = {d["disk_index"]: {n: plain(d[n]) for n in DISK_FIELDS} for d in job["disks"]}
         assert shown == {i: {n: plain(v) for n, v in d.items()} for i, d in disks.items()}
         lost = sum(self.model.lost.values())
-        told = [text for text in job["warnings"] if text.startswith("The sender lost")]
-        assert [text.split()[3] for text in told] == ([str(lost)] if self.model.lost else [])
+        warnings = [text for text in job["warnings"] if text.startswith("The sender lost")]
+        assert [text.split()[3] for text in warnings] == ([str(lost)] if self.model.lost else [])
 
     def teardown(self) -> None:
         if self.model.job_type is None:
@@ -338,16 +338,18 @@ class Machine(RuleBasedStateMachine):
 
     def update(self, body: dict[str, Any]) -> Update:
         """What the body says, under the names of the columns."""
-        said = {**body, "error_message": body.get("error")}
-        fields = {name: said[name] for name in JOB_FIELDS if said.get(name) not in (None, "")}
+        reported = {**body, "error_message": body.get("error")}
+        fields = {
+            name: reported[name] for name in JOB_FIELDS if reported.get(name) not in (None, "")
+        }
         disks = {disk["disk_index"]: named(disk, DISK_FIELDS) for disk in body.get("disks", [])}
         timestamp = micros(body["timestamp"]) if "timestamp" in body else None
         fields = named(fields, JOB_FIELDS)
         return Update("", self.job_id, body["status"], timestamp, fields, disks)
 
 
-def named(said: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    fields = {name: said[name] for name in names if name in said}
+def named(reported: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    fields = {name: reported[name] for name in names if name in reported}
     if "progress_percent" in fields:
         fields["progress_percent"] = min(float(fields["progress_percent"]), 100.0)
     return fields

@@ -55,7 +55,7 @@ class Detector(Generic[Sweep]):
         return newest + timedelta(seconds=silent_seconds)
 
     def watch(self, process_id: str, up_since: datetime, beat_at: datetime) -> None:
-        """A process that takes updates since `up_since`, and said so last at `beat_at`."""
+        """A process that has been taking updates since `up_since`; last beat at `beat_at`."""
         self._conn.execute(
             "INSERT INTO ingest_beats VALUES (%s, %s, %s)", [process_id, up_since, beat_at]
         )

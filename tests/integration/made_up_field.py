@@ -35,10 +35,10 @@ COLUMNS = {
 
 def follow_updates(conn: Connection) -> None:
     disk = {"disk_index": 0, "made_up": 1.5}
-    said = {"status": "running", "timestamp": at(-60), "made_up": 7, "disks": [disk]}
-    body = json.dumps(said).encode()
+    update = {"status": "running", "timestamp": at(-60), "made_up": 7, "disks": [disk]}
+    body = json.dumps(update).encode()
     fast = decode_common_update(body, "backup", "j")
-    slow = decode_update(json.dumps({**said, "error": "é"}).encode(), "backup", "j")
+    slow = decode_update(json.dumps({**update, "error": "é"}).encode(), "backup", "j")
     assert fast is not None
     assert fast.fields == {"made_up": 7}
     assert fast.disks == {0: {"made_up": 1.5}}
@@ -60,8 +60,8 @@ def follow_updates(conn: Connection) -> None:
 
 
 def follow_snapshots(conn: Connection) -> None:
-    said = {"node_id": "n", "timestamp": at(-60), "made_up": 7}
-    (snapshot,) = decode_snapshots(json.dumps(said).encode(), SnapshotSchema())
+    data = {"node_id": "n", "timestamp": at(-60), "made_up": 7}
+    (snapshot,) = decode_snapshots(json.dumps(data).encode(), SnapshotSchema())
     assert isinstance(snapshot, Snapshot)
     for is_duplicate in (False, True):
         (outcome,) = store_snapshots(conn, [snapshot], 28)

@@ -37,7 +37,7 @@ Run = Callable[..., dict[str, int]]
 
 @pytest.fixture
 def run(database: Database, config: Config) -> Run:
-    """One run of the task, at NOW unless told otherwise."""
+    """One run of the task, by default at NOW."""
     return lambda now=NOW: compress_chunks.run_once(database, config, now)
 
 

@@ -56,7 +56,7 @@ def short(config: Config) -> Config:
 
 @pytest.fixture
 def run(database: Database, short: Config) -> Run:
-    """One run of the task, at NOW unless told otherwise."""
+    """One run of the task, by default at NOW."""
     return lambda now=NOW: drop_expired_chunks.run_once(database, short, now)
 
 

@@ -882,7 +882,7 @@ def test_a_slow_disk_is_named(
     wrapper.chmod(0o755)
     monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
 
-    def said() -> list[str]:
+    def slow_disk_lines() -> list[str]:
         return [text for text in caplog.messages if text.startswith("slow_disk")]
 
     with EmbeddedEngine(data_dir) as engine, open_owner(engine) as conn:
@@ -890,8 +890,8 @@ def test_a_slow_disk_is_named(
         (tmp_path / "now").touch()
         conn.execute("INSERT INTO kept VALUES (1)")
         (tmp_path / "now").unlink()
-        wait_until(lambda: bool(said()))
-    (line,) = said()
+        wait_until(lambda: bool(slow_disk_lines()))
+    (line,) = slow_disk_lines()
     found = re.fullmatch(r"slow_disk .* times=(\d+) slowestMilliseconds=(\d+)", line)
     assert found
     assert int(found[1]) >= 1

@@ -360,11 +360,11 @@ def lose(conn: Connection, seconds: float, job_id: str = "j") -> None:
 def test_every_source_says_that_the_sender_lost_what_is_missing(
     owner: Database, config: Config, conn: Connection, days: int, is_ended: bool
 ) -> None:
-    told = 7 * 3600 + 3.456789  # the end of the second gap
-    rows = [Row(0), Row(3 * 3600 + 1.5), Row(told), Row(told + 0.0002), Row(told + 59)]
+    loss_at = 7 * 3600 + 3.456789  # the end of the second gap
+    rows = [Row(0), Row(3 * 3600 + 1.5), Row(loss_at), Row(loss_at + 0.0002), Row(loss_at + 59)]
     rows.append(Row((days - 0.1) * 86_400))
     series.store(conn, rows)
-    lose(conn, told)
+    lose(conn, loss_at)
     expected = ["silence", "sender_lost", "silence"]
     if is_ended:
         end(conn)
@@ -401,9 +401,9 @@ def test_only_gaps_that_end_with_a_loss_are_lost(
         )
     if seed % 2:
         refresh(owner, config)
-    told = {series.milliseconds(Row(seconds).time) for seconds in tellers}
+    losses_ms = {series.milliseconds(Row(seconds).time) for seconds in tellers}
     expected = [
-        replace(gap, reason="sender_lost") if gap.to_at in told else gap
+        replace(gap, reason="sender_lost") if gap.to_at in losses_ms else gap
         for gap in expect_gaps(rows, span, span)
     ]
     for gone in ((), ("updates",)):

@@ -93,8 +93,8 @@ def random_job(chance: random.Random, job_id: str) -> list[Callable[[], Update]]
         makers.append((seconds, "running", {**fields, "disks": disks}))
         if chance.random() < 0.3:
             for _ in range(chance.randrange(1, 4)):
-                told = {**makers[-1][2], "lost_updates": chance.randrange(9)}
-                makers.append((seconds, "running", told))
+                update = {**makers[-1][2], "lost_updates": chance.randrange(9)}
+                makers.append((seconds, "running", update))
     if chance.random() < 0.8:
         end_at = chance.choice([seconds + 1, seconds, -498])
         status = chance.choice(["completed", "failed", "cancelled"])
@@ -174,7 +174,7 @@ def test_a_registration_gives_the_same_rows_whenever_it_comes(
 
 
 def test_what_was_lost_is_told_once_and_never_less(database: Database) -> None:
-    def told() -> dict[str, Any]:
+    def stored_losses() -> dict[str, Any]:
         found = snapshot(conn)
         (job,) = found["jobs"]
         losses = [(job_id, lost) for job_id, _, lost in found["losses"]]
@@ -186,22 +186,22 @@ def test_what_was_lost_is_told_once_and_never_less(database: Database) -> None:
     sentence = f"The sender lost {{}} (last reported {at(-60)})."
     with closing(database.connect(autocommit=True)) as conn:
         assert lost_by(make_update(-60)) == [(False, 0)]
-        assert told() == {"losses": [], "warning": None}
+        assert stored_losses() == {"losses": [], "warning": None}
         conn.execute("UPDATE jobs SET performance_metrics = '{}', last_telemetry_at = '2026-01-01'")
         assert lost_by(make_update(-60, lost_updates=1)) == [(True, 1)]
-        assert told() == {"losses": [("j", 1)], "warning": sentence.format("1 update")}
+        assert stored_losses() == {"losses": [("j", 1)], "warning": sentence.format("1 update")}
         assert rows(
             conn, "SELECT performance_metrics, last_telemetry_at = '2026-01-01' FROM jobs"
-        ) == [(None, True)]  # the chart is another; the job said nothing
+        ) == [(None, True)]  # the chart changes; no sign of life
         conn.execute("UPDATE jobs SET performance_metrics = '{}'")
         for less in (0, 1):
             assert lost_by(make_update(-60, lost_updates=less)) == [(True, 0)]
         assert rows(conn, "SELECT performance_metrics FROM jobs") == [({},)]
         more = [make_update(-60, lost_updates=lost) for lost in (3, 12, 5)]
         assert lost_by(*more) == [(True, 11), (True, 0), (True, 0)]
-        assert told() == {"losses": [("j", 12)], "warning": sentence.format("12 updates")}
+        assert stored_losses() == {"losses": [("j", 12)], "warning": sentence.format("12 updates")}
         assert lost_by(make_update(-90, lost_updates=2)) == [(False, 2)]
-        assert told()["warning"] == sentence.format("14 updates")
+        assert stored_losses()["warning"] == sentence.format("14 updates")
         events = rows(conn, "SELECT kind, actor, reason FROM job_events ORDER BY id")
     assert events[1:] == [("warning", "hub", sentence.format("1 update"))]
 

@@ -48,7 +48,7 @@ Tick = Callable[..., dict[str, float]]
 
 @pytest.fixture
 def tick(database: Database, config: Config) -> Tick:
-    """One run of the task, at NOW unless told otherwise."""
+    """One run of the task, by default at NOW."""
     return lambda now=NOW: refresh_rollups.run_once(database, config, now)
 
 
@@ -259,13 +259,13 @@ def _expected(rows: Sequence[dict[str, Any]], length: timedelta) -> list[tuple[A
 
 
 def _expected_bucket(at: datetime, rows: list[dict[str, Any]]) -> tuple[Any, ...]:
-    def told(field: str) -> list[Any]:
+    def reported(field: str) -> list[Any]:
         return [row[field] for row in rows if row[field] is not None]
 
     def ends(values: list[Any]) -> tuple[Any, Any]:
         return (values[0], values[-1]) if values else (None, None)
 
-    speeds, percents = told("speed"), told("percent")
+    speeds, percents = reported("speed"), reported("percent")
     return (
         at,
         len(rows),
@@ -273,9 +273,9 @@ def _expected_bucket(at: datetime, rows: list[dict[str, Any]]) -> tuple[Any, ...
         min(speeds, default=None),
         max(speeds, default=None),
         len([speed for speed in speeds if speed > 0]),
-        *ends(told("bytes")),
+        *ends(reported("bytes")),
         percents[-1] * 100 if percents else None,
-        *ends(told("phase")),
+        *ends(reported("phase")),
         sum(speeds) if speeds else -1,
     )
 

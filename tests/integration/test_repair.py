@@ -307,8 +307,8 @@ def test_nothing_is_rebuilt_from_before_the_edge(
     made = {bucket for bucket, speed in maxima(conn).items() if speed == 5}
     assert made == {bucket for bucket in maxima(conn) if bucket >= kept}
     assert start in maxima(conn), "what is older is still there"
-    said = capsys.readouterr().out.splitlines()[0]
-    assert said.startswith(
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith(
         f"job_speed_1m rebuilt from {kept.isoformat()}, where job_telemetry begins, to "
     )
 

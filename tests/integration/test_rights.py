@@ -194,7 +194,7 @@ def test_it_stores_into_new_chunks_and_compressed_ones(
         conn.execute("SELECT drop_chunks('job_telemetry', older_than => now())")
 
 
-# ---- what is said of it -------------------------------------------------------------------------
+# ---- messages about rights -----------------------------------------------------------------------
 
 
 def rights_of(config: Config, owner: Database) -> tuple[bool, str]:
@@ -230,13 +230,13 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("change", "said"), FAULTS.items(), ids=FAULTS.values())
-def test_each_right_too_many_is_named(owner: Database, change: str, said: str) -> None:
+@pytest.mark.parametrize(("change", "fault_part"), FAULTS.items(), ids=FAULTS.values())
+def test_each_right_too_many_is_named(owner: Database, change: str, fault_part: str) -> None:
     with owner.reading() as conn, conn.transaction(force_rollback=True):
         conn.execute(change.encode())
         conn.execute("SET LOCAL ROLE telemetry_hub")
         [fault] = judge_rights(conn)
-    assert said in fault
+    assert fault_part in fault
 
 
 def test_a_user_that_is_not_a_member_is_named(owner: Database) -> None:

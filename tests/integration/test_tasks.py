@@ -206,7 +206,7 @@ def test_a_long_run_keeps_its_lease(
 def test_a_run_that_keeps_the_embedded_engine_busy_is_recorded(
     conn: Connection, database: Database, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody can renew its lease meanwhile: it expires, and the run is still its own."""
+    """The lease is not renewed and expires, but no other process takes the run."""
     monkeypatch.setattr("jobs.runner.LEASE_SECONDS", 0.1)
 
     def work() -> str:
@@ -316,16 +316,16 @@ def test_who_takes_no_updates_does_not_beat(
     conn: Connection, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.ingest.heartbeat.BEAT_SECONDS", 0.01)
-    asked = threading.Semaphore(0)
+    calls = threading.Semaphore(0)
 
     def takes_updates() -> bool:
-        asked.release()
+        calls.release()
         return False
 
     heartbeat = Heartbeat(database, takes_updates)
     heartbeat.start()
     for _ in range(3):
-        assert asked.acquire(timeout=60)
+        assert calls.acquire(timeout=60)
     assert beats(conn, heartbeat) == 0
     heartbeat.stop()
 
@@ -335,16 +335,16 @@ def test_a_beat_survives_a_database_that_is_away(
 ) -> None:
     monkeypatch.setattr("app.ingest.heartbeat.BEAT_SECONDS", 0.01)
     away = Database(f"postgresql://x@127.0.0.1:{free_port()}/x", is_embedded=False)
-    asked = threading.Semaphore(0)
+    calls = threading.Semaphore(0)
 
     def takes_updates() -> bool:
-        asked.release()
+        calls.release()
         return True
 
     heartbeat = Heartbeat(away, takes_updates)
     heartbeat.start()
     for _ in range(3):
-        assert asked.acquire(timeout=60)
+        assert calls.acquire(timeout=60)
     heartbeat.stop()
     assert len([m for m in caplog.messages if m.startswith("the heartbeat cannot be")]) == 1
 

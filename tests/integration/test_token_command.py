@@ -111,7 +111,7 @@ def test_revoking_what_is_not_there_is_a_sentence(env: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--scope", "read", "--job-type", "backup"), "--scope ingest only"),
         (("--scope", "owner"), "invalid choice"),
@@ -122,10 +122,10 @@ def test_revoking_what_is_not_there_is_a_sentence(env: dict[str, str]) -> None:
         (("--scope", "read", "--expires", "9999999w"), "longer than 3650d"),
     ],
 )
-def test_options_that_will_not_do_are_said_so(options: tuple[str, ...], said: str) -> None:
+def test_invalid_options_are_refused_with_a_reason(options: tuple[str, ...], message: str) -> None:
     refused = run_app("token", "create", "--name", "x", *options)
     assert refused.returncode
-    assert said in refused.stderr
+    assert message in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
@@ -133,11 +133,11 @@ def test_without_a_key_nothing_is_made(tmp_path: Path) -> None:
     for command in (("key",), ("create", "--name", "x", "--scope", "read")):
         assert "HUB_TOKEN_KEY_FILE is not set" in sentence(run_app("token", *command))
     missing = str(tmp_path / "missing")
-    said = sentence(
+    message = sentence(
         run_app("token", "create", "--name", "x", "--scope", "read", HUB_TOKEN_KEY_FILE=missing)
     )
-    assert missing in said
-    assert "cannot be read" in said
+    assert missing in message
+    assert "cannot be read" in message
 
 
 def test_a_key_is_made_once_and_rotated(tmp_path: Path) -> None:
@@ -168,21 +168,21 @@ def test_a_database_without_the_table_is_a_sentence(tmp_path: Path) -> None:
 
 def test_a_hub_that_others_can_reach_does_not_start_without_a_key(tmp_path: Path) -> None:
     env = {"HUB_HOST": "0.0.0.0", "HUB_DATA_DIR": str(tmp_path)}
-    said = sentence(run_app("serve", **env))
-    assert "HUB_HOST is 0.0.0.0" in said
-    assert "python -m app token key" in said
+    message = sentence(run_app("serve", **env))
+    assert "HUB_HOST is 0.0.0.0" in message
+    assert "python -m app token key" in message
 
 
 @pytest.mark.parametrize(
-    ("content", "mode", "said"),
+    ("content", "mode", "message"),
     [(b"short", 0o600, "less than 32 bytes"), (FOREIGN_KEYS[0], 0o644, "chmod 600")],
 )
-def test_a_bad_key_does_not_start(tmp_path: Path, content: bytes, mode: int, said: str) -> None:
+def test_a_bad_key_does_not_start(tmp_path: Path, content: bytes, mode: int, message: str) -> None:
     path = tmp_path / "token.key"
     path.write_bytes(content)
     path.chmod(mode)
     env = {"HUB_TOKEN_KEY_FILE": str(path), "HUB_DATA_DIR": str(tmp_path)}
-    assert said in sentence(run_app("serve", **env))
+    assert message in sentence(run_app("serve", **env))
 
 
 # A whole hub: two web processes, everything it says in a file.

@@ -357,12 +357,12 @@ def test_percent_above_100_is_100_with_a_note() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "lost"),
+    ("count", "lost"),
     [(b"12", 12), (b"12.0", 12), (b"0", 0), (b"null", 0), (b"2147483647", 2**31 - 1)],
 )
-def test_what_was_lost_is_not_part_of_what_the_update_says(said: bytes, lost: int) -> None:
+def test_what_was_lost_is_not_part_of_what_the_update_says(count: bytes, lost: int) -> None:
     plain = b'{"status":"running","eta_seconds":3,"timestamp":"2026-01-31T12:00:00Z"}'
-    update = decode_update(plain.replace(b'"eta', b'"lost_updates":%s,"eta' % said), "backup", "j")
+    update = decode_update(plain.replace(b'"eta', b'"lost_updates":%s,"eta' % count), "backup", "j")
     assert update.lost_updates == lost
     same = decode_update(plain, "backup", "j")
     assert same.lost_updates == 0

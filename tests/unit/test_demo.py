@@ -50,8 +50,8 @@ def bodies(fate: Fate = "completed") -> list[dict[str, Any]]:
 @pytest.mark.parametrize("job", plan_history(1, NOW) + plan_live(1, NOW, 1), ids=lambda j: j.job_id)
 def test_every_update_is_what_the_hub_accepts(job: SimulatedJob) -> None:
     schema = UpdateSchema()
-    said = list(updates(job, seed=1))
-    for body in said[:30] + said[-30:]:
+    sent = list(updates(job, seed=1))
+    for body in sent[:30] + sent[-30:]:
         assert schema.validate({**body, "timestamp": isoformat(NOW)}) == {}
 
 
@@ -78,8 +78,8 @@ def test_no_percent_is_100_before_all_bytes_are_done() -> None:
 
 
 def test_speeds_are_realistic_and_agree_with_the_bytes() -> None:
-    said = bodies()
-    for before, after in itertools.pairwise(said):
+    sent = bodies()
+    for before, after in itertools.pairwise(sent):
         moved = after["bytes_transferred"] - before["bytes_transferred"]
         assert after["transfer_speed_bps"] == moved // PUSH_SECONDS
         assert after["transfer_speed_bps"] <= 500 * MB
@@ -132,10 +132,10 @@ def test_a_quiet_sender_says_no_end() -> None:
 
 def test_an_old_client_registers_and_completes_without_telemetry() -> None:
     old = plan_live(1, NOW, 1)[-1]
-    said = [push for push in pushes(old, seed=1) if push is not None]
-    assert [path for path, _ in said] == ["/jobs", f"/jobs/{old.job_id}/complete"]
-    assert RegistrationSchema().validate(said[0][1]) == {}
-    assert CompletionSchema().validate(said[1][1]) == {}
+    requests = [push for push in pushes(old, seed=1) if push is not None]
+    assert [path for path, _ in requests] == ["/jobs", f"/jobs/{old.job_id}/complete"]
+    assert RegistrationSchema().validate(requests[0][1]) == {}
+    assert CompletionSchema().validate(requests[1][1]) == {}
 
 
 def test_the_same_seed_says_the_same() -> None:

@@ -26,8 +26,8 @@ def locked(name: str) -> dict[str, str]:
     return found
 
 
-def asked(name: str) -> dict[str, str]:
-    """What a person has asked for, as `package: version`."""
+def requested(name: str) -> dict[str, str]:
+    """The versions that were requested, as `package: version`."""
     lines = [line.strip() for line in (ROOT / name).read_text().splitlines()]
     pins = [line for line in lines if line and not line.startswith(("#", "-r "))]
     assert all(re.fullmatch(r"[\w.\[\]-]+==[\w.]+", pin) for pin in pins), pins
@@ -39,7 +39,7 @@ def asked(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["requirements", "requirements-dev"])
 def test_every_package_is_pinned_by_hash(kind: str) -> None:
-    wanted, have = asked(f"{kind}.in"), locked(f"{kind}.txt")
+    wanted, have = requested(f"{kind}.in"), locked(f"{kind}.txt")
     assert len(have) > len(wanted)
     assert {name: have.get(name) for name in wanted} == wanted, "run `make lock`"
 

@@ -26,9 +26,9 @@ FOREIGN = "not issued by this hub"
 
 def signed(key: bytes = KEYS[0], algorithm: str = "HS256", **changes: object) -> str:
     """A token of ours with other claims; None leaves one out."""
-    said = jwt.decode(make_token(), options={"verify_signature": False}) | changes
-    said = {name: value for name, value in said.items() if value is not None}
-    return jwt.encode(said, key, algorithm=algorithm)
+    claims = jwt.decode(make_token(), options={"verify_signature": False}) | changes
+    claims = {name: value for name, value in claims.items() if value is not None}
+    return jwt.encode(claims, key, algorithm=algorithm)
 
 
 # Reading.
@@ -253,11 +253,11 @@ def test_a_file_that_will_not_do_is_refused_in_one_sentence(
     path = key_file(tmp_path, content, mode)
     with pytest.raises(ConfigError) as refused:
         read_keys(path)
-    said = str(refused.value)
-    assert sentence in said
-    assert str(path) in said
-    assert "\n" not in said
-    assert not any(key.decode() in said for key in KEYS)
+    message = str(refused.value)
+    assert sentence in message
+    assert str(path) in message
+    assert "\n" not in message
+    assert not any(key.decode() in message for key in KEYS)
 
 
 @pytest.mark.parametrize("name", ["nowhere.key", "."])

@@ -59,8 +59,8 @@ class TelemetryPoster:
             logger.warning("[TelemetryPoster] snapshot not stored: %s", _error(result))
             if step is None or isinstance(result, (Accepted, Refused)):
                 return False
-            asked = result.retry_after_seconds
-            wait = full_jitter(step) if asked is None else after_retry_after(asked)
+            retry_after = result.retry_after_seconds
+            wait = full_jitter(step) if retry_after is None else after_retry_after(retry_after)
             if self._closing.wait(wait):
                 return False
         return False

@@ -104,7 +104,7 @@ def test_a_broken_sensor_costs_its_own_fields_only(
     assert set(to_snapshot(message)) == set(SNAPSHOT) - SENSORS[sensor]
     assert leaves(message) <= whole
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert len(warnings) == len(set(warnings)) >= 1, "said once, not every minute"
+    assert len(warnings) == len(set(warnings)) >= 1, "logged once, not every minute"
     collector.collect()  # the speeds need two readings again
     assert set(to_snapshot(collector.collect())) == set(SNAPSHOT)
     assert len(re.findall("works again", caplog.text)) == len(warnings)

@@ -77,8 +77,8 @@ def losses(queue: Queue, job: str) -> int:
     """All reported losses of a job: by its updates and by `take_losses`."""
     entries = queue.dequeue(100)
     queue.release_all([entry.id for entry in entries])
-    told = [e.payload.get("lost_updates", 0) for e in entries if e.payload["job_id"] == job]
-    return int(sum(told)) + queue.take_losses(job)
+    counts = [e.payload.get("lost_updates", 0) for e in entries if e.payload["job_id"] == job]
+    return int(sum(counts)) + queue.take_losses(job)
 
 
 # Order.

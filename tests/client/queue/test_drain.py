@@ -148,16 +148,16 @@ def test_a_probe_is_small(
 
 
 @pytest.mark.parametrize("fault", ["503", "429"])
-@pytest.mark.parametrize("asked", [1, 40])
+@pytest.mark.parametrize("retry_after", [1, 40])
 def test_a_retry_after_is_honoured_and_a_little_more(
-    drain: Drain, queue: TelemetryQueue, faulty_hub: FaultyHub, fault: str, asked: int
+    drain: Drain, queue: TelemetryQueue, faulty_hub: FaultyHub, fault: str, retry_after: int
 ) -> None:
     queue.enqueue(update())
-    faulty_hub.retry_after = str(asked)
+    faulty_hub.retry_after = str(retry_after)
     faulty_hub.next_faults.append(fault)
     wait = drain.step()
     assert wait is not None
-    assert asked < wait <= asked + max(1, asked / 4)
+    assert retry_after < wait <= retry_after + max(1, retry_after / 4)
 
 
 @pytest.mark.parametrize("fault", ["reset", "502", "503", "429", "401", "half", "garbage"])

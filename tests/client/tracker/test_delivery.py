@@ -204,9 +204,9 @@ def test_what_a_full_spool_drops_is_told_with_what_arrives(
             faulty_hub.come_up()
         wait_until(lambda: small.get_queue_size() == 0)
     arrived = faulty_hub.accepted
-    told = sum(update.get("lost_updates", 0) for update in arrived)
-    assert told > 5
-    assert len(arrived) + told == tracker.stats.captured
+    lost = sum(update.get("lost_updates", 0) for update in arrived)
+    assert lost > 5
+    assert len(arrived) + lost == tracker.stats.captured
     assert phases(arrived) == [None, "copying"]  # only ordinary ones were dropped
     assert [update["status"] for update in arrived].count("completed") == 1
 

@@ -49,7 +49,7 @@ def telemetry_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("telemetry-")]
 
 
-def told(hub: FaultyHub, *fields: str) -> list[Any]:
+def received(hub: FaultyHub, *fields: str) -> list[Any]:
     """Those fields of every update in the hub, in order; a bare value where there is one field."""
     rows = [tuple(update.get(field) for field in fields) for update in hub.accepted]
     return [row[0] for row in rows] if len(fields) == 1 else rows
@@ -90,7 +90,7 @@ def test_an_update_is_sent_every_ten_percent(
         for done in (0, 5, 11, 15, 22):
             tracker.update_progress(done)
             time.sleep(0.45)
-    assert told(faulty_hub, "progress_percent")[1:-1] == [0.0, 11.0, 22.0]
+    assert received(faulty_hub, "progress_percent")[1:-1] == [0.0, 11.0, 22.0]
 
 
 def test_an_update_is_sent_every_interval_with_the_newest_numbers(
@@ -101,10 +101,10 @@ def test_an_update_is_sent_every_interval_with_the_newest_numbers(
         for number in range(100):
             tracker.update_progress(number)
             time.sleep(0.01)
-    numbers = told(faulty_hub, "bytes_transferred")[1:-1]
+    numbers = received(faulty_hub, "bytes_transferred")[1:-1]
     assert len(numbers) >= 3
     assert numbers == sorted(numbers)
-    stamps = [datetime.fromisoformat(stamp) for stamp in told(faulty_hub, "timestamp")[1:-1]]
+    stamps = [datetime.fromisoformat(stamp) for stamp in received(faulty_hub, "timestamp")[1:-1]]
     gaps = [later - earlier for earlier, later in pairwise(stamps)]
     assert min(gaps) > timedelta(seconds=0.08)
 
@@ -118,7 +118,7 @@ def test_speed_and_time_left_are_measured_when_the_job_tells_none(
             tracker.update_progress(number * 1_000)
             time.sleep(0.01)
         fields = ("transfer_speed_bps", "eta_seconds", "bytes_transferred")
-        speed, eta, done = told(faulty_hub, *fields)[-1]
+        speed, eta, done = received(faulty_hub, *fields)[-1]
     assert 1_000 < speed <= 110_000
     assert eta == math.ceil((10**6 - done) / speed)
 
@@ -143,12 +143,13 @@ def test_errors_and_disks_that_change_are_told_at_once(
         tracker.update_disk(0, 5, 10, status="transferring")
         wait_until(lambda: any("disks" in update for update in faulty_hub.accepted))
         tracker.update_disk(0, 10, status="completed")
-    assert told(faulty_hub, "error")[1] == "one block is bad"
+    assert received(faulty_hub, "error")[1] == "one block is bad"
     disks = [update["disks"][0] for update in faulty_hub.accepted if "disks" in update]
     assert [disk["status"] for disk in disks] == ["transferring", "completed"]
     assert disks[0]["total_bytes"] == 10
     assert "total_bytes" not in disks[1]
-    assert told(faulty_hub, "bytes_transferred")[-1] == 10  # of the disks, if the job names none
+    # The sum of the disks, if the job names none.
+    assert received(faulty_hub, "bytes_transferred")[-1] == 10
 
 
 def test_a_report_tells_everything(faulty_hub: FaultyHub, options: dict[str, Any]) -> None:
@@ -221,7 +222,7 @@ def test_the_block_ends_the_job(
     except BaseException as exc:
         caught = exc
     assert caught is raised
-    assert told(faulty_hub, "status", "error")[-1] == (status, error)
+    assert received(faulty_hub, "status", "error")[-1] == (status, error)
 
 
 def test_the_first_end_counts_and_nothing_comes_after_it(
@@ -235,7 +236,7 @@ def test_the_first_end_counts_and_nothing_comes_after_it(
     tracker.report_error("late")
     tracker.update_disk(0, 5, status="completed")
     assert tracker.flush() is False
-    assert told(faulty_hub, "status", "error") == [("running", None), ("failed", "broken")]
+    assert received(faulty_hub, "status", "error") == [("running", None), ("failed", "broken")]
 
 
 def test_without_a_job_id_it_does_nothing(faulty_hub: FaultyHub, options: dict[str, Any]) -> None:
@@ -271,7 +272,7 @@ def test_job_id_comes_from_the_environment_and_its_type_from_the_id(
     monkeypatch.setenv("MIGRATEKIT_JOB_ID", job_id)
     with ProgressTracker.from_env(job_type=given_type, **options) as tracker:
         assert (tracker.job_id, tracker.job_type) == (job_id, job_type)
-    assert set(told(faulty_hub, "job_id", "job_type")) == {(job_id, job_type)}
+    assert set(received(faulty_hub, "job_id", "job_type")) == {(job_id, job_type)}
 
 
 @pytest.mark.parametrize("job_id", ["a/b", "", ".", "summary", "x" * 256, "a\nb", "a\ud800"])
@@ -401,7 +402,7 @@ def test_a_spool_that_cannot_be_used_is_said_once_and_memory_does(
     with ProgressTracker("backup-1", **options) as tracker:
         for phase in "abc":
             tracker.set_phase(phase)
-    assert told(faulty_hub, "current_phase", "status")[1:] == [
+    assert received(faulty_hub, "current_phase", "status")[1:] == [
         *((phase, "running") for phase in "abc"),
         ("c", "completed"),
     ]
@@ -435,7 +436,7 @@ def test_a_source_that_breaks_is_said_and_its_last_answer_stays(
 
     with ProgressTracker("backup-1", source=source, **options):
         time.sleep(0.3)
-    assert told(faulty_hub, "bytes_transferred", "status")[-1] == (5, "completed")
+    assert received(faulty_hub, "bytes_transferred", "status")[-1] == (5, "completed")
     assert caplog.text.count("The source of a job's progress fails") == 1
 
 
@@ -449,7 +450,7 @@ def test_an_aggregator_is_the_trackers_source(
         aggregator.set_phase("transferring")
         aggregator.add_bytes(100, disk=0)
         aggregator.complete_disk(0)
-        wait_until(lambda: "completed" in str(told(faulty_hub, "disks")))
+        wait_until(lambda: "completed" in str(received(faulty_hub, "disks")))
         aggregator.add_bytes(60, disk=1)
     end = faulty_hub.accepted[-1]
     assert (end["bytes_transferred"], end["total_bytes"]) == (160, 200)
@@ -517,7 +518,7 @@ def test_a_tracker_that_is_dropped_stops(faulty_hub: FaultyHub, options: dict[st
     del tracker
     gc.collect()
     wait_until(lambda: not telemetry_threads())
-    assert told(faulty_hub, "status") == ["running", "running"]  # no end was reported
+    assert received(faulty_hub, "status") == ["running", "running"]  # no end was reported
 
 
 @pytest.mark.parametrize("trouble", ["none", "down", "slow", "garbage"])
@@ -558,7 +559,7 @@ def test_a_forked_child_neither_hangs_nor_sends(
                 os._exit(0)
         wait_for(child, 60)
         tracker.set_phase("after")
-    assert told(faulty_hub, "current_phase", "status") == [
+    assert received(faulty_hub, "current_phase", "status") == [
         (None, "running"),
         ("before", "running"),
         ("after", "running"),
@@ -579,7 +580,9 @@ def test_a_forked_child_may_track_a_job_of_its_own(
             finally:
                 os._exit(0)
         wait_for(child, 60)
-    ends = [job for job, status in told(faulty_hub, "job_id", "status") if status == "completed"]
+    ends = [
+        job for job, status in received(faulty_hub, "job_id", "status") if status == "completed"
+    ]
     assert ends == ["backup-2", "backup-1"]
 
 
@@ -710,7 +713,7 @@ def test_the_same_error_again_is_not_news(faulty_hub: FaultyHub, options: dict[s
     with ProgressTracker("backup-1", **options) as tracker:
         for message in ("one", "one", "two", "one"):
             tracker.report_error(message)
-    assert told(faulty_hub, "error") == [None, "one", "two", "one", None]
+    assert received(faulty_hub, "error") == [None, "one", "two", "one", None]
 
 
 def test_a_spool_stays_where_it_is_when_the_job_goes_elsewhere(

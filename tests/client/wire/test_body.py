@@ -220,16 +220,16 @@ def many_disks(count: int, done: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("count", [1, 8, 64, 1024])
 def test_disks_never_make_an_update_large_and_all_are_told(count: int) -> None:
-    news, told = DiskChanges(), set()
+    news, reported = DiskChanges(), set()
     base = body_of(Progress(TERABYTE, 8 * TERABYTE, 123_456_789, 99_999, "transferring"))
     room = LARGEST_BODY - size_of(base) - len(',"disks":[]')
     for _ in range(count):
         sent, waiting = news.take(many_disks(count, TERABYTE // 2), room)
-        told |= {disk["disk_index"] for disk in sent}
+        reported |= {disk["disk_index"] for disk in sent}
         assert size_of({**base, "disks": sent}) < 1_024
         if not waiting:
             break
-    assert told == set(range(count))
+    assert reported == set(range(count))
 
 
 def test_unchanged_disks_are_not_told_again_until_an_update_is_lost() -> None:

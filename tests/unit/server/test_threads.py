@@ -29,12 +29,12 @@ def test_calls_wait_for_a_free_thread() -> None:
     threads = Threads(16)
 
     async def run() -> None:
-        asked = [asyncio.create_task(threads.read(call)) for _ in range(40)]
+        reads = [asyncio.create_task(threads.read(call)) for _ in range(40)]
         await reach(lambda: len(running) == 16)
         await asyncio.sleep(0.05)
         assert len(running) == 16
         free.set()
-        await asyncio.gather(*asked)
+        await asyncio.gather(*reads)
 
     run_apart(run())
     assert len(running) == 40
