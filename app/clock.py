@@ -1,7 +1,4 @@
-"""The time of this process, and conversions of instants.
-
-Liveness is never judged by this clock, but by the database's (`now()` in SQL).
-"""
+"""This process's clock, never used to judge liveness (the database's is), and conversions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The dashboard: one page for all its addresses, and its static files.
-
-The page is rendered in the browser and uses only the public API.
-"""
+"""The dashboard: one page, rendered in the browser from the public API, and its static files."""
 
 from __future__ import annotations
 

@@ -39,10 +39,7 @@ def mint(claims: Claims, keys: Keys, issued_at: datetime | None = None) -> str:
 
 
 def read_token(token: str, keys: Keys) -> Claims:
-    """The claims of a token. Raises Unauthorized if it is not valid; FOREIGN tells no more.
-
-    Whether it is revoked is not checked here.
-    """
+    """The claims of a token, revoked or not. Raises Unauthorized; FOREIGN gives no details."""
     if len(token) > LONGEST or not _FORM.fullmatch(token):
         raise Unauthorized(FOREIGN)
     for key in keys:

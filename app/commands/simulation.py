@@ -32,9 +32,9 @@ Fate = Literal["completed", "failed", "cancelled", "quiet"]
 
 @dataclass(frozen=True)
 class SimulatedJob:
-    """The plan of a job. A `fate` other than `completed` happens once `until_percent` is reached.
+    """The plan of a job. A `fate` other than `completed` happens at `until_percent`.
 
-    `quiet`: the sender dies; it sends nothing more, not even an end.
+    `quiet`: the sender dies and sends no end.
     """
 
     job_type: str
@@ -96,10 +96,7 @@ def updates(job: SimulatedJob, seed: int) -> Iterator[Body]:
 
 
 def speeds(mean_bps: int, rng: random.Random) -> Iterator[int]:
-    """Speeds around a mean, at most 500 MB/s, with a slow start and occasional dips.
-
-    A dip looks like busy storage or a full cache.
-    """
+    """Speeds around a mean, at most 500 MB/s, with a slow start and dips as by busy storage."""
     level, dip_left = 1.0, 0
     for step in itertools.count(1):
         level += 0.15 * (1 - level) + rng.gauss(0, 0.04)

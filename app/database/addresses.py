@@ -22,10 +22,7 @@ OWNER_FILE = "owner.json"
 
 
 def hub_dsn(config: Config) -> str:
-    """The address of the database for the hub's own user.
-
-    Raises ConfigError if DATABASE_URL is not set and no embedded database runs.
-    """
+    """The database's address for the hub's user. Raises ConfigError if none is set or running."""
     return config.database_url or _read_dsn(config.data_dir / ENGINE_FILE)
 
 
@@ -56,10 +53,7 @@ def remove_addresses(data_dir: Path) -> None:
 
 
 def analyst_password(data_dir: Path) -> str:
-    """The analyst's password: made once and then kept, because people save it in their tools.
-
-    Raises OSError.
-    """
+    """The analyst's password: generated once, because people save it. Raises OSError."""
     path = data_dir / "analyst.password"
     try:
         if password := path.read_text().strip():

@@ -118,8 +118,7 @@ class EmbeddedEngine:
     def restart(self, timeout: float = 3.0) -> None:
         """Stop the engine, in whatever state it is, and start it on the same port.
 
-        Raises EngineError, also if the database's files are gone: an empty database in their place
-        would hide that.
+        Raises EngineError, also if the database's files are gone, instead of creating a new one.
         """
         with self._lifecycle:
             self._stop_process(timeout)
@@ -154,10 +153,7 @@ class EmbeddedEngine:
             return True
 
     def answers(self, timeout_seconds: float) -> bool:
-        """Whether a query is answered in time.
-
-        False may also mean busy: the engine runs one statement, and one hub transaction, at a time.
-        """
+        """Whether a query is answered in time. If not, it may be busy: it runs one at a time."""
         return self._ping.ask(self.dsn, timeout_seconds)
 
     def _launch(self) -> None:

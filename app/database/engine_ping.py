@@ -10,7 +10,7 @@ from psycopg import OperationalError, pq
 
 
 class EnginePing:
-    """Sends `SELECT 1` over its own connection, which it keeps between calls. Thread-safe.
+    """Sends `SELECT 1` over its own connection. Thread-safe.
 
     It uses libpq's asynchronous functions, because a psycopg cursor has no time limit.
     """

@@ -62,10 +62,7 @@ class EngineProcess:
         return self._popen.poll() is None
 
     def wait_until_ready(self, timeout: float) -> dict[str, Any]:
-        """Return the child's ready line: its port and version.
-
-        Raises EngineError with the child's last log lines.
-        """
+        """Return the ready child's port and version. Raises EngineError with its last log lines."""
         assert self._popen.stdout is not None
         deadline = time.monotonic() + timeout
         line = b""
@@ -87,10 +84,7 @@ class EngineProcess:
         return ready
 
     def stop(self, timeout: float) -> None:
-        """Ask it to close the database, by the end of its standard input; kill it after `timeout`.
-
-        Killing is safe: the next start recovers.
-        """
+        """Close its standard input, so that it stops; kill it after `timeout`, which is safe."""
         assert self._popen.stdin is not None
         with self._popen:  # closes the other pipes at the end
             self._popen.stdin.close()

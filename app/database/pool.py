@@ -131,19 +131,13 @@ class Database:
         self._pool.drain()
 
     def connect(self, *, autocommit: bool = False) -> Connection:
-        """A connection outside the pool, for the caller alone: the writer, migrations.
-
-        Raises DatabaseUnavailable.
-        """
+        """A connection outside the pool, only for the caller. Raises DatabaseUnavailable."""
         with translated_errors():
             return psycopg.connect(self._dsn, autocommit=autocommit, **self._options)
 
     @contextmanager
     def reading(self, wait_seconds: float = POOL_WAIT_SECONDS) -> Iterator[Connection]:
-        """A pooled connection in autocommit, so that no read holds a transaction open.
-
-        Raises DatabaseUnavailable.
-        """
+        """A pooled connection in autocommit, without a transaction. Raises DatabaseUnavailable."""
         with translated_errors(), self._pool.connection(wait_seconds) as conn:
             yield conn
 

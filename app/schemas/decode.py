@@ -1,10 +1,9 @@
-"""From the bytes of a push to the domain's objects.
+"""Decodes the bytes of a push into domain objects.
 
-The common case is decoded by msgspec, which is about 40 times faster than marshmallow. It may only
-take what the schemas take, and with the same result: whatever it refuses, every body with a `\\u`
-escape (lone surrogates, NUL) and every unknown field (msgspec would skip its value unread) goes to
-orjson and the schema, which decide and explain.
-`tests/unit/test_decode.py` holds the two together.
+msgspec decodes the common case, about 40 times faster than marshmallow. It must accept no more than
+the schemas, with the same result (`tests/unit/test_decode.py`). Bodies that it refuses, that have a
+`\\u` escape (lone surrogates, NUL) or an unknown field (msgspec would skip its value unread) go to
+orjson and the schema, which explain what is wrong.
 """
 
 from __future__ import annotations
@@ -50,13 +49,13 @@ _TYPES: dict[Kind, Any] = {
 
 
 def _struct(name: str, required: dict[str, Any], optional: dict[str, Any]) -> Any:
-    """A struct by the names of a push. As a dict it leaves out what is absent or null."""
+    """A struct with the names of a push. As a dict it has no absent or null fields."""
     return msgspec.defstruct(
         name,
         [*required.items(), *((n, kind | None, None) for n, kind in optional.items())],
         forbid_unknown_fields=True,
         omit_defaults=True,
-        gc=False,  # in no cycle
+        gc=False,  # never part of a reference cycle
     )
 
 
@@ -91,18 +90,18 @@ _UPDATE = UpdateSchema()
 _BATCH_ITEM = BatchItemSchema()
 _COMPLETION = CompletionSchema()
 
-# The key whose value begins where a text ends, with the sign of a number perhaps.
+# The key whose value begins at the end of a text, perhaps after a minus sign.
 _KEY_BEFORE = re.compile(r'"((?:[^"\\]|\\.){1,255})"\s*:\s*-?\Z')
-_KEY_REACH = 300  # how far back it is looked for, in characters
+_KEY_REACH = 300  # how far back to search for it, in characters
 
-# What the fast path raises for input that it leaves to the schema. Deep nesting: RecursionError.
+# The fast path raises these for input that the schema must check. RecursionError: deep nesting.
 _NOT_FAST = (msgspec.MsgspecError, ValueError, RecursionError)
 
 Rejected = dict[str, list[str]]  # reasons by field path
 
 
 def decode_common_update(body: bytes, job_type: str, job_id: str) -> Update | None:
-    """One pushed update where it is an ordinary one; None where the schema has to look at it."""
+    """One pushed update by the fast path; None if the schema has to check it."""
     if b"\\u" in body:
         return None
     try:
@@ -115,10 +114,7 @@ def decode_common_update(body: bytes, job_type: str, job_id: str) -> Update | No
 
 
 def decode_update(body: bytes, job_type: str, job_id: str) -> Update:
-    """One pushed update of the job that the path names.
-
-    Raises InvalidInput with the reasons by field.
-    """
+    """One pushed update of the job in the path. Raises InvalidInput with the reasons by field."""
     update = decode_common_update(body, job_type, job_id)
     if update is not None:
         return update
@@ -133,9 +129,9 @@ def decode_update(body: bytes, job_type: str, job_id: str) -> Update:
 
 
 def decode_batch(body: bytes, *, is_ndjson: bool) -> list[Update | Rejected]:
-    """The items of a batch in order: an update, or why it was rejected.
+    """The items of a batch in order: an update, or the reasons for its rejection.
 
-    Raises InvalidInput where nothing could be read.
+    Raises InvalidInput if nothing could be read.
     """
     if not is_ndjson and b"\\u" not in body:
         try:
@@ -155,19 +151,16 @@ def decode_batch(body: bytes, *, is_ndjson: bool) -> list[Update | Rejected]:
 
 
 def decode_completion(body: bytes, job_id: str) -> Update:
-    """The end of a job without telemetry, as an update without telemetry.
-
-    Raises InvalidInput.
-    """
+    """The end of a job without telemetry, as an update. Raises InvalidInput."""
     update = _from_data(load(_COMPLETION, parse_object(body)), "", job_id)
     update.is_telemetry = False
     return update
 
 
 def decode_snapshots(body: bytes, schema: Schema) -> list[Snapshot | Rejected]:
-    """The snapshots of a body in order, one or `{"snapshots": […]}`, or why one was rejected.
+    """The snapshots of a body (one, or `{"snapshots": […]}`), or the reasons for a rejection.
 
-    Raises InvalidInput where nothing could be read.
+    Raises InvalidInput if nothing could be read.
     """
     data = parse_object(body)
     if "snapshots" not in data:
@@ -185,7 +178,7 @@ def decode_snapshots(body: bytes, schema: Schema) -> list[Snapshot | Rejected]:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body; raises InvalidInput when it holds anything else."""
+    """The JSON object in a body; raises InvalidInput if it is anything else."""
     if not body.strip():
         raise InvalidInput(
             "body: must not be empty.", {"body": ["Must not be empty: send a JSON object."]}
@@ -197,7 +190,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def load(schema: Schema, data: Any) -> dict[str, Any]:
-    """What the schema makes of `data`; raises InvalidInput with the reasons by field path."""
+    """The data as loaded by the schema; raises InvalidInput with the reasons by field path."""
     try:
         loaded: dict[str, Any] = schema.load(data)
     except ValidationError as exc:
@@ -211,14 +204,14 @@ def _parse(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as exc:
-        if "Not enough memory" in str(exc):  # orjson blames the body: its sender would give up
+        if "Not enough memory" in str(exc):  # not the sender's fault
             raise MemoryError from exc
         field, reason = _explain(exc)
         raise InvalidInput(f"{field}: {reason}", {field: [reason]}) from exc
 
 
 def _explain(error: orjson.JSONDecodeError) -> tuple[str, str]:
-    """The field that could not be read, `body` where it is none or at its end, and why not."""
+    """The field that could not be read (`body` if none, or at the end) and the reason."""
     text, at = error.doc, error.pos  # empty and 0 if it is not UTF-8
     key = _KEY_BEFORE.search(text[max(0, at - _KEY_REACH) : at]) if at < len(text) else None
     if "infinity" in str(error):
@@ -255,7 +248,7 @@ def _batch_items(data: dict[str, Any]) -> list[Any]:
 
 
 def _judge_item(item: Any, *, is_plain: bool) -> Update | Rejected:
-    """One item of a batch by itself, as fast as it allows. `is_plain`: it had no escapes."""
+    """One item of a batch, by the fast path if possible. `is_plain`: without escapes."""
     if isinstance(item, InvalidInput):
         return item.errors
     if is_plain:
@@ -281,7 +274,7 @@ def _from_batch_struct(read: Any) -> Update | Rejected:
 
 
 def _from_struct(read: Any, job_type: str, job_id: str) -> Update:
-    """An update as msgspec has read it. Raises ValueError for what only the schema may judge."""
+    """An update as read by msgspec. Raises ValueError for what the schema has to check."""
     data: dict[str, Any] = _to_dict(read)
     del data["status"]
     if read.job_id is not None:
@@ -307,7 +300,7 @@ def _from_struct(read: Any, job_type: str, job_id: str) -> Update:
 
 
 def _from_data(data: dict[str, Any], job_type: str, job_id: str) -> Update:
-    """An update as the schema has loaded it."""
+    """An update as loaded by the schema."""
     notes: dict[str, str] = {}
     instant: datetime | None = data.pop("timestamp", None)
     disks: dict[int, Fields] = {}
@@ -333,7 +326,7 @@ _SENT_AS = [(field.sent_as, name) for name, field in JOB_FIELDS.items() if field
 
 
 def _rename(named: Fields) -> Fields:
-    """The same fields, in place, by the names of their columns."""
+    """Rename the fields to their columns, in place."""
     for sent_as, name in _SENT_AS:
         if sent_as in named:
             named[name] = named.pop(sent_as)

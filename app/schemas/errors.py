@@ -1,4 +1,4 @@
-"""Marshmallow's nested messages in the flat form that every answer uses."""
+"""Flattens marshmallow's nested messages for responses."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Strict fields: JSON's own types, no conversions. `"12"`, `true` and NaN are not numbers.
-
-Units are in each field's metadata where it is used. All raise marshmallow's ValidationError.
-"""
+"""Strict fields: JSON types without conversions. `"12"`, `true` and NaN are not numbers."""
 
 from __future__ import annotations
 
@@ -107,9 +104,9 @@ _TIMESTAMP_HINT = (
 
 
 def parse_timestamp(text: str) -> datetime:
-    """An RFC 3339 date-time as an instant in UTC. A leap second counts as the second after it.
+    """An RFC 3339 date-time in UTC. A leap second counts as the second after it.
 
-    Raises ValueError with a sentence for another form, and for a date that does not exist.
+    Raises ValueError with a message.
     """
     match = _RFC_3339.fullmatch(text)
     if match is None:

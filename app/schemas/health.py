@@ -1,4 +1,4 @@
-"""The answer of GET /health."""
+"""The response of GET /health."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What may be asked of a job's chart, and what is answered.
-
-Every `bps` is BYTES per second: the senders' name stays.
-"""
+"""Query and response of a job's chart. `bps` are BYTES per second, a name that senders use."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ FORMATS = ("json", "columns", "csv")
 
 
 class HistoryQuery(QuerySchema):
-    """Which part of a job's chart, in how many points, in which form."""
+    """The window of a job's chart, its number of points, and its format."""
 
     points = WholeNumber(
         load_default=DEFAULT_POINTS,
@@ -61,7 +58,7 @@ class HistoryQuery(QuerySchema):
         require_order(data)
 
 
-# Answers. They document; the API writes them by itself, and a test holds the two together.
+# Responses. These schemas are documentation; a test compares them with what the API writes.
 
 
 class ChartPointSchema(Schema):

@@ -1,4 +1,4 @@
-"""What may be asked about jobs and machines, and what is answered."""
+"""Queries and responses for jobs and machines."""
 
 from __future__ import annotations
 
@@ -71,8 +71,7 @@ class MachineListQuery(QuerySchema):
     cursor = Cursor("machines")
 
 
-# Answers. They document; the API writes them from the store's rows, and a test holds the two to the
-# same keys.
+# Responses. These schemas are documentation; a test compares their keys with what the API writes.
 
 
 class JobDiskSchema(Schema):

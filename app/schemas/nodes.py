@@ -1,6 +1,6 @@
-"""What a node may report of itself, what may be asked about nodes, and what is answered.
+"""Snapshots of nodes, and queries and responses for nodes.
 
-`network_rx_rate_mbps` and `network_tx_rate_mbps` are MEGABYTES per second: the senders' name stays.
+`network_rx_rate_mbps` and `network_tx_rate_mbps` are MEGABYTES per second, names that senders use.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ DEFAULT_METRICS = ("cpu_percent", "memory_percent", "disk_percent", "load_avg_1m
 DEFAULT_POINTS = 300
 MIN_POINTS = 10
 MAX_POINTS = 5000
-HIGHEST_MEASURE = 10**15  # no metric comes near, and sums over any chart stay finite
+HIGHEST_MEASURE = 10**15  # far above any real value; sums over a chart stay finite
 
 
-# What comes in.
+# Snapshots.
 
 
 class Uptime(StrictInteger):
-    """Whole seconds; collectors subtract two clocks and send the fraction along."""
+    """Whole seconds; collectors also send a fraction, which is cut off."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         if isinstance(value, float) and math.isfinite(value):

@@ -1,4 +1,4 @@
-"""What the queries and answers of all lists and charts share: fields of a query string, cursors."""
+"""Shared by the queries and responses of lists and charts: query fields, cursors."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class QueryTimestamp(Timestamp):
         return super()._deserialize(text, attr, data, **kwargs)
 
 
-# The cursor of a list: where the next page starts. Its text means nothing to a client, and its
-# checksum refuses one that was cut, edited or made for another list. It is not secret: forging one
-# only starts a page elsewhere.
+# The cursor of a list: where the next page starts. It is opaque to clients. Its checksum rejects
+# cursors that were cut, edited or made for another list. It is not secret: a forged one only starts
+# a page elsewhere.
 
 _CHECKSUM_BYTES = 6
 
@@ -125,7 +125,7 @@ def limit_field() -> WholeNumber:
 
 
 class QuerySchema(Schema):
-    """A query string. Parameters it does not know, and empty ones, are ignored."""
+    """A query string. Unknown and empty parameters are ignored."""
 
     class Meta:
         unknown = EXCLUDE

@@ -1,4 +1,4 @@
-"""What the hub knows about the client that asks."""
+"""The response of GET /session."""
 
 from __future__ import annotations
 

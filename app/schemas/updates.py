@@ -1,7 +1,7 @@
-"""What senders push: one update, a batch, the registration and the end of a job.
+"""What senders push: an update, a batch, the registration and the end of a job.
 
-These schemas are the contract: rules, error texts and the OpenAPI document come from them.
-`bps` fields are BYTES per second, under the name that senders use.
+Rules, error texts and the OpenAPI document come from these schemas. `bps` are BYTES per second, a
+name that senders use.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RESERVED_JOB_TYPES = frozenset({"batch", "history", "snapshot"})
 _JOB_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,49}", re.ASCII)
 
 
-# What `job_type_problem` accepts, for the OpenAPI document.
+# The rule of `job_type_problem`, for the OpenAPI document.
 JOB_TYPE = {
     "type": "string",
     "minLength": 1,
@@ -49,7 +49,7 @@ JOB_TYPE = {
 
 
 def job_type_problem(text: str) -> str | None:
-    """Why a text cannot be a job's type; None when it can."""
+    """Why a text is not a valid job type; None if it is."""
     if not _JOB_TYPE.fullmatch(text):
         return "Must be 1 to 50 of a-z, 0-9, _ and -, beginning with a letter."
     if text in RESERVED_JOB_TYPES:
@@ -97,7 +97,7 @@ def _optional_field(field: Field) -> fields.Field[Any]:
 
 
 def _optional_fields(described: Mapping[str, Field]) -> dict[str, fields.Field[Any]]:
-    """The fields by the names of a push."""
+    """The fields, by their names in a push."""
     return {field.sent_as or name: _optional_field(field) for name, field in described.items()}
 
 
