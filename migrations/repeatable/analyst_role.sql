@@ -1,5 +1,5 @@
--- The role that may read everything and write nothing. Applied again whenever this text changes;
--- tables and views that the same user makes later are covered by the default privileges.
+-- The role that may read everything and write nothing. The default privileges cover tables and
+-- views that the same user creates later.
 DO $$
 DECLARE
     relation regclass;
@@ -8,12 +8,12 @@ BEGIN
         BEGIN
             CREATE ROLE analyst NOLOGIN;
         EXCEPTION
-            -- Roles are the server's: another of its databases may be migrated at this moment.
+            -- Roles belong to the server, and another of its databases may be migrated now.
             WHEN duplicate_object OR unique_violation THEN NULL;
         END;
     END IF;
     GRANT USAGE ON SCHEMA public TO analyst;
-    -- One by one: ON ALL TABLES fails at the first that has another owner (pg_stat_statements).
+    -- One by one: ON ALL TABLES fails if one has another owner (pg_stat_statements).
     FOR relation IN
         SELECT oid FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')

@@ -1,15 +1,15 @@
--- The views of docs/analysts.md. Names and columns are a contract: columns are only added. They are
--- created again whenever this text changes, so their comments belong here; what analyst may read, the
--- default privileges decide. A migration that has to drop one changes this text as well.
+-- The views of docs/analysts.md. Names and columns are a contract: columns are only added. Comments
+-- on views belong here, because the views are created again whenever this text changes. The default
+-- privileges let analyst read them. A migration that drops one must also change this text.
 --
--- "gb" and "mb" are 1024^3 and 1024^2 bytes, as in the queries these views succeed.
+-- "gb" and "mb" are 1024^3 and 1024^2 bytes, as in the queries that these views replaced.
 
 DROP VIEW IF EXISTS job_performance, job_updates, telemetry_history, telemetry_coverage,
     update_frequency, stale_statistics, aggregation_check, running_verdicts, backup_jobs,
     backup_disks;
 
 -- Without a filter on job_id this adds up every hour of every job; with one (a constant, or = ANY
--- of an array) only the job's own, by the index of the rollup.
+-- of an array) only those of the job, by the rollup's index.
 CREATE VIEW job_performance AS
 SELECT job_id,
        nullif(max(speed_max), 0) AS peak_speed_bps,
@@ -84,9 +84,9 @@ CROSS JOIN LATERAL (
     WHERE job_disks.job_id = jobs.job_id) AS summed
 WHERE status = 'completed';
 
--- A view cannot see the hub's settings: the thresholds are its defaults (app/config.py), or what
--- the session or the database says, as in SET hub.stale_after_seconds = '120'. A process that has
--- not beaten for 15 s watches no more (app/domain/staleness.py).
+-- A view cannot read the hub's settings: the thresholds are the defaults of app/config.py, unless
+-- set for the session or the database, as in SET hub.stale_after_seconds = '120'. A process without
+-- a beat for 15 s does not count (app/domain/staleness.py).
 CREATE VIEW running_verdicts AS
 SELECT job_id, job_type, vm_name, status, last_telemetry_at, silent_seconds,
        CASE WHEN silent_seconds > fail_after_seconds THEN 'should_be_failed'
@@ -128,7 +128,7 @@ JOIN jobs USING (job_id)
 WHERE job_type = 'backup';
 
 COMMENT ON VIEW job_performance IS
-    'Speeds of each job with telemetry, over all its history. Ask for job_ids: unfiltered it reads '
+    'Speeds of each job with telemetry, over all its history. Filter by job_id: otherwise it reads '
     'every job.';
 COMMENT ON COLUMN job_performance.job_id IS 'The job.';
 COMMENT ON COLUMN job_performance.peak_speed_bps IS
@@ -159,7 +159,7 @@ COMMENT ON COLUMN job_updates.current_phase IS 'As reported: snapshot, transferr
 COMMENT ON COLUMN job_updates.bytes_transferred IS 'Bytes moved since the job''s start.';
 COMMENT ON COLUMN job_updates.total_bytes IS 'Bytes to move in all.';
 COMMENT ON COLUMN job_updates.transfer_speed_bps IS 'Speed, bytes per second.';
-COMMENT ON COLUMN job_updates.eta_seconds IS 'Seconds left by the sender''s own estimate.';
+COMMENT ON COLUMN job_updates.eta_seconds IS 'Seconds left, as estimated by the sender.';
 COMMENT ON COLUMN job_updates.progress_percent IS 'Percent done, 0 to 100, as reported.';
 COMMENT ON COLUMN job_updates.error_message IS 'The sender''s error text.';
 COMMENT ON COLUMN job_updates.vm_name IS 'The machine, where the update names it.';
@@ -185,9 +185,9 @@ COMMENT ON COLUMN telemetry_history.network_rx_bytes IS
 COMMENT ON COLUMN telemetry_history.network_tx_bytes IS
     'Bytes sent since the node''s start; falls when it restarts.';
 COMMENT ON COLUMN telemetry_history.network_rx_rate_mbps IS
-    'Received, MEGABYTES per second (not megabits, whatever the name says).';
+    'Received, MEGABYTES per second (not megabits, despite the name).';
 COMMENT ON COLUMN telemetry_history.network_tx_rate_mbps IS
-    'Sent, MEGABYTES per second (not megabits, whatever the name says).';
+    'Sent, MEGABYTES per second (not megabits, despite the name).';
 COMMENT ON COLUMN telemetry_history.uptime_seconds IS 'Seconds since the node''s start.';
 COMMENT ON COLUMN telemetry_history.process_count IS 'Processes.';
 COMMENT ON COLUMN telemetry_history.active_connections IS 'Open network connections.';
@@ -208,9 +208,9 @@ COMMENT ON VIEW update_frequency IS
     'How often each job with telemetry reports, and what it moved. Filter by created_at or job_id.';
 COMMENT ON COLUMN update_frequency.job_id IS 'The job.';
 COMMENT ON COLUMN update_frequency.job_type IS 'backup, replication, restore…';
-COMMENT ON COLUMN update_frequency.vm_name IS 'The machine it is about.';
+COMMENT ON COLUMN update_frequency.vm_name IS 'The machine that the job is for.';
 COMMENT ON COLUMN update_frequency.status IS 'Its status now.';
-COMMENT ON COLUMN update_frequency.created_at IS 'When the hub first heard of it, hub''s clock.';
+COMMENT ON COLUMN update_frequency.created_at IS 'When the hub first saw it, hub''s clock.';
 COMMENT ON COLUMN update_frequency.last_telemetry_at IS
     'When its last update arrived, hub''s clock.';
 COMMENT ON COLUMN update_frequency.telemetry_seconds IS
@@ -223,8 +223,8 @@ COMMENT ON COLUMN update_frequency.mb_per_second IS
     'Last reported speed, units of 1024^2 bytes per second.';
 
 COMMENT ON VIEW stale_statistics IS
-    'Jobs that the detector has stalled or failed for their silence, by status and message. Jobs '
-    'that came back are not in it.';
+    'Jobs that the detector has stalled or failed because they were silent, by status and message, '
+    'without jobs that came back.';
 COMMENT ON COLUMN stale_statistics.status IS 'stalled or failed.';
 COMMENT ON COLUMN stale_statistics.error_message IS 'The detector''s text.';
 COMMENT ON COLUMN stale_statistics.total IS 'Jobs.';
@@ -234,11 +234,11 @@ COMMENT ON COLUMN stale_statistics.newest_telemetry_at IS
     'The latest last sign of life among them, hub''s clock.';
 
 COMMENT ON VIEW aggregation_check IS
-    'Completed jobs: whether their bytes are what their disks add up to. '
-    '`python -m app repair` sets right what can be.';
+    'Completed jobs: whether their bytes are the sum of their disks. `python -m app repair` corrects '
+    'them where possible.';
 COMMENT ON COLUMN aggregation_check.job_id IS 'The job.';
 COMMENT ON COLUMN aggregation_check.job_type IS 'backup, replication, restore…';
-COMMENT ON COLUMN aggregation_check.vm_name IS 'The machine it is about.';
+COMMENT ON COLUMN aggregation_check.vm_name IS 'The machine that the job is for.';
 COMMENT ON COLUMN aggregation_check.completed_at IS 'When it completed, sender''s clock.';
 COMMENT ON COLUMN aggregation_check.bytes_transferred IS 'The job''s bytes.';
 COMMENT ON COLUMN aggregation_check.disks IS 'Disks known of it; 0: there is nothing to compare.';
@@ -249,24 +249,24 @@ COMMENT ON COLUMN aggregation_check.aggregation_correct IS
     '1: bytes were moved, and the disks (if any) add up to them. 0: look at this job.';
 
 COMMENT ON VIEW running_verdicts IS
-    'Running and stalled jobs, and the status their silence calls for. A difference that '
-    'persists means that the detector does not run.';
+    'Running and stalled jobs, and the status that follows from their silence. If a difference '
+    'persists, the detector does not run.';
 COMMENT ON COLUMN running_verdicts.job_id IS 'The job.';
 COMMENT ON COLUMN running_verdicts.job_type IS 'backup, replication, restore…';
-COMMENT ON COLUMN running_verdicts.vm_name IS 'The machine it is about.';
+COMMENT ON COLUMN running_verdicts.vm_name IS 'The machine that the job is for.';
 COMMENT ON COLUMN running_verdicts.status IS 'running or stalled.';
 COMMENT ON COLUMN running_verdicts.last_telemetry_at IS
-    'When its last update arrived, hub''s clock; NULL: an older sender, never judged.';
+    'When its last update arrived, hub''s clock; NULL: an older sender, never stalled or failed.';
 COMMENT ON COLUMN running_verdicts.silent_seconds IS
-    'Seconds since then; counts the hub''s own absence, which the detector forgives.';
+    'Seconds since then, including time in which the hub was down, which the detector ignores.';
 COMMENT ON COLUMN running_verdicts.verdict IS 'OK, should_be_stalled or should_be_failed.';
 COMMENT ON COLUMN running_verdicts.stale_after_seconds IS
     'The threshold used: the setting hub.stale_after_seconds of this session, else 60.';
 COMMENT ON COLUMN running_verdicts.fail_after_seconds IS
     'The threshold used: the setting hub.fail_after_seconds of this session, else 300.';
 COMMENT ON COLUMN running_verdicts.watched_seconds IS
-    'For how long the hub has been taking updates without a gap; NULL: it does not now. The '
-    'detector judges no silence longer than this.';
+    'For how long the hub has been taking updates without a gap; NULL: it takes none now. The '
+    'detector counts no silence longer than this.';
 
 COMMENT ON VIEW backup_jobs IS
     'Jobs of the type backup under the older names of their columns. New queries use jobs.';
@@ -280,14 +280,14 @@ COMMENT ON COLUMN backup_jobs.backup_type IS 'full, incremental…';
 COMMENT ON COLUMN backup_jobs.status IS
     'pending, running, stalled, completed, failed or cancelled.';
 COMMENT ON COLUMN backup_jobs.repository_path IS 'Always NULL: senders do not report it.';
-COMMENT ON COLUMN backup_jobs.created_at IS 'When the hub first heard of it, hub''s clock.';
+COMMENT ON COLUMN backup_jobs.created_at IS 'When the hub first saw it, hub''s clock.';
 COMMENT ON COLUMN backup_jobs.started_at IS 'Time of its first update, sender''s clock.';
-COMMENT ON COLUMN backup_jobs.completed_at IS 'When it ended in whatever way, sender''s clock.';
+COMMENT ON COLUMN backup_jobs.completed_at IS 'When it ended in any way, sender''s clock.';
 COMMENT ON COLUMN backup_jobs.bytes_transferred IS 'Bytes moved.';
 COMMENT ON COLUMN backup_jobs.total_bytes IS 'Bytes to move in all; 0: not known.';
 COMMENT ON COLUMN backup_jobs.current_phase IS 'snapshot, transferring, finalizing…';
 COMMENT ON COLUMN backup_jobs.transfer_speed_bps IS 'Last reported speed, bytes per second.';
-COMMENT ON COLUMN backup_jobs.eta_seconds IS 'Seconds left by the sender''s own estimate.';
+COMMENT ON COLUMN backup_jobs.eta_seconds IS 'Seconds left, as estimated by the sender.';
 COMMENT ON COLUMN backup_jobs.progress_percent IS 'Percent done, 0 to 100.';
 COMMENT ON COLUMN backup_jobs.last_telemetry_at IS
     'When its last update arrived, hub''s clock; NULL: it never sent one.';

@@ -1,23 +1,23 @@
--- What every table, rollup, column and function is, with units: for `\d+` in psql, and for tools
--- that show comments. The views' own are in analyst_views.sql, which is applied before this.
--- tests/integration/test_analysts.py fails for whatever has none.
+-- Describes every table, rollup, column and function, with units, for `\d+` in psql and for other
+-- tools. The comments on views are in analyst_views.sql, which is applied before this file.
+-- tests/integration/test_analysts.py fails if one is missing.
 
 DO $$
 BEGIN
     COMMENT ON SCHEMA public IS
         'Telemetry Hub. bps are BYTES per second; network_*_rate_mbps are MEGABYTES per second. '
-        'Instants are UTC. docs/analysts.md is the way in.';
+        'Instants are UTC. Start with docs/analysts.md.';
 EXCEPTION
     WHEN insufficient_privilege THEN NULL;  -- the schema has another owner
 END
 $$;
 
 COMMENT ON TABLE jobs IS
-    'Every job: what it is about and its state now. One run of a backup, replication, restore…';
-COMMENT ON COLUMN jobs.id IS 'Running number, in the order the hub heard of the jobs.';
+    'Every job (one run of a backup, replication, restore…) and its current state.';
+COMMENT ON COLUMN jobs.id IS 'Running number, in the order in which the hub first saw the jobs.';
 COMMENT ON COLUMN jobs.job_id IS 'The job''s name, given by its sender; unique.';
 COMMENT ON COLUMN jobs.job_type IS 'backup, replication, restore…';
-COMMENT ON COLUMN jobs.vm_name IS 'The machine it is about.';
+COMMENT ON COLUMN jobs.vm_name IS 'The machine that the job is for.';
 COMMENT ON COLUMN jobs.repository_id IS 'The backup''s target.';
 COMMENT ON COLUMN jobs.backup_type IS 'full, incremental…';
 COMMENT ON COLUMN jobs.status IS
@@ -30,24 +30,24 @@ COMMENT ON COLUMN jobs.total_bytes IS 'Bytes to move in all; 0: not known.';
 COMMENT ON COLUMN jobs.transfer_speed_bps IS
     'Last reported speed, bytes per second. An ended job keeps it.';
 COMMENT ON COLUMN jobs.eta_seconds IS
-    'Seconds left by the sender''s own estimate, which is often wrong; 0 once completed.';
+    'Seconds left, as estimated by the sender, often wrong; 0 once completed.';
 COMMENT ON COLUMN jobs.progress_percent IS
     'Percent done, 0 to 100: as reported, else from the bytes; 100 once completed.';
 COMMENT ON COLUMN jobs.error_message IS 'The sender''s error, or why the detector changed the status.';
-COMMENT ON COLUMN jobs.warnings IS 'What is odd about the job: {"code": "sentence"}.';
-COMMENT ON COLUMN jobs.created_at IS 'When the hub first heard of it, hub''s clock.';
+COMMENT ON COLUMN jobs.warnings IS 'Warnings about the job: {"code": "sentence"}.';
+COMMENT ON COLUMN jobs.created_at IS 'When the hub first saw it, hub''s clock.';
 COMMENT ON COLUMN jobs.started_at IS
     'Time of its earliest update, sender''s clock; created_at while there is none.';
 COMMENT ON COLUMN jobs.completed_at IS
-    'When it ended in whatever way, sender''s clock; NULL while it has not.';
+    'When it ended in any way, sender''s clock; NULL: it has not ended.';
 COMMENT ON COLUMN jobs.ended_by IS
-    'Who ended it: sender, operator, or detector (failed for its silence; an update revives it).';
+    'Who ended it: sender, operator, or detector (failed as silent; an update revives it).';
 COMMENT ON COLUMN jobs.newest_update_at IS 'Time of its newest update, sender''s clock.';
 COMMENT ON COLUMN jobs.last_telemetry_at IS
-    'When its last update arrived, hub''s clock; NULL: it never sent one. Nothing else moves it.';
+    'When its last update arrived, hub''s clock; NULL: it never sent one. Nothing else changes it.';
 COMMENT ON COLUMN jobs.last_progress_at IS
-    'When an update last moved its bytes or its phase, hub''s clock. Old beside a fresh '
-    'last_telemetry_at: it hangs.';
+    'When an update last changed its bytes or its phase, hub''s clock. If it is much older than '
+    'last_telemetry_at, the job hangs.';
 COMMENT ON COLUMN jobs.clock_offset_seconds IS
     'Seconds added to timestamps of a sender whose clock is wrong; NULL: never needed.';
 COMMENT ON COLUMN jobs.performance_metrics IS
@@ -57,10 +57,9 @@ COMMENT ON COLUMN jobs.field_times IS
     'Internal: instants (µs since 1970) of the updates that each field''s value comes from.';
 COMMENT ON COLUMN jobs.registered IS 'Internal: values from POST /jobs, by field.';
 COMMENT ON COLUMN jobs.before_verdict IS
-    'Internal: what the sender reported and the detector''s status change hides: {"error_message": text '
-    'or null, "disks": {disk_index: status}}. An update that revives the job brings it back.';
-
-COMMENT ON TABLE job_disks IS 'Every disk of every job, and its state now.';
+    'Internal: the sender''s values that a status change by the detector hides: {"error_message": '
+    'text or null, "disks": {disk_index: status}}. Restored by an update that revives the job.';
+COMMENT ON TABLE job_disks IS 'Every disk of every job, and its current state.';
 COMMENT ON COLUMN job_disks.job_id IS 'The job.';
 COMMENT ON COLUMN job_disks.disk_index IS 'Number of the disk in its job, from 0.';
 COMMENT ON COLUMN job_disks.status IS
@@ -80,7 +79,7 @@ COMMENT ON COLUMN job_disks.field_times IS
 COMMENT ON TABLE job_events IS 'Log of each job: changes of its status, and warnings, in order.';
 COMMENT ON COLUMN job_events.id IS 'Running number: the order of events.';
 COMMENT ON COLUMN job_events.job_id IS 'The job.';
-COMMENT ON COLUMN job_events.time IS 'When the hub noted it, hub''s clock.';
+COMMENT ON COLUMN job_events.time IS 'When the hub recorded it, hub''s clock.';
 COMMENT ON COLUMN job_events.kind IS 'transition or warning.';
 COMMENT ON COLUMN job_events.from_status IS
     'Status before; NULL for a job''s first event and for warnings.';
@@ -88,7 +87,7 @@ COMMENT ON COLUMN job_events.to_status IS 'Status after; NULL for warnings.';
 COMMENT ON COLUMN job_events.actor IS 'Who caused it: sender, detector, operator or hub.';
 COMMENT ON COLUMN job_events.reason IS 'Why, as a sentence.';
 COMMENT ON COLUMN job_events.evidence IS
-    'What it rests on: {"time"…}; of the detector last_seen, silent_seconds, threshold_seconds.';
+    'The evidence: {"time"…}; from the detector last_seen, silent_seconds, threshold_seconds.';
 
 COMMENT ON TABLE job_telemetry IS
     'Series of every update, as stored; the view job_updates shows it as it was reported. Kept for '
@@ -108,11 +107,11 @@ COMMENT ON COLUMN job_telemetry.current_phase IS
 COMMENT ON COLUMN job_telemetry.bytes_transferred IS 'Bytes moved since the job''s start.';
 COMMENT ON COLUMN job_telemetry.total_bytes IS 'Bytes to move in all.';
 COMMENT ON COLUMN job_telemetry.transfer_speed_bps IS 'Speed, bytes per second.';
-COMMENT ON COLUMN job_telemetry.eta_seconds IS 'Seconds left by the sender''s own estimate.';
+COMMENT ON COLUMN job_telemetry.eta_seconds IS 'Seconds left, as estimated by the sender.';
 COMMENT ON COLUMN job_telemetry.progress_percent IS
-    'Percent as reported, where it does not follow from the bytes: see reported_percent().';
+    'Percent as reported, unless it can be computed from the bytes: see reported_percent().';
 COMMENT ON COLUMN job_telemetry.percent_scale IS
-    'How the reported percent follows from the bytes; NULL where it does not: see '
+    'How to compute the reported percent from the bytes; NULL: not possible. See '
     'percent_by_bytes().';
 COMMENT ON COLUMN job_telemetry.error_message IS 'The sender''s error text.';
 COMMENT ON COLUMN job_telemetry.vm_name IS 'The machine, where the update names it.';
@@ -136,7 +135,7 @@ COMMENT ON COLUMN disk_telemetry.transfer_speed_bps IS 'Speed, bytes per second.
 COMMENT ON COLUMN disk_telemetry.progress_percent IS 'Percent done, 0 to 100, as reported.';
 COMMENT ON COLUMN disk_telemetry.error_message IS 'The sender''s error text about this disk.';
 
-COMMENT ON TABLE nodes IS 'Every machine with an agent: its newest snapshot, and when it came.';
+COMMENT ON TABLE nodes IS 'Every machine with an agent, with its newest snapshot.';
 COMMENT ON COLUMN nodes.node_id IS 'The node''s name, given by its agent; unique.';
 COMMENT ON COLUMN nodes.first_seen_at IS 'When its first snapshot arrived, hub''s clock.';
 COMMENT ON COLUMN nodes.last_seen_at IS 'When its last snapshot arrived, hub''s clock.';
@@ -186,30 +185,30 @@ COMMENT ON COLUMN node_telemetry_1h.bucket IS 'Start of the hour, UTC, on the no
 COMMENT ON COLUMN node_telemetry_1h.snapshots IS 'Snapshots in it.';
 
 COMMENT ON TABLE series_edges IS
-    'How far back each series reaches: what is older was dropped for its age.';
+    'How far back each series reaches: older rows were dropped.';
 COMMENT ON COLUMN series_edges.series IS 'The series or the rollup.';
 COMMENT ON COLUMN series_edges.dropped_before IS
     'Rows before this instant are gone; -infinity: nothing was ever dropped.';
 
 COMMENT ON TABLE tasks IS
-    'One row per scheduled task: who runs it now, and what became of its last run.';
+    'One row per scheduled task: the process that runs it, and the result of its last run.';
 COMMENT ON COLUMN tasks.task_id IS 'The task: detect_stale_jobs, refresh_rollups…';
 COMMENT ON COLUMN tasks.interval_seconds IS 'How often it is due, seconds.';
 COMMENT ON COLUMN tasks.created_at IS 'When it was first claimed.';
 COMMENT ON COLUMN tasks.lease_holder IS
     'The process that runs it now; NULL while none does. Void once lease_expires_at has passed.';
-COMMENT ON COLUMN tasks.lease_expires_at IS 'Until when the holder may run it.';
+COMMENT ON COLUMN tasks.lease_expires_at IS 'When the holder''s lease expires.';
 COMMENT ON COLUMN tasks.last_started_at IS 'When its last run began.';
-COMMENT ON COLUMN tasks.last_finished_at IS 'When its last run ended, well or not.';
+COMMENT ON COLUMN tasks.last_finished_at IS 'When its last run ended, with or without success.';
 COMMENT ON COLUMN tasks.last_duration_seconds IS 'How long that run took, seconds.';
 COMMENT ON COLUMN tasks.last_result IS 'What the last run returned; NULL after a failure.';
 COMMENT ON COLUMN tasks.last_error IS 'Why the last run failed; NULL after a success.';
 
 COMMENT ON TABLE ingest_beats IS
-    'One row per web process that takes updates: without a gap it has done so from up_since to '
-    'beat_at. Only what some process watched counts as a job''s silence.';
+    'One row per web process that takes updates, without a gap from up_since to beat_at. A job''s '
+    'silence counts only while one does.';
 COMMENT ON COLUMN ingest_beats.process_id IS 'The process: host, number and a random part.';
-COMMENT ON COLUMN ingest_beats.up_since IS 'Since when it has been taking updates without a gap.';
+COMMENT ON COLUMN ingest_beats.up_since IS 'The time since which it takes updates without a gap.';
 COMMENT ON COLUMN ingest_beats.beat_at IS 'Its last beat.';
 
 COMMENT ON TABLE schema_migrations IS 'Ledger of the applied files of migrations/.';
@@ -217,7 +216,7 @@ COMMENT ON COLUMN schema_migrations.name IS 'The file.';
 COMMENT ON COLUMN schema_migrations.checksum IS 'SHA-256 of its text when it was applied.';
 COMMENT ON COLUMN schema_migrations.applied_at IS 'When it was last applied.';
 
-COMMENT ON FUNCTION from_micros(bigint) IS 'The instant so many microseconds after 1970.';
+COMMENT ON FUNCTION from_micros(bigint) IS 'The instant for microseconds since 1970.';
 COMMENT ON FUNCTION reported_percent(double precision, smallint, bigint, bigint) IS
     'The percent an update reported, from progress_percent, percent_scale, bytes_transferred and '
     'total_bytes of job_telemetry.';
@@ -231,7 +230,7 @@ COMMENT ON FUNCTION basis_points(double precision) IS 'A percent in hundredths o
 COMMENT ON FUNCTION milliseconds_between(timestamptz, timestamptz) IS
     'Milliseconds from one instant to another, cut off.';
 
--- The columns that the rollups of speeds have in common.
+-- The columns that all rollups of speeds have.
 DO $$
 DECLARE
     each record;
@@ -242,7 +241,7 @@ BEGIN
             ('job_id', 'The job.'),
             ('bucket', 'Start of the bucket, UTC, on the sender''s clock.'),
             ('updates', 'Updates in it.'),
-            ('speed_sum', 'Sum of the reported speeds, bytes per second; by speed_count: mean.'),
+            ('speed_sum', 'Sum of reported speeds, bytes per second; divide by speed_count.'),
             ('speed_count', 'Updates that reported a speed.'),
             ('speed_min', 'Lowest reported speed, zero included, bytes per second.'),
             ('speed_max', 'Highest reported speed, bytes per second.'),
@@ -255,7 +254,7 @@ BEGIN
             ('last_ms', 'Milliseconds from bucket to the last update in it.'),
             ('phase_first', 'First reported phase.'),
             ('phase_last', 'Last reported phase.'),
-            ('phase_varies', 'Whether its updates did not all report one phase, or all none.')
+            ('phase_varies', 'Whether not all its updates reported one phase, or all none.')
         ) AS common (name, meaning)
         JOIN pg_attribute ON attname = name
             AND attrelid = ANY ('{job_speed_1m, job_speed_1h, disk_speed_1m}'::regclass[])
@@ -271,7 +270,7 @@ COMMENT ON COLUMN disk_speed_1m.moving_min IS
     'Lowest reported speed above zero, bytes per second; kept only where it is not speed_min: CASE '
     'WHEN speed_min > 0 THEN speed_min ELSE moving_min END.';
 
--- The metrics of nodes mean everywhere what they mean in telemetry_history.
+-- The metrics of nodes, described as in telemetry_history.
 DO $$
 DECLARE
     each record;
@@ -283,7 +282,7 @@ BEGIN
         CROSS JOIN (VALUES
             ('', ''),
             ('_count', 'Snapshots that report it. '),
-            ('_sum', 'Sum; by _count: the mean. '),
+            ('_sum', 'Sum; divide by _count for the mean. '),
             ('_min', 'Lowest. '),
             ('_max', 'Highest. '),
             ('_last', 'Last reported. ')

@@ -1,6 +1,5 @@
--- The role of everything that faces the network, with the rights its statements need and no other:
--- it can drop, alter, create and refresh nothing, and never deletes an update. Applied again whenever
--- this text changes, and last (by its name), when all it speaks of is there.
+-- The role of the web workers, with only the rights that their statements need: it cannot drop,
+-- alter, create or refresh anything, or delete an update. Applied last (by name): all tables exist.
 -- tests/integration/test_rights.py compares the list with the statements in app/store/sql.
 DO $$
 DECLARE
@@ -11,12 +10,12 @@ BEGIN
         BEGIN
             CREATE ROLE telemetry_hub NOLOGIN;
         EXCEPTION
-            -- Roles are the server's: another of its databases may be migrated at this moment.
+            -- Roles belong to the server, and another of its databases may be migrated now.
             WHEN duplicate_object OR unique_violation THEN NULL;
         END;
     END IF;
     GRANT USAGE ON SCHEMA public TO telemetry_hub;
-    -- Rights of a series are those of its chunks, and of chunks to come. Only what we own.
+    -- Rights of a series also apply to its chunks. Only for tables that this user owns.
     FOR relation, verbs IN
         SELECT oid, needed.verbs
         FROM pg_class
@@ -54,8 +53,8 @@ BEGIN
     END LOOP;
 EXCEPTION
     WHEN insufficient_privilege THEN
-        RAISE WARNING 'the role telemetry_hub has not got its rights: %', SQLERRM
-            USING HINT = 'The server''s administrator runs CREATE ROLE telemetry_hub NOLOGIN; then '
-                'the owner of the tables runs this file once more.';
+        RAISE WARNING 'the role telemetry_hub lacks its rights: %', SQLERRM
+            USING HINT = 'As the server''s administrator run CREATE ROLE telemetry_hub NOLOGIN; '
+                'then run this file again as the owner of the tables.';
 END
 $$;

@@ -256,7 +256,7 @@ def test_an_owner_without_the_right_to_make_roles_is_only_warned(owner: Database
         conn.execute("GRANT USAGE ON LANGUAGE plpgsql TO hub_owner")  # the embedded engine's is not
         conn.execute("SET LOCAL ROLE hub_owner")
         conn.execute(text)
-    assert any("telemetry_hub has not got its rights" in notice for notice in notices)
+    assert any("telemetry_hub lacks its rights" in notice for notice in notices)
 
 
 # ---- a whole hub --------------------------------------------------------------------------------

@@ -91,8 +91,8 @@ FULL JOIN written USING (job_id, time)
 GROUP BY job_id
 
 -- name: warn_jobs
--- For repeats, which are not a sign of life. An outdated summary is deleted, unless the rollups that
--- it was made from have been dropped.
+-- For repeats, which are not a sign of life. An outdated summary is deleted, unless the rollups
+-- that it was made from have been dropped.
 UPDATE jobs SET
     warnings = v.warnings::jsonb,
     performance_metrics = CASE

@@ -1,21 +1,21 @@
 -- Refreshes rollups, compresses and drops chunks. `now` is for tests: by default the database's
 -- clock counts.
 --
--- Only _timescaledb_catalog, which every user may read, shows what is not materialised and whether a
--- chunk has uncompressed rows. Its instants are microseconds since 1970.
+-- Only _timescaledb_catalog, which every user may read, shows what is not materialised and whether
+-- a chunk has uncompressed rows. Its instants are microseconds since 1970.
 
 -- name: read_clock
 SELECT coalesce(%(now)s::timestamptz, clock_timestamp())
 
 -- A refresh of a rollup of a rollup reads the other's view, in which TimescaleDB 2.23 computes the
--- watermark for each row unless it bounds an index scan: 3.5 s instead of 0.5 s for an hour of 5,000
--- jobs. JIT compilation takes 0.5 s more.
+-- watermark for each row unless it bounds an index scan: 3.5 s instead of 0.5 s for an hour of
+-- 5,000 jobs. JIT compilation takes 0.5 s more.
 -- name: plan_for_refreshes
 SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)
 
--- A refresh finds the updates of a minute by BRIN indexes. It reads all blocks that were added since
--- the last call: the refresh of an hour takes 17 us per row for that (see above) and blocks the
--- embedded engine. On a server autovacuum does this.
+-- A refresh finds the updates of a minute by BRIN indexes. It reads all blocks that were added
+-- since the last call: the refresh of an hour takes 17 us per row for that (see above) and blocks
+-- the embedded engine. On a server autovacuum does this.
 -- name: summarise_block_ranges
 SELECT brin_summarize_new_values(index.oid)
 FROM pg_class AS index
@@ -24,8 +24,8 @@ WHERE index.relkind = 'i' AND pg_am.amname = 'brin'
 
 -- One refresh, compression or drop at a time in all processes (timescaledb#10219): concurrent
 -- refreshes may lose an invalidation, and an edge must not move during one. No effect on the
--- embedded engine, which is one session: it runs one statement at a time, and the tasks of a process
--- wait for each other.
+-- embedded engine, which is one session: it runs one statement at a time, and the tasks of a
+-- process wait for each other.
 -- name: lock
 SELECT pg_advisory_lock(7305118043)
 
@@ -143,7 +143,8 @@ JOIN _timescaledb_catalog.hypertable
    = (materialization_hypertable_schema, materialization_hypertable_name)
 WHERE view_schema = current_schema() AND view_name = %(rollup)s
 
--- A killed refresh leaves its unfinished ranges; the next one that touches such a range finishes it.
+-- A killed refresh leaves its unfinished ranges; the next one that touches such a range finishes
+-- it.
 -- name: has_unfinished_refresh
 SELECT EXISTS (
     SELECT FROM _timescaledb_catalog.continuous_aggs_materialization_ranges

@@ -65,8 +65,8 @@ FROM (
 ) AS ahead
 WHERE jobs.id = ahead.id
 
--- One page by (last_telemetry_at, id). The constant statuses let a generic plan use the partial index
--- jobs_live_idx. NULL is never silent: an older sender without telemetry.
+-- One page by (last_telemetry_at, id). The constant statuses let a generic plan use the partial
+-- index jobs_live_idx. NULL is never silent: an older sender without telemetry.
 -- name: read_silent_jobs
 SELECT id, last_telemetry_at
 FROM jobs
@@ -77,9 +77,9 @@ ORDER BY last_telemetry_at, id
 LIMIT %(limit)s
 
 -- Checks the jobs of the page again with their rows locked: they may have reported or ended. Skips
--- rows that are locked by an update of the job, so that this never waits for ingest, which also locks
--- jobs before disks. `clock` is when the sweep began: after the clock is set back, a job that has
--- reported since would look silent.
+-- rows that are locked by an update of the job, so that this never waits for ingest, which also
+-- locks jobs before disks. `clock` is when the sweep began: after the clock is set back, a job that
+-- has reported since would look silent.
 -- name: stall_jobs
 WITH due AS MATERIALIZED (
     SELECT id

@@ -1,5 +1,5 @@
--- The gaps and phases of a job, from its rollups but as exact as from its updates: a bucket is opened
--- only if it may hide one. For an hour job_speed_1h shows that, for a minute phase_varies.
+-- The gaps and phases of a job, from its rollups but as exact as from its updates: a bucket is
+-- opened only if it may hide one. For an hour job_speed_1h shows that, for a minute phase_varies.
 
 -- name: minutes_of_run
 -- For runs of a few days: every minute, no hours.
@@ -91,8 +91,8 @@ steps AS (
 ),
 turns AS (
     -- The few steps at which something changes; the rest is computed from these. An absent value
-    -- means "unchanged", and lag() sees one step back: where bytes appear or disappear both sides are
-    -- kept, so that the last known value is available.
+    -- means "unchanged", and lag() sees one step back: where bytes appear or disappear both sides
+    -- are kept, so that the last known value is available.
     SELECT steps.*,
            NOT is_last AND at - at_before > make_interval(secs => %(gap_seconds)s) AS ends_gap
     FROM steps
@@ -113,8 +113,8 @@ gaps AS (
     LIMIT %(most)s
 ),
 explained AS (
-    -- hub_away: without the time in which the hub took no updates it would not be a gap. sender_lost:
-    -- the update that ends it, known to the millisecond, reports lost updates.
+    -- hub_away: without the time in which the hub took no updates it would not be a gap.
+    -- sender_lost: the update that ends it, known to the millisecond, reports lost updates.
     SELECT 'gap' AS kind, n,
            CASE WHEN at - at_before - coalesce(away, INTERVAL '0')
                      <= make_interval(secs => %(gap_seconds)s)

@@ -1,9 +1,10 @@
 -- Leases and last runs of the scheduled tasks. `now` is for tests: by default the database's clock
 -- counts.
 
--- Decides which process runs a task: it must be due, and no process may hold a valid lease. It is due
--- a little early: a tick that comes a millisecond too soon must not wait for another interval. Times
--- more than `future_seconds` ahead were written before the clock was set back, and are ignored.
+-- Decides which process runs a task: it must be due, and no process may hold a valid lease. It is
+-- due a little early: a tick that comes a millisecond too soon must not wait for another interval.
+-- Times more than `future_seconds` ahead were written before the clock was set back, and are
+-- ignored.
 -- name: claim_task
 INSERT INTO tasks (
     task_id, interval_seconds, created_at, lease_holder, lease_expires_at, last_started_at)
