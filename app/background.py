@@ -32,20 +32,18 @@ class FailureLog:
         self._lock = threading.Lock()
 
     def failed(self, exc: BaseException) -> None:
-        """Note a failure."""
+        """Record a failure."""
         if not self._change(is_failing=True):
             self._logger.log(self._level, "%s: %s", self._failing, first_line(exc))
 
     def succeeded(self) -> None:
-        """Note a success."""
+        """Record a success."""
         if self._change(is_failing=False):
             self._logger.info("%s", self._recovered)
 
     @contextmanager
     def attempt(self, *expected: type[Exception]) -> Iterator[None]:
-        """Note how the block ends; it raises no Exception. What is not expected is a defect:
-        it is logged every time, with its traceback.
-        """
+        """Record how the block ends; log unexpected exceptions with their traceback every time."""
         try:
             yield
         except expected as exc:

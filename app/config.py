@@ -1,8 +1,4 @@
-"""The settings, which come from the environment.
-
-Each is a field of `Config` with its variable, default and meaning; `python -m app config` prints
-them in the same order.
-"""
+"""The settings from the environment, in the order in which `python -m app config` prints them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The hub's exceptions: one class for each error that a caller can handle.
-
-The docstring of a class is its default message.
-"""
+"""The hub's exceptions. The docstring of a class is its default message."""
 
 from __future__ import annotations
 

@@ -17,10 +17,7 @@ ROLLUP_COMPRESS_AFTER_DAYS = 7
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, int]:
-    """Compress the due chunks one by one; return how many, by series.
-
-    Idempotent. Raises HubError at the end with the chunks that could not be compressed.
-    """
+    """Compress the due chunks one by one; return how many, by series."""
     raw_after = timedelta(hours=config.compress_after_hours)
     rollups_after = max(raw_after, timedelta(days=ROLLUP_COMPRESS_AFTER_DAYS))
     ages = {

@@ -32,11 +32,7 @@ class Sweep:
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Sweep:
-    """Mark the nodes offline that have been silent for too long.
-
-    Idempotent; safe while ingest or another run is active. Raises DatabaseUnavailable, perhaps
-    after some pages.
-    """
+    """Mark the nodes offline that have been silent for too long."""
     threshold = config.node_offline_seconds
     is_by_clock = now is None
     with database.reading() as conn:

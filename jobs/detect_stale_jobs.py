@@ -34,11 +34,7 @@ class Sweep:
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Sweep:
-    """Mark the jobs stalled or failed that have been silent for too long.
-
-    Idempotent; safe while ingest or another run is active. Raises DatabaseUnavailable, perhaps
-    after some pages.
-    """
+    """Mark the jobs stalled or failed that have been silent for too long."""
     is_by_clock = now is None
     with database.reading() as conn:
         now, watches = store.read_watches(conn, now)

@@ -26,11 +26,7 @@ class Dropped:
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, Dropped]:
-    """Drop the expired chunks one by one; return the result by series.
-
-    Idempotent; the next run continues one that was killed. Raises HubError at the end with the
-    series that failed.
-    """
+    """Drop the expired chunks one by one; return the result by series."""
     days = {
         **dict.fromkeys(RAW_SERIES, config.raw_retention_days),
         **dict.fromkeys(MINUTE_ROLLUPS, config.rollup_1m_retention_days),

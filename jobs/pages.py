@@ -22,9 +22,9 @@ Changed = TypeVar("Changed")
 def read_pages(
     database: Database, read: Callable[[Connection, Row | None, int], list[Row]]
 ) -> Iterator[list[Row]]:
-    """Pages of up to PAGE_ROWS rows, none empty. `read` returns the rows after a row, or the first.
+    """Pages of up to PAGE_ROWS rows, none empty, by key: some rows may stay unchanged.
 
-    By key, because some rows may stay unchanged.
+    `read` returns the rows after a row, or the first ones.
     """
     after: Row | None = None
     while True:

@@ -14,11 +14,7 @@ from jobs.attempts import Attempts
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, float]:
-    """Refresh the stale parts of every rollup, of any age; return the seconds by rollup.
-
-    Idempotent; the next run continues one that was killed. Raises HubError at the end with the
-    rollups that failed.
-    """
+    """Refresh the stale parts of every rollup, of any age; return the seconds by rollup."""
     seconds = {}
     with store.own_connection(database) as conn:
         attempts = Attempts(conn, "refreshed")

@@ -36,11 +36,7 @@ class Summaries:
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Summaries:
-    """Summarise the ended jobs without a summary; a late update deletes it.
-
-    Idempotent; safe while ingest or another run is active; ignores `now`. Raises
-    DatabaseUnavailable, perhaps after some jobs.
-    """
+    """Summarise the ended jobs without a summary; a late update deletes it. Ignores `now`."""
     written = overtaken = errors = 0
     give_up_at = time.monotonic() + LONGEST_RUN_SECONDS
     for job in _jobs(database):

@@ -33,8 +33,7 @@ TABLES = (
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, Any]:
     """Vacuum the tables one by one, and analyse those that are due; return how many, and which.
 
-    Idempotent; ignores `now`. Every commit leaves a dead version of each row that it rewrote. A
-    vacuum blocks the engine.
+    Ignores `now`. Every commit leaves a dead version of each row that it rewrote.
     """
     analysed = []
     every_seconds = config.task_interval(ANALYSE_SECONDS)

@@ -1,7 +1,4 @@
-"""The checks of `python -m app doctor`: compares the database with migrations and settings.
-
-Reads only.
-"""
+"""Compares the database with migrations and settings for `python -m app doctor`. Reads only."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Reads the schema from the text of the migrations: tables, columns, indexes, rollups.
-
-`doctor` must not write, so it cannot apply them.
-"""
+"""Reads the schema from the text of the migrations, which `doctor` must not apply."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The embedded TimescaleDB: starts, stops and restarts the engine of one data directory.
-
-What runs inside the engine's process is in embedded/.
-"""
+"""Starts, stops and restarts the embedded TimescaleDB (embedded/) of one data directory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The heartbeat of a web process: a row with the time since which it takes updates.
-
-A job's silence counts only while a process takes updates (`app.domain.staleness`).
-"""
+"""The heartbeat of a web process, for the stale detector (`app.domain.staleness`)."""
 
 from __future__ import annotations
 

@@ -179,10 +179,7 @@ class Writer:
 
     @property
     def is_full(self) -> bool:
-        """Whether new items are refused, however few: checked before a batch is decoded.
-
-        The last accepted batch may exceed the capacity.
-        """
+        """Whether new items are refused, however few. An accepted batch may exceed the capacity."""
         return len(self._queue) - self._withdrawn >= self.capacity
 
     @property

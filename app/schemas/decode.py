@@ -129,10 +129,7 @@ def decode_update(body: bytes, job_type: str, job_id: str) -> Update:
 
 
 def decode_batch(body: bytes, *, is_ndjson: bool) -> list[Update | Rejected]:
-    """The items of a batch in order: an update, or the reasons for its rejection.
-
-    Raises InvalidInput if nothing could be read.
-    """
+    """The updates of a batch, or reasons for rejections. Raises InvalidInput for the whole."""
     if not is_ndjson and b"\\u" not in body:
         try:
             read = _decode_batch(body).updates
@@ -158,10 +155,7 @@ def decode_completion(body: bytes, job_id: str) -> Update:
 
 
 def decode_snapshots(body: bytes, schema: Schema) -> list[Snapshot | Rejected]:
-    """The snapshots of a body (one, or `{"snapshots": […]}`), or the reasons for a rejection.
-
-    Raises InvalidInput if nothing could be read.
-    """
+    """The snapshots of a body, or reasons for rejections. Raises InvalidInput for the whole."""
     data = parse_object(body)
     if "snapshots" not in data:
         return [_to_snapshot(load(schema, data))]

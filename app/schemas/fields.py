@@ -104,10 +104,7 @@ _TIMESTAMP_HINT = (
 
 
 def parse_timestamp(text: str) -> datetime:
-    """An RFC 3339 date-time in UTC. A leap second counts as the second after it.
-
-    Raises ValueError with a message.
-    """
+    """An RFC 3339 date-time in UTC; a leap second counts as the next. Raises ValueError."""
     match = _RFC_3339.fullmatch(text)
     if match is None:
         raise ValueError(_TIMESTAMP_HINT)

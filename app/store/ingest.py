@@ -126,10 +126,7 @@ def find_updates(
 
 
 def deciding_updates(conn: Connection, job_id: str, until: int, status: str) -> list[Update]:
-    """All updates of the instants that decide a job's registers at `until`.
-
-    Ends other than `status` are left out.
-    """
+    """All updates of the instants that decide a job's registers, without ends but `status`."""
     params = {"job_id": job_id, "until": until, "status": status}
     job_times = execute(conn, SQL["deciding_job_times"], params).fetchone() or ()
     disk_times = [row[0] for row in execute(conn, SQL["deciding_disk_times"], params)]

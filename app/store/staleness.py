@@ -1,7 +1,4 @@
-"""Statements of the stale detector and of the web processes' beats; the caller commits.
-
-`now` is for tests: by default the database's clock counts.
-"""
+"""Statements of the stale detector and of beats; the caller commits. `now` is for tests."""
 
 from __future__ import annotations
 

@@ -33,10 +33,7 @@ def read_refreshed_at(conn: Connection) -> datetime | None:
 def read_unsummarised_jobs(
     conn: Connection, *, refreshed_at: datetime | None, after_id: int, limit: int
 ) -> list[UnsummarisedJob]:
-    """At most `limit` ended jobs without a summary, ascending by id above `after_id`.
-
-    Only jobs whose updates are all in the rollups.
-    """
+    """Ended jobs without a summary whose updates are all in the rollups, ascending by id."""
     values = {"refreshed_at": refreshed_at, "after_id": after_id, "limit": limit}
     with conn.cursor(row_factory=class_row(UnsummarisedJob)) as cursor:
         return cursor.execute(SQL["read_unsummarised_jobs"], values).fetchall()

@@ -1,7 +1,4 @@
-"""Leases and last runs of the scheduled tasks; the caller commits.
-
-`now` is for tests: by default the database's clock counts.
-"""
+"""Leases and last runs of the scheduled tasks; the caller commits. `now` is for tests."""
 
 from __future__ import annotations
 
