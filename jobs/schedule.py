@@ -26,8 +26,8 @@ APART_SECONDS = 0.5  # between the starts of two tasks: about as long as one tak
 
 # (database, config, now) -> the result to record, as JSON by orjson. `now` is for tests: by default
 # the database's clock counts. A task must be idempotent and safe while ingest is active: if a
-# process is paused for longer than its lease, two may run it at once. It raises DatabaseUnavailable,
-# or at its end HubError with what failed; what it has done stays, and the next run continues.
+# process is paused for longer than its lease, two may run it at once. It raises
+# DatabaseUnavailable, or at its end HubError with what failed; the next run continues.
 Run = Callable[[Database, Config, datetime | None], object]
 
 

@@ -99,8 +99,8 @@ class GapSchema(Schema):
     reason = fields.String(
         validate=validate.OneOf(get_args(GapReason)),
         metadata=about(
-            "`silence`: the job sent nothing; `hub_away`: it would not be a gap without the time "
-            "in which the hub took nothing; "
+            "`silence`: the job sent nothing; `hub_away`: the hub took no updates for so long that "
+            "it would not be a gap otherwise; "
             "`sender_lost`: the update after it reported others that its sender had to drop."
         ),
     )
@@ -146,8 +146,8 @@ class HistorySchema(Schema):
     source = fields.String(
         validate=validate.OneOf(["updates", "1m", "1h", "summary"]),
         metadata=about(
-            "What the chart was made of: the updates, what is kept of each minute or hour of "
-            "them, or the summary of an ended job, which shows the whole of it."
+            "The source of the chart: updates, their rollups by the minute or hour, or the summary "
+            "of an ended job, which always shows the whole job."
         ),
     )
     resolution_seconds = fields.Integer(
@@ -168,7 +168,7 @@ class HistorySchema(Schema):
     )
     effective_speed_bps = fields.Float(
         allow_none=True,
-        metadata=about("All bytes by the whole duration, bytes per second; null while unknown."),
+        metadata=about("All bytes divided by the whole duration, per second; null while unknown."),
     )
     chart_data = fields.List(
         fields.Nested(ChartPointSchema),
@@ -176,7 +176,7 @@ class HistorySchema(Schema):
     )
     last_point_unfinished = fields.Boolean(
         metadata=about(
-            "The job goes on and the last point's step is not over: what comes may still change it."
+            "The job is live and the last point's step is not over: updates may still change it."
         )
     )
     gaps = fields.List(

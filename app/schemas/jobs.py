@@ -113,16 +113,16 @@ class JobItemSchema(Schema):
     )
     progress_percent = fields.Float(metadata=about("0 to 100, two decimals."))
     error_message = fields.String(allow_none=True)
-    warnings = fields.List(fields.String(), metadata=about("What did not add up, as sentences."))
+    warnings = fields.List(fields.String(), metadata=about("Warnings about the job, as sentences."))
     created_at = instant("First seen; the hub's clock.")
     started_at = instant("Time of the earliest update; sender's clock.")
-    completed_at = instant("The end, whatever its kind.", allow_none=True)
+    completed_at = instant("The end, with any status.", allow_none=True)
     ended_by = fields.String(
         allow_none=True, metadata=about("Who ended it.", enum=["sender", "detector", "operator"])
     )
     newest_update_at = instant("Sender's clock.", allow_none=True)
     last_telemetry_at = instant("Arrival of the last telemetry; the hub's clock.", allow_none=True)
-    last_progress_at = instant("When bytes or phase last moved; the hub's clock.", allow_none=True)
+    last_progress_at = instant("Last change of bytes or phase; the hub's clock.", allow_none=True)
     clock_offset_seconds = fields.Float(
         allow_none=True, metadata=about("What the sender's timestamps were shifted by, seconds.")
     )
@@ -160,7 +160,7 @@ class JobEventSchema(Schema):
         metadata=about("Who caused it.", enum=["sender", "detector", "operator", "hub"])
     )
     reason = fields.String(metadata=about("A sentence."))
-    evidence = fields.Dict(metadata=about("What it was judged by."))
+    evidence = fields.Dict(metadata=about("The data behind it."))
 
 
 class JobEventListSchema(Schema):

@@ -219,8 +219,8 @@ class NodeHistorySchema(Schema):
     )
     source = fields.String(
         metadata=about(
-            "What the answer was made of: the snapshots, or what is kept of each minute or hour "
-            "of them, with steps of at least that length.",
+            "The source of the answer: snapshots, or their rollups by the minute or hour, with "
+            "steps of at least that length.",
             enum=[source.value for source in Source],
         )
     )
@@ -229,7 +229,7 @@ class NodeHistorySchema(Schema):
     last_point_unfinished = fields.Boolean(
         metadata=about(
             "The node is online and the last point's step is not over at its newest snapshot: "
-            "what comes may still change that point."
+            "new snapshots may still change that point."
         )
     )
     series = fields.Dict(

@@ -6,16 +6,16 @@ from marshmallow import Schema, fields
 
 
 class SessionSchema(Schema):
-    """Who is asking, by the token or the cookie that came along."""
+    """The token or cookie of the request."""
 
     required = fields.Boolean(
-        required=True, metadata={"description": "Whether this hub asks for tokens at all."}
+        required=True, metadata={"description": "Whether this hub requires tokens."}
     )
     signed_in = fields.Boolean(
-        required=True, metadata={"description": "Whether a valid token came along."}
+        required=True, metadata={"description": "Whether a valid token was sent."}
     )
     by_cookie = fields.Boolean(
-        required=True, metadata={"description": "Whether it came as a browser's cookie."}
+        required=True, metadata={"description": "Whether it was sent as a browser's cookie."}
     )
     token_id = fields.String(required=True, allow_none=True)
     name = fields.String(required=True, allow_none=True)
@@ -33,5 +33,5 @@ class SessionSchema(Schema):
     problem = fields.String(
         required=True,
         allow_none=True,
-        metadata={"description": "What is wrong with the token that came; null: nothing."},
+        metadata={"description": "What is wrong with the token; null: nothing."},
     )

@@ -157,7 +157,7 @@ class UpdateSchema(IdentitySchema):
         high=LARGEST_LOSS,
         **_optional(
             "How many updates of this job the sender had to drop since the last one it delivered; "
-            "absent or 0: none. No part of the update itself: the same update with another count "
+            "absent or 0: none. Not part of the update itself: the same update with another count "
             "is a repeat, and the larger count is kept."
         ),
     )
@@ -235,16 +235,16 @@ class CompletionSchema(_Strict):
 
 
 class ReceiptSchema(Schema):
-    """What became of an update that is stored."""
+    """The result of a stored update."""
 
     job_id = fields.String()
     status = fields.String(metadata={"description": "The status the update carried."})
     accepted = fields.Boolean(metadata={"description": "Always true: it is stored."})
-    duplicate = fields.Boolean(metadata={"description": "It had been stored before."})
-    applied = fields.Boolean(metadata={"description": "The job's current state moved."})
-    reason = fields.String(allow_none=True, metadata={"description": "Why it did not move."})
+    duplicate = fields.Boolean(metadata={"description": "It was stored before."})
+    applied = fields.Boolean(metadata={"description": "The job's current state changed."})
+    reason = fields.String(allow_none=True, metadata={"description": "Why it did not change."})
     time = fields.String(
-        metadata={"description": "Where the series keeps it.", "format": "date-time"}
+        metadata={"description": "The time at which it is stored.", "format": "date-time"}
     )
     received_at = fields.String(
         metadata={"description": "The hub's clock when it was stored.", "format": "date-time"}
@@ -261,10 +261,10 @@ class RejectedSchema(Schema):
 
 
 class BatchReceiptSchema(Schema):
-    """What became of a batch. Everything not rejected is stored."""
+    """The result of a batch. Everything not rejected is stored."""
 
     accepted = fields.Integer(metadata={"description": "Updates that are new."})
-    duplicates = fields.Integer(metadata={"description": "Updates that had been stored before."})
+    duplicates = fields.Integer(metadata={"description": "Updates that were stored before."})
     rejected = fields.List(fields.Nested(RejectedSchema))
 
 
