@@ -1,6 +1,7 @@
 """Access control: host, loopback, token, scope, job type and rate, in one function.
 
-Each route names its permission; `Admission.admit` checks it before the view runs, or before the push is decoded.
+Each route names its permission; `Admission.admit` checks it before the view runs, or the push is
+decoded.
 """
 
 from __future__ import annotations
