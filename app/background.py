@@ -1,4 +1,4 @@
-"""Work in the background: a thread that repeats it, and failures that are logged once each time."""
+"""Work in the background: a thread that repeats it, and a log that does not repeat failures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ class FailureLog:
 
     @contextmanager
     def attempt(self, *expected: type[Exception]) -> Iterator[None]:
-        """Record how the block ends; log unexpected exceptions with their traceback every time."""
+        """Note how the block ends, and suppress its exceptions. An unexpected one is a bug: it is
+        logged every time, with its traceback.
+        """
         try:
             yield
         except expected as exc:

@@ -60,13 +60,13 @@ class Hub:
             Pushes(config, writer, admission),
             _make_watch(config, guard, database),
         )
+        # Unlike atexit handlers, it also runs in web workers started by multiprocessing.
+        Finalize(None, hub.close, exitpriority=100)
         database.open()
         writer.start()
         heartbeat.start()
         if hub.watch is not None:
             hub.watch.start()
-        # Unlike atexit handlers, it also runs in web workers started by multiprocessing.
-        Finalize(None, hub.close, exitpriority=100)
         return hub
 
     def close(self) -> None:

@@ -29,7 +29,8 @@ from app.auth.scopes import Claims, Scope
 from app.auth.tokens import mint, read_token
 from app.clock import utc_now
 from app.errors import Unauthorized
-from app.web.admission import PUSH, Admission
+from app.web.admission import Admission
+from app.web.permissions import PUSH
 from app.web.request import Request
 from bench.ingest import Hub, Result, measure, print_table, running_hub
 from bench.load import Load

@@ -18,10 +18,10 @@ from werkzeug.exceptions import NotFound
 from app.api.browsers import can_be_page, wants_page
 from app.api.context import current_request, to_response
 from app.api.errors import answer_http_exception
-from app.api.permissions import needs
+from app.api.needs import needs
 from app.config import ROOT
-from app.web.admission import OPEN, PAGE
 from app.web.conditional import make_conditional, make_tag
+from app.web.permissions import OPEN, PAGE
 from app.web.request import Answer
 
 blueprint = flask.Blueprint("dashboard", __name__)

@@ -13,7 +13,7 @@ from app.api.context import to_response
 from app.api.hooks import current_permission
 from app.errors import RequestError, Unauthorized
 from app.schemas.errors import flatten
-from app.web.problems import answer_failure, describe, problem
+from app.web.problems import answer_failure, count_refusal, describe, problem
 
 _WHERE = {"json", "query", "path", "headers", "form", "files", "cookies", "query_and_headers"}
 
@@ -59,10 +59,10 @@ def _answer_unauthorized(error: Exception) -> Response:
     )
     if not is_page or not wants_page(request.environ):
         return _answer(error)
-    answer = answer_failure(error)  # counts the refusal
-    response = Response(status=302, headers={"Location": _sign_in_path()})
-    response.headers["Cache-Control"] = dict(answer.headers).get("Cache-Control", "no-store")
-    return response
+    assert isinstance(error, Unauthorized)
+    count_refusal(error)
+    headers = {"Location": _sign_in_path(), "Cache-Control": "no-store"}
+    return Response(status=302, headers=headers)
 
 
 def _sign_in_path() -> str:

@@ -15,11 +15,11 @@ from app.api import dashboard, history, jobs, nodes, registration, service, sign
 from app.api.context import EXTENSION, hub_of
 from app.api.errors import register_error_handlers
 from app.api.hooks import register_hooks
-from app.api.permissions import check_permissions
+from app.api.needs import check_permissions
 from app.hub import Hub
 from app.schemas.fields import IDENTIFIER
 from app.schemas.updates import JOB_TYPE, ProblemSchema
-from app.web.push import PREFIX
+from app.web.paths import PREFIX
 
 logger = logging.getLogger("hub.api")
 

@@ -12,15 +12,15 @@ from flask_smorest import Blueprint
 
 from app.api.answers import conditional, encode_json
 from app.api.context import hub
-from app.api.permissions import needs
+from app.api.needs import needs
 from app.charts.job import History, read_history
 from app.domain import chart
 from app.domain.chart import Point
 from app.domain.stretches import Gap, Phase
 from app.schemas.history import HistoryColumnsSchema, HistoryQuery, HistorySchema
 from app.store.history import ChartedJob
-from app.web.admission import READ
-from app.web.push import check_identifier
+from app.web.paths import check_identifier
+from app.web.permissions import READ
 from app.web.request import Answer
 
 blueprint = Blueprint("history", __name__, description="Charts of jobs.")

@@ -8,10 +8,11 @@ from urllib.parse import unquote_to_bytes
 from flask import Flask, Response, current_app, g, request
 
 from app.api.context import hub
-from app.api.permissions import permission_of
+from app.api.needs import permission_of
 from app.errors import InvalidInput
 from app.logs import request_id
-from app.web.admission import ANY_TOKEN, Admitted, Permission
+from app.web.admission import Admitted
+from app.web.permissions import ANY_TOKEN, Permission
 from app.web.request import SAFE_HEADERS, Request, choose_request_id, count_answer
 
 logger = logging.getLogger("hub.requests")
@@ -57,16 +58,16 @@ def _admit() -> None:
 
 def _refuse_broken_path() -> None:
     """Otherwise views would see replacement characters for bytes that are not UTF-8."""
-    raw: str = request.environ.get("PATH_INFO", "")
-    query: str = request.environ.get("QUERY_STRING", "")
-    name = "path"
-    try:
-        raw.encode("latin-1").decode()
-        name = "query"
-        unquote_to_bytes(query.encode("latin-1")).decode()
-    except UnicodeError as exc:
-        reason = "Must be UTF-8."
-        raise InvalidInput(f"{name}: {reason}", {name: [reason]}) from exc
+    for name, variable, unquote in (
+        ("path", "PATH_INFO", bytes),  # which is unquoted already
+        ("query", "QUERY_STRING", unquote_to_bytes),
+    ):
+        raw: str = request.environ.get(variable, "")
+        try:
+            unquote(raw.encode("latin-1")).decode()
+        except UnicodeError as exc:
+            reason = "Must be UTF-8."
+            raise InvalidInput(f"{name}: {reason}", {name: [reason]}) from exc
 
 
 def _complete(response: Response) -> Response:

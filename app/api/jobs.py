@@ -10,7 +10,7 @@ from flask_smorest import Blueprint
 
 from app.api.answers import conditional_json
 from app.api.context import hub
-from app.api.permissions import needs
+from app.api.needs import needs
 from app.clock import from_micros, isoformat, to_micros
 from app.domain.estimates import duration_seconds, hub_eta_seconds
 from app.domain.statuses import JOB_STATUSES
@@ -18,8 +18,8 @@ from app.errors import NotFound
 from app.schemas import jobs as schemas
 from app.schemas.queries import encode_cursor
 from app.store import jobs as store
-from app.web.admission import READ
-from app.web.push import check_identifier
+from app.web.paths import check_identifier
+from app.web.permissions import READ
 
 blueprint = Blueprint("jobs", __name__, description="Jobs, their events, and machines.")
 

@@ -10,7 +10,7 @@ from flask_smorest import Blueprint
 
 from app.api.answers import conditional_json
 from app.api.context import hub
-from app.api.permissions import needs
+from app.api.needs import needs
 from app.charts.node import NodeHistory, Point, read_node_history
 from app.domain.chart import SECOND
 from app.domain.window import EPOCH
@@ -18,8 +18,8 @@ from app.errors import NotFound
 from app.schemas import nodes as schemas
 from app.schemas.queries import encode_cursor
 from app.store import nodes as store
-from app.web.admission import READ
-from app.web.push import check_identifier
+from app.web.paths import check_identifier
+from app.web.permissions import READ
 
 blueprint = Blueprint("nodes", __name__, description="Nodes and their metrics.")
 

@@ -9,15 +9,17 @@ from app.api.answers import json_response
 from app.api.bodies import read_json
 from app.api.context import current_claims, hub, to_response
 from app.api.jobs import job_body
-from app.api.permissions import needs
+from app.api.needs import needs
 from app.api.telemetry import submit
 from app.ingest.registration import register
 from app.schemas.decode import decode_completion, load, parse_object
 from app.schemas.jobs import JobSchema
 from app.schemas.updates import CompletionSchema, ReceiptSchema, RegistrationSchema
-from app.web.admission import PUSH, require_job_type
+from app.web.admission import require_job_type
 from app.web.content import JSON
-from app.web.push import answer_update, check_identifier
+from app.web.paths import check_identifier
+from app.web.permissions import PUSH
+from app.web.push import answer_update
 
 blueprint = Blueprint(
     "registration", __name__, description="Registering jobs, and ending them without telemetry."

@@ -14,13 +14,13 @@ from werkzeug.exceptions import NotFound
 from app import __version__, metrics
 from app.api.answers import conditional_json, json_response
 from app.api.context import hub, to_response
-from app.api.permissions import needs
+from app.api.needs import needs
 from app.checks.probe import FRESH_SECONDS, WAIT_SECONDS, Look
 from app.config import ROOT
 from app.ingest.writer import Writer
 from app.schemas.health import HealthSchema
 from app.store.tasks import LATE_AFTER_INTERVALS, TaskRun
-from app.web.admission import HEALTH, OPEN, PAGE, READ
+from app.web.permissions import HEALTH, OPEN, PAGE, READ
 from app.web.problems import problem
 
 blueprint = Blueprint("service", __name__, description="Health, metrics and this document.")

@@ -17,13 +17,14 @@ from flask_smorest import Blueprint
 
 from app.api.answers import json_response
 from app.api.context import current_admission, current_claims, current_request, hub
-from app.api.permissions import needs
+from app.api.needs import needs
 from app.auth.scopes import Claims, Scope
 from app.clock import utc_now
 from app.config import ROOT
 from app.errors import Forbidden, RequestError
 from app.schemas.session import SessionSchema
-from app.web.admission import COOKIE, OPEN, has_bearer, read_cookie
+from app.web.admission import COOKIE, has_bearer, read_cookie
+from app.web.permissions import OPEN
 from app.web.problems import count_refusal
 
 logger = logging.getLogger("hub.auth")

@@ -15,13 +15,13 @@ from flask_smorest import Blueprint
 
 from app.api.bodies import read_whole
 from app.api.context import current_claims, hub, to_response
-from app.api.permissions import needs
+from app.api.needs import needs
 from app.ingest.transaction import Outcome
 from app.ingest.writer import Item
 from app.schemas.nodes import SnapshotSchema
 from app.schemas.updates import BatchItemSchema, BatchReceiptSchema, ReceiptSchema, UpdateSchema
-from app.web.admission import PUSH, PUSH_SNAPSHOT
 from app.web.content import JSON, NDJSON
+from app.web.permissions import PUSH, PUSH_SNAPSHOT
 from app.web.push import Decoded, Push, Pushes
 
 blueprint = Blueprint(

@@ -39,9 +39,10 @@ _NO_BANNER = (b"server", b"")  # without it the web server adds its name
 def make_server() -> Server:
     """The application of a web worker, configured from the environment."""
     from app import create_app
+    from app.api.context import hub_of
 
     app = create_app()
-    return Server(app.extensions["hub"], app)
+    return Server(hub_of(app), app)
 
 
 class Server:
@@ -71,6 +72,7 @@ class Server:
         body = None
         try:
             body = await self._bodies.read(request.headers, receive)
+            request.began = time.perf_counter()  # a slow sender's body does not count
             if target is None:
                 answer = await self._call_flask(scope, request, body.content)
             else:
@@ -91,7 +93,7 @@ class Server:
         environ["HTTP_X_REQUEST_ID"] = request.id  # one id for all that is logged
         call = partial(call_wsgi, self._flask_app, environ)
         is_reading = scope["method"] in _READING
-        return await (self._threads.read(call) if is_reading else self._threads.write(call))
+        return await (self._threads.run(call) if is_reading else self._threads.run_limited(call))
 
     # -- startup and shutdown -----------------------------------------------------------------
 

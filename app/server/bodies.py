@@ -19,7 +19,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 SWEEP_SECONDS = 1.0  # precision of the deadline
 STOP_GRACE_SECONDS = 1.0  # for bodies still being received at shutdown
-SMALL_BODY = 64 * 1024  # always read; larger ones share a budget
+UNBUDGETED_BYTES = 64 * 1024  # always read; larger ones share a budget
 LARGE_BODIES = 8  # the budget, in bodies of the largest size
 _MOST_DIGITS = 19  # of a Content-Length
 
@@ -118,7 +118,7 @@ class Bodies:
         raise Disconnected
 
     def _reserve(self, body: Body, size: int) -> None:
-        more = max(0, size - SMALL_BODY) - body.reserved
+        more = max(0, size - UNBUDGETED_BYTES) - body.reserved
         if more > self._budget:
             raise QueueFull("Too many large bodies are being received; try again.")
         self._budget -= more

@@ -47,7 +47,7 @@ class PushServer:
             outcomes = await self._wait_for_commit(decoded)
             if decoded.size <= SMALL_BATCH:
                 return decoded.answer(outcomes)
-            return await self._threads.read(partial(decoded.answer, outcomes))
+            return await self._threads.run(partial(decoded.answer, outcomes))
         finally:
             self._waiting -= 1
 
@@ -56,7 +56,7 @@ class PushServer:
         if decoded := pushes.decode_at_once(push, target):
             return decoded
         context = copy_context()  # with the request's id, for what is logged there
-        return await self._threads.write(partial(context.run, target.decode, pushes, push))
+        return await self._threads.run_limited(partial(context.run, target.decode, pushes, push))
 
     async def _wait_for_commit(self, decoded: Decoded) -> list[Outcome]:
         if not decoded.items:

@@ -44,7 +44,7 @@ class Threads:
         """Whether any call is running or waiting for a thread."""
         return self._running > 0
 
-    async def read(self, call: Callable[[], T]) -> T:
+    async def run(self, call: Callable[[], T]) -> T:
         """Wait for a free thread, and return or raise what the call does."""
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._running += 1
@@ -59,13 +59,13 @@ class Threads:
             raise error
         return cast(T, result)
 
-    async def write(self, call: Callable[[], T]) -> T:
-        """As `read`, but raises TooManyPushes at once if too many calls write already."""
+    async def run_limited(self, call: Callable[[], T]) -> T:
+        """As `run`, but raises TooManyPushes at once if too many calls write already."""
         if self._writing >= self._most_writing:
             raise TooManyPushes
         self._writing += 1
         try:
-            return await self.read(call)
+            return await self.run(call)
         finally:
             self._writing -= 1
 
@@ -86,7 +86,7 @@ class Threads:
             result, error = None, None
             try:
                 result = call()
-            except Exception as exc:
+            except BaseException as exc:  # also SystemExit: the thread goes on
                 error = exc
             self._settling.settle(done, (result, error))
             del call, done, result, error  # free them before waiting for the next call

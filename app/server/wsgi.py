@@ -70,7 +70,8 @@ def make_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
     environ["PATH_INFO"] = unquote_to_bytes(scope["raw_path"]).decode("latin-1")
     environ["QUERY_STRING"] = scope["query_string"].decode("latin-1")
     environ["REMOTE_ADDR"] = client[0] if client else ""
-    environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
+    host, port = server or ("localhost", None)  # None: not a TCP socket
+    environ["SERVER_NAME"], environ["SERVER_PORT"] = host, str(port or 80)
     environ["SERVER_PROTOCOL"] = "HTTP/1.0" if scope["http_version"] == "1" else "HTTP/1.1"
     environ["wsgi.url_scheme"] = scope["scheme"]
     environ["wsgi.input"] = io.BytesIO(body)

@@ -1,6 +1,7 @@
 """Access control: host, loopback, token, scope, job type and rate, in one function.
 
-Each route names its permission; `Admission.admit` checks it before anything else.
+Each route names its permission; `Admission.admit` checks it before the view runs, or the push is
+decoded.
 """
 
 from __future__ import annotations
@@ -12,44 +13,19 @@ from functools import lru_cache
 from werkzeug.http import parse_cookie
 
 from app.auth.guard import Guard
-from app.auth.scopes import SNAPSHOTS, Claims, Scope
+from app.auth.scopes import Claims, Scope
 from app.clock import isoformat
 from app.domain.updates import Update
 from app.errors import Forbidden, InvalidInput, RequestError, Unauthorized
 from app.schemas.decode import Rejected
 from app.web.hosts import is_allowed, is_local
+from app.web.permissions import Permission
 from app.web.rate import TokenRate
 from app.web.request import Request
 
 COOKIE = "hub_token"
 EXPIRES_HEADER = "Token-Expires"  # in answers to a token that expires in less than 14 days
 _REALM = 'Bearer realm="telemetry-hub"'
-
-
-@dataclass(frozen=True, slots=True)
-class Permission:
-    """What a route requires: a scope, any token if `scope` is None, or nothing if `is_open`.
-
-    `is_page`: redirect browsers that are not signed in to the sign-in page. `job_type`: the job
-    type to check for a push; without it the path's, or the view calls `require_job_type`.
-    `any_host`: accept any Host header.
-    """
-
-    scope: Scope | None = None
-    is_open: bool = False
-    is_page: bool = False
-    job_type: str | None = None
-    any_host: bool = False
-
-
-OPEN = Permission(is_open=True)
-# Load balancers check health by any address and without a token; it exposes no secrets.
-HEALTH = Permission(is_open=True, any_host=True)
-READ = Permission(Scope.READ)
-PAGE = Permission(Scope.READ, is_page=True)
-PUSH = Permission(Scope.INGEST)
-PUSH_SNAPSHOT = Permission(Scope.INGEST, job_type=SNAPSHOTS)
-ANY_TOKEN = Permission()  # for OPTIONS, and for paths without a route
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,10 @@ def make_conditional(
         tag = _choose_tag(tag, request, is_compressed=is_compressed)
     headers = [("ETag", f'W/"{tag}"' if is_weak else f'"{tag}"'), ("Vary", "Accept-Encoding")]
     if answer.status == 200 and request.method in ("GET", "HEAD"):
-        if _is_unexpected(tag, request):
-            return problem(412, "The resource does not have an ETag of If-Match.", headers=headers)
+        if _is_unexpected(tag, request, is_weak=is_weak):
+            return problem(
+                412, "The resource's current ETag does not match If-Match.", headers=headers
+            )
         if _is_held(tag, request):
             kept = [header for header in answer.headers if header[0] != "Content-Type"]
             return Answer(304, b"", [*kept, *headers])
@@ -82,11 +84,12 @@ def _choose_tag(tag: str, request: Request, *, is_compressed: bool) -> str:
     return other if is_other and not request.headers.get("if-match", "") else sent
 
 
-def _is_unexpected(tag: str, request: Request) -> bool:
-    """Whether If-Match names other tags only."""
+def _is_unexpected(tag: str, request: Request, *, is_weak: bool) -> bool:
+    """Whether If-Match names other tags only. A weak tag matches none."""
     expected = request.headers.get("if-match", "")
     tags = parse_etags(expected)
-    return bool(expected) and not tags.star_tag and not tags.is_strong(tag)
+    is_match = tags.star_tag or (not is_weak and tags.is_strong(tag))
+    return bool(expected) and not is_match
 
 
 def _is_held(tag: str, request: Request) -> bool:

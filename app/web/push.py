@@ -18,7 +18,7 @@ from app.clock import isoformat_micros
 from app.config import Config
 from app.domain.snapshots import Snapshot
 from app.domain.updates import Update
-from app.errors import InvalidInput, QueueFull, RequestError
+from app.errors import QueueFull, RequestError
 from app.ingest.transaction import Outcome, Receipt
 from app.ingest.writer import Item, Writer
 from app.schemas.decode import (
@@ -31,14 +31,15 @@ from app.schemas.decode import (
 from app.schemas.fields import identifier_problem
 from app.schemas.nodes import SnapshotSchema
 from app.schemas.updates import job_type_problem
-from app.web.admission import PUSH, PUSH_SNAPSHOT, Admission, Permission, refuse_other_types
+from app.web.admission import Admission, refuse_other_types
 from app.web.content import JSON, NDJSON, decompress_body, media_type
+from app.web.paths import PREFIX, check_identifier, check_job_type
+from app.web.permissions import PUSH, PUSH_SNAPSHOT, Permission
 from app.web.request import Answer, Headers
 
-PREFIX = "/api/v1"
 # The largest body that is decoded on the event loop. Updates with a disk or two are under 1 KiB;
 # 8 KiB take less than 0.1 ms.
-SMALL_BODY = 8 * 1024
+DECODED_ON_LOOP_BYTES = 8 * 1024
 _COMMON_TYPES = frozenset({JSON, f"{JSON}; charset=utf-8"})
 _SNAPSHOT = SnapshotSchema()
 
@@ -73,8 +74,8 @@ class Pushes:
     def refuse_if_full(self) -> None:
         """Raise QueueFull if the queue is full. Call it before decoding.
 
-        Decoding a batch costs a sixth of storing it, and under overload most are refused. Called
-        before the token is checked.
+        Decoding a batch costs a sixth of storing it, and under overload most are refused. The web
+        server calls it before the token is checked.
         """
         writer = self._writer
         if writer.is_full and writer.is_accepting:  # otherwise the writer gives another reason
@@ -87,7 +88,7 @@ class Pushes:
             return None
         headers = push.headers
         if (
-            len(push.body) > SMALL_BODY
+            len(push.body) > DECODED_ON_LOOP_BYTES
             or len(push.body) > self._largest
             or headers.get("content-type", "").lower() not in _COMMON_TYPES
             or headers.get("content-encoding", "")
@@ -183,18 +184,6 @@ def _find_target(path: str) -> Target | None:
 
 def _decode_update(pushes: Pushes, push: Push, *, job_type: str, job_id: str) -> Decoded:
     return pushes.decode_update(push, job_type, job_id)
-
-
-def check_job_type(text: str) -> None:
-    """Raise InvalidInput unless the path's job type is valid."""
-    if problem := job_type_problem(text):
-        raise InvalidInput(f"job_type: {problem}", {"job_type": [problem]})
-
-
-def check_identifier(field: str, text: str) -> None:
-    """Raise InvalidInput unless the path's id is valid."""
-    if problem := identifier_problem(text):
-        raise InvalidInput(f"{field}: {problem}", {field: [problem]})
 
 
 # Answers.

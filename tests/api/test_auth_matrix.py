@@ -15,12 +15,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.api.factory import make_routes
-from app.api.permissions import check_permissions, needs, permission_of
+from app.api.needs import check_permissions, needs, permission_of
 from app.auth.tokens import mint
 from app.database.pool import Database
 from app.errors import StartError
 from app.store.tokens import TokenRow, insert_token, revoke_token
-from app.web.admission import COOKIE, READ, Permission
+from app.web.admission import COOKIE
+from app.web.permissions import ANY_TOKEN, READ, Permission
 from tests.api.conftest import look_for_revoked
 from tests.factories import make_body
 from tests.tokens import FOREIGN_KEYS, KEYS, bearer, make_claims, make_token, unsigned
@@ -215,8 +216,9 @@ def view() -> str:
     ("decorated", "method", "sentence"),
     [
         (view, "GET", "/new .*has no permission"),
-        (needs(READ)(lambda: ""), "DELETE", "/new allows DELETE with read scope"),
-        (needs(READ)(lambda: ""), "POST", "/new allows POST with read scope"),
+        (needs(READ)(lambda: ""), "DELETE", "/new allows DELETE without ingest or admin scope"),
+        (needs(READ)(lambda: ""), "POST", "/new allows POST without ingest or admin scope"),
+        (needs(ANY_TOKEN)(lambda: ""), "POST", "/new allows POST without ingest or admin scope"),
     ],
 )
 def test_route_without_a_valid_permission_prevents_the_start(

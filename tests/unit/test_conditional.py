@@ -45,5 +45,10 @@ def test_if_match(expected: str, status: int) -> None:
         assert dict(answer.headers)["Content-Type"] == "application/problem+json"
 
 
+def test_weak_tag_matches_no_if_match() -> None:
+    assert answer_to(is_weak=True, if_match='"tag"').status == 412
+    assert answer_to(is_weak=True, if_match="*").status == 200
+
+
 def test_other_methods_are_unconditional() -> None:
     assert answer_to("POST", if_none_match='"tag"', if_match='"other"').status == 200

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.server.bodies import LARGE_BODIES, SMALL_BODY
+from app.server.bodies import LARGE_BODIES, UNBUDGETED_BYTES
 from tests.asgi import Messages, ask, length, piece
 from tests.unit.server.held import PUSH, HeldServer, echo
 
@@ -79,6 +79,6 @@ def test_large_bodies_share_a_budget_and_return_it() -> None:
     server._bodies._seconds = 60
     assert ask(server, [*received], headers=length(LARGEST))[0] == 503
     assert server._bodies._budget == LARGEST // 4
-    small = piece(b"x" * SMALL_BODY)
-    assert ask(server, [small, piece(b"y")], headers=length(SMALL_BODY + 1))[0] == 200
+    small = piece(b"x" * UNBUDGETED_BYTES)
+    assert ask(server, [small, piece(b"y")], headers=length(UNBUDGETED_BYTES + 1))[0] == 200
     assert server._bodies._budget == LARGEST // 4

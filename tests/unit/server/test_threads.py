@@ -29,12 +29,12 @@ def test_calls_wait_for_a_free_thread() -> None:
     threads = Threads(16)
 
     async def run() -> None:
-        reads = [asyncio.create_task(threads.read(call)) for _ in range(40)]
+        calls = [asyncio.create_task(threads.run(call)) for _ in range(40)]
         await reach(lambda: len(running) == 16)
         await asyncio.sleep(0.05)
         assert len(running) == 16
         free.set()
-        await asyncio.gather(*reads)
+        await asyncio.gather(*calls)
 
     run_apart(run())
     assert len(running) == 40
@@ -49,8 +49,8 @@ def test_error_of_a_call_reaches_its_caller_and_no_other(error: type[Exception])
     threads = Threads(16)
 
     async def run() -> None:
-        failing = asyncio.create_task(threads.read(fail))
-        assert await asyncio.wait_for(threads.read(lambda: 1), 30) == 1
+        failing = asyncio.create_task(threads.run(fail))
+        assert await asyncio.wait_for(threads.run(lambda: 1), 30) == 1
         with pytest.raises((error, RuntimeError)):  # a coroutine raises no StopIteration
             await asyncio.wait_for(failing, 30)
 
@@ -64,14 +64,16 @@ def test_calls_that_write_leave_threads_to_reads() -> None:
     most = 16 - spare_threads(16)
 
     async def run() -> None:
-        writing = [asyncio.create_task(threads.write(lambda: free.wait(10))) for _ in range(most)]
+        writing = [
+            asyncio.create_task(threads.run_limited(lambda: free.wait(10))) for _ in range(most)
+        ]
         await asyncio.sleep(0)
         with pytest.raises(TooManyPushes):
-            await threads.write(lambda: None)
-        assert await threads.read(lambda: "read") == "read"
+            await threads.run_limited(lambda: None)
+        assert await threads.run(lambda: "read") == "read"
         free.set()
         await asyncio.gather(*writing)
-        assert await threads.write(lambda: "written") == "written"  # a place is free again
+        assert await threads.run_limited(lambda: "written") == "written"  # a place is free again
 
     run_apart(run())
 
