@@ -168,7 +168,7 @@ class HistorySchema(Schema):
     )
     effective_speed_bps = fields.Float(
         allow_none=True,
-        metadata=about("Bytes divided by the whole duration, bytes per second; null while unknown."),
+        metadata=about("All bytes by the whole duration, in bytes per second; null: unknown."),
     )
     chart_data = fields.List(
         fields.Nested(ChartPointSchema),

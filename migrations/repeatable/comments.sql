@@ -254,7 +254,7 @@ BEGIN
             ('last_ms', 'Milliseconds from bucket to the last update in it.'),
             ('phase_first', 'First reported phase.'),
             ('phase_last', 'Last reported phase.'),
-            ('phase_varies', 'Whether its updates reported several phases, or only some of them one.')
+            ('phase_varies', 'Whether its updates reported several phases, or only some one.')
         ) AS common (name, meaning)
         JOIN pg_attribute ON attname = name
             AND attrelid = ANY ('{job_speed_1m, job_speed_1h, disk_speed_1m}'::regclass[])
