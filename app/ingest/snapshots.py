@@ -45,7 +45,7 @@ def store_snapshots(
     if new:
         store.insert_snapshots(conn, new, now)
         oldest = _earliest_times(new)
-        _bring_back(conn, locked.offline & oldest.keys(), now)
+        _mark_online(conn, locked.offline & oldest.keys(), now)
         store.update_nodes(conn, oldest, offsets, now)
     return receipts
 
@@ -60,7 +60,7 @@ def _earliest_times(snapshots: Iterable[Snapshot]) -> dict[str, int]:
     return earliest
 
 
-def _bring_back(conn: Connection, node_ids: set[str], now: int) -> None:
+def _mark_online(conn: Connection, node_ids: set[str], now: int) -> None:
     """Mark offline nodes online, before their rows show this snapshot."""
     if not node_ids:
         return

@@ -234,8 +234,8 @@ COMMENT ON COLUMN stale_statistics.newest_telemetry_at IS
     'The latest last sign of life among them, hub''s clock.';
 
 COMMENT ON VIEW aggregation_check IS
-    'Completed jobs: whether their bytes are the sum of their disks. `python -m app repair` corrects '
-    'them where possible.';
+    'Completed jobs: whether their bytes are the sum of their disks. `python -m app repair` '
+    'corrects them where possible.';
 COMMENT ON COLUMN aggregation_check.job_id IS 'The job.';
 COMMENT ON COLUMN aggregation_check.job_type IS 'backup, replication, restore…';
 COMMENT ON COLUMN aggregation_check.vm_name IS 'The machine that the job is for.';

@@ -8,5 +8,5 @@ CREATE OR REPLACE FUNCTION refreshable_from(series_name text, wanted timestamptz
         (SELECT greatest(wanted, dropped_before) FROM series_edges WHERE series = series_name),
         'infinity');
 COMMENT ON FUNCTION refreshable_from(text, timestamptz) IS
-    'The earliest instant from which rollups of a series may be refreshed: older rows of the series '
-    'were dropped, and a refresh would erase the rollups.';
+    'The earliest instant from which rollups of a series may be refreshed: older rows of the '
+    'series were dropped, and a refresh would erase the rollups.';
