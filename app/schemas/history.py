@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import get_args
 
-from marshmallow import Schema, fields, validate, validates_schema
+from marshmallow import Schema, fields, validate
 
 from app.domain.stretches import GAP_SECONDS, MOST_STRETCHES, GapReason
 from app.schemas.queries import (
-    QuerySchema,
     QueryTimestamp,
     WholeNumber,
+    WindowQuery,
     about,
     instant,
-    require_order,
+    points_field,
 )
 from app.schemas.updates import HIGHEST_DISK_INDEX
 
-DEFAULT_POINTS = 300  # about one for every few pixels of a chart
-MIN_POINTS = 10
-MAX_POINTS = 5000
 FORMATS = ("json", "columns", "csv")
 
 
-class HistoryQuery(QuerySchema):
+class HistoryQuery(WindowQuery):
     """The window of a job's chart, its number of points, and its format."""
 
-    points = WholeNumber(
-        load_default=DEFAULT_POINTS,
-        validate=validate.Range(MIN_POINTS, MAX_POINTS, error="Must be {min} to {max}."),
-        metadata=about("Most points in the answer."),
-    )
+    points = points_field()
     from_ = QueryTimestamp(
         data_key="from", metadata=about("Start of the window; default: the start of the job.")
     )
@@ -52,10 +45,6 @@ class HistoryQuery(QuerySchema):
             "objects. `csv`: only the points, a line each, empty where null."
         ),
     )
-
-    @validates_schema
-    def _check_order(self, data: dict[str, Any], **kwargs: Any) -> None:
-        require_order(data)
 
 
 # Responses. These schemas are documentation; a test compares them with what the API writes.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from marshmallow import Schema, fields, validates_schema
+from marshmallow import Schema, fields
 
 from app.domain.statuses import DISK_STATUSES, JOB_STATUSES
 from app.schemas.fields import Text
@@ -13,11 +11,11 @@ from app.schemas.queries import (
     Cursor,
     QuerySchema,
     QueryTimestamp,
+    WindowQuery,
     about,
     instant,
     limit_field,
     next_cursor_field,
-    require_order,
 )
 
 LONGEST_FILTER = 255
@@ -26,7 +24,7 @@ LONGEST_FILTER = 255
 # Queries.
 
 
-class JobFilterQuery(QuerySchema):
+class JobFilterQuery(WindowQuery):
     """Which jobs: all filters given must hold."""
 
     status = CommaSeparated(
@@ -44,10 +42,6 @@ class JobFilterQuery(QuerySchema):
     )
     to = QueryTimestamp(metadata=about("Created before this instant, RFC 3339 with offset."))
     job_id = Text(longest=LONGEST_FILTER, metadata=about("Exactly this id: one job or none."))
-
-    @validates_schema
-    def _check_order(self, data: dict[str, Any], **kwargs: Any) -> None:
-        require_order(data)
 
 
 class JobListQuery(JobFilterQuery):

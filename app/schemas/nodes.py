@@ -14,9 +14,7 @@ from marshmallow import (
     ValidationError,
     fields,
     post_load,
-    validate,
     validates,
-    validates_schema,
 )
 
 from app.domain.fields import METRICS, Field, Kind
@@ -34,18 +32,15 @@ from app.schemas.queries import (
     Cursor,
     QuerySchema,
     QueryTimestamp,
-    WholeNumber,
+    WindowQuery,
     about,
     instant,
     limit_field,
     next_cursor_field,
-    require_order,
+    points_field,
 )
 
 DEFAULT_METRICS = ("cpu_percent", "memory_percent", "disk_percent", "load_avg_1m")
-DEFAULT_POINTS = 300
-MIN_POINTS = 10
-MAX_POINTS = 5000
 HIGHEST_MEASURE = 10**15  # far above any real value; sums over a chart stay finite
 
 
@@ -115,7 +110,7 @@ class NodeEventListQuery(QuerySchema):
     cursor = Cursor("node_events")
 
 
-class NodeHistoryQuery(QuerySchema):
+class NodeHistoryQuery(WindowQuery):
     """Which metrics of a node, over which window, in how many points."""
 
     metrics = CommaSeparated(
@@ -125,21 +120,13 @@ class NodeHistoryQuery(QuerySchema):
             f"Metrics by comma, of {', '.join(METRICS)}.", default=",".join(DEFAULT_METRICS)
         ),
     )
-    points = WholeNumber(
-        load_default=DEFAULT_POINTS,
-        validate=validate.Range(MIN_POINTS, MAX_POINTS, error="Must be {min} to {max}."),
-        metadata=about("Most points in the answer."),
-    )
+    points = points_field()
     from_ = QueryTimestamp(
         data_key="from", metadata=about("Start of the window; default: a day before its end.")
     )
     to = QueryTimestamp(
         metadata=about("End of the window, exclusive; default: just after the newest snapshot.")
     )
-
-    @validates_schema
-    def _check_order(self, data: dict[str, Any], **kwargs: Any) -> None:
-        require_order(data)
 
 
 # Answers.

@@ -10,12 +10,23 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validate
+from marshmallow import (
+    EXCLUDE,
+    Schema,
+    ValidationError,
+    fields,
+    pre_load,
+    validate,
+    validates_schema,
+)
 
 from app.schemas.fields import Timestamp
 
 DEFAULT_LIMIT = 50  # a screenful
 MAX_LIMIT = 500
+DEFAULT_POINTS = 300  # about one for every few pixels of a chart
+MIN_POINTS = 10
+MAX_POINTS = 5000
 
 
 def about(description: str, **more: Any) -> dict[str, Any]:
@@ -124,6 +135,15 @@ def limit_field() -> WholeNumber:
     )
 
 
+def points_field() -> WholeNumber:
+    """The `points` of a chart."""
+    return WholeNumber(
+        load_default=DEFAULT_POINTS,
+        validate=validate.Range(MIN_POINTS, MAX_POINTS, error="Must be {min} to {max}."),
+        metadata=about("Most points in the answer."),
+    )
+
+
 class QuerySchema(Schema):
     """A query string. Unknown and empty parameters are ignored."""
 
@@ -135,10 +155,13 @@ class QuerySchema(Schema):
         return {name: value for name, value in data.items() if value != ""}
 
 
-def require_order(data: Mapping[str, Any]) -> None:
-    """Refuse a window that ends before it begins."""
-    if "from_" in data and "to" in data and data["to"] <= data["from_"]:
-        raise ValidationError("Must be later than `from`.", "to")
+class WindowQuery(QuerySchema):
+    """A query with fields `from_` and `to`: a window may not end before it begins."""
+
+    @validates_schema
+    def _check_order(self, data: dict[str, Any], **kwargs: Any) -> None:
+        if "from_" in data and "to" in data and data["to"] <= data["from_"]:
+            raise ValidationError("Must be later than `from`.", "to")
 
 
 def instant(description: str, *, allow_none: bool = False) -> fields.String:
