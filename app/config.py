@@ -222,12 +222,7 @@ class Config:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the hub."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return self.host == "localhost" or is_loopback(self.host)
 
     @property
     def url(self) -> str:
@@ -239,6 +234,15 @@ class Config:
     def task_interval(self, seconds: int) -> int:
         """The interval, in seconds, of a task whose usual interval is `seconds`."""
         return max(1, seconds // self.task_speedup)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an IP address is one of this machine only. Any other text is not."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 def is_set(variable: str) -> bool:

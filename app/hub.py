@@ -25,6 +25,11 @@ from app.web.rate import TokenRate
 
 logger = logging.getLogger("hub.web")
 
+WITHOUT_KEY = (
+    "HUB_TOKEN_KEY_FILE is not set: any program on this machine can push and read, and other "
+    "machines are refused"
+)
+
 
 @dataclass(frozen=True)
 class Hub:
@@ -45,9 +50,20 @@ class Hub:
 
         Raises ConfigError if a setting, the database's address or the token key is invalid.
         """
-        guard = _make_guard(config)
+        key_file, guard, watch = config.token_key_file, None, None
         database = Database.from_config(config)
-        writer = _make_writer(config, database)
+        if key_file is not None:
+            guard = Guard(read_keys(key_file))
+            watch = TokenWatch(guard, database, key_file)
+        else:
+            logger.warning(WITHOUT_KEY)
+        writer = Writer(
+            database,
+            {Update: store_updates, Snapshot: store_snapshots},
+            capacity=config.queue_updates,
+            wait_seconds=config.wait_seconds,
+            late_days=config.late_data_days,
+        )
         heartbeat = Heartbeat(database, lambda: writer.is_accepting and not writer.is_full)
         rate = TokenRate(config.token_rate) if config.token_rate else None
         admission = Admission(allowed_hosts(config), guard, rate)
@@ -58,15 +74,15 @@ class Hub:
             heartbeat,
             admission,
             Pushes(config, writer, admission),
-            _make_watch(config, guard, database),
+            watch,
         )
         # Unlike atexit handlers, it also runs in web workers started by multiprocessing.
         Finalize(None, hub.close, exitpriority=100)
         database.open()
         writer.start()
         heartbeat.start()
-        if hub.watch is not None:
-            hub.watch.start()
+        if watch is not None:
+            watch.start()
         return hub
 
     def close(self) -> None:
@@ -76,30 +92,3 @@ class Hub:
         self.heartbeat.stop()
         self.writer.stop()
         self.database.close()
-
-
-def _make_guard(config: Config) -> Guard | None:
-    """None without a token key. Raises ConfigError for an invalid key."""
-    if config.token_key_file is not None:
-        return Guard(read_keys(config.token_key_file))
-    logger.warning(
-        "HUB_TOKEN_KEY_FILE is not set: any program on this machine can push and read, and other "
-        "machines are refused"
-    )
-    return None
-
-
-def _make_watch(config: Config, guard: Guard | None, database: Database) -> TokenWatch | None:
-    if guard is None or config.token_key_file is None:
-        return None
-    return TokenWatch(guard, database, config.token_key_file)
-
-
-def _make_writer(config: Config, database: Database) -> Writer:
-    return Writer(
-        database,
-        {Update: store_updates, Snapshot: store_snapshots},
-        capacity=config.queue_updates,
-        wait_seconds=config.wait_seconds,
-        late_days=config.late_data_days,
-    )

@@ -16,7 +16,7 @@ from app.domain.estimates import duration_seconds, hub_eta_seconds
 from app.domain.statuses import JOB_STATUSES
 from app.errors import NotFound
 from app.schemas import jobs as schemas
-from app.schemas.queries import encode_cursor
+from app.schemas.queries import encode_cursor, page_query
 from app.store import jobs as store
 from app.web.paths import check_identifier
 from app.web.permissions import READ
@@ -73,7 +73,7 @@ def read_job(job_id: str) -> Response:
 
 
 @blueprint.route("/jobs/<identifier:job_id>/events")
-@blueprint.arguments(schemas.EventListQuery, location="query", error_status_code=400)
+@blueprint.arguments(page_query("events"), location="query", error_status_code=400)
 @blueprint.response(200, schemas.JobEventListSchema)
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
@@ -92,7 +92,7 @@ def list_events(query: dict[str, Any], job_id: str) -> Response:
 
 
 @blueprint.route("/machines")
-@blueprint.arguments(schemas.MachineListQuery, location="query", error_status_code=400)
+@blueprint.arguments(page_query("machines"), location="query", error_status_code=400)
 @blueprint.response(200, schemas.MachineListSchema)
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")

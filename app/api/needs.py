@@ -13,14 +13,12 @@ from app.web.permissions import Permission
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-_ATTRIBUTE = "permission"
-
 
 def needs(permission: Permission) -> Callable[[View], View]:
     """Decorate a view, below its route, with the permission that requests need."""
 
     def mark(view: View) -> View:
-        setattr(view, _ATTRIBUTE, permission)
+        view.permission = permission  # type: ignore[attr-defined]
         return view
 
     return mark
@@ -28,7 +26,7 @@ def needs(permission: Permission) -> Callable[[View], View]:
 
 def permission_of(view: Callable[..., Any]) -> Permission | None:
     """The permission of a view; None without `needs`."""
-    return getattr(view, _ATTRIBUTE, None)
+    return getattr(view, "permission", None)
 
 
 def check_permissions(app: Flask) -> None:

@@ -16,7 +16,7 @@ from app.domain.chart import SECOND
 from app.domain.window import EPOCH
 from app.errors import NotFound
 from app.schemas import nodes as schemas
-from app.schemas.queries import encode_cursor
+from app.schemas.queries import encode_cursor, page_query
 from app.store import nodes as store
 from app.web.paths import check_identifier
 from app.web.permissions import READ
@@ -25,7 +25,7 @@ blueprint = Blueprint("nodes", __name__, description="Nodes and their metrics.")
 
 
 @blueprint.route("/nodes")
-@blueprint.arguments(schemas.NodeListQuery, location="query", error_status_code=400)
+@blueprint.arguments(page_query("nodes"), location="query", error_status_code=400)
 @blueprint.response(200, schemas.NodeListSchema)
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
@@ -62,7 +62,7 @@ def read_node(node_id: str) -> Response:
 
 
 @blueprint.route("/nodes/<identifier:node_id>/events")
-@blueprint.arguments(schemas.NodeEventListQuery, location="query", error_status_code=400)
+@blueprint.arguments(page_query("node_events"), location="query", error_status_code=400)
 @blueprint.response(200, schemas.NodeEventListSchema)
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")

@@ -9,7 +9,6 @@ from app.schemas.fields import Text
 from app.schemas.queries import (
     CommaSeparated,
     Cursor,
-    QuerySchema,
     QueryTimestamp,
     WindowQuery,
     about,
@@ -49,20 +48,6 @@ class JobListQuery(JobFilterQuery):
 
     limit = limit_field()
     cursor = Cursor("jobs")
-
-
-class EventListQuery(QuerySchema):
-    """Page of a job's events."""
-
-    limit = limit_field()
-    cursor = Cursor("events")
-
-
-class MachineListQuery(QuerySchema):
-    """Page of the machines."""
-
-    limit = limit_field()
-    cursor = Cursor("machines")
 
 
 # Responses. These schemas are documentation; a test compares their keys with what the API writes.

@@ -29,13 +29,10 @@ from app.schemas.fields import (
 )
 from app.schemas.queries import (
     CommaSeparated,
-    Cursor,
-    QuerySchema,
     QueryTimestamp,
     WindowQuery,
     about,
     instant,
-    limit_field,
     next_cursor_field,
     points_field,
 )
@@ -94,20 +91,6 @@ class SnapshotSchema(Schema):
 
 
 # Queries.
-
-
-class NodeListQuery(QuerySchema):
-    """Page of the nodes."""
-
-    limit = limit_field()
-    cursor = Cursor("nodes")
-
-
-class NodeEventListQuery(QuerySchema):
-    """Page of the events of a node."""
-
-    limit = limit_field()
-    cursor = Cursor("node_events")
 
 
 class NodeHistoryQuery(WindowQuery):

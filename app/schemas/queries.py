@@ -135,6 +135,11 @@ def limit_field() -> WholeNumber:
     )
 
 
+def page_query(kind: str) -> type[Schema]:
+    """The query of a list without filters, paged by cursors of this kind."""
+    return QuerySchema.from_dict({"limit": limit_field(), "cursor": Cursor(kind)})
+
+
 def points_field() -> WholeNumber:
     """The `points` of a chart."""
     return WholeNumber(

@@ -12,15 +12,11 @@ from app.database.pool import MOST_READS
 from app.errors import TooManyPushes, Unavailable
 from app.server.settling import Settling
 
+# Reserved for reads: every read that may wait for a connection, and /health. Where there are few
+# threads, three quarters of them.
 SPARE_THREADS = MOST_READS + 12
 
 T = TypeVar("T")
-
-
-def spare_threads(threads: int) -> int:
-    """The threads reserved for reads: enough for every read that may wait for a connection, and for
-    /health; at most three quarters of all threads."""
-    return min(SPARE_THREADS, threads * 3 // 4)
 
 
 class Threads:
@@ -32,7 +28,7 @@ class Threads:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._most_writing = most - spare_threads(most)
+        self._most_writing = most - min(SPARE_THREADS, most * 3 // 4)
         self._settling = Settling()
         self._started = 0
         self._running = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -24,11 +25,6 @@ _ENVIRON: dict[str, Any] = {
     "wsgi.run_once": False,
     "wsgi.version": (1, 0),
 }
-_NAMES: dict[bytes, str] = {
-    b"content-type": "CONTENT_TYPE",
-    b"content-length": "CONTENT_LENGTH",
-}
-_KNOWN_NAMES = 1_000
 _DROPPED = "hub.dropped"
 
 
@@ -57,7 +53,7 @@ def make_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
     """The PEP 3333 environment of a request, from its ASGI scope and its complete body."""
     environ = _ENVIRON.copy()
     for name, value in scope["headers"]:
-        key = _NAMES.get(name) or _environ_name(name)
+        key = _environ_name(name)
         text = value.decode("latin-1")
         if key in environ:
             text = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
@@ -78,10 +74,11 @@ def make_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
     return environ
 
 
+@lru_cache(maxsize=1000)  # clients choose the names
 def _environ_name(name: bytes) -> str:
-    # WSGI turns `-` into `_`, so a name with `_` could be used to forge another header.
+    # WSGI writes `-` as `_`: a name that has one already could pass for another header.
     text = name.decode("latin-1")
-    key = _DROPPED if "_" in text else f"HTTP_{text.upper().replace('-', '_')}"
-    if len(_NAMES) < _KNOWN_NAMES:
-        _NAMES[name] = key
-    return key
+    if "_" in text:
+        return _DROPPED
+    key = text.upper().replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"

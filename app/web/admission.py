@@ -39,9 +39,6 @@ class Admitted:
     refusal: str | None = None
 
 
-_WITHOUT_TOKEN = Admitted()
-
-
 class Admission:
     """Checks requests against the hub's host names, tokens and rate limit. Thread-safe."""
 
@@ -66,7 +63,7 @@ class Admission:
         if self.guard is None:
             if not self._is_local(request.peer):
                 raise Forbidden("This hub has no token key, so it serves only its own machine.")
-            return _WITHOUT_TOKEN
+            return Admitted()
         if permission.is_open:
             return _identify_if_possible(request, self.guard)
         try:

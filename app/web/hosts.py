@@ -6,10 +6,9 @@ then treats the hub as part of that site. The page cannot change the Host header
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
-from app.config import Config
+from app.config import Config, is_loopback
 
 ANY = "*"
 _HOST = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^\[\]:@/,\s]+))(:[0-9]*)?", re.A)
@@ -35,21 +34,9 @@ def is_allowed(host: str, allowed: frozenset[str]) -> bool:
     if found is None:
         return False
     name = found["address"] or found["name"].removesuffix(".")
-    return name in allowed or name == "localhost" or _is_loopback(name)
+    return name in allowed or name == "localhost" or is_loopback(name)
 
 
 def is_local(address: str) -> bool:
     """Whether a peer's address is this machine's. It is empty over a Unix socket."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return not address
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return not address or is_loopback(address)

@@ -178,12 +178,8 @@ def _find_target(path: str) -> Target | None:
     job_type, _, job_id = path[len(_UPDATES) :].partition("/")
     if job_type_problem(job_type) or identifier_problem(job_id):
         return None
-    decode = partial(_decode_update, job_type=job_type, job_id=job_id)
+    decode = partial(Pushes.decode_update, job_type=job_type, job_id=job_id)
     return Target(_UPDATE_ROUTE, PUSH, decode, job_type, job_id)
-
-
-def _decode_update(pushes: Pushes, push: Push, *, job_type: str, job_id: str) -> Decoded:
-    return pushes.decode_update(push, job_type, job_id)
 
 
 # Answers.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.errors import TooManyPushes
-from app.server.threads import Threads, spare_threads
+from app.server.threads import Threads
 from tests.asgi import ask, length, piece, reach, run_apart
 from tests.unit.server.held import HeldServer, echo
 
@@ -61,7 +61,7 @@ def test_error_of_a_call_reaches_its_caller_and_no_other(error: type[Exception])
 def test_calls_that_write_leave_threads_to_reads() -> None:
     free = threading.Event()
     threads = Threads(16)
-    most = 16 - spare_threads(16)
+    most = 16 - 16 * 3 // 4
 
     async def run() -> None:
         writing = [
