@@ -20,7 +20,15 @@ MAY_IMPORT = {
     "app": set(),
     "app.create_app": {"app.api.factory", "app.hub", "app.config", "app.lifeline", "app.logs"},
     # How requests come in.
-    "app.server": {"app.create_app", "app.hub", "app.web", "app.ingest.transaction", POOL, *BASE},
+    "app.server": {
+        "app.create_app",
+        "app.api.context",
+        "app.hub",
+        "app.web",
+        "app.ingest.transaction",
+        POOL,
+        *BASE,
+    },
     "app.api": {"app.hub", "app.web", "app.schemas", "app.charts", "app.domain", "app.auth.scopes"}
     | {"app.store", "app.ingest", "app.checks.probe", "app.__version__", *BASE},
     "app.web": {"app.schemas", "app.ingest", "app.auth", "app.domain", *BASE},
