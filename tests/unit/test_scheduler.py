@@ -49,7 +49,7 @@ def make_scheduler(runs: Runs, *tasks: Task) -> Scheduler:
 def test_task_longer_than_its_interval_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     """APScheduler would log that the maximum number of running instances was reached."""
     work = threading.Event()
-    runs = Runs(lambda: work.wait(2.5))
+    runs = Runs(lambda: work.wait(1.2))
     with caplog.at_level(logging.WARNING):
         scheduler = make_scheduler(runs, make_task("slow"))
         scheduler.start()

@@ -69,7 +69,8 @@ def test_late_body_is_refused_and_released() -> None:
     assert not server._bodies.is_busy
 
 
-def test_large_bodies_share_a_budget_and_return_it() -> None:
+def test_large_bodies_share_a_budget_and_return_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.server.bodies.SWEEP_SECONDS", 0.02)
     server = make_server()
     received = [piece(b"x" * (LARGEST // 2))]
     for _ in range(3 * LARGE_BODIES):  # each is late, and returns its share
