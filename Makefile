@@ -46,7 +46,7 @@ test: setup tools ## run the whole test suite against a real TimescaleDB
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
 
 quick: setup lint types ## what to run after each change: style, types, unit and API tests
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal --hypothesis-profile quick \
+	@$(BIN)/python -m pytest -q -n logical --dist worksteal --hypothesis-profile quick \
 		--durations 5 tests/unit tests/api
 
 lint: $(VENV)/.dev $(NODE_MODULES) $(JS_TOOLS) ## check style and formatting, and the types of JavaScript
