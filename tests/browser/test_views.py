@@ -99,10 +99,18 @@ def test_no_job_shows_an_invalid_value(page: Page, job_id: str) -> None:
 @pytest.mark.parametrize("name", FIRST_ASKED)
 def test_a_view_shows_that_it_loads(page: Page, name: str) -> None:
     held: list[Route] = []
-    page.route(FIRST_ASKED[name], lambda route: held.append(route))  # a plain function is needed
+    is_holding = True
+
+    def hold(route: Route) -> None:
+        if is_holding:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route(FIRST_ASKED[name], hold)  # not unrouted below: that would release what is held
     page.goto(VIEWS[name])
     expect(page.locator("main .state-loading").first).to_be_visible()
-    page.unroute(FIRST_ASKED[name])
+    is_holding = False
     for route in held:
         route.continue_()
     wait_ready(page)
