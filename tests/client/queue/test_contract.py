@@ -310,4 +310,5 @@ def test_many_threads_lose_nothing(make_queue: MakeQueue) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    assert queue.get_queue_size() == 400
     assert sorted(dequeued(queue, 1000)) == list(range(1, 401))

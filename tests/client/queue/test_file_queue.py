@@ -721,17 +721,3 @@ def test_forked_children_use_the_queue_side_by_side(spool_path: Path) -> None:
     with sqlite3.connect(spool_path) as conn:
         assert conn.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     conn.close()
-
-
-def test_many_threads_lose_nothing(queue: TelemetryQueue) -> None:
-    def fill(job: str) -> None:
-        for number in range(50):
-            queue.enqueue(update(job, number))
-
-    threads = [threading.Thread(target=fill, args=(f"job{n}",)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert queue.get_queue_size() == 400
-    assert sorted(_ids(queue)) == list(range(1, 401))

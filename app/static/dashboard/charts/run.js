@@ -96,7 +96,7 @@ export function linePoints(lines, value) {
   return points;
 }
 
-/** The points between two gaps, of which there is no line to see. @param {Row[][]} lines */
+/** The points between two gaps that are too few to draw a line. @param {Row[][]} lines */
 export function isolatedPoints(lines) {
   return lines
     .filter((line) => line.length === 1)

@@ -128,7 +128,7 @@ function speedSeries(run, inUnit, theme, mean) {
 }
 
 /**
- * Points between two gaps, of which there is no line to see.
+ * Points between two gaps that are too few to draw a line.
  * @param {Row[]} rows
  * @param {ToUnit} inUnit
  * @param {Theme} theme
