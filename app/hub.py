@@ -64,7 +64,7 @@ class Hub:
             wait_seconds=config.wait_seconds,
             late_days=config.late_data_days,
         )
-        heartbeat = Heartbeat(database, lambda: writer.is_accepting and not writer.is_full)
+        heartbeat = Heartbeat(database, lambda: writer.is_taking)
         rate = TokenRate(config.token_rate) if config.token_rate else None
         admission = Admission(allowed_hosts(config), guard, rate)
         hub = cls(

@@ -52,8 +52,8 @@ def read_health() -> Response:
         "tasks": check_tasks(look, config.task_interval(config.sweep_seconds)),
     }
     states = {check["status"] for check in checks.values()}
-    # A full queue alone is not a 503: it drains, or the writer reports `refusing`. Otherwise a load
-    # balancer would take an overloaded hub out of service.
+    # A full or slow queue alone is not a 503: it drains, or the writer reports `refusing`. A load
+    # balancer takes a hub that answers 503 out of service.
     is_accepting = (
         checks["database"]["status"] != "down" and checks["writer"]["status"] != "refusing"
     )
@@ -92,8 +92,9 @@ def check_migrations(look: Look | None) -> dict[str, Any]:
 
 
 def check_writer(writer: Writer) -> dict[str, Any]:
-    """Whether this process accepts updates, and how many are queued."""
-    status = "full" if writer.is_full else "ok"
+    """Whether this process stores updates in time, and how many are queued."""
+    delay = writer.delay
+    status = "full" if writer.is_full else "ok" if delay is None else "slow"
     if not writer.is_accepting:
         status = "refusing"
     ago = writer.last_commit_seconds_ago
@@ -101,6 +102,7 @@ def check_writer(writer: Writer) -> dict[str, Any]:
         "status": status,
         "queued": writer.queued,
         "capacity": writer.capacity,
+        "detail": delay,
         "last_commit_seconds_ago": None if ago is None else round(ago, 3),
     }
 

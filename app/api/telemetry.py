@@ -16,8 +16,8 @@ from flask_smorest import Blueprint
 from app.api.bodies import read_whole
 from app.api.context import current_claims, hub, to_response
 from app.api.needs import needs
+from app.ingest.queue import Item
 from app.ingest.transaction import Outcome
-from app.ingest.writer import Item
 from app.schemas.nodes import SnapshotSchema
 from app.schemas.updates import BatchItemSchema, BatchReceiptSchema, ReceiptSchema, UpdateSchema
 from app.web.content import JSON, NDJSON

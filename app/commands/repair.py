@@ -125,9 +125,6 @@ def rebuild_rollup(conn: Connection, rollup: Rollup, window: Window) -> None:
             continue
         with rollups.alone(conn):
             rollups.refresh(conn, rollup, part, force=True)
-    # TimescaleDB marks the last instant of each part as stale.
-    with rollups.alone(conn):
-        rollups.refresh_stale(conn, rollup, window.from_at, window.before_at)
 
 
 def _run_rollups(

@@ -83,6 +83,16 @@ class JobState:
         """Whether it has ended for good. A new update revives a job that the detector failed."""
         return self.status in END_STATUSES and self.ended_by != "detector"
 
+    @property
+    def first(self) -> int:
+        """No update of the job is stored before this instant."""
+        known = (self.started_at, self.completed_at, self.newest)
+        return min(instant for instant in known if instant is not None)
+
+    def may_have(self, time: int) -> bool:
+        """Whether the series may hold an update of the job at this instant."""
+        return self.newest is not None and self.first <= time <= self.newest
+
     def merge(self, update: Update) -> bool:
         """Merge one update into the registers; return whether any register took its value."""
         taken = self.registers.merge(update.time, update.fields)

@@ -49,7 +49,7 @@ def _require_its_updates(conn: Connection, state: JobState) -> None:
     first = state.started_at if state.has_telemetry else state.newest
     is_known = state.newest is not None
     if state.has_ended and first is not None:
-        is_known = bool(store.find_updates(conn, {(state.job_id, first)}, set()))
+        is_known = bool(store.find_updates(conn, {(state.job_id, first)}))
     if not is_known:
         reason = f"the job is {state.status} and its updates are no longer kept"
         raise Conflict(f"job_id: {reason}", {"job_id": [reason]})

@@ -149,16 +149,24 @@ class _Transaction:
     def _find_existing(self, updates: list[Update]) -> dict[Instant, list[Update]]:
         """The stored updates at the instants of updates that may be repeats or ties."""
         instants: set[Instant] = set()
-        shifted: set[Instant] = set()
+        shifted: dict[Instant, JobState] = {}
         for update in updates:
             state = self.changes[update.job_id].state
-            if state.newest is not None and update.time <= state.newest:
+            if state.may_have(update.time):
                 instants.add((update.job_id, update.time))
             if state.clock_offset is not None and update.timestamp is not None:
                 # If it was sent before, it may have been shifted then but not now, or vice versa.
-                instants.add((update.job_id, update.timestamp))
-                shifted.add((update.job_id, update.timestamp))
-        return store.find_updates(self.conn, instants, shifted)
+                if state.may_have(update.timestamp):
+                    instants.add((update.job_id, update.timestamp))
+                if state.newest is not None:
+                    shifted[update.job_id, update.timestamp] = state
+        existing = store.find_updates(self.conn, instants)
+        if shifted:
+            first = min(state.first for state in shifted.values())
+            last = max(state.newest or 0 for state in shifted.values())
+            found = store.find_shifted_updates(self.conn, shifted, first, last)
+            existing = {**found, **existing}  # of an instant in both, the latter has all updates
+        return existing
 
     def _drop_duplicates(
         self, accepted: list[tuple[int, Update]], existing: dict[Instant, list[Update]]
@@ -276,13 +284,15 @@ def rebuild(conn: Connection, change: Change, dropped_before: int) -> None:
     """
     state = change.state
     before = _shown(state)
-    until = state.newest or 0
+    first, until = state.first, state.newest or 0
     if state.has_ended:
         state.completed_at = until = (
-            store.earliest_end(conn, state.job_id, state.status) or state.completed_at or until
+            store.earliest_end(conn, state.job_id, first, until, state.status)
+            or state.completed_at
+            or until
         )
     state.forget_telemetry(dropped_before)
-    state.merge_all(store.deciding_updates(conn, state.job_id, until, state.status))
+    state.merge_all(store.deciding_updates(conn, state.job_id, first, until, state.status))
     store.delete_disks_but(conn, state.job_id, state.disks)
     moved = _shown(state) != before
     for key, (applied, reason) in change.results.items():

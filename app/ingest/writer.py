@@ -10,32 +10,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 
 from app import metrics
 from app.background import FailureLog
-from app.clock import to_micros, utc_now
 from app.database.pool import Connection, Database
-from app.domain.timestamps import FUTURE_TOLERANCE, SECOND, is_plausible
+from app.domain.timestamps import SECOND
 from app.errors import NO_MEMORY, DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
-from app.ingest.transaction import DAY, Outcome, Receipt
+from app.ingest.queue import Age, Entry, Item, Queue, Ticket
+from app.ingest.transaction import Outcome, Receipt
 
 logger = logging.getLogger("hub.writer")
 
-LARGEST_COMMIT = 4_000  # items; larger commits save nothing and delay others
-OLD_AFTER = 600 * SECOND  # older updates are not stored with fresh ones (`_narrow_groups`)
-HOUR = 3_600 * SECOND
 RECONNECT_SECONDS = 0.5
 STUCK_SECONDS = 5.0  # if a commit takes longer, the database does not answer
+# While requests wait for longer, or are refused, the hub does not take updates: their jobs are not
+# silent.
+MOMENT_SECONDS = 5.0
 CONFLICT_TRIES = 3  # deadlocks and serialization failures
 # Other writers lock a row for milliseconds. Only compression takes longer, seconds to a minute, and
 # only updates older than HUB_COMPRESS_AFTER_HOURS wait for it.
 OLD_LOCK_WAIT_MS = 200
+CHUNK = 6 * 3_600 * SECOND  # the time that a chunk spans, at least
 
 _CONFLICTS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
@@ -51,49 +50,7 @@ _TROUBLES = (
 )
 
 
-class Item(Protocol):
-    """What can be stored: an update or a snapshot."""
-
-    timestamp: int | None
-
-    @property
-    def sender(self) -> str:
-        """The sender whose clock gave the timestamp."""
-
-
 Store = Callable[[Connection, Sequence[Any], int], list[Outcome]]  # the int: late_days
-
-
-class Ticket:
-    """The items of one request in the writer.
-
-    The writer's thread calls `when_settled` after the last item; it must not raise. `queued` and
-    `is_withdrawn` belong to the writer and its lock.
-    """
-
-    __slots__ = ("_remaining", "_when_settled", "is_withdrawn", "outcomes", "queued")
-
-    def __init__(self, count: int, when_settled: Callable[[], object]) -> None:
-        self.outcomes: list[Outcome | None] = [None] * count
-        self._remaining = count
-        self._when_settled = when_settled
-        self.queued = count  # its entries in the queue
-        self.is_withdrawn = False
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether every item is stored or refused."""
-        return self._remaining == 0
-
-    def settle(self, position: int, outcome: Outcome) -> None:
-        """Set the outcome of one item. Only for the writer's thread."""
-        self.outcomes[position] = outcome
-        self._remaining -= 1
-        if self._remaining == 0:
-            self._when_settled()
-
-
-_Entry = tuple[Item, Ticket, int]
 
 
 class Writer:
@@ -112,14 +69,11 @@ class Writer:
         wait_seconds: float,
         late_days: int,
     ) -> None:
-        self.capacity = capacity
         self._database = database
         self._stores = stores
         self.wait_seconds = wait_seconds
         self._late_days = late_days
-        self._queue: deque[_Entry] = deque()
-        self._withdrawn = 0  # entries in the queue whose requests have given up
-        self._changed = threading.Condition()
+        self._queue = Queue(capacity)
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._conn: Connection | None = None
         self._is_down = False
@@ -130,6 +84,8 @@ class Writer:
         self._is_stopping = False
         self._is_done = False  # only the storing thread sets and reads it
         self._busy_since: float | None = None
+        self._storing_since: float | None = None  # when the oldest request in it came
+        self._refused_at: float | None = None
         self._last_commit: float | None = None
 
     # -- for request threads ------------------------------------------------------------------
@@ -155,11 +111,13 @@ class Writer:
         Call `finish` when settled, or after `wait_seconds`. Raises QueueFull or Unavailable.
         """
         ticket = Ticket(len(items), when_settled)
-        with self._changed:
-            self._refuse_if_unable()
-            for position, item in enumerate(items):
-                self._queue.append((item, ticket, position))
-            self._changed.notify()
+        try:
+            with self._queue.changed:
+                self._refuse_if_unable()
+                self._queue.add(ticket, items)
+        except Unavailable:
+            self.note_refusal()
+            raise
         return ticket
 
     def finish(self, ticket: Ticket) -> list[Outcome]:
@@ -168,19 +126,30 @@ class Writer:
         Raises DatabaseUnavailable, or Unavailable if the ticket is not settled.
         """
         if not ticket.is_settled:
-            self._withdraw(ticket)
+            with self._queue.changed:
+                self._queue.withdraw(ticket)
+            self.note_refusal()
             raise Unavailable("The database did not answer in time; try again.")
         return _without_database_trouble(ticket.outcomes)
+
+    def note_refusal(self) -> None:
+        """Note that a push was refused for no fault of its own."""
+        self._refused_at = time.monotonic()
+
+    @property
+    def capacity(self) -> int:
+        """Fresh items that may wait; and as many old ones."""
+        return self._queue.capacity
 
     @property
     def queued(self) -> int:
         """Items that wait to be stored."""
-        return len(self._queue) - self._withdrawn
+        return self._queue.waiting
 
     @property
     def is_full(self) -> bool:
-        """Whether new items are refused, however few. An accepted batch may exceed the capacity."""
-        return len(self._queue) - self._withdrawn >= self.capacity
+        """Whether fresh items are refused, however few."""
+        return self._queue.is_full(Age.FRESH)
 
     @property
     def is_accepting(self) -> bool:
@@ -188,31 +157,43 @@ class Writer:
         return not (self._is_down or self._is_stopping or self._is_stuck())
 
     @property
+    def delay(self) -> str | None:
+        """Why updates are not stored within a moment, as a sentence; None if they are."""
+        now = time.monotonic()
+        with self._queue.changed:
+            since = [self._queue.waiting_since(), self._storing_since]
+        waited = now - min((at for at in since if at is not None), default=now)
+        if waited > MOMENT_SECONDS:
+            return f"Updates have waited for {waited:.0f} s to be stored."
+        if self._refused_at is not None and now - self._refused_at < MOMENT_SECONDS:
+            return "Updates are refused: too many are waiting to be stored."
+        return None
+
+    @property
+    def is_taking(self) -> bool:
+        """Whether updates are stored within a moment, so that a job without any is silent."""
+        return self.is_accepting and self.delay is None
+
+    @property
     def last_commit_seconds_ago(self) -> float | None:
         """Age of the last commit; None before the first."""
         return None if self._last_commit is None else time.monotonic() - self._last_commit
+
+    def refuse_if_full(self) -> None:
+        """Raise QueueFull if fresh items are refused; not if the writer gives another reason."""
+        if self.is_full and self.is_accepting:
+            self.note_refusal()
+            raise QueueFull
 
     def _refuse_if_unable(self) -> None:
         if self._is_stopping:
             raise Unavailable("The hub is stopping; try again.")
         if self._is_down or self._is_stuck():
             raise DatabaseUnavailable
-        if self.is_full:
-            raise QueueFull
 
     def _is_stuck(self) -> bool:
         since = self._busy_since
         return since is not None and time.monotonic() - since > STUCK_SECONDS
-
-    def _withdraw(self, ticket: Ticket) -> None:
-        """Skip the items of a request that has given up.
-
-        They stay in the queue until their turn: thousands of requests may give up at once.
-        """
-        with self._changed:
-            if not ticket.is_withdrawn:
-                ticket.is_withdrawn = True
-                self._withdrawn += ticket.queued
 
     # -- start and stop -----------------------------------------------------------------------
 
@@ -222,9 +203,9 @@ class Writer:
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
         """Refuse new items, store the queued ones, and stop. Idempotent."""
-        with self._changed:
+        with self._queue.changed:
             self._is_stopping = True
-            self._changed.notify()
+            self._queue.changed.notify()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
 
@@ -232,18 +213,37 @@ class Writer:
 
     def _run(self) -> None:
         while not self._is_done:
-            entries: list[_Entry] = []
-            try:
-                entries = self._next_entries()
-                for group, is_old in _narrow_groups(entries, self._late_days):
-                    self._store_group(group, is_old=is_old)
-            except Exception as exc:  # nothing may end this thread, not even a MemoryError
-                _settle_all(entries, Unavailable())
-                logger.exception("the writer failed on %d items", len(entries), exc_info=exc)
+            self._wait_for_items()
+            for age, take in ((Age.FRESH, self._queue.take_fresh), (Age.OLD, self._queue.take_old)):
+                self._store_next(take, is_old=age is Age.OLD)
         self._disconnect()
 
-    def _store_group(self, group: list[_Entry], *, is_old: bool) -> None:
-        self._busy_since = time.monotonic()
+    def _wait_for_items(self) -> None:
+        """Wait until there is something to store, or the writer is stopped and has stored all."""
+        with self._queue.changed:
+            while not self._queue.waiting and not self._is_down:
+                if self._is_stopping:
+                    self._is_done = True
+                    return
+                self._queue.changed.wait()
+        if self._is_down:
+            self._wait_for_database()
+
+    def _store_next(self, take: Callable[[], list[Entry]], *, is_old: bool) -> None:
+        entries: list[Entry] = []
+        try:
+            with self._queue.changed:
+                if not self._is_down:
+                    entries = take()
+            metrics.QUEUED.set(self.queued)
+            for group in _of_one_kind(entries):
+                self._store_group(group, is_old=is_old)
+        except Exception as exc:  # nothing may end this thread, not even a MemoryError
+            _settle_all(entries, Unavailable())
+            logger.exception("the writer failed on %d items", len(entries), exc_info=exc)
+
+    def _store_group(self, group: list[Entry], *, is_old: bool) -> None:
+        self._busy_since, self._storing_since = time.monotonic(), group[0][1].created
         try:
             self._store(group, is_old=is_old)
         except MemoryError:
@@ -254,32 +254,7 @@ class Writer:
             logger.exception("the writer failed on a group of %d", len(group))
             _settle_all(group, StorageFailed())
         finally:
-            self._busy_since = None
-
-    def _next_entries(self) -> list[_Entry]:
-        """Wait for the next entries to store; none when stopped and drained."""
-        with self._changed:
-            while not (entries := self._take_entries()) and not self._is_down:
-                if self._is_stopping:
-                    self._is_done = True
-                    return []
-                self._changed.wait()
-        if not entries:
-            self._wait_for_database()
-        metrics.QUEUED.set(self.queued)
-        return entries
-
-    def _take_entries(self) -> list[_Entry]:
-        entries: list[_Entry] = []
-        while self._queue and len(entries) < LARGEST_COMMIT:
-            entry = self._queue.popleft()
-            ticket = entry[1]
-            ticket.queued -= 1
-            if ticket.is_withdrawn:
-                self._withdrawn -= 1
-            else:
-                entries.append(entry)
-        return entries
+            self._busy_since = self._storing_since = None
 
     def _wait_for_database(self) -> None:
         """Try the database again after RECONNECT_SECONDS."""
@@ -314,14 +289,14 @@ class Writer:
             logger.info("the database rejects the items that failed before: %s", type(exc).__name__)
         return True
 
-    def _store(self, group: list[_Entry], *, is_old: bool) -> None:
+    def _store(self, group: list[Entry], *, is_old: bool) -> None:
         """Store one group in one transaction; on an error halve it until the bad item is alone."""
         try:
             outcomes = self._commit([entry[0] for entry in group], is_old=is_old)
         except MemoryError:
             raise  # not caused by an item
         except psycopg.errors.LockNotAvailable:
-            _settle_all(group, Unavailable("Data of that time is being compressed; try again."))
+            self._store_beside_lock(group)
         except _CONFLICTS as exc:
             logger.warning("gave up after %d conflicts: %s", CONFLICT_TRIES, type(exc).__name__)
             _settle_all(group, Unavailable("Another transaction changed the same jobs; try again."))
@@ -340,6 +315,15 @@ class Writer:
         else:
             for (_, ticket, position), outcome in zip(group, outcomes, strict=True):
                 ticket.settle(position, outcome)
+
+    def _store_beside_lock(self, group: list[Entry]) -> None:
+        """Store old items but those for a chunk that is locked: they are refused."""
+        parts = _by_time(group)
+        if len(parts) == 1:
+            _settle_all(group, Unavailable("Data of that time is being compressed; try again."))
+            return
+        for part in parts:
+            self._store(part, is_old=True)
 
     def _commit(self, items: list[Item], *, is_old: bool) -> list[Outcome]:
         started = time.perf_counter()
@@ -399,34 +383,29 @@ class Writer:
         """Refuse new and waiting requests until the database answers again."""
         self._disconnect()
         self._outage.failed(exc)
-        with self._changed:
+        with self._queue.changed:
             self._is_down = True
-            waiting, self._queue, self._withdrawn = list(self._queue), deque(), 0
+            waiting = self._queue.take_all()
         _settle_all(waiting, DatabaseUnavailable())
 
 
-def _narrow_groups(entries: list[_Entry], late_days: int) -> Iterator[tuple[list[_Entry], bool]]:
-    """Group entries that may share a transaction: of one kind, all fresh or of one old UTC hour.
-
-    Yields each group and whether it is old. Timestamps that will be shifted are grouped by sender,
-    because each has its own offset. TimescaleDB records one range of changed time per transaction:
-    with an old and a fresh update in one, the next refresh would read everything in between.
-    """
-    now = to_micros(utc_now())
-
-    def kind(entry: _Entry) -> tuple[str, int, str]:
-        item = entry[0]
-        name = type(item).__name__
-        if item.timestamp is None or -FUTURE_TOLERANCE <= now - item.timestamp <= OLD_AFTER:
-            return name, now, ""
-        is_shifted = not is_plausible(item.timestamp, now, now - late_days * DAY)
-        return name, item.timestamp // HOUR, item.sender if is_shifted else ""
-
-    for (_, hour, _), group in groupby(sorted(entries, key=kind), key=kind):
-        yield list(group), hour != now
+def _of_one_kind(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """Group entries by what stores them."""
+    groups: dict[type, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(type(entry[0]), []).append(entry)
+    yield from groups.values()
 
 
-def _settle_all(entries: list[_Entry], outcome: Outcome) -> None:
+def _by_time(entries: list[Entry]) -> list[list[Entry]]:
+    """Group entries by the chunk that their timestamps lie in."""
+    groups: dict[int, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry[0].timestamp or 0) // CHUNK, []).append(entry)
+    return list(groups.values())
+
+
+def _settle_all(entries: list[Entry], outcome: Outcome) -> None:
     for _, ticket, position in entries:
         if ticket.outcomes[position] is None:
             ticket.settle(position, outcome)

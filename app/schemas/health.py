@@ -25,9 +25,17 @@ class MigrationsCheckSchema(Schema):
 class WriterCheckSchema(Schema):
     """The queue of updates that wait for their commit, in this worker process."""
 
-    status = fields.String(metadata={"enum": ["ok", "full", "refusing"]})
+    status = fields.String(metadata={"enum": ["ok", "slow", "full", "refusing"]})
     queued = fields.Integer(metadata={"description": "Updates that wait."})
-    capacity = fields.Integer(metadata={"description": "Updates that may wait."})
+    capacity = fields.Integer(
+        metadata={
+            "description": "Updates of the last ten minutes that may wait, and as many older."
+        }
+    )
+    detail = fields.String(
+        allow_none=True,
+        metadata={"description": "Why updates are stored late or refused; null if they are not."},
+    )
     last_commit_seconds_ago = fields.Float(
         allow_none=True, metadata={"description": "Null before the first commit."}
     )

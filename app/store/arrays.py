@@ -30,14 +30,25 @@ def array_literal(values: Sequence[Any]) -> str:
     return "{" + dumped[1:-1].decode() + "}"
 
 
-def execute(conn: Connection, query: LiteralString, params: Mapping[str, Any]) -> Cursor:
-    """Run a statement whose list parameters are cast to arrays (`%(ids)s::text[]`)."""
+def execute(
+    conn: Connection,
+    query: LiteralString,
+    params: Mapping[str, Any],
+    *,
+    prepare: bool | None = None,
+) -> Cursor:
+    """Run a statement whose list parameters are cast to arrays (`%(ids)s::text[]`).
+
+    With `prepare` False it is planned for its parameters each time: a prepared statement's plan may
+    include every chunk of a series.
+    """
     return conn.execute(
         query,
         {
             name: array_literal(value) if isinstance(value, list) else value
             for name, value in params.items()
         },
+        prepare=prepare,
     )
 
 

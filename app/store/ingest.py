@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import orjson
+from psycopg.rows import TupleRow
 
 from app.clock import from_micros, isoformat, to_micros
 from app.database.pool import Connection
@@ -22,12 +23,14 @@ from app.domain.job_state import (
 from app.domain.lifecycle import Change, Event
 from app.domain.updates import Fields, Update
 from app.store.arrays import execute
+from app.store.scattered import note_hours
 from app.store.sql import load_queries
 
 SQL = load_queries("ingest")
 
 Instant = tuple[str, int]  # a job and a time
 _MICROS = 1_000_000
+_DAY = 86_400 * _MICROS
 _ERROR_MESSAGE = list(JOB_FIELDS).index("error_message")
 
 
@@ -101,37 +104,73 @@ def create_missing_jobs(conn: Connection, job_types: dict[str, str]) -> set[str]
     return {row[0] for row in rows}
 
 
-def find_updates(
-    conn: Connection, instants: set[Instant], shifted: set[Instant]
-) -> dict[Instant, list[Update]]:
-    """The stored updates of some instants, by the instant they are stored at.
+def find_updates(conn: Connection, instants: Iterable[Instant]) -> dict[Instant, list[Update]]:
+    """The stored updates of some instants, by instant."""
+    rows = _find_by_day(conn, SQL["find_updates"], instants)
+    return _with_disks(conn, rows)
 
-    `shifted` are sender's timestamps: finds the updates that were shifted from them.
+
+def find_shifted_updates(
+    conn: Connection, sent: Collection[Instant], first: int, last: int
+) -> dict[Instant, list[Update]]:
+    """The updates that were shifted from senders' timestamps, by the instant they are stored at.
+
+    Looks from `first` to `last` (µs) only.
     """
-    if not instants and not shifted:
+    if not sent:
         return {}
-    rows = execute(conn, SQL["find_updates"], _columns_of(instants)).fetchall() if instants else []
-    if shifted:
-        rows += execute(conn, SQL["find_shifted_updates"], _columns_of(shifted)).fetchall()
+    params = {**_columns_of(sent), **_bounds(first, last)}
+    rows = execute(conn, SQL["find_shifted_updates"], params, prepare=False)
+    return _with_disks(conn, rows.fetchall())
+
+
+def _find_by_day(
+    conn: Connection, query: LiteralString, instants: Iterable[Instant]
+) -> list[TupleRow]:
+    """The rows of some instants, a statement for each day: each is planned for few chunks."""
+    days: dict[int, list[Instant]] = {}
+    for instant in instants:
+        days.setdefault(instant[1] // _DAY, []).append(instant)
+    with conn.pipeline():
+        found = [
+            execute(
+                conn,
+                query,
+                {**_columns_of(day), **_bounds(min(t for _, t in day), max(t for _, t in day))},
+                prepare=False,
+            )
+            for day in days.values()
+        ]
+    return [row for cursor in found for row in cursor]
+
+
+def _with_disks(conn: Connection, rows: Iterable[TupleRow]) -> dict[Instant, list[Update]]:
+    """The updates of rows of job_telemetry, with their disks, by instant."""
     found = {(row[0], to_micros(row[1]), row[2]): _update(row) for row in rows}
-    stored = {(job_id, time) for job_id, time, _ in found}
-    for row in execute(conn, SQL["find_update_disks"], _columns_of(stored)):
-        update = found.get((row[0], to_micros(row[1]), row[2]))
-        if update is not None:
-            update.disks[row[3]] = _named(DISK_FIELDS, row[4:])
     by_instant: dict[Instant, list[Update]] = {}
     for (job_id, time, _), update in found.items():
         by_instant.setdefault((job_id, time), []).append(update)
+    for row in _find_by_day(conn, SQL["find_update_disks"], by_instant):
+        place = (row[0], to_micros(row[1]), row[2])
+        if place in found:
+            found[place].disks[row[3]] = _named(DISK_FIELDS, row[4:])
     return by_instant
 
 
-def deciding_updates(conn: Connection, job_id: str, until: int, status: str) -> list[Update]:
-    """All updates of the instants that decide a job's registers, without ends but `status`."""
-    params = {"job_id": job_id, "until": until, "status": status}
-    job_times = execute(conn, SQL["deciding_job_times"], params).fetchone() or ()
-    disk_times = [row[0] for row in execute(conn, SQL["deciding_disk_times"], params)]
+def deciding_updates(
+    conn: Connection, job_id: str, first: int, last: int, status: str
+) -> list[Update]:
+    """All updates of the instants that decide a job's registers, without ends but `status`.
+
+    Looks from `first` to `last` (µs) only.
+    """
+    params = {"job_id": job_id, "status": status, **_bounds(first, last)}
+    job_times = execute(conn, SQL["deciding_job_times"], params, prepare=False).fetchone() or ()
+    disk_times = [
+        row[0] for row in execute(conn, SQL["deciding_disk_times"], params, prepare=False)
+    ]
     times = {to_micros(time) for time in (*job_times, *disk_times) if time is not None}
-    found = find_updates(conn, {(job_id, time) for time in times}, set())
+    found = find_updates(conn, {(job_id, time) for time in times})
     return [
         update
         for updates in found.values()
@@ -140,9 +179,13 @@ def deciding_updates(conn: Connection, job_id: str, until: int, status: str) -> 
     ]
 
 
-def earliest_end(conn: Connection, job_id: str, status: str) -> int | None:
-    """The time of the first stored update with this end status; None if there is none."""
-    row = execute(conn, SQL["earliest_end"], {"job_id": job_id, "status": status}).fetchone()
+def earliest_end(conn: Connection, job_id: str, first: int, last: int, status: str) -> int | None:
+    """The time of the first stored update with this end status; None if there is none.
+
+    Looks from `first` to `last` (µs) only.
+    """
+    params = {"job_id": job_id, "status": status, **_bounds(first, last)}
+    row = execute(conn, SQL["earliest_end"], params, prepare=False).fetchone()
     return to_micros(row[0]) if row and row[0] is not None else None
 
 
@@ -164,8 +207,10 @@ def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> Non
             "sender_time": [update.sender_time for update in updates],
         },
     )
+    note_hours(conn, "job_telemetry", (update.time for update in updates))
     disks = [(u, index, fields) for u in updates for index, fields in u.disks.items()]
     if disks:
+        note_hours(conn, "disk_telemetry", (disk[0].time for disk in disks))
         execute(
             conn,
             SQL["insert_update_disks"],
@@ -310,6 +355,10 @@ def _columns_of(instants: Collection[Instant]) -> dict[str, list[Any]]:
         "job_ids": [job_id for job_id, _ in instants],
         "times": [time for _, time in instants],
     }
+
+
+def _bounds(first: int, last: int) -> dict[str, datetime]:
+    return {"first": from_micros(first), "last": from_micros(last)}
 
 
 def _named(names: Iterable[str], values: Sequence[Any]) -> Fields:

@@ -129,7 +129,7 @@ def summarise_block_ranges(conn: Connection) -> None:
 
 
 def read_stale_windows(conn: Connection, rollup: Rollup, window: Window) -> list[Window]:
-    """The parts of a window in which the rollup differs from its source, ascending.
+    """The parts of a window in which the rollup may differ from its source, ascending.
 
     In whole UTC hours, at most REFRESH_STEP each. Only where the source has chunks.
     """
@@ -156,7 +156,20 @@ def refresh(conn: Connection, rollup: Rollup, window: Window, *, force: bool = F
         "force": force,
     }
     conn.execute(SQL["decompress_chunks"], params)
-    conn.execute(SQL["refresh"], params)
+    with _one_snapshot(conn):
+        conn.execute(SQL["refresh"], params)
+    conn.execute(SQL["forget_stale_hours"], params)
+
+
+@contextmanager
+def _one_snapshot(conn: Connection) -> Iterator[None]:
+    """Let all that a statement calls see the same commits (see record_stale_hours)."""
+    conn.execute(SQL["begin_one_snapshot"])
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            conn.execute(SQL["end_one_snapshot"])
 
 
 def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: datetime) -> int:
@@ -171,10 +184,8 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
     if window.is_empty:
         return 0
     stale = read_stale_windows(conn, rollup, window)
-    if not stale and _is_empty(conn, rollup, window):
-        # Otherwise the first updates make all earlier hours of their chunk stale, and each step of
-        # that refresh reads all updates so far.
-        stale = [window]
+    if not stale and not _is_refreshed(conn, rollup) and _is_empty(conn, rollup, window):
+        stale = [window]  # before its first refresh TimescaleDB does not log changes
     for part in stale:
         try:
             refresh(conn, rollup, part)
@@ -182,7 +193,15 @@ def refresh_stale(conn: Connection, rollup: Rollup, start: datetime, end: dateti
             # Another process of the embedded engine may have dropped it meanwhile.
             if not refreshable_window(conn, rollup, part.from_at, part.before_at).is_empty:
                 raise
+        params = {"rollup": rollup.name, "start": part.from_at, "end": part.before_at}
+        conn.execute(SQL["note_refreshed_until"], params)
     return len(stale)
+
+
+def _is_refreshed(conn: Connection, rollup: Rollup) -> bool:
+    """Whether the rollup has ever been refreshed."""
+    row = conn.execute(SQL["is_refreshed"], {"rollup": rollup.name}).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _is_empty(conn: Connection, rollup: Rollup, window: Window) -> bool:
@@ -292,3 +311,6 @@ def drop_chunk(conn: Connection, series: str, chunk: Chunk) -> None:
     if conn.execute(SQL["drop_chunk"], params).fetchone() is None:
         raise HubError(f"TimescaleDB did not drop {chunk.name}: it may be frozen.")
     conn.execute(SQL["advance_edge"], {"series": series, "edge": chunk.end})
+    for rollup in ROLLUPS:
+        if rollup.source == series:
+            conn.execute(SQL["forget_dropped_hours"], {"rollup": rollup.name, "edge": chunk.end})

@@ -11,6 +11,7 @@ from app.database.pool import Connection
 from app.domain.fields import METRICS
 from app.domain.snapshots import Snapshot
 from app.store.arrays import execute
+from app.store.scattered import note_hours
 from app.store.sql import load_queries
 
 SQL = load_queries("snapshots")
@@ -73,6 +74,7 @@ def insert_snapshots(conn: Connection, snapshots: Sequence[Snapshot], now: int) 
             "sender_time": [s.sender_time for s in snapshots],
         },
     )
+    note_hours(conn, "node_telemetry", (s.time for s in snapshots))
 
 
 def update_nodes(

@@ -18,9 +18,10 @@ from app.clock import isoformat_micros
 from app.config import Config
 from app.domain.snapshots import Snapshot
 from app.domain.updates import Update
-from app.errors import QueueFull, RequestError
+from app.errors import RequestError
+from app.ingest.queue import Item
 from app.ingest.transaction import Outcome, Receipt
-from app.ingest.writer import Item, Writer
+from app.ingest.writer import Writer
 from app.schemas.decode import (
     Rejected,
     decode_batch,
@@ -77,9 +78,7 @@ class Pushes:
         Decoding a batch costs a sixth of storing it, and under overload most are refused. The web
         server calls it before the token is checked.
         """
-        writer = self._writer
-        if writer.is_full and writer.is_accepting:  # otherwise the writer gives another reason
-            raise QueueFull
+        self._writer.refuse_if_full()
 
     def decode_at_once(self, push: Push, target: Target) -> Decoded | None:
         """Decode a small single update in a common form; None for anything slower to decode."""

@@ -104,10 +104,9 @@ def server(app: Flask) -> Server:
 
 @contextmanager
 def full_queue(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make the queue look full. The writer's thread does not notice, as nothing wakes it."""
-    writer = hub_of(app).writer
+    """Make the queue look full."""
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "_queue", [None] * writer.capacity)
+        patch.setattr(hub_of(app).writer._queue, "capacity", 0)
         yield
 
 

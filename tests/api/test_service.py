@@ -156,7 +156,7 @@ def test_writer_that_accepts_nothing_is_a_503(
 
 
 def test_full_queue_is_not_a_503_while_it_drains(client: FlaskClient, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(hub_of(client.application).writer, "capacity", 0)
+    monkeypatch.setattr(hub_of(client.application).writer._queue, "capacity", 0)
     for busy_seconds, code, status, writer in (
         (0.4, 200, "degraded", "full"),
         (6.0, 503, "unavailable", "refusing"),  # a commit that does not end
@@ -166,6 +166,23 @@ def test_full_queue_is_not_a_503_while_it_drains(client: FlaskClient, monkeypatc
         answer = client.get("/api/v1/health")
         assert (answer.status_code, answer.get_json()["status"]) == (code, status)
         assert answer.get_json()["checks"]["writer"]["status"] == writer
+
+
+def test_slow_writer_degrades_the_hub(client: FlaskClient, monkeypatch: Patch) -> None:
+    writer = hub_of(client.application).writer
+    monkeypatch.setattr(writer, "_storing_since", time.monotonic() - 20)
+    answer = client.get("/api/v1/health")
+    check = answer.get_json()["checks"]["writer"]
+    assert (answer.status_code, answer.get_json()["status"]) == (200, "degraded")
+    assert (check["status"], check["detail"]) == (
+        "slow",
+        "Updates have waited for 20 s to be stored.",
+    )
+    monkeypatch.setattr(writer, "_storing_since", None)
+    monkeypatch.setattr(writer, "_refused_at", time.monotonic() - 1)
+    check = client.get("/api/v1/health").get_json()["checks"]["writer"]
+    assert check["status"] == "slow"
+    assert "refused" in check["detail"]
 
 
 # The database probe.

@@ -9,18 +9,16 @@ from typing import Any
 import pytest
 
 from app.charts.job import read_history
-from app.clock import to_micros, utc_now
+from app.clock import to_micros
 from app.config import Config
 from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS
 from app.domain.updates import Update
 from app.domain.window import Window
 from app.ingest.transaction import Receipt
-from app.ingest.writer import Ticket, _Entry, _narrow_groups
 from app.store import rollups
 from app.store.rollups import read_stale_windows
 from jobs import drop_expired_chunks, refresh_rollups, summarise_finished_jobs
-from tests.factories import NOW, make_update
 from tests.storing import store
 
 DAY = 86_400.0
@@ -154,16 +152,4 @@ def test_a_rebuilt_rollup_is_up_to_date(owner: Database, config: Config, conn: C
     )
     with owner.connect(autocommit=True) as owning:
         rebuild_rollup(owning, ROLLUPS[0], window)
-    assert read_stale_windows(conn, ROLLUPS[0], window) == []
-
-
-def test_a_backlog_that_will_be_shifted_is_stored_by_the_hour() -> None:
-    old = [make_update(-5 * 365 * DAY + minute * 60) for minute in range(0, 180, 10)]
-    now = (utc_now() - NOW).total_seconds()
-    entries: list[_Entry] = [
-        (update, Ticket(1, lambda: None), 0) for update in (*old, make_update(now))
-    ]
-    groups = [(len(group), is_old) for group, is_old in _narrow_groups(entries, 28)]
-    assert groups[-1] == (1, False)
-    assert all(is_old for _, is_old in groups[:-1])
-    assert 3 <= len(groups) - 1 <= 4
+        assert read_stale_windows(owning, ROLLUPS[0], window) == []

@@ -17,6 +17,7 @@ import orjson
 import psycopg
 import pytest
 
+from app.clock import from_micros
 from app.config import Config
 from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS, Rollup
@@ -152,6 +153,87 @@ def test_late_updates_rebuild_their_own_buckets_and_no_others(conn: Connection, 
     assert minutes == {at.replace(second=0) for at in late}
     hours = _rebuilt(before["job_speed_1h"], versions(conn, "job_speed_1h"))
     assert hours == {at.replace(minute=0, second=0) for at in late}
+
+
+def test_one_transaction_of_far_apart_updates_rebuilds_their_hours_and_no_others(
+    conn: Connection, database: Database, config: Config
+) -> None:
+    """As a backlog is stored. TimescaleDB records one range for all of it."""
+    with conn.transaction():
+        steady = [make_update(-600 * n, job_id="steady") for n in range(1, 6 * 24 * 3)]
+        assert len(store_updates(conn, steady, 28)) == len(steady)
+    refresh_rollups.run_once(database, config)
+    before = {name: versions(conn, name) for name in ("job_speed_1m", "job_speed_1h")}
+    late = [-2.5 * 86_400, -26 * 3_600, -5 * 3_600]
+    with conn.transaction():
+        updates = [make_update(at, job_id="late", disks={0: {}}) for at in late]
+        store_updates(conn, updates, 28)
+    hours = {from_micros(u.time - u.time % 3_600_000_000) for u in updates}
+    refresh_rollups.run_once(database, config)
+    for name, made in before.items():
+        rebuilt = _rebuilt(made, versions(conn, name))
+        assert {bucket.replace(minute=0) for bucket in rebuilt} == hours, name
+    assert sum(row[0] for row in materialised(conn, "disk_speed_1m", "updates")) == len(late)
+    assert (
+        conn.execute(
+            "SELECT rollup, hour FROM stale_hours WHERE hour < now() - INTERVAL '2 hours'"
+        ).fetchall()
+        == []
+    )
+    assert conn.execute("SELECT count(*) FROM scattered_writes").fetchone() == (0,)
+
+
+def test_a_range_that_ingest_has_not_noted_is_refreshed_whole(conn: Connection, tick: Tick) -> None:
+    """As when an operator imports updates."""
+    add_updates(conn, every(MINUTE, NOW - 3 * DAY, NOW))
+    tick()
+    with conn.transaction():
+        for at in (NOW - 50 * HOUR, NOW - 40 * HOUR, NOW - 30 * HOUR):
+            add_updates(conn, [at], job_id="imported")
+    tick(NOW + MINUTE)
+    made = materialised(conn, "job_speed_1m", "job_id, updates")
+    assert made.count(("imported", 1)) == 3
+
+
+def test_hours_that_were_written_to_while_a_refresh_ran_are_refreshed_next(
+    conn: Connection, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_updates(conn, every(MINUTE, NOW - DAY, NOW))
+    tick()
+    add_updates(conn, [NOW - 5 * HOUR], job_id="late")
+    refresh = store.refresh
+    pending = [NOW - 20 * HOUR]
+
+    def write_and_refresh(conn: Connection, rollup: Rollup, window: Window) -> None:
+        if pending:
+            add_updates(conn, [pending.pop()], job_id="later")
+        refresh(conn, rollup, window)
+
+    monkeypatch.setattr(store, "refresh", write_and_refresh)
+    tick(NOW + MINUTE)
+    tick(NOW + 2 * MINUTE)
+    made = materialised(conn, "job_speed_1h", "job_id")
+    assert {("late",), ("later",)} <= set(made)
+
+
+def test_a_refresh_that_fails_is_repeated(
+    conn: Connection, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TimescaleDB's log is already empty by then."""
+    add_updates(conn, every(MINUTE, NOW - DAY, NOW))
+    tick()
+    add_updates(conn, [NOW - 5 * HOUR], job_id="late")
+    refresh = store.refresh
+
+    def record_and_fail(conn: Connection, rollup: Rollup, window: Window) -> None:
+        refresh(conn, rollup, Window(NOW - 2 * DAY, NOW - 47 * HOUR))
+        raise HubError("it fails")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "refresh", record_and_fail)
+        _ignore_failure(lambda: tick(NOW + MINUTE))
+    tick(NOW + 2 * MINUTE)
+    assert ("late",) in materialised(conn, "job_speed_1h", "job_id")
 
 
 def _rebuilt(before: dict[datetime, str], after: dict[datetime, str]) -> set[datetime]:

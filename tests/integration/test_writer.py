@@ -16,10 +16,11 @@ from app.clock import utc_now
 from app.database.pool import Connection, Database
 from app.domain.updates import Update
 from app.errors import DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
+from app.ingest.queue import HOURS_OF_TURN, LARGEST_TURN, Queue, Ticket
 from app.ingest.transaction import Outcome, Receipt, store_updates
 from app.ingest.writer import Writer
 from app.store.rollups import read_chunks
-from tests.factories import make_update
+from tests.factories import make_update, micros
 
 
 def make_writer(database: Database, **changes: Any) -> Writer:
@@ -102,20 +103,113 @@ def test_poisoned_update_fails_alone(database: Database, writer: Writer) -> None
     assert stored(database) == 39
 
 
-def test_old_updates_are_committed_by_the_hour(database: Database) -> None:
+def test_fresh_updates_go_before_old_ones(database: Database) -> None:
     groups: list[list[int]] = []
 
     def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
-        groups.append([update.timestamp for update in updates])
+        groups.append([round((update.timestamp - micros(0)) / 1e6) for update in updates])
+        return store_updates(conn, updates, late_days)
+
+    writer = make_writer(database, store=store)
+    old = [-7200, -50 * 86_400, -7201]
+    ticket = writer.begin([make_update(seconds) for seconds in (old[0], -1, *old[1:])], settle)
+    fresh = writer.begin([make_update(-3), make_update(200)], settle)
+    writer.start()
+    wait_until(lambda: ticket.is_settled and fresh.is_settled)
+    writer.stop()
+    assert groups == [[-1, -3, 200], old], "one transaction each, whatever the hours"
+    assert len(writer.finish(ticket)) == 4
+
+
+def settle() -> None:
+    """Nothing waits for it."""
+
+
+def test_fresh_updates_do_not_wait_for_a_backlog(database: Database) -> None:
+    """A backlog is stored in turns, and what is fresh goes between them."""
+    groups: list[set[str]] = []
+
+    def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
+        groups.append({update.job_id for update in updates})
+        if len(groups) == 1:
+            live.append(writer.begin([make_update(-1, job_id="live")], settle))
+        return [Receipt("running", False, True, None, 0, 0) for _ in updates]
+
+    live: list[Ticket] = []
+    writer = make_writer(database, store=store, capacity=10_000)
+    backlog = [make_update(-86_400 - n, job_id="backlog") for n in range(3 * LARGEST_TURN)]
+    late = make_update(-3600, job_id="late")
+    tickets = [writer.begin(items, settle) for items in (backlog, [late])]
+    writer.start()
+    wait_until(lambda: all(ticket.is_settled for ticket in [*tickets, *live]))
+    writer.stop()
+    assert groups[:3] == [{"backlog"}, {"live"}, {"late", "backlog"}]
+
+
+def test_turn_of_old_updates_spans_few_hours(database: Database) -> None:
+    """Each hour may need a new chunk, for which fresh updates wait."""
+    queue = Queue(1000)
+    with queue.changed:
+        queue.add(Ticket(300, settle), [make_update(-3600 * n) for n in range(1, 301)])
+        sizes = [len(queue.take_old()) for _ in range(4)]
+    assert sizes == [HOURS_OF_TURN] * 3 + [0]
+
+
+def test_backlog_that_fills_the_queue_keeps_no_live_sender_out(database: Database) -> None:
+    writer = make_writer(database, capacity=5)  # which has not started
+    writer.begin([make_update(-86_400 - n) for n in range(5)], settle)
+    with pytest.raises(QueueFull):
+        writer.begin([make_update(-1), make_update(-86_400)], settle)
+    assert not writer.is_full
+    for n in range(5):
+        writer.begin([make_update(-n)], settle)
+    with pytest.raises(QueueFull):
+        writer.begin([make_update(-1)], settle)
+    assert writer.queued == 10
+
+
+def test_slow_writer_takes_no_updates(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is refused yet, and no job may be judged for what waits."""
+    monkeypatch.setattr("app.ingest.writer.MOMENT_SECONDS", 0.2)
+    is_slow, is_in = threading.Event(), threading.Event()
+    is_slow.set()
+
+    def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
+        is_in.set()
+        while is_slow.is_set():
+            time.sleep(0.01)
         return store_updates(conn, updates, late_days)
 
     writer = make_writer(database, store=store)
     writer.start()
-    writer.submit([make_update(seconds) for seconds in (-1, -7200, -3, -7201, -50 * 86_400)])
+    assert writer.is_taking
+    ticket = writer.begin([make_update(-1)], settle)
+    is_in.wait(10)  # in the commit
+    wait_until(lambda: not writer.is_taking)
+    assert writer.is_accepting
+    assert writer.delay is not None
+    assert "have waited for" in writer.delay
+    waiting = writer.begin([make_update(-2)], settle)
+    is_slow.clear()
+    wait_until(lambda: ticket.is_settled and waiting.is_settled)
+    wait_until(lambda: writer.is_taking)
     writer.stop()
-    # What will be shifted goes by itself; the hour may turn between the two.
-    assert sorted(map(len, groups)) in ([1, 2, 2], [1, 1, 1, 2])
-    assert len(groups[-1]) == 2, "what is fresh goes together"
+
+
+def test_refusals_are_times_without_a_hub(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.ingest.writer.MOMENT_SECONDS", 0.3)
+    writer = make_writer(database, capacity=1)  # which has not started
+    ticket = writer.begin([make_update(-1)], settle)
+    assert writer.is_taking
+    with pytest.raises(QueueFull):
+        writer.begin([make_update(-2)], settle)
+    assert not writer.is_taking
+    with pytest.raises(Unavailable):
+        writer.finish(ticket)  # it gives up
+    assert writer.delay == "Updates are refused: too many are waiting to be stored."
+    wait_until(lambda: writer.is_taking)
 
 
 def lock_chunk_of(conn: Connection, seconds: float) -> None:
@@ -140,6 +234,21 @@ def test_old_updates_do_not_wait_for_a_chunk_that_is_being_compressed(
         assert writer.is_accepting
         assert isinstance(writer.submit([make_update(-30 * 3_600)])[0], Receipt), "another chunk"
     assert isinstance(writer.submit([make_update(-50 * 3_600, job_id="old")])[0], Receipt)
+
+
+@pytest.mark.server
+def test_only_old_updates_of_the_locked_chunk_are_refused(owner: Database, writer: Writer) -> None:
+    writer.submit([make_update(-50 * 3_600), make_update(-30 * 3_600)])
+    with owner.transaction() as conn:
+        lock_chunk_of(conn, -50 * 3_600)
+        tickets = [
+            writer.begin([make_update(-hours * 3_600, job_id=f"{hours}")], settle)
+            for hours in (50, 30, 51, 29)
+        ]
+        wait_until(lambda: all(ticket.is_settled for ticket in tickets))
+    refused = [isinstance(ticket.outcomes[0], Unavailable) for ticket in tickets]
+    assert refused[0]
+    assert not any((refused[1], refused[3]))
 
 
 @pytest.mark.server
@@ -424,11 +533,11 @@ def test_no_memory_to_store_is_for_the_sender_to_try_again(database: Database) -
 def test_nothing_ends_the_storing_thread(
     database: Database, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(entries: object, late_days: int) -> None:
+    def fail(entries: object) -> None:
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("app.ingest.writer._narrow_groups", fail)
+        patch.setattr("app.ingest.writer._of_one_kind", fail)
         with pytest.raises(Unavailable):
             writer.submit([make_update()])
     assert isinstance(writer.submit([make_update()])[0], Receipt)

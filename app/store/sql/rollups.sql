@@ -1,8 +1,8 @@
 -- Refreshes rollups, compresses and drops chunks. `now` is for tests: by default the database's
 -- clock counts.
 --
--- Only _timescaledb_catalog, which every user may read, shows what is not materialised and whether
--- a chunk has uncompressed rows. Its instants are microseconds since 1970.
+-- Only _timescaledb_catalog, which every user may read, shows what a killed refresh left and whether a
+-- chunk has uncompressed rows. Its instants are microseconds since 1970.
 
 -- name: read_clock
 SELECT coalesce(%(now)s::timestamptz, clock_timestamp())
@@ -54,49 +54,71 @@ WHERE coalesce(rollup.view_schema, chunks.hypertable_schema) = current_schema()
   AND coalesce(rollup.view_name, chunks.hypertable_name) = %(series)s
 ORDER BY chunks.range_start
 
--- The hours of a window in which the source has chunks and the rollup is not up to date: new rows,
--- ranges that a killed refresh left, and everything after the last refresh. Consecutive hours are
--- joined, up to `most_hours`.
+-- The hours of a window in which the rollup is not up to date: stale hours, ranges that a killed
+-- refresh left, and everything after the last refresh. Only where the source has chunks. Consecutive
+-- hours are joined, up to `most_hours`.
 -- name: read_stale_windows
-WITH made_from AS (
-    SELECT mat_hypertable_id, raw_hypertable_id
-    FROM _timescaledb_catalog.continuous_agg
-    WHERE format('%%I.%%I', user_view_schema, user_view_name)::regclass = %(rollup)s::regclass
-), wanted AS (
-    SELECT (extract(epoch FROM %(start)s::timestamptz) * 1000000)::bigint AS start,
-           (extract(epoch FROM %(end)s::timestamptz) * 1000000)::bigint AS before
-), stale AS (
-    SELECT lowest_modified_value AS lowest, greatest_modified_value AS greatest
-    FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log
-    JOIN made_from ON hypertable_id = raw_hypertable_id
-    UNION ALL
-    SELECT lowest_modified_value, greatest_modified_value
-    FROM _timescaledb_catalog.continuous_aggs_materialization_invalidation_log
-    JOIN made_from ON materialization_id = mat_hypertable_id
-    UNION ALL
-    SELECT lowest_modified_value, greatest_modified_value
+WITH slices AS (
+    SELECT greatest(range_start, %(start)s::timestamptz) AS start,
+           least(range_end, %(end)s::timestamptz) AS before
+    FROM source_chunks(%(rollup)s)
+), ranges AS (
+    SELECT to_timestamp(lowest_modified_value / 1000000.0) AS start,
+           to_timestamp(greatest_modified_value / 1000000.0) AS last
     FROM _timescaledb_catalog.continuous_aggs_materialization_ranges
-    JOIN made_from ON materialization_id = mat_hypertable_id
-), parts AS (
-    SELECT greatest(stale.lowest, slice.range_start, wanted.start) AS lowest,
-           least(stale.greatest, slice.range_end - 1, wanted.before - 1) AS greatest
-    FROM made_from
-    JOIN _timescaledb_catalog.chunk ON chunk.hypertable_id = raw_hypertable_id
-    JOIN _timescaledb_catalog.chunk_constraint AS member ON member.chunk_id = chunk.id
-    JOIN _timescaledb_catalog.dimension_slice AS slice ON slice.id = member.dimension_slice_id
-    CROSS JOIN wanted
-    CROSS JOIN stale
+    JOIN _timescaledb_catalog.continuous_agg ON materialization_id = mat_hypertable_id
+    WHERE user_view_schema = current_schema() AND user_view_name = %(rollup)s
+    UNION ALL
+    SELECT coalesce(
+               (SELECT refreshed_until FROM rollup_refreshes WHERE rollup = %(rollup)s),
+               '-infinity'),
+           'infinity'
 ), hours AS (
-    SELECT DISTINCT hour
-    FROM parts
-    CROSS JOIN LATERAL generate_series(lowest / 3600000000, greatest / 3600000000) AS hour
-    WHERE lowest <= greatest
+    SELECT extract(epoch FROM hour)::bigint / 3600 AS hour
+    FROM stale_hours
+    WHERE rollup = %(rollup)s
+      AND EXISTS (SELECT FROM slices WHERE hour < before AND hour + interval '1 hour' > start)
+    UNION
+    SELECT hour
+    FROM changed_hours(%(rollup)s) AS hour
+    WHERE EXISTS (
+        SELECT FROM slices
+        WHERE to_timestamp(hour * 3600) < before AND to_timestamp((hour + 1) * 3600) > start)
+    UNION
+    SELECT generate_series(
+        floor(extract(epoch FROM greatest(ranges.start, slices.start)) / 3600)::bigint,
+        ceil(extract(epoch FROM least(ranges.last, slices.before)) / 3600)::bigint - 1)
+    FROM ranges
+    JOIN slices ON ranges.start < slices.before AND ranges.last >= slices.start
 )
 SELECT greatest(to_timestamp(min(hour) * 3600), %(start)s),
        least(to_timestamp((max(hour) + 1) * 3600), %(end)s)
 FROM (SELECT hour, hour - row_number() OVER (ORDER BY hour) AS run FROM hours) AS numbered
 GROUP BY run, hour / %(most_hours)s
 ORDER BY 1
+
+-- name: is_refreshed
+SELECT refreshed_until IS NOT NULL FROM rollup_refreshes WHERE rollup = %(rollup)s
+
+-- name: forget_stale_hours
+DELETE FROM stale_hours
+WHERE rollup = %(rollup)s AND hour < %(end)s AND hour + interval '1 hour' > %(start)s
+
+-- name: forget_dropped_hours
+DELETE FROM stale_hours WHERE rollup = %(rollup)s AND hour < %(edge)s
+
+-- Unless something before the part has never been refreshed. `-infinity`: no refresh of everything
+-- has succeeded yet.
+-- name: note_refreshed_until
+INSERT INTO rollup_refreshes AS known (rollup, refreshed_at, refreshed_until)
+SELECT %(rollup)s, '-infinity', %(end)s
+WHERE NOT EXISTS (
+    SELECT FROM source_chunks(%(rollup)s), coalesce(
+        (SELECT refreshed_until FROM rollup_refreshes WHERE rollup = %(rollup)s),
+        '-infinity') AS until
+    WHERE until < %(start)s AND range_start < %(start)s AND range_end > until)
+ON CONFLICT (rollup) DO UPDATE
+    SET refreshed_until = greatest(known.refreshed_until, excluded.refreshed_until)
 
 -- A refresh replaces rows. In a compressed chunk that an earlier refresh had partly decompressed,
 -- TimescaleDB 2.23.1 kept the old rows beside the new ones.
@@ -110,10 +132,18 @@ WHERE rollup.view_schema = current_schema() AND rollup.view_name = %(rollup)s
   AND chunks.is_compressed
   AND chunks.range_start < %(end)s AND chunks.range_end > %(start)s
 
+-- Both functions run in the first transaction of the refresh.
 -- name: refresh
 CALL refresh_continuous_aggregate(
-    %(rollup)s::regclass, refreshable_from(%(source)s, %(start)s::timestamptz),
+    record_stale_hours(%(rollup)s), refreshable_from(%(source)s, %(start)s::timestamptz),
     %(end)s::timestamptz, force => %(force)s)
+
+-- The parameter cannot be set for one CALL: it is refused inside a transaction.
+-- name: begin_one_snapshot
+SET default_transaction_isolation TO 'repeatable read'
+
+-- name: end_one_snapshot
+RESET default_transaction_isolation
 
 -- Also compresses rows that were added to a compressed chunk. The first compression truncates the
 -- chunk at its end, which waits for readers. Returns no row for a chunk that has been dropped.

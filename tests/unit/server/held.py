@@ -10,8 +10,9 @@ from app.config import Config
 from app.database.pool import Database
 from app.hub import Hub
 from app.ingest.heartbeat import Heartbeat
+from app.ingest.queue import Item
 from app.ingest.transaction import Outcome, Receipt
-from app.ingest.writer import Item, Writer
+from app.ingest.writer import Writer
 from app.server.asgi import Server
 from app.web.admission import Admission
 from app.web.hosts import allowed_hosts

@@ -1,0 +1,180 @@
+"""What waits to be stored: fresh items in the order of their arrival, old ones in turns.
+
+Fresh items are stored first, so that a sender that delivers a backlog delays no other. Each request
+with old items gets its turn, so that a small one does not wait behind a large one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Protocol
+
+from app.clock import to_micros, utc_now
+from app.domain.timestamps import FUTURE_TOLERANCE, SECOND
+from app.errors import QueueFull
+from app.ingest.transaction import Outcome
+
+LARGEST_COMMIT = 4_000  # fresh items; larger commits save nothing and delay others
+OLD_AFTER = 600 * SECOND  # older items are old
+# A turn of old items: about 0.2 s on the embedded engine, for which fresh items wait.
+LARGEST_TURN = 500  # items
+HOURS_OF_TURN = 100  # each may need a chunk of its own
+_HOUR = 3_600 * SECOND
+
+
+class Item(Protocol):
+    """What can be stored: an update or a snapshot."""
+
+    timestamp: int | None
+
+
+class Age(IntEnum):
+    """Whether an item goes first. The values are indexes."""
+
+    FRESH = 0
+    OLD = 1
+
+
+class Ticket:
+    """The items of one request in the queue.
+
+    The writer's thread calls `when_settled` after the last item; it must not raise. `waiting` (by
+    age) and `is_withdrawn` belong to the queue and its lock.
+    """
+
+    __slots__ = (
+        "_remaining",
+        "_when_settled",
+        "created",
+        "is_withdrawn",
+        "outcomes",
+        "waiting",
+    )
+
+    def __init__(self, count: int, when_settled: Callable[[], object]) -> None:
+        self.outcomes: list[Outcome | None] = [None] * count
+        self._remaining = count
+        self._when_settled = when_settled
+        self.created = time.monotonic()
+        self.waiting = [0, 0]  # its items in the queue
+        self.is_withdrawn = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every item is stored or refused."""
+        return self._remaining == 0
+
+    def settle(self, position: int, outcome: Outcome) -> None:
+        """Set the outcome of one item. Only for the writer's thread."""
+        self.outcomes[position] = outcome
+        self._remaining -= 1
+        if self._remaining == 0:
+            self._when_settled()
+
+
+Entry = tuple[Item, Ticket, int]  # and its position in the ticket
+
+
+class Queue:
+    """A bounded queue for one taker. `changed` is its lock: hold it for each call but `waiting`."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity  # of each age
+        self.changed = threading.Condition()
+        self._fresh: deque[Entry] = deque()
+        self._old: deque[deque[Entry]] = deque()  # a deque for each ticket
+        self._waiting = [0, 0]  # items by age, without withdrawn ones
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait."""
+        return sum(self._waiting)
+
+    def is_full(self, age: Age) -> bool:
+        """Whether items of an age are refused. The last batch taken may exceed the capacity."""
+        return self._waiting[age] >= self.capacity
+
+    def waiting_since(self) -> float | None:
+        """When the request came that has waited longest (monotonic clock); None if none waits."""
+        tickets = (
+            next((ticket for _, ticket, _ in entries if not ticket.is_withdrawn), None)
+            for entries in (self._fresh, *self._old)
+        )
+        return min((ticket.created for ticket in tickets if ticket is not None), default=None)
+
+    def add(self, ticket: Ticket, items: Sequence[Item]) -> None:
+        """Queue all items of a ticket. Raises QueueFull."""
+        horizon = to_micros(utc_now())
+        earliest, latest = horizon - OLD_AFTER, horizon + FUTURE_TOLERANCE
+        fresh: list[Entry] = []
+        old: deque[Entry] = deque()
+        for position, item in enumerate(items):
+            at = item.timestamp
+            is_fresh = at is None or earliest <= at <= latest
+            (fresh if is_fresh else old).append((item, ticket, position))
+        if (fresh and self.is_full(Age.FRESH)) or (old and self.is_full(Age.OLD)):
+            raise QueueFull
+        self._fresh.extend(fresh)
+        if old:
+            self._old.append(old)
+        ticket.waiting = [len(fresh), len(old)]
+        self._count(ticket, 1)
+        self.changed.notify()
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """Skip the items of a request that has given up.
+
+        They stay in the queue until their turn: thousands of requests may give up at once.
+        """
+        if not ticket.is_withdrawn:
+            ticket.is_withdrawn = True
+            self._count(ticket, -1)
+
+    def take_fresh(self) -> list[Entry]:
+        """Remove and return at most LARGEST_COMMIT fresh items."""
+        taken: list[Entry] = []
+        while self._fresh and len(taken) < LARGEST_COMMIT:
+            self._take(self._fresh, Age.FRESH, taken)
+        return taken
+
+    def take_old(self) -> list[Entry]:
+        """Remove and return one turn of old items: those of as many requests as fit."""
+        taken: list[Entry] = []
+        hours: set[int] = set()
+        for _ in range(len(self._old)):
+            entries = self._old.popleft()
+            while entries and len(taken) < LARGEST_TURN:
+                hours.add((entries[0][0].timestamp or 0) // _HOUR)
+                if len(hours) > HOURS_OF_TURN:
+                    break
+                self._take(entries, Age.OLD, taken)
+            if entries:
+                self._old.append(entries)
+            if len(taken) >= LARGEST_TURN or len(hours) > HOURS_OF_TURN:
+                break
+        return taken
+
+    def take_all(self) -> list[Entry]:
+        """Remove and return everything."""
+        taken: list[Entry] = []
+        for entries, age in ((self._fresh, Age.FRESH), *((old, Age.OLD) for old in self._old)):
+            while entries:
+                self._take(entries, age, taken)
+        self._old.clear()
+        return taken
+
+    def _take(self, entries: deque[Entry], age: Age, taken: list[Entry]) -> None:
+        entry = entries.popleft()
+        ticket = entry[1]
+        ticket.waiting[age] -= 1
+        if not ticket.is_withdrawn:
+            self._waiting[age] -= 1
+            taken.append(entry)
+
+    def _count(self, ticket: Ticket, sign: int) -> None:
+        for age in Age:
+            self._waiting[age] += sign * ticket.waiting[age]

@@ -1,0 +1,67 @@
+-- The hours in which rollups are stale. The functions with a string body do not depend on
+-- TimescaleDB's catalog, which an upgrade of the extension may replace.
+
+CREATE OR REPLACE FUNCTION source_chunks(rollup_name text)
+    RETURNS TABLE (range_start timestamptz, range_end timestamptz) LANGUAGE sql STABLE AS $$
+SELECT to_timestamp(slice.range_start / 1000000.0), to_timestamp(slice.range_end / 1000000.0)
+FROM _timescaledb_catalog.continuous_agg
+JOIN _timescaledb_catalog.chunk ON chunk.hypertable_id = raw_hypertable_id
+JOIN _timescaledb_catalog.chunk_constraint AS member ON member.chunk_id = chunk.id
+JOIN _timescaledb_catalog.dimension_slice AS slice ON slice.id = member.dimension_slice_id
+WHERE user_view_schema = current_schema() AND user_view_name = rollup_name
+$$;
+COMMENT ON FUNCTION source_chunks(text) IS 'The ranges of the chunks that a rollup is made from.';
+
+-- The hours in which the source of a rollup has changed since its last refresh, counted from
+-- 1970-01-01: from TimescaleDB's log of changed ranges, and for the ranges of scattered_writes only
+-- the hours that were written to. Only where the source has chunks.
+CREATE OR REPLACE FUNCTION changed_hours(rollup_name text) RETURNS SETOF bigint
+    LANGUAGE sql STABLE AS $$
+WITH source AS (
+    SELECT raw_hypertable_id AS id, table_name
+    FROM _timescaledb_catalog.continuous_agg
+    JOIN _timescaledb_catalog.hypertable ON hypertable.id = raw_hypertable_id
+    WHERE user_view_schema = current_schema() AND user_view_name = rollup_name
+), noted AS (
+    SELECT hours FROM scattered_writes JOIN source ON series = table_name
+), changed AS (
+    SELECT DISTINCT lowest_modified_value / 3600000000 AS first_hour,
+           greatest_modified_value / 3600000000 AS last_hour
+    FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log
+    JOIN source ON hypertable_id = source.id
+), slices AS (
+    SELECT extract(epoch FROM range_start)::bigint / 3600 AS first_hour,
+           extract(epoch FROM range_end)::bigint / 3600 - 1 AS last_hour
+    FROM source_chunks(rollup_name)
+)
+SELECT DISTINCT unnest(hours) FROM noted
+UNION
+SELECT generate_series(
+    greatest(changed.first_hour, slices.first_hour), least(changed.last_hour, slices.last_hour))
+FROM changed
+CROSS JOIN slices
+WHERE NOT EXISTS (
+    SELECT FROM noted
+    WHERE hours[1] = changed.first_hour AND hours[cardinality(hours)] = changed.last_hour)
+$$;
+COMMENT ON FUNCTION changed_hours(text) IS
+    'The hours of a rollup, counted from 1970-01-01, in which its source has changed and that '
+    'stale_hours does not hold yet.';
+
+-- Called in the arguments of refresh_continuous_aggregate, whose first transaction empties
+-- TimescaleDB's log: with one snapshot (REPEATABLE READ) both see the same ranges.
+CREATE OR REPLACE FUNCTION record_stale_hours(rollup_name text) RETURNS regclass
+    LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO stale_hours (rollup, hour)
+    SELECT rollup_name, to_timestamp(hour * 3600) FROM changed_hours(rollup_name) AS hour
+    ON CONFLICT DO NOTHING;
+    DELETE FROM scattered_writes
+    USING _timescaledb_catalog.continuous_agg, _timescaledb_catalog.hypertable
+    WHERE user_view_schema = current_schema() AND user_view_name = rollup_name
+      AND hypertable.id = raw_hypertable_id AND series = table_name;
+    RETURN rollup_name::regclass;
+END
+$$;
+COMMENT ON FUNCTION record_stale_hours(text) IS
+    'Moves what changed_hours tells of a rollup to stale_hours; returns the rollup.';
