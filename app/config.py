@@ -122,12 +122,16 @@ class Config:
     queue_updates: int = _tuning(
         "HUB_QUEUE_UPDATES",
         20_000,
-        "updates that may wait to be stored in each web worker; more are answered 503",
+        "recent updates that may wait to be stored in each web worker, and as many old ones",
         low=1,
         high=10_000_000,
     )
     wait_seconds: int = _tuning(
-        "HUB_WAIT_SECONDS", 10, "longest time that a push waits for its commit", low=1, high=300
+        "HUB_WAIT_SECONDS",
+        10,
+        "longest time that a push waits for a commit with some of its updates",
+        low=1,
+        high=300,
     )
     request_seconds: int = _tuning(
         "HUB_REQUEST_SECONDS", 30, "longest time in which a request must arrive", low=1, high=3600

@@ -1,7 +1,8 @@
 """What waits to be stored: fresh items in the order of their arrival, old ones in turns.
 
-Fresh items are stored first, so that a sender that delivers a backlog delays no other. Each request
-with old items gets its turn, so that a small one does not wait behind a large one.
+Fresh items are stored first, so that a sender that delivers a backlog delays no other. Among
+requests with old items the one with the fewest left comes first: a small one does not wait behind a
+large one, and of several large ones the first is answered before the next begins.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Ticket:
     __slots__ = (
         "_remaining",
         "_when_settled",
-        "created",
+        "active_at",
         "is_withdrawn",
         "outcomes",
         "waiting",
@@ -59,7 +60,7 @@ class Ticket:
         self.outcomes: list[Outcome | None] = [None] * count
         self._remaining = count
         self._when_settled = when_settled
-        self.created = time.monotonic()
+        self.active_at = time.monotonic()  # when it came, or its last item was settled
         self.waiting = [0, 0]  # its items in the queue
         self.is_withdrawn = False
 
@@ -71,6 +72,7 @@ class Ticket:
     def settle(self, position: int, outcome: Outcome) -> None:
         """Set the outcome of one item. Only for the writer's thread."""
         self.outcomes[position] = outcome
+        self.active_at = time.monotonic()
         self._remaining -= 1
         if self._remaining == 0:
             self._when_settled()
@@ -86,7 +88,7 @@ class Queue:
         self.capacity = capacity  # of each age
         self.changed = threading.Condition()
         self._fresh: deque[Entry] = deque()
-        self._old: deque[deque[Entry]] = deque()  # a deque for each ticket
+        self._old: list[deque[Entry]] = []  # one for each ticket
         self._waiting = [0, 0]  # items by age, without withdrawn ones
 
     @property
@@ -99,12 +101,12 @@ class Queue:
         return self._waiting[age] >= self.capacity
 
     def waiting_since(self) -> float | None:
-        """When the request came that has waited longest (monotonic clock); None if none waits."""
+        """Since when the first request has waited (monotonic clock); None if none waits."""
         tickets = (
             next((ticket for _, ticket, _ in entries if not ticket.is_withdrawn), None)
             for entries in (self._fresh, *self._old)
         )
-        return min((ticket.created for ticket in tickets if ticket is not None), default=None)
+        return min((ticket.active_at for ticket in tickets if ticket is not None), default=None)
 
     def add(self, ticket: Ticket, items: Sequence[Item]) -> None:
         """Queue all items of a ticket. Raises QueueFull."""
@@ -142,20 +144,19 @@ class Queue:
         return taken
 
     def take_old(self) -> list[Entry]:
-        """Remove and return one turn of old items: those of as many requests as fit."""
+        """Remove and return one turn of old items, of the requests with the fewest left."""
         taken: list[Entry] = []
         hours: set[int] = set()
-        for _ in range(len(self._old)):
-            entries = self._old.popleft()
+        self._old.sort(key=len)  # stable: of equal ones the first to come
+        for entries in self._old:
             while entries and len(taken) < LARGEST_TURN:
                 hours.add((entries[0][0].timestamp or 0) // _HOUR)
                 if len(hours) > HOURS_OF_TURN:
                     break
                 self._take(entries, Age.OLD, taken)
             if entries:
-                self._old.append(entries)
-            if len(taken) >= LARGEST_TURN or len(hours) > HOURS_OF_TURN:
                 break
+        self._old = [entries for entries in self._old if entries]
         return taken
 
     def take_all(self) -> list[Entry]:
@@ -164,7 +165,7 @@ class Queue:
         for entries, age in ((self._fresh, Age.FRESH), *((old, Age.OLD) for old in self._old)):
             while entries:
                 self._take(entries, age, taken)
-        self._old.clear()
+        self._old = []
         return taken
 
     def _take(self, entries: deque[Entry], age: Age, taken: list[Entry]) -> None:

@@ -93,8 +93,8 @@ class Writer:
     def submit(self, items: Sequence[Item]) -> list[Outcome]:
         """Store items and return an outcome for each, in order, once all are committed or refused.
 
-        Raises QueueFull, DatabaseUnavailable, or Unavailable after `wait_seconds`: the items may be
-        stored nevertheless, and can be sent again.
+        Raises QueueFull, DatabaseUnavailable, or Unavailable after `wait_seconds` in which none was
+        stored: the items may be stored nevertheless, and can be sent again.
         """
         if not items:
             return []
@@ -102,13 +102,19 @@ class Writer:
         settled = threading.Lock()
         settled.acquire()
         ticket = self.begin(items, settled.release)
-        settled.acquire(timeout=self.wait_seconds)
+        while not settled.acquire(timeout=max(0.0, self.patience(ticket))):
+            if self.patience(ticket) <= 0:
+                break
         return self.finish(ticket)
+
+    def patience(self, ticket: Ticket) -> float:
+        """For how many seconds to wait for a ticket. More, while items of it are being stored."""
+        return ticket.active_at + self.wait_seconds - time.monotonic()
 
     def begin(self, items: Sequence[Item], when_settled: Callable[[], object]) -> Ticket:
         """Queue at least one item without waiting: the first half of `submit`.
 
-        Call `finish` when settled, or after `wait_seconds`. Raises QueueFull or Unavailable.
+        Call `finish` when settled, or when `patience` has run out. Raises QueueFull or Unavailable.
         """
         ticket = Ticket(len(items), when_settled)
         try:
@@ -243,7 +249,7 @@ class Writer:
             logger.exception("the writer failed on %d items", len(entries), exc_info=exc)
 
     def _store_group(self, group: list[Entry], *, is_old: bool) -> None:
-        self._busy_since, self._storing_since = time.monotonic(), group[0][1].created
+        self._busy_since, self._storing_since = time.monotonic(), group[0][1].active_at
         try:
             self._store(group, is_old=is_old)
         except MemoryError:

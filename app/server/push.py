@@ -65,14 +65,18 @@ class PushServer:
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         ticket = writer.begin(decoded.items, partial(self._settling.settle, ready, None))
-        timer = loop.call_later(writer.wait_seconds, _give_up, ready)
+        timer: asyncio.TimerHandle
+
+        def give_up() -> None:
+            nonlocal timer
+            if (seconds := writer.patience(ticket)) > 0:
+                timer = loop.call_later(seconds, give_up)
+            elif not ready.done():
+                ready.set_result(None)
+
+        timer = loop.call_later(writer.wait_seconds, give_up)
         try:
             await ready
         finally:
             timer.cancel()
         return writer.finish(ticket)
-
-
-def _give_up(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -143,7 +143,39 @@ def test_fresh_updates_do_not_wait_for_a_backlog(database: Database) -> None:
     writer.start()
     wait_until(lambda: all(ticket.is_settled for ticket in [*tickets, *live]))
     writer.stop()
-    assert groups[:3] == [{"backlog"}, {"live"}, {"late", "backlog"}]
+    assert groups[:3] == [{"late", "backlog"}, {"live"}, {"backlog"}]
+
+
+def test_the_request_with_the_fewest_old_items_comes_first() -> None:
+    queue = Queue(10_000)
+    sizes = {"a": 2 * LARGEST_TURN, "b": 2 * LARGEST_TURN, "small": 2}
+    with queue.changed:
+        for job_id, size in sizes.items():
+            items = [make_update(-86_400 - n, job_id=job_id) for n in range(size)]
+            queue.add(Ticket(size, settle), items)
+        turns = [queue.take_old() for _ in range(5)]
+    order = [{cast(Update, item).job_id for item, _, _ in turn} for turn in turns]
+    assert order == [
+        {"small", "large"},
+        {"large"},
+        {"large", "as large"},
+        {"as large"},
+        {"as large"},
+    ]
+
+
+def test_a_batch_is_waited_for_while_it_is_being_stored(database: Database) -> None:
+    """Each of its turns takes less than the wait, all of them together more."""
+
+    def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
+        time.sleep(0.3)
+        return [Receipt("running", False, True, None, 0, 0) for _ in updates]
+
+    writer = make_writer(database, store=store, capacity=10_000, wait_seconds=0.6)
+    writer.start()
+    outcomes = writer.submit([make_update(-86_400 - n) for n in range(4 * LARGEST_TURN)])
+    writer.stop()
+    assert all(isinstance(outcome, Receipt) for outcome in outcomes)
 
 
 def test_turn_of_old_updates_spans_few_hours(database: Database) -> None:
