@@ -11,11 +11,11 @@ import pytest
 from app.config import Config
 from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS
-from app.domain.window import Window
+from app.domain.window import EPOCH
 from app.errors import HubError
 from app.ingest.transaction import Receipt, store_updates
 from app.store import rollups
-from app.store.rollups import Chunk, read_chunks, refresh
+from app.store.rollups import Chunk, read_chunks, refresh_stale
 from jobs import compress_chunks, refresh_rollups
 from tests.chunks import (
     DAY,
@@ -159,7 +159,7 @@ def fill_rollups(conn: Connection) -> None:
     add_updates(conn, times)
     add_snapshots(conn, [NOW - 20 * DAY, *times])
     for rollup in ROLLUPS:
-        refresh(conn, rollup, Window(NOW - 21 * DAY, NOW - 4 * DAY))
+        refresh_stale(conn, rollup, EPOCH, NOW - 4 * DAY)
 
 
 def test_rollups_are_compressed_when_late_data_is_no_longer_likely(
