@@ -19,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install run lock tools test quick lint format types fuzz chaos trace-push bench overload soak \
+.PHONY: help setup install run lock tools test quick lint format types fuzz chaos trace-push bench overload backlog soak \
 	screenshots
 
 help: ## list these commands
@@ -79,6 +79,9 @@ bench: setup ## measure ingest on this machine
 
 overload: setup ## offer the hub three times what it can take
 	@$(BIN)/python bench/overload.py
+
+backlog: setup ## push beside senders that deliver weeks of old updates
+	@$(BIN)/python bench/backlog.py
 
 soak: setup tools ## half an hour of load with the dashboard open: does it slow down, grow or err?
 	@$(BIN)/python bench/soak.py
