@@ -129,7 +129,7 @@ class Config:
     wait_seconds: int = _tuning(
         "HUB_WAIT_SECONDS",
         10,
-        "longest time that a push waits for a commit with some of its updates",
+        "longest time a push waits while none of its updates is committed",
         low=1,
         high=300,
     )

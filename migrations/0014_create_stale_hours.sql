@@ -3,30 +3,33 @@
 -- month stale, so ingest notes the hours that such a transaction really touched
 -- (docs/decisions/0019).
 
-CREATE TABLE scattered_writes (
+CREATE TABLE wide_writes (
     id bigint GENERATED ALWAYS AS IDENTITY,
     series text NOT NULL,
     hours bigint[] NOT NULL,
-    CONSTRAINT scattered_writes_pkey PRIMARY KEY (id),
-    CONSTRAINT scattered_writes_some CHECK (cardinality(hours) > 1)
+    CONSTRAINT wide_writes_pkey PRIMARY KEY (id),
+    CONSTRAINT wide_writes_some CHECK (cardinality(hours) > 1)
 );
-COMMENT ON TABLE scattered_writes IS
-    'One row per transaction that wrote to hours of a series with other hours in between. Kept until '
-    'the next refresh.';
-COMMENT ON COLUMN scattered_writes.id IS 'In the order of writing.';
-COMMENT ON COLUMN scattered_writes.series IS 'The hypertable.';
-COMMENT ON COLUMN scattered_writes.hours IS
+COMMENT ON TABLE wide_writes IS
+    'One row per transaction that wrote rows of a series with whole hours between them. Kept until the '
+    'next refresh.';
+COMMENT ON COLUMN wide_writes.id IS 'In the order of writing.';
+COMMENT ON COLUMN wide_writes.series IS 'The hypertable.';
+COMMENT ON COLUMN wide_writes.hours IS
     'The UTC hours that it wrote to, ascending, counted from 1970-01-01.';
 
 CREATE TABLE stale_hours (
     rollup text NOT NULL,
     hour timestamptz NOT NULL,
+    claim bigint,
     CONSTRAINT stale_hours_pkey PRIMARY KEY (rollup, hour)
 );
 COMMENT ON TABLE stale_hours IS
     'One row per hour of a rollup in which its source has changed since it was refreshed.';
 COMMENT ON COLUMN stale_hours.rollup IS 'The rollup.';
 COMMENT ON COLUMN stale_hours.hour IS 'The start of the hour.';
+COMMENT ON COLUMN stale_hours.claim IS
+    'The refresh that has begun on it; NULL again if the source has changed since.';
 
 ALTER TABLE rollup_refreshes ADD COLUMN refreshed_until timestamptz;
 COMMENT ON COLUMN rollup_refreshes.refreshed_until IS

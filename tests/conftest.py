@@ -44,7 +44,7 @@ TABLES = (
     "hub_absences",
     "tokens",
     "rollup_refreshes",
-    "scattered_writes",
+    "wide_writes",
     "stale_hours",
 )
 HYPERTABLES = TABLES[:3]

@@ -69,6 +69,7 @@ def _cannot_be_compressed(name: str, schema: Schema) -> str:
 def judge_retention(conn: Connection, config: Config) -> Iterator[str]:
     """Whether settings, edges and rollups keep every refresh and drop from erasing history."""
     yield from _judge_settings(config)
+    yield from _judge_other_rollups(conn)
     yield from _judge_policies(conn)
     now = store.read_clock(conn)
     edges = store.read_edges(conn)
@@ -108,6 +109,31 @@ def _judge_policies(conn: Connection) -> Iterator[str]:
         yield (
             f"A TimescaleDB policy ({job_id}) {does} {name} without the hub's control and may "
             f"erase history: run SELECT {remove}({argument})."
+        )
+
+
+def _judge_other_rollups(conn: Connection) -> Iterator[str]:
+    """Whether only the hub makes continuous aggregates from the sources of its rollups.
+
+    Each refresh of another one empties TimescaleDB's log of changes in them (docs/decisions/0019-backlogs.md).
+    """
+    sources = sorted({rollup.source for rollup in ROLLUPS})
+    rows = conn.execute(
+        """SELECT other.view_schema || '.' || other.view_name, coalesce(ours.view_name, made_from)
+           FROM (SELECT view_schema, view_name, hypertable_name AS made_from
+                 FROM timescaledb_information.continuous_aggregates) AS other
+           LEFT JOIN timescaledb_information.continuous_aggregates AS ours
+               ON ours.materialization_hypertable_name = made_from
+           WHERE coalesce(ours.view_name, made_from) = ANY(%s)
+             AND NOT (other.view_schema = current_schema() AND other.view_name = ANY(%s))
+           ORDER BY 1""",
+        [sources, [rollup.name for rollup in ROLLUPS]],
+    )
+    for name, source in rows:
+        yield (
+            f"The continuous aggregate {name} is made from {source}: its refreshes hide late "
+            "updates from the hub's rollups. Drop it, or make it from job_speed_1h, disk_speed_1m "
+            "or node_telemetry_1h."
         )
 
 

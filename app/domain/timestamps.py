@@ -6,6 +6,7 @@ from typing import Protocol
 
 SECOND = 1_000_000
 FUTURE_TOLERANCE = 300 * SECOND  # five minutes ahead is ordinary clock skew
+OLD_AFTER = 600 * SECOND  # older reports are old: they are stored after fresh ones
 
 
 class Stamped(Protocol):

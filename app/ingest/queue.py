@@ -2,7 +2,8 @@
 
 Fresh items are stored first, so that a sender that delivers a backlog delays no other. Among
 requests with old items the one with the fewest left comes first: a small one does not wait behind a
-large one, and of several large ones the first is answered before the next begins.
+large one, and of several large ones the first is answered before the next begins. In every second
+turn the request that came first does, so that small ones cannot keep it waiting for ever.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ from enum import IntEnum
 from typing import Protocol
 
 from app.clock import to_micros, utc_now
-from app.domain.timestamps import FUTURE_TOLERANCE, SECOND
+from app.domain.timestamps import FUTURE_TOLERANCE, OLD_AFTER, SECOND
 from app.errors import QueueFull
 from app.ingest.transaction import Outcome
 
 LARGEST_COMMIT = 4_000  # fresh items; larger commits save nothing and delay others
-OLD_AFTER = 600 * SECOND  # older items are old
 # A turn of old items: about 0.2 s on the embedded engine, for which fresh items wait.
 LARGEST_TURN = 500  # items
 HOURS_OF_TURN = 100  # each may need a chunk of its own
@@ -89,6 +89,7 @@ class Queue:
         self.changed = threading.Condition()
         self._fresh: deque[Entry] = deque()
         self._old: list[deque[Entry]] = []  # one for each ticket
+        self._turns = 0
         self._waiting = [0, 0]  # items by age, without withdrawn ones
 
     @property
@@ -130,7 +131,7 @@ class Queue:
     def withdraw(self, ticket: Ticket) -> None:
         """Skip the items of a request that has given up.
 
-        They stay in the queue until their turn: thousands of requests may give up at once.
+        They stay in the queue until the next turn: thousands of requests may give up at once.
         """
         if not ticket.is_withdrawn:
             ticket.is_withdrawn = True
@@ -144,11 +145,10 @@ class Queue:
         return taken
 
     def take_old(self) -> list[Entry]:
-        """Remove and return one turn of old items, of the requests with the fewest left."""
+        """Remove and return one turn of old items."""
         taken: list[Entry] = []
         hours: set[int] = set()
-        self._old.sort(key=len)  # stable: of equal ones the first to come
-        for entries in self._old:
+        for entries in self._in_turn():
             while entries and len(taken) < LARGEST_TURN:
                 hours.add((entries[0][0].timestamp or 0) // _HOUR)
                 if len(hours) > HOURS_OF_TURN:
@@ -158,6 +158,12 @@ class Queue:
                 break
         self._old = [entries for entries in self._old if entries]
         return taken
+
+    def _in_turn(self) -> list[deque[Entry]]:
+        """The old items of each request, in the order in which they come next."""
+        self._old = [entries for entries in self._old if not entries[0][1].is_withdrawn]
+        self._turns += 1
+        return self._old if self._turns % 2 else sorted(self._old, key=len)
 
     def take_all(self) -> list[Entry]:
         """Remove and return everything."""

@@ -9,8 +9,9 @@ from app.database.pool import Connection
 from app.domain import timestamps
 from app.domain.repeats import find_repeats
 from app.domain.snapshots import Snapshot
-from app.ingest.transaction import DAY, Outcome, Receipt
+from app.ingest.transaction import DAY, Outcome, Receipt, has_old
 from app.store import snapshots as store
+from app.store.ingest import limit_lock_waits
 from app.store.node_states import mark_nodes_online
 
 logger = logging.getLogger("hub.nodes")
@@ -26,6 +27,8 @@ def store_snapshots(
     """
     locked = store.lock_nodes(conn, {snapshot.node_id for snapshot in snapshots})
     now, offsets = locked.now, locked.offsets
+    if has_old(snapshots, now):
+        limit_lock_waits(conn)
     late_horizon = max(now - late_days * DAY, locked.dropped_before)
     for position, snapshot in enumerate(snapshots):
         if snapshot.timestamp is None:

@@ -7,7 +7,7 @@ or before a job's newest instant, the updates stored there are read too (`app.do
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from app.clock import from_micros, isoformat
@@ -22,6 +22,7 @@ from app.domain.job_state import (
 )
 from app.domain.lifecycle import Change, note, renew, take
 from app.domain.repeats import find_repeats
+from app.domain.timestamps import OLD_AFTER, Stamped
 from app.domain.updates import Update
 from app.errors import Conflict, NotFound, RequestError
 from app.store import ingest as store
@@ -105,6 +106,8 @@ class _Transaction:
             job_id: Change(state, is_new=job_id in created)
             for job_id, state in locked.states.items()
         }
+        if has_old(self.updates, self.now):
+            store.limit_lock_waits(self.conn)
 
     def _belongs(self, position: int, update: Update) -> bool:
         change = self.changes.get(update.job_id)
@@ -252,6 +255,12 @@ class _Transaction:
     def _receipt(self, update: Update) -> Receipt:
         applied, reason = self.changes[update.job_id].results[id(update)]
         return Receipt(update.status, False, bool(applied), reason, update.time, self.now)
+
+
+def has_old(reports: Iterable[Stamped], now: int) -> bool:
+    """Whether a report is older than fresh ones are (µs)."""
+    earliest = now - OLD_AFTER
+    return any(r.timestamp is not None and r.timestamp < earliest for r in reports)
 
 
 _CLOCK_WARNING = (

@@ -31,9 +31,8 @@ STUCK_SECONDS = 5.0  # if a commit takes longer, the database does not answer
 # silent.
 MOMENT_SECONDS = 5.0
 CONFLICT_TRIES = 3  # deadlocks and serialization failures
-# Other writers lock a row for milliseconds. Only compression takes longer, seconds to a minute, and
-# only updates older than HUB_COMPRESS_AFTER_HOURS wait for it.
-OLD_LOCK_WAIT_MS = 200
+MOST_LOCKED = 3  # chunks of a turn that are tried although they may be locked: each takes a while
+LOCKED = "Data of that time is being compressed; try again."
 CHUNK = 6 * 3_600 * SECOND  # the time that a chunk spans, at least
 
 _CONFLICTS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
@@ -80,7 +79,7 @@ class Writer:
         self._outage = FailureLog(
             logger, "the database is away", "the database is back", logging.ERROR
         )
-        self._failed: tuple[list[Item], bool] = ([], False)  # the items of the failed transaction
+        self._failed: list[Item] = []  # the items of the failed transaction
         self._is_stopping = False
         self._is_done = False  # only the storing thread sets and reads it
         self._busy_since: float | None = None
@@ -170,7 +169,7 @@ class Writer:
             since = [self._queue.waiting_since(), self._storing_since]
         waited = now - min((at for at in since if at is not None), default=now)
         if waited > MOMENT_SECONDS:
-            return f"Updates have waited for {waited:.0f} s to be stored."
+            return f"Updates have been waiting for {waited:.0f} s to be stored."
         if self._refused_at is not None and now - self._refused_at < MOMENT_SECONDS:
             return "Updates are refused: too many are waiting to be stored."
         return None
@@ -220,8 +219,8 @@ class Writer:
     def _run(self) -> None:
         while not self._is_done:
             self._wait_for_items()
-            for age, take in ((Age.FRESH, self._queue.take_fresh), (Age.OLD, self._queue.take_old)):
-                self._store_next(take, is_old=age is Age.OLD)
+            for take in (self._queue.take_fresh, self._queue.take_old):
+                self._store_next(take)
         self._disconnect()
 
     def _wait_for_items(self) -> None:
@@ -235,7 +234,7 @@ class Writer:
         if self._is_down:
             self._wait_for_database()
 
-    def _store_next(self, take: Callable[[], list[Entry]], *, is_old: bool) -> None:
+    def _store_next(self, take: Callable[[], list[Entry]]) -> None:
         entries: list[Entry] = []
         try:
             with self._queue.changed:
@@ -243,15 +242,15 @@ class Writer:
                     entries = take()
             metrics.QUEUED.set(self.queued)
             for group in _of_one_kind(entries):
-                self._store_group(group, is_old=is_old)
+                self._store_group(group)
         except Exception as exc:  # nothing may end this thread, not even a MemoryError
             _settle_all(entries, Unavailable())
             logger.exception("the writer failed on %d items", len(entries), exc_info=exc)
 
-    def _store_group(self, group: list[Entry], *, is_old: bool) -> None:
-        self._busy_since, self._storing_since = time.monotonic(), group[0][1].active_at
+    def _store_group(self, group: list[Entry]) -> None:
+        self._storing_since = group[0][1].active_at
         try:
-            self._store(group, is_old=is_old)
+            self._store(group)
         except MemoryError:
             self._disconnect()  # its state is unknown
             _settle_all(group, Unavailable(NO_MEMORY))
@@ -270,7 +269,7 @@ class Writer:
         time.sleep(RECONNECT_SECONDS)
         if self._can_store_again():
             self._is_down = False
-            self._failed = [], False
+            self._failed = []
             self._database.renew()
             self._outage.succeeded()
 
@@ -279,11 +278,11 @@ class Writer:
 
         A query would not do: a database that is full or read-only answers it.
         """
-        items, is_old = self._failed
+        items = self._failed
         try:
             conn = self._connection()
             try:
-                self._write(conn, items, is_old=is_old)
+                self._write(conn, items)
             finally:
                 conn.rollback()
         except psycopg.errors.LockNotAvailable:
@@ -295,10 +294,10 @@ class Writer:
             logger.info("the database rejects the items that failed before: %s", type(exc).__name__)
         return True
 
-    def _store(self, group: list[Entry], *, is_old: bool) -> None:
+    def _store(self, group: list[Entry]) -> None:
         """Store one group in one transaction; on an error halve it until the bad item is alone."""
         try:
-            outcomes = self._commit([entry[0] for entry in group], is_old=is_old)
+            outcomes = self._commit([entry[0] for entry in group])
         except MemoryError:
             raise  # not caused by an item
         except psycopg.errors.LockNotAvailable:
@@ -307,7 +306,7 @@ class Writer:
             logger.warning("gave up after %d conflicts: %s", CONFLICT_TRIES, type(exc).__name__)
             _settle_all(group, Unavailable("Another transaction changed the same jobs; try again."))
         except _TROUBLES as exc:
-            self._failed = [entry[0] for entry in group], is_old
+            self._failed = [entry[0] for entry in group]
             self._go_down(exc)
             _settle_all(group, DatabaseUnavailable())
         except Exception as exc:
@@ -316,32 +315,40 @@ class Writer:
                 _settle_all(group, StorageFailed())
                 return
             middle = len(group) // 2
-            self._store(group[:middle], is_old=is_old)
-            self._store(group[middle:], is_old=is_old)
+            self._store(group[:middle])
+            self._store(group[middle:])
         else:
             for (_, ticket, position), outcome in zip(group, outcomes, strict=True):
                 ticket.settle(position, outcome)
 
     def _store_beside_lock(self, group: list[Entry]) -> None:
-        """Store old items but those for a chunk that is locked: they are refused."""
+        """Store the items of a group but those for a chunk that is locked: they are refused."""
         parts = _by_time(group)
-        if len(parts) == 1:
-            _settle_all(group, Unavailable("Data of that time is being compressed; try again."))
-            return
+        locked = 0
         for part in parts:
-            self._store(part, is_old=True)
+            if self._is_down:
+                _settle_all(part, DatabaseUnavailable())
+                continue
+            if len(parts) == 1 or locked >= MOST_LOCKED:
+                _settle_all(part, Unavailable(LOCKED))
+                continue
+            self._store(part)
+            _, ticket, position = part[0]
+            outcome = ticket.outcomes[position]
+            locked += isinstance(outcome, Unavailable) and str(outcome) == LOCKED
 
-    def _commit(self, items: list[Item], *, is_old: bool) -> list[Outcome]:
+    def _commit(self, items: list[Item]) -> list[Outcome]:
         started = time.perf_counter()
-        outcomes = self._transaction(items, is_old=is_old)
+        self._busy_since = time.monotonic()
+        outcomes = self._transaction(items)
         self._last_commit = time.monotonic()
         _report(outcomes, time.perf_counter() - started)
         return outcomes
 
-    def _transaction(self, items: list[Item], *, is_old: bool) -> list[Outcome]:
+    def _transaction(self, items: list[Item]) -> list[Outcome]:
         """Run one transaction; retry after a conflict or on a lost connection.
 
-        Raises LockNotAvailable if old items would have to wait, because all others would wait too.
+        Raises LockNotAvailable if old items would have to wait for a chunk.
         """
         tries = 0
         while True:
@@ -349,7 +356,7 @@ class Writer:
             is_committing = False
             conn = self._connection()
             try:
-                outcomes = self._write(conn, items, is_old=is_old)
+                outcomes = self._write(conn, items)
                 is_committing = True
                 conn.commit()
                 return outcomes
@@ -369,10 +376,8 @@ class Writer:
                 conn.rollback()
                 raise
 
-    def _write(self, conn: Connection, items: list[Item], *, is_old: bool) -> list[Outcome]:
+    def _write(self, conn: Connection, items: list[Item]) -> list[Outcome]:
         """Run a transaction without its commit."""
-        if is_old:
-            conn.execute(f"SET LOCAL lock_timeout = '{OLD_LOCK_WAIT_MS}ms'")
         return self._stores[type(items[0])](conn, items, self._late_days)
 
     def _connection(self) -> Connection:

@@ -16,7 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from app.errors import Unavailable
 from app.hub import Hub
 from app.logs import request_id
 from app.server.bodies import Bodies, Disconnected, Receive
@@ -82,8 +81,6 @@ class Server:
         except Disconnected:
             return
         except Exception as exc:
-            if target is not None and isinstance(exc, Unavailable):
-                self._hub.writer.note_refusal()
             answer = complete(problems.answer_failure(exc), request, route)
         finally:
             if body is not None:

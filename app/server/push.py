@@ -39,6 +39,7 @@ class PushServer:
         hub = self._hub
         hub.pushes.refuse_if_full()
         if self._waiting >= self._most_waiting:
+            hub.writer.note_refusal()
             raise TooManyPushes
         self._waiting += 1
         try:

@@ -23,8 +23,8 @@ from app.domain.job_state import (
 from app.domain.lifecycle import Change, Event
 from app.domain.updates import Fields, Update
 from app.store.arrays import execute
-from app.store.scattered import note_hours
 from app.store.sql import load_queries
+from app.store.wide_writes import note_write
 
 SQL = load_queries("ingest")
 
@@ -92,6 +92,16 @@ def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> LockedJobs:
     assert instants is not None
     now, dropped_before = map(to_micros, instants)
     return LockedJobs(now, dropped_before, states)
+
+
+def limit_lock_waits(conn: Connection) -> None:
+    """Let the rest of the transaction wait for a lock for at most 200 ms.
+
+    For old updates, once the rows are locked. Only compression locks chunks, for seconds to a
+    minute, and only old updates go there; all others would wait behind them. Later statements raise
+    LockNotAvailable.
+    """
+    conn.execute(SQL["limit_lock_waits"])
 
 
 def create_missing_jobs(conn: Connection, job_types: dict[str, str]) -> set[str]:
@@ -207,10 +217,10 @@ def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> Non
             "sender_time": [update.sender_time for update in updates],
         },
     )
-    note_hours(conn, "job_telemetry", (update.time for update in updates))
+    note_write(conn, "job_telemetry", (update.time for update in updates))
     disks = [(u, index, fields) for u in updates for index, fields in u.disks.items()]
     if disks:
-        note_hours(conn, "disk_telemetry", (disk[0].time for disk in disks))
+        note_write(conn, "disk_telemetry", (disk[0].time for disk in disks))
         execute(
             conn,
             SQL["insert_update_disks"],

@@ -6,6 +6,7 @@ A refresh or compression may take long and cannot run in a transaction: `conn` i
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -154,6 +155,7 @@ def refresh(conn: Connection, rollup: Rollup, window: Window, *, force: bool = F
         "start": window.from_at,
         "end": window.before_at,
         "force": force,
+        "claim": secrets.randbits(62),
     }
     conn.execute(SQL["decompress_chunks"], params)
     with _one_snapshot(conn):

@@ -11,8 +11,8 @@ from app.database.pool import Connection
 from app.domain.fields import METRICS
 from app.domain.snapshots import Snapshot
 from app.store.arrays import execute
-from app.store.scattered import note_hours
 from app.store.sql import load_queries
+from app.store.wide_writes import note_write
 
 SQL = load_queries("snapshots")
 _MICROS = 1_000_000
@@ -74,7 +74,7 @@ def insert_snapshots(conn: Connection, snapshots: Sequence[Snapshot], now: int) 
             "sender_time": [s.sender_time for s in snapshots],
         },
     )
-    note_hours(conn, "node_telemetry", (s.time for s in snapshots))
+    note_write(conn, "node_telemetry", (s.time for s in snapshots))
 
 
 def update_nodes(

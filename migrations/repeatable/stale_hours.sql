@@ -13,8 +13,9 @@ $$;
 COMMENT ON FUNCTION source_chunks(text) IS 'The ranges of the chunks that a rollup is made from.';
 
 -- The hours in which the source of a rollup has changed since its last refresh, counted from
--- 1970-01-01: from TimescaleDB's log of changed ranges, and for the ranges of scattered_writes only
--- the hours that were written to. Only where the source has chunks.
+-- 1970-01-01: from TimescaleDB's log of changed ranges, and for a transaction with a row in wide_writes
+-- only the hours that it wrote to. The rows of one transaction in both tables have the same xmin. Only
+-- where the source has chunks.
 CREATE OR REPLACE FUNCTION changed_hours(rollup_name text) RETURNS SETOF bigint
     LANGUAGE sql STABLE AS $$
 WITH source AS (
@@ -23,12 +24,13 @@ WITH source AS (
     JOIN _timescaledb_catalog.hypertable ON hypertable.id = raw_hypertable_id
     WHERE user_view_schema = current_schema() AND user_view_name = rollup_name
 ), noted AS (
-    SELECT hours FROM scattered_writes JOIN source ON series = table_name
+    SELECT wide_writes.xmin AS transaction, hours FROM wide_writes JOIN source ON series = table_name
 ), changed AS (
     SELECT DISTINCT lowest_modified_value / 3600000000 AS first_hour,
            greatest_modified_value / 3600000000 AS last_hour
-    FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log
+    FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log AS log
     JOIN source ON hypertable_id = source.id
+    WHERE NOT EXISTS (SELECT FROM noted WHERE transaction = log.xmin)
 ), slices AS (
     SELECT extract(epoch FROM range_start)::bigint / 3600 AS first_hour,
            extract(epoch FROM range_end)::bigint / 3600 - 1 AS last_hour
@@ -40,28 +42,31 @@ SELECT generate_series(
     greatest(changed.first_hour, slices.first_hour), least(changed.last_hour, slices.last_hour))
 FROM changed
 CROSS JOIN slices
-WHERE NOT EXISTS (
-    SELECT FROM noted
-    WHERE hours[1] = changed.first_hour AND hours[cardinality(hours)] = changed.last_hour)
 $$;
 COMMENT ON FUNCTION changed_hours(text) IS
     'The hours of a rollup, counted from 1970-01-01, in which its source has changed and that '
     'stale_hours does not hold yet.';
 
 -- Called in the arguments of refresh_continuous_aggregate, whose first transaction empties
--- TimescaleDB's log: with one snapshot (REPEATABLE READ) both see the same ranges.
-CREATE OR REPLACE FUNCTION record_stale_hours(rollup_name text) RETURNS regclass
-    LANGUAGE plpgsql AS $$
+-- TimescaleDB's log: with one snapshot (REPEATABLE READ) both see the same ranges. The hours of the
+-- window get the claim: if another process records one of them again, it stays after this refresh.
+CREATE OR REPLACE FUNCTION record_stale_hours(
+    rollup_name text, window_start timestamptz, window_end timestamptz, claimed_by bigint)
+    RETURNS regclass LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO stale_hours (rollup, hour)
+    INSERT INTO stale_hours AS known (rollup, hour)
     SELECT rollup_name, to_timestamp(hour * 3600) FROM changed_hours(rollup_name) AS hour
-    ON CONFLICT DO NOTHING;
-    DELETE FROM scattered_writes
+    ON CONFLICT (rollup, hour) DO UPDATE SET claim = NULL;
+    DELETE FROM wide_writes
     USING _timescaledb_catalog.continuous_agg, _timescaledb_catalog.hypertable
     WHERE user_view_schema = current_schema() AND user_view_name = rollup_name
       AND hypertable.id = raw_hypertable_id AND series = table_name;
+    UPDATE stale_hours SET claim = claimed_by
+    WHERE rollup = rollup_name AND hour < window_end
+      AND hour + interval '1 hour' > window_start;
     RETURN rollup_name::regclass;
 END
 $$;
-COMMENT ON FUNCTION record_stale_hours(text) IS
-    'Moves what changed_hours tells of a rollup to stale_hours; returns the rollup.';
+COMMENT ON FUNCTION record_stale_hours(text, timestamptz, timestamptz, bigint) IS
+    'Moves what changed_hours returns for a rollup to stale_hours, and claims the hours of a window; '
+    'returns the rollup.';

@@ -26,7 +26,7 @@ BEGIN
             ('sender_losses', 'SELECT, INSERT, UPDATE'),
             ('job_telemetry', 'SELECT, INSERT'),
             ('disk_telemetry', 'SELECT, INSERT'),
-            ('scattered_writes', 'SELECT, INSERT'),
+            ('wide_writes', 'SELECT, INSERT'),
             ('nodes', 'SELECT, INSERT, UPDATE'),
             ('node_events', 'SELECT, INSERT'),
             ('node_telemetry', 'SELECT, INSERT'),

@@ -176,7 +176,7 @@ def test_slow_writer_degrades_the_hub(client: FlaskClient, monkeypatch: Patch) -
     assert (answer.status_code, answer.get_json()["status"]) == (200, "degraded")
     assert (check["status"], check["detail"]) == (
         "slow",
-        "Updates have waited for 20 s to be stored.",
+        "Updates have been waiting for 20 s to be stored.",
     )
     monkeypatch.setattr(writer, "_storing_since", None)
     monkeypatch.setattr(writer, "_refused_at", time.monotonic() - 1)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -17,6 +18,7 @@ import orjson
 import psycopg
 import pytest
 
+from app.checks.rollups import judge_retention
 from app.clock import from_micros
 from app.config import Config
 from app.database.pool import Connection, Database
@@ -180,7 +182,69 @@ def test_one_transaction_of_far_apart_updates_rebuilds_their_hours_and_no_others
         ).fetchall()
         == []
     )
-    assert conn.execute("SELECT count(*) FROM scattered_writes").fetchone() == (0,)
+    assert conn.execute("SELECT count(*) FROM wide_writes").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("order", [("all", "ends"), ("ends", "all")])
+def test_transactions_with_the_same_range_hide_each_other_from_no_refresh(
+    conn: Connection, database: Database, config: Config, order: tuple[str, str]
+) -> None:
+    """One sender has an update for each hour of an outage, another for its first and last."""
+    hours = {"all": range(10, 20), "ends": (10, 19)}
+    with conn.transaction():
+        store_updates(conn, [make_update(-3_600 * n, job_id="steady") for n in range(2, 60)], 28)
+    refresh_rollups.run_once(database, config)
+    for job_id in order:
+        with conn.transaction():
+            updates = [make_update(-3_600 * n, job_id=job_id) for n in hours[job_id]]
+            store_updates(conn, updates, 28)
+    refresh_rollups.run_once(database, config)
+    made = materialised(conn, "job_speed_1m", "job_id, updates")
+    assert made.count(("all", 1)) == 10
+    assert made.count(("ends", 1)) == 2
+
+
+def test_what_another_process_records_meanwhile_is_not_forgotten(
+    conn: Connection, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `python -m app repair` does beside the tasks: the embedded engine has no lock for both."""
+    add_updates(conn, every(MINUTE, NOW - DAY, NOW))
+    tick()
+    late = NOW - 5 * HOUR
+    add_updates(conn, [late], job_id="late")
+    one_snapshot = store._one_snapshot
+    pending = [late + timedelta(seconds=1)]
+
+    @contextmanager
+    def interrupted(first: Connection) -> Iterator[None]:
+        with one_snapshot(first):
+            yield
+        if pending:
+            add_updates(conn, [pending.pop()], job_id="later")
+            store.refresh(conn, ROLLUPS[0], Window(NOW - 20 * HOUR, NOW - 19 * HOUR))
+
+    monkeypatch.setattr(store, "_one_snapshot", interrupted)
+    for n in range(2):
+        tick(NOW + n * MINUTE)
+    assert {("late",), ("later",)} <= set(materialised(conn, "job_speed_1m", "job_id"))
+
+
+def test_the_doctor_reports_a_rollup_that_hides_late_updates(
+    conn: Connection, config: Config
+) -> None:
+    sql = """CREATE MATERIALIZED VIEW {name} WITH (timescaledb.continuous) AS
+             SELECT time_bucket('1 day', {time}) AS day, count(*) FROM {source} GROUP BY 1
+             WITH NO DATA"""
+    conn.execute(sql.format(name="mine", time="time", source="job_telemetry").encode())
+    conn.execute(sql.format(name="harmless", time="bucket", source="job_speed_1h").encode())
+    try:
+        faults = list(judge_retention(conn, config))
+    finally:
+        conn.execute("DROP MATERIALIZED VIEW mine")
+        conn.execute("DROP MATERIALIZED VIEW harmless")
+    assert len(faults) == 1
+    assert faults[0].startswith("The continuous aggregate public.mine is made from job_telemetry")
+    assert list(judge_retention(conn, config)) == []
 
 
 def test_a_range_that_ingest_has_not_noted_is_refreshed_whole(conn: Connection, tick: Tick) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, cast
@@ -16,7 +16,7 @@ from app.clock import utc_now
 from app.database.pool import Connection, Database
 from app.domain.updates import Update
 from app.errors import DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
-from app.ingest.queue import HOURS_OF_TURN, LARGEST_TURN, Queue, Ticket
+from app.ingest.queue import HOURS_OF_TURN, LARGEST_TURN, Age, Entry, Item, Queue, Ticket
 from app.ingest.transaction import Outcome, Receipt, store_updates
 from app.ingest.writer import Writer
 from app.store.rollups import read_chunks
@@ -143,19 +143,54 @@ def test_fresh_updates_do_not_wait_for_a_backlog(database: Database) -> None:
     writer.start()
     wait_until(lambda: all(ticket.is_settled for ticket in [*tickets, *live]))
     writer.stop()
-    assert groups[:3] == [{"late", "backlog"}, {"live"}, {"backlog"}]
+    assert groups[:3] == [{"backlog"}, {"live"}, {"late", "backlog"}]
 
 
-def test_the_request_with_the_fewest_old_items_comes_first() -> None:
-    queue = Queue(10_000)
-    sizes = {"a": 2 * LARGEST_TURN, "b": 2 * LARGEST_TURN, "small": 2}
+def old_items(count: int, job_id: str = "j") -> list[Item]:
+    """Updates of a day ago, all within one hour."""
+    return [make_update(-86_400 - n / 10, job_id=job_id) for n in range(count)]
+
+
+def add(queue: Queue, items: Sequence[Item]) -> Ticket:
+    ticket = Ticket(len(items), settle)
     with queue.changed:
-        for job_id, size in sizes.items():
-            items = [make_update(-86_400 - n, job_id=job_id) for n in range(size)]
-            queue.add(Ticket(size, settle), items)
-        turns = [queue.take_old() for _ in range(5)]
-    order = [{cast(Update, item).job_id for item, _, _ in turn} for turn in turns]
-    assert order == [{"small", "a"}, {"a"}, {"a", "b"}, {"b"}, {"b"}]
+        queue.add(ticket, items)
+    return ticket
+
+
+def take_old(queue: Queue) -> list[Entry]:
+    with queue.changed:
+        return queue.take_old()
+
+
+def test_small_and_large_requests_with_old_items_take_turns() -> None:
+    queue = Queue(10_000)
+    for job_id, size in (("a", 3 * LARGEST_TURN), ("b", LARGEST_TURN), ("small", 2)):
+        add(queue, old_items(size, job_id))
+    turns = [{cast(Update, item).job_id for item, _, _ in take_old(queue)} for _ in range(4)]
+    assert turns == [{"a"}, {"small", "b"}, {"a"}, {"b", "a"}]
+
+
+def test_small_requests_do_not_keep_a_backlog_waiting_for_ever() -> None:
+    """As from many nodes whose clocks are a quarter of an hour behind."""
+    queue = Queue(20_000)
+    backlog = add(queue, old_items(3 * LARGEST_TURN))
+    for _ in range(6):
+        for n in range(LARGEST_TURN):
+            add(queue, old_items(1, f"node-{n}"))
+        take_old(queue)
+    assert backlog.waiting[Age.OLD] == 0
+
+
+def test_items_of_requests_that_gave_up_are_forgotten() -> None:
+    queue = Queue(20_000)
+    for _ in range(3):
+        gone = add(queue, [make_update(-3_600 * n) for n in range(1, 3 * HOURS_OF_TURN)])
+        with queue.changed:
+            queue.withdraw(gone)
+    waiting = add(queue, [make_update(-3_600 * n) for n in range(1, 3 * HOURS_OF_TURN)])
+    assert {ticket for _, ticket, _ in take_old(queue)} == {waiting}
+    assert len(queue._old) == 1
 
 
 def test_a_batch_is_waited_for_while_it_is_being_stored(database: Database) -> None:
@@ -214,7 +249,7 @@ def test_slow_writer_takes_no_updates(database: Database, monkeypatch: pytest.Mo
     wait_until(lambda: not writer.is_taking)
     assert writer.is_accepting
     assert writer.delay is not None
-    assert "have waited for" in writer.delay
+    assert "have been waiting for" in writer.delay
     waiting = writer.begin([make_update(-2)], settle)
     is_slow.clear()
     wait_until(lambda: ticket.is_settled and waiting.is_settled)
@@ -297,6 +332,47 @@ def test_fresh_updates_are_stored_beside_old_ones_that_cannot_be(
     assert fresh.is_duplicate
     assert isinstance(old, Receipt)
     assert not old.is_duplicate
+
+
+@pytest.mark.server
+def test_two_workers_store_a_backlog_of_one_job(database: Database) -> None:
+    """Each waits for the job's row while the other stores a turn; nothing is being compressed."""
+    writers = [make_writer(database, capacity=9_000) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    writers[0].submit([make_update(-1)])
+
+    def deliver(number: int) -> list[Outcome]:
+        disks: dict[int, dict[str, int]] = {index: {"bytes_transferred": 1} for index in range(4)}
+        return writers[number].submit(
+            [make_update(-3_600 * hours - number, disks=disks) for hours in range(2, 600)]
+        )
+
+    with ThreadPoolExecutor(2) as threads:
+        outcomes = [outcome for answer in threads.map(deliver, range(2)) for outcome in answer]
+    for writer in writers:
+        writer.stop()
+    assert all(isinstance(outcome, Receipt) for outcome in outcomes)
+
+
+@pytest.mark.server
+def test_table_that_is_locked_for_long_does_not_stop_other_senders(
+    database: Database, owner: Database, writer: Writer
+) -> None:
+    """Each chunk that is tried takes a while."""
+    writer.submit([make_update(-1)])
+    backlog = [make_update(-6 * 3_600 * n, job_id="backlog") for n in range(1, 101)]
+    assert len(writer.submit(backlog)) == 100
+    with owner.transaction() as conn:
+        for chunk in read_chunks(conn, "job_telemetry")[:-2]:
+            lock = f"LOCK TABLE {chunk.identifier.as_string(conn)} IN EXCLUSIVE MODE"
+            conn.execute(lock.encode())
+        again = [make_update(-6 * 3_600 * n - 60, job_id="backlog") for n in range(1, 101)]
+        ticket = writer.begin(again, settle)
+        while not ticket.is_settled:
+            assert isinstance(writer.submit([make_update(0, job_id="live")])[0], Receipt)
+        assert writer.delay is None
+    assert any(isinstance(outcome, Unavailable) for outcome in ticket.outcomes)
 
 
 def test_full_queue_refuses_at_once(database: Database) -> None:

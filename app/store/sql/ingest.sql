@@ -17,6 +17,9 @@ SELECT clock_timestamp(), greatest(max(dropped_before), TIMESTAMPTZ 'epoch')
 FROM series_edges
 WHERE series IN ('job_telemetry', 'disk_telemetry')
 
+-- name: limit_lock_waits
+SET LOCAL lock_timeout = '200ms'
+
 -- name: create_missing_jobs
 INSERT INTO jobs (job_id, job_type)
 SELECT v.job_id, v.job_type

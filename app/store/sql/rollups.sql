@@ -101,8 +101,7 @@ ORDER BY 1
 SELECT refreshed_until IS NOT NULL FROM rollup_refreshes WHERE rollup = %(rollup)s
 
 -- name: forget_stale_hours
-DELETE FROM stale_hours
-WHERE rollup = %(rollup)s AND hour < %(end)s AND hour + interval '1 hour' > %(start)s
+DELETE FROM stale_hours WHERE rollup = %(rollup)s AND claim = %(claim)s
 
 -- name: forget_dropped_hours
 DELETE FROM stale_hours WHERE rollup = %(rollup)s AND hour < %(edge)s
@@ -135,8 +134,9 @@ WHERE rollup.view_schema = current_schema() AND rollup.view_name = %(rollup)s
 -- Both functions run in the first transaction of the refresh.
 -- name: refresh
 CALL refresh_continuous_aggregate(
-    record_stale_hours(%(rollup)s), refreshable_from(%(source)s, %(start)s::timestamptz),
-    %(end)s::timestamptz, force => %(force)s)
+    record_stale_hours(%(rollup)s, %(start)s, %(end)s, %(claim)s),
+    refreshable_from(%(source)s, %(start)s::timestamptz), %(end)s::timestamptz,
+    force => %(force)s)
 
 -- The parameter cannot be set for one CALL: it is refused inside a transaction.
 -- name: begin_one_snapshot

@@ -45,7 +45,7 @@ class HeldWriter(Writer):
         self.taken += len(items)
         return ticket
 
-    def _transaction(self, items: list[Item], *, is_old: bool) -> list[Outcome]:
+    def _transaction(self, items: list[Item]) -> list[Outcome]:
         self._released.wait(30)
         return [self.outcome() for _ in items]
 
