@@ -115,7 +115,8 @@ def _judge_policies(conn: Connection) -> Iterator[str]:
 def _judge_other_rollups(conn: Connection) -> Iterator[str]:
     """Whether only the hub makes continuous aggregates from the sources of its rollups.
 
-    Each refresh of another one empties TimescaleDB's log of changes in them (docs/decisions/0019-backlogs.md).
+    Each refresh of another one empties TimescaleDB's log of changes in them
+    (docs/decisions/0019-backlogs.md).
     """
     sources = sorted({rollup.source for rollup in ROLLUPS})
     rows = conn.execute(
