@@ -84,9 +84,29 @@ def new_page(browser: Browser, demo: Demo, watch: Watch) -> Iterator[NewPage]:
         yield make
 
 
+@pytest.fixture(scope="session")
+def profile(browser: Browser, hub: HubProcess) -> Iterator[BrowserContext]:
+    """What `page` opens pages in: with the files loaded by earlier tests, and nothing else."""
+    context = make_context(browser, origin_of(hub))
+    yield context
+    left = context.storage_state()
+    context.close()
+    assert not left["cookies"] + left["origins"]
+
+
 @pytest.fixture
-def page(new_page: NewPage) -> Page:
-    return new_page()
+def page(profile: BrowserContext, demo: Demo, watch: Watch) -> Iterator[Page]:
+    """A page in a profile that other tests use as well.
+
+    Loading all files takes longer than most tests. A test of that, or one that leaves something in
+    its profile (a theme, a clock), uses `new_page`.
+    """
+    watch.follow(profile)
+    page = profile.new_page()
+    yield page
+    page.close()
+    watch.leave(profile)
+    watch.check()
 
 
 @pytest.fixture(scope="session")
