@@ -22,6 +22,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from psycopg import errors
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from app import create_app
 from app.api.factory import close_app
@@ -58,6 +60,9 @@ SELECT EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_watermark
 """
 
 
+BROWSER = "tests/browser/"
+FIRST = (BROWSER, "tests/chaos/")
+
 # `make quick`: a fifth of the examples that `make test` tries.
 hypothesis.settings.register_profile("quick", max_examples=20)
 
@@ -74,13 +79,26 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs several sessions, unless a server is there to have them.
 
-    What waits for faults to last comes first, so that other workers have something to do meanwhile.
+    The longest come first: no worker is to have a long file left when the others have none. What
+    waits for faults to last is among them, so that others have something to do meanwhile.
     """
-    items.sort(key=lambda item: "tests/chaos/" not in item.nodeid)
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
     if not os.environ.get("TEST_DATABASE_URL"):
         needs_server = [item for item in items if item.get_closest_marker("server")]
         config.hook.pytest_deselected(items=needs_server)
         items[:] = [item for item in items if item not in needs_server]
+
+
+class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+    """By file, but all files of the browser to one worker: it has the browser and a hub of data."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return BROWSER if nodeid.startswith(BROWSER) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session", autouse=True)
