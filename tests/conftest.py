@@ -63,6 +63,11 @@ SELECT EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_watermark
 BROWSER = "tests/browser/"
 FIRST = (BROWSER, "tests/chaos/")
 
+# How long an example takes is up to the machine and what else it does.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 # `make quick`: a fifth of the examples that `make test` tries.
 hypothesis.settings.register_profile("quick", max_examples=20)
 
