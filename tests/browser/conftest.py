@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from app.config import ROOT
 from tests.client.tools import need
+from tests.conftest import ORDINARY_PATH
 from tools.browser.chromium import find_chromium, open_chromium
 from tools.browser.demo import PATIENT, Demo, seed
 from tools.browser.watch import Watch
@@ -36,7 +37,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     """Has the data of `tools.browser.demo`. Tests may add to it."""
-    with HubProcess(tmp_path_factory.mktemp("hub"), **PATIENT) as hub:
+    with HubProcess(tmp_path_factory.mktemp("hub"), **PATIENT, PATH=ORDINARY_PATH) as hub:
         yield hub
 
 
