@@ -66,7 +66,7 @@ types: $(VENV)/.dev ## check types
 	@$(BIN)/mypy --python-version 3.10 -p telemetry_client
 
 fuzz: setup ## try to break the hub and its senders with random input, for half an hour or so
-	@FUZZ_CASES=10000 FUZZ_RUNS=2000 $(BIN)/python -m pytest tests/fuzz
+	@FUZZ_CASES=10000 FUZZ_RUNS=2000 $(BIN)/python -m pytest tests/fuzz tests/unit/test_decode.py
 
 chaos: setup tools ## let everything fail that can, as long as it takes: docs/reliability.md
 	@CHAOS=long $(BIN)/python -m pytest tests/chaos

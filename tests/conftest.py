@@ -22,12 +22,15 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from psycopg import errors
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from app import create_app
 from app.api.context import hub_of
 from app.api.factory import close_app
 from app.config import Config
 from app.database.engine import EmbeddedEngine
+from app.database.engine_process import _find_node
 from app.database.migrate import migrate
 from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS
@@ -61,6 +64,16 @@ SELECT EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_watermark
 """
 
 
+BROWSER = "tests/browser/"
+FIRST = (BROWSER, "tests/chaos/")
+LONG = {"CHAOS", "FUZZ_RUNS"}  # what is set for a run in which all engines live long
+ORDINARY_PATH = os.environ["PATH"]
+
+# How long an example takes is up to the machine and what else it does.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 # `make quick`: a fifth of the examples that `make test` tries.
 hypothesis.settings.register_profile("quick", max_examples=20)
 
@@ -77,17 +90,53 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs several sessions, unless a server is there to have them.
 
-    What waits for faults to last comes first, so that other workers have something to do meanwhile.
+    The longest come first: no worker is to have a long file left when the others have none. What
+    waits for faults to last is among them, so that others have something to do meanwhile.
     """
-    items.sort(key=lambda item: "tests/chaos/" not in item.nodeid)
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
     if not os.environ.get("TEST_DATABASE_URL"):
         needs_server = [item for item in items if item.get_closest_marker("server")]
         config.hook.pytest_deselected(items=needs_server)
         items[:] = [item for item in items if item not in needs_server]
 
 
+class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+    """By file, but all files of the browser to one worker: it has the browser and a hub of data."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return BROWSER if nodeid.startswith(BROWSER) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _template(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _engines_start_quickly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A `node` first on PATH that compiles WebAssembly quickly and does not optimise it.
+
+    Optimising an engine pays off after some seconds of work, which those of most tests never do: a
+    start takes 0.9 s of a processor instead of 2.2 s. What lives longer is given ORDINARY_PATH.
+    """
+    if LONG & os.environ.keys():
+        yield
+        return
+    folder = tmp_path_factory.mktemp("bin")
+    wrapper = folder / "node"
+    wrapper.write_text(f'#!/bin/sh\nexec "{_find_node()}" --liftoff-only "$@"\n')
+    wrapper.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _template(
+    pytestconfig: pytest.Config,
+    tmp_path_factory: pytest.TempPathFactory,
+    _engines_start_quickly: None,
+) -> None:
     """One template for all workers, kept in pytest's cache until what it is made of changes."""
     if pytestconfig.pluginmanager.hasplugin("cacheprovider"):
         engine_template.offer(pytestconfig.cache.mkdir("engine"))
@@ -109,7 +158,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
 def _embedded(data_dir: Path) -> Iterator[Config]:
     engine_template.copy_to(data_dir)
     engine = EmbeddedEngine(data_dir, port=0, durable=False)  # saves a sync at each commit
-    engine.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", ORDINARY_PATH)
+        engine.start()
     yield Config(data_dir=data_dir, log_level="WARNING")
     engine.stop()
 

@@ -37,17 +37,21 @@ def database_settings(config: Config) -> dict[str, str]:
     return {"DATABASE_URL": hub_dsn(config), "HUB_OWNER_URL": owner_dsn(config)}
 
 
-def run_app(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """`python -m app` with these arguments and settings, and none of the caller's."""
-    clean = {
+def clean_environment() -> dict[str, str]:
+    """This process's environment without settings of the hub."""
+    return {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("HUB_") and name != "DATABASE_URL"
     }
+
+
+def run_app(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`python -m app` with these arguments and settings, and none of the caller's."""
     return subprocess.run(
         [sys.executable, "-m", "app", *args],
         cwd=ROOT,
-        env={**clean, **env},
+        env={**clean_environment(), **env},
         capture_output=True,
         text=True,
         timeout=100,

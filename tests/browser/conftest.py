@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from app.config import ROOT
 from tests.client.tools import need
+from tests.conftest import ORDINARY_PATH
 from tools.browser.chromium import find_chromium, open_chromium
 from tools.browser.demo import PATIENT, Demo, seed
 from tools.browser.watch import Watch
@@ -36,7 +37,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     """Has the data of `tools.browser.demo`. Tests may add to it."""
-    with HubProcess(tmp_path_factory.mktemp("hub"), **PATIENT) as hub:
+    with HubProcess(tmp_path_factory.mktemp("hub"), **PATIENT, PATH=ORDINARY_PATH) as hub:
         yield hub
 
 
@@ -84,9 +85,29 @@ def new_page(browser: Browser, demo: Demo, watch: Watch) -> Iterator[NewPage]:
         yield make
 
 
+@pytest.fixture(scope="session")
+def profile(browser: Browser, hub: HubProcess) -> Iterator[BrowserContext]:
+    """What `page` opens pages in: with the files loaded by earlier tests, and nothing else."""
+    context = make_context(browser, origin_of(hub))
+    yield context
+    left = context.storage_state()
+    context.close()
+    assert not left["cookies"] + left["origins"]
+
+
 @pytest.fixture
-def page(new_page: NewPage) -> Page:
-    return new_page()
+def page(profile: BrowserContext, demo: Demo, watch: Watch) -> Iterator[Page]:
+    """A page in a profile that other tests use as well.
+
+    Loading all files takes longer than most tests. A test of that, or one that leaves something in
+    its profile (a theme, a clock), uses `new_page`.
+    """
+    watch.follow(profile)
+    page = profile.new_page()
+    yield page
+    page.close()
+    watch.leave(profile)
+    watch.check()
 
 
 @pytest.fixture(scope="session")

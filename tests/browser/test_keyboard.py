@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.conftest import NewPage
 from tools.browser.demo import GAPS, LIVE
 from tools.browser.views import CHARTS, VIEWS, open_view, wait_ready
 
@@ -59,7 +60,8 @@ def test_the_first_stop_skips_to_the_content(page: Page) -> None:
     expect(page.locator("main")).to_be_focused()
 
 
-def test_the_overview_by_keyboard(page: Page) -> None:
+def test_the_overview_by_keyboard(new_page: NewPage) -> None:
+    page = new_page()
     open_view(page, "overview")
     press_until(page, page.locator("#theme"))
     page.keyboard.press("End")

@@ -9,6 +9,7 @@ from typing import Any
 
 from playwright.sync_api import Page, Request, Response, expect
 
+from tests.browser.conftest import NewPage
 from tools.browser.demo import LIVE
 from tools.browser.measure import heap_bytes
 from tools.browser.views import CHARTS, open_view, wait_ready
@@ -177,10 +178,11 @@ def test_a_view_opened_without_a_connection_appears_later(page: Page, watch: Wat
     expect(page.locator("#connection")).to_have_text("")
 
 
-def test_the_heap_does_not_grow_while_jobs_run(page: Page, hub: HubProcess) -> None:
+def test_the_heap_does_not_grow_while_jobs_run(new_page: NewPage, hub: HubProcess) -> None:
     """Two minutes by the page's clock, with an update before each refresh. `bench/dashboard.py`
     takes ten real ones.
     """
+    page = new_page()
     page.clock.install()
     open_view(page, "overview")
     cdp = page.context.new_cdp_session(page)
@@ -198,8 +200,9 @@ def test_the_heap_does_not_grow_while_jobs_run(page: Page, hub: HubProcess) -> N
     assert after - before < 1024**2
 
 
-def test_charts_of_left_views_are_freed(page: Page) -> None:
+def test_charts_of_left_views_are_freed(new_page: NewPage) -> None:
     """Navigating between views keeps none of them."""
+    page = new_page()
     cdp = page.context.new_cdp_session(page)
 
     def go_round(times: int) -> int:

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser, Page, Response, expect
 
 from tests.browser.conftest import NewPage, make_context
@@ -21,6 +22,12 @@ from tools.hub_process import HubProcess
 LARGEST = 700_000  # of all views with their data
 LARGEST_FIRST = 150_000
 OTHER_VIEWS = re.compile(r"/views/(?!overview)[^/]+\.js$")  # loaded a second after the first one
+
+
+@pytest.fixture
+def page(new_page: NewPage) -> Page:
+    """Of a browser that has loaded nothing yet."""
+    return new_page()
 
 
 def test_the_first_view_preloads_its_modules_and_nothing_else(page: Page, watch: Watch) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import Scenario, lasting
 from tests.chaos.senders import Senders
 from tools.hub_process import HubProcess
+
+# `make test` runs other tests beside: four senders without a pause take a whole processor.
+PAUSE_SECONDS = lasting(0, 0.02)
 
 Run = Callable[..., AbstractContextManager[Scenario]]
 
@@ -25,7 +28,8 @@ def chaos(record_property: Callable[[str, object], None]) -> Run:
 
     @contextmanager
     def run(hub: HubProcess, url: str | None = None, **options: Any) -> Iterator[Scenario]:
-        with Senders(url or f"http://127.0.0.1:{hub.port}", **options) as senders:
+        address = url or f"http://127.0.0.1:{hub.port}"
+        with Senders(address, pause_seconds=PAUSE_SECONDS, **options) as senders:
             scenario = Scenario(hub, senders, record_property)
             senders.keep_going()
             yield scenario

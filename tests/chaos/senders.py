@@ -34,13 +34,18 @@ class Senders:
         count: int = 4,
         *,
         ahead_seconds: float | Sequence[float] = 0.0,
+        pause_seconds: float = 0.0,
         token: str | None = None,
     ) -> None:
-        """`ahead_seconds`: how wrong the clocks of all senders are, or of each in turn."""
+        """`ahead_seconds`: how wrong the clocks of all senders are, or of each in turn.
+
+        `pause_seconds`: how long each waits before its next update.
+        """
         self.refused: list[Refused] = []
         self.unanswered = 0  # requests whose outcome is unknown
         self._numbers = {f"backup-{secrets.token_hex(4)}-{n}": 0 for n in range(count)}
         self._url = url
+        self._pause = pause_seconds
         self._token = token
         each = [ahead_seconds] if isinstance(ahead_seconds, (int, float)) else ahead_seconds
         self._ahead = {
@@ -95,6 +100,7 @@ class Senders:
                 number += 1
                 self._deliver(client, self._update(job_id, number, "running"))
                 self._numbers[job_id] = number
+                self._stopping.wait(self._pause)
             self._deliver(client, self._update(job_id, number + 1, "completed"))
             self._numbers[job_id] = number + 1
 

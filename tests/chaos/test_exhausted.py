@@ -26,6 +26,7 @@ from app.clock import isoformat, utc_now
 from app.config import ROOT
 from tests.chaos.conftest import Run
 from tests.chaos.scenario import lasting
+from tools import engine_template
 from tools.hub_process import START_SECONDS, HubProcess, kill, wait_until
 
 FILES = 400
@@ -48,6 +49,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
 
 class HubOfFewFiles(HubProcess):
     def start(self) -> None:
+        engine_template.copy_to(self.data_dir)
         command = ["prlimit", f"--nofile={FILES}:{FILES}", sys.executable, "-m", "app", "serve"]
         self.process = subprocess.Popen(command, cwd=ROOT, env=self.env)
         wait_until(self.is_healthy, START_SECONDS)

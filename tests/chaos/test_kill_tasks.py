@@ -21,17 +21,20 @@ import pytest
 from app.checks.doctor import run_checks
 from app.config import PARENT_VARIABLE, ROOT, Config
 from app.database.engine import EmbeddedEngine
-from app.database.migrate import migrate
 from app.database.pool import Connection, Database
+from app.errors import DatabaseUnavailable
 from app.store.rollups import read_chunks
 from app.store.tasks import TaskRun, read_tasks
+from tests.chaos.scenario import lasting
 from tests.chunks import edge_of, table_of
+from tools import engine_template
 from tools.hub_process import DATABASE, database_settings, kill, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 TASKS = ("refresh_rollups", "compress_chunks", "drop_expired_chunks")
 ROW_TASKS = ("detect_stale_jobs", "summarise_finished_jobs", "detect_offline_nodes")
+RUNS = 3  # in which a task completes its work
 SETTINGS: dict[str, Any] = {
     "late_data_days": 1,
     "raw_retention_days": 2,
@@ -71,15 +74,19 @@ def test_tasks_killed_in_the_middle(owner: Database, config: Config) -> None:
         assert_whole(conn, config, stored)
 
 
-FILL_ROWS = """
+# More than the tasks change in one transaction; a summary alone takes 10 ms.
+ROWS = 1500
+ENDED = int(lasting(ROWS, 300))
+FILL_ROWS = f"""
+INSERT INTO jobs (job_id, job_type, status, last_telemetry_at)
+SELECT 'job-' || n, 'backup', 'running', now() - interval '1 hour'
+FROM generate_series(1, {ROWS}) AS n;
 INSERT INTO jobs (job_id, job_type, status, ended_by, completed_at, last_telemetry_at)
-SELECT 'job-' || n, 'backup', CASE WHEN n % 2 = 0 THEN 'running' ELSE 'completed' END,
-       CASE WHEN n % 2 = 1 THEN 'sender' END, CASE WHEN n % 2 = 1 THEN now() END,
-       now() - interval '1 hour'
-FROM generate_series(1, 3000) AS n;
+SELECT 'ended-' || n, 'backup', 'completed', 'sender', now(), now() - interval '1 hour'
+FROM generate_series(1, {ENDED}) AS n;
 INSERT INTO nodes (node_id, last_seen_at, newest_snapshot_at)
 SELECT 'node-' || n, now() - interval '1 hour', now() - interval '1 hour'
-FROM generate_series(1, 3000) AS n;
+FROM generate_series(1, {2 * ROWS}) AS n;
 INSERT INTO ingest_beats VALUES ('web', now() - interval '2 hours', now());
 INSERT INTO rollup_refreshes VALUES ('job_speed_1m', now()), ('job_speed_1h', now())
 """
@@ -87,7 +94,7 @@ INSERT INTO rollup_refreshes VALUES ('job_speed_1m', now()), ('job_speed_1h', no
 
 def test_tasks_on_rows_killed_in_the_middle(owner: Database, config: Config) -> None:
     with owner.connect(autocommit=True) as conn:
-        conn.execute(FILL_ROWS)
+        conn.execute(FILL_ROWS.encode())
         for task_id in ROW_TASKS:
             with jobs(config) as process:
                 begin(conn, task_id, among=ROW_TASKS)
@@ -96,7 +103,7 @@ def test_tasks_on_rows_killed_in_the_middle(owner: Database, config: Config) -> 
         complete(conn, config, ROW_TASKS)
         assert value(conn, "SELECT count(*) FROM jobs WHERE status = 'running'") == 0
         stalled = "SELECT count(*), count(DISTINCT job_id) FROM job_events WHERE to_status = %s"
-        assert conn.execute(stalled, ["stalled"]).fetchone() == (1500, 1500)
+        assert conn.execute(stalled, ["stalled"]).fetchone() == (ROWS, ROWS)
         row = conn.execute(stalled, ["failed"]).fetchone()
         assert row is not None
         assert row[0] == row[1]
@@ -109,16 +116,16 @@ def test_tasks_on_rows_killed_in_the_middle(owner: Database, config: Config) -> 
             complete(conn, config, ["summarise_finished_jobs"])
         assert value(conn, unsummarised) == 0
         offline = "SELECT count(*), count(DISTINCT node_id) FROM node_events"
-        assert conn.execute(offline).fetchone() == (3000, 3000)
+        assert conn.execute(offline).fetchone() == (2 * ROWS, 2 * ROWS)
 
 
 def test_engine_killed_in_the_middle(tmp_path: Path) -> None:
+    engine_template.copy_to(tmp_path)
     engine = EmbeddedEngine(tmp_path, port=0)
     engine.start()
     config = Config(data_dir=tmp_path, log_level="WARNING")
     try:
         with connected(config) as conn:
-            migrate(conn)
             stored = fill(conn)
         for task_id in TASKS:
             with connected(config) as conn, jobs(config):
@@ -196,7 +203,23 @@ def is_unfinished(conn: Connection, task_id: str) -> bool:
 
 
 def complete(conn: Connection, config: Config, tasks: Sequence[str] = TASKS) -> None:
-    """Let tasks run once, undisturbed."""
+    """Let tasks run, undisturbed, until each has ended without an error.
+
+    On a slow machine a statement of one may keep the engine for longer than another waits for its
+    connection: that one goes on with its next run.
+    """
+    left = list(tasks)
+    for _ in range(RUNS):
+        errors = run_once(conn, config, left)
+        assert set(errors.values()) <= {None, str(DatabaseUnavailable())}, errors
+        left = [task_id for task_id, error in errors.items() if error is not None]
+        if not left:
+            return
+    raise AssertionError(f"{left} had no connection in {RUNS} runs")
+
+
+def run_once(conn: Connection, config: Config, tasks: Sequence[str]) -> dict[str, str | None]:
+    """Let all tasks run once; the errors of these."""
     beat(conn)
     conn.execute("DELETE FROM tasks")
 
@@ -205,7 +228,7 @@ def complete(conn: Connection, config: Config, tasks: Sequence[str] = TASKS) -> 
 
     with jobs(config):
         wait_until(lambda: set(tasks) <= set(finished()))
-    assert [finished()[task_id].last_error for task_id in tasks] == [None] * len(tasks)
+    return {task_id: finished()[task_id].last_error for task_id in tasks}
 
 
 def assert_whole(conn: Connection, config: Config, stored: int) -> None:

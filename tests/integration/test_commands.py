@@ -17,6 +17,7 @@ from app.config import PARENT_VARIABLE, Config, unknown_variables
 from app.database.addresses import owner_dsn
 from app.database.pool import Database
 from app.errors import StartError
+from tests.commands import call_app
 from tools.hub_process import HubProcess, database_settings, free_port, run_app
 
 
@@ -56,7 +57,7 @@ def test_config_shows_each_setting_with_its_source() -> None:
     ],
 )
 def test_bad_setting_is_a_sentence(env: dict[str, str], sentence: str) -> None:
-    refused = run_app("config", **env)
+    refused = call_app("config", **env)
     assert refused.returncode == 1
     assert refused.stderr.startswith("hub: ")
     assert sentence in refused.stderr
@@ -64,7 +65,7 @@ def test_bad_setting_is_a_sentence(env: dict[str, str], sentence: str) -> None:
 
 
 def test_migrate_says_when_there_is_nothing_to_do(database: Database, env: dict[str, str]) -> None:
-    done = run_app("migrate", **env)
+    done = call_app("migrate", **env)
     assert (done.returncode, done.stdout) == (0, "The schema is up to date.\n")
 
 
@@ -87,13 +88,13 @@ def test_doctor_passes_and_fails(database: Database, config: Config, env: dict[s
 
 
 def test_unreachable_server_is_a_sentence() -> None:
-    refused = run_app("migrate", DATABASE_URL="postgresql://127.0.0.1:1/hub")
+    refused = call_app("migrate", DATABASE_URL="postgresql://127.0.0.1:1/hub")
     assert refused.returncode == 1
     assert refused.stderr == "hub: The database cannot be reached; try again.\n"
 
 
 def test_demo_without_a_hub_is_a_sentence() -> None:
-    refused = run_app("demo", "--url", "http://127.0.0.1:1")
+    refused = call_app("demo", "--url", "http://127.0.0.1:1")
     assert refused.returncode == 1
     assert "http://127.0.0.1:1" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
@@ -103,7 +104,7 @@ OPERATORS_NEED = 17
 
 
 def shown_settings(*options: str, **env: str) -> list[str]:
-    shown = run_app("config", *options, **env)
+    shown = call_app("config", *options, **env)
     assert shown.returncode == 0, shown.stderr
     return [line.split()[0] for line in shown.stdout.splitlines()]
 
@@ -122,14 +123,14 @@ def test_config_shows_a_setting_for_tuning_that_is_set() -> None:
 
 
 def test_config_shows_an_invalid_address_without_its_password() -> None:
-    shown = run_app("config", DATABASE_URL="postgresql://x:secret@[db/hub")
+    shown = call_app("config", DATABASE_URL="postgresql://x:secret@[db/hub")
     assert shown.returncode == 0
     assert "not a valid database address" in shown.stdout
     assert "secret" not in shown.stdout
 
 
 def test_unknown_setting_is_warned_of() -> None:
-    warned = run_app("config", HUB_PROT="9000", HUB_XYZZY="1")
+    warned = call_app("config", HUB_PROT="9000", HUB_XYZZY="1")
     assert warned.returncode == 0
     assert warned.stderr.splitlines()[:2] == [
         "hub: HUB_PROT is not a setting of the hub and is ignored: did you mean HUB_PORT?",
@@ -146,7 +147,7 @@ def test_variables_of_the_hub_itself_are_not_warned_of() -> None:
 
 
 def assert_refused(sentence: str, **env: str) -> None:
-    refused = run_app("serve", **env)
+    refused = call_app("serve", **env)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("hub: ")
     assert refused.stderr.count("\n") == 1
@@ -195,7 +196,7 @@ def test_port_of_the_embedded_database_in_use_is_named(tmp_path: Path) -> None:
 
 def assert_engine_refused(sentence: str, **env: str) -> None:
     """As `assert_refused`, below log lines."""
-    refused = run_app("serve", HUB_PORT=str(free_port()), **env)
+    refused = call_app("serve", HUB_PORT=str(free_port()), **env)
     assert refused.returncode == 1
     assert "Traceback" not in refused.stderr
     last = refused.stderr.splitlines()[-1]

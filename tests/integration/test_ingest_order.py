@@ -138,7 +138,7 @@ def test_a_registration_gives_the_same_rows_whenever_it_comes(
     database: Database, owner: Database, seed: int
 ) -> None:
     chance = random.Random(seed)
-    jobs = {f"j{n}": random_job(chance, f"j{n}") for n in range(6)}
+    jobs = {f"j{n}": random_job(chance, f"j{n}") for n in range(4)}
     registrations = {
         job_id: {
             "job_id": job_id,
@@ -154,7 +154,7 @@ def test_a_registration_gives_the_same_rows_whenever_it_comes(
     }
     with closing(database.connect(autocommit=True)) as conn:
         expected = None
-        for turn in range(6):
+        for turn in range(4):
             empty(owner)
             for job_id, makers in jobs.items():
                 mixed = makers * 2

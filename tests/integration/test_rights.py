@@ -20,6 +20,7 @@ from app.ingest.transaction import store_updates
 from app.store.sql import load_queries
 from tests.chunks import HOUR, add_snapshots, add_updates, every, starts
 from tests.factories import NOW, make_body, make_update
+from tools import engine_template
 from tools.hub_process import HubProcess
 
 # What only tasks and commands of the owner run; everything else faces the network.
@@ -263,6 +264,7 @@ def test_an_owner_without_the_right_to_make_roles_is_only_warned(owner: Database
 
 
 def test_the_web_workers_do_not_know_the_owners_address(tmp_path: Path) -> None:
+    engine_template.copy_to(tmp_path / "server")
     with (
         EmbeddedEngine(tmp_path / "server", durable=False) as server,  # as good as another one
         HubProcess(

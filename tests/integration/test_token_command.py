@@ -22,6 +22,7 @@ from app.config import ROOT, Config
 from app.database.addresses import hub_dsn
 from app.database.pool import Database
 from app.errors import Unauthorized
+from tests.commands import call_app
 from tests.factories import make_body
 from tests.tokens import FOREIGN_KEYS, bearer, make_token
 from tools import engine_template
@@ -34,18 +35,20 @@ Run = subprocess.CompletedProcess[str]
 def env(config: Config, tmp_path: Path, database: Database) -> dict[str, str]:
     """The environment that leads to the session's database and to a new key."""
     key_file = str(tmp_path / "token.key")
-    assert run_app("token", "key", HUB_TOKEN_KEY_FILE=key_file).returncode == 0
+    assert call_app("token", "key", HUB_TOKEN_KEY_FILE=key_file).returncode == 0
     if config.database_url is not None:  # the owner's address is none of this command's
         return {"DATABASE_URL": config.database_url, "HUB_TOKEN_KEY_FILE": key_file}
     return {"HUB_DATA_DIR": str(config.data_dir), "HUB_TOKEN_KEY_FILE": key_file}
 
 
 def create(env: dict[str, str], *options: str) -> Run:
-    return run_app("token", "create", "--name", "nightly", *(options or ("--scope", "read")), **env)
+    return call_app(
+        "token", "create", "--name", "nightly", *(options or ("--scope", "read")), **env
+    )
 
 
 def listed(env: dict[str, str], *options: str) -> list[dict[str, Any]]:
-    done = run_app("token", "list", "--json", *options, **env)
+    done = call_app("token", "list", "--json", *options, **env)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -94,18 +97,18 @@ def life_of(row: dict[str, Any]) -> float:
 def test_a_revoked_token_is_listed_only_when_asked_for(env: dict[str, str]) -> None:
     create(env)
     token_id = listed(env)[0]["id"]
-    done = run_app("token", "revoke", token_id, **env)
+    done = call_app("token", "revoke", token_id, **env)
     assert (done.returncode, done.stdout) == (0, f"revoked {token_id} (nightly, read)\n")
     assert listed(env) == []
     assert listed(env, "--all")[0]["state"] == "revoked"
-    table = run_app("token", "list", "--all", **env).stdout.splitlines()
+    table = call_app("token", "list", "--all", **env).stdout.splitlines()
     assert [line.split()[0] for line in table] == ["ID", token_id]
     assert "revoked" in table[1]
     assert "nightly" in table[1]
 
 
 def test_revoking_what_is_not_there_is_a_sentence(env: dict[str, str]) -> None:
-    assert sentence(run_app("token", "revoke", "nobody", **env)).startswith(
+    assert sentence(call_app("token", "revoke", "nobody", **env)).startswith(
         "hub: There is no token"
     )
 
@@ -123,7 +126,7 @@ def test_revoking_what_is_not_there_is_a_sentence(env: dict[str, str]) -> None:
     ],
 )
 def test_invalid_options_are_refused_with_a_reason(options: tuple[str, ...], message: str) -> None:
-    refused = run_app("token", "create", "--name", "x", *options)
+    refused = call_app("token", "create", "--name", "x", *options)
     assert refused.returncode
     assert message in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -131,10 +134,10 @@ def test_invalid_options_are_refused_with_a_reason(options: tuple[str, ...], mes
 
 def test_without_a_key_nothing_is_made(tmp_path: Path) -> None:
     for command in (("key",), ("create", "--name", "x", "--scope", "read")):
-        assert "HUB_TOKEN_KEY_FILE is not set" in sentence(run_app("token", *command))
+        assert "HUB_TOKEN_KEY_FILE is not set" in sentence(call_app("token", *command))
     missing = str(tmp_path / "missing")
     message = sentence(
-        run_app("token", "create", "--name", "x", "--scope", "read", HUB_TOKEN_KEY_FILE=missing)
+        call_app("token", "create", "--name", "x", "--scope", "read", HUB_TOKEN_KEY_FILE=missing)
     )
     assert missing in message
     assert "cannot be read" in message
@@ -142,10 +145,10 @@ def test_without_a_key_nothing_is_made(tmp_path: Path) -> None:
 
 def test_a_key_is_made_once_and_rotated(tmp_path: Path) -> None:
     path = tmp_path / "k"
-    assert run_app("token", "key", str(path)).returncode == 0
+    assert call_app("token", "key", str(path)).returncode == 0
     (first,) = read_keys(path)
-    assert "--rotate" in sentence(run_app("token", "key", str(path)))
-    done = run_app("token", "key", "--rotate", HUB_TOKEN_KEY_FILE=str(path))
+    assert "--rotate" in sentence(call_app("token", "key", str(path)))
+    done = call_app("token", "key", "--rotate", HUB_TOKEN_KEY_FILE=str(path))
     assert done.returncode == 0
     assert read_keys(path)[1] == first
     assert not any(key.decode() in done.stdout + done.stderr for key in read_keys(path))
@@ -153,22 +156,25 @@ def test_a_key_is_made_once_and_rotated(tmp_path: Path) -> None:
 
 def test_a_key_behind_a_link_is_rotated_where_it_is(tmp_path: Path) -> None:
     path, link = tmp_path / "k", tmp_path / "link"
-    assert run_app("token", "key", str(path)).returncode == 0
+    assert call_app("token", "key", str(path)).returncode == 0
     link.symlink_to(path)
-    assert run_app("token", "key", "--rotate", str(link)).returncode == 0
+    assert call_app("token", "key", "--rotate", str(link)).returncode == 0
     assert link.is_symlink()
     assert len(read_keys(path)) == 2
 
 
-def test_a_database_without_the_table_is_a_sentence(tmp_path: Path) -> None:
-    assert run_app("token", "key", str(tmp_path / "k")).returncode == 0
-    env = {"HUB_TOKEN_KEY_FILE": str(tmp_path / "k"), "HUB_DATA_DIR": str(tmp_path)}
-    assert "python -m app migrate" in sentence(create(env))
+def test_a_database_without_the_table_is_a_sentence(env: dict[str, str], owner: Database) -> None:
+    with owner.reading() as conn:
+        conn.execute("ALTER TABLE tokens RENAME TO tokens_later")
+        try:
+            assert "python -m app migrate" in sentence(create(env))
+        finally:
+            conn.execute("ALTER TABLE tokens_later RENAME TO tokens")
 
 
 def test_a_hub_that_others_can_reach_does_not_start_without_a_key(tmp_path: Path) -> None:
     env = {"HUB_HOST": "0.0.0.0", "HUB_DATA_DIR": str(tmp_path)}
-    message = sentence(run_app("serve", **env))
+    message = sentence(call_app("serve", **env))
     assert "HUB_HOST is 0.0.0.0" in message
     assert "python -m app token key" in message
 
@@ -182,7 +188,7 @@ def test_a_bad_key_does_not_start(tmp_path: Path, content: bytes, mode: int, mes
     path.write_bytes(content)
     path.chmod(mode)
     env = {"HUB_TOKEN_KEY_FILE": str(path), "HUB_DATA_DIR": str(tmp_path)}
-    assert message in sentence(run_app("serve", **env))
+    assert message in sentence(call_app("serve", **env))
 
 
 # A whole hub: two web processes, everything it says in a file.

@@ -17,6 +17,9 @@ from app.errors import InvalidInput
 from app.schemas import decode
 from app.schemas.decode import decode_batch, decode_update
 from app.schemas.fields import parse_timestamp
+from tests.fuzz.sizes import RUNS
+
+MANY = 3 if RUNS else 1  # `make fuzz` tries more of them
 
 NUMBERS = st.one_of(
     st.integers(-2, 3),
@@ -96,7 +99,7 @@ def _outcome(body: bytes) -> Update | dict[str, list[str]]:
         return exc.errors
 
 
-@settings(max_examples=15 * settings().max_examples, deadline=None)
+@settings(max_examples=5 * MANY * settings().max_examples, deadline=None)
 @given(body=UPDATES, escape=st.booleans())
 @example(body={"status": "running", "bytes_transferred": 1.0}, escape=False)
 @example(body={"status": "running", "progress_percent": -0.0}, escape=False)
@@ -113,7 +116,7 @@ def test_fast_decoder_and_schema_agree(body: dict[str, Any], escape: bool) -> No
     assert fast == slow
 
 
-@settings(max_examples=3 * settings().max_examples, deadline=None)
+@settings(max_examples=MANY * settings().max_examples, deadline=None)
 @given(items=st.lists(UPDATES, min_size=1, max_size=4), is_ndjson=st.booleans())
 def test_batches_judge_each_item_as_the_schema_does(
     items: list[dict[str, Any]], is_ndjson: bool

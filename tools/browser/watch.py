@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Page, Request
+from playwright.sync_api import (
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    Request,
+    WebError,
+)
 
 # A response that is no longer needed, because the view was left.
 _DROPPED = "net::ERR_ABORTED"
@@ -19,11 +27,13 @@ class Watch:
         self._expected: list[re.Pattern[str]] = []
 
     def follow(self, context: BrowserContext) -> None:
-        context.on("console", self._on_console)
-        context.on("weberror", lambda error: self.seen.append(f"thrown: {error.error}"))
-        context.on("request", self._on_request)
-        context.on("requestfailed", self._on_failure)
-        context.on("dialog", self._on_dialog)
+        for event, handler in self._handlers().items():
+            context.on(event, handler)  # type: ignore[call-overload]
+
+    def leave(self, context: BrowserContext) -> None:
+        """Collect no more of what `follow` was told to."""
+        for event, handler in self._handlers().items():
+            context.remove_listener(event, handler)
 
     def expect(self, *patterns: str) -> None:
         """Allow what matches one of the patterns from now on."""
@@ -37,6 +47,18 @@ class Watch:
             if not any(known.search(message) for known in self._expected)
         ]
         assert not unexpected, unexpected
+
+    def _handlers(self) -> dict[str, Callable[..., None]]:
+        return {
+            "console": self._on_console,
+            "weberror": self._on_error,
+            "request": self._on_request,
+            "requestfailed": self._on_failure,
+            "dialog": self._on_dialog,
+        }
+
+    def _on_error(self, error: WebError) -> None:
+        self.seen.append(f"thrown: {error.error}")
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("warning", "error", "assert"):

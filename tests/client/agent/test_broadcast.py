@@ -32,7 +32,7 @@ def join(broadcaster: Broadcaster) -> ClientConnection:
 
 
 def receive(client: ClientConnection) -> dict[str, Any]:
-    message = json.loads(client.recv(timeout=5))
+    message = json.loads(client.recv(timeout=60))
     assert isinstance(message, dict)
     return message
 

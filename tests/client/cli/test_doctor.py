@@ -19,7 +19,7 @@ from telemetry_client.cli.doctor import (
 from tests.client.cli.conftest import Shell
 from tests.tokens import FOREIGN_KEYS, KEYS, make_token
 from tools.faulty_hub import FaultyHub
-from tools.hub_process import HubProcess
+from tools.hub_process import HubProcess, wait_until
 
 
 def outcomes(shell: Shell) -> tuple[int, dict[str, str], str]:
@@ -30,11 +30,23 @@ def outcomes(shell: Shell) -> tuple[int, dict[str, str], str]:
     return done.returncode, {line[5:].split(":")[0]: line[:4].strip() for line in lines}, text
 
 
+def outcomes_once_well(shell: Shell, hub: HubProcess) -> tuple[int, dict[str, str], str]:
+    """The same, at a moment at which the hub takes updates: on a slow machine it may not, for a
+    moment, and the doctor then says so.
+    """
+    for _ in range(5):
+        wait_until(hub.is_healthy)
+        found = outcomes(shell)
+        if found[0] == 0:
+            break
+    return found
+
+
 def test_all_is_well_with_a_real_hub(shell: Shell, real_hub: HubProcess) -> None:
     shell.env["SHA_API_URL"] = f"http://127.0.0.1:{real_hub.port}"
     shell.spool.parent.mkdir()
     TelemetryQueue(shell.spool).close()
-    status, found, text = outcomes(shell)
+    status, found, text = outcomes_once_well(shell, real_hub)
     assert status == 0, text
     assert found["hub"] in ("ok", "warn")  # a hub that just began may be degraded
     del found["hub"]
@@ -150,7 +162,7 @@ def test_a_tokens_end_is_told(
 ) -> None:
     shell.env["SHA_API_URL"] = f"http://127.0.0.1:{guarded_hub.port}"
     shell.env["TELEMETRY_TOKEN"] = token
-    status, found, text = outcomes(shell)
+    status, found, text = outcomes_once_well(shell, guarded_hub)
     assert (status, found["token"], found["token expiry"]) == (0, "ok", outcome), text
     assert expected in text
     assert token not in text

@@ -41,7 +41,8 @@ def options(hub_client: TelemetryClient, spool_path: Path) -> dict[str, Any]:
 def _threads_end() -> Iterator[None]:
     """A tracker's threads end with its job."""
     yield
-    gc.collect()
+    if telemetry_threads():
+        gc.collect()  # a collection of everything takes a while
     wait_until(lambda: not telemetry_threads())
 
 
