@@ -23,7 +23,7 @@ from tests.factories import NOW, make_body, make_update
 from tools.hub_process import HubProcess
 
 # What only tasks and commands of the owner run; everything else faces the network.
-OWNERS_AREAS = {"rollups", "repair", "summaries"}
+OWNERS_AREAS = {"rollups", "repair", "summaries", "counts"}
 OWNERS_BLOCKS = {
     "read_silent_jobs",
     "stall_jobs",
