@@ -19,8 +19,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install run lock tools test quick lint format types fuzz chaos trace-push bench overload backlog soak \
-	screenshots
+.PHONY: help setup install run lock tools test quick lint format types fuzz chaos trace-push bench growth overload \
+	backlog soak screenshots
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -76,6 +76,9 @@ trace-push: $(VENV)/.dev ## count the calls and the CPU of one push, without its
 
 bench: setup ## measure ingest on this machine
 	@$(BIN)/python bench/ingest.py
+
+growth: setup ## compare requests with 1,000 to 1,000,000 jobs, for half an hour or so
+	@$(BIN)/python bench/growth.py
 
 overload: setup ## offer the hub three times what it can take
 	@$(BIN)/python bench/overload.py

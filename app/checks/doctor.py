@@ -15,6 +15,7 @@ from app.config import Config
 from app.database.migrate import OLDEST_TIMESCALEDB, read_migrations, version_tuple
 from app.database.pool import Connection
 from app.errors import DatabaseUnavailable
+from app.store.counts import COUNTING_TRIGGERS, find_differences
 from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
 
 logger = logging.getLogger("hub.doctor")
@@ -45,6 +46,7 @@ def run_checks(conn: Connection, config: Config) -> list[Check]:
         "hypertables": lambda: _judge_hypertables(conn, schema),
         "rollups": lambda: judge_rollups(conn, schema),
         "indexes": lambda: _judge_indexes(conn, schema),
+        "counts": lambda: _judge_counts(conn),
         "analyst": lambda: _judge_analyst(conn),
         "rights": lambda: judge_hubs_rights(conn, config),
         "retention": lambda: judge_retention(conn, config),
@@ -63,6 +65,7 @@ _HEALTHY = {
     "hypertables": "Every series is a hypertable.",
     "rollups": "Every rollup shows the newest data, and every series can be compressed.",
     "indexes": "Every index is there, on its columns.",
+    "counts": "The kept counts of jobs are those of the table jobs.",
     "analyst": "The role analyst may read everything and write nothing.",
     "rights": "The web workers can change no table, and delete nothing that was pushed.",
     "retention": "No refresh reaches what was dropped, and the rollups have what is dropped next.",
@@ -212,6 +215,25 @@ def _judge_indexes(conn: Connection, schema: Schema) -> Iterator[str]:
             yield f"The index {name} must be {kind}on {expected.columns}; it is: {definition}."
         if not valid:
             yield f"The index {name} is invalid: run REINDEX."
+
+
+def _judge_counts(conn: Connection) -> Iterator[str]:
+    """Triggers that are disabled, and counts that differ from the rows. Reads every job."""
+    rows = conn.execute(
+        """
+        SELECT tgname
+        FROM pg_trigger
+        WHERE tgrelid = to_regclass('jobs') AND tgenabled IN ('O', 'A')
+          AND tgname = ANY(%s)
+        """,
+        [list(COUNTING_TRIGGERS)],
+    )
+    missing = sorted(set(COUNTING_TRIGGERS) - {name for (name,) in rows})
+    if missing:
+        yield f"jobs has no enabled trigger {', '.join(missing)}: its jobs are not counted."
+    found = find_differences(conn)
+    if wrong := max(found.in_all, found.of_machines):
+        yield f"The counts of jobs are wrong by {wrong}: run `python -m app repair --counts`."
 
 
 def _judge_analyst(conn: Connection) -> Iterator[str]:

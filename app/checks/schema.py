@@ -11,7 +11,7 @@ _COMMENT = re.compile(r"--[^\n]*")
 _BODY = re.compile(r"\$\$.*?\$\$", re.DOTALL)  # of a function
 _TABLE = re.compile(r"CREATE TABLE (\w+) \((.*?)\n\)", re.DOTALL)
 _ALTERED = re.compile(r"ALTER TABLE (\w+)\s+(.*)", re.DOTALL)
-_INDEX = re.compile(r"CREATE (UNIQUE )?INDEX (\w+) ON \w+ (?:USING \w+ )?(\(.*?\))", re.DOTALL)
+_INDEX = re.compile(r"CREATE (UNIQUE )?INDEX (\w+)\s+ON \w+ (?:USING \w+ )?(\(.*?\))", re.DOTALL)
 _KEY = re.compile(r"CONSTRAINT (\w+) (?:PRIMARY KEY|UNIQUE) (\(.*?\))")
 _HYPERTABLE = re.compile(r"create_hypertable\(\s*'(\w+)'")
 _ROLLUP = re.compile(
@@ -25,6 +25,7 @@ _COLUMN = re.compile(
     r"(?: NOT NULL)?(?: DEFAULT ('(?:[^']|'')*'|[\w.]+(?:\(\))?))?(?: NOT NULL)?(?: GENERATED .*)?"
 )
 _ADDED = re.compile(rf"ADD COLUMN {_COLUMN.pattern}")
+_DROPPED_INDEX = re.compile(r"DROP INDEX (\w+)")
 _DROPPED = re.compile(r"DROP COLUMN (\w+)")
 
 
@@ -73,6 +74,8 @@ class Schema:
                 self.indexes[name] = Index(on, is_unique=True)
         elif made := _INDEX.match(statement):
             self.indexes[made[2]] = Index(made[3], is_unique=made[1] is not None)
+        elif made := _DROPPED_INDEX.match(statement):
+            del self.indexes[made[1]]
         elif made := _ROLLUP.match(statement):
             self.rollups[made[1]], self.made_by[made[1]] = made[2], file
         elif made := _COMPRESSED.match(statement):

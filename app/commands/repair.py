@@ -2,7 +2,8 @@
 
 A completed job whose bytes are not the sum over its disks gets that sum, if every known disk has
 reported bytes: the rule that ingest applies to a job that ends. With `--rollups` the rollups are
-rebuilt from their series instead, as far back as those go.
+rebuilt from their series instead, as far back as those go. With `--counts` the numbers of jobs by
+status are counted again.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from app.database.pool import Connection, Database, translated_errors
 from app.domain.rollups import REFRESH_STEP, ROLLUPS, SETTLED_AFTER, Rollup
 from app.domain.window import Window
 from app.errors import ConfigError
+from app.store import counts, rollups
 from app.store import repair as store
-from app.store import rollups
 from app.store.repair import CompletedJob
 
 PAGE = 500  # jobs in a transaction: it locks their rows for milliseconds only
@@ -32,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--job", metavar="JOB_ID", help="only this job")
     parser.add_argument(
         "--rollups", action="store_true", help="rebuild the rollups from their series instead"
+    )
+    parser.add_argument(
+        "--counts", action="store_true", help="count the jobs by status again instead"
     )
     for option, meaning in (("from", "first instant"), ("to", "last instant")):
         parser.add_argument(
@@ -51,11 +55,15 @@ def run(config: Config, args: argparse.Namespace) -> int:
     """
     if args.rollups and args.job:
         raise ConfigError("--rollups rebuilds the rollups of all jobs: leave --job out.")
+    if args.counts and (args.job or args.rollups):
+        raise ConfigError("--counts counts all jobs: leave --job and --rollups out.")
     if not args.rollups and (args.from_at or args.to_at):
         raise ConfigError("--from and --to need --rollups.")
     with attached_database(config, as_owner=True) as database:
         if args.rollups:
             return _run_rollups(database, args.from_at, args.to_at, is_dry_run=args.dry_run)
+        if args.counts:
+            return _run_counts(database, is_dry_run=args.dry_run)
         database.open()
         try:
             return _run(database, args.job, is_dry_run=args.dry_run)
@@ -146,6 +154,21 @@ def _run_rollups(
                 rebuild_rollup(conn, rollup, window)
             done = "would be rebuilt" if is_dry_run else "rebuilt"
             print(f"{rollup.name} {done} {_describe(rollup, window, from_at)}.")
+    return 0
+
+
+def _run_counts(database: Database, *, is_dry_run: bool) -> int:
+    with translated_errors(), database.connect() as conn:
+        found = counts.find_differences(conn)
+    wrong = max(found.in_all, found.of_machines)
+    if wrong and not is_dry_run:
+        with translated_errors(), database.connect() as conn:
+            counts.recount(conn)
+    if not wrong:
+        print("The counts of jobs are right.")
+    else:
+        done = "would be counted again" if is_dry_run else "counted again"
+        print(f"The counts of jobs were wrong by {_jobs(wrong)}: {done}.")
     return 0
 
 

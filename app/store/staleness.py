@@ -23,7 +23,7 @@ class SilentJob:
     """A job that may be stale; also the key of the next page."""
 
     id: int
-    last_telemetry_at: datetime
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,11 @@ def read_silent_jobs(
     after: SilentJob | None,
     limit: int,
 ) -> list[SilentJob]:
-    """Jobs of a status without an update after `silent_since`, longest silent first; no lock."""
+    """Jobs of a status without an update after `silent_since`, oldest first; no lock."""
     params = {
         "status": status,
         "silent_since": silent_since,
-        "after_at": _BEGINNING if after is None else after.last_telemetry_at,
+        "after_at": _BEGINNING if after is None else after.created_at,
         "after_id": 0 if after is None else after.id,
         "limit": limit,
     }

@@ -15,6 +15,13 @@ def should_analyse(conn: Connection, table: str, every_seconds: int) -> bool:
     return row is not None and bool(row[0])
 
 
-def vacuum(conn: Connection, table: str, *, analyse: bool) -> None:
-    """Vacuum one table, and analyse it if `analyse`."""
-    conn.execute(f"VACUUM (ANALYZE {analyse}) {table}".encode())
+def vacuum(conn: Connection, table: str) -> None:
+    """Vacuum one table."""
+    conn.execute(f"VACUUM {table}".encode())
+
+
+def analyse(conn: Connection, table: str) -> None:
+    """Analyse one table, from a sample of at most 3,000 rows."""
+    with conn.transaction():
+        conn.execute(SQL["use_small_samples"])
+        conn.execute(f"ANALYZE {table}".encode())

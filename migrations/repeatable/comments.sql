@@ -76,6 +76,31 @@ COMMENT ON COLUMN job_disks.newest_update_at IS
 COMMENT ON COLUMN job_disks.field_times IS
     'Internal: instants (µs since 1970) of the updates that each field''s value comes from.';
 
+COMMENT ON TABLE job_counts IS
+    'Internal: how many jobs there are of each type, repository and status. Add those of '
+    'job_count_changes; SELECT count(*) FROM jobs gives the same.';
+COMMENT ON COLUMN job_counts.job_type IS 'As in jobs.';
+COMMENT ON COLUMN job_counts.repository_id IS 'As in jobs.';
+COMMENT ON COLUMN job_counts.status IS 'As in jobs.';
+COMMENT ON COLUMN job_counts.jobs IS 'How many jobs were counted when changes were last added.';
+COMMENT ON TABLE machine_job_counts IS
+    'Internal: the same for each machine. Jobs without a machine are not in it.';
+COMMENT ON COLUMN machine_job_counts.vm_name IS 'As in jobs.';
+COMMENT ON COLUMN machine_job_counts.job_type IS 'As in jobs.';
+COMMENT ON COLUMN machine_job_counts.repository_id IS 'As in jobs.';
+COMMENT ON COLUMN machine_job_counts.status IS 'As in jobs.';
+COMMENT ON COLUMN machine_job_counts.jobs IS
+    'How many jobs were counted when changes were last added.';
+COMMENT ON TABLE job_count_changes IS
+    'Internal: changes of these counts since then, written by triggers of jobs. The task '
+    'fold_job_counts adds them once a minute and deletes them.';
+COMMENT ON COLUMN job_count_changes.vm_name IS 'As in jobs.';
+COMMENT ON COLUMN job_count_changes.job_type IS 'As in jobs.';
+COMMENT ON COLUMN job_count_changes.repository_id IS 'As in jobs.';
+COMMENT ON COLUMN job_count_changes.status IS 'As in jobs.';
+COMMENT ON COLUMN job_count_changes.jobs IS
+    'By how much the number of these jobs changed; negative: fewer.';
+
 COMMENT ON TABLE job_events IS 'Log of each job: changes of its status, and warnings, in order.';
 COMMENT ON COLUMN job_events.id IS 'Running number: the order of events.';
 COMMENT ON COLUMN job_events.job_id IS 'The job.';
@@ -216,6 +241,11 @@ COMMENT ON COLUMN schema_migrations.name IS 'The file.';
 COMMENT ON COLUMN schema_migrations.checksum IS 'SHA-256 of its text when it was applied.';
 COMMENT ON COLUMN schema_migrations.applied_at IS 'When it was last applied.';
 
+COMMENT ON FUNCTION count_inserted_jobs() IS 'Trigger of jobs: logs how many were inserted.';
+COMMENT ON FUNCTION count_deleted_jobs() IS 'Trigger of jobs: logs how many were deleted.';
+COMMENT ON FUNCTION count_moved_job() IS
+    'Trigger of jobs: logs that a job has another status, type, machine or repository.';
+COMMENT ON FUNCTION count_no_jobs() IS 'Trigger of jobs: empties the counts after a TRUNCATE.';
 COMMENT ON FUNCTION from_micros(bigint) IS 'The instant for microseconds since 1970.';
 COMMENT ON FUNCTION reported_percent(double precision, smallint, bigint, bigint) IS
     'The percent an update reported, from progress_percent, percent_scale, bytes_transferred and '

@@ -448,18 +448,29 @@ def test_no_machines_are_an_empty_list(client: FlaskClient, database: Database) 
 
 
 @pytest.mark.parametrize(
-    ("name", "index"),
+    ("name", "condition", "index"),
     [
-        ("list_jobs", "jobs_newest_idx"),
-        ("list_machines", "jobs_machine_idx"),
-        ("list_events", "job_events_job_idx"),
+        ("list_jobs", "true", "jobs_newest_idx"),
+        ("list_jobs", "vm_name = 'm' AND status = 'failed'", "Only Scan using jobs_machine_idx"),
+        ("list_jobs_by_status", "true", "Only Scan using jobs_status_idx"),
+        ("list_jobs_by_status", "job_type = 't'", "Only Scan using jobs_type_idx"),
+        ("list_jobs_by_status", "repository_id = 'r'", "Only Scan using jobs_repository_idx"),
+        ("count_jobs", "created_at > now() AND status = ANY(%(statuses)s)", "jobs_status_idx"),
+        ("list_machines", "true", "jobs_machine_idx"),
+        ("list_machines", "true", "machine_job_counts_key"),
+        ("read_counts_of_machine", "vm_name = 'm'", "machine_job_counts_key"),
+        ("list_events", "true", "job_events_job_idx"),
     ],
 )
-def test_frequent_reads_use_their_index(database: Database, name: str, index: str) -> None:
+def test_frequent_reads_use_their_index(
+    database: Database, name: str, condition: str, index: str
+) -> None:
     from app.store.jobs import QUERIES
 
-    query = QUERIES[name].replace("{conditions}", "(created_at, id) < (now(), 5)")
-    values = {"limit": 51, "after_name": "", "job_id": "j", "after_id": 0}
+    if "list_jobs" in name:
+        condition += " AND (created_at, id) < (now(), 5)"
+    query = QUERIES[name].replace("{conditions}", condition).replace("{limit}", "51")
+    values = {"limit": 51, "after_name": "", "job_id": "j", "after_id": 0, "statuses": ["failed"]}
     # For an empty table the planner prefers a sequential scan unless it is disabled.
     with database.transaction() as conn:
         conn.execute("SET LOCAL enable_seqscan = off")

@@ -23,6 +23,7 @@ from app.config import PARENT_VARIABLE, ROOT, Config
 from app.database.engine import EmbeddedEngine
 from app.database.pool import Connection, Database
 from app.errors import DatabaseUnavailable
+from app.store.counts import Differences, find_differences
 from app.store.rollups import read_chunks
 from app.store.tasks import TaskRun, read_tasks
 from tests.chaos.scenario import lasting
@@ -117,6 +118,7 @@ def test_tasks_on_rows_killed_in_the_middle(owner: Database, config: Config) -> 
         assert value(conn, unsummarised) == 0
         offline = "SELECT count(*), count(DISTINCT node_id) FROM node_events"
         assert conn.execute(offline).fetchone() == (2 * ROWS, 2 * ROWS)
+        assert find_differences(conn) == Differences(0, 0)
 
 
 def test_engine_killed_in_the_middle(tmp_path: Path) -> None:

@@ -79,12 +79,12 @@ def test_doctor_passes_and_fails(database: Database, config: Config, env: dict[s
     well = run_app("doctor", **env)
     assert well.returncode == 0, well.stdout
     with psycopg.connect(owner_dsn(config), autocommit=True, prepare_threshold=None) as conn:
-        conn.execute("ALTER INDEX jobs_live_idx RENAME TO hidden")
+        conn.execute("ALTER INDEX jobs_status_idx RENAME TO hidden")
         ill = run_app("doctor", **env)
-        conn.execute("ALTER INDEX hidden RENAME TO jobs_live_idx")
+        conn.execute("ALTER INDEX hidden RENAME TO jobs_status_idx")
     assert ill.returncode == 1
     assert "FAIL" in ill.stdout
-    assert "jobs_live_idx" in ill.stdout
+    assert "jobs_status_idx" in ill.stdout
 
 
 def test_unreachable_server_is_a_sentence() -> None:

@@ -285,7 +285,7 @@ def test_the_scan_uses_its_index(conn: Connection) -> None:
     with conn.transaction():
         conn.execute("SET LOCAL enable_seqscan = off")
         plan = conn.execute("EXPLAIN " + staleness.SQL["read_silent_jobs"], params).fetchall()
-    assert "jobs_live_idx" in str(plan)
+    assert "jobs_status_idx" in str(plan)
 
 
 # Beside ingest, and beside itself.

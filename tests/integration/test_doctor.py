@@ -117,12 +117,12 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
         ),
         ("DROP TABLE sender_losses", "columns", "The table sender_losses is missing."),
         ("DROP TABLE sender_losses", "indexes", "The index sender_losses_pkey is missing."),
-        ("DROP INDEX jobs_live_idx", "indexes", "The index jobs_live_idx is missing."),
+        ("DROP INDEX jobs_status_idx", "indexes", "The index jobs_status_idx is missing."),
         ("DROP INDEX jobs_unsummarised_idx", "indexes", "jobs_unsummarised_idx is missing."),
         (
-            "DROP INDEX jobs_live_idx; CREATE INDEX jobs_live_idx ON jobs (status)",
+            "DROP INDEX jobs_status_idx; CREATE INDEX jobs_status_idx ON jobs (status)",
             "indexes",
-            "The index jobs_live_idx must be on (status, last_telemetry_at)",
+            "The index jobs_status_idx must be on (status, created_at DESC, id DESC)",
         ),
         (
             "DROP INDEX job_telemetry_key;"
@@ -228,9 +228,9 @@ def test_a_missing_analyst_is_named(conn: Connection, config: Config) -> None:
 
 
 def test_several_faults_are_all_named(conn: Connection, config: Config) -> None:
-    conn.execute("DROP INDEX jobs_live_idx, jobs_newest_idx")
+    conn.execute("DROP INDEX jobs_status_idx, jobs_newest_idx")
     detail = check(conn, config, "indexes").detail
-    assert "jobs_live_idx" in detail
+    assert "jobs_status_idx" in detail
     assert "jobs_newest_idx" in detail
 
 

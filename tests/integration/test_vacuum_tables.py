@@ -34,6 +34,26 @@ def test_what_has_statistics_is_not_analysed_again_at_once(
     assert "jobs" in _analysed(owner, config)
 
 
+def test_a_large_table_is_analysed_from_a_small_sample(
+    owner: Database, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vacuum_tables, "ANALYSE_SECONDS", 1)
+    time.sleep(1.1)  # another test may have analysed it
+    with owner.reading() as conn:
+        conn.execute(
+            "INSERT INTO jobs (job_id, job_type)"
+            " SELECT n::text, 'backup' FROM generate_series(1, 5000) AS n"
+        )
+    assert "jobs" in _analysed(owner, config)
+    with owner.reading() as conn:
+        bounds = conn.execute(
+            "SELECT cardinality(histogram_bounds::text::text[]) FROM pg_stats"
+            " WHERE tablename = 'jobs' AND attname = 'job_id'"
+        ).fetchone()
+        assert bounds == (11,)
+        assert conn.execute("SHOW default_statistics_target").fetchone() == ("100",)
+
+
 def _analysed(owner: Database, config: Config) -> list[str]:
     """What the next run analyses."""
     result: list[str] = vacuum_tables.run_once(owner, config)["analysed"]
