@@ -123,10 +123,10 @@ def rebuild_rollup(conn: Connection, rollup: Rollup, window: Window) -> None:
             chunk.from_at < part.before_at and chunk.before_at > part.from_at for chunk in chunks
         ):
             continue
-        with rollups.alone(conn):
+        with rollups.alone(conn), store.rebuilding(conn, rollup):
             rollups.refresh(conn, rollup, part, force=True)
     # TimescaleDB marks the last instant of each part as stale.
-    with rollups.alone(conn):
+    with rollups.alone(conn), store.rebuilding(conn, rollup):
         rollups.refresh_stale(conn, rollup, window.from_at, window.before_at)
 
 
