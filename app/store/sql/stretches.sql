@@ -33,6 +33,7 @@ minutes AS MATERIALIZED (
         FROM job_speed_1m
         WHERE job_id = %(job_id)s
             AND bucket >= hours.bucket AND bucket < hours.bucket + INTERVAL '1 hour'
+        OFFSET 0  -- as below
     ) AS minute
     WHERE hours.is_suspect
 ),
@@ -72,6 +73,7 @@ cells AS (
         FROM job_telemetry
         WHERE job_id = %(job_id)s
             AND time >= opened.bucket AND time < opened.bucket + INTERVAL '1 minute'
+        OFFSET 0  -- or else it may read all updates of the job, and then look for the minutes
     ) AS updates
 ),
 steps AS (
