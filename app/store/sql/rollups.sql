@@ -115,6 +115,13 @@ CALL refresh_continuous_aggregate(
     %(rollup)s::regclass, refreshable_from(%(source)s, %(start)s::timestamptz),
     %(end)s::timestamptz, force => %(force)s)
 
+-- A compressed column of 16 or 32 bits a value then fills one or two blocks of 1,996 bytes, in which
+-- large values are stored; with 1,000 rows it needs one more (docs/performance.md).
+-- name: fit_batches
+SELECT set_config(name, '920', false)
+FROM pg_settings
+WHERE name = 'timescaledb.compression_batch_size_limit'
+
 -- Also compresses rows that were added to a compressed chunk. The first compression truncates the
 -- chunk at its end, which waits for readers. Returns no row for a chunk that has been dropped.
 -- name: compress_chunk
