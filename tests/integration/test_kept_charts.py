@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +24,7 @@ from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS
 from app.domain.updates import Update
 from app.domain.window import Window
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.ingest.registration import register
 from app.ingest.transaction import store_updates
 from app.store import rollups, staleness
@@ -86,7 +87,7 @@ class Site:
                 conn.execute("UPDATE jobs SET last_telemetry_at = %s", [self.tick()])
 
     def register(self, **registered: Any) -> None:
-        with self.database.transaction() as conn:
+        with suppress(Conflict), self.database.transaction() as conn:
             register(conn, {"job_id": "j", "job_type": "backup", **registered})
 
     def refresh(self) -> None:
@@ -210,6 +211,7 @@ WORKS = st.sampled_from(
 )
 
 
+@pytest.mark.timeout(0 if RUNS else 600)
 @settings(
     max_examples=RUNS or 10,
     deadline=None,
