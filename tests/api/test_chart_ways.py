@@ -214,18 +214,16 @@ class TestEitherWay:
         assert unknown == get(guarded_app)
 
     def test_requests_are_counted_under_their_rule(self, app: Flask, get: Get) -> None:
-        for path, query, status in (
-            (URL, "", 200),
-            (URL, "points=5", 400),
-            ("/telemetry/history/j", "", 200),
-            ("/telemetry/history/unknown", "", 404),
+        for prefix, job_id, query, status in (
+            ("/api/v1", "j", "", 200),
+            ("/api/v1", "j", "points=5", 400),
+            ("", "j", "", 200),
+            ("", "unknown", "", 404),
         ):
-            prefix = path.removesuffix("/telemetry/history/j").removesuffix(
-                "/telemetry/history/unknown"
-            )
-            rule = f'route="{prefix}/telemetry/history/<identifier:job_id>",status="{status}"'
+            path = f"{prefix}/telemetry/history/"
+            rule = f'method="GET",route="{path}<identifier:job_id>",status="{status}"'
             before = count_of(app, rule)
-            assert get(app, path, query)[0] == status
+            assert get(app, path + job_id, query)[0] == status
             assert count_of(app, rule) == before + 1
 
     def test_lost_database_is_answered_503(self, config: Config, get: Get) -> None:
