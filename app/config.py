@@ -153,6 +153,13 @@ class Config:
         low=1024,
         high=1 << 30,
     )
+    chart_cache_mb: int = _tuning(
+        "HUB_CHART_CACHE_MB",
+        32,
+        "memory for charts of ended jobs that each web worker keeps ready, in MiB (0: none)",
+        low=0,
+        high=65_536,
+    )
     late_data_days: int = _tuning(
         "HUB_LATE_DATA_DAYS",
         28,

@@ -9,6 +9,7 @@ from multiprocessing.util import Finalize
 from app.auth.guard import Guard
 from app.auth.keys import read_keys
 from app.auth.watch import TokenWatch
+from app.charts.kept import KeptCharts
 from app.checks.probe import DatabaseProbe
 from app.config import Config
 from app.database.pool import Database
@@ -19,6 +20,7 @@ from app.ingest.snapshots import store_snapshots
 from app.ingest.transaction import store_updates
 from app.ingest.writer import Writer
 from app.web.admission import Admission
+from app.web.history import Drawn, draw
 from app.web.hosts import allowed_hosts
 from app.web.push import Pushes
 from app.web.rate import TokenRate
@@ -41,6 +43,7 @@ class Hub:
     heartbeat: Heartbeat
     admission: Admission
     pushes: Pushes
+    charts: KeptCharts[Drawn]
     watch: TokenWatch | None  # None without a token key
     probe: DatabaseProbe = field(default_factory=DatabaseProbe)
 
@@ -74,6 +77,7 @@ class Hub:
             heartbeat,
             admission,
             Pushes(config, writer, admission),
+            KeptCharts(database, draw, config.chart_cache_mb << 20),
             watch,
         )
         # Unlike atexit handlers, it also runs in web workers started by multiprocessing.

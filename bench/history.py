@@ -8,11 +8,17 @@ chart reads, its 1,440 minutes, is the same with one every 30 s, and is there in
 time. The jobs ran nine days ago, and the scheduled tasks have done to them what they do in nine
 days. For each number of jobs it makes a database of its own, on a server `hub_bench_history`, and
 drops it at the end.
+
+Charts of these jobs are measured the first time, when they are read, and again, when they are kept.
+Then those of live jobs, a day old, each of which gets an update every 5 s meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
+import itertools
+import json
 import random
 import socket
 import statistics
@@ -50,6 +56,8 @@ REQUESTS = 600
 CLIENTS = 8
 CLIENT_SECONDS = 8
 LATE_ROWS = 40
+LIVE_JOBS = 50
+LIVE_SECONDS = 5.0  # between two updates of a live job
 MILLISECONDS = 1000.0
 
 # Every so many seconds, or 50 ms less; speeds and estimates are noise, bytes grow, percents follow.
@@ -86,6 +94,15 @@ SELECT job_id, 'backup', split_part(job_id, '-', 2), 'completed', 'finalizing', 
        25920000000000, 100, min(time), min(time), max(time), 'sender', max(time), max(time)
 FROM job_telemetry
 WHERE job_id NOT IN (SELECT job_id FROM jobs)
+GROUP BY job_id
+"""
+_FILL_LIVE_JOBS = """
+INSERT INTO jobs (job_id, job_type, vm_name, status, current_phase, bytes_transferred, total_bytes,
+    started_at, newest_update_at, last_telemetry_at)
+SELECT job_id, 'backup', split_part(job_id, '-', 2), 'running', 'finalizing',
+       max(bytes_transferred), 25920000000000, min(time), max(time), clock_timestamp()
+FROM job_telemetry
+WHERE time > %(start)s AND job_id NOT IN (SELECT job_id FROM jobs)
 GROUP BY job_id
 """
 _LATE_ROW = """
@@ -170,6 +187,7 @@ class Bench:
         self._late_rows()
         self._drop_updates()
         self._charts("single updates gone")
+        self._live_charts()
 
     def _fill(self) -> None:
         started = time.perf_counter()
@@ -244,43 +262,88 @@ class Bench:
 
     def _charts(self, what: str) -> None:
         # The hub's own tasks, which run at its start, must leave to this what it measures.
-        settings = {
-            "HUB_ROLLUP_SECONDS": "3600",
-            "HUB_SWEEP_SECONDS": "3600",
-            "HUB_COMPRESS_AFTER_HOURS": "87600",
-        }
-        args = argparse.Namespace(url=None, database_url=self.database_url)
-        with running_hub(args, **settings) as hub:
-            time.sleep(3)  # the scheduled tasks run at the start, and find nothing to do
-            source = self._fetch(hub, 40)  # statements are planned, pages are in memory
-            times = sorted(self._fetch(hub, REQUESTS)[1])
-            rate = self._rate(hub)
+        settings = {"HUB_ROLLUP_SECONDS": "3600", "HUB_COMPRESS_AFTER_HOURS": "87600"}
+        jobs = random.sample([_job_id(n + 1) for n in range(self.jobs)], min(self.jobs, REQUESTS))
+        with self._hub(**settings) as hub:
+            self._warm_up(hub, jobs)
+            source, first = self._fetch(hub, jobs)
+            again = self._fetch(hub, random.choices(jobs, k=REQUESTS))[1]
+            rate = self._rate(hub, jobs)
         print(
-            f"  24 h chart, {POINTS} points, {what} (from {source[0]}): {_spread(times)}; "
+            f"  24 h chart, {POINTS} points, {what} (from {source}): first {_spread(first)}; "
+            f"again {_spread(again)}; {rate:.0f} requests/s with {CLIENTS} clients",
+            flush=True,
+        )
+
+    def _live_charts(self) -> None:
+        """Charts of jobs that get an update every LIVE_SECONDS."""
+        jobs = self._fill_live()
+        stop = threading.Event()
+        with self._hub() as hub:
+            sender = threading.Thread(target=_send_updates, args=[hub, jobs, stop])
+            sender.start()
+            try:
+                self._warm_up(hub, jobs)
+                source, times = self._fetch(hub, random.choices(jobs, k=REQUESTS))
+                rate = self._rate(hub, jobs)
+            finally:
+                stop.set()
+                sender.join()
+        print(
+            f"  24 h chart of {len(jobs)} live jobs (from {source}): {_spread(times)}; "
             f"{rate:.0f} requests/s with {CLIENTS} clients",
             flush=True,
         )
 
-    def _fetch(self, hub: Hub, count: int) -> tuple[str, list[float]]:
-        """What the charts of random jobs were made of, and how long each took, ms."""
+    def _fill_live(self) -> list[str]:
+        """Jobs that began a day ago and are still running."""
+        first = self.jobs + 1
+        params = {
+            "first_job": first,
+            "last_job": self.jobs + LIVE_JOBS,
+            "start": datetime.now(UTC) - timedelta(days=1),
+            "every": self.every,
+            "updates": self.updates_per_job,
+            "first_update": 1,
+            "last_update": self.updates_per_job - 1,
+        }
+        with self.database.connect(autocommit=True) as conn:
+            conn.execute(_FILL_UPDATES, params)
+            conn.execute(_FILL_LIVE_JOBS, params)
+            conn.execute("VACUUM ANALYZE jobs")
+        self._task("refresh_rollups", refresh_rollups.run_once)
+        return [_job_id(first + n) for n in range(LIVE_JOBS)]
+
+    @contextmanager
+    def _hub(self, **settings: str) -> Iterator[Hub]:
+        args = argparse.Namespace(url=None, database_url=self.database_url)
+        with running_hub(args, HUB_SWEEP_SECONDS="3600", **settings) as hub:
+            time.sleep(3)  # the scheduled tasks run at the start, and find nothing to do
+            yield hub
+
+    def _warm_up(self, hub: Hub, jobs: list[str]) -> None:
+        """Plan the statements and load the pages, with other charts than those measured."""
+        self._fetch(hub, random.choices(jobs, k=40), points=POINTS - 1)
+
+    def _fetch(self, hub: Hub, jobs: list[str], points: int = POINTS) -> tuple[str, list[float]]:
+        """What the charts of jobs were made of, and how long each took, ms."""
         times = []
         body = b""
         with ChartClient(hub) as client:
-            for _ in range(count):
-                job_id = _job_id(random.randint(1, self.jobs))
+            for job_id in jobs:
                 started = time.perf_counter()
-                body = client.get(job_id)
+                body = client.get(job_id, points)
                 times.append((time.perf_counter() - started) * MILLISECONDS)
         return body.partition(b'"source":"')[2].partition(b'"')[0].decode(), times
 
-    def _rate(self, hub: Hub) -> float:
+    def _rate(self, hub: Hub, jobs: list[str]) -> float:
         counts = [0] * CLIENTS
         stop_at = time.perf_counter() + CLIENT_SECONDS
 
         def fetch(number: int) -> None:
             with ChartClient(hub) as client:
                 while time.perf_counter() < stop_at:
-                    client.get(_job_id(random.randint(1, self.jobs)))
+                    client.get(random.choice(jobs))
                     counts[number] += 1
 
         threads = [threading.Thread(target=fetch, args=[n]) for n in range(CLIENTS)]
@@ -289,6 +352,27 @@ class Bench:
         for thread in threads:
             thread.join()
         return sum(counts) / CLIENT_SECONDS
+
+
+def _send_updates(hub: Hub, jobs: list[str], stop: threading.Event) -> None:
+    """Push an update of each job every LIVE_SECONDS, one after the other."""
+    connection = http.client.HTTPConnection(hub.host, hub.port)
+    for number, job_id in enumerate(itertools.cycle(jobs)):
+        if stop.wait(LIVE_SECONDS / len(jobs)):
+            break
+        update = {
+            "status": "running",
+            "bytes_transferred": 25_910_000_000_000 + number,
+            "transfer_speed_bps": random.randrange(200_000_000, 400_000_000),
+            "timestamp": datetime.now(UTC).isoformat(),
+        }
+        path = f"/api/v1/telemetry/backup/{job_id}"
+        connection.request("POST", path, json.dumps(update), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise SystemExit(f"bench: an update was answered {answer.status}")
+    connection.close()
 
 
 class ChartClient:
@@ -305,9 +389,9 @@ class ChartClient:
     def __exit__(self, *exc_info: object) -> None:
         self._socket.close()
 
-    def get(self, job_id: str) -> bytes:
+    def get(self, job_id: str, points: int = POINTS) -> bytes:
         """The body of a chart."""
-        path = f"/api/v1/telemetry/history/{job_id}?points={POINTS}"
+        path = f"/api/v1/telemetry/history/{job_id}?points={points}"
         self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
         data = b""
         while b"\r\n\r\n" not in data:

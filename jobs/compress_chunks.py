@@ -27,6 +27,7 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
     compressed = {}
     with store.own_connection(database) as conn:
         attempts = Attempts(conn, "compressed")
+        store.fit_batches(conn)
         now = store.read_clock(conn, now)
         for series, age in ages.items():
             chunks = store.read_chunks(conn, series)

@@ -38,7 +38,7 @@ COMMENT ON COLUMN rollup_refreshes.refreshed_until IS
 -- What TimescaleDB has recorded so far. The last range of a rollup has no end and begins where its
 -- last refresh ended.
 INSERT INTO rollup_refreshes (rollup, refreshed_at, refreshed_until)
-SELECT user_view_name, '-infinity', to_timestamp(max(lowest_modified_value) / 1000000.0)
+SELECT user_view_name, TIMESTAMPTZ 'epoch', to_timestamp(max(lowest_modified_value) / 1000000.0)
 FROM _timescaledb_catalog.continuous_agg
 JOIN _timescaledb_catalog.continuous_aggs_materialization_invalidation_log
     ON materialization_id = mat_hypertable_id

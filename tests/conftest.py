@@ -205,13 +205,18 @@ def open_owner(config: Config) -> Iterator[Database]:
     database.close()
 
 
-@pytest.fixture
-def owner(open_owner: Database) -> Database:
-    """An opened database whose tables are empty, with all rights: for tasks, and for sabotage."""
-    with open_owner.transaction() as conn:  # a DELETE of few rows is quicker than a TRUNCATE
+def empty_tables(owner: Database) -> None:
+    """Make the tables as they are before each test."""
+    with owner.transaction() as conn:  # a DELETE of few rows is quicker than a TRUNCATE
         if conn.execute(_IS_WORKED_ON).fetchone() == (True,):
             _forget_work(conn)
         conn.execute(_EMPTY_TABLES)
+
+
+@pytest.fixture
+def owner(open_owner: Database) -> Database:
+    """An opened database whose tables are empty, with all rights: for tasks, and for sabotage."""
+    empty_tables(open_owner)
     return open_owner
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
-import orjson
 from flask import Response
 
 from app.api.context import current_request, to_response
-from app.clock import isoformat
-from app.web.conditional import make_conditional, make_tag
+from app.web.conditional import CACHE_CONTROL, make_conditional, make_tag
+from app.web.content import encode_json
 from app.web.request import Answer
-
-CACHE_CONTROL = "no-cache"  # store it, but revalidate before use
 
 
 def json_response(body: Any, status: int = 200) -> Response:
@@ -43,14 +39,3 @@ def conditional(answer: Answer, tag: str | None = None, *, is_weak: bool = False
     answer.headers.append(("Cache-Control", CACHE_CONTROL))
     tag = make_tag(answer.body) if tag is None else tag
     return to_response(make_conditional(answer, current_request(), tag, is_weak=is_weak))
-
-
-def encode_json(body: Any) -> bytes:
-    """Encode as JSON. Timestamps become RFC 3339 in UTC with a `Z`; NaN becomes null."""
-    return orjson.dumps(body, default=_encode, option=orjson.OPT_PASSTHROUGH_DATETIME)
-
-
-def _encode(value: Any) -> str:
-    if isinstance(value, datetime):
-        return isoformat(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from app.database.pool import Connection, Database
+from app.database.pool import Connection
 from app.domain import chart
 from app.domain.chart import Bucket, Point, Statistics
 from app.domain.estimates import duration_seconds
@@ -75,7 +75,7 @@ class _Chart:
 
 
 def read_history(
-    database: Database,
+    conn: Connection,
     job_id: str,
     *,
     points: int,
@@ -85,19 +85,18 @@ def read_history(
 ) -> History:
     """The chart of a job, or of one of its disks, in at most `points` points, as of one moment.
 
-    Raises NotFound for an unknown job or disk, and DatabaseUnavailable.
+    `conn` is not in a transaction. Raises NotFound for an unknown job or disk.
     """
-    with database.reading() as conn:
+    job = _find_job(conn, job_id)
+    if job.summary is not None:
+        # The job no longer changes, so a transaction with its two round trips is not needed. A
+        # late update between the statements deletes the summary, as the next reader sees.
+        return read_chart(conn, job, points, from_at, before_at, disk)
+    # With a commit between the statements, header and points would not match.
+    with conn.transaction():
+        store.use_one_snapshot(conn)
         job = _find_job(conn, job_id)
-        if job.summary is not None:
-            # The job no longer changes, so a transaction with its two round trips is not needed. A
-            # late update between the statements deletes the summary, as the next reader sees.
-            return read_chart(conn, job, points, from_at, before_at, disk)
-        # With a commit between the statements, header and points would not match.
-        with conn.transaction():
-            store.use_one_snapshot(conn)
-            job = _find_job(conn, job_id)
-            return read_chart(conn, job, points, from_at, before_at, disk)
+        return read_chart(conn, job, points, from_at, before_at, disk)
 
 
 def read_whole_run(conn: Connection, job_id: str, points: int) -> History:

@@ -131,7 +131,7 @@ def rebuild_rollup(conn: Connection, rollup: Rollup, window: Window) -> None:
             chunk.from_at < part.before_at and chunk.before_at > part.from_at for chunk in chunks
         ):
             continue
-        with rollups.alone(conn):
+        with rollups.alone(conn), store.rebuilding(conn, rollup):
             rollups.refresh(conn, rollup, part, force=True)
 
 

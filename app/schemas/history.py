@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
+from urllib.parse import parse_qsl
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 
 from app.domain.stretches import GAP_SECONDS, MOST_STRETCHES, GapReason
 from app.schemas.queries import (
@@ -45,6 +46,19 @@ class HistoryQuery(WindowQuery):
             "objects. `csv`: only the points, a line each, empty where null."
         ),
     )
+
+
+_QUERY = HistoryQuery()
+
+
+def read_query_string(query_string: bytes) -> dict[str, Any] | None:
+    """A loaded HistoryQuery; None for a query that is invalid or unusual."""
+    try:
+        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict")
+        query = dict(pairs)
+        return _QUERY.load(query) if len(query) == len(pairs) else None
+    except (ValueError, ValidationError):
+        return None
 
 
 # Responses. These schemas are documentation; a test compares them with what the API writes.

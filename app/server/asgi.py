@@ -1,7 +1,7 @@
 """The ASGI application that a web worker serves.
 
-Every body is read on the event loop. Pushes are answered there (`app.server.push`); everything
-else is one call into Flask, in a thread.
+Every body is read on the event loop. Pushes and charts are answered there
+(`app.server.push`, `app.server.history`). Everything else is one call into Flask, in a thread.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from urllib.parse import unquote_to_bytes
 from app.hub import Hub
 from app.logs import request_id
 from app.server.bodies import Bodies, Disconnected, Receive
+from app.server.history import ChartServer
 from app.server.push import PushServer
 from app.server.threads import Threads
 from app.server.wsgi import Scope, call_wsgi, make_environ
 from app.web import problems
+from app.web.history import find_chart
 from app.web.push import find_target
 from app.web.request import Answer, Request, choose_request_id, complete
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Call = Callable[[bytes], Awaitable[Answer]]
 
 QUIET_SECONDS = 1.0  # lets the last answers reach their clients before the process exits
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -46,7 +49,7 @@ def make_server() -> Server:
 
 
 class Server:
-    """Serves one hub over ASGI; `flask_app` answers everything but pushes."""
+    """Serves one hub over ASGI; `flask_app` answers everything but pushes and charts."""
 
     def __init__(self, hub: Hub, flask_app: WSGIApplication) -> None:
         config = hub.config
@@ -55,6 +58,7 @@ class Server:
         self._bodies = Bodies(config.request_seconds, config.max_batch_bytes)
         self._threads = Threads(config.threads)
         self._pushes = PushServer(hub, self._threads)
+        self._charts = ChartServer(hub, self._threads)
         self._answered_at = 0.0
         self._shutdown_task: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -66,18 +70,15 @@ class Server:
             return
         request = read_request(scope)
         request_id.set(request.id)
-        is_push = request.method == "POST" and not scope["query_string"]
-        target = find_target(request.path) if is_push else None
-        route = "unknown" if target is None else target.route
+        call, route = self._find_call(request, scope["query_string"])
         body = None
         try:
             body = await self._bodies.read(request.headers, receive)
             request.began = time.perf_counter()  # a slow sender's body does not count
-            if target is None:
+            if call is None:
                 answer = await self._call_flask(scope, request, body.content)
             else:
-                answer = await self._pushes.store(request, target, body.content)
-                complete(answer, request, route)
+                answer = complete(await call(body.content), request, route)
         except Disconnected:
             return
         except Exception as exc:
@@ -87,6 +88,15 @@ class Server:
                 self._bodies.release(body)
         await _send(answer, send)
         self._answered_at = time.monotonic()
+
+    def _find_call(self, request: Request, query: bytes) -> tuple[Call | None, str]:
+        """What answers a request with its body, and its label in the metrics; None: Flask."""
+        if request.method == "POST" and not query:
+            if push := find_target(request.path):
+                return partial(self._pushes.store, request, push), push.route
+        elif request.method in ("GET", "HEAD") and (chart := find_chart(request.path, query)):
+            return partial(self._charts.answer, request, chart), chart.route
+        return None, "unknown"
 
     async def _call_flask(self, scope: Scope, request: Request, body: bytes) -> Answer:
         environ = make_environ(scope, body)

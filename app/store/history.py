@@ -5,6 +5,8 @@ Call the functions for one chart in one transaction that began with `use_one_sna
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -16,10 +18,19 @@ from psycopg.sql import SQL
 
 from app.database.pool import Connection
 from app.domain.chart import Bucket
+from app.domain.staleness import FUTURE_SECONDS
 from app.domain.window import Window
 from app.store.sql import load_queries
 
 QUERIES = load_queries("history")
+_VERSION = SQL(QUERIES["version"])
+_READ_VERSIONS = SQL(QUERIES["read_versions"]).format(version=_VERSION).as_string()
+_READ_VERSION = {
+    is_embedded: SQL(QUERIES["read_version"])
+    .format(version=_VERSION, hold_sources=SQL("true" if is_embedded else QUERIES["hold_sources"]))
+    .as_string()
+    for is_embedded in (True, False)
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,17 @@ class ChartedJob:
     disk_updates_from: datetime
     disk_minutes_from: datetime
     summary: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The version of a job's charts; None for an unknown job.
+
+    `is_settled`: until the version changes, every chart of the job stays as it is.
+    """
+
+    text: str | None
+    is_settled: bool
 
 
 @dataclass(frozen=True)
@@ -99,6 +121,30 @@ def _statement(name: str, whose: str, source: str) -> LiteralString:
 def use_one_snapshot(conn: Connection) -> None:
     """Make this transaction read-only, on one snapshot. Must be its first statement."""
     conn.execute(QUERIES["use_one_snapshot"])
+
+
+def read_versions(conn: Connection, job_ids: Sequence[str]) -> dict[str, str]:
+    """The versions of the charts of jobs; unknown jobs are missing."""
+    return dict(conn.execute(_READ_VERSIONS, {"job_ids": list(job_ids)}).fetchall())
+
+
+@contextmanager
+def current_version(
+    conn: Connection, job_id: str, held: str | None, *, is_embedded: bool
+) -> Iterator[Version]:
+    """The version of a job's charts. For a settled job, nothing changes rollups or chunks inside.
+
+    So a chart that is read inside belongs to the version or to a later one, and is not read in the
+    middle of a change. Without effect if the version is still the one that is `held`.
+    """
+    values = {"job_id": job_id, "held": held or "", "future_seconds": FUTURE_SECONDS}
+    row = conn.execute(_READ_VERSION[is_embedded], values).fetchone()
+    version = Version(None, False) if row is None else Version(*row)
+    try:
+        yield version
+    finally:
+        if version.is_settled and not is_embedded and not conn.closed:
+            conn.execute(QUERIES["release_sources"])
 
 
 def read_charted_job(conn: Connection, job_id: str) -> ChartedJob | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
 from app.database.pool import Connection
 from app.domain.fields import DISK_FIELDS
+from app.domain.rollups import Rollup
 from app.store.sql import load_queries
 
 SQL = load_queries("repair")
@@ -70,3 +72,15 @@ def count_without_bytes(conn: Connection, job_id: str | None = None) -> int:
     row = conn.execute(SQL["count_without_bytes"], {"job_id": job_id}).fetchone()
     assert row is not None
     return int(row[0])
+
+
+@contextmanager
+def rebuilding(conn: Connection, rollup: Rollup) -> Iterator[None]:
+    """Rebuild a part of a rollup inside: charts that web processes keep are outdated by it."""
+    params = {"rollup": rollup.name}
+    conn.execute(SQL["note_rebuild"], params)
+    try:
+        yield
+    finally:
+        if not conn.closed:  # for charts that were read meanwhile, on the embedded engine
+            conn.execute(SQL["note_rebuild"], params)

@@ -290,6 +290,11 @@ def _value(conn: Connection, query: Query, params: dict[str, Any]) -> Any:
 # Compressing and dropping.
 
 
+def fit_batches(conn: Connection) -> None:
+    """Make this connection compress rows in batches that fit their blocks."""
+    conn.execute(SQL["fit_batches"])
+
+
 def compress_chunk(conn: Connection, chunk: Chunk) -> bool:
     """Compress the uncompressed rows of a chunk; return False if it is gone. Idempotent.
 

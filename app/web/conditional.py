@@ -13,6 +13,7 @@ from werkzeug.http import parse_accept_header, parse_etags
 from app.web.problems import problem
 from app.web.request import Answer, Request
 
+CACHE_CONTROL = "no-cache"  # store it, but revalidate before use
 LEAST_BYTES = 2048  # smaller bodies fit into a packet or two uncompressed
 # A chart of 300 points, 29 KB: 10.7 KB in 0.18 ms at level 1, 9.4 KB in 0.71 ms at level 6.
 _LEVEL = 1

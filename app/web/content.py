@@ -1,9 +1,14 @@
-"""The content of a request's body: its type, its size, its compression."""
+"""The content of bodies: of a request its type, size and compression; of an answer its JSON."""
 
 from __future__ import annotations
 
 import zlib
+from datetime import datetime
+from typing import Any
 
+import orjson
+
+from app.clock import isoformat
 from app.errors import InvalidInput, TooLarge, UnsupportedMediaType
 from app.web.request import Headers
 
@@ -75,3 +80,14 @@ def gunzip(body: bytes, limit: int) -> bytes:
     if not decompressor.eof:
         raise bad_body("Is truncated gzip.")
     return bytes(content)
+
+
+def encode_json(body: Any) -> bytes:
+    """Encode as JSON. Timestamps become RFC 3339 in UTC with a `Z`; NaN becomes null."""
+    return orjson.dumps(body, default=_encode, option=orjson.OPT_PASSTHROUGH_DATETIME)
+
+
+def _encode(value: Any) -> str:
+    if isinstance(value, datetime):
+        return isoformat(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -39,6 +39,7 @@ BEGIN
             ('tokens', 'SELECT, INSERT, UPDATE'),
             ('tasks', 'SELECT'),
             ('series_edges', 'SELECT'),
+            ('rollup_refreshes', 'SELECT'),
             ('schema_migrations', 'SELECT'),
             ('job_speed_1m', 'SELECT'),
             ('job_speed_1m_materialised', 'SELECT'),

@@ -108,6 +108,21 @@ def test_compressing_changes_no_row(conn: Connection, run: Run) -> None:
     assert conn.execute(sql).fetchall() == before != []
 
 
+def test_batches_fit_their_blocks(conn: Connection, run: Run) -> None:
+    start = (NOW - 3 * DAY).replace(hour=6, minute=0, second=0, microsecond=0)
+    add_updates(conn, every(timedelta(seconds=10), start, start + 4 * HOUR))
+    run()
+    (table,) = conn.execute(
+        """SELECT format('%I.%I', batches.schema_name, batches.table_name)
+           FROM _timescaledb_catalog.chunk
+           JOIN _timescaledb_catalog.hypertable ON hypertable.id = chunk.hypertable_id
+           JOIN _timescaledb_catalog.chunk AS batches ON batches.id = chunk.compressed_chunk_id
+           WHERE hypertable.table_name = 'job_telemetry' AND NOT chunk.dropped"""
+    ).fetchone() or ("",)
+    sizes = conn.execute(f"SELECT _ts_meta_count FROM {table} ORDER BY 1".encode()).fetchall()
+    assert sizes == [(520,), (920,)]
+
+
 def test_a_late_row_in_a_compressed_chunk_is_compressed_by_the_next_run(
     conn: Connection, run: Run
 ) -> None:

@@ -31,6 +31,15 @@ def test_server_that_vanishes_is_noticed(database: Database) -> None:
     assert unanswered <= 15_000
 
 
+@pytest.mark.server
+def test_statements_are_not_compiled(database: Database) -> None:
+    """For the gaps of a live job of 24 h that took three times as long as the statement."""
+    with database.reading() as pooled, database.connect() as own:
+        for conn in (pooled, own):
+            assert conn.execute("SHOW jit").fetchone() == ("off",)
+            assert conn.execute("SHOW timezone").fetchone() == ("UTC",)
+
+
 def test_an_address_has_its_own_way(database: Database) -> None:
     own = Database("postgresql://x@192.0.2.1/x?keepalives_idle=60", is_embedded=False)
     assert own._options["keepalives_idle"] == "60"

@@ -226,7 +226,7 @@ def test_a_job_without_telemetry_is_summarised(
     summary = job(conn).summary
     assert summary is not None
     assert (summary["snapshots"], summary["chart_data"]) == (0, [])
-    assert read_history(database, "j", points=300).points == []
+    assert read_history(conn, "j", points=300).points == []
 
 
 def test_a_summary_waits_until_the_rollups_have_the_last_update(

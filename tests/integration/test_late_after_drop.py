@@ -90,7 +90,7 @@ def test_a_stray_update_years_later_does_not_take_the_chart(
     assert drop_expired_chunks.run_once(owner, short)["job_speed_1m"].chunks == 2
     push(conn, 0, "completed", bytes_transferred=9)
     assert row(conn, "SELECT performance_metrics FROM jobs") == summary
-    history = read_history(database, "j", points=300)
+    history = read_history(conn, "j", points=300)
     assert history.source == "summary"
     assert history.statistics.peak_speed_bps == 199
 
@@ -116,7 +116,7 @@ def test_old_updates_of_an_older_hub_are_rolled_up_first(
     assert summarise_finished_jobs.run_once(owner, config).written == 1
     assert row(conn, "SELECT performance_metrics -> 'snapshots' FROM jobs") == (1500,)
     assert drop_expired_chunks.run_once(owner, config)["job_telemetry"].chunks >= 1
-    assert read_history(database, "j", points=300).statistics.peak_speed_bps == 1500
+    assert read_history(conn, "j", points=300).statistics.peak_speed_bps == 1500
 
 
 def test_a_summary_does_not_wait_for_the_rollups_of_nodes(

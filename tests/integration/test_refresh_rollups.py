@@ -27,7 +27,7 @@ from app.domain.window import EPOCH, Window
 from app.errors import HubError
 from app.ingest.transaction import store_updates
 from app.store import rollups as store
-from jobs import refresh_rollups
+from jobs import refresh_rollups, summarise_finished_jobs
 from jobs.runner import Runner
 from jobs.schedule import Task
 from tests.chunks import (
@@ -227,6 +227,19 @@ def test_what_another_process_records_meanwhile_is_not_forgotten(
     for n in range(2):
         tick(NOW + n * MINUTE)
     assert {("late",), ("later",)} <= set(materialised(conn, "job_speed_1m", "job_id"))
+
+
+def test_jobs_are_summarised_while_the_first_refresh_runs(
+    conn: Connection, database: Database, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_updates(conn, every(MINUTE, NOW - HOUR, NOW))
+
+    def fail(*args: object) -> None:
+        raise HubError("it fails")
+
+    monkeypatch.setattr(store, "note_refresh", fail)
+    _ignore_failure(lambda: refresh_rollups.run_once(database, config))
+    assert summarise_finished_jobs.run_once(database, config).written == 0
 
 
 def test_the_doctor_reports_a_rollup_that_hides_late_updates(

@@ -31,8 +31,9 @@ MAY_IMPORT = {
     },
     "app.api": {"app.hub", "app.web", "app.schemas", "app.charts", "app.domain", "app.auth.scopes"}
     | {"app.store", "app.ingest", "app.checks.probe", "app.__version__", *BASE},
-    "app.web": {"app.schemas", "app.ingest", "app.auth", "app.domain", *BASE},
-    "app.hub": {"app.web", "app.auth", "app.ingest", "app.checks.probe", "app.domain", POOL, *BASE},
+    "app.web": {"app.schemas", "app.ingest", "app.charts", "app.auth", "app.domain", *BASE},
+    "app.hub": {"app.web", "app.charts", "app.auth", "app.ingest", "app.checks.probe"}
+    | {"app.domain", POOL, *BASE},
     # What is done with them.
     "app.schemas": {"app.domain", "app.clock", "app.errors"},
     "app.ingest": {"app.store", "app.domain", "app.background", POOL, *BASE},

@@ -1,8 +1,47 @@
 -- Charts: every statement reads one job and a range of time by one index. `{series}` is replaced by
--- the statement that reads the rows of the job, or of its disk.
+-- the statement that reads the rows of the job, or of its disk, `{version}` by the one of that name.
 
 -- name: use_one_snapshot
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
+
+-- The version of a job's charts: it changes with everything that can change the charts of a settled
+-- job. Every stored update, status change and summary changes the job's row; drops, absences of the
+-- hub and rebuilt rollups do not. (xmin alone may recur after a failover to another server.)
+-- name: version
+SELECT job_id, last_telemetry_at, performance_metrics IS NOT NULL AS has_summary,
+       ROW(xmin, last_telemetry_at,
+           (SELECT array_agg(dropped_before ORDER BY series) FROM series_edges),
+           (SELECT count(*) FROM hub_absences),
+           (SELECT max(rebuilt_at) FROM rollup_refreshes))::text AS version
+FROM jobs
+
+-- name: read_versions
+SELECT job_id, version FROM ({version}) AS current WHERE job_id = ANY(%(job_ids)s)
+
+-- A job is settled if it has its summary and all its updates are in the rollups (see
+-- read_refreshed_at in summaries.sql). Then a refresh does not change its charts.
+-- name: read_version
+SELECT version,
+       CASE WHEN NOT has_summary OR version = %(held)s THEN false
+            WHEN coalesce(last_telemetry_at, '-infinity') < (
+                SELECT min(refreshed_at) - INTERVAL '1 minute'
+                FROM rollup_refreshes
+                WHERE rollup IN ('job_speed_1m', 'job_speed_1h', 'disk_speed_1m')
+                HAVING count(*) = 3
+                   AND max(refreshed_at)
+                       <= clock_timestamp() + make_interval(secs => %(future_seconds)s))
+            THEN {hold_sources}
+            ELSE false END
+FROM ({version}) AS current
+WHERE job_id = %(job_id)s
+
+-- The lock of `alone` in app/store/rollups.py, shared; false if a refresh, a compression or a drop
+-- holds it or waits for it. Not on the embedded engine, where no statement runs beside another.
+-- name: hold_sources
+pg_try_advisory_lock_shared(7305118043)
+
+-- name: release_sources
+SELECT pg_advisory_unlock_shared(7305118043)
 
 -- name: read_charted_job
 -- Python has no '-infinity'; nothing is older than 1970.

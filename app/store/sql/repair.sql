@@ -72,3 +72,7 @@ SELECT count(*)
 FROM jobs
 WHERE status = 'completed' AND bytes_transferred = 0
   AND (%(job_id)s::text IS NULL OR job_id = %(job_id)s)
+
+-- No row: the rollup was never refreshed, so no chart has been kept.
+-- name: note_rebuild
+UPDATE rollup_refreshes SET rebuilt_at = clock_timestamp() WHERE rollup = %(rollup)s

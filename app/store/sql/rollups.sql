@@ -106,11 +106,11 @@ DELETE FROM stale_hours WHERE rollup = %(rollup)s AND claim = %(claim)s
 -- name: forget_dropped_hours
 DELETE FROM stale_hours WHERE rollup = %(rollup)s AND hour < %(edge)s
 
--- Unless something before the part has never been refreshed. `-infinity`: no refresh of everything
--- has succeeded yet.
+-- Unless something before the part has never been refreshed. `epoch`: no refresh of everything has
+-- succeeded yet.
 -- name: note_refreshed_until
 INSERT INTO rollup_refreshes AS known (rollup, refreshed_at, refreshed_until)
-SELECT %(rollup)s, '-infinity', %(end)s
+SELECT %(rollup)s, TIMESTAMPTZ 'epoch', %(end)s
 WHERE NOT EXISTS (
     SELECT FROM source_chunks(%(rollup)s), coalesce(
         (SELECT refreshed_until FROM rollup_refreshes WHERE rollup = %(rollup)s),
@@ -144,6 +144,13 @@ SET default_transaction_isolation TO 'repeatable read'
 
 -- name: end_one_snapshot
 RESET default_transaction_isolation
+
+-- A compressed column of 16 or 32 bits a value then fills one or two blocks of 1,996 bytes, in which
+-- large values are stored; with 1,000 rows it needs one more (docs/performance.md).
+-- name: fit_batches
+SELECT set_config(name, '920', false)
+FROM pg_settings
+WHERE name = 'timescaledb.compression_batch_size_limit'
 
 -- Also compresses rows that were added to a compressed chunk. The first compression truncates the
 -- chunk at its end, which waits for readers. Returns no row for a chunk that has been dropped.

@@ -33,6 +33,7 @@ minutes AS MATERIALIZED (
         FROM job_speed_1m
         WHERE job_id = %(job_id)s
             AND bucket >= hours.bucket AND bucket < hours.bucket + INTERVAL '1 hour'
+        OFFSET 0  -- as below
     ) AS minute
     WHERE hours.is_suspect
 ),
@@ -72,22 +73,40 @@ cells AS (
         FROM job_telemetry
         WHERE job_id = %(job_id)s
             AND time >= opened.bucket AND time < opened.bucket + INTERVAL '1 minute'
+        OFFSET 0  -- or else it may read all updates of the job, and then look for the minutes
     ) AS updates
 ),
-steps AS (
-    -- The first and last end of each cell, each with its predecessor. Cells do not overlap, so the
-    -- order of cells is the order of time.
-    SELECT date_trunc('milliseconds', at) AS at, phase, bytes, is_last,
-           row_number() OVER in_order AS n,
-           date_trunc('milliseconds', lag(at) OVER in_order) AS at_before,
-           lag(phase) OVER in_order AS phase_before,
-           lag(bytes) OVER in_order AS bytes_before,
-           lead(at) OVER in_order IS NULL AS is_newest
+neighbours AS (
+    -- Each cell with what it needs of the one before. Cells do not overlap, so the order of cells is
+    -- the order of time.
+    SELECT cells.*, row_number() OVER in_order AS cell,
+           lag(last_at) OVER in_order AS last_at_before,
+           lag(phase_last) OVER in_order AS phase_before,
+           lag(bytes_last) OVER in_order AS bytes_before,
+           lead(first_at) OVER in_order IS NULL AS is_newest
     FROM cells
+    WINDOW in_order AS (ORDER BY first_at, seq)
+),
+steps AS (
+    -- The first and last end of each cell, each with its predecessor. Only of the few cells in which
+    -- something may change: a cell a minute for a day is much to work on.
+    SELECT 2 * cell + is_last::integer AS n, date_trunc('milliseconds', ends.at) AS at, is_last,
+           ends.phase, ends.bytes, date_trunc('milliseconds', ends.at_before) AS at_before,
+           ends.phase_before, ends.bytes_before, is_last AND is_newest AS is_newest
+    FROM neighbours
     CROSS JOIN LATERAL (
-        VALUES (first_at, false, phase_first, bytes_first), (last_at, true, phase_last, bytes_last)
-    ) AS ends (at, is_last, phase, bytes)
-    WINDOW in_order AS (ORDER BY first_at, seq, is_last)
+        VALUES (first_at, false, phase_first, bytes_first,
+                last_at_before, neighbours.phase_before, neighbours.bytes_before),
+               (last_at, true, phase_last, bytes_last, first_at, phase_first, bytes_first)
+    ) AS ends (at, is_last, phase, bytes, at_before, phase_before, bytes_before)
+    WHERE last_at_before IS NULL
+        OR is_newest
+        OR first_at - last_at_before
+            > make_interval(secs => %(gap_seconds)s) - INTERVAL '1 millisecond'
+        OR phase_first IS DISTINCT FROM neighbours.phase_before
+        OR phase_last IS DISTINCT FROM phase_first
+        OR (bytes_first IS NULL) <> (neighbours.bytes_before IS NULL)
+        OR (bytes_last IS NULL) <> (bytes_first IS NULL)
 ),
 turns AS (
     -- The few steps at which something changes; the rest is computed from these. An absent value

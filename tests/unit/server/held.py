@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from app.charts.kept import KeptCharts
 from app.config import Config
 from app.database.pool import Database
 from app.hub import Hub
@@ -15,6 +16,7 @@ from app.ingest.transaction import Outcome, Receipt
 from app.ingest.writer import Writer
 from app.server.asgi import Server
 from app.web.admission import Admission
+from app.web.history import draw
 from app.web.hosts import allowed_hosts
 from app.web.push import Pushes
 
@@ -65,6 +67,7 @@ class HeldServer(Server):
             Heartbeat(database, lambda: True),
             admission,
             Pushes(config, self.writer, admission),
+            KeptCharts(database, draw, 0),
             None,
         )
         super().__init__(hub, flask_app)
