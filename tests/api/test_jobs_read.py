@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -455,7 +456,11 @@ def test_no_machines_are_an_empty_list(client: FlaskClient, database: Database) 
         ("list_jobs_by_status", "true", "Only Scan using jobs_status_idx"),
         ("list_jobs_by_status", "job_type = 't'", "Only Scan using jobs_type_idx"),
         ("list_jobs_by_status", "repository_id = 'r'", "Only Scan using jobs_repository_idx"),
-        ("count_jobs", "created_at > now() AND status = ANY(%(statuses)s)", "jobs_status_idx"),
+        (
+            "count_jobs",
+            "created_at > now() AND status = ANY(%(statuses)s)",
+            "jobs_(status|newest)_idx",
+        ),
         ("list_machines", "true", "jobs_machine_idx"),
         ("list_machines", "true", "machine_job_counts_key"),
         ("read_counts_of_machine", "vm_name = 'm'", "machine_job_counts_key"),
@@ -475,4 +480,4 @@ def test_frequent_reads_use_their_index(
     with database.transaction() as conn:
         conn.execute("SET LOCAL enable_seqscan = off")
         plan = conn.execute(f"EXPLAIN {query}", values).fetchall()
-    assert any(index in row[0] for row in plan), plan
+    assert any(re.search(index, row[0]) for row in plan), plan

@@ -68,7 +68,10 @@ def test_a_view_shows_no_invalid_value(view: Page) -> None:
 
 
 # A theme changes the colours and nothing else.
-RULES = {"light": {}, "dark": {"runOnly": {"type": "tag", "values": ["cat.color"]}}}
+RULES = {
+    "light": {},
+    "dark": {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}},
+}
 
 
 @pytest.mark.parametrize("theme", RULES)

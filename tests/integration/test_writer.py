@@ -20,7 +20,7 @@ from app.ingest.queue import HOURS_OF_TURN, LARGEST_TURN, Age, Entry, Item, Queu
 from app.ingest.transaction import Outcome, Receipt, store_updates
 from app.ingest.writer import Writer
 from app.store.rollups import read_chunks
-from tests.factories import make_update, micros
+from tests.factories import NOW, make_update
 
 
 def make_writer(database: Database, **changes: Any) -> Writer:
@@ -83,9 +83,9 @@ def test_what_queued_up_shares_a_commit(database: Database) -> None:
     writer = make_writer(database, store=store)
     writer.start()
     with ThreadPoolExecutor(9) as threads:
-        first = threads.submit(writer.submit, [make_update(-1, job_id="first")])
+        first = threads.submit(writer.submit, [fresh(-1, job_id="first")])
         wait_until(lambda: sizes)
-        rest = [threads.submit(writer.submit, [make_update(-2, job_id=f"j{n}")]) for n in range(8)]
+        rest = [threads.submit(writer.submit, [fresh(-2, job_id=f"j{n}")]) for n in range(8)]
         wait_until(lambda: writer.queued == 8)
         gate.set()
         for answer in [first, *rest]:
@@ -104,21 +104,28 @@ def test_poisoned_update_fails_alone(database: Database, writer: Writer) -> None
 
 
 def test_fresh_updates_go_before_old_ones(database: Database) -> None:
-    groups: list[list[int]] = []
+    groups: list[list[str]] = []
 
     def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
-        groups.append([round((update.timestamp - micros(0)) / 1e6) for update in updates])
+        groups.append([update.job_id for update in updates])
         return store_updates(conn, updates, late_days)
 
     writer = make_writer(database, store=store)
-    old = [-7200, -50 * 86_400, -7201]
-    ticket = writer.begin([make_update(seconds) for seconds in (old[0], -1, *old[1:])], settle)
-    fresh = writer.begin([make_update(-3), make_update(200)], settle)
+    days = {"a": 1, "b": 50, "c": 2}
+    old = [make_update(-86_400 * age, job_id=job_id) for job_id, age in days.items()]
+    mixed = writer.begin([*old[:2], fresh(job_id="d"), old[2]], settle)
+    later = writer.begin([fresh(job_id="e"), fresh(200, job_id="f")], settle)
     writer.start()
-    wait_until(lambda: ticket.is_settled and fresh.is_settled)
+    wait_until(lambda: mixed.is_settled and later.is_settled)
     writer.stop()
-    assert groups == [[-1, -3, 200], old], "one transaction each, whatever the hours"
-    assert len(writer.finish(ticket)) == 4
+    assert groups == [["d", "e", "f"], ["a", "b", "c"]], "one transaction each"
+    assert len(writer.finish(mixed)) == 4
+
+
+def fresh(seconds: float = 0, **changes: Any) -> Update:
+    """An update so many seconds from now, not from when the tests began."""
+    elapsed = (utc_now() - NOW).total_seconds()
+    return make_update(round(elapsed) + seconds, **changes)
 
 
 def settle() -> None:
@@ -132,7 +139,7 @@ def test_fresh_updates_do_not_wait_for_a_backlog(database: Database) -> None:
     def store(conn: Connection, updates: Any, late_days: int) -> list[Outcome]:
         groups.append({update.job_id for update in updates})
         if len(groups) == 1:
-            live.append(writer.begin([make_update(-1, job_id="live")], settle))
+            live.append(writer.begin([fresh(-1, job_id="live")], settle))
         return [Receipt("running", False, True, None, 0, 0) for _ in updates]
 
     live: list[Ticket] = []
@@ -220,12 +227,12 @@ def test_backlog_that_fills_the_queue_keeps_no_live_sender_out(database: Databas
     writer = make_writer(database, capacity=5)  # which has not started
     writer.begin([make_update(-86_400 - n) for n in range(5)], settle)
     with pytest.raises(QueueFull):
-        writer.begin([make_update(-1), make_update(-86_400)], settle)
+        writer.begin([fresh(-1), make_update(-86_400)], settle)
     assert not writer.is_full
     for n in range(5):
-        writer.begin([make_update(-n)], settle)
+        writer.begin([fresh(-n)], settle)
     with pytest.raises(QueueFull):
-        writer.begin([make_update(-1)], settle)
+        writer.begin([fresh(-1)], settle)
     assert writer.queued == 10
 
 
@@ -244,13 +251,13 @@ def test_slow_writer_takes_no_updates(database: Database, monkeypatch: pytest.Mo
     writer = make_writer(database, store=store)
     writer.start()
     assert writer.is_taking
-    ticket = writer.begin([make_update(-1)], settle)
+    ticket = writer.begin([fresh(-1)], settle)
     is_in.wait(10)  # in the commit
     wait_until(lambda: not writer.is_taking)
     assert writer.is_accepting
     assert writer.delay is not None
     assert "have been waiting for" in writer.delay
-    waiting = writer.begin([make_update(-2)], settle)
+    waiting = writer.begin([fresh(-2)], settle)
     is_slow.clear()
     wait_until(lambda: ticket.is_settled and waiting.is_settled)
     wait_until(lambda: writer.is_taking)
@@ -262,10 +269,10 @@ def test_refusals_are_times_without_a_hub(
 ) -> None:
     monkeypatch.setattr("app.ingest.writer.MOMENT_SECONDS", 0.3)
     writer = make_writer(database, capacity=1)  # which has not started
-    ticket = writer.begin([make_update(-1)], settle)
+    ticket = writer.begin([fresh(-1)], settle)
     assert writer.is_taking
     with pytest.raises(QueueFull):
-        writer.begin([make_update(-2)], settle)
+        writer.begin([fresh(-2)], settle)
     assert not writer.is_taking
     with pytest.raises(Unavailable):
         writer.finish(ticket)  # it gives up
@@ -360,7 +367,7 @@ def test_table_that_is_locked_for_long_does_not_stop_other_senders(
     database: Database, owner: Database, writer: Writer
 ) -> None:
     """Each chunk that is tried takes a while."""
-    writer.submit([make_update(-1)])
+    writer.submit([fresh(-1)])
     backlog = [make_update(-6 * 3_600 * n, job_id="backlog") for n in range(1, 101)]
     assert len(writer.submit(backlog)) == 100
     with owner.transaction() as conn:
@@ -370,7 +377,7 @@ def test_table_that_is_locked_for_long_does_not_stop_other_senders(
         again = [make_update(-6 * 3_600 * n - 60, job_id="backlog") for n in range(1, 101)]
         ticket = writer.begin(again, settle)
         while not ticket.is_settled:
-            assert isinstance(writer.submit([make_update(0, job_id="live")])[0], Receipt)
+            assert isinstance(writer.submit([fresh(0, job_id="live")])[0], Receipt)
         assert writer.delay is None
     assert any(isinstance(outcome, Unavailable) for outcome in ticket.outcomes)
 
@@ -381,12 +388,12 @@ def test_full_queue_refuses_at_once(database: Database) -> None:
     with ThreadPoolExecutor(8) as threads:
         with database.transaction() as conn:
             conn.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
-            first = threads.submit(writer.submit, [make_update(-1)])
+            first = threads.submit(writer.submit, [fresh(-1)])
             wait_until(lambda: writer._busy_since is not None and not writer.queued)
-            waiting = threads.submit(writer.submit, [make_update(-n) for n in range(2, 7)])
+            waiting = threads.submit(writer.submit, [fresh(-n) for n in range(2, 7)])
             wait_until(lambda: writer.queued == 5)
             with pytest.raises(QueueFull):  # while the table is locked
-                writer.submit([make_update(-9)])
+                writer.submit([fresh(-9)])
         assert isinstance(first.result()[0], Receipt)
         assert len(waiting.result()) == 5
     writer.stop()
@@ -394,13 +401,13 @@ def test_full_queue_refuses_at_once(database: Database) -> None:
 
 def test_last_batch_to_be_taken_may_go_beyond_the_capacity(database: Database) -> None:
     writer = make_writer(database, capacity=5)  # which has not started
-    writer.begin([make_update(-n) for n in range(4)], lambda: None)
+    writer.begin([fresh(-n) for n in range(4)], lambda: None)
     assert not writer.is_full
-    writer.begin([make_update(-n) for n in range(9)], lambda: None)
+    writer.begin([fresh(-n) for n in range(9)], lambda: None)
     assert writer.is_full
     assert writer.queued == 13
     with pytest.raises(QueueFull):
-        writer.begin([make_update(-1)], lambda: None)
+        writer.begin([fresh(-1)], lambda: None)
 
 
 def test_wait_is_bounded(database: Database) -> None:
