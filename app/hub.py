@@ -76,7 +76,7 @@ class Hub:
             writer,
             heartbeat,
             admission,
-            Pushes(config, writer, admission),
+            Pushes(config, admission),
             KeptCharts(database, draw, config.chart_cache_mb << 20),
             watch,
         )

@@ -60,7 +60,7 @@ ROUNDS = 15
 PATH = "/api/v1/telemetry/backup/nightly-vm-17"
 
 
-def acknowledge(self: Writer, items: Sequence[Update], *, is_old: bool) -> list[Receipt]:
+def acknowledge(self: Writer, items: Sequence[Update]) -> list[Receipt]:
     """Instead of the transaction of `Writer`: as if it had committed."""
     now = to_micros(utc_now())
     return [

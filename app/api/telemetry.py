@@ -93,8 +93,7 @@ def submit(items: Sequence[Item]) -> list[Outcome]:
 
 
 def _store(decode: Callable[[Pushes, Push], Decoded], limit: int) -> Response:
-    pushes = hub().pushes
-    pushes.refuse_if_full()
+    hub().writer.refuse_if_full()
     push = Push(read_whole(limit), request.headers, current_claims())
-    decoded = decode(pushes, push)
+    decoded = decode(hub().pushes, push)
     return to_response(decoded.answer(submit(decoded.items)))

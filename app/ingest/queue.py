@@ -12,10 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from typing import Protocol
 
-from app.clock import to_micros, utc_now
 from app.domain.timestamps import FUTURE_TOLERANCE, OLD_AFTER, SECOND
 from app.errors import QueueFull
 from app.ingest.transaction import Outcome
@@ -26,18 +24,13 @@ LARGEST_TURN = 500  # items
 HOURS_OF_TURN = 100  # each may need a chunk of its own
 _HOUR = 3_600 * SECOND
 
+FRESH, OLD = 0, 1  # the ages of items: indexes of counts
+
 
 class Item(Protocol):
     """What can be stored: an update or a snapshot."""
 
     timestamp: int | None
-
-
-class Age(IntEnum):
-    """Whether an item goes first. The values are indexes."""
-
-    FRESH = 0
-    OLD = 1
 
 
 class Ticket:
@@ -48,17 +41,17 @@ class Ticket:
     """
 
     __slots__ = (
-        "_remaining",
         "_when_settled",
         "active_at",
         "is_withdrawn",
         "outcomes",
+        "unsettled",
         "waiting",
     )
 
     def __init__(self, count: int, when_settled: Callable[[], object]) -> None:
         self.outcomes: list[Outcome | None] = [None] * count
-        self._remaining = count
+        self.unsettled = count
         self._when_settled = when_settled
         self.active_at = time.monotonic()  # when it came, or its last item was settled
         self.waiting = [0, 0]  # its items in the queue
@@ -67,14 +60,14 @@ class Ticket:
     @property
     def is_settled(self) -> bool:
         """Whether every item is stored or refused."""
-        return self._remaining == 0
+        return self.unsettled == 0
 
     def settle(self, position: int, outcome: Outcome) -> None:
         """Set the outcome of one item. Only for the writer's thread."""
         self.outcomes[position] = outcome
         self.active_at = time.monotonic()
-        self._remaining -= 1
-        if self._remaining == 0:
+        self.unsettled -= 1
+        if self.unsettled == 0:
             self._when_settled()
 
 
@@ -90,16 +83,12 @@ class Queue:
         self._fresh: deque[Entry] = deque()
         self._old: list[deque[Entry]] = []  # one for each ticket
         self._turns = 0
-        self._waiting = [0, 0]  # items by age, without withdrawn ones
+        self.counts = [0, 0]  # what waits, by age, without withdrawn items
 
     @property
     def waiting(self) -> int:
         """Items that wait."""
-        return sum(self._waiting)
-
-    def is_full(self, age: Age) -> bool:
-        """Whether items of an age are refused. The last batch taken may exceed the capacity."""
-        return self._waiting[age] >= self.capacity
+        return sum(self.counts)
 
     def waiting_since(self) -> float | None:
         """Since when the first request has waited (monotonic clock); None if none waits."""
@@ -110,22 +99,28 @@ class Queue:
         return min((ticket.active_at for ticket in tickets if ticket is not None), default=None)
 
     def add(self, ticket: Ticket, items: Sequence[Item]) -> None:
-        """Queue all items of a ticket. Raises QueueFull."""
-        horizon = to_micros(utc_now())
-        earliest, latest = horizon - OLD_AFTER, horizon + FUTURE_TOLERANCE
+        """Queue all items of a ticket.
+
+        Raises QueueFull if there are as many of an age as its capacity: the last batch taken may go
+        beyond it.
+        """
+        now = time.time_ns() // 1000
+        earliest, latest = now - OLD_AFTER, now + FUTURE_TOLERANCE
         fresh: list[Entry] = []
         old: deque[Entry] = deque()
         for position, item in enumerate(items):
             at = item.timestamp
             is_fresh = at is None or earliest <= at <= latest
             (fresh if is_fresh else old).append((item, ticket, position))
-        if (fresh and self.is_full(Age.FRESH)) or (old and self.is_full(Age.OLD)):
+        counts, capacity = self.counts, self.capacity
+        if (fresh and counts[FRESH] >= capacity) or (old and counts[OLD] >= capacity):
             raise QueueFull
         self._fresh.extend(fresh)
         if old:
             self._old.append(old)
         ticket.waiting = [len(fresh), len(old)]
-        self._count(ticket, 1)
+        counts[FRESH] += len(fresh)
+        counts[OLD] += len(old)
         self.changed.notify()
 
     def withdraw(self, ticket: Ticket) -> None:
@@ -135,13 +130,14 @@ class Queue:
         """
         if not ticket.is_withdrawn:
             ticket.is_withdrawn = True
-            self._count(ticket, -1)
+            for age in (FRESH, OLD):
+                self.counts[age] -= ticket.waiting[age]
 
     def take_fresh(self) -> list[Entry]:
         """Remove and return at most LARGEST_COMMIT fresh items."""
         taken: list[Entry] = []
         while self._fresh and len(taken) < LARGEST_COMMIT:
-            self._take(self._fresh, Age.FRESH, taken)
+            self._take(self._fresh, FRESH, taken)
         return taken
 
     def take_old(self) -> list[Entry]:
@@ -153,7 +149,7 @@ class Queue:
                 hours.add((entries[0][0].timestamp or 0) // _HOUR)
                 if len(hours) > HOURS_OF_TURN:
                     break
-                self._take(entries, Age.OLD, taken)
+                self._take(entries, OLD, taken)
             if entries:
                 break
         self._old = [entries for entries in self._old if entries]
@@ -168,20 +164,16 @@ class Queue:
     def take_all(self) -> list[Entry]:
         """Remove and return everything."""
         taken: list[Entry] = []
-        for entries, age in ((self._fresh, Age.FRESH), *((old, Age.OLD) for old in self._old)):
+        for entries, age in ((self._fresh, FRESH), *((old, OLD) for old in self._old)):
             while entries:
                 self._take(entries, age, taken)
         self._old = []
         return taken
 
-    def _take(self, entries: deque[Entry], age: Age, taken: list[Entry]) -> None:
+    def _take(self, entries: deque[Entry], age: int, taken: list[Entry]) -> None:
         entry = entries.popleft()
         ticket = entry[1]
         ticket.waiting[age] -= 1
         if not ticket.is_withdrawn:
-            self._waiting[age] -= 1
+            self.counts[age] -= 1
             taken.append(entry)
-
-    def _count(self, ticket: Ticket, sign: int) -> None:
-        for age in Age:
-            self._waiting[age] += sign * ticket.waiting[age]

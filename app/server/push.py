@@ -37,7 +37,7 @@ class PushServer:
     async def store(self, request: Request, target: Target, body: bytes) -> Answer:
         """The answer to a push, once its items are committed. Raises what it is refused with."""
         hub = self._hub
-        hub.pushes.refuse_if_full()
+        hub.writer.refuse_if_full()
         if self._waiting >= self._most_waiting:
             hub.writer.note_refusal()
             raise TooManyPushes

@@ -21,7 +21,6 @@ from app.domain.updates import Update
 from app.errors import RequestError
 from app.ingest.queue import Item
 from app.ingest.transaction import Outcome, Receipt
-from app.ingest.writer import Writer
 from app.schemas.decode import (
     Rejected,
     decode_batch,
@@ -64,21 +63,12 @@ class Decoded:
 
 
 class Pushes:
-    """Decodes pushes within the hub's limits, and refuses them while the queue is full."""
+    """Decodes pushes within the hub's limits."""
 
-    def __init__(self, config: Config, writer: Writer, admission: Admission) -> None:
+    def __init__(self, config: Config, admission: Admission) -> None:
         self._largest = config.max_body_bytes
         self._largest_batch = config.max_batch_bytes
-        self._writer = writer
         self._admission = admission
-
-    def refuse_if_full(self) -> None:
-        """Raise QueueFull if the queue is full. Call it before decoding.
-
-        Decoding a batch costs a sixth of storing it, and under overload most are refused. The web
-        server calls it before the token is checked.
-        """
-        self._writer.refuse_if_full()
 
     def decode_at_once(self, push: Push, target: Target) -> Decoded | None:
         """Decode a small single update in a common form; None for anything slower to decode."""

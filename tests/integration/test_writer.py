@@ -16,7 +16,7 @@ from app.clock import utc_now
 from app.database.pool import Connection, Database
 from app.domain.updates import Update
 from app.errors import DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
-from app.ingest.queue import HOURS_OF_TURN, LARGEST_TURN, Age, Entry, Item, Queue, Ticket
+from app.ingest.queue import HOURS_OF_TURN, LARGEST_TURN, OLD, Entry, Item, Queue, Ticket
 from app.ingest.transaction import Outcome, Receipt, store_updates
 from app.ingest.writer import Writer
 from app.store.rollups import read_chunks
@@ -186,7 +186,7 @@ def test_small_requests_do_not_keep_a_backlog_waiting_for_ever() -> None:
         for n in range(LARGEST_TURN):
             add(queue, old_items(1, f"node-{n}"))
         take_old(queue)
-    assert backlog.waiting[Age.OLD] == 0
+    assert backlog.waiting[OLD] == 0
 
 
 def test_items_of_requests_that_gave_up_are_forgotten() -> None:

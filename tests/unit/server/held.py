@@ -66,7 +66,7 @@ class HeldServer(Server):
             self.writer,
             Heartbeat(database, lambda: True),
             admission,
-            Pushes(config, self.writer, admission),
+            Pushes(config, admission),
             KeptCharts(database, draw, 0),
             None,
         )
