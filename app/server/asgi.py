@@ -70,7 +70,13 @@ class Server:
             return
         request = read_request(scope)
         request_id.set(request.id)
-        call, route = self._find_call(request, scope["query_string"])
+        query: bytes = scope["query_string"]
+        push = find_target(request.path) if request.method == "POST" and not query else None
+        call: Call | None
+        if push is not None:
+            call, route = partial(self._pushes.store, request, push), push.route
+        else:
+            call, route = self._find_chart(request, query)
         body = None
         try:
             body = await self._bodies.read(request.headers, receive)
@@ -89,12 +95,9 @@ class Server:
         await _send(answer, send)
         self._answered_at = time.monotonic()
 
-    def _find_call(self, request: Request, query: bytes) -> tuple[Call | None, str]:
-        """What answers a request with its body, and its label in the metrics; None: Flask."""
-        if request.method == "POST" and not query:
-            if push := find_target(request.path):
-                return partial(self._pushes.store, request, push), push.route
-        elif request.method in ("GET", "HEAD") and (chart := find_chart(request.path, query)):
+    def _find_chart(self, request: Request, query: bytes) -> tuple[Call | None, str]:
+        """What answers a request for a chart, and its label in the metrics; None: Flask."""
+        if request.method in ("GET", "HEAD") and (chart := find_chart(request.path, query)):
             return partial(self._charts.answer, request, chart), chart.route
         return None, "unknown"
 
