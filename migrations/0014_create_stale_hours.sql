@@ -1,6 +1,6 @@
 -- Which hours of each rollup its next refresh has to read. TimescaleDB up to 2.23 records one changed
 -- range per transaction and hypertable. A backlog of a month in one transaction would make the whole
--- month stale, so ingest notes the hours that such a transaction really touched
+-- month stale, so ingest notes the hours that such a transaction wrote to
 -- (docs/decisions/0019).
 
 CREATE TABLE wide_writes (

@@ -171,7 +171,7 @@ class Writer:
         if waited > MOMENT_SECONDS:
             return f"Updates have been waiting for {waited:.0f} s to be stored."
         if self._refused_at is not None and now - self._refused_at < MOMENT_SECONDS:
-            return "Updates are refused: too many are waiting to be stored."
+            return "Updates were refused: they could not be stored in time."
         return None
 
     @property
@@ -222,7 +222,10 @@ class Writer:
 
     def _run(self) -> None:
         while not self._is_done:
-            self._wait_for_items()
+            try:
+                self._wait_for_items()
+            except Exception as exc:  # as in _store_next
+                logger.exception("the writer failed while it waited", exc_info=exc)
             for take in (self._queue.take_fresh, self._queue.take_old):
                 self._store_next(take)
         self._disconnect()
