@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.util import Finalize
 
 from app.auth.guard import Guard
@@ -16,6 +17,7 @@ from app.database.pool import Database
 from app.domain.snapshots import Snapshot
 from app.domain.updates import Update
 from app.ingest.heartbeat import Heartbeat
+from app.ingest.known_jobs import KnownJobs
 from app.ingest.snapshots import store_snapshots
 from app.ingest.transaction import store_updates
 from app.ingest.writer import Writer
@@ -62,7 +64,7 @@ class Hub:
             logger.warning(WITHOUT_KEY)
         writer = Writer(
             database,
-            {Update: store_updates, Snapshot: store_snapshots},
+            {Update: partial(store_updates, known=KnownJobs()), Snapshot: store_snapshots},
             capacity=config.queue_updates,
             wait_seconds=config.wait_seconds,
             late_days=config.late_data_days,

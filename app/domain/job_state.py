@@ -42,6 +42,12 @@ class Registers:
                 taken = True
         return taken
 
+    def take(self, time: int, named: Fields) -> bool:
+        """`merge` for a time that is later than that of any register."""
+        self.values.update(named)
+        self.times.update(dict.fromkeys(named, time))
+        return bool(named)
+
     def before(self, instant: int) -> Registers:
         """The registers that come from updates before an instant (µs)."""
         times = {name: time for name, time in self.times.items() if time < instant}
@@ -95,13 +101,15 @@ class JobState:
 
     def merge(self, update: Update) -> bool:
         """Merge one update into the registers; return whether any register took its value."""
-        taken = self.registers.merge(update.time, update.fields)
+        is_newest = self.newest is not None and update.time > self.newest
+        merge = Registers.take if is_newest else Registers.merge
+        taken = merge(self.registers, update.time, update.fields)
         for index, named in update.disks.items():
             disk = self.disks.get(index)
             if disk is None:
                 disk = self.disks[index] = DiskState()
                 taken = True
-            taken = disk.merge(update.time, named) or taken
+            taken = merge(disk, update.time, named) or taken
         return taken
 
     def merge_all(self, updates: Iterable[Update]) -> None:

@@ -15,6 +15,7 @@ from app.database.pool import Connection
 from app.domain import timestamps
 from app.domain.job_state import (
     END_WARNINGS,
+    DiskColumns,
     JobState,
     disk_columns,
     end_warnings,
@@ -25,13 +26,14 @@ from app.domain.repeats import find_repeats
 from app.domain.timestamps import OLD_AFTER, Stamped
 from app.domain.updates import Update
 from app.errors import Conflict, NotFound, RequestError
+from app.ingest.known_jobs import KnownJobs
 from app.store import ingest as store
 from app.store.ingest import Instant
 
 DAY = 86_400 * timestamps.SECOND
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones take three times as long to make
 class Receipt:
     """The result of a stored update. Instants in µs. `lost_updates`: losses not known before."""
 
@@ -47,20 +49,28 @@ class Receipt:
 Outcome = Receipt | RequestError
 
 
-def store_updates(conn: Connection, updates: Sequence[Update], late_days: int) -> list[Outcome]:
+def store_updates(
+    conn: Connection, updates: Sequence[Update], late_days: int, known: KnownJobs | None = None
+) -> list[Outcome]:
     """Store updates and change their jobs; return an outcome for each, in order.
 
     Idempotent. The caller must commit before it answers. An update that contradicts its job is
-    refused by itself (Conflict, NotFound); database errors are raised.
+    refused by itself (Conflict, NotFound); database errors are raised. The rows of jobs that are
+    `known` are not read. Raises OutdatedState if one of them has changed: roll back and try again.
     """
-    return _Transaction(conn, updates, late_days).run()
+    return _Transaction(conn, updates, late_days, KnownJobs() if known is None else known).run()
 
 
 class _Transaction:
-    def __init__(self, conn: Connection, updates: Sequence[Update], late_days: int) -> None:
+    def __init__(
+        self, conn: Connection, updates: Sequence[Update], late_days: int, known: KnownJobs
+    ) -> None:
         self.conn = conn
         self.updates = updates
         self.late_days = late_days
+        self.known = known
+        self.versions: dict[str, int] = {}  # of the jobs that are not locked
+        self.version = 0  # of the rows that this transaction writes
         self.now = self.dropped_before = 0
         self.changes: dict[str, Change] = {}
         self.completions: dict[str, Update] = {}  # each job's first update without telemetry
@@ -92,9 +102,15 @@ class _Transaction:
         return [self.outcomes[position] for position in range(len(self.updates))]
 
     def _lock(self) -> None:
-        """Lock the jobs' rows, creating those that are missing."""
-        types = {u.job_id: u.job_type for u in reversed(self.updates) if u.is_telemetry}
-        ids = {update.job_id for update in self.updates}
+        """Lock the rows of jobs that are not known, creating those that are missing."""
+        known = self.known.take(self.updates)
+        self.versions = {job_id: job.version for job_id, job in known.items()}
+        ids = {update.job_id for update in self.updates} - known.keys()
+        types = {
+            u.job_id: u.job_type
+            for u in reversed(self.updates)
+            if u.is_telemetry and u.job_id in ids
+        }
         locked = store.lock_jobs(self.conn, ids)
         created: set[str] = set()
         missing = {job_id: types[job_id] for job_id in ids - set(locked.states) if job_id in types}
@@ -102,10 +118,10 @@ class _Transaction:
             created = store.create_missing_jobs(self.conn, missing)
             locked = store.lock_jobs(self.conn, ids)
         self.now, self.dropped_before = locked.now, locked.dropped_before
-        self.changes = {
-            job_id: Change(state, is_new=job_id in created)
-            for job_id, state in locked.states.items()
-        }
+        self.version = locked.version
+        self.changes = {job_id: Change(job.state) for job_id, job in known.items()}
+        for job_id, state in locked.states.items():
+            self.changes[job_id] = Change(state, is_new=job_id in created)
         if has_old(self.updates, self.now):
             store.limit_lock_waits(self.conn)
 
@@ -234,23 +250,39 @@ class _Transaction:
 
     def _write(self, new: list[Update], existing: dict[Instant, list[Update]]) -> None:
         touched = {update.job_id for update in new}
+        written = store.JobsWritten()
         with self.conn.pipeline() as pipeline:
             store.insert_updates(self.conn, new, self.now)
             pipeline.sync()  # the database works on it while the jobs are changed
             self._take(new, existing)
             rebuilds = [job_id for job_id in touched if self.changes[job_id].must_rebuild]
             if not rebuilds:
-                store.write_jobs(self.conn, self._rows(touched, new), self.now)
+                written = store.write_jobs(self.conn, self._rows(touched, new), self.now)
         if rebuilds:
             for job_id in rebuilds:
                 rebuild(self.conn, self.changes[job_id], self.dropped_before)
-            store.write_jobs(self.conn, self._rows(touched, new), self.now)
+            written = store.write_jobs(self.conn, self._rows(touched, new), self.now)
+        self._check(written)
+        for job_id in touched:
+            self.known.keep(self.changes[job_id].state, self.version)
+
+    def _check(self, written: store.JobsWritten) -> None:
+        try:
+            written.check()
+        except store.OutdatedState:
+            self.known.distrust()
+            raise
+        if self.versions:
+            self.known.trust()
 
     def _rows(self, touched: set[str], new: list[Update]) -> list[store.JobRow]:
         named_disks: dict[str, set[int]] = defaultdict(set)
         for update in new:
             named_disks[update.job_id].update(update.disks)
-        return [make_row(self.changes[job_id], named_disks[job_id]) for job_id in sorted(touched)]
+        return [
+            make_row(self.changes[job_id], named_disks[job_id], self.versions.get(job_id))
+            for job_id in sorted(touched)
+        ]
 
     def _receipt(self, update: Update) -> Receipt:
         applied, reason = self.changes[update.job_id].results[id(update)]
@@ -269,21 +301,27 @@ _CLOCK_WARNING = (
 )
 
 
-def make_row(change: Change, named_disks: set[int]) -> store.JobRow:
+def make_row(change: Change, named_disks: set[int], version: int | None = None) -> store.JobRow:
     """The row of a job from its state, with the disks that may have changed."""
     state = change.state
     if change.is_charted_only:
-        return store.JobRow(change, None, {})
+        return store.JobRow(change, None, {}, version)
     disks = {index: disk_columns(disk, state.status) for index, disk in state.disks.items()}
     columns = job_columns(state, disks)
-    warnings = end_warnings(state, disks)
-    for code in END_WARNINGS:  # earlier warnings about the end may no longer hold
-        if state.warnings.get(code) != warnings.get(code):
-            state.warnings.pop(code, None)
-    note(change, warnings)
+    _renew_end_warnings(change, disks)
     if not (state.has_ended or change.must_rebuild or change.is_revived):
         disks = {index: disks[index] for index in named_disks}
-    return store.JobRow(change, columns, disks)
+    return store.JobRow(change, columns, disks, version)
+
+
+def _renew_end_warnings(change: Change, disks: dict[int, DiskColumns]) -> None:
+    """Set the warnings about the end; earlier ones may no longer hold."""
+    warnings, known = end_warnings(change.state, disks), change.state.warnings
+    if known:
+        for code in END_WARNINGS:
+            if known.get(code) != warnings.get(code):
+                known.pop(code, None)
+    note(change, warnings)
 
 
 def rebuild(conn: Connection, change: Change, dropped_before: int) -> None:

@@ -22,6 +22,7 @@ from app.domain.timestamps import SECOND
 from app.errors import NO_MEMORY, DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
 from app.ingest.queue import FRESH, Entry, Item, Queue, Ticket
 from app.ingest.transaction import Outcome, Receipt
+from app.store.ingest import OutdatedState
 
 logger = logging.getLogger("hub.writer")
 
@@ -30,12 +31,16 @@ STUCK_SECONDS = 5.0  # if a commit takes longer, the database does not answer
 # While requests wait for longer, or are refused, the hub does not take updates: their jobs are not
 # silent.
 MOMENT_SECONDS = 5.0
-CONFLICT_TRIES = 3  # deadlocks and serialization failures
+CONFLICT_TRIES = 3  # deadlocks, serialization failures and outdated states
 MOST_LOCKED = 3  # chunks of a turn that are tried although they may be locked: each takes a while
 LOCKED = "Data of that time is being compressed; try again."
 CHUNK = 6 * 3_600 * SECOND  # the time that a chunk spans, at least
 
-_CONFLICTS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+_CONFLICTS = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    OutdatedState,
+)
 
 # Failures of the database itself, with which every update would fail.
 _TROUBLES = (

@@ -24,9 +24,10 @@ from app.server.push import PushServer
 from app.server.threads import Threads
 from app.server.wsgi import Scope, call_wsgi, make_environ
 from app.web import problems
+from app.web.content import JSON
 from app.web.history import find_chart
 from app.web.push import find_target
-from app.web.request import Answer, Request, choose_request_id, complete
+from app.web.request import SAFE_HEADERS, Answer, Request, choose_request_id, complete
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -90,7 +91,7 @@ class Server:
         except Exception as exc:
             answer = complete(problems.answer_failure(exc), request, route)
         finally:
-            if body is not None:
+            if body is not None and body.reserved:
                 self._bodies.release(body)
         await _send(answer, send)
         self._answered_at = time.monotonic()
@@ -161,9 +162,16 @@ def read_request(scope: Scope) -> Request:
     )
 
 
+def _encode(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    return header[0].encode("latin-1"), header[1].encode("latin-1")
+
+
+_ENCODED = {header: _encode(header) for header in (*SAFE_HEADERS, ("Content-Type", JSON))}
+
+
 async def _send(answer: Answer, send: Send) -> None:
     headers = [_NO_BANNER]
-    for name, value in answer.headers:
-        headers.append((name.encode("latin-1"), value.encode("latin-1")))
+    for header in answer.headers:
+        headers.append(_ENCODED.get(header) or _encode(header))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -9,13 +9,51 @@ from functools import partial
 from app import metrics
 from app.errors import TooManyPushes
 from app.hub import Hub
+from app.ingest.queue import Ticket
 from app.ingest.transaction import Outcome
+from app.ingest.writer import Writer
 from app.server.settling import Settling
 from app.server.threads import Threads
 from app.web.push import Decoded, Push, Target
 from app.web.request import Answer, Request
 
+SHORTEST_CHECK, LONGEST_CHECK = 0.01, 0.5  # seconds between looks for pushes that give up
 SMALL_BATCH = 500  # updates whose receipt is made on the event loop: at most 1 ms
+
+
+class Patience:
+    """Ends the waiting of pushes that the writer keeps for too long, with one timer for all."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._waiting: dict[asyncio.Future[None], Ticket] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, ready: asyncio.Future[None], ticket: Ticket) -> None:
+        """Set the result of `ready` once the ticket has waited for as long as it may."""
+        self._waiting[ready] = ticket
+        if self._timer is None:
+            self._check_in(self._writer.wait_seconds)
+
+    def forget(self, ready: asyncio.Future[None]) -> None:
+        """Stop watching it."""
+        self._waiting.pop(ready, None)
+
+    def _check_in(self, seconds: float) -> None:
+        seconds = min(max(seconds, SHORTEST_CHECK), LONGEST_CHECK)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._check)
+
+    def _check(self) -> None:
+        self._timer = None
+        left = LONGEST_CHECK
+        for ready, ticket in self._waiting.items():
+            patience = self._writer.patience(ticket)
+            if patience > 0:
+                left = min(left, patience)
+            elif not ready.done():
+                ready.set_result(None)
+        if self._waiting:
+            self._check_in(left)
 
 
 class PushServer:
@@ -25,6 +63,7 @@ class PushServer:
         self._hub = hub
         self._threads = threads  # decode what takes long
         self._settling = Settling()  # its own, so that reads do not wait behind settled pushes
+        self._patience = Patience(hub.writer)
         self._most_waiting = hub.config.waiting_pushes
         self._waiting = 0
         metrics.WAITING_PUSHES.set_function(lambda: self._waiting)
@@ -63,21 +102,11 @@ class PushServer:
         if not decoded.items:
             return []
         writer = self._hub.writer
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ticket = writer.begin(decoded.items, partial(self._settling.settle, ready, None))
-        timer: asyncio.TimerHandle
-
-        def give_up() -> None:
-            nonlocal timer
-            if (seconds := writer.patience(ticket)) > 0:
-                timer = loop.call_later(seconds, give_up)
-            elif not ready.done():
-                ready.set_result(None)
-
-        timer = loop.call_later(writer.wait_seconds, give_up)
+        self._patience.watch(ready, ticket)
         try:
             await ready
         finally:
-            timer.cancel()
+            self._patience.forget(ready)
         return writer.finish(ticket)

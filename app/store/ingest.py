@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, LiteralString
 
 import orjson
@@ -22,7 +23,7 @@ from app.domain.job_state import (
 )
 from app.domain.lifecycle import Change, Event
 from app.domain.updates import Fields, Update
-from app.store.arrays import execute
+from app.store.arrays import Cursor, execute
 from app.store.sql import load_queries
 from app.store.wide_writes import note_write
 
@@ -31,19 +32,22 @@ SQL = load_queries("ingest")
 Instant = tuple[str, int]  # a job and a time
 _MICROS = 1_000_000
 _DAY = 86_400 * _MICROS
+_JOB_COLUMNS, _DISK_COLUMNS = tuple(JOB_FIELDS), tuple(DISK_FIELDS)
 _ERROR_MESSAGE = list(JOB_FIELDS).index("error_message")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobRow:
     """What to write of one job: its change, its columns, and the disks that may have changed.
 
-    `columns` is None if the updates are charted only: the row keeps its values.
+    `columns` is None if the updates are charted only: the row keeps its values. `version` is that
+    of a row which has not been locked (see `app.ingest.known_jobs`).
     """
 
     change: Change
     columns: JobColumns | None
     disks: dict[int, DiskColumns]
+    version: int | None = None
 
     @property
     def state(self) -> JobState:
@@ -52,11 +56,19 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class LockedJobs:
-    """The database's clock, the time before which updates were dropped, and the states by job."""
+    """The database's clock, the time before which updates were dropped, and the states by job.
+
+    `version`: the version of the rows that this transaction writes.
+    """
 
     now: int
     dropped_before: int
+    version: int
     states: dict[str, JobState]
+
+
+class OutdatedState(Exception):
+    """A row that had not been locked has been changed by another transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +83,27 @@ class Losses:
     news: int
 
 
+@dataclass(frozen=True, slots=True)
+class JobsWritten:
+    """The result of writing rows of jobs."""
+
+    cursor: Cursor | None = None
+    expected: int = 0
+
+    def check(self) -> None:
+        """Raise OutdatedState if a row had another version."""
+        if self.cursor is not None and self.cursor.rowcount != self.expected:
+            raise OutdatedState
+
+
 def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> LockedJobs:
     """Lock the rows of the jobs that exist, in the order of their ids.
 
     The registers hold what the sender reported, even if a status change by the detector hides it.
     """
     ids = {"job_ids": sorted(job_ids)}
+    if not ids["job_ids"]:
+        return _locked(conn.execute(SQL["read_clock"]), {})
     with conn.pipeline():
         locked = execute(conn, SQL["lock_jobs"], ids)
         clock = conn.execute(SQL["read_clock"])
@@ -88,10 +115,13 @@ def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> LockedJobs:
         if row[0] in states:
             former = hidden[row[0]].get(str(row[1]))
             states[row[0]].disks[row[1]] = _disk_state(row, former)
-    instants = clock.fetchone()
-    assert instants is not None
-    now, dropped_before = map(to_micros, instants)
-    return LockedJobs(now, dropped_before, states)
+    return _locked(clock, states)
+
+
+def _locked(clock: Cursor, states: dict[str, JobState]) -> LockedJobs:
+    row = clock.fetchone()
+    assert row is not None
+    return LockedJobs(to_micros(row[0]), to_micros(row[1]), row[2], states)
 
 
 def limit_lock_waits(conn: Connection) -> None:
@@ -141,6 +171,8 @@ def _find_by_day(
     days: dict[int, list[Instant]] = {}
     for instant in instants:
         days.setdefault(instant[1] // _DAY, []).append(instant)
+    if not days:
+        return []
     with conn.pipeline():
         found = [
             execute(
@@ -255,7 +287,7 @@ def write_warnings(conn: Connection, changes: Sequence[Change], now: int) -> Non
         SQL["warn_jobs"],
         {
             "job_id": [state.job_id for state in states],
-            "warnings": [orjson.dumps(state.warnings).decode() for state in states],
+            "warnings": [_json(state.warnings) for state in states],
         },
     )
     events = [(change.state.job_id, event) for change in changes for event in change.events]
@@ -263,10 +295,14 @@ def write_warnings(conn: Connection, changes: Sequence[Change], now: int) -> Non
         insert_events(conn, events, now)
 
 
-def write_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> None:
-    """Write the rows of locked jobs, of their disks, and their events."""
-    if moved := [(row.state, row.columns, row.change) for row in rows if row.columns is not None]:
-        _update_jobs(conn, moved, now)
+def write_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> JobsWritten:
+    """Write the rows of jobs, of their disks, and their events.
+
+    Check the result after the pipeline, if there is one, unless all jobs were locked.
+    """
+    written = JobsWritten()
+    if moved := [row for row in rows if row.columns is not None]:
+        written = JobsWritten(_update_jobs(conn, moved, now), len(moved))
     if charted := [row.state for row in rows if row.columns is None]:
         _touch_jobs(conn, charted, now)
     disks = [
@@ -279,6 +315,7 @@ def write_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> None:
     events = [(row.state.job_id, event) for row in rows for event in row.change.events]
     if events:
         insert_events(conn, events, now)
+    return written
 
 
 def delete_disks_but(conn: Connection, job_id: str, kept: Iterable[int]) -> None:
@@ -304,23 +341,23 @@ def insert_events(conn: Connection, events: Sequence[tuple[str, Event]], now: in
     )
 
 
-def _update_jobs(
-    conn: Connection, rows: Sequence[tuple[JobState, JobColumns, Change]], now: int
-) -> None:
-    states = [state for state, _, _ in rows]
-    execute(
+def _update_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> Cursor:
+    states = [row.state for row in rows]
+    columns = [row.columns or {} for row in rows]
+    return execute(
         conn,
         SQL["update_jobs"],
         {
-            **{name: [columns[name] for _, columns, _ in rows] for name in JOB_FIELDS},
+            **{name: [values[name] for values in columns] for name in JOB_FIELDS},
             **_life_of(states),
             "now": now,
             "status": [state.status for state in states],
             "ended_by": [state.ended_by for state in states],
             "completed_at": [state.completed_at for state in states],
-            "field_times": [_times_literal(state.registers, JOB_FIELDS) for state in states],
-            "has_life": [change.has_life for _, _, change in rows],
-            "is_new": [change.is_new for _, _, change in rows],
+            "field_times": [_times_literal(state.registers, _JOB_COLUMNS) for state in states],
+            "has_life": [row.change.has_life for row in rows],
+            "is_new": [row.change.is_new for row in rows],
+            "version": [row.version for row in rows],
         },
     )
 
@@ -336,7 +373,7 @@ def _life_of(states: Sequence[JobState]) -> dict[str, list[Any]]:
         "started_at": [state.started_at for state in states],
         "newest": [state.newest for state in states],
         "clock_offset_seconds": [_seconds(state.clock_offset) for state in states],
-        "warnings": [orjson.dumps(state.warnings).decode() for state in states],
+        "warnings": [_json(state.warnings) for state in states],
     }
 
 
@@ -349,15 +386,27 @@ def _upsert_disks(conn: Connection, disks: list[tuple[str, int, DiskColumns, Dis
             "job_id": [job_id for job_id, _, _, _ in disks],
             "disk_index": [index for _, index, _, _ in disks],
             "newest": [max(disk.times.values(), default=None) for _, _, _, disk in disks],
-            "field_times": [_times_literal(disk, DISK_FIELDS) for _, _, _, disk in disks],
+            "field_times": [_times_literal(disk, _DISK_COLUMNS) for _, _, _, disk in disks],
         },
     )
 
 
-def _times_literal(registers: Registers, names: Iterable[str]) -> str:
+def _times_literal(registers: Registers, names: tuple[str, ...]) -> str:
     """A bigint[] as text, because `unnest` would flatten an array of arrays."""
-    get = registers.times.get
-    return "{" + ",".join([str(get(name, "NULL")) for name in names]) + "}"
+    times = registers.times
+    different = set(times.values())
+    if len(different) == 1:  # mostly: the last update has named every field
+        return _times_pattern(tuple(times), names).replace("T", str(different.pop()))
+    return "{" + ",".join([str(times.get(name, "NULL")) for name in names]) + "}"
+
+
+@lru_cache(maxsize=1024)
+def _times_pattern(named: tuple[str, ...], names: tuple[str, ...]) -> str:
+    return "{" + ",".join(["T" if name in named else "null" for name in names]) + "}"
+
+
+def _json(warnings: dict[str, str]) -> str:
+    return orjson.dumps(warnings).decode() if warnings else "{}"
 
 
 def _columns_of(instants: Collection[Instant]) -> dict[str, list[Any]]:

@@ -174,6 +174,9 @@ def _find_target(path: str) -> Target | None:
 # Answers.
 
 
+_received_at = lru_cache(maxsize=64)(isoformat_micros)  # the same for all updates of a commit
+
+
 def answer_update(job_id: str, outcomes: Sequence[Outcome]) -> Answer:
     """The receipt of one update. Raises the error it was refused with."""
     receipt = outcomes[0]
@@ -188,7 +191,7 @@ def answer_update(job_id: str, outcomes: Sequence[Outcome]) -> Answer:
             "applied": receipt.is_applied,
             "reason": receipt.reason,
             "time": isoformat_micros(receipt.time),
-            "received_at": isoformat_micros(receipt.received_at),
+            "received_at": _received_at(receipt.received_at),
         }
     )
     return Answer(200, body, [("Content-Type", JSON)])

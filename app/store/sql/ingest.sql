@@ -11,9 +11,11 @@ ORDER BY job_id
 FOR UPDATE
 
 -- Read after the locks, so that it is later than the times written by their previous holder. No
--- update is stored before the edge, because no refresh reads there.
+-- update is stored before the edge, because no refresh reads there. The last column is the version
+-- of the rows that this transaction writes (xmin).
 -- name: read_clock
-SELECT clock_timestamp(), greatest(max(dropped_before), TIMESTAMPTZ 'epoch')
+SELECT clock_timestamp(), greatest(max(dropped_before), TIMESTAMPTZ 'epoch'),
+       pg_current_xact_id()::xid::text::bigint
 FROM series_edges
 WHERE series IN ('job_telemetry', 'disk_telemetry')
 
@@ -112,7 +114,8 @@ WHERE jobs.job_id = v.job_id
 
 -- name: update_jobs
 -- An update undoes a status change by the detector. A registration does not: the row keeps the
--- detector's message (see job_columns). For the summary see warn_jobs.
+-- detector's message (see job_columns). For the summary see warn_jobs. A job with a version has not
+-- been locked: its row is changed only if it still has that version.
 UPDATE jobs SET
     status = v.status,
     before_verdict = CASE
@@ -139,11 +142,12 @@ FROM unnest(
     %(job_id)s::text[], %(status)s::text[], %(ended_by)s::text[], %(started_at)s::bigint[],
     %(completed_at)s::bigint[], %(newest)s::bigint[],
     %(clock_offset_seconds)s::double precision[], %(warnings)s::text[], %(field_times)s::text[],
-    %(has_life)s::boolean[], %(is_new)s::boolean[], {job_fields: %($name)s::$type[]}
+    %(has_life)s::boolean[], %(is_new)s::boolean[], %(version)s::xid[],
+    {job_fields: %($name)s::$type[]}
 ) AS v (
     job_id, status, ended_by, started_at, completed_at, newest, clock_offset_seconds, warnings,
-    field_times, has_life, is_new, {job_fields})
-WHERE jobs.job_id = v.job_id
+    field_times, has_life, is_new, version, {job_fields})
+WHERE jobs.job_id = v.job_id AND jobs.xmin = coalesce(v.version, jobs.xmin)
 
 -- name: touch_jobs
 UPDATE jobs SET
