@@ -25,7 +25,9 @@ from app.clock import from_micros, to_micros
 from app.config import Config
 from app.database.pool import Database
 from app.domain.fields import DISK_FIELDS, JOB_FIELDS
+from app.domain.timestamps import OLD_AFTER
 from app.domain.updates import Update
+from app.ingest import known_jobs
 from jobs.detect_stale_jobs import run_once
 from tests.fuzz.model import FAIL_SECONDS, STALL_SECONDS, Model, says_the_same
 from tests.fuzz.sizes import RUNS
@@ -87,18 +89,27 @@ numbers = itertools.count()
 
 
 class Hub:
-    """The application, which can be built again on the same database."""
+    """The application in one or more workers, which can be built again on the same database.
 
-    def __init__(self, config: Config, database: Database) -> None:
+    The next request goes to the worker that `turn` names.
+    """
+
+    def __init__(self, config: Config, database: Database, workers: int) -> None:
         self.config, self.database = config, database
-        self.app: Flask = create_app(config)
+        self.turn = 0
+        self.apps: list[Flask] = [create_app(config) for _ in range(workers)]
 
     def restart(self) -> None:
-        close_app(self.app)
-        self.app = create_app(self.config)
+        self.close()
+        self.apps = [create_app(self.config) for _ in self.apps]
+
+    def close(self) -> None:
+        for app in self.apps:
+            close_app(app)
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        answer = self.app.test_client().open(f"/api/v1{path}", method=method, json=body)
+        client = self.apps[self.turn % len(self.apps)].test_client()
+        answer = client.open(f"/api/v1{path}", method=method, json=body)
         return answer.status_code, answer.get_json()
 
     def sweep(self, now: datetime, watched_seconds: int) -> None:
@@ -125,7 +136,12 @@ class Machine(RuleBasedStateMachine):
         self.last_seen: int | None = None
         self.has_restarted = False
 
-    # What is told.
+    # What is told, and to which worker.
+
+    @precondition(lambda self: len(self.hub.apps) > 1)
+    @rule()
+    def turn_to_the_next_worker(self) -> None:
+        self.hub.turn += 1
 
     @rule(body=BODIES, seconds=ANY_TIME)
     def push(self, body: dict[str, Any], seconds: float | None) -> None:
@@ -323,7 +339,13 @@ class Machine(RuleBasedStateMachine):
         assert (answer["accepted"], answer["duplicates"]) == (len(new), len(items) - len(new))
         self.sent += items
         if new:
-            self.model.store(new)
+            # In a transaction for each age, fresh ones first.
+            old = [
+                update for update in new if update.time < to_micros(datetime.now(UTC)) - OLD_AFTER
+            ]
+            for transaction in ([update for update in new if update not in old], old):
+                if transaction:
+                    self.model.store(transaction)
             _, job = self.hub.ask("GET", f"/jobs/{self.job_id}")
             seen = micros(job["last_telemetry_at"])
             assert self.last_seen is None or seen > self.last_seen
@@ -376,11 +398,19 @@ def plain(value: Any) -> Any:
     return value
 
 
-@pytest.fixture(scope="module")
-def hub(config: Config, open_owner: Database) -> Iterator[Hub]:
-    hub = Hub(config, open_owner)
+@pytest.fixture(params=[1, 2], ids=["one worker", "two workers"])
+def hub(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    config: Config,
+    open_owner: Database,
+) -> Iterator[Hub]:
+    # Workers that find a state of theirs outdated go on using them, so that it happens often.
+    monkeypatch.setattr(known_jobs, "SHORTEST_PAUSE", 0)
+    monkeypatch.setattr(known_jobs, "LONGEST_PAUSE", 0)
+    hub = Hub(config, open_owner, request.param)
     yield hub
-    close_app(hub.app)
+    hub.close()
 
 
 @pytest.mark.timeout(7200 if RUNS else 900)  # a failure takes its time to be made small
