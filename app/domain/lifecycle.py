@@ -33,7 +33,7 @@ class Change:
     the registers, or a late update of an ended job. `moves`: an update came before the job ended;
     otherwise all are charted only, and the row does not change. `is_revived`: the detector had
     failed the job, so the rows of all its disks change back. `results`: by update identity, whether
-    the state moved (None: known only after the rebuild) and why not.
+    the state moved (None: known only after the rebuild) and why not; without one it did.
     """
 
     state: JobState
@@ -57,6 +57,9 @@ def take(change: Change, time: int, existing: list[Update], new: list[Update]) -
     decide a tie. `new` holds no duplicates and is not empty.
     """
     state = change.state
+    if not existing and len(new) == 1 and _follows(state, time, new[0]):
+        _follow(change, new[0])
+        return
     if state.has_ended:
         _take_after_the_end(change, new)
     else:
@@ -68,6 +71,27 @@ def take(change: Change, time: int, existing: list[Update], new: list[Update]) -
         state.has_telemetry = change.has_life = True
     for update in new:
         note(change, update.notes)
+
+
+def _follows(state: JobState, time: int, update: Update) -> bool:
+    """Whether a running job goes on in order, as it mostly does."""
+    return (
+        state.status == "running"
+        and state.has_telemetry
+        and state.newest is not None
+        and time > state.newest
+        and update.status == "running"
+        and update.is_telemetry
+        and not update.notes
+    )
+
+
+def _follow(change: Change, update: Update) -> None:
+    """What `take` does for an update that follows, in a third of the time."""
+    state = change.state
+    state.merge(update)
+    state.newest = update.time
+    change.moves = change.has_life = True
 
 
 def note(change: Change, warnings: dict[str, str]) -> None:

@@ -31,7 +31,7 @@ def place(report: Stamped, now: int, late_horizon: int, offset: int | None) -> i
     timestamp = report.timestamp
     assert timestamp is not None
     report.time, report.sender_time = timestamp, None
-    if is_plausible(timestamp, now, late_horizon):
+    if late_horizon <= timestamp <= now + FUTURE_TOLERANCE:  # is_plausible, without a call
         return offset
     report.sender_time = timestamp
     if offset is not None and is_plausible(timestamp + offset, now, late_horizon):

@@ -94,7 +94,5 @@ def _continues(state: JobState, update: Update) -> bool:
         update.status == "running"
         and update.is_telemetry
         and not update.lost_updates
-        and (
-            update.timestamp is None or state.newest is None or update.timestamp > state.newest
-        )
+        and (update.timestamp is None or state.newest is None or update.timestamp > state.newest)
     )

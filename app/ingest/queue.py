@@ -18,9 +18,10 @@ from app.domain.timestamps import FUTURE_TOLERANCE, OLD_AFTER, SECOND
 from app.errors import QueueFull
 from app.ingest.transaction import Outcome
 
-LARGEST_COMMIT = 4_000  # fresh items; larger commits save nothing and delay others
-# A turn of old items: about 0.2 s on the embedded engine, for which fresh items wait.
-LARGEST_TURN = 500  # items
+LARGEST_COMMIT = 4_000  # items; larger commits save nothing and delay others
+# A turn of old items, for which fresh ones wait. It becomes as large as is stored in this time.
+TURN_SECONDS = 0.1
+FIRST_TURN, SMALLEST_TURN = 500, 100  # items
 HOURS_OF_TURN = 100  # each may need a chunk of its own
 _HOUR = 3_600 * SECOND
 
@@ -83,6 +84,7 @@ class Queue:
         self._fresh: deque[Entry] = deque()
         self._old: list[deque[Entry]] = []  # one for each ticket
         self._turns = 0
+        self._turn_size = FIRST_TURN
         self.counts = [0, 0]  # what waits, by age, without withdrawn items
 
     @property
@@ -145,7 +147,7 @@ class Queue:
         taken: list[Entry] = []
         hours: set[int] = set()
         for entries in self._in_turn():
-            while entries and len(taken) < LARGEST_TURN:
+            while entries and len(taken) < self._turn_size:
                 hours.add((entries[0][0].timestamp or 0) // _HOUR)
                 if len(hours) > HOURS_OF_TURN:
                     break
@@ -154,6 +156,13 @@ class Queue:
                 break
         self._old = [entries for entries in self._old if entries]
         return taken
+
+    def note_turn(self, size: int, seconds: float) -> None:
+        """Note how long it took to store a turn; the next ones are larger or smaller for it."""
+        if seconds > TURN_SECONDS:
+            self._turn_size = max(SMALLEST_TURN, self._turn_size // 2)
+        elif size >= self._turn_size and seconds < TURN_SECONDS / 2:
+            self._turn_size = min(LARGEST_COMMIT, self._turn_size * 2)
 
     def _in_turn(self) -> list[deque[Entry]]:
         """The old items of each request, in the order in which they come next."""

@@ -32,7 +32,7 @@ def register(conn: Connection, registration: dict[str, Any]) -> bool:
     _require_its_updates(conn, state)
     if state.has_ended:  # the row shows the effects of the end, not the registers
         change.must_rebuild = True
-        rebuild(conn, change, locked.dropped_before)
+        rebuild(conn, [change], locked.dropped_before)
     else:
         state.merge_registered()
     store.write_jobs(conn, [make_row(change, set(state.disks))], locked.now)

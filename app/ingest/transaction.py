@@ -28,7 +28,7 @@ from app.domain.updates import Update
 from app.errors import Conflict, NotFound, RequestError
 from app.ingest.known_jobs import KnownJobs
 from app.store import ingest as store
-from app.store.ingest import Instant
+from app.store.ingest import Instant, Span
 
 DAY = 86_400 * timestamps.SECOND
 
@@ -71,7 +71,7 @@ class _Transaction:
         self.known = known
         self.versions: dict[str, int] = {}  # of the jobs that are not locked
         self.version = 0  # of the rows that this transaction writes
-        self.now = self.dropped_before = 0
+        self.now = self.dropped_before = self.late_horizon = 0
         self.changes: dict[str, Change] = {}
         self.completions: dict[str, Update] = {}  # each job's first update without telemetry
         self.outcomes: dict[int, Outcome] = {}  # by position in `updates`
@@ -118,6 +118,7 @@ class _Transaction:
             created = store.create_missing_jobs(self.conn, missing)
             locked = store.lock_jobs(self.conn, ids)
         self.now, self.dropped_before = locked.now, locked.dropped_before
+        self.late_horizon = max(self.now - self.late_days * DAY, self.dropped_before)
         self.version = locked.version
         self.changes = {job_id: Change(job.state) for job_id, job in known.items()}
         for job_id, state in locked.states.items():
@@ -162,8 +163,9 @@ class _Transaction:
             # sender's clock, which stamped earlier updates, is ahead of the hub's.
             update.time = max(self.now, (state.newest or 0) + 1) + position
             return
-        late_horizon = max(self.now - self.late_days * DAY, self.dropped_before)
-        state.clock_offset = timestamps.place(update, self.now, late_horizon, state.clock_offset)
+        state.clock_offset = timestamps.place(
+            update, self.now, self.late_horizon, state.clock_offset
+        )
 
     def _find_existing(self, updates: list[Update]) -> dict[Instant, list[Update]]:
         """The stored updates at the instants of updates that may be repeats or ties."""
@@ -208,11 +210,13 @@ class _Transaction:
         groups: dict[Instant, list[Update]] = defaultdict(list)
         for update in new:
             groups[update.job_id, update.time].append(update)
-        for (job_id, time), group in sorted(groups.items()):
+        for instant, group in sorted(groups.items()):
+            job_id, time = instant
             change = self.changes[job_id]
-            take(change, time, existing.get((job_id, time), []), group)
-            if any(update.sender_time is not None for update in group):
-                note(change, {"clock_shifted": _CLOCK_WARNING})
+            take(change, time, existing.get(instant, []), group)
+            for update in group:
+                if update.sender_time is not None:
+                    note(change, {"clock_shifted": _CLOCK_WARNING})
         for job_id in self.losses.keys() & {update.job_id for update in new}:
             self._warn_of_losses(job_id)
 
@@ -255,12 +259,15 @@ class _Transaction:
             store.insert_updates(self.conn, new, self.now)
             pipeline.sync()  # the database works on it while the jobs are changed
             self._take(new, existing)
-            rebuilds = [job_id for job_id in touched if self.changes[job_id].must_rebuild]
+            rebuilds = [
+                self.changes[job_id]
+                for job_id in sorted(touched)
+                if self.changes[job_id].must_rebuild
+            ]
             if not rebuilds:
                 written = store.write_jobs(self.conn, self._rows(touched, new), self.now)
         if rebuilds:
-            for job_id in rebuilds:
-                rebuild(self.conn, self.changes[job_id], self.dropped_before)
+            rebuild(self.conn, rebuilds, self.dropped_before)
             written = store.write_jobs(self.conn, self._rows(touched, new), self.now)
         self._check(written)
         for job_id in touched:
@@ -285,7 +292,7 @@ class _Transaction:
         ]
 
     def _receipt(self, update: Update) -> Receipt:
-        applied, reason = self.changes[update.job_id].results[id(update)]
+        applied, reason = self.changes[update.job_id].results.get(id(update), _MOVED)
         return Receipt(update.status, False, bool(applied), reason, update.time, self.now)
 
 
@@ -295,6 +302,7 @@ def has_old(reports: Iterable[Stamped], now: int) -> bool:
     return any(r.timestamp is not None and r.timestamp < earliest for r in reports)
 
 
+_MOVED = (True, None)
 _CLOCK_WARNING = (
     "The sender's clock is wrong: timestamps more than 5 minutes ahead or older than the late "
     "horizon are stored shifted by clock_offset_seconds."
@@ -324,27 +332,29 @@ def _renew_end_warnings(change: Change, disks: dict[int, DiskColumns]) -> None:
     note(change, warnings)
 
 
-def rebuild(conn: Connection, change: Change, dropped_before: int) -> None:
-    """Read the registers of a job from the series again, up to its end.
+def rebuild(conn: Connection, changes: Sequence[Change], dropped_before: int) -> None:
+    """Read the registers of jobs from the series again, up to their ends.
 
     Values of dropped updates (`dropped_before`, µs) stay.
     """
-    state = change.state
-    before = _shown(state)
-    first, until = state.first, state.newest or 0
-    if state.has_ended:
-        state.completed_at = until = (
-            store.earliest_end(conn, state.job_id, first, until, state.status)
-            or state.completed_at
-            or until
-        )
-    state.forget_telemetry(dropped_before)
-    state.merge_all(store.deciding_updates(conn, state.job_id, first, until, state.status))
-    store.delete_disks_but(conn, state.job_id, state.disks)
-    moved = _shown(state) != before
-    for key, (applied, reason) in change.results.items():
-        if applied is None:
-            change.results[key] = (moved, None if moved else reason)
+    states = [change.state for change in changes]
+    before = [_shown(state) for state in states]
+    spans = [Span(s.job_id, s.first, s.newest or 0, s.status) for s in states]
+    ends = store.earliest_ends(conn, spans)
+    for state, span in zip(states, spans, strict=True):
+        if state.has_ended:
+            span.last = ends.get(state.job_id) or state.completed_at or span.last
+            state.completed_at = span.last
+    updates = store.deciding_updates(conn, spans)
+    for state in states:
+        state.forget_telemetry(dropped_before)
+        state.merge_all(updates[state.job_id])
+    store.delete_other_disks(conn, states)
+    for change, shown in zip(changes, before, strict=True):
+        moved = _shown(change.state) != shown
+        for key, (applied, reason) in change.results.items():
+            if applied is None:
+                change.results[key] = (moved, None if moved else reason)
 
 
 def _shown(state: JobState) -> object:

@@ -231,8 +231,10 @@ class Writer:
                 self._wait_for_items()
             except Exception as exc:  # as in _store_next
                 logger.exception("the writer failed while it waited", exc_info=exc)
-            for take in (self._queue.take_fresh, self._queue.take_old):
-                self._store_next(take)
+            self._store_next(self._queue.take_fresh)
+            started = time.monotonic()
+            if size := self._store_next(self._queue.take_old):
+                self._queue.note_turn(size, time.monotonic() - started)
         self._disconnect()
 
     def _wait_for_items(self) -> None:
@@ -246,7 +248,8 @@ class Writer:
         if self._is_down:
             self._wait_for_database()
 
-    def _store_next(self, take: Callable[[], list[Entry]]) -> None:
+    def _store_next(self, take: Callable[[], list[Entry]]) -> int:
+        """Store what the queue gives next; return how many items that was."""
         entries: list[Entry] = []
         try:
             with self._queue.changed:
@@ -258,6 +261,7 @@ class Writer:
         except Exception as exc:  # nothing may end this thread, not even a MemoryError
             _settle_all(entries, Unavailable())
             logger.exception("the writer failed on %d items", len(entries), exc_info=exc)
+        return len(entries)
 
     def _store_group(self, group: list[Entry]) -> None:
         self._storing_since = group[0][1].active_at

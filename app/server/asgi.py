@@ -170,8 +170,6 @@ _ENCODED = {header: _encode(header) for header in (*SAFE_HEADERS, ("Content-Type
 
 
 async def _send(answer: Answer, send: Send) -> None:
-    headers = [_NO_BANNER]
-    for header in answer.headers:
-        headers.append(_ENCODED.get(header) or _encode(header))
+    headers = [_NO_BANNER, *(_ENCODED.get(header) or _encode(header) for header in answer.headers)]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

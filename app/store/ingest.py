@@ -199,36 +199,38 @@ def _with_disks(conn: Connection, rows: Iterable[TupleRow]) -> dict[Instant, lis
     return by_instant
 
 
-def deciding_updates(
-    conn: Connection, job_id: str, first: int, last: int, status: str
-) -> list[Update]:
-    """All updates of the instants that decide a job's registers, without ends but `status`.
+@dataclass(slots=True)
+class Span:
+    """The part of a job's series that decides its registers: no ends but those with `status`.
 
-    Looks from `first` to `last` (µs) only.
+    Instants in µs; nothing is stored before the first or after the last.
     """
-    params = {"job_id": job_id, "status": status, **_bounds(first, last)}
-    job_times = execute(conn, SQL["deciding_job_times"], params, prepare=False).fetchone() or ()
-    disk_times = [
-        row[0] for row in execute(conn, SQL["deciding_disk_times"], params, prepare=False)
-    ]
-    times = {to_micros(time) for time in (*job_times, *disk_times) if time is not None}
-    found = find_updates(conn, {(job_id, time) for time in times})
-    return [
-        update
-        for updates in found.values()
-        for update in updates
-        if not update.is_end or update.status == status
-    ]
+
+    job_id: str
+    first: int
+    last: int
+    status: str
 
 
-def earliest_end(conn: Connection, job_id: str, first: int, last: int, status: str) -> int | None:
-    """The time of the first stored update with this end status; None if there is none.
+def deciding_updates(conn: Connection, spans: Sequence[Span]) -> dict[str, list[Update]]:
+    """All updates of the instants that decide the registers of some jobs, by job."""
+    params = _columns_of_spans(spans)
+    rows = execute(conn, SQL["deciding_job_times"], params, prepare=False).fetchall()
+    instants = {(row[0], to_micros(time)) for row in rows for time in row[1:] if time is not None}
+    rows = execute(conn, SQL["deciding_disk_times"], params, prepare=False).fetchall()
+    instants.update((job_id, to_micros(time)) for job_id, time in rows)
+    statuses = {span.job_id: span.status for span in spans}
+    updates: dict[str, list[Update]] = {span.job_id: [] for span in spans}
+    for (job_id, _), found in find_updates(conn, instants).items():
+        updates[job_id] += [u for u in found if not u.is_end or u.status == statuses[job_id]]
+    return updates
 
-    Looks from `first` to `last` (µs) only.
-    """
-    params = {"job_id": job_id, "status": status, **_bounds(first, last)}
-    row = execute(conn, SQL["earliest_end"], params, prepare=False).fetchone()
-    return to_micros(row[0]) if row and row[0] is not None else None
+
+def earliest_ends(conn: Connection, spans: Sequence[Span]) -> dict[str, int]:
+    """The time of the first stored end by job, where there is one."""
+    params = _columns_of_spans(spans)
+    rows = execute(conn, SQL["earliest_ends"], params, prepare=False)
+    return {job_id: to_micros(time) for job_id, time in rows}
 
 
 def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> None:
@@ -318,9 +320,18 @@ def write_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> JobsWritte
     return written
 
 
-def delete_disks_but(conn: Connection, job_id: str, kept: Iterable[int]) -> None:
-    """Delete the rows of a job's other disks."""
-    execute(conn, SQL["delete_disks_but"], {"job_id": job_id, "kept": list(kept)})
+def delete_other_disks(conn: Connection, states: Sequence[JobState]) -> None:
+    """Delete the rows of disks that are not in the states of their jobs."""
+    kept = [(state.job_id, index) for state in states for index in state.disks]
+    execute(
+        conn,
+        SQL["delete_other_disks"],
+        {
+            "job_ids": [state.job_id for state in states],
+            "kept_ids": [job_id for job_id, _ in kept],
+            "kept_indexes": [index for _, index in kept],
+        },
+    )
 
 
 def insert_events(conn: Connection, events: Sequence[tuple[str, Event]], now: int) -> None:
@@ -413,6 +424,16 @@ def _columns_of(instants: Collection[Instant]) -> dict[str, list[Any]]:
     return {
         "job_ids": [job_id for job_id, _ in instants],
         "times": [time for _, time in instants],
+    }
+
+
+def _columns_of_spans(spans: Sequence[Span]) -> dict[str, Any]:
+    return {
+        "job_ids": [span.job_id for span in spans],
+        "firsts": [span.first for span in spans],
+        "lasts": [span.last for span in spans],
+        "statuses": [span.status for span in spans],
+        **_bounds(min(span.first for span in spans), max(span.last for span in spans)),
     }
 
 

@@ -48,7 +48,8 @@ def follow_updates(conn: Connection) -> None:
     state = ingest.lock_jobs(conn, ["j"]).states["j"]
     assert state.registers.values == {"made_up": 7}
     assert state.disks[0].values == {"made_up": 1.5}
-    (stored,) = ingest.deciding_updates(conn, "j", 0, micros(0), "completed")
+    span = ingest.Span("j", 0, micros(0), "completed")
+    (stored,) = ingest.deciding_updates(conn, [span])["j"]
     assert stored.content() == fast.content()
     row = conn.execute(
         "SELECT jobs.made_up, job_disks.made_up FROM jobs JOIN job_disks USING (job_id)"

@@ -16,7 +16,16 @@ from app.clock import utc_now
 from app.database.pool import Connection, Database
 from app.domain.updates import Update
 from app.errors import DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
-from app.ingest.queue import HOURS_OF_TURN, LARGEST_TURN, OLD, Entry, Item, Queue, Ticket
+from app.ingest.queue import (
+    FIRST_TURN,
+    HOURS_OF_TURN,
+    OLD,
+    SMALLEST_TURN,
+    Entry,
+    Item,
+    Queue,
+    Ticket,
+)
 from app.ingest.transaction import Outcome, Receipt, store_updates
 from app.ingest.writer import Writer
 from app.store.rollups import read_chunks
@@ -144,7 +153,7 @@ def test_fresh_updates_do_not_wait_for_a_backlog(database: Database) -> None:
 
     live: list[Ticket] = []
     writer = make_writer(database, store=store, capacity=10_000)
-    backlog = [make_update(-86_400 - n, job_id="backlog") for n in range(3 * LARGEST_TURN)]
+    backlog = [make_update(-86_400 - n, job_id="backlog") for n in range(3 * FIRST_TURN)]
     late = make_update(-3600, job_id="late")
     tickets = [writer.begin(items, settle) for items in (backlog, [late])]
     writer.start()
@@ -172,7 +181,7 @@ def take_old(queue: Queue) -> list[Entry]:
 
 def test_small_and_large_requests_with_old_items_take_turns() -> None:
     queue = Queue(10_000)
-    for job_id, size in (("a", 3 * LARGEST_TURN), ("b", LARGEST_TURN), ("small", 2)):
+    for job_id, size in (("a", 3 * FIRST_TURN), ("b", FIRST_TURN), ("small", 2)):
         add(queue, old_items(size, job_id))
     turns = [{cast(Update, item).job_id for item, _, _ in take_old(queue)} for _ in range(4)]
     assert turns == [{"a"}, {"small", "b"}, {"a"}, {"b", "a"}]
@@ -181,9 +190,9 @@ def test_small_and_large_requests_with_old_items_take_turns() -> None:
 def test_small_requests_do_not_keep_a_backlog_waiting_for_ever() -> None:
     """As from many nodes whose clocks are a quarter of an hour behind."""
     queue = Queue(20_000)
-    backlog = add(queue, old_items(3 * LARGEST_TURN))
+    backlog = add(queue, old_items(3 * FIRST_TURN))
     for _ in range(6):
-        for n in range(LARGEST_TURN):
+        for n in range(FIRST_TURN):
             add(queue, old_items(1, f"node-{n}"))
         take_old(queue)
     assert backlog.waiting[OLD] == 0
@@ -209,9 +218,23 @@ def test_a_batch_is_waited_for_while_it_is_being_stored(database: Database) -> N
 
     writer = make_writer(database, store=store, capacity=10_000, wait_seconds=0.6)
     writer.start()
-    outcomes = writer.submit([make_update(-86_400 - n) for n in range(4 * LARGEST_TURN)])
+    outcomes = writer.submit([make_update(-86_400 - n) for n in range(2 * FIRST_TURN)])
     writer.stop()
     assert all(isinstance(outcome, Receipt) for outcome in outcomes)
+
+
+def test_turn_is_as_large_as_is_stored_in_a_moment() -> None:
+    queue = Queue(100_000)
+    add(queue, old_items(10_000))
+    sizes = []
+    for seconds in (0.01, 0.01, 0.07, 0.01, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2):
+        sizes.append(len(take_old(queue)))
+        queue.note_turn(sizes[-1], seconds)
+    assert sizes == [500, 1000, 2000, 2000, 4000, 500, 0, 0, 0, 0, 0]
+    add(queue, old_items(150))
+    assert len(take_old(queue)) == SMALLEST_TURN
+    queue.note_turn(1, 0.001)  # which says nothing of a larger one
+    assert len(take_old(queue)) == 50
 
 
 def test_turn_of_old_updates_spans_few_hours(database: Database) -> None:

@@ -25,7 +25,7 @@ MAY_IMPORT = {
         "app.api.context",
         "app.hub",
         "app.web",
-        "app.ingest.transaction",
+        "app.ingest",
         POOL,
         *BASE,
     },

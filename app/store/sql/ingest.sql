@@ -189,38 +189,62 @@ FROM unnest(
     AS v (job_id, kind, from_status, to_status, actor, reason, evidence, position)
 ORDER BY v.position
 
--- name: delete_disks_but
-DELETE FROM job_disks WHERE job_id = %(job_id)s AND NOT disk_index = ANY(%(kept)s::smallint[])
+-- name: delete_other_disks
+DELETE FROM job_disks
+WHERE job_id = ANY(%(job_ids)s::text[])
+  AND (job_id, disk_index) NOT IN (
+      SELECT * FROM unnest(%(kept_ids)s::text[], %(kept_indexes)s::smallint[]))
 
--- name: earliest_end
-SELECT min(time) FROM job_telemetry
-WHERE job_id = %(job_id)s AND status = %(status)s
-  AND time BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
-
--- The instants whose updates decide the job's registers, up to and including an end: for each field
--- the newest that names it, in one pass over the job's rows. Ends other than the job's own do not
--- count.
--- name: deciding_job_times
-SELECT {job_fields: max(time) FILTER (WHERE $reported IS NOT NULL)}
+-- The next three read each job from a first instant to a last one, and of ends only those with the
+-- job's own status.
+-- name: earliest_ends
+SELECT job_id, min(time)
 FROM job_telemetry
-WHERE job_id = %(job_id)s AND time BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
-  AND status IN ('running', %(status)s)
+JOIN unnest(
+    %(job_ids)s::text[], %(firsts)s::bigint[], %(lasts)s::bigint[], %(statuses)s::text[]
+) AS v (job, first, last, end_status)
+    ON job_id = v.job AND time BETWEEN from_micros(v.first) AND from_micros(v.last)
+    AND status = v.end_status
+WHERE time BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
+GROUP BY job_id
+
+-- The instants whose updates decide the registers: for each field the newest that names it, in one
+-- pass over the job's rows.
+-- name: deciding_job_times
+SELECT job_id, {job_fields: max(time) FILTER (WHERE $reported IS NOT NULL)}
+FROM job_telemetry
+JOIN unnest(
+    %(job_ids)s::text[], %(firsts)s::bigint[], %(lasts)s::bigint[], %(statuses)s::text[]
+) AS v (job, first, last, end_status)
+    ON job_id = v.job AND time BETWEEN from_micros(v.first) AND from_micros(v.last)
+    AND status IN ('running', v.end_status)
+WHERE time BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
+GROUP BY job_id
 
 -- name: deciding_disk_times
-WITH other_ends AS MATERIALIZED (
-    SELECT time, seq
+WITH v AS MATERIALIZED (
+    SELECT job, from_micros(first) AS first, from_micros(last) AS last, end_status
+    FROM unnest(
+        %(job_ids)s::text[], %(firsts)s::bigint[], %(lasts)s::bigint[], %(statuses)s::text[]
+    ) AS u (job, first, last, end_status)
+), other_ends AS MATERIALIZED (
+    SELECT job_id, time, seq
     FROM job_telemetry
-    WHERE job_id = %(job_id)s AND time BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
-      AND status NOT IN ('running', %(status)s)
+    JOIN v ON job_id = v.job AND time BETWEEN v.first AND v.last
+        AND status NOT IN ('running', v.end_status)
+    WHERE time BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
 )
-SELECT DISTINCT instant
+SELECT DISTINCT job_id, instant
 FROM (
-    SELECT ARRAY[max(time), {disk_fields: max(time) FILTER (WHERE $name IS NOT NULL)}] AS instants
+    SELECT job_id,
+           ARRAY[max(time), {disk_fields: max(time) FILTER (WHERE $name IS NOT NULL)}] AS instants
     FROM disk_telemetry AS d
-    WHERE job_id = %(job_id)s AND time BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
+    JOIN v ON d.job_id = v.job AND d.time BETWEEN v.first AND v.last
+    WHERE time BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
       AND NOT EXISTS (
-          SELECT FROM other_ends WHERE other_ends.time = d.time AND other_ends.seq = d.seq)
-    GROUP BY disk_index
+          SELECT FROM other_ends AS o
+          WHERE o.job_id = d.job_id AND o.time = d.time AND o.seq = d.seq)
+    GROUP BY job_id, disk_index
 ) AS newest,
 LATERAL unnest(instants) AS instant
 WHERE instant IS NOT NULL
