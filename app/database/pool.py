@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import orjson
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
+from psycopg.types.json import set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from app.config import Config
 from app.database.addresses import hub_dsn, owner_dsn
 from app.errors import ConfigError, DatabaseUnavailable, Unavailable, first_line
+
+set_json_loads(orjson.loads)  # three times as fast as the standard library's
 
 Connection = psycopg.Connection[TupleRow]
 DatabaseError = psycopg.Error  # what a statement raises

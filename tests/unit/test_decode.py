@@ -126,9 +126,40 @@ def test_batches_judge_each_item_as_the_schema_does(
     with pytest.MonkeyPatch.context() as patch:
         fast = _batch_outcome(text.encode("utf-8", "surrogatepass"), is_ndjson)
         patch.setattr(decode, "_decode_batch", _refuse)
+        patch.setattr(decode, "_decode_lines", _refuse)
         patch.setattr("app.schemas.decode.msgspec.convert", _refuse)
         slow = _batch_outcome(text.encode("utf-8", "surrogatepass"), is_ndjson)
     assert fast == slow
+
+
+ITEM = b'{"status":"running","job_id":"j","job_type":"backup"}'
+BROKEN = b'{"status":\n"running","job_id":"j","job_type":"backup"}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"%s\n%s" % (ITEM, ITEM),
+        b"%s\n%s\n" % (ITEM, ITEM),
+        b"\n\n%s\n\n%s\n\n" % (ITEM, ITEM),
+        b"%s\r\n%s\r\n" % (ITEM, ITEM),
+        b"%s %s" % (ITEM, ITEM),
+        b"%s%s\n\n" % (ITEM, ITEM),
+        b"%s%s" % (BROKEN, ITEM),
+        b"%s\n%s\n%s%s" % (ITEM, BROKEN, ITEM, ITEM),
+        b"%s\n[]" % ITEM,
+        b"%s,\n%s" % (ITEM, ITEM),
+        b"\xef\xbb\xbf%s" % ITEM,
+        b"",
+    ],
+)
+def test_an_object_that_does_not_end_with_its_line_is_rejected_by_both_decoders(
+    monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    fast = _batch_outcome(body, is_ndjson=True)
+    monkeypatch.setattr(decode, "_decode_lines", _refuse)
+    monkeypatch.setattr("app.schemas.decode.msgspec.convert", _refuse)
+    assert fast == _batch_outcome(body, is_ndjson=True)
 
 
 def _batch_outcome(body: bytes, is_ndjson: bool) -> Any:
@@ -304,6 +335,7 @@ def test_fast_decoder_and_schema_agree_on_odd_bytes_of_batches(
         body = body.removeprefix(b'{"updates":[').removesuffix(b"]}")
     fast = _batch_outcome(body, is_ndjson)
     monkeypatch.setattr(decode, "_decode_batch", _refuse)
+    monkeypatch.setattr(decode, "_decode_lines", _refuse)
     monkeypatch.setattr("app.schemas.decode.msgspec.convert", _refuse)
     assert fast == _batch_outcome(body, is_ndjson)
 
