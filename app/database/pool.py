@@ -135,10 +135,17 @@ class Database:
         """
         self._pool.drain()
 
-    def connect(self, *, autocommit: bool = False) -> Connection:
-        """A connection outside the pool, only for the caller. Raises DatabaseUnavailable."""
+    def connect(self, *, autocommit: bool = False, by_key: bool = False) -> Connection:
+        """A connection outside the pool, only for the caller. Raises DatabaseUnavailable.
+
+        `by_key`: it looks up rows by their keys only. Before the first ANALYZE of a table the
+        planner would read all of it instead.
+        """
+        options = dict(self._options)
+        if by_key and not self.is_embedded:
+            options["options"] += " -c enable_seqscan=off"
         with translated_errors():
-            return psycopg.connect(self._dsn, autocommit=autocommit, **self._options)
+            return psycopg.connect(self._dsn, autocommit=autocommit, **options)
 
     @contextmanager
     def reading(self, wait_seconds: float = POOL_WAIT_SECONDS) -> Iterator[Connection]:

@@ -398,7 +398,7 @@ class Writer:
 
     def _connection(self) -> Connection:
         if self._conn is None:
-            self._conn = self._database.connect()
+            self._conn = self._database.connect(by_key=True)
         return self._conn
 
     def _disconnect(self) -> None:
