@@ -1,0 +1,163 @@
+"""The states of running jobs are kept between transactions, and never used when outdated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from app.database.pool import Connection, Database
+from app.domain.job_state import JobState
+from app.domain.updates import Update
+from app.ingest import known_jobs
+from app.ingest.known_jobs import KnownJobs
+from app.ingest.registration import register
+from app.ingest.transaction import Outcome, Receipt, store_updates
+from app.store import ingest
+from tests.factories import make_update
+from tests.storing import LATE_DAYS, store
+
+
+@pytest.fixture
+def conn(database: Database) -> Iterator[Connection]:
+    with database.connect() as conn:
+        yield conn
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """The jobs that each transaction reads and locks."""
+    calls: list[set[str]] = []
+    lock_jobs = ingest.lock_jobs
+
+    def note(conn: Connection, job_ids: Iterable[str]) -> ingest.LockedJobs:
+        calls.append(set(job_ids))
+        return lock_jobs(conn, job_ids)
+
+    monkeypatch.setattr(ingest, "lock_jobs", note)
+    return calls
+
+
+def store_known(conn: Connection, known: KnownJobs, *updates: Update) -> list[Outcome]:
+    """Store updates as the writer does: again, with locks, if a state was outdated."""
+    try:
+        outcomes = store_updates(conn, updates, LATE_DAYS, known)
+    except ingest.OutdatedState:
+        conn.rollback()
+        outcomes = store_updates(conn, updates, LATE_DAYS, known)
+    conn.commit()
+    return outcomes
+
+
+def row(conn: Connection, columns: str, job_id: str = "j") -> tuple[object, ...] | None:
+    return conn.execute(f"SELECT {columns} FROM jobs WHERE job_id = %s", [job_id]).fetchone()
+
+
+def test_running_job_is_neither_read_nor_locked_again(
+    conn: Connection, locked: list[set[str]]
+) -> None:
+    known = KnownJobs()
+    for n in range(4):
+        store_known(conn, known, make_update(n - 60, bytes_transferred=n, disks={n % 2: {}}))
+    assert locked == [{"j"}, {"j"}, set(), set(), set()]  # the second: after it was created
+    assert row(conn, "bytes_transferred, status") == (3, "running")
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        make_update(-60, eta_seconds=1),  # the same instant
+        make_update(-90),
+        make_update(-30, "completed"),
+        make_update(-30, lost_updates=2),
+        make_update(-40 * 86_400),  # shifted
+    ],
+    ids=["tie", "late", "end", "losses", "wrong clock"],
+)
+def test_any_other_update_locks_its_job(
+    conn: Connection, locked: list[set[str]], update: Update
+) -> None:
+    known = KnownJobs()
+    store_known(conn, known, make_update(-60), make_update(-60, job_id="other"))
+    del locked[:]
+    store_known(conn, known, update, make_update(-20, job_id="other"))
+    assert locked == [{"j"}]
+
+
+def test_job_that_another_process_ended_is_not_written(conn: Connection) -> None:
+    known = KnownJobs()
+    store_known(conn, known, make_update(-60, bytes_transferred=1))
+    store(conn, make_update(-50, "failed", bytes_transferred=2, error_message="full"))
+    conn.commit()
+    (outcome,) = store_known(conn, known, make_update(-40, bytes_transferred=3))
+    assert isinstance(outcome, Receipt)
+    assert not outcome.is_applied
+    assert row(conn, "status, bytes_transferred, error_message") == ("failed", 2, "full")
+
+
+def test_job_that_was_registered_meanwhile_keeps_what_was_registered(conn: Connection) -> None:
+    known = KnownJobs()
+    store_known(conn, known, make_update(-60))
+    register(conn, {"job_id": "j", "job_type": "backup", "total_bytes": 7})
+    conn.commit()
+    store_known(conn, known, make_update(-40, bytes_transferred=3))
+    assert row(conn, "total_bytes, bytes_transferred") == (7, 3)
+
+
+def test_job_that_was_deleted_is_created_again(conn: Connection, owner: Database) -> None:
+    known = KnownJobs()
+    store_known(conn, known, make_update(-60, bytes_transferred=1, vm_name="vm-1"))
+    with owner.transaction() as owners:
+        owners.execute("DELETE FROM jobs")
+    store_known(conn, known, make_update(-40, bytes_transferred=3))
+    assert row(conn, "bytes_transferred, vm_name") == (3, None)
+
+
+def test_state_of_a_transaction_that_was_rolled_back_is_not_used(conn: Connection) -> None:
+    known = KnownJobs()
+    store_known(conn, known, make_update(-60, bytes_transferred=1))
+    store_updates(conn, [make_update(-50, bytes_transferred=2, eta_seconds=9)], LATE_DAYS, known)
+    conn.rollback()
+    store_known(conn, known, make_update(-40, bytes_transferred=3))
+    assert row(conn, "bytes_transferred, eta_seconds") == (3, 0)
+    (first, *_) = conn.execute("SELECT bytes_transferred FROM job_telemetry ORDER BY time")
+    assert first == (1,)
+
+
+def test_nothing_of_the_transaction_stays_if_one_of_its_states_was_outdated(
+    conn: Connection,
+) -> None:
+    known = KnownJobs()
+    store_known(conn, known, make_update(-60), make_update(-60, job_id="other"))
+    store(conn, make_update(-50))
+    conn.commit()
+    both = [make_update(-40), make_update(-40, job_id="other")]
+    with pytest.raises(ingest.OutdatedState):
+        store_updates(conn, both, LATE_DAYS, known)
+    conn.rollback()
+    assert conn.execute("SELECT count(*) FROM job_telemetry").fetchone() == (3,)
+
+
+def test_after_each_outdated_state_none_is_used_for_longer() -> None:
+    known = KnownJobs()
+    pauses = []
+    for _ in range(9):
+        known.distrust()
+        pauses.append(0)
+        known.keep(JobState("j", "backup", "running", newest=1), 5)
+        while not known.take([make_update(-60)]):
+            pauses[-1] += 1
+    assert pauses == [16, 32, 64, 128, 256, 512, 1024, 1024, 1024]
+    for _ in range(9):
+        known.trust()
+    known.distrust()
+    assert known._paused_for == known_jobs.SHORTEST_PAUSE
+
+
+def test_number_of_kept_states_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_jobs, "MOST_JOBS", 2)
+    known = KnownJobs()
+    for job_id in ("a", "b", "c"):
+        known.keep(JobState(job_id, "backup", "running", newest=1), 5)
+    updates = [make_update(-60, job_id=job_id) for job_id in ("a", "b", "c")]
+    assert set(known.take(updates)) == {"b", "c"}
