@@ -23,6 +23,7 @@ set_json_loads(orjson.loads)  # three times as fast as the standard library's
 Connection = psycopg.Connection[TupleRow]
 DatabaseError = psycopg.Error  # what a statement raises
 LockNotAvailable = psycopg.errors.LockNotAvailable
+ForeignKeyViolation = psycopg.errors.ForeignKeyViolation
 
 READ_TIMEOUT_SECONDS = 30  # a chart that takes longer is of no use
 CONNECT_TIMEOUT_SECONDS = 5

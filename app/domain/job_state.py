@@ -16,6 +16,8 @@ from app.domain.statuses import END_STATUSES
 from app.domain.updates import Fields, Update
 
 REGISTERED = 0  # the instant of values from POST /jobs: older than any update
+NEVER = -1
+_DISK_PROGRESS = ("bytes_transferred", "progress_percent")
 _JOB_DEFAULTS = {name: field.default for name, field in JOB_FIELDS.items()}
 _DISK_DEFAULTS = {name: field.default for name, field in DISK_FIELDS.items()}
 HIGHEST_DERIVED_PERCENT = 99.99  # a derived percent is never 100 before the job completed
@@ -60,13 +62,20 @@ class DiskState(Registers):
 
     size_bytes: int | None = None
 
+    @property
+    def progress(self) -> tuple[Value | None, ...]:
+        """What changes when the disk moves."""
+        get = self.values.get
+        return get("bytes_transferred"), get("progress_percent"), get("status")
+
 
 @dataclass(slots=True)
 class JobState:
     """A job's registers, its disks and its status. Instants in µs.
 
     `registered` are the values from POST /jobs by field, even if updates have changed them.
-    `shown_error` is the error_message of the job's row.
+    `shown_error` is the error_message of the job's row. `has_disk_progress`: bytes, percent or
+    status of a disk have changed since the row was written.
     """
 
     job_id: str
@@ -83,6 +92,7 @@ class JobState:
     newest: int | None = None
     has_telemetry: bool = False
     shown_error: str | None = None
+    has_disk_progress: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -109,7 +119,9 @@ class JobState:
             if disk is None:
                 disk = self.disks[index] = DiskState()
                 taken = True
+            before = disk.progress
             taken = merge(disk, update.time, named) or taken
+            self.has_disk_progress |= disk.progress != before
         return taken
 
     def merge_all(self, updates: Iterable[Update]) -> None:
@@ -153,12 +165,12 @@ def disk_columns(disk: DiskState, job_status: str) -> DiskColumns:
     named = disk.values
     total = _integer(named, "total_bytes", disk.size_bytes or 0)
     done = _integer(named, "bytes_transferred", 0)
-    percent = named.get("progress_percent")
-    if percent is None:
-        percent = percent_of(done, total) or 0.0
-    status = str(named.get("status") or _inferred_disk_status(done, total, float(percent)))
+    percent = _newer_percent(
+        disk, percent_of(done, total), disk.times.get("bytes_transferred", NEVER)
+    )
+    status = str(named.get("status") or _inferred_disk_status(done, total, percent))
     if job_status == "completed" and status in ("pending", "transferring"):
-        if _is_whole(done, total, float(percent)):
+        if _is_whole(done, total, percent):
             status = "completed"
     elif job_status in ("failed", "cancelled") and status in ("pending", "transferring"):
         status = job_status
@@ -167,7 +179,7 @@ def disk_columns(disk: DiskState, job_status: str) -> DiskColumns:
         **named,
         "status": status,
         "total_bytes": total,
-        "progress_percent": 100.0 if job_status == status == "completed" else float(percent),
+        "progress_percent": 100.0 if job_status == status == "completed" else percent,
     }
 
 
@@ -181,8 +193,9 @@ def job_columns(state: JobState, disks: dict[int, DiskColumns]) -> JobColumns:
         "total_bytes": _total_bytes(state),
         "transfer_speed_bps": _named_or_summed(state, "transfer_speed_bps"),
     }
-    if "progress_percent" not in named:
-        columns["progress_percent"] = _derived_percent(columns, disks.values())
+    columns["progress_percent"] = _newer_percent(
+        state.registers, *_derived_percent(state, columns, disks)
+    )
     if state.status == "stalled" or state.ended_by == "detector":
         columns["error_message"] = state.shown_error
     if state.status == "completed":
@@ -268,12 +281,42 @@ def _total_bytes(state: JobState) -> int:
     return clamp_bigint(sum(totals)) if all(totals) else 0  # one unknown: all unknown
 
 
-def _derived_percent(columns: JobColumns, disks: Iterable[DiskColumns]) -> float:
-    percent = percent_of(int(columns["bytes_transferred"] or 0), int(columns["total_bytes"] or 0))
-    if percent is not None:
-        return percent
+def _newer_percent(registers: Registers, derived: float | None, derived_at: int) -> float:
+    """The percent that the sender named, unless one is known from what it named later (µs)."""
+    named = registers.values.get("progress_percent")
+    if named is None:
+        return derived or 0.0
+    if derived is not None and derived_at > registers.times["progress_percent"]:
+        return derived
+    return float(named)
+
+
+def _derived_percent(
+    state: JobState, columns: JobColumns, disks: dict[int, DiskColumns]
+) -> tuple[float | None, int]:
+    """The percent known from the bytes of the job or from its disks, and since when (µs)."""
+    done, total = int(columns["bytes_transferred"] or 0), int(columns["total_bytes"] or 0)
+    times = state.registers.times
+    if "bytes_transferred" in times and (percent := percent_of(done, total)) is not None:
+        return percent, times["bytes_transferred"]
+    if not disks:
+        return percent_of(done, total), NEVER
+    at = max(disk.times.get(n, NEVER) for disk in state.disks.values() for n in _DISK_PROGRESS)
+    if all("bytes_transferred" in disk.times for disk in state.disks.values()):
+        percent = percent_of(done, total)
+        if percent is not None:
+            return percent, at
+    return _percent_of_disks(disks.values(), total), at
+
+
+def _percent_of_disks(disks: Iterable[DiskColumns], total: int) -> float:
+    """Their percents of their sizes, of the job's total; the mean if a size is unknown."""
     percents = [float(disk["progress_percent"] or 0) for disk in disks]
-    return min(sum(percents) / len(percents), HIGHEST_DERIVED_PERCENT) if percents else 0.0
+    sizes = [int(disk["total_bytes"] or 0) for disk in disks]
+    if not (total and all(sizes)):
+        sizes, total = [1] * len(percents), len(percents)
+    done = sum(percent * size for percent, size in zip(percents, sizes, strict=True))
+    return min(done / total, HIGHEST_DERIVED_PERCENT)
 
 
 def clamp_bigint(number: int) -> int:

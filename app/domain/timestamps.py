@@ -9,6 +9,18 @@ FUTURE_TOLERANCE = 300 * SECOND  # five minutes ahead is ordinary clock skew
 OLD_AFTER = 600 * SECOND  # older reports are old: they are stored after fresh ones
 
 
+LATEST = 253_402_214_400 * SECOND  # 9999-12-31
+
+
+def is_unset(timestamp: int) -> bool:
+    """Whether a timestamp is what languages print for a time that was never set, not a clock's.
+
+    Go and .NET begin in the year 1, Windows in 1601, NTP in 1900, Unix in 1970; others use the last
+    day of the calendar.
+    """
+    return timestamp <= 0 or timestamp >= LATEST
+
+
 class Stamped(Protocol):
     """A report with its sender's timestamp, and the time at which it is stored."""
 

@@ -65,6 +65,7 @@ class KnownJobs:
         It need not be committed: if it is rolled back, no row has this version.
         """
         if _is_plain(state):
+            state.has_disk_progress = False
             self._jobs[state.job_id] = KnownJob(state, version)
             if len(self._jobs) > MOST_JOBS:
                 self._jobs.popitem(last=False)

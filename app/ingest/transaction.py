@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from app.clock import from_micros, isoformat
-from app.database.pool import Connection
+from app.database.pool import Connection, ForeignKeyViolation
 from app.domain import timestamps
 from app.domain.job_state import (
     END_WARNINGS,
@@ -93,7 +93,7 @@ class _Transaction:
         if lossy:
             self._add_losses(lossy)
         if new:
-            self._write(new, existing)
+            self._write_to_known(new, existing)
         for position, update in self.stored.items():
             self.outcomes[position] = self._receipt(update)
         if lossy:
@@ -252,7 +252,21 @@ class _Transaction:
             assert isinstance(receipt, Receipt)
             self.outcomes[position] = replace(receipt, lost_updates=self.losses[job_id].news)
 
-    def _write(self, new: list[Update], existing: dict[Instant, list[Update]]) -> None:
+    def _write_to_known(self, new: list[Update], existing: dict[Instant, list[Update]]) -> None:
+        """Write, and keep the states. Raises OutdatedState if a job that is not locked changed."""
+        try:
+            self._write(new, existing).check()
+        except (store.OutdatedState, ForeignKeyViolation) as exc:  # the latter: it was deleted
+            if not self.versions:
+                raise
+            self.known.distrust()
+            raise store.OutdatedState from exc
+        if self.versions:
+            self.known.trust()
+        for job_id in {update.job_id for update in new}:
+            self.known.keep(self.changes[job_id].state, self.version)
+
+    def _write(self, new: list[Update], existing: dict[Instant, list[Update]]) -> store.JobsWritten:
         touched = {update.job_id for update in new}
         written = store.JobsWritten()
         with self.conn.pipeline() as pipeline:
@@ -269,18 +283,7 @@ class _Transaction:
         if rebuilds:
             rebuild(self.conn, rebuilds, self.dropped_before)
             written = store.write_jobs(self.conn, self._rows(touched, new), self.now)
-        self._check(written)
-        for job_id in touched:
-            self.known.keep(self.changes[job_id].state, self.version)
-
-    def _check(self, written: store.JobsWritten) -> None:
-        try:
-            written.check()
-        except store.OutdatedState:
-            self.known.distrust()
-            raise
-        if self.versions:
-            self.known.trust()
+        return written
 
     def _rows(self, touched: set[str], new: list[Update]) -> list[store.JobRow]:
         named_disks: dict[str, set[int]] = defaultdict(set)

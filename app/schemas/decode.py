@@ -22,6 +22,7 @@ from app.domain.fields import DISK_FIELDS, IDENTITY_FIELDS, JOB_FIELDS, Field, K
 from app.domain.job_state import clamp_percent
 from app.domain.snapshots import Snapshot
 from app.domain.statuses import REPORTED_DISK_STATUSES, REPORTED_STATUSES
+from app.domain.timestamps import is_unset
 from app.domain.updates import Fields, Update
 from app.errors import InvalidInput
 from app.schemas.errors import flatten
@@ -281,9 +282,10 @@ def _from_struct(read: Any, job_type: str, job_id: str) -> Update:
         del data["job_id"]
     if read.job_type is not None:
         del data["job_type"]
+    notes: dict[str, str] = {}
     instant = None
     if read.timestamp is not None:
-        instant = to_micros(parse_timestamp(data.pop("timestamp")))
+        instant = _micros(parse_timestamp(data.pop("timestamp")), notes)
     disks: dict[int, Fields] = {}
     if read.disks is not None:
         for disk in data.pop("disks"):
@@ -296,13 +298,15 @@ def _from_struct(read: Any, job_type: str, job_id: str) -> Update:
         data["progress_percent"] += 0.0  # -0.0 becomes 0.0
     lost_updates = data.pop("lost_updates", 0)
     fields = _rename(data)
-    return Update(job_type, job_id, read.status, instant, fields, disks, lost_updates=lost_updates)
+    return Update(
+        job_type, job_id, read.status, instant, fields, disks, notes, lost_updates=lost_updates
+    )
 
 
 def _from_data(data: dict[str, Any], job_type: str, job_id: str) -> Update:
     """An update as loaded by the schema."""
     notes: dict[str, str] = {}
-    instant: datetime | None = data.pop("timestamp", None)
+    instant = _micros(data.pop("timestamp", None), notes)
     disks: dict[int, Fields] = {}
     for disk in data.pop("disks", []):
         index = disk.pop("disk_index")
@@ -314,12 +318,29 @@ def _from_data(data: dict[str, Any], job_type: str, job_id: str) -> Update:
         job_type,
         job_id,
         status,
-        None if instant is None else to_micros(instant),
+        instant,
         clamp_percent(_rename(named), notes),
         disks,
         notes,
         lost_updates=lost_updates,
     )
+
+
+_UNSET = (
+    "The sender sends a timestamp that was never set, such as 0001-01-01T00:00:00Z. The time of "
+    "arrival is used instead, and updates that are sent again are not recognised."
+)
+
+
+def _micros(instant: datetime | None, notes: dict[str, str]) -> int | None:
+    """An instant in µs; None for one that was never set, with a warning in `notes`."""
+    if instant is None:
+        return None
+    micros = to_micros(instant)
+    if is_unset(micros):
+        notes["timestamp_unset"] = _UNSET
+        return None
+    return micros
 
 
 _SENT_AS = [(field.sent_as, name) for name, field in JOB_FIELDS.items() if field.sent_as]
@@ -334,9 +355,8 @@ def _rename(named: Fields) -> Fields:
 
 
 def _to_snapshot(data: dict[str, Any]) -> Snapshot:
-    instant: datetime | None = data.pop("timestamp", None)
     return Snapshot(
         data.pop("node_id"),
-        None if instant is None else to_micros(instant),
+        _micros(data.pop("timestamp", None), {}),
         {name: value for name, value in data.items() if value is not None},
     )

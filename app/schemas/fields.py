@@ -117,6 +117,8 @@ def parse_timestamp(text: str) -> datetime:
             instant = instant.astimezone(UTC)
         return instant + timedelta(seconds=1) if is_leap else instant
     except (ValueError, OverflowError):
+        if text.startswith("0000"):  # a time that was never set, in a zone west of UTC
+            return datetime.min.replace(tzinfo=UTC)
         raise ValueError("This date and time does not exist.") from None
 
 

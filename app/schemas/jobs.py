@@ -101,7 +101,10 @@ class JobItemSchema(Schema):
     )
     newest_update_at = instant("Sender's clock.", allow_none=True)
     last_telemetry_at = instant("Arrival of the last telemetry; the hub's clock.", allow_none=True)
-    last_progress_at = instant("Last change of bytes or phase; the hub's clock.", allow_none=True)
+    last_progress_at = instant(
+        "Last change of bytes, percent or phase, of the job or a disk; the hub's clock.",
+        allow_none=True,
+    )
     clock_offset_seconds = fields.Float(
         allow_none=True, metadata=about("What the sender's timestamps were shifted by, seconds.")
     )

@@ -367,7 +367,7 @@ def _update_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> Cursor:
             "completed_at": [state.completed_at for state in states],
             "field_times": [_times_literal(state.registers, _JOB_COLUMNS) for state in states],
             "has_life": [row.change.has_life for row in rows],
-            "is_new": [row.change.is_new for row in rows],
+            "has_progress": [row.change.is_new or row.state.has_disk_progress for row in rows],
             "version": [row.version for row in rows],
         },
     )

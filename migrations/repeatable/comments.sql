@@ -46,8 +46,8 @@ COMMENT ON COLUMN jobs.newest_update_at IS 'Time of its newest update, sender''s
 COMMENT ON COLUMN jobs.last_telemetry_at IS
     'When its last update arrived, hub''s clock; NULL: it never sent one. Nothing else changes it.';
 COMMENT ON COLUMN jobs.last_progress_at IS
-    'When an update last changed its bytes or its phase, hub''s clock. If it is much older than '
-    'last_telemetry_at, the job hangs.';
+    'When an update last changed bytes, percent or phase, of the job or of a disk, hub''s clock. '
+    'If it is much older than last_telemetry_at, the job hangs.';
 COMMENT ON COLUMN jobs.clock_offset_seconds IS
     'Seconds added to timestamps of a sender whose clock is wrong; NULL: never needed.';
 COMMENT ON COLUMN jobs.performance_metrics IS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -685,3 +686,103 @@ def test_snapshot_is_stored_once_and_shown(
     assert [entry["index"] for entry in both["rejected"]] == [2]
     assert count(database, "node_telemetry") == 2
     assert client.get("/api/v1/nodes/n1").get_json()["cpu_percent"] == 12.5
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        "0001-01-01T00:00:00Z",
+        "0000-12-31T19:03:58-04:56",
+        "0001-01-01T00:53:28+00:53",
+        "1601-01-01T00:00:00Z",
+        "1900-01-01T00:00:00Z",
+        "1970-01-01T00:00:00Z",
+        "1969-12-31T23:59:59Z",
+        "9999-12-31T23:59:59.999999Z",
+    ],
+)
+def test_timestamp_that_was_never_set_counts_as_absent(client: FlaskClient, timestamp: str) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=5)
+    for _ in range(2):
+        answer = push(client, timestamp=timestamp)
+        assert not answer["duplicate"]
+        assert answer["applied"]
+        assert datetime.fromisoformat(answer["time"]) > before
+    stored = job(client)
+    assert stored["clock_offset_seconds"] is None
+    assert "never set" in stored["warnings"][0]
+    assert len(stored["warnings"]) == 1
+
+
+def push_bare(client: FlaskClient, **named: Any) -> None:
+    """An update that names only what is given."""
+    answer = client.post(URL, json={"status": "running", **named})
+    assert answer.status_code == 200, answer.get_json()
+
+
+def test_percent_follows_what_was_named_last(client: FlaskClient) -> None:
+    push_bare(client, progress_percent=10, total_bytes=1000, timestamp=at(-30))
+    push_bare(client, bytes_transferred=900, timestamp=at(-20))
+    assert job(client)["progress_percent"] == 90
+    push_bare(client, progress_percent=95, timestamp=at(-10))
+    assert job(client)["progress_percent"] == 95
+
+
+def test_percent_of_a_disk_follows_what_was_named_last(client: FlaskClient) -> None:
+    push_bare(
+        client,
+        disks=[{"disk_index": 0, "progress_percent": 10, "total_bytes": 1000}],
+        progress_percent=10,
+        timestamp=at(-30),
+    )
+    push_bare(client, disks=[{"disk_index": 0, "bytes_transferred": 900}], timestamp=at(-20))
+    stored = job(client)
+    assert (stored["disks"][0]["progress_percent"], stored["progress_percent"]) == (90, 90)
+
+
+def test_percents_of_disks_count_by_their_sizes(client: FlaskClient) -> None:
+    sizes = [{"disk_index": 0, "size_bytes": 900}, {"disk_index": 1, "size_bytes": 100}]
+    registration = {"job_id": "job-1", "job_type": "backup", "disks": sizes}
+    assert client.post("/api/v1/jobs", json=registration).status_code == 201
+    push_bare(
+        client,
+        disks=[
+            {"disk_index": 0, "progress_percent": 50},
+            {"disk_index": 1, "progress_percent": 100},
+        ],
+    )
+    assert job(client)["progress_percent"] == 55
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"progress_percent": 10}, {"progress_percent": 11}),
+        ({"bytes_transferred": 10}, {"bytes_transferred": 11}),
+        ({"current_phase": "snapshot"}, {"current_phase": "verify"}),
+        (
+            {"disks": [{"disk_index": 0, "progress_percent": 10}]},
+            {"disks": [{"disk_index": 0, "progress_percent": 11}]},
+        ),
+        (
+            {"disks": [{"disk_index": 0, "status": "pending"}]},
+            {"disks": [{"disk_index": 0, "status": "transferring"}]},
+        ),
+        (
+            {"bytes_transferred": 5, "disks": [{"disk_index": 0, "bytes_transferred": 1}]},
+            {"bytes_transferred": 5, "disks": [{"disk_index": 0, "bytes_transferred": 2}]},
+        ),
+    ],
+)
+def test_whatever_moves_is_progress(
+    client: FlaskClient, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    push_bare(client, **first, timestamp=at(-30))
+    began = job(client)["last_progress_at"]
+    push_bare(client, **first, timestamp=at(-20))
+    assert job(client)["last_progress_at"] == began
+    push_bare(client, **second, timestamp=at(-10))
+    moved = job(client)["last_progress_at"]
+    assert moved > began
+    push_bare(client, **second, timestamp=at(-5))
+    assert job(client)["last_progress_at"] == moved

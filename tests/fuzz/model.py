@@ -115,19 +115,23 @@ class Model:
         """The job's row and those of its disks."""
         job = {name: value for name, value in self.registered.items() if name != "job_type"}
         named: dict[int, dict[str, Any]] = {index: {} for index in self.sizes}
+        at: dict[int | None, dict[str, int]] = {None: {}, **{index: {} for index in self.sizes}}
         for update in self._counting():
             job |= update.fields
+            at[None] |= dict.fromkeys(update.fields, update.time)
             for index, fields in update.disks.items():
                 named.setdefault(index, {}).update(fields)
-        disks = {index: self._disk(index, fields) for index, fields in named.items()}
-        return self._job(job, named, disks), disks
+                at.setdefault(index, {}).update(dict.fromkeys(fields, update.time))
+        disks = {index: self._disk(index, fields, at[index]) for index, fields in named.items()}
+        return self._job(job, named, disks, at), disks
 
-    def _disk(self, index: int, named: dict[str, Any]) -> dict[str, Any]:
+    def _disk(self, index: int, named: dict[str, Any], at: dict[str, int]) -> dict[str, Any]:
         row: dict[str, Any] = {name: named.get(name) for name in DISK_FIELDS}
         done = row["bytes_transferred"] = row["bytes_transferred"] or 0
         total = row["total_bytes"] = named.get("total_bytes", self.sizes.get(index)) or 0
         row["transfer_speed_bps"] = row["transfer_speed_bps"] or 0
-        if row["progress_percent"] is None:
+        is_newer = at.get("bytes_transferred", 0) > at.get("progress_percent", 0)
+        if row["progress_percent"] is None or (is_newer and total > 0):
             row["progress_percent"] = _percent(done, total) or 0.0
         is_whole = row["progress_percent"] >= 100 or done >= total > 0
         begun = "transferring" if done or row["progress_percent"] else "pending"
@@ -142,7 +146,11 @@ class Model:
         return row
 
     def _job(
-        self, job: dict[str, Any], named: dict[int, Any], disks: dict[int, Any]
+        self,
+        job: dict[str, Any],
+        named: dict[int, Any],
+        disks: dict[int, Any],
+        at: dict[int | None, dict[str, int]],
     ) -> dict[str, Any]:
         row: dict[str, Any] = {name: job.get(name) for name in JOB_FIELDS}
         row["current_phase"] = row["current_phase"] or "pending"
@@ -153,11 +161,26 @@ class Model:
         totals = [disk["total_bytes"] for disk in disks.values()]
         if row["total_bytes"] is None:
             row["total_bytes"] = min(sum(totals), LARGEST) if all(totals) else 0
-        percents = [disk["progress_percent"] for disk in disks.values()] or [0.0]
-        if row["progress_percent"] is None:
-            mean = min(sum(percents) / len(percents), 99.99)
-            known = _percent(row["bytes_transferred"], row["total_bytes"])
-            row["progress_percent"] = mean if known is None else known
+        known = _percent(row["bytes_transferred"], row["total_bytes"])
+        by = at[None].get("bytes_transferred", -1)
+        is_by_disks = bool(disks) and (by < 0 or known is None)
+        if is_by_disks:
+            by = max(
+                at[index].get(name, -1)
+                for index in disks
+                for name in ("bytes_transferred", "progress_percent")
+            )
+            have_bytes = all("bytes_transferred" in fields for fields in named.values())
+            if not have_bytes or known is None:
+                weights, total = totals, row["total_bytes"]
+                if not total or not all(totals):
+                    weights, total = [1] * len(totals), len(totals)
+                percents = [disk["progress_percent"] for disk in disks.values()]
+                weighted = sum(p * w for p, w in zip(percents, weights, strict=True))
+                known = min(weighted / total, 99.99)
+        is_newer = known is not None and by > at[None].get("progress_percent", -1)
+        if row["progress_percent"] is None or is_newer:
+            row["progress_percent"] = known or 0.0
         if self.end == "completed":
             row |= {"progress_percent": 100.0, "eta_seconds": 0}
             if disks and all("bytes_transferred" in fields for fields in named.values()):

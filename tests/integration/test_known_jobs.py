@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 
@@ -104,12 +105,25 @@ def test_job_that_was_registered_meanwhile_keeps_what_was_registered(conn: Conne
     assert row(conn, "total_bytes, bytes_transferred") == (7, 3)
 
 
-def test_job_that_was_deleted_is_created_again(conn: Connection, owner: Database) -> None:
+def with_news(update: Update, **news: Any) -> Update:
+    for name, value in news.items():
+        setattr(update, name, value)
+    return update
+
+
+@pytest.mark.parametrize(
+    "news",
+    [{}, {"disks": {0: {}}}, {"notes": {"code": "A warning, which is an event."}}],
+    ids=["plain", "disk", "event"],
+)
+def test_job_that_was_deleted_is_created_again(
+    conn: Connection, owner: Database, news: dict[str, Any]
+) -> None:
     known = KnownJobs()
     store_known(conn, known, make_update(-60, bytes_transferred=1, vm_name="vm-1"))
     with owner.transaction() as owners:
         owners.execute("DELETE FROM jobs")
-    store_known(conn, known, make_update(-40, bytes_transferred=3))
+    store_known(conn, known, with_news(make_update(-40, bytes_transferred=3), **news))
     assert row(conn, "bytes_transferred, vm_name") == (3, None)
 
 

@@ -135,18 +135,19 @@ UPDATE jobs SET
     last_telemetry_at = CASE
         WHEN v.has_life THEN from_micros(%(now)s) ELSE jobs.last_telemetry_at END,
     last_progress_at = CASE
-        WHEN v.has_life AND (v.is_new OR jobs.bytes_transferred <> v.bytes_transferred
+        WHEN v.has_life AND (v.has_progress OR jobs.bytes_transferred <> v.bytes_transferred
+                             OR jobs.progress_percent <> v.progress_percent
                              OR jobs.current_phase <> v.current_phase)
         THEN from_micros(%(now)s) ELSE jobs.last_progress_at END
 FROM unnest(
     %(job_id)s::text[], %(status)s::text[], %(ended_by)s::text[], %(started_at)s::bigint[],
     %(completed_at)s::bigint[], %(newest)s::bigint[],
     %(clock_offset_seconds)s::double precision[], %(warnings)s::text[], %(field_times)s::text[],
-    %(has_life)s::boolean[], %(is_new)s::boolean[], %(version)s::xid[],
+    %(has_life)s::boolean[], %(has_progress)s::boolean[], %(version)s::xid[],
     {job_fields: %($name)s::$type[]}
 ) AS v (
     job_id, status, ended_by, started_at, completed_at, newest, clock_offset_seconds, warnings,
-    field_times, has_life, is_new, version, {job_fields})
+    field_times, has_life, has_progress, version, {job_fields})
 WHERE jobs.job_id = v.job_id AND jobs.xmin = coalesce(v.version, jobs.xmin)
 
 -- name: touch_jobs
