@@ -24,6 +24,7 @@ Connection = psycopg.Connection[TupleRow]
 DatabaseError = psycopg.Error  # what a statement raises
 LockNotAvailable = psycopg.errors.LockNotAvailable
 ForeignKeyViolation = psycopg.errors.ForeignKeyViolation
+SerializationFailure = psycopg.errors.SerializationFailure
 
 READ_TIMEOUT_SECONDS = 30  # a chart that takes longer is of no use
 CONNECT_TIMEOUT_SECONDS = 5

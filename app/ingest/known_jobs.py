@@ -8,6 +8,7 @@ the transaction is rolled back and repeated with the rows locked and read.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from app.domain.job_state import JobState
 from app.domain.updates import Update
 
 MOST_JOBS = 8_192  # 3 KiB each, with two disks
+CLOCK_MICROS = 5_000_000  # for how long the database's clock is not read again
 SHORTEST_PAUSE, LONGEST_PAUSE = 16, 1_024  # transactions
 
 
@@ -38,6 +40,20 @@ class KnownJobs:
         self._jobs: OrderedDict[str, KnownJob] = OrderedDict()
         self._pause = SHORTEST_PAUSE
         self._paused_for = 0
+        self._clock: tuple[int, int] | None = None  # the database's less this one; the edge
+        self._clock_read_at = 0
+        self._connection: object = None
+
+    def use(self, connection: object) -> None:
+        """Forget everything if the connection is not that of the last call.
+
+        After a failover, transactions that were committed may be missing, and their numbers used
+        again.
+        """
+        if connection is not self._connection:
+            self._connection = connection
+            self._jobs.clear()
+            self._clock = None
 
     def take(self, updates: Sequence[Update]) -> dict[str, KnownJob]:
         """Remove and return the jobs, by id, whose updates can be stored without locks."""
@@ -70,6 +86,18 @@ class KnownJobs:
             if len(self._jobs) > MOST_JOBS:
                 self._jobs.popitem(last=False)
 
+    def note_clock(self, now: int, edge: int) -> None:
+        """Note the database's clock, and the time before which updates were dropped (µs)."""
+        self._clock_read_at = _elapsed()
+        self._clock = now - self._clock_read_at, edge
+
+    def clock(self) -> tuple[int, int] | None:
+        """What `note_clock` was told, brought forward to now; None if it is not recent."""
+        elapsed = _elapsed()
+        if self._clock is None or elapsed - self._clock_read_at > CLOCK_MICROS:
+            return None
+        return elapsed + self._clock[0], self._clock[1]
+
     def trust(self) -> None:
         """Note that all states taken were those of the rows."""
         self._pause = max(SHORTEST_PAUSE, self._pause // 2)
@@ -77,8 +105,13 @@ class KnownJobs:
     def distrust(self) -> None:
         """Note that a state taken was outdated."""
         self._jobs.clear()
+        self._clock = None
         self._paused_for = self._pause
         self._pause = min(LONGEST_PAUSE, 2 * self._pause)
+
+
+def _elapsed() -> int:
+    return time.monotonic_ns() // 1000
 
 
 def _is_plain(state: JobState) -> bool:

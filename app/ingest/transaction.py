@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from app.clock import from_micros, isoformat
-from app.database.pool import Connection, ForeignKeyViolation
+from app.database.pool import Connection, ForeignKeyViolation, SerializationFailure
 from app.domain import timestamps
 from app.domain.job_state import (
     END_WARNINGS,
@@ -23,7 +23,7 @@ from app.domain.job_state import (
 )
 from app.domain.lifecycle import Change, note, renew, take
 from app.domain.repeats import find_repeats
-from app.domain.timestamps import OLD_AFTER, Stamped
+from app.domain.timestamps import FUTURE_TOLERANCE, OLD_AFTER, Stamped
 from app.domain.updates import Update
 from app.errors import Conflict, NotFound, RequestError
 from app.ingest.known_jobs import KnownJobs
@@ -56,7 +56,8 @@ def store_updates(
 
     Idempotent. The caller must commit before it answers. An update that contradicts its job is
     refused by itself (Conflict, NotFound); database errors are raised. The rows of jobs that are
-    `known` are not read. Raises OutdatedState if one of them has changed: roll back and try again.
+    `known` are not read, and if all are, the updates may be committed here already. Raises
+    OutdatedState if one of the rows has changed: roll back and try again.
     """
     return _Transaction(conn, updates, late_days, KnownJobs() if known is None else known).run()
 
@@ -71,6 +72,7 @@ class _Transaction:
         self.known = known
         self.versions: dict[str, int] = {}  # of the jobs that are not locked
         self.version = 0  # of the rows that this transaction writes
+        self.is_at_once = False  # whether nothing has been read, not even the clock
         self.now = self.dropped_before = self.late_horizon = 0
         self.changes: dict[str, Change] = {}
         self.completions: dict[str, Update] = {}  # each job's first update without telemetry
@@ -103,6 +105,7 @@ class _Transaction:
 
     def _lock(self) -> None:
         """Lock the rows of jobs that are not known, creating those that are missing."""
+        self.known.use(self.conn)
         known = self.known.take(self.updates)
         self.versions = {job_id: job.version for job_id, job in known.items()}
         ids = {update.job_id for update in self.updates} - known.keys()
@@ -111,20 +114,42 @@ class _Transaction:
             for u in reversed(self.updates)
             if u.is_telemetry and u.job_id in ids
         }
+        self.changes = {job_id: Change(job.state) for job_id, job in known.items()}
+        if not ids and self._can_be_at_once():
+            return
         locked = store.lock_jobs(self.conn, ids)
         created: set[str] = set()
         missing = {job_id: types[job_id] for job_id in ids - set(locked.states) if job_id in types}
         if missing:
             created = store.create_missing_jobs(self.conn, missing)
             locked = store.lock_jobs(self.conn, ids)
-        self.now, self.dropped_before = locked.now, locked.dropped_before
-        self.late_horizon = max(self.now - self.late_days * DAY, self.dropped_before)
+        self._set_clock(locked.now, locked.dropped_before)
+        self.known.note_clock(locked.now, locked.dropped_before)
         self.version = locked.version
-        self.changes = {job_id: Change(job.state) for job_id, job in known.items()}
         for job_id, state in locked.states.items():
             self.changes[job_id] = Change(state, is_new=job_id in created)
         if has_old(self.updates, self.now):
             store.limit_lock_waits(self.conn)
+
+    def _can_be_at_once(self) -> bool:
+        """Whether the updates can be written without reading anything first; sets the clock.
+
+        If the connection is lost they are stored again, so all of them must be recognised.
+        """
+        clock = self.known.clock()
+        if clock is None:
+            return False
+        self._set_clock(*clock)
+        earliest, latest = self.now - OLD_AFTER, self.now + FUTURE_TOLERANCE
+        self.is_at_once = all(
+            update.timestamp is not None and earliest <= update.timestamp <= latest
+            for update in self.updates
+        )
+        return self.is_at_once
+
+    def _set_clock(self, now: int, dropped_before: int) -> None:
+        self.now, self.dropped_before = now, dropped_before
+        self.late_horizon = max(now - self.late_days * DAY, dropped_before)
 
     def _belongs(self, position: int, update: Update) -> bool:
         change = self.changes.get(update.job_id)
@@ -255,16 +280,24 @@ class _Transaction:
     def _write_to_known(self, new: list[Update], existing: dict[Instant, list[Update]]) -> None:
         """Write, and keep the states. Raises OutdatedState if a job that is not locked changed."""
         try:
-            self._write(new, existing).check()
-        except (store.OutdatedState, ForeignKeyViolation) as exc:  # the latter: it was deleted
+            if self.is_at_once:
+                self._write_at_once(new)
+            else:
+                self._write(new, existing).check()
+        except (store.OutdatedState, SerializationFailure, ForeignKeyViolation) as exc:
             if not self.versions:
                 raise
             self.known.distrust()
-            raise store.OutdatedState from exc
+            raise store.OutdatedState from exc  # ForeignKeyViolation: a job was deleted
         if self.versions:
             self.known.trust()
         for job_id in {update.job_id for update in new}:
             self.known.keep(self.changes[job_id].state, self.version)
+
+    def _write_at_once(self, new: list[Update]) -> None:
+        self._take(new, {})
+        rows = self._rows({update.job_id for update in new}, new)
+        self.version = store.write_at_once(self.conn, new, rows, self.now, self.dropped_before)
 
     def _write(self, new: list[Update], existing: dict[Instant, list[Update]]) -> store.JobsWritten:
         touched = {update.job_id for update in new}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,8 @@ from app.store.sql import load_queries
 from app.store.wide_writes import note_write
 
 SQL = load_queries("ingest")
+
+_PARAMETER = re.compile(r"%\((\w+)\)s")
 
 Instant = tuple[str, int]  # a job and a time
 _MICROS = 1_000_000
@@ -235,37 +238,87 @@ def earliest_ends(conn: Connection, spans: Sequence[Span]) -> dict[str, int]:
 
 def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> None:
     """Add updates and their disks to the series. They must be new (time, seq)."""
-    named: dict[str, list[Any]] = {
-        name: [update.fields.get(name) for update in updates] for name in JOB_FIELDS
-    }
-    execute(
-        conn,
-        SQL["insert_updates"],
-        {
-            **named,
-            "now": now,
-            "time": [update.time for update in updates],
-            "job_id": [update.job_id for update in updates],
-            "seq": [update.seq for update in updates],
-            "status": [update.status for update in updates],
-            "sender_time": [update.sender_time for update in updates],
-        },
-    )
+    execute(conn, SQL["insert_updates"], _updates_in_columns(updates, now))
     note_write(conn, "job_telemetry", (update.time for update in updates))
-    disks = [(u, index, fields) for u in updates for index, fields in u.disks.items()]
+    disks = _disks_of(updates)
     if disks:
-        note_write(conn, "disk_telemetry", (disk[0].time for disk in disks))
-        execute(
-            conn,
-            SQL["insert_update_disks"],
-            {
-                **{name: [disk[2].get(name) for disk in disks] for name in DISK_FIELDS},
-                "time": [disk[0].time for disk in disks],
-                "job_id": [disk[0].job_id for disk in disks],
-                "seq": [disk[0].seq for disk in disks],
-                "disk_index": [disk[1] for disk in disks],
-            },
+        note_write(conn, "disk_telemetry", (update.time for update, _, _ in disks))
+        execute(conn, SQL["insert_update_disks"], _update_disks_in_columns(disks))
+
+
+def write_at_once(
+    conn: Connection, updates: Sequence[Update], rows: Sequence[JobRow], now: int, edge: int
+) -> int:
+    """`insert_updates` and `write_jobs` in one statement, which is committed; return the version.
+
+    For updates of consecutive hours. While the database works on its only
+    statement, this process can decode the next updates; between several it would have to wait for
+    the interpreter's lock. Raises SerializationFailure if a row had another version, or if updates
+    before `edge` (µs) are not all that have been dropped.
+    """
+    disks = _disks_of(updates)
+    params = {
+        "insert_updates": _updates_in_columns(updates, now),
+        "update_jobs": _jobs_in_columns(rows, now),
+    }
+    if disks:
+        params |= {
+            "insert_update_disks": _update_disks_in_columns(disks),
+            "upsert_disks": _disks_in_columns(_disks_to_write(rows)),
+        }
+    if events := _events_of(rows):
+        params["insert_events"] = _events_in_columns(events, now)
+    named = {
+        f"{name}_{key}": value for name, columns in params.items() for key, value in columns.items()
+    }
+    conn.autocommit = True
+    try:
+        cursor = execute(
+            conn, _at_once(tuple(params)), {**named, "expected": len(rows), "edge": edge}
         )
+        row = cursor.fetchone()
+    finally:
+        if not conn.closed:
+            conn.autocommit = False
+    assert row is not None
+    return int(row[0])
+
+
+@lru_cache
+def _at_once(names: tuple[str, ...]) -> LiteralString:
+    """Some statements as one, with their parameters prefixed by their names."""
+    parts = []
+    for name in names:
+        sql = _PARAMETER.sub(rf"%({name}_\1)s", SQL[name])
+        returning = "\nRETURNING 1" if name == "update_jobs" else ""
+        parts.append(f"{name} AS (\n{sql}{returning}\n)")
+    return "WITH " + ", ".join(parts) + "\n" + SQL["require_unchanged"]
+
+
+def _disks_of(updates: Sequence[Update]) -> list[tuple[Update, int, Fields]]:
+    return [(update, index, named) for update in updates for index, named in update.disks.items()]
+
+
+def _updates_in_columns(updates: Sequence[Update], now: int) -> dict[str, Any]:
+    return {
+        **{name: [update.fields.get(name) for update in updates] for name in JOB_FIELDS},
+        "now": now,
+        "time": [update.time for update in updates],
+        "job_id": [update.job_id for update in updates],
+        "seq": [update.seq for update in updates],
+        "status": [update.status for update in updates],
+        "sender_time": [update.sender_time for update in updates],
+    }
+
+
+def _update_disks_in_columns(disks: list[tuple[Update, int, Fields]]) -> dict[str, Any]:
+    return {
+        **{name: [named.get(name) for _, _, named in disks] for name in DISK_FIELDS},
+        "time": [update.time for update, _, _ in disks],
+        "job_id": [update.job_id for update, _, _ in disks],
+        "seq": [update.seq for update, _, _ in disks],
+        "disk_index": [index for _, index, _ in disks],
+    }
 
 
 def add_losses(conn: Connection, lost: Mapping[Instant, int], now: int) -> dict[str, Losses]:
@@ -304,18 +357,14 @@ def write_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> JobsWritte
     """
     written = JobsWritten()
     if moved := [row for row in rows if row.columns is not None]:
-        written = JobsWritten(_update_jobs(conn, moved, now), len(moved))
+        written = JobsWritten(
+            execute(conn, SQL["update_jobs"], _jobs_in_columns(moved, now)), len(moved)
+        )
     if charted := [row.state for row in rows if row.columns is None]:
         _touch_jobs(conn, charted, now)
-    disks = [
-        (row.state.job_id, index, columns, row.state.disks[index])
-        for row in rows
-        for index, columns in row.disks.items()
-    ]
-    if disks:
-        _upsert_disks(conn, disks)
-    events = [(row.state.job_id, event) for row in rows for event in row.change.events]
-    if events:
+    if disks := _disks_to_write(rows):
+        execute(conn, SQL["upsert_disks"], _disks_in_columns(disks))
+    if events := _events_of(rows):
         insert_events(conn, events, now)
     return written
 
@@ -336,41 +385,41 @@ def delete_other_disks(conn: Connection, states: Sequence[JobState]) -> None:
 
 def insert_events(conn: Connection, events: Sequence[tuple[str, Event]], now: int) -> None:
     """Append to the log of transitions and warnings, in the given order."""
-    execute(
-        conn,
-        SQL["insert_events"],
-        {
-            "now": now,
-            "job_id": [job_id for job_id, _ in events],
-            "kind": [event.kind for _, event in events],
-            "from_status": [event.from_status for _, event in events],
-            "to_status": [event.to_status for _, event in events],
-            "actor": [event.actor for _, event in events],
-            "reason": [event.reason for _, event in events],
-            "evidence": [_evidence(event) for _, event in events],
-        },
-    )
+    execute(conn, SQL["insert_events"], _events_in_columns(events, now))
 
 
-def _update_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> Cursor:
+def _events_of(rows: Sequence[JobRow]) -> list[tuple[str, Event]]:
+    return [(row.state.job_id, event) for row in rows for event in row.change.events]
+
+
+def _events_in_columns(events: Sequence[tuple[str, Event]], now: int) -> dict[str, Any]:
+    return {
+        "now": now,
+        "job_id": [job_id for job_id, _ in events],
+        "kind": [event.kind for _, event in events],
+        "from_status": [event.from_status for _, event in events],
+        "to_status": [event.to_status for _, event in events],
+        "actor": [event.actor for _, event in events],
+        "reason": [event.reason for _, event in events],
+        "evidence": [_evidence(event) for _, event in events],
+    }
+
+
+def _jobs_in_columns(rows: Sequence[JobRow], now: int) -> dict[str, Any]:
     states = [row.state for row in rows]
     columns = [row.columns or {} for row in rows]
-    return execute(
-        conn,
-        SQL["update_jobs"],
-        {
-            **{name: [values[name] for values in columns] for name in JOB_FIELDS},
-            **_life_of(states),
-            "now": now,
-            "status": [state.status for state in states],
-            "ended_by": [state.ended_by for state in states],
-            "completed_at": [state.completed_at for state in states],
-            "field_times": [_times_literal(state.registers, _JOB_COLUMNS) for state in states],
-            "has_life": [row.change.has_life for row in rows],
-            "has_progress": [row.change.is_new or row.state.has_disk_progress for row in rows],
-            "version": [row.version for row in rows],
-        },
-    )
+    return {
+        **{name: [values[name] for values in columns] for name in JOB_FIELDS},
+        **_life_of(states),
+        "now": now,
+        "status": [state.status for state in states],
+        "ended_by": [state.ended_by for state in states],
+        "completed_at": [state.completed_at for state in states],
+        "field_times": [_times_literal(state.registers, _JOB_COLUMNS) for state in states],
+        "has_life": [row.change.has_life for row in rows],
+        "has_progress": [row.change.is_new or row.state.has_disk_progress for row in rows],
+        "version": [row.version for row in rows],
+    }
 
 
 def _touch_jobs(conn: Connection, states: Sequence[JobState], now: int) -> None:
@@ -388,18 +437,25 @@ def _life_of(states: Sequence[JobState]) -> dict[str, list[Any]]:
     }
 
 
-def _upsert_disks(conn: Connection, disks: list[tuple[str, int, DiskColumns, DiskState]]) -> None:
-    execute(
-        conn,
-        SQL["upsert_disks"],
-        {
-            **{name: [columns[name] for _, _, columns, _ in disks] for name in DISK_FIELDS},
-            "job_id": [job_id for job_id, _, _, _ in disks],
-            "disk_index": [index for _, index, _, _ in disks],
-            "newest": [max(disk.times.values(), default=None) for _, _, _, disk in disks],
-            "field_times": [_times_literal(disk, _DISK_COLUMNS) for _, _, _, disk in disks],
-        },
-    )
+_DiskRow = tuple[str, int, DiskColumns, DiskState]
+
+
+def _disks_to_write(rows: Sequence[JobRow]) -> list[_DiskRow]:
+    return [
+        (row.state.job_id, index, columns, row.state.disks[index])
+        for row in rows
+        for index, columns in row.disks.items()
+    ]
+
+
+def _disks_in_columns(disks: list[_DiskRow]) -> dict[str, Any]:
+    return {
+        **{name: [columns[name] for _, _, columns, _ in disks] for name in DISK_FIELDS},
+        "job_id": [job_id for job_id, _, _, _ in disks],
+        "disk_index": [index for _, index, _, _ in disks],
+        "newest": [max(disk.times.values(), default=None) for _, _, _, disk in disks],
+        "field_times": [_times_literal(disk, _DISK_COLUMNS) for _, _, _, disk in disks],
+    }
 
 
 def _times_literal(registers: Registers, names: tuple[str, ...]) -> str:

@@ -19,6 +19,16 @@ SELECT clock_timestamp(), greatest(max(dropped_before), TIMESTAMPTZ 'epoch'),
 FROM series_edges
 WHERE series IN ('job_telemetry', 'disk_telemetry')
 
+-- After the writes of a transaction in one statement (see `write_at_once`): the version of the rows.
+-- Fails if a row had another version, or if updates have been dropped since the edge was read.
+-- name: require_unchanged
+SELECT pg_current_xact_id()::xid::text::bigint, require_unchanged(
+    (SELECT count(*) FROM update_jobs) = %(expected)s
+    AND %(edge)s = (
+        SELECT floor(extract(epoch FROM greatest(max(dropped_before), TIMESTAMPTZ 'epoch')) * 1e6)
+        FROM series_edges
+        WHERE series IN ('job_telemetry', 'disk_telemetry')))
+
 -- name: limit_lock_waits
 SET LOCAL lock_timeout = '200ms'
 
