@@ -74,12 +74,12 @@ class EmbeddedEngine:
 
     @property
     def dsn(self) -> str:
-        """For the web workers, with the rights of telemetry_hub. Needs `prepare_threshold=None`."""
+        """For the web workers, with the rights of telemetry_hub."""
         return self._dsn("hub", self._hub_password)
 
     @property
     def owner_dsn(self) -> str:
-        """For migrations and tasks, with all rights. Needs `prepare_threshold=None`."""
+        """For migrations and tasks, with all rights."""
         return self._dsn("owner", self._owner_password)
 
     @property

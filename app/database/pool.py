@@ -36,6 +36,7 @@ NETWORK_OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,  # milliseconds
 }
+PREPARE_AFTER = 5  # executions, as psycopg's default
 POOL_SIZE = 4  # few, and kept open: the first chart of a new session takes up to 57 ms longer
 POOL_WAIT_SECONDS = 5.0
 MOST_WAITING_READS = 64
@@ -84,8 +85,9 @@ class Database:
                 f"{variable} is not a valid database address: {first_line(exc)}"
             ) from exc
         self._dsn = dsn
-        # The embedded engine is one session: all connections would share the names of prepared
-        # statements. It has no statement_timeout either. A server gets both.
+        # The embedded engine is one session, so a generic plan is made for all chunks that exist,
+        # and reads that differ would fill its memory with plans. It has no statement_timeout
+        # either. A server gets both.
         self.is_embedded = is_embedded
         self._options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
         if is_embedded:
@@ -140,11 +142,14 @@ class Database:
     def connect(self, *, autocommit: bool = False, by_key: bool = False) -> Connection:
         """A connection outside the pool, only for the caller. Raises DatabaseUnavailable.
 
-        `by_key`: it looks up rows by their keys only. Before the first ANALYZE of a table the
-        planner would read all of it instead.
+        `by_key`: it repeats few statements, which look up rows by their keys. They are prepared on
+        the embedded engine too. A server's planner would read whole tables before their first
+        ANALYZE; this keeps it from that.
         """
         options = dict(self._options)
-        if by_key and not self.is_embedded:
+        if by_key and self.is_embedded:
+            options["prepare_threshold"] = PREPARE_AFTER
+        elif by_key:
             options["options"] += " -c enable_seqscan=off"
         with translated_errors():
             return psycopg.connect(self._dsn, autocommit=autocommit, **options)
