@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import count, repeat
 from typing import Protocol
 
 from app.domain.timestamps import FUTURE_TOLERANCE, OLD_AFTER, SECOND
@@ -50,9 +51,9 @@ class Ticket:
         "waiting",
     )
 
-    def __init__(self, count: int, when_settled: Callable[[], object]) -> None:
-        self.outcomes: list[Outcome | None] = [None] * count
-        self.unsettled = count
+    def __init__(self, size: int, when_settled: Callable[[], object]) -> None:
+        self.outcomes: list[Outcome | None] = [None] * size
+        self.unsettled = size
         self._when_settled = when_settled
         self.active_at = time.monotonic()  # when it came, or its last item was settled
         self.waiting = [0, 0]  # its items in the queue
@@ -106,20 +107,13 @@ class Queue:
         Raises QueueFull if there are as many of an age as its capacity: the last batch taken may go
         beyond it.
         """
-        now = time.time_ns() // 1000
-        earliest, latest = now - OLD_AFTER, now + FUTURE_TOLERANCE
-        fresh: list[Entry] = []
-        old: deque[Entry] = deque()
-        for position, item in enumerate(items):
-            at = item.timestamp
-            is_fresh = at is None or earliest <= at <= latest
-            (fresh if is_fresh else old).append((item, ticket, position))
+        fresh, old = _by_age(list(zip(items, repeat(ticket), count())))
         counts, capacity = self.counts, self.capacity
         if (fresh and counts[FRESH] >= capacity) or (old and counts[OLD] >= capacity):
             raise QueueFull
         self._fresh.extend(fresh)
         if old:
-            self._old.append(old)
+            self._old.append(deque(old))
         ticket.waiting = [len(fresh), len(old)]
         counts[FRESH] += len(fresh)
         counts[OLD] += len(old)
@@ -186,3 +180,20 @@ class Queue:
         if not ticket.is_withdrawn:
             self.counts[age] -= 1
             taken.append(entry)
+
+
+def _by_age(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """The fresh ones and the old ones; mostly there is one kind."""
+    now = time.time_ns() // 1000
+    earliest, latest = now - OLD_AFTER, now + FUTURE_TOLERANCE
+    stamps = [item.timestamp for item, _, _ in entries if item.timestamp is not None]
+    if not stamps or (earliest <= min(stamps) and max(stamps) <= latest):
+        return entries, []
+    if len(stamps) == len(entries) and max(stamps) < earliest:
+        return [], entries
+    fresh: list[Entry] = []
+    old: list[Entry] = []
+    for entry in entries:
+        at = entry[0].timestamp
+        (fresh if at is None or earliest <= at <= latest else old).append(entry)
+    return fresh, old

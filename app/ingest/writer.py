@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 
@@ -438,16 +438,15 @@ def _settle_all(entries: list[Entry], outcome: Outcome) -> None:
             ticket.settle(position, outcome)
 
 
-def _without_database_trouble(outcomes: Sequence[Outcome | None]) -> list[Outcome]:
+def _without_database_trouble(outcomes: list[Outcome | None]) -> list[Outcome]:
     """The outcomes of a request; raises Unavailable if the database failed for any item."""
-    settled: list[Outcome] = []
-    for outcome in outcomes:
-        assert outcome is not None
-        if isinstance(outcome, Unavailable):
-            # A new exception for each request: a shared one would keep the frames of all.
-            raise type(outcome)(str(outcome))
-        settled.append(outcome)
-    return settled
+    kinds = set(map(type, outcomes))
+    assert type(None) not in kinds
+    if any(issubclass(kind, Unavailable) for kind in kinds):
+        trouble = next(outcome for outcome in outcomes if isinstance(outcome, Unavailable))
+        # A new exception for each request: a shared one would keep the frames of all.
+        raise type(trouble)(str(trouble))
+    return cast("list[Outcome]", outcomes)
 
 
 def _report(outcomes: list[Outcome], seconds: float) -> None:
