@@ -107,7 +107,13 @@ class Queue:
         Raises QueueFull if there are as many of an age as its capacity: the last batch taken may go
         beyond it.
         """
-        fresh, old = _by_age(list(zip(items, repeat(ticket), count())))
+        now = time.time_ns() // 1000
+        earliest, latest = now - OLD_AFTER, now + FUTURE_TOLERANCE
+        stamps = [item.timestamp for item in items if item.timestamp is not None]
+        fresh: list[Entry] = list(zip(items, repeat(ticket), count()))
+        old: list[Entry] = []
+        if stamps and not (earliest <= min(stamps) and max(stamps) <= latest):
+            fresh, old = _by_age(fresh, earliest, latest)
         counts, capacity = self.counts, self.capacity
         if (fresh and counts[FRESH] >= capacity) or (old and counts[OLD] >= capacity):
             raise QueueFull
@@ -182,15 +188,8 @@ class Queue:
             taken.append(entry)
 
 
-def _by_age(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """The fresh ones and the old ones; mostly there is one kind."""
-    now = time.time_ns() // 1000
-    earliest, latest = now - OLD_AFTER, now + FUTURE_TOLERANCE
-    stamps = [item.timestamp for item, _, _ in entries if item.timestamp is not None]
-    if not stamps or (earliest <= min(stamps) and max(stamps) <= latest):
-        return entries, []
-    if len(stamps) == len(entries) and max(stamps) < earliest:
-        return [], entries
+def _by_age(entries: list[Entry], earliest: int, latest: int) -> tuple[list[Entry], list[Entry]]:
+    """The fresh ones, from `earliest` to `latest` (µs), and the old ones."""
     fresh: list[Entry] = []
     old: list[Entry] = []
     for entry in entries:

@@ -440,12 +440,12 @@ def _settle_all(entries: list[Entry], outcome: Outcome) -> None:
 
 def _without_database_trouble(outcomes: list[Outcome | None]) -> list[Outcome]:
     """The outcomes of a request; raises Unavailable if the database failed for any item."""
-    kinds = set(map(type, outcomes))
-    assert type(None) not in kinds
-    if any(issubclass(kind, Unavailable) for kind in kinds):
-        trouble = next(outcome for outcome in outcomes if isinstance(outcome, Unavailable))
-        # A new exception for each request: a shared one would keep the frames of all.
-        raise type(trouble)(str(trouble))
+    for kind in set(map(type, outcomes)):
+        assert kind is not type(None)
+        if issubclass(kind, Unavailable):
+            trouble = next(outcome for outcome in outcomes if isinstance(outcome, kind))
+            # A new exception for each request: a shared one would keep the frames of all.
+            raise kind(str(trouble))
     return cast("list[Outcome]", outcomes)
 
 

@@ -22,7 +22,7 @@ from app.domain.fields import DISK_FIELDS, IDENTITY_FIELDS, JOB_FIELDS, Field, K
 from app.domain.job_state import clamp_percent
 from app.domain.snapshots import Snapshot
 from app.domain.statuses import REPORTED_DISK_STATUSES, REPORTED_STATUSES
-from app.domain.timestamps import is_unset
+from app.domain.timestamps import LATEST, is_unset
 from app.domain.updates import Fields, Update
 from app.errors import InvalidInput
 from app.schemas.errors import flatten
@@ -285,7 +285,9 @@ def _from_struct(read: Any, job_type: str, job_id: str) -> Update:
     notes: dict[str, str] = {}
     instant = None
     if read.timestamp is not None:
-        instant = _micros(parse_timestamp(data.pop("timestamp")), notes)
+        instant = to_micros(parse_timestamp(data.pop("timestamp")))
+        if instant <= 0 or instant >= LATEST:  # is_unset, without a call
+            instant, notes["timestamp_unset"] = None, _UNSET
     disks: dict[int, Fields] = {}
     if read.disks is not None:
         for disk in data.pop("disks"):

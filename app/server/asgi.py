@@ -170,6 +170,7 @@ _ENCODED = {header: _encode(header) for header in (*SAFE_HEADERS, ("Content-Type
 
 
 async def _send(answer: Answer, send: Send) -> None:
-    headers = [_NO_BANNER, *(_ENCODED.get(header) or _encode(header) for header in answer.headers)]
+    headers = [_ENCODED.get(header) or _encode(header) for header in answer.headers]
+    headers.append(_NO_BANNER)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

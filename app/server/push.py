@@ -22,22 +22,21 @@ SMALL_BATCH = 500  # updates whose receipt is made on the event loop: at most 1 
 
 
 class Patience:
-    """Ends the waiting of pushes that the writer keeps for too long, with one timer for all."""
+    """Ends the waiting of pushes that the writer keeps for too long, with one timer for all.
+
+    Remove a push from `waiting` once it no longer waits.
+    """
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._waiting: dict[asyncio.Future[None], Ticket] = {}
+        self.waiting: dict[asyncio.Future[None], Ticket] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, ready: asyncio.Future[None], ticket: Ticket) -> None:
         """Set the result of `ready` once the ticket has waited for as long as it may."""
-        self._waiting[ready] = ticket
+        self.waiting[ready] = ticket
         if self._timer is None:
             self._check_in(self._writer.wait_seconds)
-
-    def forget(self, ready: asyncio.Future[None]) -> None:
-        """Stop watching it."""
-        self._waiting.pop(ready, None)
 
     def _check_in(self, seconds: float) -> None:
         seconds = min(max(seconds, SHORTEST_CHECK), LONGEST_CHECK)
@@ -46,13 +45,13 @@ class Patience:
     def _check(self) -> None:
         self._timer = None
         left = LONGEST_CHECK
-        for ready, ticket in self._waiting.items():
+        for ready, ticket in self.waiting.items():
             patience = self._writer.patience(ticket)
             if patience > 0:
                 left = min(left, patience)
             elif not ready.done():
                 ready.set_result(None)
-        if self._waiting:
+        if self.waiting:
             self._check_in(left)
 
 
@@ -108,5 +107,5 @@ class PushServer:
         try:
             await ready
         finally:
-            self._patience.forget(ready)
+            self._patience.waiting.pop(ready, None)
         return writer.finish(ticket)
