@@ -1,8 +1,8 @@
 """One ingest transaction: stores updates in the series, and changes their jobs and disks.
 
-Updates that continue jobs whose state the process knows take one statement (`app.ingest.known_jobs`).
-Others take two round trips: one locks and reads, one writes. For updates at or before a job's newest
-instant, the updates stored there are read too (`app.domain.lifecycle`).
+Updates that continue jobs whose state is known take one statement (`app.ingest.known_jobs`).
+Others take two round trips: one locks and reads, one writes. For updates at or before a job's
+newest instant, the updates stored there are read too (`app.domain.lifecycle`).
 """
 
 from __future__ import annotations
