@@ -41,7 +41,7 @@ def test_filters_in_the_address_survive_reload_and_back(page: Page) -> None:
     page.keyboard.press("Enter")
     page.get_by_role("combobox", name="Machine").fill("vm-006")
     page.get_by_role("textbox", name="Repository").fill("repo-2")
-    page.get_by_role("combobox", name="Created").select_option("30d")
+    page.get_by_role("combobox", name="Started").select_option("30d")
     expected = {
         "status": ["failed"],
         "type": ["restore"],
@@ -89,7 +89,7 @@ def test_filters_are_read_from_the_address(page: Page, address: str, shown: str)
 def test_a_time_range_is_in_the_users_time_zone(page: Page) -> None:
     page.goto("/")
     wait_ready(page)
-    page.get_by_role("combobox", name="Created").select_option("custom")
+    page.get_by_role("combobox", name="Started").select_option("custom")
     page.get_by_label("From", exact=True).fill("2026-01-01T00:00")
     with page.expect_request(lambda request: "/api/v1/jobs?" in request.url) as request:
         page.get_by_label("Until", exact=True).fill("2026-01-01T12:30")

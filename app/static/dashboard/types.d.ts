@@ -19,13 +19,13 @@ interface Job {
   repository_id: string | null;
   backup_type: string | null;
   status: JobStatus;
-  current_phase: string;
+  current_phase: string | null;
   bytes_transferred: number;
   total_bytes: number;
   transfer_speed_bps: number;
-  eta_seconds: number;
+  eta_seconds: number | null;
   hub_eta_seconds: number | null;
-  progress_percent: number;
+  progress_percent: number | null;
   error_message: string | null;
   warnings: string[];
   created_at: Instant;
@@ -52,7 +52,7 @@ interface JobDisk {
   bytes_transferred: number;
   total_bytes: number;
   transfer_speed_bps: number;
-  progress_percent: number;
+  progress_percent: number | null;
   error_message: string | null;
   newest_update_at: Instant | null;
 }

@@ -54,7 +54,10 @@ export function summaryPanel() {
 
   /** @param {JobDetail} job */
   function update(job) {
-    updateProgressBar(bar, knownPercent(job), { label: "Progress of the job", status: job.status });
+    updateProgressBar(bar, job.progress_percent, {
+      label: "Progress of the job",
+      status: job.status,
+    });
     for (const [index, { value, note }] of summaryFigures(job).entries()) {
       updateKpiCard(cards[index], value, note);
     }
@@ -79,17 +82,11 @@ export function summaryPanel() {
   return { node, update };
 }
 
-/** The percentage, or null while it is unknown. @param {Job} job */
-export function knownPercent(job) {
-  if (job.status === "completed") return job.progress_percent;
-  return job.total_bytes > 0 || job.progress_percent > 0 ? job.progress_percent : null;
-}
-
 /** The figures of the four cards. @param {Job} job */
 export function summaryFigures(job) {
   const isLive = LIVE_STATUSES.includes(job.status);
   const mean = effectiveSpeed(job);
-  const sender = job.eta_seconds > 0 ? `sender's estimate: ${duration(job.eta_seconds)}` : "";
+  const sender = job.eta_seconds ? `sender's estimate: ${duration(job.eta_seconds)}` : "";
   return [
     {
       value: bytes(job.bytes_transferred),
@@ -131,7 +128,7 @@ function updateDisk(node, disk) {
   const [, badge, bar, figures, error] = childElements(node);
   const total = disk.total_bytes || disk.size_bytes;
   updateStatusBadge(badge, disk.status);
-  updateProgressBar(bar, total || disk.progress_percent ? disk.progress_percent : null, {
+  updateProgressBar(bar, disk.progress_percent, {
     label: `Progress of disk ${disk.disk_index}`,
     status: disk.status,
   });
