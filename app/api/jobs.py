@@ -13,8 +13,9 @@ from app.api.context import hub
 from app.api.needs import needs
 from app.clock import from_micros, isoformat, to_micros
 from app.domain.estimates import duration_seconds, hub_eta_seconds
-from app.domain.job_lists import Order, shorten
+from app.domain.job_lists import Order
 from app.domain.statuses import JOB_STATUSES
+from app.domain.texts import shorten
 from app.errors import NotFound
 from app.schemas import jobs as schemas
 from app.schemas.queries import encode_cursor, page_query, table_query

@@ -8,8 +8,9 @@ from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import OneOf
 
 from app.domain.fields import JOB_FIELDS, Field, Kind
-from app.domain.job_lists import LONGEST_LISTED_TEXT, MOST_EXAMINED, SORTS
+from app.domain.job_lists import MOST_EXAMINED, SORTS
 from app.domain.statuses import DISK_STATUSES, JOB_STATUSES, REPORTED_STATUSES
+from app.domain.texts import LONGEST_LISTED
 from app.schemas.fields import Text
 from app.schemas.queries import (
     CommaSeparated,
@@ -156,8 +157,7 @@ class JobItemSchema(Schema):
     error_message = fields.String(
         allow_none=True,
         metadata=about(
-            f"What went wrong. In a list cut to {LONGEST_LISTED_TEXT} characters, with `…` at its "
-            "end."
+            f"What went wrong. In a list cut to {LONGEST_LISTED} characters, with `…` at its end."
         ),
     )
     warnings = fields.List(fields.String(), metadata=about("Warnings about the job, as sentences."))

@@ -15,13 +15,13 @@ from psycopg.sql import SQL, Composable, Composed, Literal
 from app.database.pool import Connection
 from app.domain.fields import DISK_FIELDS, JOB_FIELDS
 from app.domain.job_lists import (
-    LONGEST_LISTED_TEXT,
     MOST_EXAMINED,
     NEWEST_FIRST,
     Order,
     Sort,
 )
 from app.domain.statuses import END_STATUSES, JOB_STATUSES
+from app.domain.texts import LONGEST_LISTED
 from app.store.sql import load_queries
 
 Range = tuple[datetime | None, datetime | None]  # inclusive and exclusive; None: unbounded
@@ -94,8 +94,8 @@ class JobPage:
 
 
 def _cut(text: str) -> str:
-    """SQL: the first characters of a text, at most LONGEST_LISTED_TEXT."""
-    longest = LONGEST_LISTED_TEXT
+    """SQL: the first characters of a text, at most LONGEST_LISTED."""
+    longest = LONGEST_LISTED
     return (
         f"CASE WHEN length({text}) > {longest} THEN left({text}, {longest - 1}) || '…' "
         f"ELSE {text} END"
@@ -140,7 +140,7 @@ QUERIES = load_queries(
     listed_columns=_columns({**_UNKNOWN, **_SHORT}),
     short_error_message=f"{_SHORT['error_message']} AS error_message",
     cut_evidence=_cut("evidence ->> 'error'"),
-    longest_text=str(LONGEST_LISTED_TEXT),
+    longest_text=str(LONGEST_LISTED),
     examined=str(MOST_EXAMINED),
 )
 _JOB_COLUMNS = len(fields(Job))

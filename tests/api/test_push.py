@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -62,7 +63,7 @@ def test_first_update_creates_the_job(client: FlaskClient) -> None:
 def test_minimal_update_is_enough(client: FlaskClient) -> None:
     answer = client.post(URL, json={"job_type": "backup", "status": "running"})
     assert answer.status_code == 200
-    assert job(client)["current_phase"] == "pending"
+    assert job(client)["current_phase"] is None
 
 
 def test_absent_field_means_unchanged(client: FlaskClient) -> None:
@@ -685,3 +686,71 @@ def test_snapshot_is_stored_once_and_shown(
     assert [entry["index"] for entry in both["rejected"]] == [2]
     assert count(database, "node_telemetry") == 2
     assert client.get("/api/v1/nodes/n1").get_json()["cpu_percent"] == 12.5
+
+
+def test_an_odd_value_of_a_snapshot_costs_only_itself(client: FlaskClient) -> None:
+    url = "/api/v1/telemetry/snapshot"
+    good = {"node_id": "n1", "timestamp": at(-5), "cpu_percent": 250.0, "load_avg_1m": 1.5}
+    odd = {
+        "node_id": "n2",
+        "timestamp": at(-5),
+        "cpu_percent": 12.5,
+        "memory_percent": 100.4,
+        "disk_percent": -1,
+        "uptime_seconds": -0.2,
+        "network_rx_rate_mbps": -3,
+        "process_count": "many",
+    }
+    assert client.post(url, json=good).get_json()["adjusted"] == []
+    for expected in ({"accepted": 1, "duplicates": 0}, {"accepted": 0, "duplicates": 1}):
+        answer = client.post(url, json={"snapshots": [{"node_id": ""}, odd]}).get_json()
+        assert {name: answer[name] for name in expected} == expected
+        assert [entry["index"] for entry in answer["rejected"]] == [0]
+        assert answer["adjusted"] == [
+            {
+                "index": 1,
+                "notes": {
+                    "memory_percent": ["Is 100.4; 100 is kept."],
+                    "disk_percent": ["Must be 0 to 100. It is not kept."],
+                    "uptime_seconds": [f"Must be between 0 and {2**63 - 1}. It is not kept."],
+                    "network_rx_rate_mbps": [f"Must be 0 to {10**15}. It is not kept."],
+                    "process_count": ["Must be a whole number. It is not kept."],
+                },
+            }
+        ]
+    node = client.get("/api/v1/nodes/n2").get_json()
+    assert (node["cpu_percent"], node["memory_percent"]) == (12.5, 100)
+    for name in ("disk_percent", "uptime_seconds", "network_rx_rate_mbps", "process_count"):
+        assert node[name] is None
+
+
+# -- long errors ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [{}, {"unknown": 1}], ids=["fast", "schema"])
+def test_a_long_error_keeps_its_beginning_and_its_end(
+    client: FlaskClient, more: dict[str, Any]
+) -> None:
+    error = f"begin {'é' * 40_000} end"
+    disks = [disk(0, error_message=error)]
+    body = {"status": "failed", "timestamp": at(-5), "error": error, "disks": disks, **more}
+    raw = json.dumps(body, ensure_ascii=False).encode()
+    answers = [client.post(URL, data=raw, content_type="application/json") for _ in range(2)]
+    assert [answer.get_json().get("duplicate") for answer in answers] == [False, True]
+    stored = job(client)
+    for kept in (stored["error_message"], stored["disks"][0]["error_message"]):
+        assert len(kept.encode()) <= 64 * 1024
+        assert kept.startswith("begin é")
+        assert kept.endswith("é end")
+        assert re.search(r"\n… \d+ bytes cut …\n", kept)
+    assert (
+        "The sender reported an error of more than 64 KiB; its middle was cut."
+        in stored["warnings"]
+    )
+
+
+def test_an_error_of_64_kib_is_kept_whole(client: FlaskClient) -> None:
+    error = "é" * (32 * 1024)
+    push(client, status="failed", timestamp=at(-5), error=error)
+    assert job(client)["error_message"] == error
+    assert job(client)["warnings"] == []
