@@ -634,6 +634,26 @@ def test_registration_does_not_revive_a_job(
     assert (revived["vm_name"], revived["total_bytes"]) == ("vm-1", 300)
 
 
+def test_a_registered_job_that_reports_only_its_end_began_when_registered(
+    client: FlaskClient,
+) -> None:
+    registered = client.post("/api/v1/jobs", json=REGISTRATION).get_json()
+    push(client, status="completed", timestamp=None)
+    stored = job(client)
+    assert stored["started_at"] == registered["started_at"] < stored["completed_at"]
+    assert stored["duration_seconds"] > 0
+    again = client.post("/api/v1/jobs", json={**REGISTRATION, "backup_type": "full"})
+    assert (again.status_code, again.get_json()["backup_type"]) == (200, "full")
+    push(client, timestamp=at(-40))  # a late one
+    assert job(client)["started_at"] == at(-40)
+
+
+def test_an_end_before_the_registration_is_the_start_too(client: FlaskClient) -> None:
+    client.post("/api/v1/jobs", json=REGISTRATION)
+    push(client, status="completed", timestamp=at(-40))
+    assert job(client)["started_at"] == job(client)["completed_at"] == at(-40)
+
+
 def test_job_completes_without_telemetry(client: FlaskClient) -> None:
     client.post("/api/v1/jobs", json=REGISTRATION)
     disks = [disk(0, bytes_transferred=60), disk(1, bytes_transferred=40)]
