@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from app.api.answers import conditional_json, table
 from app.api.context import hub
 from app.api.needs import needs
 from app.clock import from_micros, isoformat, to_micros
-from app.domain.estimates import duration_seconds, hub_eta_seconds
+from app.domain.estimates import Pace, duration_seconds, job_time_left
 from app.domain.job_lists import Order
 from app.domain.statuses import JOB_STATUSES
 from app.domain.texts import shorten
@@ -20,6 +21,7 @@ from app.errors import NotFound
 from app.schemas import jobs as schemas
 from app.schemas.queries import encode_cursor, page_query, table_query
 from app.store import jobs as store
+from app.store.estimates import read_paces
 from app.web.paths import check_identifier
 from app.web.permissions import READ
 
@@ -40,11 +42,14 @@ def list_jobs(query: dict[str, Any]) -> Response:
         page = store.list_jobs(
             conn, _job_filter(query), query["limit"], order, _read_key(query), query.get("q")
         )
+        # A CSV may have thousands of jobs, and no column for an estimate.
+        paces = read_paces(conn, page.jobs) if query["format"] == "json" else {}
     cursor = None
     if page.next_key is not None:
         cursor = _encode_key(query, page.next_key)
-    items = [_job(job) for job in page.jobs]
-    return table("jobs", query, schemas.JobItemSchema().fields, items, cursor)
+    items = [_job(job, paces.get(job.id)) for job in page.jobs]
+    columns = [name for name in schemas.JobItemSchema().fields if name != "hub_eta"]
+    return table("jobs", query, columns, items, cursor)
 
 
 def _read_key(query: dict[str, Any]) -> store.Key | None:
@@ -155,9 +160,10 @@ def job_body(job_id: str) -> dict[str, Any]:
     """The body of `GET /jobs/{job_id}`, timestamps as text. Raises NotFound."""
     with hub().database.reading() as conn:
         job = store.read_job(conn, job_id)
-    if job is None:
-        raise _not_found(job_id)
-    return {**_job(job), "disks": [_disk(disk) for disk in job.disks]}
+        if job is None:
+            raise _not_found(job_id)
+        pace = read_paces(conn, [job]).get(job.id)
+    return {**_job(job, pace), "disks": [_disk(disk) for disk in job.disks]}
 
 
 def _not_found(job_id: str) -> NotFound:
@@ -178,20 +184,22 @@ def _job_filter(query: dict[str, Any]) -> store.JobFilter:
     )
 
 
-def _job(job: store.Job) -> dict[str, Any]:
+def _job(job: store.Job, pace: Pace | None) -> dict[str, Any]:
     """A job's columns as the API shows them, and values computed from them."""
     columns = vars(job).items()
+    left = job_time_left(
+        status=job.status,
+        bytes_transferred=job.bytes_transferred,
+        total_bytes=job.total_bytes,
+        started_at=job.started_at,
+        newest_update_at=job.newest_update_at,
+        pace=pace,
+    )
     return {
         **{name: isoformat(v) if isinstance(v, datetime) else v for name, v in columns},
         "progress_percent": _rounded(job.progress_percent),
         "warnings": list(job.warnings.values()),
-        "hub_eta_seconds": hub_eta_seconds(
-            status=job.status,
-            bytes_transferred=job.bytes_transferred,
-            total_bytes=job.total_bytes,
-            started_at=job.started_at,
-            newest_update_at=job.newest_update_at,
-        ),
+        "hub_eta": None if left is None else asdict(left),
         "duration_seconds": duration_seconds(
             job.started_at, job.completed_at, job.newest_update_at
         ),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import OneOf
 
+from app.domain.estimates import Basis
 from app.domain.fields import JOB_FIELDS, Field, Kind
 from app.domain.job_lists import MOST_EXAMINED, SORTS
 from app.domain.statuses import DISK_STATUSES, JOB_STATUSES, REPORTED_STATUSES
@@ -123,6 +124,23 @@ class JobDiskSchema(Schema):
     newest_update_at = instant("Sender's clock.", allow_none=True)
 
 
+class TimeLeftSchema(Schema):
+    """How long a live job still needs after its newest update."""
+
+    seconds = fields.Integer(allow_none=True, metadata=about("Seconds; null: see `reason`."))
+    low = fields.Integer(allow_none=True, metadata=about("Probably at least, seconds."))
+    high = fields.Integer(allow_none=True, metadata=about("Probably at most, seconds."))
+    basis = fields.String(
+        allow_none=True,
+        metadata=about(
+            "`rate`: how fast its bytes move now; `percent`: how fast its percent grows; "
+            "`history`: how earlier runs of the same machine, type and repository went on.",
+            enum=list(get_args(Basis)),
+        ),
+    )
+    reason = fields.String(allow_none=True, metadata=about("Why there is no estimate."))
+
+
 class JobItemSchema(Schema):
     """The current state of one job. All instants RFC 3339, UTC."""
 
@@ -143,12 +161,10 @@ class JobItemSchema(Schema):
         allow_none=True,
         metadata=about("The sender's estimate, seconds: a hint; null: not reported, 0: completed."),
     )
-    hub_eta_seconds = fields.Integer(
+    hub_eta = fields.Nested(
+        TimeLeftSchema,
         allow_none=True,
-        metadata=about(
-            "The hub's estimate for a live job, seconds: what remains at the mean rate so far. "
-            "Null unless running or stalled, with bytes moved and a total."
-        ),
+        metadata=about("The hub's estimate for a running or stalled job; else null."),
     )
     progress_percent = fields.Float(
         allow_none=True,

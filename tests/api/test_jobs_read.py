@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, quote
 
 import pytest
 from flask.testing import FlaskClient
+from psycopg import Connection
 from psycopg.sql import SQL, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 
@@ -525,10 +526,95 @@ def test_a_job_without_disks_has_an_empty_list(client: FlaskClient, database: Da
     assert get(client, "/jobs/j")["disks"] == []
 
 
-def test_the_hub_estimates_a_running_job(client: FlaskClient, database: Database) -> None:
-    add_job(database, bytes_transferred=400, total_bytes=1000, newest_update_at=after(100))
-    assert get(client, "/jobs/j")["hub_eta_seconds"] == 150
-    assert get(client, "/jobs")["items"][0]["hub_eta_seconds"] == 150
+def test_the_hub_estimates_a_running_job(client: FlaskClient) -> None:
+    for seconds in range(-1000, 0, 5):
+        share = seconds + 1000 if seconds < -500 else 500 + (seconds + 500) / 5
+        push(
+            client,
+            status="running",
+            timestamp=at(seconds),
+            current_phase="transferring",
+            bytes_transferred=round(share * 1e6),
+            total_bytes=10**9,
+        )
+    for job in (get(client, "/jobs/j"), get(client, "/jobs")["items"][0]):
+        estimate = job["hub_eta"]
+        assert set(estimate) == set(schemas.TimeLeftSchema().fields)
+        assert estimate["basis"] == "rate"
+        assert estimate["seconds"] == pytest.approx(2005, abs=3)  # 401 MB at 0.2 MB/s
+        assert estimate["low"] < estimate["seconds"] < estimate["high"]
+
+
+def test_the_hub_estimates_from_percents_and_from_disks(client: FlaskClient) -> None:
+    for seconds in range(-100, 0, 10):
+        push(client, status="running", timestamp=at(seconds), progress_percent=(seconds + 100) / 2)
+    estimate = get(client, "/jobs/j")["hub_eta"]
+    assert (estimate["seconds"], estimate["basis"]) == (110, "percent")
+    for seconds in range(-100, 0, 10):
+        done = {"disk_index": 0, "bytes_transferred": seconds + 100, "total_bytes": 180}
+        body = {"status": "running", "timestamp": at(seconds), "disks": [done]}
+        client.post("/api/v1/telemetry/backup/disks", json=body)
+    estimate = get(client, "/jobs/disks")["hub_eta"]
+    assert (estimate["seconds"], estimate["basis"]) == (90, "rate")
+
+
+def test_the_hub_estimates_from_earlier_runs(client: FlaskClient, database: Database) -> None:
+    points = [{"t": 0, "p": 0}, {"t": 300, "p": None}, {"t": 600, "p": 0}, {"t": 900, "p": 100}]
+    for number in range(2):
+        add_job(
+            database,
+            f"earlier {number}",
+            vm_name="vm",
+            status="completed",
+            completed_at=after(1000),
+            performance_metrics={"chart_data": points},
+        )
+    push(client, status="running", timestamp=at(-600), vm_name="vm", total_bytes=10)
+    push(client, status="running", timestamp=at(0), bytes_transferred=0)
+    estimate = get(client, "/jobs/j")["hub_eta"]
+    assert (estimate["seconds"], estimate["basis"]) == (400, "history")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"status": "stalled"}, "The job is stalled: no updates arrive."),
+        ({}, "Neither a total nor a percent is known."),
+        ({"total_bytes": 5}, "Nothing has moved yet."),
+    ],
+)
+def test_an_estimate_that_is_not_possible_has_a_reason(
+    client: FlaskClient, database: Database, changes: dict[str, Any], reason: str
+) -> None:
+    add_job(database, newest_update_at=after(100), **changes)
+    estimate = get(client, "/jobs/j")["hub_eta"]
+    assert (estimate["seconds"], estimate["reason"]) == (None, reason)
+
+
+def test_a_job_that_is_not_live_has_no_estimate(client: FlaskClient, database: Database) -> None:
+    add_job(database, "pending", status="pending")
+    add_job(database, "ended", status="failed")
+    assert [job["hub_eta"] for job in get(client, "/jobs")["items"]] == [None, None]
+
+
+def test_a_list_is_read_in_as_many_statements_as_a_job(
+    client: FlaskClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[object] = []
+    execute = Connection.execute
+
+    def counted(conn: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        statements.append(query)
+        return execute(conn, query, *args, **kwargs)
+
+    monkeypatch.setattr("psycopg.Connection.execute", counted)
+    needed = []
+    for number in range(3):
+        add_job(database, f"j{number}", newest_update_at=after(100), vm_name="vm")
+        statements.clear()
+        get(client, "/jobs")
+        needed.append(len(statements))
+    assert needed[0] == needed[-1] > 0
 
 
 def test_an_unknown_job_is_a_404(client: FlaskClient) -> None:

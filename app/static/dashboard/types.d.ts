@@ -11,6 +11,15 @@ interface Page<T> {
   next_cursor: string | null;
 }
 
+/** The hub's estimate for a live job; `seconds` is null for a `reason`. */
+interface TimeLeft {
+  seconds: number | null;
+  low: number | null;
+  high: number | null;
+  basis: "rate" | "history" | "percent" | null;
+  reason: string | null;
+}
+
 interface Job {
   id: number;
   job_id: string;
@@ -24,7 +33,7 @@ interface Job {
   total_bytes: number;
   transfer_speed_bps: number;
   eta_seconds: number | null;
-  hub_eta_seconds: number | null;
+  hub_eta: TimeLeft | null;
   progress_percent: number | null;
   error_message: string | null;
   warnings: string[];

@@ -146,7 +146,10 @@ function speedText(job, isLive) {
 /** A stalled job has no estimate. @param {Job} job @param {boolean} isLive */
 function timeText(job, isLive) {
   if (job.status === "stalled") return "";
-  if (isLive) return job.hub_eta_seconds === null ? "" : `${duration(job.hub_eta_seconds)} left`;
+  if (isLive) {
+    const seconds = job.hub_eta?.seconds ?? null;
+    return seconds === null ? "" : `${duration(seconds)} left`;
+  }
   return job.duration_seconds === null || job.status === "pending"
     ? ""
     : `took ${duration(job.duration_seconds)}`;

@@ -18,7 +18,7 @@ const GROUPS = {
     "total_bytes",
     "transfer_speed_bps",
     "eta_seconds",
-    "hub_eta_seconds",
+    "hub_eta",
     "duration_seconds",
   ],
   "Times by the hub's clock": ["created_at", "last_telemetry_at", "last_progress_at"],

@@ -86,7 +86,6 @@ export function summaryPanel() {
 export function summaryFigures(job) {
   const isLive = LIVE_STATUSES.includes(job.status);
   const mean = effectiveSpeed(job);
-  const sender = job.eta_seconds ? `sender's estimate: ${duration(job.eta_seconds)}` : "";
   return [
     {
       value: bytes(job.bytes_transferred),
@@ -96,16 +95,25 @@ export function summaryFigures(job) {
       ? { value: speed(job.transfer_speed_bps), note: mean === null ? "" : `mean ${speed(mean)}` }
       : { value: speed(mean), note: "mean over the whole run" },
     isLive
-      ? {
-          value: duration(job.hub_eta_seconds),
-          note:
-            job.hub_eta_seconds === null
-              ? sender || "unknown"
-              : `at the mean rate so far${sender && `; ${sender}`}`,
-        }
+      ? { value: duration(job.hub_eta?.seconds), note: timeLeftNote(job) }
       : { value: "ended", note: `by the ${job.ended_by ?? "sender"}` },
     { value: duration(job.duration_seconds), note: isLive ? "so far" : "from start to end" },
   ];
+}
+
+const BASES = {
+  rate: "at the pace of now",
+  percent: "as its percent grows now",
+  history: "as in earlier runs",
+};
+
+/** What the estimate is made from, its range, and the sender's own. @param {Job} job */
+function timeLeftNote({ hub_eta: left, eta_seconds: sender }) {
+  const parts = left?.basis
+    ? [BASES[left.basis], `${duration(left.low)} to ${duration(left.high)}`]
+    : [left?.reason ?? "unknown"];
+  if (sender) parts.push(`sender's estimate: ${duration(sender)}`);
+  return parts.join("; ");
 }
 
 /** @param {JobDisk} disk */
