@@ -13,7 +13,7 @@ from app.api.answers import conditional_json, table
 from app.api.context import hub
 from app.api.needs import needs
 from app.clock import from_micros, isoformat, to_micros
-from app.domain.estimates import Pace, duration_seconds, job_time_left
+from app.domain.estimates import TimeLeft, duration_seconds
 from app.domain.job_lists import Order
 from app.domain.statuses import JOB_STATUSES
 from app.domain.texts import shorten
@@ -21,7 +21,7 @@ from app.errors import NotFound
 from app.schemas import jobs as schemas
 from app.schemas.queries import encode_cursor, page_query, table_query
 from app.store import jobs as store
-from app.store.estimates import read_paces
+from app.store.estimates import read_times_left
 from app.web.paths import check_identifier
 from app.web.permissions import READ
 
@@ -43,11 +43,11 @@ def list_jobs(query: dict[str, Any]) -> Response:
             conn, _job_filter(query), query["limit"], order, _read_key(query), query.get("q")
         )
         # A CSV may have thousands of jobs, and no column for an estimate.
-        paces = read_paces(conn, page.jobs) if query["format"] == "json" else {}
+        estimates = read_times_left(conn, page.jobs) if query["format"] == "json" else {}
     cursor = None
     if page.next_key is not None:
         cursor = _encode_key(query, page.next_key)
-    items = [_job(job, paces.get(job.id)) for job in page.jobs]
+    items = [_job(job, estimates.get(job.id)) for job in page.jobs]
     columns = [name for name in schemas.JobItemSchema().fields if name != "hub_eta"]
     return table("jobs", query, columns, items, cursor)
 
@@ -162,8 +162,8 @@ def job_body(job_id: str) -> dict[str, Any]:
         job = store.read_job(conn, job_id)
         if job is None:
             raise _not_found(job_id)
-        pace = read_paces(conn, [job]).get(job.id)
-    return {**_job(job, pace), "disks": [_disk(disk) for disk in job.disks]}
+        left = read_times_left(conn, [job]).get(job.id)
+    return {**_job(job, left), "disks": [_disk(disk) for disk in job.disks]}
 
 
 def _not_found(job_id: str) -> NotFound:
@@ -184,17 +184,9 @@ def _job_filter(query: dict[str, Any]) -> store.JobFilter:
     )
 
 
-def _job(job: store.Job, pace: Pace | None) -> dict[str, Any]:
+def _job(job: store.Job, left: TimeLeft | None) -> dict[str, Any]:
     """A job's columns as the API shows them, and values computed from them."""
     columns = vars(job).items()
-    left = job_time_left(
-        status=job.status,
-        bytes_transferred=job.bytes_transferred,
-        total_bytes=job.total_bytes,
-        started_at=job.started_at,
-        newest_update_at=job.newest_update_at,
-        pace=pace,
-    )
     return {
         **{name: isoformat(v) if isinstance(v, datetime) else v for name, v in columns},
         "progress_percent": _rounded(job.progress_percent),

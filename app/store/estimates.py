@@ -1,25 +1,71 @@
-"""Reads what the time left of running jobs is computed from, in one statement for many jobs."""
+"""Estimates the time left of live jobs, with two statements for many jobs."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from app.database.pool import Connection
-from app.domain.estimates import DISTANCES_SECONDS, MOST_RUNS, Count, Pace, Profile
+from app.domain.estimates import (
+    DISTANCES_SECONDS,
+    MOST_RUNS,
+    Count,
+    Pace,
+    Profile,
+    TimeLeft,
+    job_time_left,
+)
+from app.domain.statuses import LIVE_STATUSES
 from app.store.jobs import Job
 from app.store.sql import load_queries
 
 SQL = load_queries("estimates")
 
+MOST_KEPT = 10_000  # estimates, a few hundred bytes each
 RECENT_RUNS = 30  # of a machine, among which earlier runs of the same kind are looked for
 _FARTHEST = timedelta(seconds=DISTANCES_SECONDS[-1])
 
 
-def read_paces(conn: Connection, jobs: Iterable[Job]) -> dict[int, Pace]:
+def read_times_left(conn: Connection, jobs: Iterable[Job]) -> dict[int, TimeLeft]:
+    """The estimate of each live job, by the job's number.
+
+    Every update that arrives changes the row of its job, so an estimate is kept as long as the row
+    is the same: a dashboard asks more often than jobs report.
+    """
+    live = {_row_of(job): job for job in jobs if job.status in LIVE_STATUSES}
+    found = {row: _kept.get(row) for row in live}
+    missing = [job for row, job in live.items() if found[row] is None]
+    paces = _read_paces(conn, [job for job in missing if job.status == "running"])
+    if len(_kept) > MOST_KEPT:
+        _kept.clear()
+    for job in missing:
+        row = _row_of(job)
+        found[row] = _kept[row] = job_time_left(
+            status=job.status,
+            bytes_transferred=job.bytes_transferred,
+            total_bytes=job.total_bytes,
+            started_at=job.started_at,
+            newest_update_at=job.newest_update_at,
+            pace=paces.get(job.id),
+        )
+    return {job.id: left for row, job in live.items() if (left := found[row]) is not None}
+
+
+_kept: dict[tuple[Any, ...], TimeLeft | None] = {}
+
+
+def _row_of(job: Job) -> tuple[Any, ...]:
+    return (
+        *(job.id, job.job_id, job.status, job.bytes_transferred, job.total_bytes, job.started_at),
+        *(job.newest_update_at, job.last_telemetry_at),
+    )
+
+
+def _read_paces(conn: Connection, jobs: Sequence[Job]) -> dict[int, Pace]:
     """What the time left of each running job is computed from, by the job's number."""
-    running = [job for job in jobs if job.status == "running" and job.newest_update_at is not None]
+    running = [job for job in jobs if job.newest_update_at is not None]
     if not running:
         return {}
     counts = _read_counts(conn, running)

@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from app.database.pool import Database
 from app.schemas import jobs as schemas
 from app.schemas.queries import decode_cursor, encode_cursor
+from app.store import estimates
 from tests.factories import at
 
 START = datetime(2025, 10, 10, 12, tzinfo=UTC)
@@ -611,10 +612,22 @@ def test_a_list_is_read_in_as_many_statements_as_a_job(
     needed = []
     for number in range(3):
         add_job(database, f"j{number}", newest_update_at=after(100), vm_name="vm")
+        estimates._kept.clear()
         statements.clear()
         get(client, "/jobs")
         needed.append(len(statements))
     assert needed[0] == needed[-1] > 0
+    statements.clear()
+    get(client, "/jobs")
+    assert len(statements) == needed[0] - 2  # nothing is estimated again
+
+
+def test_an_update_that_arrives_late_changes_the_estimate(client: FlaskClient) -> None:
+    push(client, status="running", timestamp=at(-100), bytes_transferred=0, total_bytes=1000)
+    push(client, status="running", timestamp=at(0), bytes_transferred=100)
+    assert get(client, "/jobs/j")["hub_eta"]["seconds"] == 900
+    push(client, status="running", timestamp=at(-50), bytes_transferred=0)
+    assert get(client, "/jobs/j")["hub_eta"]["seconds"] == 450
 
 
 def test_an_unknown_job_is_a_404(client: FlaskClient) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tools.browser.demo import BULK, LIVE, STALLED
+from tools.browser.demo import BULK, LIVE, NIGHTS, STALLED
 from tools.browser.views import open_view, wait_ready
 
 
@@ -66,6 +66,22 @@ def test_filters_in_the_address_survive_reload_and_back(page: Page) -> None:
     page.get_by_role("button", name="Clear filters").click()
     expect(page.locator(".job-table").first).to_be_visible()
     assert not query(page)
+
+
+def test_a_text_is_found_in_id_machine_repository_and_error(page: Page) -> None:
+    open_view(page, "overview")
+    page.get_by_role("textbox", name="Contains").fill("FILESERVER-night")
+    page.keyboard.press("Enter")
+    links = page.locator(".job-link")
+    expect(links).to_have_count(len(NIGHTS))
+    assert set(links.all_inner_texts()) == set(NIGHTS)
+    assert query(page) == {"q": ["FILESERVER-night"]}
+    expect(page.get_by_role("heading", name="Ended and pending")).to_have_text("Ended and pending")
+    page.reload()
+    expect(links).to_have_count(len(NIGHTS))
+    page.get_by_role("textbox", name="Contains").fill("no such text")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("No job matches these filters")).to_be_visible()
 
 
 @pytest.mark.parametrize(
