@@ -8,7 +8,7 @@ from typing import Literal, get_args
 Sort = Literal["started_at", "duration", "bytes", "speed"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
 
-MOST_EXAMINED = 10_000  # jobs that one page of a search looks at
+MOST_EXAMINED = 5_000  # jobs that one page of a search looks at
 
 
 @dataclass(frozen=True)
