@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tools.browser.demo import BULK, LIVE, NIGHTS, STALLED
 from tools.browser.views import open_view, wait_ready
+from tools.hub_process import HubProcess
 
 
 def rows(page: Page, section: int) -> list[str]:
@@ -82,6 +83,16 @@ def test_a_text_is_found_in_id_machine_repository_and_error(page: Page) -> None:
     page.get_by_role("textbox", name="Contains").fill("no such text")
     page.keyboard.press("Enter")
     expect(page.get_by_text("No job matches these filters")).to_be_visible()
+
+
+def test_a_search_goes_on_through_pages_without_a_match(page: Page, hub: HubProcess) -> None:
+    """The hub looks at 5,000 jobs a page, and the oldest one comes later."""
+    path = "/api/v1/jobs?status=completed,failed,cancelled&order=asc&limit=1"
+    _, _, answer = hub.request("GET", path)
+    oldest = answer["items"][0]["job_id"]
+    page.goto(f"/?q={oldest}")
+    expect(page.locator(".job-link")).to_have_text([oldest])
+    expect(page.get_by_text("No job matches these filters")).to_be_hidden()
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,10 @@ def test_a_search_finds_what_contains_the_text_in_any_case(
     for wanted in SOME[:4]:
         expected = [job for job in jobs if is_wanted(job, wanted) and contains(job)]
         assert pages(conn, wanted, text=text) == expected, wanted
+        oldest_first = Order(is_ascending=True)
+        assert pages(conn, wanted, oldest_first, text) == expected[::-1], wanted
+        by_bytes = sorted(expected, key=lambda job: (job.bytes_transferred, job.id), reverse=True)
+        assert pages(conn, wanted, Order("bytes"), text) == by_bytes, wanted
 
 
 def test_a_job_id_is_listed_with_other_filters(conn: Connection, jobs: list[Job]) -> None:
