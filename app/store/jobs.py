@@ -363,9 +363,14 @@ class _Statement:
     def run(self, conn: Connection, query: Composed, **more: Any) -> Cursor[TupleRow]:
         """Run a statement that was made of these parts."""
         wanted = self._wanted
-        # Which of two columns selects fewer jobs depends on the values: no plan is good for all.
+        # Which of two columns selects fewer jobs depends on the values, and so does whether the
+        # filter or the order selects the index: no plan is good for all.
         columns = (wanted.job_type, wanted.vm_name, wanted.repository_id)
-        needs_own_plan = sum(value is not None for value in columns) > 1 or wanted.has_range
+        needs_own_plan = (
+            sum(value is not None for value in columns) > 1
+            or wanted.has_range
+            or self._order.sort != "started_at"
+        )
         return conn.execute(
             query, {**self._values, **more}, prepare=False if needs_own_plan else None
         )
