@@ -290,8 +290,8 @@ CASES = (
     get("/jobs?status=cancelled&sort=bytes"),
     get("/jobs?vm_name=vm-00004&sort=bytes", reads_more=True),
     get("/jobs?sort=bytes", reads_more=True),  # every live job
-    get("/jobs?q=ended-1"),
-    get("/jobs?q=no-such-text", reads_more=True),  # 5,000 jobs at the most
+    get("/jobs?q=ended-1", reads_more=True),  # 5,000 jobs at the most
+    get("/jobs?q=no-such-text", reads_more=True),  # likewise
     since("/jobs?status=failed", "(500 jobs ago)", lambda site: site.recent, reads_more=False),
     Case(
         "GET /jobs?active_from=(a day ago)",
