@@ -104,7 +104,7 @@ INSERT INTO jobs (job_id, job_type, status, created_at, started_at, newest_updat
 SELECT %(job_id)s, 'backup', 'running', now() - interval '1 hour', min(time), max(time), now()
 FROM updates
 """
-_RECENT = "SELECT created_at FROM jobs ORDER BY created_at DESC, id DESC OFFSET %s LIMIT 1"
+_RECENT = "SELECT started_at FROM jobs ORDER BY started_at DESC, id DESC OFFSET %s LIMIT 1"
 _BEAT = """
 INSERT INTO ingest_beats (process_id, up_since, beat_at)
 VALUES ('bench', now() - interval '1 day', now())
@@ -123,7 +123,7 @@ class Site:
     jobs: int
     hub: Hub
     owner: Database
-    recent: str  # the instant since which RECENT jobs were created
+    recent: str  # the instant since which RECENT jobs were started
     times: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -268,6 +268,10 @@ def month_ago(site: Site) -> str:
     return isoformat(utc_now() - timedelta(days=30))
 
 
+def day_ago(site: Site) -> str:
+    return isoformat(utc_now() - timedelta(days=1))
+
+
 SUMMARY = "GET /jobs/summary"
 CASES = (
     Case("push", Site.push),
@@ -280,6 +284,20 @@ CASES = (
     get("/jobs?repository_id=repo-rare"),
     get("/jobs?vm_name=vm-00004"),
     get("/jobs?vm_name=vm-00004&status=cancelled", reads_more=True),
+    get("/jobs?status=completed,failed,cancelled&sort=bytes"),
+    get("/jobs?status=completed,failed,cancelled&sort=duration&order=asc"),
+    get("/jobs?status=failed&sort=speed"),
+    get("/jobs?status=cancelled&sort=bytes"),
+    get("/jobs?vm_name=vm-00004&sort=bytes", reads_more=True),
+    get("/jobs?sort=bytes", reads_more=True),  # every live job
+    get("/jobs?q=ended-1", reads_more=True),  # 5,000 jobs at the most
+    get("/jobs?q=no-such-text", reads_more=True),  # likewise
+    since("/jobs?status=failed", "(500 jobs ago)", lambda site: site.recent, reads_more=False),
+    Case(
+        "GET /jobs?active_from=(a day ago)",
+        lambda site: site.get(f"/jobs?active_from={quote(day_ago(site))}"),
+        reads_more=True,
+    ),
     get("/jobs/summary"),
     get("/jobs/summary?status=failed"),
     get("/jobs/summary?job_type=backup"),

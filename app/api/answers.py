@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
-from flask import Response
+from flask import Response, request
 
 from app.api.context import current_request, to_response
 from app.web.conditional import CACHE_CONTROL, make_conditional, make_tag
 from app.web.content import encode_json
 from app.web.request import Answer
+from app.web.tables import csv_answer, encode_csv
 
 
 def json_response(body: Any, status: int = 200) -> Response:
@@ -39,3 +42,28 @@ def conditional(answer: Answer, tag: str | None = None, *, is_weak: bool = False
     answer.headers.append(("Cache-Control", CACHE_CONTROL))
     tag = make_tag(answer.body) if tag is None else tag
     return to_response(make_conditional(answer, current_request(), tag, is_weak=is_weak))
+
+
+def table(
+    name: str,
+    query: Mapping[str, Any],
+    fields: Iterable[str],
+    items: Sequence[Mapping[str, Any]],
+    cursor: str | None,
+    *,
+    etag_items: Any = None,
+) -> Response:
+    """A page of a list, as JSON or as CSV: with a column for each field, saved as `name`.
+
+    `etag_items`: see `etag_body` of `conditional_json`.
+    """
+    if query["format"] == "json":
+        etag_body = None if etag_items is None else [etag_items, cursor]
+        return conditional_json({"items": items, "next_cursor": cursor}, etag_body=etag_body)
+    answer = csv_answer(name, encode_csv(fields, items))
+    if cursor is not None:
+        following = urlencode({**request.args, "cursor": cursor})
+        answer.headers.append(("Link", f'<?{following}>; rel="next"'))
+    if etag_items is None:
+        return conditional(answer)
+    return conditional(answer, make_tag(encode_json(["csv", etag_items, cursor])), is_weak=True)

@@ -6,11 +6,13 @@ import logging
 from urllib.parse import unquote_to_bytes
 
 from flask import Flask, Response, current_app, g, request
+from flask_smorest import Blueprint
 
 from app.api.context import hub
-from app.api.needs import permission_of
+from app.api.needs import permission_of, takes_query
 from app.errors import InvalidInput
 from app.logs import request_id
+from app.schemas.queries import unknown_parameter
 from app.web.admission import Admitted
 from app.web.permissions import ANY_TOKEN, Permission
 from app.web.request import SAFE_HEADERS, Request, choose_request_id, count_answer
@@ -23,6 +25,7 @@ def register_hooks(app: Flask) -> None:
     app.before_request(_begin)
     app.before_request(_admit)
     app.before_request(_refuse_broken_path)
+    app.before_request(_check_query)
     app.after_request(_complete)
     app.teardown_request(_clear_request_id)
 
@@ -68,6 +71,24 @@ def _refuse_broken_path() -> None:
         except UnicodeError as exc:
             reason = "Must be UTF-8."
             raise InvalidInput(f"{name}: {reason}", {name: [reason]}) from exc
+
+
+def _check_query() -> None:
+    """Refuse parameters that are given twice, and any of a route of the API that takes none.
+
+    Routes with a schema for their query refuse unknown parameters themselves.
+    """
+    if request.endpoint is None or request.method == "OPTIONS" or not request.args:
+        return
+    if not isinstance(current_app.blueprints.get(request.blueprint or ""), Blueprint):
+        return  # a page
+    if takes_query(current_app.view_functions[request.endpoint]):
+        names = [name for name, values in request.args.lists() if len(values) > 1]
+        reason = "Is given more than once."
+    else:
+        names, reason = list(request.args), unknown_parameter(())
+    if names:
+        raise InvalidInput(f"{names[0]}: {reason}", {name: [reason] for name in names})
 
 
 def _complete(response: Response) -> Response:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from flask import Response
 from flask_smorest import Blueprint
 
-from app.api.answers import conditional_json
+from app.api.answers import conditional_json, table
 from app.api.context import hub
 from app.api.needs import needs
 from app.clock import from_micros, isoformat, to_micros
-from app.domain.estimates import duration_seconds, hub_eta_seconds
+from app.domain.estimates import TimeLeft, duration_seconds
+from app.domain.job_lists import Order
 from app.domain.statuses import JOB_STATUSES
+from app.domain.texts import shorten
 from app.errors import NotFound
 from app.schemas import jobs as schemas
-from app.schemas.queries import encode_cursor, page_query
+from app.schemas.queries import encode_cursor, page_query, table_query
 from app.store import jobs as store
+from app.store.estimates import read_times_left
 from app.web.paths import check_identifier
 from app.web.permissions import READ
 
@@ -27,23 +31,40 @@ blueprint = Blueprint("jobs", __name__, description="Jobs, their events, and mac
 @blueprint.route("/jobs")
 @blueprint.arguments(schemas.JobListQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.JobListSchema)
+@blueprint.response(200, {"type": "string"}, content_type="text/csv")
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
 def list_jobs(query: dict[str, Any]) -> Response:
-    """List jobs, newest first."""
-    before = None
-    if "cursor" in query:
-        micros, row_id = query["cursor"]
-        before = from_micros(micros), row_id
-    limit = query["limit"]
+    """List jobs, by default the newest run first."""
+    order = Order(query["sort"], query["order"] == "asc")
     with hub().database.reading() as conn:
-        found = store.list_jobs(conn, _job_filter(query), limit + 1, before)
-    page, last = found[:limit], found[limit - 1 : limit]
+        page = store.list_jobs(
+            conn, _job_filter(query), query["limit"], order, _read_key(query), query.get("q")
+        )
+        # A CSV may have thousands of jobs, and no column for an estimate.
+        estimates = read_times_left(conn, page.jobs) if query["format"] == "json" else {}
     cursor = None
-    if len(found) > limit:
-        cursor = encode_cursor("jobs", to_micros(last[0].created_at), last[0].id)
-    return conditional_json({"items": [_job(job) for job in page], "next_cursor": cursor})
+    if page.next_key is not None:
+        cursor = _encode_key(query, page.next_key)
+    items = [_job(job, estimates.get(job.id)) for job in page.jobs]
+    columns = [name for name in schemas.JobItemSchema().fields if name != "hub_eta"]
+    return table("jobs", query, columns, items, cursor)
+
+
+def _read_key(query: dict[str, Any]) -> store.Key | None:
+    """The key that a cursor was made of."""
+    if "cursor" not in query:
+        return None
+    _, _, key, row_id = query["cursor"]
+    return (from_micros(key) if query["sort"] == "started_at" else key), row_id
+
+
+def _encode_key(query: dict[str, Any], key: store.Key) -> str:
+    value, row_id = key
+    if isinstance(value, datetime):
+        value = to_micros(value)
+    return encode_cursor("jobs", query["sort"], query["order"], value, row_id)
 
 
 @blueprint.route("/jobs/summary")
@@ -91,6 +112,33 @@ def list_events(query: dict[str, Any], job_id: str) -> Response:
     return conditional_json({"items": [vars(e) for e in found[:limit]], "next_cursor": cursor})
 
 
+@blueprint.route("/jobs/<identifier:job_id>/updates")
+@blueprint.arguments(table_query("updates"), location="query", error_status_code=400)
+@blueprint.response(200, schemas.JobUpdateListSchema)
+@blueprint.response(200, {"type": "string"}, content_type="text/csv")
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
+@blueprint.alt_response(404, "NOT_FOUND")
+@blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
+def list_updates(query: dict[str, Any], job_id: str) -> Response:
+    """List the updates of a job, oldest first, as long as they are kept."""
+    check_identifier("job_id", job_id)
+    limit, after = query["limit"], None
+    if "cursor" in query:
+        micros, seq = query["cursor"]
+        after = from_micros(micros), seq
+    with hub().database.reading() as conn:
+        found = store.list_updates(conn, job_id, limit + 1, after)
+    if found is None:
+        raise _not_found(job_id)
+    cursor = None
+    if len(found) > limit:
+        last = found[limit - 1]
+        cursor = encode_cursor("updates", to_micros(last.time), last.seq)
+    items = [_update(update) for update in found[:limit]]
+    return table(f"updates-{job_id}", query, schemas.JobUpdateSchema().fields, items, cursor)
+
+
 @blueprint.route("/machines")
 @blueprint.arguments(page_query("machines"), location="query", error_status_code=400)
 @blueprint.response(200, schemas.MachineListSchema)
@@ -112,9 +160,10 @@ def job_body(job_id: str) -> dict[str, Any]:
     """The body of `GET /jobs/{job_id}`, timestamps as text. Raises NotFound."""
     with hub().database.reading() as conn:
         job = store.read_job(conn, job_id)
-    if job is None:
-        raise _not_found(job_id)
-    return {**_job(job), "disks": [_disk(disk) for disk in job.disks]}
+        if job is None:
+            raise _not_found(job_id)
+        left = read_times_left(conn, [job]).get(job.id)
+    return {**_job(job, left), "disks": [_disk(disk) for disk in job.disks]}
 
 
 def _not_found(job_id: str) -> NotFound:
@@ -122,43 +171,55 @@ def _not_found(job_id: str) -> NotFound:
 
 
 def _job_filter(query: dict[str, Any]) -> store.JobFilter:
+    active = query.get("active_from"), query.get("active_to")
     return store.JobFilter(
         statuses=query.get("status"),
         job_type=query.get("job_type"),
         vm_name=query.get("vm_name"),
         repository_id=query.get("repository_id"),
-        created_from=query.get("from_"),
-        created_before=query.get("to"),
+        started_from=query.get("from_"),
+        started_before=query.get("to"),
+        active=active if active != (None, None) else None,
         job_id=query.get("job_id"),
     )
 
 
-def _job(job: store.Job) -> dict[str, Any]:
+def _job(job: store.Job, left: TimeLeft | None) -> dict[str, Any]:
     """A job's columns as the API shows them, and values computed from them."""
     columns = vars(job).items()
     return {
         **{name: isoformat(v) if isinstance(v, datetime) else v for name, v in columns},
-        "progress_percent": round(job.progress_percent, 2),
+        "progress_percent": _rounded(job.progress_percent),
         "warnings": list(job.warnings.values()),
-        "hub_eta_seconds": hub_eta_seconds(
-            status=job.status,
-            bytes_transferred=job.bytes_transferred,
-            total_bytes=job.total_bytes,
-            started_at=job.started_at,
-            newest_update_at=job.newest_update_at,
-        ),
+        "hub_eta": None if left is None else asdict(left),
         "duration_seconds": duration_seconds(
             job.started_at, job.completed_at, job.newest_update_at
         ),
     }
 
 
+def _rounded(percent: float | None) -> float | None:
+    return None if percent is None else round(percent, 2)
+
+
 def _disk(disk: dict[str, Any]) -> dict[str, Any]:
     newest = disk["newest_update_at"]
     return {
         **disk,
-        "progress_percent": round(float(disk["progress_percent"]), 2),
+        "progress_percent": _rounded(disk["progress_percent"]),
         "newest_update_at": newest and isoformat(datetime.fromisoformat(newest)),
+    }
+
+
+def _update(update: store.JobUpdate) -> dict[str, Any]:
+    error = update.reported["error_message"]
+    return {
+        "time": update.time,
+        "received_at": update.received_at,
+        "sender_time": update.sender_time,
+        "status": update.status,
+        **update.reported,
+        "error_message": error and shorten(error),
     }
 
 

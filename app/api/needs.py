@@ -29,6 +29,12 @@ def permission_of(view: Callable[..., Any]) -> Permission | None:
     return getattr(view, "permission", None)
 
 
+def takes_query(view: Callable[..., Any]) -> bool:
+    """Whether a view has a schema for its query, which checks the names of parameters."""
+    arguments = getattr(view, "_apidoc", {}).get("arguments", {})
+    return any(each["in"] == "query" for each in arguments.get("parameters", ()))
+
+
 def check_permissions(app: Flask) -> None:
     """Raise StartError if a route has no permission, or if reading suffices to change something.
 

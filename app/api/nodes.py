@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response
 from flask_smorest import Blueprint
 
-from app.api.answers import conditional_json
+from app.api.answers import conditional_json, table
 from app.api.context import hub
 from app.api.needs import needs
 from app.charts.node import NodeHistory, Point, read_node_history
@@ -16,7 +16,7 @@ from app.domain.chart import SECOND
 from app.domain.window import EPOCH
 from app.errors import NotFound
 from app.schemas import nodes as schemas
-from app.schemas.queries import encode_cursor, page_query
+from app.schemas.queries import encode_cursor, page_query, table_query
 from app.store import nodes as store
 from app.web.paths import check_identifier
 from app.web.permissions import READ
@@ -25,8 +25,9 @@ blueprint = Blueprint("nodes", __name__, description="Nodes and their metrics.")
 
 
 @blueprint.route("/nodes")
-@blueprint.arguments(page_query("nodes"), location="query", error_status_code=400)
+@blueprint.arguments(table_query("nodes"), location="query", error_status_code=400)
 @blueprint.response(200, schemas.NodeListSchema)
+@blueprint.response(200, {"type": "string"}, content_type="text/csv")
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
@@ -37,10 +38,8 @@ def list_nodes(query: dict[str, Any]) -> Response:
         found = store.list_nodes(conn, limit + 1, after_id)
     cursor = encode_cursor("nodes", found[limit - 1].node_id) if len(found) > limit else None
     page = [_node(node) for node in found[:limit]]
-    return conditional_json(
-        {"items": page, "next_cursor": cursor},
-        etag_body=[[_without_age(node) for node in page], cursor],
-    )
+    ageless = [_without_age(node) for node in page]
+    return table("nodes", query, schemas.NodeSchema().fields, page, cursor, etag_items=ageless)
 
 
 @blueprint.route("/nodes/<identifier:node_id>")

@@ -19,7 +19,13 @@ from app.api.needs import needs
 from app.ingest.queue import Item
 from app.ingest.transaction import Outcome
 from app.schemas.nodes import SnapshotSchema
-from app.schemas.updates import BatchItemSchema, BatchReceiptSchema, ReceiptSchema, UpdateSchema
+from app.schemas.updates import (
+    BatchItemSchema,
+    BatchReceiptSchema,
+    ReceiptSchema,
+    SnapshotReceiptSchema,
+    UpdateSchema,
+)
 from app.web.content import JSON, NDJSON
 from app.web.permissions import PUSH, PUSH_SNAPSHOT
 from app.web.push import Decoded, Push, Pushes
@@ -77,10 +83,12 @@ def push_batch() -> Response:
 
 @snapshots.route("/telemetry/snapshot", methods=["POST"])
 @snapshots.doc(**_documented(_SNAPSHOTS))
-@snapshots.alt_response(200, schema=BatchReceiptSchema, description="The result for each snapshot")
+@snapshots.alt_response(
+    200, schema=SnapshotReceiptSchema, description="The result for each snapshot"
+)
 @needs(PUSH_SNAPSHOT)
 def push_snapshots() -> Response:
-    """Store one node snapshot, or several as `{"snapshots": […]}`.
+    """Store one node snapshot, or several as `{"snapshots": […]}`. Odd values cost only themselves.
 
     `network_*_rate_mbps` are in MEGABYTES per second, despite their name.
     """

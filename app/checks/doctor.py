@@ -127,7 +127,8 @@ def _judge_columns(conn: Connection, schema: Schema) -> Iterator[str]:
                regexp_replace(pg_get_expr(d.adbin, d.adrelid), '::.*', '')
         FROM pg_class AS c
         JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
+        LEFT JOIN pg_attrdef AS d
+            ON d.adrelid = c.oid AND d.adnum = a.attnum AND a.attgenerated = ''
         WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY(%s)
         """,
         [[*schema.tables, *schema.rollups]],

@@ -74,7 +74,8 @@ class JobState:
     """A job's registers, its disks and its status. Instants in µs.
 
     `registered` are the values from POST /jobs by field, even if updates have changed them.
-    `shown_error` is the error_message of the job's row. `has_disk_progress`: bytes, percent or
+    `shown_error` is the error_message of the job's row. `has_telemetry`: an update began the run,
+    so `started_at` is not the time of its registration. `has_disk_progress`: bytes, percent or
     status of a disk have changed since the row was written.
     """
 

@@ -65,10 +65,10 @@ def take(change: Change, time: int, existing: list[Update], new: list[Update]) -
     else:
         change.moves = True
         _take_live(change, time, existing, new)
-    state.newest = time if state.newest is None else max(state.newest, time)
     if any(update.is_telemetry for update in new):
-        state.started_at = min(state.started_at, time) if state.has_telemetry else time
-        state.has_telemetry = change.has_life = True
+        change.has_life = True
+        _begin(change, time, new)
+    state.newest = time if state.newest is None else max(state.newest, time)
     for update in new:
         note(change, update.notes)
 
@@ -92,6 +92,21 @@ def _follow(change: Change, update: Update) -> None:
     state.merge(update)
     state.newest = update.time
     change.moves = change.has_life = True
+
+
+def _begin(change: Change, time: int, new: list[Update]) -> None:
+    """Move the start of the run to new updates of one instant, if they are older.
+
+    If all that a registered job has reported is its end, it began when it was registered.
+    """
+    state = change.state
+    is_sole_end = state.newest is None and len(new) == 1 and new[0].is_end
+    if state.has_telemetry or (is_sole_end and not change.is_new):
+        state.started_at = min(state.started_at, time)
+    else:
+        end = state.completed_at
+        state.started_at = time if end is None else min(time, end)
+        state.has_telemetry = True
 
 
 def note(change: Change, warnings: dict[str, str]) -> None:

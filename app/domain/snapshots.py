@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Snapshot:
-    """One set of a node's metrics, only those reported. Instants as in `Update`."""
+    """One set of a node's metrics, only those reported. Instants as in `Update`.
+
+    `notes`: why values were changed or not kept, by metric.
+    """
 
     node_id: str
     timestamp: int | None = None
@@ -15,6 +18,7 @@ class Snapshot:
     time: int = 0
     seq: int = 0
     sender_time: int | None = None
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def sender(self) -> str:

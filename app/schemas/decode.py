@@ -9,7 +9,7 @@ orjson and the schema, which explain what is wrong.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -18,10 +18,11 @@ import orjson
 from marshmallow import Schema, ValidationError
 
 from app.clock import to_micros
-from app.domain.fields import DISK_FIELDS, IDENTITY_FIELDS, JOB_FIELDS, Field, Kind
+from app.domain.fields import DISK_FIELDS, IDENTITY_FIELDS, JOB_FIELDS, METRICS, Field, Kind
 from app.domain.job_state import clamp_percent
 from app.domain.snapshots import Snapshot
 from app.domain.statuses import REPORTED_DISK_STATUSES, REPORTED_STATUSES
+from app.domain.texts import LONGEST_STORED_BYTES, SURELY_SHORT, cut_middle
 from app.domain.timestamps import LATEST, is_unset
 from app.domain.updates import Fields, Update
 from app.errors import InvalidInput
@@ -109,7 +110,8 @@ def decode_common_update(body: bytes, job_type: str, job_id: str) -> Update | No
     try:
         read = _decode_update(body)
         if read.job_id in (None, job_id) and read.job_type in (None, job_type):
-            return _from_struct(read, job_type, job_id)
+            update = _from_struct(read, job_type, job_id)
+            return _with_cut_texts(update) if len(body) > LONGEST_STORED_BYTES else update
     except _NOT_FAST:
         pass
     return None
@@ -165,14 +167,14 @@ def decode_snapshots(body: bytes, schema: Schema) -> list[Snapshot | Rejected]:
     """The snapshots of a body, or reasons for rejections. Raises InvalidInput for the whole."""
     data = parse_object(body)
     if "snapshots" not in data:
-        return [_to_snapshot(load(schema, data))]
+        return [_decode_snapshot(schema, data)]
     items = data["snapshots"]
     if not isinstance(items, list):
         raise InvalidInput("snapshots: must be a list.", {"snapshots": ["Must be a list."]})
     judged: list[Snapshot | Rejected] = []
     for item in items:
         try:
-            judged.append(_to_snapshot(load(schema, item)))
+            judged.append(_decode_snapshot(schema, item))
         except InvalidInput as exc:
             judged.append(exc.errors)
     return judged
@@ -271,7 +273,34 @@ def _from_batch_struct(read: Any) -> Update | Rejected:
         raise ValueError  # the schema gives the reason
     if identifier_problem(job_id):
         raise ValueError
-    return _from_struct(read, job_type, job_id)
+    return _with_cut_texts(_from_struct(read, job_type, job_id))
+
+
+def _with_cut_texts(update: Update) -> Update:
+    """The update, with the middle of texts cut that are too long."""
+    _cut_texts(update.fields, _JOB_TEXTS, update.notes)
+    for named in update.disks.values():
+        _cut_texts(named, _DISK_TEXTS, update.notes)
+    return update
+
+
+def _cut_texts(named: Fields, names: Sequence[str], notes: dict[str, str]) -> None:
+    """Cut texts that are too long, in place, with a warning in `notes` (code to sentence)."""
+    for name in names:
+        text = named.get(name)
+        if isinstance(text, str) and len(text) > SURELY_SHORT:
+            cut = cut_middle(text)
+            if cut is not text:
+                named[name] = cut
+                notes["error_cut"] = _CUT_WARNING
+
+
+_JOB_TEXTS = [name for name, field in JOB_FIELDS.items() if field.kind is Kind.TEXT]
+_DISK_TEXTS = [name for name, field in DISK_FIELDS.items() if field.kind is Kind.TEXT]
+_CUT_WARNING = (
+    f"The sender reported an error of more than {LONGEST_STORED_BYTES // 1024} KiB; its middle "
+    "was cut."
+)
 
 
 def _from_struct(read: Any, job_type: str, job_id: str) -> Update:
@@ -315,17 +344,18 @@ def _from_data(data: dict[str, Any], job_type: str, job_id: str) -> Update:
         disks[index] = clamp_percent(disk, notes)
     lost_updates = data.pop("lost_updates", 0)
     status = data.pop("status")
-    named = {n: value for n, value in data.items() if value or n not in IDENTITY_FIELDS}
-    return Update(
+    named = _rename({n: value for n, value in data.items() if value or n not in IDENTITY_FIELDS})
+    update = Update(
         job_type,
         job_id,
         status,
         instant,
-        clamp_percent(_rename(named), notes),
+        clamp_percent(named, notes),
         disks,
         notes,
         lost_updates=lost_updates,
     )
+    return _with_cut_texts(update)
 
 
 _UNSET = (
@@ -356,9 +386,35 @@ def _rename(named: Fields) -> Fields:
     return named
 
 
-def _to_snapshot(data: dict[str, Any]) -> Snapshot:
+def _decode_snapshot(schema: Schema, data: Any) -> Snapshot:
+    """A snapshot without its odd metrics, which are noted. Raises InvalidInput."""
+    notes: dict[str, list[str]] = {}
+    try:
+        loaded = load(schema, data)
+    except InvalidInput as exc:
+        if not isinstance(data, dict) or not exc.errors.keys() <= METRICS.keys():
+            raise
+        loaded = load(schema, _without_odd_metrics(data, exc.errors, notes))
     return Snapshot(
-        data.pop("node_id"),
-        _micros(data.pop("timestamp", None), {}),
-        {name: value for name, value in data.items() if value is not None},
+        loaded.pop("node_id"),
+        _micros(loaded.pop("timestamp", None), {}),
+        {name: value for name, value in loaded.items() if value is not None},
+        notes=notes,
     )
+
+
+def _without_odd_metrics(
+    data: dict[str, Any], errors: Mapping[str, list[str]], notes: dict[str, list[str]]
+) -> dict[str, Any]:
+    """The snapshot with percents of more than 100 cut, and without other metrics with an error."""
+    kept = dict(data)
+    for name, reasons in errors.items():
+        value = data[name]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and METRICS[name].kind is Kind.PERCENT and value > 100:
+            kept[name] = 100.0
+            notes[name] = [f"Is {value}; 100 is kept."]
+        else:
+            del kept[name]
+            notes[name] = [f"{reasons[0]} It is not kept."]
+    return kept

@@ -43,7 +43,7 @@ class HistoryQuery(WindowQuery):
         validate=validate.OneOf(FORMATS, error="Must be one of: {choices}."),
         metadata=about(
             "`columns`: `chart_data` is one object of arrays of one length instead of an array of "
-            "objects. `csv`: only the points, a line each, empty where null."
+            "objects. `csv`: only the points, a line each, empty where null, with times in UTC."
         ),
     )
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from marshmallow import Schema, fields
+from typing import Any, ClassVar, get_args
 
-from app.domain.statuses import DISK_STATUSES, JOB_STATUSES
+from marshmallow import Schema, ValidationError, fields, validates_schema
+from marshmallow.validate import OneOf
+
+from app.domain.estimates import Basis
+from app.domain.fields import JOB_FIELDS, Field, Kind
+from app.domain.job_lists import MOST_EXAMINED, SORTS
+from app.domain.statuses import DISK_STATUSES, JOB_STATUSES, REPORTED_STATUSES
+from app.domain.texts import LONGEST_LISTED
 from app.schemas.fields import Text
 from app.schemas.queries import (
     CommaSeparated,
     Cursor,
     QueryTimestamp,
+    TableQuery,
     WindowQuery,
     about,
     instant,
-    limit_field,
     next_cursor_field,
 )
 
@@ -37,17 +44,63 @@ class JobFilterQuery(WindowQuery):
     )
     from_ = QueryTimestamp(
         data_key="from",
-        metadata=about("Created at or after this instant, RFC 3339 with offset."),
+        metadata=about("Started at or after this instant, RFC 3339 with offset."),
     )
-    to = QueryTimestamp(metadata=about("Created before this instant, RFC 3339 with offset."))
+    to = QueryTimestamp(metadata=about("Started before this instant, RFC 3339 with offset."))
+    active_from = QueryTimestamp(
+        metadata=about("Ran at some time at or after this instant: it had not ended before.")
+    )
+    active_to = QueryTimestamp(
+        metadata=about("Ran at some time before this instant: it had started.")
+    )
     job_id = Text(longest=LONGEST_FILTER, metadata=about("Exactly this id: one job or none."))
 
+    @validates_schema
+    def _check_active(self, data: dict[str, Any], **kwargs: Any) -> None:
+        active_from, active_to = data.get("active_from"), data.get("active_to")
+        if active_from and active_to and active_to <= active_from:
+            raise ValidationError("Must be later than `active_from`.", "active_to")
 
-class JobListQuery(JobFilterQuery):
-    """Filters and page of the list of jobs."""
 
-    limit = limit_field()
+class JobListQuery(JobFilterQuery, TableQuery):
+    """Filters, order and page of the list of jobs."""
+
+    q = Text(
+        longest=LONGEST_FILTER,
+        metadata=about(
+            "Jobs whose `job_id`, `vm_name`, `repository_id` or `error_message` contains this "
+            f"text, in any case. A page looks at {MOST_EXAMINED:,} jobs, in the order of the list: "
+            "it may have fewer items than `limit`, or none, and still have a `next_cursor`."
+        ),
+    )
+    sort = fields.String(
+        load_default=SORTS[0],
+        validate=OneOf(SORTS, error="Must be one of: {choices}."),
+        metadata=about(
+            "`started_at`; `duration`, to the end or the newest update; `bytes`, transferred; "
+            "`speed`, bytes by duration."
+        ),
+    )
+    order = fields.String(
+        load_default="desc",
+        validate=OneOf(("asc", "desc"), error="Must be one of: {choices}."),
+        metadata=about("`desc`: the newest or largest first."),
+    )
     cursor = Cursor("jobs")
+
+    @validates_schema
+    def _check_cursor(self, data: dict[str, Any], **kwargs: Any) -> None:
+        order = [data["sort"], data["order"]]
+        if "cursor" in data and data["cursor"][:2] != order:
+            raise ValidationError("Is of a list in another order.", "cursor")
+
+
+def _reported(field: Field) -> fields.Field[Any]:
+    if field.kind is Kind.INTEGER:
+        return fields.Integer(allow_none=True, metadata=about(field.description))
+    if field.kind in (Kind.NUMBER, Kind.PERCENT):
+        return fields.Float(allow_none=True, metadata=about(field.description))
+    return fields.String(allow_none=True, metadata=about(field.description))
 
 
 # Responses. These schemas are documentation; a test compares their keys with what the API writes.
@@ -63,9 +116,29 @@ class JobDiskSchema(Schema):
     bytes_transferred = fields.Integer(metadata=about("Bytes."))
     total_bytes = fields.Integer(metadata=about("Bytes; 0: not known."))
     transfer_speed_bps = fields.Integer(metadata=about("BYTES per second."))
-    progress_percent = fields.Float(metadata=about("0 to 100, two decimals."))
+    progress_percent = fields.Float(
+        allow_none=True,
+        metadata=about("0 to 100, two decimals; null: neither reported nor a total known."),
+    )
     error_message = fields.String(allow_none=True)
     newest_update_at = instant("Sender's clock.", allow_none=True)
+
+
+class TimeLeftSchema(Schema):
+    """How long a live job still needs after its newest update."""
+
+    seconds = fields.Integer(allow_none=True, metadata=about("Seconds; null: see `reason`."))
+    low = fields.Integer(allow_none=True, metadata=about("Probably at least, seconds."))
+    high = fields.Integer(allow_none=True, metadata=about("Probably at most, seconds."))
+    basis = fields.String(
+        allow_none=True,
+        metadata=about(
+            "`rate`: how fast its bytes move now; `percent`: how fast its percent grows; "
+            "`history`: how earlier runs of the same machine, type and repository went on.",
+            enum=list(get_args(Basis)),
+        ),
+    )
+    reason = fields.String(allow_none=True, metadata=about("Why there is no estimate."))
 
 
 class JobItemSchema(Schema):
@@ -78,20 +151,31 @@ class JobItemSchema(Schema):
     repository_id = fields.String(allow_none=True)
     backup_type = fields.String(allow_none=True)
     status = fields.String(metadata=about("Current status.", enum=list(JOB_STATUSES)))
-    current_phase = fields.String()
+    current_phase = fields.String(
+        allow_none=True, metadata=about("As last reported; null: never reported.")
+    )
     bytes_transferred = fields.Integer(metadata=about("Bytes."))
     total_bytes = fields.Integer(metadata=about("Bytes; 0: not known."))
     transfer_speed_bps = fields.Integer(metadata=about("BYTES per second, as last reported."))
-    eta_seconds = fields.Integer(metadata=about("The sender's estimate, seconds: a hint."))
-    hub_eta_seconds = fields.Integer(
+    eta_seconds = fields.Integer(
+        allow_none=True,
+        metadata=about("The sender's estimate, seconds: a hint; null: not reported, 0: completed."),
+    )
+    hub_eta = fields.Nested(
+        TimeLeftSchema,
+        allow_none=True,
+        metadata=about("The hub's estimate for a running or stalled job; else null."),
+    )
+    progress_percent = fields.Float(
+        allow_none=True,
+        metadata=about("0 to 100, two decimals; null: neither reported nor a total known."),
+    )
+    error_message = fields.String(
         allow_none=True,
         metadata=about(
-            "The hub's estimate for a live job, seconds: what remains at the mean rate so far. "
-            "Null unless running or stalled, with bytes moved and a total."
+            f"What went wrong. In a list cut to {LONGEST_LISTED} characters, with `…` at its end."
         ),
     )
-    progress_percent = fields.Float(metadata=about("0 to 100, two decimals."))
-    error_message = fields.String(allow_none=True)
     warnings = fields.List(fields.String(), metadata=about("Warnings about the job, as sentences."))
     created_at = instant("First seen; the hub's clock.")
     started_at = instant("Time of the earliest update; sender's clock.")
@@ -124,9 +208,28 @@ class JobSchema(JobItemSchema):
 
 
 class JobListSchema(Schema):
-    """A page of jobs, newest first."""
+    """A page of jobs, by default the newest run first."""
 
     items = fields.List(fields.Nested(JobItemSchema))
+    next_cursor = next_cursor_field()
+
+
+class JobUpdateSchema(Schema):
+    """One update of a job, with the values that it reported; null: not reported."""
+
+    class Meta:
+        include: ClassVar = {name: _reported(field) for name, field in JOB_FIELDS.items()}
+
+    time = instant("When it is stored; sender's clock.")
+    received_at = instant("Arrival; the hub's clock.")
+    sender_time = instant("Its timestamp, where that was shifted.", allow_none=True)
+    status = fields.String(metadata=about("Reported status.", enum=list(REPORTED_STATUSES)))
+
+
+class JobUpdateListSchema(Schema):
+    """A page of a job's updates, oldest first."""
+
+    items = fields.List(fields.Nested(JobUpdateSchema))
     next_cursor = next_cursor_field()
 
 
@@ -171,7 +274,7 @@ class JobSummarySchema(Schema):
 
 
 class LastJobSchema(Schema):
-    """The newest job of a machine."""
+    """The newest run of a machine, by its start."""
 
     job_id = fields.String()
     job_type = fields.String()

@@ -54,12 +54,19 @@ class Uptime(StrictInteger):
 
 
 def _metric(name: str, field: Field) -> fields.Field[Any]:
+    metric = _strict_metric(name, field)
+    odd = {"description": "Anything else is not kept, but a percent of more than 100 as 100."}
+    metric.metadata = about(field.description, anyOf=[metric.metadata, odd])
+    return metric
+
+
+def _strict_metric(name: str, field: Field) -> fields.Field[Any]:
     if name == "uptime_seconds":
-        return Uptime(allow_none=True, metadata=about(field.description, type="number"))
+        return Uptime(allow_none=True, metadata={"type": "number"})
     if field.kind is Kind.INTEGER:
-        return StrictInteger(allow_none=True, metadata=about(field.description))
+        return StrictInteger(allow_none=True)
     high = 100 if field.kind is Kind.PERCENT else HIGHEST_MEASURE
-    return StrictNumber(high=high, allow_none=True, metadata=about(field.description))
+    return StrictNumber(high=high, allow_none=True)
 
 
 class SnapshotSchema(Schema):
@@ -67,7 +74,8 @@ class SnapshotSchema(Schema):
 
     A metric may be absent or null, both meaning that it was not reported: loaded, it is absent.
     Unknown fields are ignored. `cpu_percent` may exceed 100, because collectors add up cores. No
-    measure exceeds 10^15, and no count 2^63 - 1.
+    measure exceeds 10^15, and no count 2^63 - 1. The schema refuses other values; of a pushed
+    snapshot they are left out, and the receipt names them (`app.schemas.decode`).
     """
 
     class Meta:

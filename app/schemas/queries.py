@@ -15,6 +15,7 @@ from marshmallow import (
     Schema,
     ValidationError,
     fields,
+    post_load,
     pre_load,
     validate,
     validates_schema,
@@ -24,6 +25,7 @@ from app.schemas.fields import Timestamp
 
 DEFAULT_LIMIT = 50  # a screenful
 MAX_LIMIT = 500
+MAX_CSV_LIMIT = 10_000  # lines are small, and a spreadsheet wants them in one file
 DEFAULT_POINTS = 300  # about one for every few pixels of a chart
 MIN_POINTS = 10
 MAX_POINTS = 5000
@@ -83,19 +85,19 @@ class QueryTimestamp(Timestamp):
 _CHECKSUM_BYTES = 6
 
 
-def encode_cursor(kind: str, *key: int | str) -> str:
+def encode_cursor(kind: str, *key: int | float | str) -> str:
     """The keyset of the last item of a page, of the list named `kind`, as URL-safe text."""
     payload = orjson.dumps(key)
     return base64.urlsafe_b64encode(_checksum(kind, payload) + payload).decode().rstrip("=")
 
 
-def decode_cursor(kind: str, text: str) -> list[int | str]:
+def decode_cursor(kind: str, text: str) -> list[Any]:
     """The inverse of `encode_cursor`. Raises ValueError for a text it did not make."""
     raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     checksum, payload = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
     if checksum != _checksum(kind, payload):
         raise ValueError("the checksum is wrong")
-    key: list[int | str] = orjson.loads(payload)
+    key: list[Any] = orjson.loads(payload)
     if encode_cursor(kind, *key) != text:
         raise ValueError("the padding bits were edited")
     return key
@@ -105,7 +107,7 @@ def _checksum(kind: str, payload: bytes) -> bytes:
     return hashlib.blake2b(payload, digest_size=_CHECKSUM_BYTES, key=kind.encode()).digest()
 
 
-class Cursor(fields.Field[list[int | str]]):
+class Cursor(fields.Field[list[Any]]):
     """The `next_cursor` of an earlier answer of the list named `kind`; becomes its keyset."""
 
     def __init__(self, kind: str) -> None:
@@ -117,7 +119,7 @@ class Cursor(fields.Field[list[int | str]]):
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> list[int | str]:
+    ) -> list[Any]:
         try:
             return decode_cursor(self.kind, str(value))
         except ValueError:
@@ -126,18 +128,14 @@ class Cursor(fields.Field[list[int | str]]):
             ) from None
 
 
-def limit_field() -> WholeNumber:
-    """The `limit` of a list."""
-    return WholeNumber(
-        load_default=DEFAULT_LIMIT,
-        validate=validate.Range(1, MAX_LIMIT, error="Must be {min} to {max}."),
-        metadata=about("Most items in one answer."),
-    )
-
-
 def page_query(kind: str) -> type[Schema]:
     """The query of a list without filters, paged by cursors of this kind."""
-    return QuerySchema.from_dict({"limit": limit_field(), "cursor": Cursor(kind)})
+    return PageQuery.from_dict({"cursor": Cursor(kind)})
+
+
+def table_query(kind: str) -> type[Schema]:
+    """The same for a list that is also answered as CSV."""
+    return TableQuery.from_dict({"cursor": Cursor(kind)})
 
 
 def points_field() -> WholeNumber:
@@ -150,14 +148,64 @@ def points_field() -> WholeNumber:
 
 
 class QuerySchema(Schema):
-    """A query string. Unknown and empty parameters are ignored."""
+    """A query string. Unknown parameters are refused, empty ones are ignored."""
 
     class Meta:
         unknown = EXCLUDE
 
     @pre_load
-    def _drop_empty(self, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def _check_names(self, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+        known = [field.data_key or name for name, field in self.fields.items()]
+        if unknown := {name: [unknown_parameter(known)] for name in data if name not in known}:
+            raise ValidationError(unknown)
         return {name: value for name, value in data.items() if value != ""}
+
+
+def unknown_parameter(known: Sequence[str]) -> str:
+    """Why a parameter of a query is refused."""
+    if not known:
+        return "Is not known; this address takes no query parameters."
+    return f"Is not known; known are: {', '.join(sorted(known))}."
+
+
+class PageQuery(QuerySchema):
+    """A query with the `limit` of a list."""
+
+    limit = WholeNumber(
+        load_default=DEFAULT_LIMIT,
+        validate=validate.Range(1, MAX_LIMIT, error="Must be {min} to {max}."),
+        metadata=about("Most items in one answer."),
+    )
+
+
+class TableQuery(QuerySchema):
+    """The same, for a list that is also answered as CSV."""
+
+    limit = WholeNumber(
+        validate=validate.Range(1, MAX_CSV_LIMIT, error="Must be {min} to {max}."),
+        metadata=about(
+            f"Most items in one answer: {DEFAULT_LIMIT} by default, and {MAX_LIMIT} at most; "
+            f"with `format=csv` {MAX_CSV_LIMIT}.",
+        ),
+    )
+    format = fields.String(
+        load_default="json",
+        validate=validate.OneOf(("json", "csv"), error="Must be one of: {choices}."),
+        metadata=about(
+            "`csv`: a line for each item, with units in the names of columns, and times in UTC. "
+            'The next page, if any, is in the header `Link` (`rel="next"`).'
+        ),
+    )
+
+    @validates_schema
+    def _check_limit(self, data: dict[str, Any], **kwargs: Any) -> None:
+        if data["format"] == "json" and data.get("limit", 0) > MAX_LIMIT:
+            raise ValidationError(f"Must be 1 to {MAX_LIMIT}.", "limit")
+
+    @post_load
+    def _set_limit(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        is_csv = data["format"] == "csv"
+        return {"limit": MAX_CSV_LIMIT if is_csv else DEFAULT_LIMIT, **data}
 
 
 class WindowQuery(QuerySchema):

@@ -268,6 +268,24 @@ class BatchReceiptSchema(Schema):
     rejected = fields.List(fields.Nested(RejectedSchema))
 
 
+class AdjustedSchema(Schema):
+    index = fields.Integer(metadata={"description": "Position in the request, from 0."})
+    notes = fields.Dict(
+        keys=fields.String(),
+        values=fields.List(fields.String()),
+        metadata={"description": "What was changed or not kept, and why, by metric."},
+    )
+
+
+class SnapshotReceiptSchema(BatchReceiptSchema):
+    """The result of pushed snapshots."""
+
+    adjusted = fields.List(
+        fields.Nested(AdjustedSchema),
+        metadata={"description": "Snapshots that are stored without odd values of theirs."},
+    )
+
+
 class ProblemSchema(Schema):
     """RFC 9457 problem details."""
 

@@ -2,40 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString
 
 from psycopg import Cursor
-from psycopg.rows import class_row
-from psycopg.sql import SQL, Literal
+from psycopg.rows import TupleRow, class_row
+from psycopg.sql import SQL, Composable, Composed, Literal
 
 from app.database.pool import Connection
-from app.domain.statuses import JOB_STATUSES
+from app.domain.fields import DISK_FIELDS, JOB_FIELDS
+from app.domain.job_lists import (
+    MOST_EXAMINED,
+    NEWEST_FIRST,
+    Order,
+    Sort,
+)
+from app.domain.statuses import END_STATUSES, JOB_STATUSES
+from app.domain.texts import LONGEST_LISTED
 from app.store.sql import load_queries
+
+Range = tuple[datetime | None, datetime | None]  # inclusive and exclusive; None: unbounded
 
 
 @dataclass(frozen=True)
 class JobFilter:
     """Filters for jobs; None does not restrict.
 
-    `created_from` (inclusive) and `created_before` (exclusive) apply to `created_at`, the hub's
-    clock.
+    `started_from` (inclusive) and `started_before` (exclusive) apply to `started_at`. `active`
+    selects jobs that ran at some time of a range; a pending one has not run.
     """
 
     statuses: tuple[str, ...] | None = None
     job_type: str | None = None
     vm_name: str | None = None
     repository_id: str | None = None
-    created_from: datetime | None = None
-    created_before: datetime | None = None
+    started_from: datetime | None = None
+    started_before: datetime | None = None
+    active: Range | None = None
     job_id: str | None = None
+
+    @property
+    def has_range(self) -> bool:
+        """Whether it restricts the time."""
+        return (self.started_from, self.started_before, self.active) != (None, None, None)
+
+
+Key = tuple[datetime | int | float, int]  # what the list is sorted by, and `id`
 
 
 @dataclass(frozen=True)
 class Job:
-    """One row of `jobs`. Sizes in bytes, speed in bytes per second."""
+    """One row of `jobs`. Sizes in bytes, speed in bytes per second.
+
+    `current_phase`, `eta_seconds` and `progress_percent` are None where they are not known.
+    """
 
     id: int
     job_id: str
@@ -44,12 +67,12 @@ class Job:
     repository_id: str | None
     backup_type: str | None
     status: str
-    current_phase: str
+    current_phase: str | None
     bytes_transferred: int
     total_bytes: int
     transfer_speed_bps: int
-    eta_seconds: int
-    progress_percent: float
+    eta_seconds: int | None
+    progress_percent: float | None
     error_message: str | None
     warnings: dict[str, str]
     created_at: datetime
@@ -62,9 +85,65 @@ class Job:
     clock_offset_seconds: float | None
 
 
-Row = TypeVar("Row")
+@dataclass(frozen=True)
+class JobPage:
+    """One page of a list, and the key that the next page begins after; None: it is the last."""
 
-QUERIES = load_queries("jobs", job_columns=", ".join(each.name for each in fields(Job)))
+    jobs: list[Job]
+    next_key: Key | None
+
+
+def _cut(text: str) -> str:
+    """SQL: the first characters of a text, at most LONGEST_LISTED."""
+    longest = LONGEST_LISTED
+    return (
+        f"CASE WHEN length({text}) > {longest} THEN left({text}, {longest - 1}) || '…' "
+        f"ELSE {text} END"
+    )
+
+
+def _time_of(name: str) -> str:
+    """SQL: the instant of the update that named a field; NULL if none has."""
+    return f"field_times[{list(JOB_FIELDS).index(name) + 1}]"
+
+
+# The columns have defaults; here what was not reported is NULL.
+_UNKNOWN = {
+    "current_phase": f"CASE WHEN {_time_of('current_phase')} IS NULL"
+    " THEN nullif(current_phase, 'pending') ELSE current_phase END",
+    "eta_seconds": "CASE WHEN status = 'completed' THEN eta_seconds"
+    " ELSE nullif(eta_seconds, 0) END",
+    "progress_percent": f"CASE WHEN {_time_of('progress_percent')} IS NULL AND total_bytes = 0"
+    " THEN nullif(progress_percent, 0) ELSE progress_percent END",
+}
+_SHORT = {"error_message": _cut("error_message")}
+
+
+def _columns(expressions: Mapping[str, str]) -> str:
+    return ", ".join(
+        f"{expressions[name]} AS {name}" if name in expressions else name
+        for name in (each.name for each in fields(Job))
+    )
+
+
+_DISK_PERCENT_TIME = f"disk.field_times[{list(DISK_FIELDS).index('progress_percent') + 1}]"
+_DISK = (
+    "to_jsonb(disk) - 'field_times' || jsonb_build_object('progress_percent',"
+    f" CASE WHEN {_DISK_PERCENT_TIME} IS NULL AND total_bytes = 0"
+    " THEN nullif(progress_percent, 0) ELSE progress_percent END)"
+)
+
+QUERIES = load_queries(
+    "jobs",
+    disk=_DISK,
+    job_columns=_columns(_UNKNOWN),
+    listed_columns=_columns({**_UNKNOWN, **_SHORT}),
+    short_error_message=f"{_SHORT['error_message']} AS error_message",
+    cut_evidence=_cut("evidence ->> 'error'"),
+    longest_text=str(LONGEST_LISTED),
+    examined=str(MOST_EXAMINED),
+)
+_JOB_COLUMNS = len(fields(Job))
 
 
 @dataclass(frozen=True)
@@ -76,6 +155,18 @@ class JobDetail(Job):
 
     performance_metrics: dict[str, Any] | None
     disks: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class JobUpdate:
+    """One update. `seq` tells apart those of one instant; `reported`: its values by field."""
+
+    time: datetime
+    seq: int
+    received_at: datetime
+    sender_time: datetime | None
+    status: str
+    reported: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -109,18 +200,46 @@ class Machine:
 
 
 def list_jobs(
-    conn: Connection, wanted: JobFilter, limit: int, before: tuple[datetime, int] | None = None
-) -> list[Job]:
-    """At most `limit` jobs, newest first by (created_at, id), below the keyset `before`."""
-    # A machine has an index of its own, and a job_id is one row.
-    is_by_status = (wanted.vm_name, wanted.job_id) == (None, None) and bool(
-        wanted.statuses or wanted.job_type or wanted.repository_id
+    conn: Connection,
+    wanted: JobFilter,
+    limit: int,
+    order: Order = NEWEST_FIRST,
+    after: Key | None = None,
+    text: str | None = None,
+) -> JobPage:
+    """At most `limit` jobs in an order, after the keyset `after`.
+
+    With `text`, only jobs whose job_id, vm_name, repository_id or error_message contains it, in any
+    case. Looks at MOST_EXAMINED jobs, so a page may be short, or empty, without being the last.
+    """
+    statement = _Statement(wanted, order, after)
+    if text is None:
+        query = statement.format("list_jobs", keys=statement.keys(limit + 1))
+        return _page(statement.run(conn, query).fetchall(), limit)
+    query = statement.format(
+        "search_jobs", keys=statement.keys(MOST_EXAMINED), limit=Literal(limit + 1)
     )
-    name = "list_jobs"
-    if is_by_status:
-        name, wanted = "list_jobs_by_status", _with_statuses(wanted)
-    cursor = conn.cursor(row_factory=class_row(Job))
-    return _run(cursor, name, wanted, before, limit).fetchall()
+    rows = statement.run(conn, query, pattern=_contains(text)).fetchall()
+    page = _page([row for row in rows if row[-2]], limit)
+    if page.next_key is None and rows and rows[-1][-1]:
+        return JobPage(page.jobs, _key(rows[-1]))
+    return page
+
+
+def _page(rows: Sequence[TupleRow], limit: int) -> JobPage:
+    shown = rows[:limit]
+    jobs = [Job(*row[:_JOB_COLUMNS]) for row in shown]
+    return JobPage(jobs, _key(shown[-1]) if len(rows) > limit else None)
+
+
+def _key(row: TupleRow) -> Key:
+    return row[_JOB_COLUMNS], row[0]
+
+
+def _contains(text: str) -> str:
+    """The pattern of ILIKE for texts that contain this one."""
+    escaped = re.sub(r"([%_\\])", r"\\\1", text)
+    return f"%{escaped}%"
 
 
 def read_job(conn: Connection, job_id: str) -> JobDetail | None:
@@ -135,11 +254,12 @@ def count_jobs_by_status(conn: Connection, wanted: JobFilter) -> dict[str, int]:
     Reads kept counts, unless the filter has a range or a job_id: then it reads the keys of the jobs
     in that range.
     """
-    if (wanted.created_from, wanted.created_before, wanted.job_id) != (None, None, None):
+    if wanted.has_range or wanted.job_id is not None:
         name, wanted = "count_jobs", _with_statuses(wanted)
     else:
         name = "read_counts" if wanted.vm_name is None else "read_counts_of_machine"
-    rows = _run(conn.cursor(), name, wanted).fetchall()
+    statement = _Statement(wanted)
+    rows = statement.run(conn, statement.format(name, conditions=statement.conditions())).fetchall()
     return dict.fromkeys(JOB_STATUSES, 0) | dict(rows)
 
 
@@ -148,6 +268,30 @@ def list_events(conn: Connection, job_id: str, limit: int, after_id: int = 0) ->
     cursor = conn.cursor(row_factory=class_row(JobEvent))
     values = {"job_id": job_id, "after_id": after_id, "limit": limit}
     return cursor.execute(QUERIES["list_events"], values).fetchall()
+
+
+def list_updates(
+    conn: Connection, job_id: str, limit: int, after: tuple[datetime, int] | None = None
+) -> list[JobUpdate] | None:
+    """At most `limit` updates of a job, ascending by (time, seq), above `after`; None if unknown.
+
+    Only those that are still kept.
+    """
+    span = conn.execute(QUERIES["read_span"], {"job_id": job_id}).fetchone()
+    if span is None:
+        return None
+    first, last = span
+    values = {"job_id": job_id, "limit": limit, "first": first, "last": last, "after_seq": -1}
+    if after is not None:
+        values |= {"first": max(first, after[0]), "after_seq": after[1]}
+    # Planned for the chunks of these instants only.
+    rows = conn.execute(QUERIES["list_updates"], values, prepare=False)
+    return [
+        JobUpdate(
+            time, seq, received_at, sender_time, status, dict(zip(JOB_FIELDS, values, strict=True))
+        )
+        for time, seq, received_at, sender_time, status, *values in rows
+    ]
 
 
 def job_exists(conn: Connection, job_id: str) -> bool:
@@ -168,12 +312,21 @@ _CONDITIONS: Mapping[str, LiteralString] = {
     "job_type": "job_type = %(job_type)s",
     "vm_name": "vm_name = %(vm_name)s",
     "repository_id": "repository_id = %(repository_id)s",
-    "created_from": "created_at >= %(created_from)s",
-    "created_before": "created_at < %(created_before)s",
+    "started_from": "started_at >= %(started_from)s",
+    "started_before": "started_at < %(started_before)s",
+    "active": "active_during && tstzrange(%(active_from)s, %(active_before)s)"
+    " AND status <> 'pending'",
     "job_id": "job_id = %(job_id)s",
 }
-_IN_STATEMENT = {("list_jobs_by_status", "statuses")}
-_BEFORE = SQL("(created_at, id) < (%(before_created_at)s, %(before_id)s)")
+# For a job that has ended, and for another: an index has the former.
+_SECONDS: LiteralString = (
+    "coalesce(greatest(0, extract(epoch FROM newest_update_at - started_at)), 0)::double precision"
+)
+_FIGURES: Mapping[Sort, tuple[LiteralString, LiteralString]] = {
+    "duration": ("final_seconds", _SECONDS),
+    "bytes": ("final_bytes", "bytes_transferred"),
+    "speed": ("final_bps", f"coalesce(bytes_transferred / nullif({_SECONDS}, 0), 0)"),
+}
 
 
 def _with_statuses(wanted: JobFilter) -> JobFilter:
@@ -181,28 +334,95 @@ def _with_statuses(wanted: JobFilter) -> JobFilter:
     return replace(wanted, statuses=wanted.statuses or JOB_STATUSES)
 
 
-def _run(
-    cursor: Cursor[Row],
-    name: str,
-    wanted: JobFilter,
-    before: tuple[datetime, int] | None = None,
-    limit: int = 0,
-) -> Cursor[Row]:
-    """Run the named statement with the conditions of `wanted` and `before`."""
-    values = {
-        each.name: getattr(wanted, each.name)
-        for each in fields(wanted)
-        if getattr(wanted, each.name) is not None
-    }
-    chosen = [SQL(_CONDITIONS[key]) for key in values if (name, key) not in _IN_STATEMENT]
-    if wanted.statuses is not None:
-        values["statuses"] = list(wanted.statuses)
-    if before is not None:
-        chosen.append(_BEFORE)
-        values |= {"before_created_at": before[0], "before_id": before[1]}
-    conditions = SQL(" AND ").join(chosen) if chosen else SQL("true")
-    query = SQL(QUERIES[name]).format(conditions=conditions, limit=Literal(limit))
-    # Which of two columns selects fewer jobs depends on the values: no plan is good for all.
-    columns = (wanted.job_type, wanted.vm_name, wanted.repository_id)
-    needs_own_plan = sum(value is not None for value in columns) > 1
-    return cursor.execute(query, values, prepare=False if needs_own_plan else None)
+class _Statement:
+    """The parts of a statement that depend on filter, order and page, and its parameters."""
+
+    def __init__(
+        self, wanted: JobFilter, order: Order = NEWEST_FIRST, after: Key | None = None
+    ) -> None:
+        self._wanted = wanted
+        self._order = order
+        self._after = after
+        self._values: dict[str, Any] = {
+            each.name: getattr(wanted, each.name)
+            for each in fields(wanted)
+            if each.name != "active" and getattr(wanted, each.name) is not None
+        }
+        self._direction = SQL("ASC") if order.is_ascending else SQL("DESC")
+        if wanted.statuses is not None:
+            self._values["statuses"] = list(wanted.statuses)
+        if wanted.active is not None:
+            self._values |= dict(zip(("active_from", "active_before"), wanted.active, strict=True))
+        if after is not None:
+            self._values |= {"after_key": after[0], "after_id": after[1]}
+
+    def format(self, name: str, **parts: Composable) -> Composed:
+        """The named statement with these parts and the direction."""
+        return SQL(QUERIES[name]).format(**parts, direction=self._direction)
+
+    def run(self, conn: Connection, query: Composed, **more: Any) -> Cursor[TupleRow]:
+        """Run a statement that was made of these parts."""
+        wanted = self._wanted
+        # Which of two columns selects fewer jobs depends on the values, and so does whether the
+        # filter or the order selects the index: no plan is good for all.
+        columns = (wanted.job_type, wanted.vm_name, wanted.repository_id)
+        needs_own_plan = (
+            sum(value is not None for value in columns) > 1
+            or wanted.has_range
+            or self._order.sort != "started_at"
+        )
+        return conn.execute(
+            query, {**self._values, **more}, prepare=False if needs_own_plan else None
+        )
+
+    def keys(self, limit: int) -> Composed:
+        """The keys of a page: at most `limit`."""
+        if self._order.sort != "started_at":
+            return self._keys_by_figure(self._order.sort, limit)
+        wanted = self._wanted
+        # A machine has an index of its own, and a job_id is one row.
+        is_by_status = (wanted.vm_name, wanted.job_id) == (None, None) and bool(
+            wanted.statuses or wanted.job_type or wanted.repository_id
+        )
+        conditions = self.conditions(SQL("started_at"), but="statuses" if is_by_status else None)
+        if is_by_status:
+            self._values["statuses"] = list(wanted.statuses or JOB_STATUSES)
+        name = "keys_by_start_of_statuses" if is_by_status else "keys_by_start"
+        return self.format(name, conditions=conditions, limit=Literal(limit))
+
+    def _keys_by_figure(self, sort: Sort, limit: int) -> Composed:
+        final, current = map(SQL, _FIGURES[sort])
+        statuses = self._wanted.statuses or JOB_STATUSES
+        ended = [status for status in statuses if status in END_STATUSES]
+        others = [status for status in statuses if status not in END_STATUSES]
+        self._values |= {"ended": ended, "others": others}
+        return self.format(
+            "keys_by_figure",
+            final=final,
+            current=current,
+            ended_conditions=self._figure_conditions(final, "ended", ended, END_STATUSES),
+            live_conditions=self._figure_conditions(current, "others", others, ()),
+            limit=Literal(limit),
+        )
+
+    def _figure_conditions(
+        self, key: SQL, name: LiteralString, statuses: Sequence[str], all_statuses: Sequence[str]
+    ) -> Composable:
+        if not statuses:
+            return SQL("false")
+        conditions = self.conditions(key, but="statuses")
+        if tuple(statuses) == tuple(all_statuses):
+            return conditions
+        return SQL(f"status = ANY(%({name})s) AND {{}}").format(conditions)
+
+    def conditions(self, key: SQL | None = None, but: str | None = None) -> Composed:
+        """Those of the filter, without that on one field, and of the keyset by the given key."""
+        chosen: list[Composable] = [
+            SQL(condition)
+            for name, condition in _CONDITIONS.items()
+            if getattr(self._wanted, name) is not None and name != but
+        ]
+        if key is not None and self._after is not None:
+            comparison = SQL(">") if self._order.is_ascending else SQL("<")
+            chosen.append(SQL("({}, id) {} (%(after_key)s, %(after_id)s)").format(key, comparison))
+        return SQL(" AND ").join(chosen) if chosen else Composed([SQL("true")])

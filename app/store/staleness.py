@@ -23,7 +23,7 @@ class SilentJob:
     """A job that may be stale; also the key of the next page."""
 
     id: int
-    created_at: datetime
+    started_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def read_silent_jobs(
     params = {
         "status": status,
         "silent_since": silent_since,
-        "after_at": _BEGINNING if after is None else after.created_at,
+        "after_at": _BEGINNING if after is None else after.started_at,
         "after_id": 0 if after is None else after.id,
         "limit": limit,
     }

@@ -6,13 +6,11 @@ The web server answers well-formed requests without Flask (`app.server.history`)
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
 
 from app.charts.job import History
 from app.charts.kept import ChartQuery
@@ -25,6 +23,7 @@ from app.web.conditional import CACHE_CONTROL, compress, make_conditional, make_
 from app.web.content import JSON, encode_json
 from app.web.paths import PREFIX
 from app.web.request import Answer, Request
+from app.web.tables import csv_answer, encode_rows
 
 Header = tuple[str, str]
 
@@ -128,17 +127,22 @@ def _draw_columns(history: History) -> Drawn:
     return _make(encode_json(body), _JSON_HEADERS)
 
 
+_CSV_COLUMNS = (
+    "time_utc",
+    "seconds_since_start",
+    "mean_speed_bytes_per_second",
+    "min_speed_bytes_per_second",
+    "max_speed_bytes_per_second",
+    "progress_percent",
+    "bytes_transferred",
+)
+
+
 def _draw_csv(history: History) -> Drawn:
-    rows: list[Sequence[Any]] = [Point._fields, *history.points]
-    # Only numbers: nothing to quote, and nothing that a spreadsheet would run as a formula.
-    text = "".join(
-        ",".join("" if value is None else str(value) for value in row) + "\r\n" for row in rows
-    )
-    headers = [
-        ("Content-Type", "text/csv; charset=utf-8"),
-        ("Content-Disposition", _attachment(history)),
-    ]
-    return _make(text.encode(), headers)
+    started_at = history.job.started_at
+    points = ((started_at + timedelta(seconds=point.t), *point) for point in history.points)
+    answer = csv_answer(_file_name(history), encode_rows(_CSV_COLUMNS, points))
+    return _make(answer.body, answer.headers)
 
 
 _DRAW = {"json": _draw_json, "columns": _draw_columns, "csv": _draw_csv}
@@ -194,10 +198,6 @@ def _phase(started_at: datetime, phase: Phase) -> dict[str, Any]:
     }
 
 
-def _attachment(history: History) -> str:
-    """Content-Disposition with a portable file name and the exact one (RFC 6266, 8187)."""
-    exact = f"history-{history.job.job_id}"
-    if history.disk is not None:
-        exact += f"-disk{history.disk}"
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", exact)[:100]
-    return f"attachment; filename=\"{plain}.csv\"; filename*=UTF-8''{quote(exact, safe='')}.csv"
+def _file_name(history: History) -> str:
+    disk = "" if history.disk is None else f"-disk{history.disk}"
+    return f"history-{history.job.job_id}{disk}"

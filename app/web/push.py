@@ -6,9 +6,10 @@ their thread (`app.api.telemetry`). Both share the code in this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Any
 
 import orjson
 
@@ -102,12 +103,21 @@ class Pushes:
     def decode_snapshots(self, push: Push) -> Decoded:
         """One node snapshot or many. Raises as `decode_update`."""
         body = decompress_body(push.body, push.headers, self._largest_batch)
-        return self._separate_rejected(decode_snapshots(body, _SNAPSHOT), push)
+        snapshots = decode_snapshots(body, _SNAPSHOT)
+        adjusted = [
+            {"index": index, "notes": snapshot.notes}
+            for index, snapshot in enumerate(snapshots)
+            if isinstance(snapshot, Snapshot) and snapshot.notes
+        ]
+        return self._separate_rejected(snapshots, push, adjusted=adjusted)
 
     def _separate_rejected(
-        self, items: Sequence[Update | Snapshot | Rejected], push: Push
+        self, items: Sequence[Update | Snapshot | Rejected], push: Push, **more: Any
     ) -> Decoded:
-        """The valid items of a batch. The answer reports the rejected ones by their index."""
+        """The valid items of a batch. The answer reports the rejected ones by their index.
+
+        `more` is added to the answer.
+        """
         self._admission.charge(push.claims, len(items))
         rejected: dict[int, Rejected] = {}
         valid: dict[int, Item] = {}
@@ -117,7 +127,7 @@ class Pushes:
             else:
                 valid[index] = item
         metrics.count_rejected(len(rejected))
-        answer = partial(_answer_batch, list(valid), rejected)
+        answer = partial(_answer_batch, list(valid), rejected, more)
         return Decoded(list(valid.values()), answer, len(items))
 
 
@@ -198,7 +208,10 @@ def answer_update(job_id: str, outcomes: Sequence[Outcome]) -> Answer:
 
 
 def _answer_batch(
-    positions: Sequence[int], rejected: dict[int, Rejected], outcomes: Sequence[Outcome]
+    positions: Sequence[int],
+    rejected: dict[int, Rejected],
+    more: Mapping[str, Any],
+    outcomes: Sequence[Outcome],
 ) -> Answer:
     """The counts, and the rejected items by their index."""
     accepted = duplicates = 0
@@ -213,6 +226,7 @@ def _answer_batch(
             "accepted": accepted,
             "duplicates": duplicates,
             "rejected": [{"index": index, "errors": rejected[index]} for index in sorted(rejected)],
+            **more,
         }
     )
     return Answer(200, body, [("Content-Type", JSON)])

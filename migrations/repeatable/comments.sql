@@ -55,6 +55,13 @@ COMMENT ON COLUMN jobs.performance_metrics IS
     'duration_seconds, snapshots, chart_data [{t, s, p…}], phases, gaps. NULL until it is made.';
 COMMENT ON COLUMN jobs.field_times IS
     'Internal: instants (µs since 1970) of the updates that each field''s value comes from.';
+COMMENT ON COLUMN jobs.active_during IS
+    'From started_at to completed_at; without an end while it is live.';
+COMMENT ON COLUMN jobs.final_bytes IS 'bytes_transferred of an ended job; NULL while it is live.';
+COMMENT ON COLUMN jobs.final_seconds IS
+    'Seconds from started_at to completed_at; NULL while it is live.';
+COMMENT ON COLUMN jobs.final_bps IS
+    'Bytes per second over the whole run; 0 without any; NULL while it is live.';
 COMMENT ON COLUMN jobs.registered IS 'Internal: values from POST /jobs, by field.';
 COMMENT ON COLUMN jobs.before_verdict IS
     'Internal: the sender''s values that a status change by the detector hides: {"error_message": '

@@ -159,7 +159,7 @@ def test_query_that_is_not_utf_8_is_refused(app: Flask, query: str) -> None:
     assert list(json.loads(answer.data)["errors"]) == ["query"]
 
 
-@pytest.mark.parametrize("query", ["vm_name=%C3%A4", "vm_name=100%", "vm_name=%zz", "", "&&=%00"])
+@pytest.mark.parametrize("query", ["vm_name=%C3%A4", "vm_name=100%", "vm_name=%zz", "", "&&"])
 def test_other_queries_reach_their_route(client: FlaskClient, query: str) -> None:
     answer = client.get(f"{JOBS}?{query}")
     assert answer.status_code == 200, answer.data

@@ -343,9 +343,13 @@ def test_bad_query_names_its_field(
     assert list(response.get_json()["errors"]) == [field]
 
 
-def test_unknown_parameters_are_ignored(client: FlaskClient, conn: Connection) -> None:
+def test_an_unknown_parameter_is_refused(client: FlaskClient, conn: Connection) -> None:
     store_job(conn, every_5_seconds(3))
-    assert read(client, colour="red") == read(client)
+    response = client.get(URL, query_string={"point": 10})
+    assert response.status_code == 400
+    assert response.get_json()["errors"] == {
+        "point": ["Is not known; known are: disk, format, from, points, to."]
+    }
 
 
 @pytest.mark.parametrize("job_id", ["unknown", "J", "j ", "ключ", "😀", "%25"])
@@ -428,21 +432,27 @@ def test_columns_hold_the_same_points(client: FlaskClient, conn: Connection, cou
     }
 
 
+CSV_HEADER = (
+    "time_utc,seconds_since_start,mean_speed_bytes_per_second,min_speed_bytes_per_second,"
+    "max_speed_bytes_per_second,progress_percent,bytes_transferred"
+)
+
+
 def test_csv_holds_the_same_points(client: FlaskClient, conn: Connection) -> None:
     store_job(conn, [(0, None, None), (5.5, 3, 1000), (10, 4, LARGEST)], total_bytes=4000)
     response = client.get(URL, query_string={"format": "csv"})
     assert response.content_type == "text/csv; charset=utf-8"
     assert list(csv.reader(io.StringIO(response.text))) == [
-        ["t", "s", "s_min", "s_max", "p", "b"],
-        ["0.0", "", "", "", "", ""],
-        ["5.5", "3", "3", "3", "25.0", "1000"],
-        ["10.0", "4", "4", "4", "99.99", str(LARGEST)],
+        CSV_HEADER.split(","),
+        ["2026-03-01T10:00:07Z", "0.0", "", "", "", "", ""],
+        ["2026-03-01T10:00:12.500000Z", "5.5", "3", "3", "3", "25.0", "1000"],
+        ["2026-03-01T10:00:17Z", "10.0", "4", "4", "4", "99.99", str(LARGEST)],
     ]
 
 
 def test_empty_csv_has_only_a_header(client: FlaskClient, conn: Connection) -> None:
     store_job(conn)
-    assert client.get(URL, query_string={"format": "csv"}).text == "t,s,s_min,s_max,p,b\r\n"
+    assert client.get(URL, query_string={"format": "csv"}).text == f"{CSV_HEADER}\r\n"
 
 
 def test_csv_file_name_is_portable(client: FlaskClient, conn: Connection) -> None:

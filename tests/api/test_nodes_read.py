@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +14,7 @@ from flask.testing import FlaskClient
 from marshmallow import ValidationError
 from psycopg.sql import SQL, Identifier, Placeholder
 
+from app.clock import isoformat
 from app.database.pool import Database
 from app.domain.fields import METRICS
 from app.domain.window import Window
@@ -131,6 +134,29 @@ def test_nodes_are_paged_by_id(client: FlaskClient, database: Database) -> None:
         seen += [node["node_id"] for node in page["items"]]
         cursor = page["next_cursor"]
     assert seen == names
+
+
+def test_nodes_as_csv_name_units_and_utc(client: FlaskClient, database: Database) -> None:
+    add_node(database, "b", memory_used_mb=1.5, disk_total_gb=2, network_rx_rate_mbps=3)
+    add_node(database, "-a", uptime_seconds=7)
+    url = "/api/v1/nodes?format=csv&limit=1"
+    answer = client.get(url)
+    assert answer.content_type == "text/csv; charset=utf-8"
+    (first,) = csv.DictReader(io.StringIO(answer.text))
+    assert (first["node_id"], first["uptime_seconds"], first["cpu_percent"]) == ("'-a", "7", "")
+    following = answer.headers["Link"].removeprefix("<").removesuffix('>; rel="next"')
+    answer = client.get(f"/api/v1/nodes{following}")
+    (second,) = csv.DictReader(io.StringIO(answer.text))
+    assert second["node_id"] == "b"
+    assert second["newest_snapshot_at_utc"] == isoformat(START)
+    assert second["memory_used_mebibytes"] == "1.5"
+    assert second["disk_total_gibibytes"] == "2.0"
+    assert second["network_rx_megabytes_per_second"] == "3.0"
+    assert "Link" not in answer.headers
+    tag = answer.headers["ETag"]
+    assert (
+        client.get(f"/api/v1/nodes{following}", headers={"If-None-Match": tag}).status_code == 304
+    )
 
 
 def test_a_cursor_of_another_list_is_refused(client: FlaskClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -63,7 +64,7 @@ def test_first_update_creates_the_job(client: FlaskClient) -> None:
 def test_minimal_update_is_enough(client: FlaskClient) -> None:
     answer = client.post(URL, json={"job_type": "backup", "status": "running"})
     assert answer.status_code == 200
-    assert job(client)["current_phase"] == "pending"
+    assert job(client)["current_phase"] is None
 
 
 def test_absent_field_means_unchanged(client: FlaskClient) -> None:
@@ -634,6 +635,26 @@ def test_registration_does_not_revive_a_job(
     assert (revived["vm_name"], revived["total_bytes"]) == ("vm-1", 300)
 
 
+def test_a_registered_job_that_reports_only_its_end_began_when_registered(
+    client: FlaskClient,
+) -> None:
+    registered = client.post("/api/v1/jobs", json=REGISTRATION).get_json()
+    push(client, status="completed", timestamp=None)
+    stored = job(client)
+    assert stored["started_at"] == registered["started_at"] < stored["completed_at"]
+    assert stored["duration_seconds"] > 0
+    again = client.post("/api/v1/jobs", json={**REGISTRATION, "backup_type": "full"})
+    assert (again.status_code, again.get_json()["backup_type"]) == (200, "full")
+    push(client, timestamp=at(-40))  # a late one
+    assert job(client)["started_at"] == at(-40)
+
+
+def test_an_end_before_the_registration_is_the_start_too(client: FlaskClient) -> None:
+    client.post("/api/v1/jobs", json=REGISTRATION)
+    push(client, status="completed", timestamp=at(-40))
+    assert job(client)["started_at"] == job(client)["completed_at"] == at(-40)
+
+
 def test_job_completes_without_telemetry(client: FlaskClient) -> None:
     client.post("/api/v1/jobs", json=REGISTRATION)
     disks = [disk(0, bytes_transferred=60), disk(1, bytes_transferred=40)]
@@ -786,3 +807,71 @@ def test_whatever_moves_is_progress(
     assert moved > began
     push_bare(client, **second, timestamp=at(-5))
     assert job(client)["last_progress_at"] == moved
+
+
+def test_an_odd_value_of_a_snapshot_costs_only_itself(client: FlaskClient) -> None:
+    url = "/api/v1/telemetry/snapshot"
+    good = {"node_id": "n1", "timestamp": at(-5), "cpu_percent": 250.0, "load_avg_1m": 1.5}
+    odd = {
+        "node_id": "n2",
+        "timestamp": at(-5),
+        "cpu_percent": 12.5,
+        "memory_percent": 100.4,
+        "disk_percent": -1,
+        "uptime_seconds": -0.2,
+        "network_rx_rate_mbps": -3,
+        "process_count": "many",
+    }
+    assert client.post(url, json=good).get_json()["adjusted"] == []
+    for expected in ({"accepted": 1, "duplicates": 0}, {"accepted": 0, "duplicates": 1}):
+        answer = client.post(url, json={"snapshots": [{"node_id": ""}, odd]}).get_json()
+        assert {name: answer[name] for name in expected} == expected
+        assert [entry["index"] for entry in answer["rejected"]] == [0]
+        assert answer["adjusted"] == [
+            {
+                "index": 1,
+                "notes": {
+                    "memory_percent": ["Is 100.4; 100 is kept."],
+                    "disk_percent": ["Must be 0 to 100. It is not kept."],
+                    "uptime_seconds": [f"Must be between 0 and {2**63 - 1}. It is not kept."],
+                    "network_rx_rate_mbps": [f"Must be 0 to {10**15}. It is not kept."],
+                    "process_count": ["Must be a whole number. It is not kept."],
+                },
+            }
+        ]
+    node = client.get("/api/v1/nodes/n2").get_json()
+    assert (node["cpu_percent"], node["memory_percent"]) == (12.5, 100)
+    for name in ("disk_percent", "uptime_seconds", "network_rx_rate_mbps", "process_count"):
+        assert node[name] is None
+
+
+# -- long errors ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [{}, {"unknown": 1}], ids=["fast", "schema"])
+def test_a_long_error_keeps_its_beginning_and_its_end(
+    client: FlaskClient, more: dict[str, Any]
+) -> None:
+    error = f"begin {'é' * 40_000} end"
+    disks = [disk(0, error_message=error)]
+    body = {"status": "failed", "timestamp": at(-5), "error": error, "disks": disks, **more}
+    raw = json.dumps(body, ensure_ascii=False).encode()
+    answers = [client.post(URL, data=raw, content_type="application/json") for _ in range(2)]
+    assert [answer.get_json().get("duplicate") for answer in answers] == [False, True]
+    stored = job(client)
+    for kept in (stored["error_message"], stored["disks"][0]["error_message"]):
+        assert len(kept.encode()) <= 64 * 1024
+        assert kept.startswith("begin é")
+        assert kept.endswith("é end")
+        assert re.search(r"\n… \d+ bytes cut …\n", kept)
+    assert (
+        "The sender reported an error of more than 64 KiB; its middle was cut."
+        in stored["warnings"]
+    )
+
+
+def test_an_error_of_64_kib_is_kept_whole(client: FlaskClient) -> None:
+    error = "é" * (32 * 1024)
+    push(client, status="failed", timestamp=at(-5), error=error)
+    assert job(client)["error_message"] == error
+    assert job(client)["warnings"] == []

@@ -73,7 +73,7 @@ def test_the_overview_by_keyboard(new_page: NewPage) -> None:
     page.keyboard.type("restore")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("type=restore"))
-    press_until(page, page.get_by_role("combobox", name="Created"))
+    press_until(page, page.get_by_role("combobox", name="Started"))
     page.keyboard.press("ArrowDown")
     expect(page).to_have_url(re.compile("since=1h"))
     press_until(page, page.get_by_role("button", name="Clear filters"))

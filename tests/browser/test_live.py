@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import socket
 import time
+from datetime import timedelta
 from typing import Any
 
 from playwright.sync_api import Page, Request, Response, expect
 
+from app.clock import isoformat, utc_now
 from tests.browser.conftest import NewPage
 from tools.browser.demo import LIVE
 from tools.browser.measure import heap_bytes
@@ -76,6 +78,24 @@ def test_a_running_job_is_updated_live(page: Page, hub: HubProcess) -> None:
     age = summary.locator("time[data-tick=age]").first
     first = age.inner_text()
     expect(age).not_to_have_text(first, timeout=SEEN_WITHIN_MS)  # updated without a request
+
+
+def test_the_time_left_says_what_it_is_made_from(page: Page, hub: HubProcess) -> None:
+    start = utc_now() - timedelta(seconds=60)
+    for number in range(12):
+        at = isoformat(start + timedelta(seconds=5 * number))
+        assert hub.push("left-1", timestamp=at, bytes_transferred=number, total_bytes=611) == 200
+    page.goto("/jobs/left-1")
+    wait_ready(page)
+    card = page.locator(".kpi", has_text="Time left")
+    expect(card).to_contain_text("50 min 00 s")
+    expect(card).to_contain_text("at the pace of now; 45 min 00 s to 55 min")
+    assert hub.push("left-2") == 200
+    page.goto("/jobs/left-2")
+    wait_ready(page)
+    expect(card).to_contain_text("Neither a total nor a percent is known.")
+    assert hub.push("left-1", status="completed") == 200
+    assert hub.push("left-2", status="completed") == 200
 
 
 def test_a_refresh_keeps_focus_selection_and_input(page: Page, hub: HubProcess) -> None:

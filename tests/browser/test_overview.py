@@ -8,8 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tools.browser.demo import BULK, LIVE, STALLED
+from tools.browser.demo import BULK, LIVE, NIGHTS, STALLED
 from tools.browser.views import open_view, wait_ready
+from tools.hub_process import HubProcess
 
 
 def rows(page: Page, section: int) -> list[str]:
@@ -41,7 +42,7 @@ def test_filters_in_the_address_survive_reload_and_back(page: Page) -> None:
     page.keyboard.press("Enter")
     page.get_by_role("combobox", name="Machine").fill("vm-006")
     page.get_by_role("textbox", name="Repository").fill("repo-2")
-    page.get_by_role("combobox", name="Created").select_option("30d")
+    page.get_by_role("combobox", name="Started").select_option("30d")
     expected = {
         "status": ["failed"],
         "type": ["restore"],
@@ -68,6 +69,32 @@ def test_filters_in_the_address_survive_reload_and_back(page: Page) -> None:
     assert not query(page)
 
 
+def test_a_text_is_found_in_id_machine_repository_and_error(page: Page) -> None:
+    open_view(page, "overview")
+    page.get_by_role("textbox", name="Contains").fill("FILESERVER-night")
+    page.keyboard.press("Enter")
+    links = page.locator(".job-link")
+    expect(links).to_have_count(len(NIGHTS))
+    assert set(links.all_inner_texts()) == set(NIGHTS)
+    assert query(page) == {"q": ["FILESERVER-night"]}
+    expect(page.get_by_role("heading", name="Ended and pending")).to_have_text("Ended and pending")
+    page.reload()
+    expect(links).to_have_count(len(NIGHTS))
+    page.get_by_role("textbox", name="Contains").fill("no such text")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("No job matches these filters")).to_be_visible()
+
+
+def test_a_search_goes_on_through_pages_without_a_match(page: Page, hub: HubProcess) -> None:
+    """The hub looks at 5,000 jobs a page, and the oldest one comes later."""
+    path = "/api/v1/jobs?status=completed,failed,cancelled&order=asc&limit=1"
+    _, _, answer = hub.request("GET", path)
+    oldest = answer["items"][0]["job_id"]
+    page.goto(f"/?q={oldest}")
+    expect(page.locator(".job-link")).to_have_text([oldest])
+    expect(page.get_by_text("No job matches these filters")).to_be_hidden()
+
+
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
@@ -89,7 +116,7 @@ def test_filters_are_read_from_the_address(page: Page, address: str, shown: str)
 def test_a_time_range_is_in_the_users_time_zone(page: Page) -> None:
     page.goto("/")
     wait_ready(page)
-    page.get_by_role("combobox", name="Created").select_option("custom")
+    page.get_by_role("combobox", name="Started").select_option("custom")
     page.get_by_label("From", exact=True).fill("2026-01-01T00:00")
     with page.expect_request(lambda request: "/api/v1/jobs?" in request.url) as request:
         page.get_by_label("Until", exact=True).fill("2026-01-01T12:30")

@@ -32,6 +32,7 @@ class Model:
         self.offset: int | None = None
         self.transitions: list[tuple[str | None, str, str]] = []
         self.other_ends = 0
+        self.is_registered_first = False
 
     # What happens.
 
@@ -59,6 +60,7 @@ class Model:
     def register(self, registration: dict[str, Any]) -> None:
         if self.job_type is None:
             self.transitions.append((None, "pending", "sender"))
+            self.is_registered_first = True
         self.job_type = self.job_type or registration["job_type"]
         named = {
             name: registration[name] for name in JOB_FIELDS if registration.get(name) is not None
@@ -104,6 +106,14 @@ class Model:
         ends = [update.time for update in self.updates if update.status == self.end]
         return min(ends, default=self.verdict_at if self.verdict == "failed" else None)
 
+    def started_at(self, registered_at: int) -> int:
+        """When the run began, of a job that was registered or first seen at an instant."""
+        is_sole_end = len(self.updates) == 1 and self.updates[0].status != "running"
+        if self.is_registered_first and is_sole_end:
+            return min([registered_at, *self.telemetry])
+        ends = [self.completed_at] if self.end is not None and self.completed_at else []
+        return min([*self.telemetry, *ends]) if self.telemetry else registered_at
+
     def _counting(self) -> Iterator[Update]:
         """The updates that the row shows, the one that wins last."""
         for update in sorted(self.updates, key=_rank):
@@ -112,7 +122,7 @@ class Model:
                 yield update
 
     def rows(self) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
-        """The job's row and those of its disks."""
+        """The job and its disks as the API shows them."""
         job = {name: value for name, value in self.registered.items() if name != "job_type"}
         named: dict[int, dict[str, Any]] = {index: {} for index in self.sizes}
         at: dict[int | None, dict[str, int]] = {None: {}, **{index: {} for index in self.sizes}}
@@ -143,6 +153,8 @@ class Model:
                 row["status"] = self.status
         if self.status == row["status"] == "completed":
             row["progress_percent"] = 100.0
+        if not total and "progress_percent" not in named:
+            row["progress_percent"] = row["progress_percent"] or None
         return row
 
     def _job(
@@ -153,8 +165,7 @@ class Model:
         at: dict[int | None, dict[str, int]],
     ) -> dict[str, Any]:
         row: dict[str, Any] = {name: job.get(name) for name in JOB_FIELDS}
-        row["current_phase"] = row["current_phase"] or "pending"
-        row["eta_seconds"] = row["eta_seconds"] or 0
+        row["eta_seconds"] = row["eta_seconds"] or None
         for name in ("bytes_transferred", "transfer_speed_bps"):
             if row[name] is None:
                 row[name] = min(sum(disk[name] for disk in disks.values()), LARGEST)
@@ -175,12 +186,12 @@ class Model:
                 weights, total = totals, row["total_bytes"]
                 if not total or not all(totals):
                     weights, total = [1] * len(totals), len(totals)
-                percents = [disk["progress_percent"] for disk in disks.values()]
+                percents = [disk["progress_percent"] or 0.0 for disk in disks.values()]
                 weighted = sum(p * w for p, w in zip(percents, weights, strict=True))
                 known = min(weighted / total, 99.99)
         is_newer = known is not None and by > at[None].get("progress_percent", -1)
         if row["progress_percent"] is None or is_newer:
-            row["progress_percent"] = known or 0.0
+            row["progress_percent"] = known if known or row["total_bytes"] else None
         if self.end == "completed":
             row |= {"progress_percent": 100.0, "eta_seconds": 0}
             if disks and all("bytes_transferred" in fields for fields in named.values()):

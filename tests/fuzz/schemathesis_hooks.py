@@ -8,6 +8,7 @@ to be bad stay as they are.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 import schemathesis
@@ -15,14 +16,16 @@ from hypothesis import strategies as st
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.generation import GenerationMode
 
+from app.domain.job_lists import SORTS
 from app.schemas.fields import parse_timestamp
-from app.schemas.queries import encode_cursor
+from app.schemas.queries import MAX_LIMIT, decode_cursor, encode_cursor
 
 IDS = st.integers(0, 2**63 - 1)
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=255)
 MICROS = st.integers(0, 4 * 10**15)
 CURSORS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
-    "jobs": st.tuples(MICROS, IDS),
+    "jobs": st.tuples(st.sampled_from(SORTS), st.sampled_from(["asc", "desc"]), MICROS, IDS),
+    "updates": st.tuples(MICROS, IDS),
     "events": st.tuples(IDS),
     "machines": st.tuples(NAMES),
     "nodes": st.tuples(NAMES),
@@ -50,7 +53,11 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         return
     if case.meta.phase.name.value != "stateful":  # that has ids of earlier answers
         _use_known_id(case)
-    _order_window(case.query)
+    if case.query:
+        _order_window(case.query, "from", "to")
+        _order_window(case.query, "active_from", "active_to")
+        _agree_with_cursor(case.query)
+        _limit_json(case.query)
     if isinstance(case.body, dict):
         _agree_with_path(case.body, case.path_parameters or {})
         _name_disks_once(case.body)
@@ -64,15 +71,26 @@ def _use_known_id(case: Any) -> None:
                 place[name] = f"{name}-{sum(text.encode()) % KNOWN}"
 
 
-def _order_window(query: Any) -> None:
-    """`to` must be later than `from`."""
-    if not query or not query.get("from") or not query.get("to"):
+def _order_window(query: Any, start: str, end: str) -> None:
+    """The end of a range must be later than its start."""
+    if not query.get(start) or not query.get(end):
         return
-    try:
-        if parse_timestamp(query["to"]) <= parse_timestamp(query["from"]):
-            del query["to"]
-    except (TypeError, ValueError):
-        pass
+    with suppress(TypeError, ValueError):
+        if parse_timestamp(query[end]) <= parse_timestamp(query[start]):
+            del query[end]
+
+
+def _agree_with_cursor(query: Any) -> None:
+    """The order must be that of the cursor."""
+    with suppress(TypeError, ValueError):
+        query["sort"], query["order"] = decode_cursor("jobs", query.get("cursor") or "")[:2]
+
+
+def _limit_json(query: Any) -> None:
+    """Only CSV may have more than MAX_LIMIT items."""
+    limit = str(query.get("limit") or "")
+    if query.get("format") != "csv" and limit.isdecimal() and int(limit) > MAX_LIMIT:
+        del query["limit"]
 
 
 def _agree_with_path(body: dict[str, Any], path: dict[str, Any]) -> None:

@@ -247,8 +247,8 @@ class Machine(RuleBasedStateMachine):
         if self.model.verdict is not None and self.model.end is None:
             assert self.model.verdict in job["error_message"]
             del row["error_message"]
-        if self.model.telemetry:
-            row["started_at"] = stamp(min(self.model.telemetry))
+        registered_at = to_micros(datetime.fromisoformat(job["created_at"]))
+        row["started_at"] = stamp(self.model.started_at(registered_at))
         row["completed_at"] = stamp(self.model.completed_at)
         row["newest_update_at"] = stamp(self.model.newest)
         row["last_telemetry_at"] = stamp(self.last_seen)

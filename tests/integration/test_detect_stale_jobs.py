@@ -5,6 +5,7 @@ past the job's last update, which the hub stamped when the test stored it.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -285,7 +286,8 @@ def test_the_scan_uses_its_index(conn: Connection) -> None:
     with conn.transaction():
         conn.execute("SET LOCAL enable_seqscan = off")
         plan = conn.execute("EXPLAIN " + staleness.SQL["read_silent_jobs"], params).fetchall()
-    assert "jobs_status_idx" in str(plan)
+    # Which of the two it takes for a few jobs depends on the statistics that other tests left.
+    assert re.search("jobs_(status|newest)_idx", str(plan))
 
 
 # Beside ingest, and beside itself.

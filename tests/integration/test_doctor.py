@@ -122,7 +122,7 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
         (
             "DROP INDEX jobs_status_idx; CREATE INDEX jobs_status_idx ON jobs (status)",
             "indexes",
-            "The index jobs_status_idx must be on (status, created_at DESC, id DESC)",
+            "The index jobs_status_idx must be on (status, started_at DESC, id DESC)",
         ),
         (
             "DROP INDEX job_telemetry_key;"

@@ -11,6 +11,15 @@ interface Page<T> {
   next_cursor: string | null;
 }
 
+/** The hub's estimate for a live job; `seconds` is null for a `reason`. */
+interface TimeLeft {
+  seconds: number | null;
+  low: number | null;
+  high: number | null;
+  basis: "rate" | "history" | "percent" | null;
+  reason: string | null;
+}
+
 interface Job {
   id: number;
   job_id: string;
@@ -19,13 +28,13 @@ interface Job {
   repository_id: string | null;
   backup_type: string | null;
   status: JobStatus;
-  current_phase: string;
+  current_phase: string | null;
   bytes_transferred: number;
   total_bytes: number;
   transfer_speed_bps: number;
-  eta_seconds: number;
-  hub_eta_seconds: number | null;
-  progress_percent: number;
+  eta_seconds: number | null;
+  hub_eta: TimeLeft | null;
+  progress_percent: number | null;
   error_message: string | null;
   warnings: string[];
   created_at: Instant;
@@ -52,7 +61,7 @@ interface JobDisk {
   bytes_transferred: number;
   total_bytes: number;
   transfer_speed_bps: number;
-  progress_percent: number;
+  progress_percent: number | null;
   error_message: string | null;
   newest_update_at: Instant | null;
 }

@@ -3,7 +3,8 @@
 
 -- name: lock_jobs
 SELECT job_id, job_type, status, ended_by, started_at, completed_at, newest_update_at,
-       last_telemetry_at IS NOT NULL, clock_offset_seconds, warnings, field_times, registered,
+       last_telemetry_at IS NOT NULL AND (completed_at IS NULL OR started_at <> created_at),
+       clock_offset_seconds, warnings, field_times, registered,
        before_verdict, {job_fields}
 FROM jobs
 WHERE job_id = ANY(%(job_ids)s::text[])

@@ -1,47 +1,92 @@
 -- Reads jobs, their disks, events and machines. `{conditions}` joins fixed fragments of
 -- app/store/jobs.py: with unused filters in the statement ("$1 IS NULL OR …") a generic plan would
 -- scan the newest jobs for a machine that ran a year ago. `{limit}` is a number, because a generic
--- plan expects a LIMIT that it does not know to return a tenth of the table. `{job_columns}` are
--- those of app.store.jobs.Job.
+-- plan expects a LIMIT that it does not know to return a tenth of the table. `{direction}` is ASC or
+-- DESC. `{job_columns}` are those of app.store.jobs.Job; `{listed_columns}` have short texts only.
 
--- The keys first, from an index that has every column of the conditions; then the rows of one page.
--- name: list_jobs
-WITH page AS (
-    SELECT id
-    FROM jobs
-    WHERE {conditions}
-    ORDER BY created_at DESC, id DESC
-    LIMIT {limit}
-)
-SELECT {job_columns}
-FROM page
-JOIN jobs USING (id)
-ORDER BY created_at DESC, id DESC
+-- A list takes the keys of a page first, from an index that has every column of the conditions; then
+-- the rows. `key` is what the list is sorted by. Each of the next three is a `{keys}`.
+-- name: keys_by_start
+SELECT id, started_at AS key
+FROM jobs
+WHERE {conditions}
+ORDER BY started_at {direction}, id {direction}
+LIMIT {limit}
 
 -- The same by the indexes that begin with the status, or with another column and the status: the
--- newest jobs of each status, merged. One scan over several statuses is not in the order of time.
--- name: list_jobs_by_status
+-- first jobs of each status, merged. One scan over several statuses is not in the order of time.
+-- name: keys_by_start_of_statuses
+SELECT first.id, first.started_at AS key
+FROM unnest(%(statuses)s::text[]) AS wanted (status)
+CROSS JOIN LATERAL (
+    SELECT id, started_at
+    FROM jobs
+    WHERE jobs.status = wanted.status AND {conditions}
+    ORDER BY started_at {direction}, id {direction}
+    LIMIT {limit}) AS first
+ORDER BY first.started_at {direction}, first.id {direction}
+LIMIT {limit}
+
+-- By bytes, duration or speed. Those of ended jobs are final, and have an index; those of live jobs
+-- change with every update, so all live jobs are read.
+-- name: keys_by_figure
+SELECT id, key
+FROM (
+    (SELECT id, {final} AS key
+     FROM jobs
+     WHERE {final} IS NOT NULL AND {ended_conditions}
+     ORDER BY {final} {direction}, id {direction}
+     LIMIT {limit})
+    UNION ALL
+    (SELECT id, {current} AS key
+     FROM jobs
+     WHERE {live_conditions}
+     ORDER BY {current} {direction}, id {direction}
+     LIMIT {limit})
+) AS figures
+ORDER BY key {direction}, id {direction}
+LIMIT {limit}
+
+-- name: list_jobs
 WITH page AS (
-    SELECT newest.id
-    FROM unnest(%(statuses)s::text[]) AS wanted (status)
-    CROSS JOIN LATERAL (
-        SELECT id, created_at
-        FROM jobs
-        WHERE jobs.status = wanted.status AND {conditions}
-        ORDER BY created_at DESC, id DESC
-        LIMIT {limit}) AS newest
-    ORDER BY newest.created_at DESC, newest.id DESC
-    LIMIT {limit}
+    {keys}
 )
-SELECT {job_columns}
+SELECT {listed_columns}, page.key
 FROM page
 JOIN jobs USING (id)
-ORDER BY created_at DESC, id DESC
+ORDER BY page.key {direction}, id {direction}
+
+-- Looks for a text in the first `{examined}` jobs of the order. `is_last`: the last of them, which is
+-- returned even if it does not match, as the next page begins after it.
+-- name: search_jobs
+WITH examined AS MATERIALIZED (
+    SELECT id, key, row_number() OVER (ORDER BY key {direction}, id {direction}) AS position
+    FROM (
+        {keys}
+    ) AS page
+), found AS MATERIALIZED (
+    SELECT *
+    FROM (
+        SELECT id, key, position,
+               job_id ILIKE %(pattern)s OR coalesce(vm_name ILIKE %(pattern)s, false)
+               OR coalesce(repository_id ILIKE %(pattern)s, false)
+               OR coalesce(error_message ILIKE %(pattern)s, false) AS matches
+        FROM examined
+        JOIN jobs USING (id)
+    ) AS compared
+    WHERE matches OR position = {examined}
+    ORDER BY position
+    LIMIT {limit}
+)
+SELECT {listed_columns}, found.key, found.matches, found.position = {examined} AS is_last
+FROM found
+JOIN jobs USING (id)
+ORDER BY found.position
 
 -- name: read_job
 -- One statement, so that the job and its disks are of the same commit.
 SELECT {job_columns}, performance_metrics,
-       (SELECT coalesce(jsonb_agg(to_jsonb(disk) - 'field_times' ORDER BY disk.disk_index), '[]')
+       (SELECT coalesce(jsonb_agg({disk} ORDER BY disk.disk_index), '[]')
         FROM job_disks AS disk WHERE disk.job_id = jobs.job_id) AS disks
 FROM jobs
 WHERE job_id = %(job_id)s
@@ -69,10 +114,29 @@ FROM (
 GROUP BY status
 
 -- name: list_events
-SELECT id, time, kind, from_status, to_status, actor, reason, evidence
+SELECT id, time, kind, from_status, to_status, actor, reason,
+       CASE WHEN length(evidence ->> 'error') > {longest_text}
+            THEN jsonb_set(evidence, ARRAY['error'], to_jsonb({cut_evidence}))
+            ELSE evidence END AS evidence
 FROM job_events
 WHERE job_id = %(job_id)s AND id > %(after_id)s
 ORDER BY id
+LIMIT %(limit)s
+
+-- name: read_span
+SELECT least(started_at, completed_at, newest_update_at),
+       coalesce(newest_update_at, started_at)
+FROM jobs
+WHERE job_id = %(job_id)s
+
+-- `first` and `after_seq` are the key that the page begins after.
+-- name: list_updates
+SELECT time, seq, time + arrival_lag_ms * interval '1 millisecond', sender_time, status,
+       {job_fields: $reported}
+FROM job_telemetry
+WHERE job_id = %(job_id)s AND time BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
+  AND (time, seq) > (%(first)s::timestamptz, %(after_seq)s)
+ORDER BY time, seq
 LIMIT %(limit)s
 
 -- name: job_exists
@@ -109,8 +173,10 @@ SELECT names.vm_name, counts.by_status, newest.job_id, newest.job_type, newest.s
        newest.bytes_transferred, newest.error_message
 FROM names
 CROSS JOIN LATERAL (
-    SELECT * FROM jobs WHERE jobs.vm_name = names.vm_name
-    ORDER BY jobs.created_at DESC, jobs.id DESC LIMIT 1) AS newest
+    SELECT job_id, job_type, status, started_at, completed_at, newest_update_at,
+           bytes_transferred, {short_error_message}
+    FROM jobs WHERE jobs.vm_name = names.vm_name
+    ORDER BY jobs.started_at DESC, jobs.id DESC LIMIT 1) AS newest
 JOIN (
     SELECT vm_name, jsonb_object_agg(status, jobs) AS by_status
     FROM counted

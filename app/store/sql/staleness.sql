@@ -65,16 +65,16 @@ FROM (
 ) AS ahead
 WHERE jobs.id = ahead.id
 
--- One page by (created_at, id), from jobs_status_idx: every job of the status is looked at. An index
+-- One page by (started_at, id), from jobs_status_idx: every job of the status is looked at. An index
 -- by last_telemetry_at would have to be written at each update of a job (docs/decisions/0020). NULL
 -- is never silent: an older sender without telemetry.
 -- name: read_silent_jobs
-SELECT id, created_at
+SELECT id, started_at
 FROM jobs
 WHERE status = %(status)s
   AND last_telemetry_at <= %(silent_since)s
-  AND (created_at, id) > (%(after_at)s::timestamptz, %(after_id)s::bigint)
-ORDER BY created_at, id
+  AND (started_at, id) > (%(after_at)s::timestamptz, %(after_id)s::bigint)
+ORDER BY started_at, id
 LIMIT %(limit)s
 
 -- Checks the jobs of the page again with their rows locked: they may have reported or ended. Skips

@@ -62,13 +62,12 @@ export function updateJobRow(row, job) {
   const part = parts.get(row);
   if (!part) return;
   const isLive = LIVE_STATUSES.includes(job.status);
-  const percent = job.total_bytes > 0 || job.progress_percent > 0 ? job.progress_percent : null;
   updateStatusBadge(part.badge, job.status);
   setAttribute(part.link, "href", jobUrl(job.job_id));
   setText(childElements(part.link)[0], job.job_id);
   renderDetails(part.about, job);
   renderProblems(part.trouble, job);
-  updateProgressBar(part.bar, isLive ? percent : job.progress_percent, {
+  updateProgressBar(part.bar, job.progress_percent, {
     label: `Progress of ${job.job_id}`,
     status: job.status,
   });
@@ -147,7 +146,10 @@ function speedText(job, isLive) {
 /** A stalled job has no estimate. @param {Job} job @param {boolean} isLive */
 function timeText(job, isLive) {
   if (job.status === "stalled") return "";
-  if (isLive) return job.hub_eta_seconds === null ? "" : `${duration(job.hub_eta_seconds)} left`;
+  if (isLive) {
+    const seconds = job.hub_eta?.seconds ?? null;
+    return seconds === null ? "" : `${duration(seconds)} left`;
+  }
   return job.duration_seconds === null || job.status === "pending"
     ? ""
     : `took ${duration(job.duration_seconds)}`;

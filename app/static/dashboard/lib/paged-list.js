@@ -65,9 +65,12 @@ export class PagedList {
     this.controller = new AbortController();
   }
 
-  /** Whether the only page is loaded and has no items. */
+  /** Whether all pages are loaded and none has items. */
   get isEmpty() {
-    return this.pages.length === 1 && this.pages[0].filled && this.pages[0].count === 0;
+    return (
+      this.pages.at(-1)?.next === null &&
+      this.pages.every((page) => page.filled && page.count === 0)
+    );
   }
 
   get isLoaded() {
@@ -79,7 +82,9 @@ export class PagedList {
     if (!this.pages.length) this.#append(null);
     for (let index = 0; index < this.pages.length; index += 1) {
       const page = this.pages[index];
-      if (isWanted(page)) await this.#fill(page, signal);
+      // A search may have pages without a match; only the first gets new items.
+      const isBarren = index > 0 && page.filled && page.count === 0 && page.next !== null;
+      if (isWanted(page) && !isBarren) await this.#fill(page, signal);
       if (signal.aborted) return;
     }
   }

@@ -18,7 +18,6 @@ import { trendCharts } from "./job/trends.js";
 const MOST_BEFORE = 5;
 const LAST_RUNS = 30;
 const LIMIT = 200; // of runs of the machine and type, from which predecessors are selected
-const LATE_MS = 86_400_000;
 const POINTS = 300;
 const LIVE_MS = 5000;
 const TABLE_STEPS = 12;
@@ -215,8 +214,7 @@ async function loadBefore(job, signal) {
     repository_id: job.repository_id,
     limit: LIMIT,
   };
-  // The hub may have received the first update of an earlier run later.
-  const to = new Date(Date.parse(job.created_at) + LATE_MS).toISOString();
+  const to = new Date(Date.parse(job.started_at) + 1).toISOString(); // exclusive
   const { data } = await get("/jobs", { ...filters, to }, { signal });
   return predecessors(job, data.items, LAST_RUNS - 1);
 }

@@ -14,6 +14,7 @@ import { activeFilters, FilterForm } from "./overview/filters.js";
 import {
   countsRequest,
   listRequest,
+  NO_FILTERS,
   OTHER_STATUSES,
   readFilters,
   selectedStatuses,
@@ -141,8 +142,8 @@ class Overview {
   }
 
   #address() {
-    const { status, ...others } = this.filters;
-    return { ...others, status: status.join(",") };
+    const { status, text, ...others } = this.filters;
+    return { ...others, q: text, status: status.join(",") };
   }
 
   #render() {
@@ -166,13 +167,12 @@ class Overview {
         "A job appears here when it sends its first update.",
       );
     }
-    const all = { status: [], type: "", machine: "", repository: "", since: "", from: "", to: "" };
     return emptyState(
       "No job matches these filters",
       "",
       h(
         "button",
-        { type: "button", class: "button", on: { click: () => this.#choose(all) } },
+        { type: "button", class: "button", on: { click: () => this.#choose(NO_FILTERS) } },
         "Clear filters",
       ),
     );
@@ -256,8 +256,15 @@ class Section {
     this.emptyNote.hidden = !isEmpty;
     if (!summary || !isShown) return;
     const title = this.filters().status.length ? this.statuses().join(", ") : this.title;
+    const capital = `${title[0].toUpperCase()}${title.slice(1)}`;
+    if (this.filters().text) {
+      // The hub does not count the jobs that contain a text.
+      setText(this.head, capital);
+      setAttribute(this.table, "aria-rowcount", -1);
+      return;
+    }
     const total = this.statuses().reduce((sum, status) => sum + summary.by_status[status], 0);
-    setText(this.head, `${title[0].toUpperCase()}${title.slice(1)} (${count(total)})`);
+    setText(this.head, `${capital} (${count(total)})`);
     setAttribute(this.table, "aria-rowcount", total + 1);
   }
 }

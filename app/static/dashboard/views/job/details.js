@@ -18,7 +18,9 @@ const GROUPS = {
     "total_bytes",
     "transfer_speed_bps",
     "eta_seconds",
-    "hub_eta_seconds",
+    "hub_eta.seconds",
+    "hub_eta.basis",
+    "hub_eta.reason",
     "duration_seconds",
   ],
   "Times by the hub's clock": ["created_at", "last_telemetry_at", "last_progress_at"],
@@ -29,7 +31,7 @@ const GROUPS = {
     "clock_offset_seconds",
   ],
 };
-const SHOWN_ELSEWHERE = ["warnings", "disks", "performance_metrics"];
+const SHOWN_ELSEWHERE = ["hub_eta", "warnings", "disks", "performance_metrics"];
 const NESTED = ["chart_data", "gaps", "phases"]; // the Performance tab draws them
 
 /** @param {{jobId: string}} options */
@@ -128,8 +130,9 @@ export function detailsPanel({ jobId }) {
 function fieldGroups(job) {
   /** @type {Record<string, unknown>} */
   const values = { ...job };
+  for (const [name, value] of Object.entries(job.hub_eta ?? {})) values[`hub_eta.${name}`] = value;
   const named = new Set([...Object.values(GROUPS).flat(), ...SHOWN_ELSEWHERE]);
-  const others = Object.keys(values).filter((name) => !named.has(name));
+  const others = Object.keys(job).filter((name) => !named.has(name));
   const groups = { ...GROUPS, ...(others.length ? { Other: others } : {}) };
   return Object.entries(groups).map(([title, names]) =>
     h(
@@ -167,7 +170,7 @@ export function numberText(name, value) {
   if (name.endsWith("_bps")) return exact(speed(value), value, "B/s");
   if (name.endsWith("_percent")) return percent(value);
   if (name === "clock_offset_seconds") return `${Math.round(value * 1000) / 1000} s`;
-  if (name.endsWith("_seconds")) return value === 0 ? "none" : duration(value);
+  if (/[._]seconds$/.test(name)) return value === 0 ? "none" : duration(value);
   return Number.isInteger(value) ? count(value) : String(value);
 }
 

@@ -8,7 +8,6 @@ import { bytes, duration, speed } from "../../lib/format.js";
 import { compareUrl, jobUrl } from "../../lib/urls.js";
 import { errorBlock } from "./error-block.js";
 import { effectiveSpeed, LIVE_STATUSES } from "./runs.js";
-import { knownPercent } from "./summary.js";
 
 export function runList() {
   const node = h("ul", { class: "run-list" });
@@ -77,7 +76,7 @@ function updateRow(node, run) {
   updateStatusBadge(part.badge, run.status);
   updateTime(part.started, run.started_at);
   part.bar.hidden = !LIVE_STATUSES.includes(run.status);
-  updateProgressBar(part.bar, knownPercent(run), {
+  updateProgressBar(part.bar, run.progress_percent, {
     label: `Progress of ${run.job_id}`,
     status: run.status,
   });

@@ -52,7 +52,7 @@ export function predecessors(job, runs, most) {
     .slice(0, most);
 }
 
-/** The runs by their start, oldest first; the hub lists them by their creation. @param {Job[]} runs */
+/** The runs by their start, oldest first; the hub lists the newest first. @param {Job[]} runs */
 export function byStart(runs) {
   return [...runs].sort((a, b) => Date.parse(a.started_at) - Date.parse(b.started_at));
 }

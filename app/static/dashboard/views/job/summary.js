@@ -54,7 +54,10 @@ export function summaryPanel() {
 
   /** @param {JobDetail} job */
   function update(job) {
-    updateProgressBar(bar, knownPercent(job), { label: "Progress of the job", status: job.status });
+    updateProgressBar(bar, job.progress_percent, {
+      label: "Progress of the job",
+      status: job.status,
+    });
     for (const [index, { value, note }] of summaryFigures(job).entries()) {
       updateKpiCard(cards[index], value, note);
     }
@@ -79,17 +82,10 @@ export function summaryPanel() {
   return { node, update };
 }
 
-/** The percentage, or null while it is unknown. @param {Job} job */
-export function knownPercent(job) {
-  if (job.status === "completed") return job.progress_percent;
-  return job.total_bytes > 0 || job.progress_percent > 0 ? job.progress_percent : null;
-}
-
 /** The figures of the four cards. @param {Job} job */
 export function summaryFigures(job) {
   const isLive = LIVE_STATUSES.includes(job.status);
   const mean = effectiveSpeed(job);
-  const sender = job.eta_seconds > 0 ? `sender's estimate: ${duration(job.eta_seconds)}` : "";
   return [
     {
       value: bytes(job.bytes_transferred),
@@ -99,16 +95,25 @@ export function summaryFigures(job) {
       ? { value: speed(job.transfer_speed_bps), note: mean === null ? "" : `mean ${speed(mean)}` }
       : { value: speed(mean), note: "mean over the whole run" },
     isLive
-      ? {
-          value: duration(job.hub_eta_seconds),
-          note:
-            job.hub_eta_seconds === null
-              ? sender || "unknown"
-              : `at the mean rate so far${sender && `; ${sender}`}`,
-        }
+      ? { value: duration(job.hub_eta?.seconds), note: timeLeftNote(job) }
       : { value: "ended", note: `by the ${job.ended_by ?? "sender"}` },
     { value: duration(job.duration_seconds), note: isLive ? "so far" : "from start to end" },
   ];
+}
+
+const BASES = {
+  rate: "at the pace of now",
+  percent: "as its percent grows now",
+  history: "as in earlier runs",
+};
+
+/** What the estimate is made from, its range, and the sender's own. @param {Job} job */
+function timeLeftNote({ hub_eta: left, eta_seconds: sender }) {
+  const parts = left?.basis
+    ? [BASES[left.basis], `${duration(left.low)} to ${duration(left.high)}`]
+    : [left?.reason ?? "unknown"];
+  if (sender) parts.push(`sender's estimate: ${duration(sender)}`);
+  return parts.join("; ");
 }
 
 /** @param {JobDisk} disk */
@@ -131,7 +136,7 @@ function updateDisk(node, disk) {
   const [, badge, bar, figures, error] = childElements(node);
   const total = disk.total_bytes || disk.size_bytes;
   updateStatusBadge(badge, disk.status);
-  updateProgressBar(bar, total || disk.progress_percent ? disk.progress_percent : null, {
+  updateProgressBar(bar, disk.progress_percent, {
     label: `Progress of disk ${disk.disk_index}`,
     status: disk.status,
   });

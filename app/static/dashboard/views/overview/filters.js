@@ -3,7 +3,7 @@
 import { get } from "../../lib/api.js";
 import { h, replace, setAttribute } from "../../lib/dom.js";
 import { toDate } from "../../lib/format.js";
-import { SINCE } from "./requests.js";
+import { NO_FILTERS, SINCE } from "./requests.js";
 
 /** @import { Filters } from "./requests.js" */
 
@@ -25,6 +25,7 @@ export class FilterForm {
       type: field("Type", { maxlength: 255, placeholder: "any" }),
       machine: field("Machine", { maxlength: 255, placeholder: "any", list: "filter-machines" }),
       repository: field("Repository", { maxlength: 255, placeholder: "any" }),
+      text: field("Contains", { maxlength: 255, placeholder: "id, machine, error …" }),
       from: field("From", { type: "datetime-local", step: 60 }),
       to: field("Until", { type: "datetime-local", step: 60 }),
     };
@@ -54,10 +55,11 @@ export class FilterForm {
             change: (/** @type {Event} */ event) => this.#onChange(event),
           },
         },
+        this.fields.text.node,
         this.fields.type.node,
         this.fields.machine.node,
         this.fields.repository.node,
-        h("label", { class: "labelled" }, h("span", null, "Created"), this.since),
+        h("label", { class: "labelled" }, h("span", null, "Started"), this.since),
         this.custom,
         this.clear,
         this.machines,
@@ -76,7 +78,8 @@ export class FilterForm {
   /** @param {Filters} filters */
   show(filters) {
     const isCustom = Boolean(filters.from || filters.to) && !filters.since;
-    const { type, machine, repository, from, to } = this.fields;
+    const { text, type, machine, repository, from, to } = this.fields;
+    setAttribute(text.input, "value", filters.text);
     setAttribute(type.input, "value", filters.type);
     setAttribute(machine.input, "value", filters.machine);
     setAttribute(repository.input, "value", filters.repository);
@@ -105,7 +108,7 @@ export class FilterForm {
   }
 
   #apply() {
-    const { type, machine, repository, ...range } = this.fields;
+    const { text, type, machine, repository, ...range } = this.fields;
     const isCustom = this.since.value === "custom";
     const from = isCustom ? fromLocal(range.from.input.value) : "";
     const to = isCustom ? fromLocal(range.to.input.value) : "";
@@ -118,6 +121,7 @@ export class FilterForm {
       return;
     }
     this.choose({
+      text: text.input.value.trim(),
       type: type.input.value.trim(),
       machine: machine.input.value,
       repository: repository.input.value,
@@ -129,8 +133,8 @@ export class FilterForm {
 
   #clear() {
     this.since.value = "";
-    this.choose({ status: [], type: "", machine: "", repository: "", since: "", from: "", to: "" });
-    this.fields.type.input.focus();
+    this.choose(NO_FILTERS);
+    this.fields.text.input.focus();
   }
 
   /** Suggests the names of machines when the field gets the focus. */

@@ -12,11 +12,22 @@ export const SINCE = {
   "7d": ["Last 7 days", 604_800],
   "30d": ["Last 30 days", 2_592_000],
 };
+/** @type {Filters} */
+export const NO_FILTERS = {
+  status: [],
+  text: "",
+  type: "",
+  machine: "",
+  repository: "",
+  since: "",
+  from: "",
+  to: "",
+};
 const MINUTE_MS = 60_000;
 const PAGE = 50;
 
 /**
- * @typedef {{status: JobStatus[], type: string, machine: string, repository: string, since: string,
+ * @typedef {{status: JobStatus[], text: string, type: string, machine: string, repository: string, since: string,
  *   from: string, to: string}} Filters `since` is a key of SINCE, else `from` and `to` are instants
  */
 
@@ -31,6 +42,7 @@ export function readFilters(query) {
   const statuses = text("status").split(",");
   return {
     status: statuses.flatMap((text) => JOB_STATUSES.filter((status) => status === text)),
+    text: text("q"),
     type: text("type"),
     machine: text("machine"),
     repository: text("repository"),
@@ -41,7 +53,7 @@ export function readFilters(query) {
 }
 
 /**
- * The query of GET /jobs.
+ * The query of GET /jobs and /jobs/summary.
  * @param {Filters} filters
  * @returns {Query}
  */
@@ -83,7 +95,12 @@ export const countsRequest = (filters) => ["/jobs/summary", toParams({ ...filter
  */
 export const listRequest = (filters, statuses, cursor = null) => [
   "/jobs",
-  { ...toParams({ ...filters, status: selectedStatuses(filters, statuses) }), limit: PAGE, cursor },
+  {
+    ...toParams({ ...filters, status: selectedStatuses(filters, statuses) }),
+    q: filters.text,
+    limit: PAGE,
+    cursor,
+  },
 ];
 
 /** The first requests of the view. @param {Filters} filters */
