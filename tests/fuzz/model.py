@@ -191,7 +191,8 @@ class Model:
                 known = min(weighted / total, 99.99)
         is_newer = known is not None and by > at[None].get("progress_percent", -1)
         if row["progress_percent"] is None or is_newer:
-            row["progress_percent"] = known if known or row["total_bytes"] else None
+            is_known = known or row["total_bytes"] or row["progress_percent"] is not None
+            row["progress_percent"] = (known or 0.0) if is_known else None
         if self.end == "completed":
             row |= {"progress_percent": 100.0, "eta_seconds": 0}
             if disks and all("bytes_transferred" in fields for fields in named.values()):
