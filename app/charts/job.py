@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 from app.database.pool import Connection
 from app.domain import chart
@@ -88,7 +89,7 @@ def read_history(
     `conn` is not in a transaction. Raises NotFound for an unknown job or disk.
     """
     job = _find_job(conn, job_id)
-    if job.summary is not None:
+    if job.is_settled:
         # The job no longer changes, so a transaction with its two round trips is not needed. A
         # late update between the statements deletes the summary, as the next reader sees.
         return read_chart(conn, job, points, from_at, before_at, disk)
@@ -130,11 +131,12 @@ def read_chart(
     # window of a year.
     shown = window.within(span)
     known = summary.statistics if summary and disk is None and shown == span else None
-    drawn = _draw(conn, job, series, shown, points, known)
+    stale = _read_stale(conn, job, store.Series(job_id=job.job_id), span)
+    stale_of_series = stale if disk is None else _read_stale(conn, job, series, span)
+    drawn = _draw(conn, job, series, shown, points, known, stale_of_series)
     if summary and disk is None and summary.is_finer_than(drawn.source, drawn.step):
         return _from_summary(job, summary, span, points)
     window = window.widened(drawn.step) if drawn.step else window
-    stretches = summary.stretches_of(job.started_at, window) if summary else None
     return History(
         job=job,
         disk=disk,
@@ -145,7 +147,7 @@ def read_chart(
         resolution_seconds=drawn.step,
         buckets=drawn.buckets,
         statistics=known or chart.summarise(drawn.buckets),
-        stretches=stretches or read_stretches(conn, job, span, window),
+        stretches=_stretches(conn, job, summary, span, window, stale),
         last_point_unfinished=_is_unfinished(job, drawn),
     )
 
@@ -162,6 +164,27 @@ def _sizes(
     return disk
 
 
+def _read_stale(
+    conn: Connection, job: store.ChartedJob, series: store.Series, span: Window
+) -> store.Stale:
+    """What the rollups of a series lack, in the whole hours of the job's span."""
+    return store.FRESH if job.is_rolled_up else store.read_stale(conn, series, span.widened(HOUR))
+
+
+def _stretches(
+    conn: Connection,
+    job: store.ChartedJob,
+    summary: Summary | None,
+    span: Window,
+    window: Window,
+    stale: store.Stale,
+) -> Stretches:
+    """The gaps of a window and the phases: from the summary if it has all, or more than is left."""
+    if summary and (summary.has_all_stretches or span.from_at < job.job_minutes_from):
+        return summary.stretches_of(job.started_at, window)
+    return read_stretches(conn, job, span, window, stale)
+
+
 def _draw(
     conn: Connection,
     job: store.ChartedJob,
@@ -169,6 +192,7 @@ def _draw(
     shown: Window,
     points: int,
     known: Statistics | None,
+    stale: store.Stale,
 ) -> _Chart:
     """The finest chart of a window that is kept and cheap. `known`: its statistics, if known."""
     step = chart.window_step(shown, points)
@@ -180,10 +204,10 @@ def _draw(
         if count <= MOST_UPDATES:
             window = shown.widened(step)
             return _Chart("updates", step, window, store.read_buckets(conn, series, window, step))
-    drawn = _draw_rollup(conn, job, series, shown, step, points_only=known is not None)
+    drawn = _draw_rollup(conn, job, series, shown, step, stale, points_only=known is not None)
     if has_updates and not known and sum(b.updates for b in drawn.buckets) <= points:
         every = _every_update(conn, series, shown, points + 1)
-        if len(every.buckets) <= points:  # the newest may not be in the rollup yet
+        if len(every.buckets) <= points:  # a late update of a settled job may have come just now
             return every
     return drawn
 
@@ -194,20 +218,17 @@ def _draw_rollup(
     series: store.Series,
     shown: Window,
     step: int,
+    stale: store.Stale,
     *,
     points_only: bool,
 ) -> _Chart:
     minutes = (shown.before_at - shown.from_at) / timedelta(minutes=1)
     has_minutes = shown.from_at >= series.minutes_from(job) and minutes <= MOST_MINUTES
-    name, source, bucket = (
-        ("1m", "minutes", MINUTE) if has_minutes or not series.has_hours else ("1h", "hours", HOUR)
-    )
-    step = max(step, bucket)
+    source: Literal["minutes", "hours"] = "minutes" if has_minutes else "hours"
+    step = max(step, MINUTE if has_minutes else HOUR)
     window = shown.widened(step)
-    if source == "minutes" and series.disk is None and window.before_at <= job.job_minutes_before:
-        source = "materialised_minutes"
-    buckets = store.read_rollup(conn, series, source, window, step, points_only=points_only)
-    return _Chart(name, step, window, buckets)
+    buckets = store.read_rollup(conn, series, source, window, step, stale, points_only=points_only)
+    return _Chart("1m" if has_minutes else "1h", step, window, buckets)
 
 
 def _every_update(conn: Connection, series: store.Series, shown: Window, limit: int) -> _Chart:

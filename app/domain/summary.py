@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from statistics import mode
 from typing import Any, TypeVar
@@ -102,17 +102,20 @@ class Summary:
             phases_omitted=self.stored["phases_omitted"],
         )
 
-    def stretches_of(self, started_at: datetime, window: Window) -> Stretches | None:
-        """The same with the gaps cut to a window; None if any were left out."""
+    @property
+    def has_all_stretches(self) -> bool:
+        """Whether it keeps every gap and phase."""
+        return not (self.stored["gaps_omitted"] or self.stored["phases_omitted"])
+
+    def stretches_of(self, started_at: datetime, window: Window) -> Stretches:
+        """The same with the gaps cut to a window."""
         whole = self.stretches(started_at)
-        if whole.gaps_omitted or whole.phases_omitted:
-            return None
         cut = [
             Gap(max(gap.from_at, window.from_at), min(gap.to_at, window.before_at), gap.reason)
             for gap in whole.gaps
             if gap.from_at < window.before_at and gap.to_at > window.from_at
         ]
-        return Stretches(cut, whole.phases, 0, 0)
+        return replace(whole, gaps=cut)
 
 
 def fit_buckets(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
 from typing import Any, LiteralString
 
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Composed
 
 from app.database.pool import Connection
 from app.domain.stretches import GAP_SECONDS, MOST_STRETCHES, Gap, Phase, Stretches
 from app.domain.window import Window
-from app.store.history import ChartedJob
+from app.store.history import ChartedJob, Stale
 from app.store.sql import load_queries
 
 QUERIES = load_queries("stretches")
@@ -22,16 +23,23 @@ MOST_OPENED_MINUTES = 200
 MOST_OPENED_UPDATES = 600  # of one minute: ten a second
 
 
-def read_stretches(conn: Connection, job: ChartedJob, span: Window, window: Window) -> Stretches:
+def read_stretches(
+    conn: Connection, job: ChartedJob, span: Window, window: Window, stale: Stale
+) -> Stretches:
     """The gaps that overlap the window, cut to it, and the phases of the whole run.
 
-    `span` holds every update of the job. Returns at most the MOST_STRETCHES longest of each, in
-    whole milliseconds. Changes of phase are exact while updates are kept, later to the minute.
+    `span` holds every update of the job; `stale` is what its rollups lack. Returns at most the
+    MOST_STRETCHES longest of each, in whole milliseconds. Changes of phase are exact while updates
+    are kept, later to the minute.
     """
-    is_long = span.before_at - span.from_at > LONG_RUN
-    statement = _statement("minutes_of_suspect_hours" if is_long else "minutes_of_run")
+    # Once the minutes are gone, hours tell at least the phases and the longest gaps.
+    is_long = span.before_at - span.from_at > LONG_RUN or span.from_at < job.job_minutes_from
     whole = span.widened(3600 if is_long else 60)
+    stale = stale.within(whole)
+    minutes = "minutes_of_suspect_hours" if is_long else "minutes_of_run"
+    statement = _statement(minutes, is_stale=bool(stale.minutes or (is_long and stale.hours)))
     values = {
+        **stale.values,
         "job_id": job.job_id,
         "from_at": whole.from_at,
         "before_at": whole.before_at,
@@ -56,8 +64,16 @@ def read_stretches(conn: Connection, job: ChartedJob, span: Window, window: Wind
 
 
 @cache  # as text: psycopg renders a Composed again for each execution
-def _statement(minutes: str) -> LiteralString:
-    return SQL(QUERIES["read_stretches"]).format(minutes=SQL(QUERIES[minutes])).as_string()
+def _statement(minutes: str, *, is_stale: bool) -> LiteralString:
+    def filled(name: str, fragments: Mapping[str, SQL | Composed]) -> Composed:
+        return SQL(QUERIES[name]).format(minute_columns=SQL(QUERIES["minute_columns"]), **fragments)
+
+    fresh = {"fresh_minutes": filled("fresh_minutes", {})}
+    parts = {
+        name: filled(name, fresh) if is_stale else SQL("")
+        for name in ("stale_minutes", "stale_hours", "minutes_of_stale_hours")
+    }
+    return SQL(QUERIES["read_stretches"]).format(minutes=filled(minutes, parts)).as_string()
 
 
 def _omitted(rows: list[tuple[Any, ...]]) -> int:

@@ -40,7 +40,8 @@ def conn(database: Database) -> Iterator[Connection]:
 def read_stretches(conn: Connection, span: Window, window: Window | None = None) -> Stretches:
     job = history.read_charted_job(conn, "j")
     assert job is not None
-    return stretches.read_stretches(conn, job, span, window or span)
+    stale = history.read_stale(conn, JOB, span.widened(3600))
+    return stretches.read_stretches(conn, job, span, window or span, stale)
 
 
 # Updates and buckets.
@@ -293,8 +294,9 @@ def test_the_reason_of_a_gap_is_looked_up_in_an_index(
     assert {gap.reason for gap in read_stretches(conn, span).gaps} == {"sender_lost"}
     statement = stretches._statement
 
-    def explained(minutes: str) -> Any:
-        return "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) " + statement(minutes)
+    def explained(minutes: str, **options: Any) -> Any:
+        explain = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) "
+        return explain + statement(minutes, **options)
 
     plans: list[str] = []
 
@@ -306,7 +308,8 @@ def test_the_reason_of_a_gap_is_looked_up_in_an_index(
     monkeypatch.setattr(stretches, "_statement", explained)
     job = history.read_charted_job(conn, "j")
     assert job is not None
-    stretches.read_stretches(Explaining(), job, span, span)  # type: ignore[arg-type]
+    stale = history.read_stale(conn, JOB, span.widened(3600))
+    stretches.read_stretches(Explaining(), job, span, span, stale)  # type: ignore[arg-type]
     (scan,) = [line for line in plans if "sender_losses" in line]
     assert "sender_losses_pkey" in scan
     assert "rows=1 loops=49" in scan.replace(".00", "")

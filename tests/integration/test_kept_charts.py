@@ -131,7 +131,7 @@ class Site:
 
     def rebuild(self) -> None:
         with rollups.own_connection(self.database) as conn:
-            for rollup in ROLLUPS[:3]:
+            for rollup in ROLLUPS[:4]:
                 window = Window(START, START + timedelta(hours=6))
                 edge = rollups.read_edges(conn).get(rollup.source)
                 if edge is None or edge <= START:

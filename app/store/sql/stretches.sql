@@ -1,13 +1,17 @@
 -- The gaps and phases of a job, from its rollups but as exact as from its updates: a bucket is
 -- opened only if it may hide one. For an hour job_speed_1h shows that, for a minute phase_varies.
 
+-- name: minute_columns
+bucket, updates, first_ms, last_ms, phase_first, phase_last, bytes_first, bytes_last,
+coalesce(phase_varies, false) AS phase_varies
+
 -- name: minutes_of_run
 -- For runs of a few days: every minute, no hours.
 minutes AS MATERIALIZED (
-    SELECT bucket, updates, first_ms, last_ms, phase_first, phase_last, bytes_first, bytes_last,
-           coalesce(phase_varies, false) AS phase_varies
-    FROM job_speed_1m
+    SELECT {minute_columns}
+    FROM job_speed_1m_materialised
     WHERE job_id = %(job_id)s AND bucket >= %(from_at)s AND bucket < %(before_at)s
+    {stale_minutes}
 ),
 closed_hours AS (
     SELECT * FROM minutes WHERE false
@@ -21,21 +25,22 @@ hours AS MATERIALIZED (
            bucket >= %(minutes_from)s
                AND (coalesce(phase_varies, false) OR minutes < 60
                     OR longest_head_ms + longest_tail_ms > %(gap_seconds)s * 1000) AS is_suspect
-    FROM job_speed_1h
+    FROM job_speed_1h_materialised
     WHERE job_id = %(job_id)s AND bucket >= %(from_at)s AND bucket < %(before_at)s
+    {stale_hours}
 ),
 minutes AS MATERIALIZED (
     SELECT minute.*
     FROM hours
     CROSS JOIN LATERAL (
-        SELECT bucket, updates, first_ms, last_ms, phase_first, phase_last, bytes_first,
-               bytes_last, coalesce(phase_varies, false) AS phase_varies
-        FROM job_speed_1m
+        SELECT {minute_columns}
+        FROM job_speed_1m_materialised
         WHERE job_id = %(job_id)s
             AND bucket >= hours.bucket AND bucket < hours.bucket + INTERVAL '1 hour'
         OFFSET 0  -- as below
     ) AS minute
     WHERE hours.is_suspect
+    {minutes_of_stale_hours}
 ),
 closed_hours AS (
     SELECT bucket, updates, first_ms, last_ms, phase_first, phase_last, bytes_first, bytes_last,
@@ -43,6 +48,30 @@ closed_hours AS (
     FROM hours
     WHERE NOT is_suspect
 )
+
+-- name: stale_minutes
+-- This and the next two are left out where nothing is stale: see accurate_minutes and accurate_hours
+-- in history.sql.
+AND NOT bucket <@ %(stale_minutes)s::tstzmultirange
+UNION ALL
+{fresh_minutes}
+
+-- name: stale_hours
+AND NOT bucket <@ %(stale_hours)s::tstzmultirange
+
+-- name: minutes_of_stale_hours
+UNION ALL
+SELECT {minute_columns}
+FROM unnest(%(stale_hours)s::tstzmultirange - %(stale_minutes)s::tstzmultirange) AS part
+JOIN job_speed_1m_materialised ON bucket >= lower(part) AND bucket < upper(part)
+WHERE job_id = %(job_id)s
+UNION ALL
+{fresh_minutes}
+
+-- name: fresh_minutes
+SELECT {minute_columns}
+FROM job_minutes_of_updates(%(stale_minutes)s::tstzmultirange) AS fresh
+WHERE job_id = %(job_id)s
 
 -- name: read_stretches
 WITH {minutes},
