@@ -22,6 +22,7 @@ from app.domain.chart import (
     merge_buckets,
     seconds_since,
     to_points,
+    whole_milliseconds,
     window_step,
 )
 from app.domain.stretches import Gap, Phase, Stretches
@@ -87,7 +88,7 @@ class Summary:
         """The gaps and phases it keeps, and how many were left out."""
 
         def at(seconds: float) -> datetime:
-            return started_at + timedelta(seconds=seconds)
+            return whole_milliseconds(started_at) + timedelta(seconds=seconds)
 
         return Stretches(
             gaps=[

@@ -33,10 +33,7 @@ class HistoryQuery(WindowQuery):
     )
     disk = WholeNumber(
         validate=validate.Range(0, HIGHEST_DISK_INDEX, error="Must be {min} to {max}."),
-        metadata=about(
-            "Chart this disk of the job, as long as minutes are kept; gaps and phases stay the "
-            "job's."
-        ),
+        metadata=about("Chart this disk of the job; gaps and phases stay the job's."),
     )
     format = fields.String(
         load_default="json",
