@@ -145,9 +145,10 @@ class Site:
     def check(self) -> None:
         """Every chart is what a process without memory reads. The first one is asked twice."""
         for query in QUERIES:
-            expected = answer(self.plain, query)
             for web in (*self.webs, self.webs[0]):
-                assert answer(web, query) == expected
+                before = answer(self.plain, query)
+                # The silence of a live job ends now, to the second.
+                assert answer(web, query) in (before, answer(self.plain, query))
 
 
 def answer(charts: KeptCharts[Drawn], query: ChartQuery) -> tuple[Any, ...]:
