@@ -9,7 +9,7 @@ from typing import Literal
 # A gap is longer than three times the median distance of the run's updates, at least a minute: of a
 # sender that sends every 5 s a dozen updates were missed.
 LEAST_GAP_SECONDS = 60
-FEWEST_DISTANCES = 3  # fewer have no rhythm
+FEWEST_DISTANCES = 4  # fewer have no rhythm
 # A job could have as many as updates: only the longest are kept.
 MOST_STRETCHES = 1000
 

@@ -83,7 +83,8 @@ def read_stretches(
 @cache  # as text: psycopg renders a Composed again for each execution
 def _statement(minutes: str, *, is_stale: bool) -> LiteralString:
     def filled(name: str, fragments: Mapping[str, SQL | Composed]) -> Composed:
-        return SQL(QUERIES[name]).format(minute_columns=SQL(QUERIES["minute_columns"]), **fragments)
+        columns = {name: SQL(QUERIES[name]) for name in ("minute_columns", "at_ms")}
+        return SQL(QUERIES[name]).format(**columns, **fragments)
 
     fresh = {"fresh_minutes": filled("fresh_minutes", {})}
     parts = {

@@ -547,7 +547,7 @@ def test_a_summary_keeps_what_its_gaps_are_longer_than(
     assert read_chart(conn, replace(kept, summary=older), 300).stretches.gap_seconds == 60
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, 4])
 def test_few_updates_have_no_rhythm(conn: Connection, count: int) -> None:
     series.store(conn, [Row(300.0 * n) for n in range(count)])
     stretches = read_chart(conn, job(conn), 300).stretches

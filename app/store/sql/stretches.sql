@@ -13,9 +13,9 @@ minutes AS MATERIALIZED (
     WHERE job_id = %(job_id)s AND bucket >= %(from_at)s AND bucket < %(before_at)s
     {stale_minutes}
 ),
-spans AS (
-    SELECT bucket + first_ms * INTERVAL '1 millisecond' AS first_at,
-           bucket + last_ms * INTERVAL '1 millisecond' AS last_at, updates::integer
+spans AS NOT MATERIALIZED (
+    SELECT {at_ms} + first_ms AS first_ms, {at_ms} + last_ms AS last_ms,
+           updates::integer AS updates
     FROM minutes
 ),
 {rhythm},
@@ -37,13 +37,12 @@ hours AS MATERIALIZED (
 stale_minutes AS MATERIALIZED (
     {minutes_of_stale_hours}
 ),
-spans AS (
-    SELECT bucket + first_ms * INTERVAL '1 millisecond' AS first_at,
-           bucket + last_ms * INTERVAL '1 millisecond' AS last_at, updates::integer
+spans AS NOT MATERIALIZED (
+    SELECT {at_ms} + first_ms AS first_ms, {at_ms} + last_ms AS last_ms,
+           updates::integer AS updates
     FROM hours
     UNION ALL
-    SELECT min(bucket + first_ms * INTERVAL '1 millisecond'),
-           max(bucket + last_ms * INTERVAL '1 millisecond'), sum(updates)::integer
+    SELECT min({at_ms} + first_ms), max({at_ms} + last_ms), sum(updates)::integer
     FROM stale_minutes
     GROUP BY date_bin(INTERVAL '1 hour', bucket, TIMESTAMPTZ 'epoch')
 ),
@@ -74,14 +73,20 @@ closed_hours AS (
     WHERE bucket NOT IN (SELECT bucket FROM opened_hours)
 )
 
+-- name: at_ms
+1000 * date_part('epoch', bucket)
+
 -- name: rhythm
 -- What a gap is longer than: three times the median distance of the run's updates, at least
 -- `least_gap_ms`. Inside a span (a minute or an hour) each distance is taken as their mean. Until
--- there are `fewest_distances` there is no rhythm. Only senders that are slow need the median.
+-- there are `fewest_distances` there is no rhythm. The median itself is only needed where it may
+-- exceed a third of `least_gap_ms`.
 distances AS (
-    SELECT updates - 1 AS inside,
-           extract(epoch FROM last_at - first_at) * 1000 / nullif(updates - 1, 0) AS inside_ms,
-           extract(epoch FROM first_at - lag(last_at) OVER (ORDER BY first_at)) * 1000 AS before_ms
+    SELECT updates - 1 AS distances, (last_ms - first_ms) / (updates - 1) AS ms
+    FROM spans
+    WHERE updates > 1
+    UNION ALL
+    SELECT 1, first_ms - lag(last_ms) OVER (ORDER BY first_ms)
     FROM spans
 ),
 rhythm AS (
@@ -90,20 +95,16 @@ rhythm AS (
                     SELECT min(ms)
                     FROM (
                         SELECT ms, sum(distances) OVER (ORDER BY ms) AS no_longer
-                        FROM (
-                            SELECT inside AS distances, inside_ms AS ms
-                            FROM distances WHERE inside > 0
-                            UNION ALL
-                            SELECT 1, before_ms FROM distances WHERE before_ms IS NOT NULL
-                        ) AS all_distances
+                        FROM distances
+                        WHERE ms IS NOT NULL
                     ) AS sorted
                     WHERE 2 * no_longer >= total))
            END::integer AS gap_ms
     FROM (
-        SELECT coalesce(sum(inside) FILTER (WHERE 3 * inside_ms <= %(least_gap_ms)s), 0)
-                   + count(*) FILTER (WHERE 3 * before_ms <= %(least_gap_ms)s) AS short,
-               coalesce(sum(inside), 0) + count(before_ms) AS total
-        FROM distances
+        SELECT coalesce(sum(updates - 1) FILTER (
+                   WHERE 3 * (last_ms - first_ms) <= %(least_gap_ms)s * (updates - 1)), 0) AS short,
+               coalesce(sum(updates), 0) - 1 AS total
+        FROM spans
     ) AS counted
 )
 
