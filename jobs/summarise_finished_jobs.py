@@ -57,14 +57,10 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
 
 def _jobs(database: Database) -> Iterator[UnsummarisedJob]:
     """By key, because some jobs may stay unchanged."""
-    with database.reading() as conn:
-        refreshed_at = store.read_refreshed_at(conn)
     after_id = 0
     while True:
         with database.reading() as conn:
-            page = store.read_unsummarised_jobs(
-                conn, refreshed_at=refreshed_at, after_id=after_id, limit=PAGE_JOBS
-            )
+            page = store.read_unsummarised_jobs(conn, after_id=after_id, limit=PAGE_JOBS)
         yield from page
         if len(page) < PAGE_JOBS:
             return

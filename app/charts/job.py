@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 from app.database.pool import Connection
 from app.domain import chart
 from app.domain.chart import Bucket, Point, Statistics
 from app.domain.estimates import duration_seconds
 from app.domain.statuses import LIVE_STATUSES
-from app.domain.stretches import Stretches
+from app.domain.stretches import LEAST_GAP_SECONDS, Stretches
 from app.domain.summary import Summary
 from app.domain.window import Window
 from app.errors import NotFound
@@ -88,7 +89,7 @@ def read_history(
     `conn` is not in a transaction. Raises NotFound for an unknown job or disk.
     """
     job = _find_job(conn, job_id)
-    if job.summary is not None:
+    if job.is_settled:
         # The job no longer changes, so a transaction with its two round trips is not needed. A
         # late update between the statements deletes the summary, as the next reader sees.
         return read_chart(conn, job, points, from_at, before_at, disk)
@@ -130,11 +131,20 @@ def read_chart(
     # window of a year.
     shown = window.within(span)
     known = summary.statistics if summary and disk is None and shown == span else None
-    drawn = _draw(conn, job, series, shown, points, known)
+    stale = _read_stale(conn, job, store.Series(job_id=job.job_id), span)
+    stale_of_series = stale if disk is None else _read_stale(conn, job, series, span)
+    drawn = _draw(conn, job, series, shown, points, known, stale_of_series)
     if summary and disk is None and summary.is_finer_than(drawn.source, drawn.step):
         return _from_summary(job, summary, span, points)
-    window = window.widened(drawn.step) if drawn.step else window
-    stretches = summary.stretches_of(job.started_at, window) if summary else None
+    silent_until = _silent_until(conn, job)
+    until_now = window
+    if silent_until is not None and before_at is None:
+        until_now = replace(window, before_at=max(window.before_at, silent_until))
+    if drawn.step:
+        window, until_now = window.widened(drawn.step), until_now.widened(drawn.step)
+    stretches = _stretches(conn, job, summary, span, until_now, stale, silent_until)
+    if any(gap.to_at > window.before_at for gap in stretches.gaps):
+        window = until_now
     return History(
         job=job,
         disk=disk,
@@ -145,7 +155,7 @@ def read_chart(
         resolution_seconds=drawn.step,
         buckets=drawn.buckets,
         statistics=known or chart.summarise(drawn.buckets),
-        stretches=stretches or read_stretches(conn, job, span, window),
+        stretches=stretches,
         last_point_unfinished=_is_unfinished(job, drawn),
     )
 
@@ -162,6 +172,36 @@ def _sizes(
     return disk
 
 
+def _read_stale(
+    conn: Connection, job: store.ChartedJob, series: store.Series, span: Window
+) -> store.Stale:
+    """What the rollups of a series lack, in the whole hours of the job's span."""
+    return store.FRESH if job.is_rolled_up else store.read_stale(conn, series, span.widened(HOUR))
+
+
+def _stretches(
+    conn: Connection,
+    job: store.ChartedJob,
+    summary: Summary | None,
+    span: Window,
+    window: Window,
+    stale: store.Stale,
+    silent_until: datetime | None,
+) -> Stretches:
+    """The gaps of a window and the phases: from the summary if it has all, or more than is left."""
+    if summary and (summary.has_all_stretches or span.from_at < job.job_minutes_from):
+        return summary.stretches_of(job.started_at, window)
+    return read_stretches(conn, job, span, window, stale, silent_until)
+
+
+def _silent_until(conn: Connection, job: store.ChartedJob) -> datetime | None:
+    """Now on its sender's clock if a live job may have fallen silent, else None."""
+    is_silent = (job.silent_seconds or 0) > LEAST_GAP_SECONDS
+    if job.status not in LIVE_STATUSES or job.newest_update_at is None or not is_silent:
+        return None
+    return store.read_senders_now(conn, job)
+
+
 def _draw(
     conn: Connection,
     job: store.ChartedJob,
@@ -169,6 +209,7 @@ def _draw(
     shown: Window,
     points: int,
     known: Statistics | None,
+    stale: store.Stale,
 ) -> _Chart:
     """The finest chart of a window that is kept and cheap. `known`: its statistics, if known."""
     step = chart.window_step(shown, points)
@@ -180,10 +221,10 @@ def _draw(
         if count <= MOST_UPDATES:
             window = shown.widened(step)
             return _Chart("updates", step, window, store.read_buckets(conn, series, window, step))
-    drawn = _draw_rollup(conn, job, series, shown, step, points_only=known is not None)
+    drawn = _draw_rollup(conn, job, series, shown, step, stale, points_only=known is not None)
     if has_updates and not known and sum(b.updates for b in drawn.buckets) <= points:
         every = _every_update(conn, series, shown, points + 1)
-        if len(every.buckets) <= points:  # the newest may not be in the rollup yet
+        if len(every.buckets) <= points:  # a late update of a settled job may have come just now
             return every
     return drawn
 
@@ -194,20 +235,17 @@ def _draw_rollup(
     series: store.Series,
     shown: Window,
     step: int,
+    stale: store.Stale,
     *,
     points_only: bool,
 ) -> _Chart:
     minutes = (shown.before_at - shown.from_at) / timedelta(minutes=1)
     has_minutes = shown.from_at >= series.minutes_from(job) and minutes <= MOST_MINUTES
-    name, source, bucket = (
-        ("1m", "minutes", MINUTE) if has_minutes or not series.has_hours else ("1h", "hours", HOUR)
-    )
-    step = max(step, bucket)
+    source: Literal["minutes", "hours"] = "minutes" if has_minutes else "hours"
+    step = max(step, MINUTE if has_minutes else HOUR)
     window = shown.widened(step)
-    if source == "minutes" and series.disk is None and window.before_at <= job.job_minutes_before:
-        source = "materialised_minutes"
-    buckets = store.read_rollup(conn, series, source, window, step, points_only=points_only)
-    return _Chart(name, step, window, buckets)
+    buckets = store.read_rollup(conn, series, source, window, step, stale, points_only=points_only)
+    return _Chart("1m" if has_minutes else "1h", step, window, buckets)
 
 
 def _every_update(conn: Connection, series: store.Series, shown: Window, limit: int) -> _Chart:

@@ -168,9 +168,14 @@ def to_points(
     return points
 
 
+def whole_milliseconds(at: datetime) -> datetime:
+    """The instant without its microseconds, as the instants of gaps and phases are."""
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
 def seconds_since(started_at: datetime, at: datetime) -> float:
-    """Seconds, to the millisecond; 0 if the first bucket begins before its job."""
-    seconds = round((at - started_at).total_seconds(), 3)
+    """Seconds from the start of a job to the start or end of a phase; never negative."""
+    seconds = round((at - whole_milliseconds(started_at)).total_seconds(), 3)
     return seconds if seconds > 0 else 0.0
 
 

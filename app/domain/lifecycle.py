@@ -172,6 +172,21 @@ def _take_after_the_end(change: Change, new: list[Update]) -> None:
             change.must_rebuild = True
 
 
+def too_late(update: Update) -> Event:
+    """The event that keeps an update of an ended job which is too late to be charted."""
+    sent: dict[str, Any] = {"status": update.status, **update.fields}
+    if update.disks:
+        sent["disks"] = {str(index): disk for index, disk in update.disks.items()}
+    return Event(
+        "warning",
+        None,
+        None,
+        "sender",
+        "An update came too late, or its clock is wrong: the job has ended, and its chart stays.",
+        {"time": update.time, "update": sent},
+    )
+
+
 def _transition(was: str | None, status: str, update: Update) -> Event:
     reasons = {
         None: "First update",

@@ -17,7 +17,7 @@ SETTLED_AFTER = timedelta(minutes=1)
 REFRESH_STEP = timedelta(hours=3)
 
 RAW_SERIES = ("job_telemetry", "disk_telemetry", "node_telemetry")
-# Hours are kept for ever. disk_speed_1m has no rollup by the hour.
+# Hours are kept for ever.
 MINUTE_ROLLUPS = ("job_speed_1m", "disk_speed_1m", "node_telemetry_1m")
 DROPPED_SERIES = (*RAW_SERIES, *MINUTE_ROLLUPS)  # each has a row in series_edges
 
@@ -37,6 +37,7 @@ ROLLUPS = (
     Rollup("job_speed_1m", "job_telemetry", MINUTE, "updates"),
     Rollup("job_speed_1h", "job_speed_1m", HOUR, "updates"),
     Rollup("disk_speed_1m", "disk_telemetry", MINUTE, "updates"),
+    Rollup("disk_speed_1h", "disk_speed_1m", HOUR, "updates"),
     Rollup("node_telemetry_1m", "node_telemetry", MINUTE, "snapshots"),
     Rollup("node_telemetry_1h", "node_telemetry_1m", HOUR, "snapshots"),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from statistics import mode
 from typing import Any, TypeVar
@@ -22,9 +22,10 @@ from app.domain.chart import (
     merge_buckets,
     seconds_since,
     to_points,
+    whole_milliseconds,
     window_step,
 )
-from app.domain.stretches import Gap, Phase, Stretches
+from app.domain.stretches import LEAST_GAP_SECONDS, Gap, Phase, Stretches
 from app.domain.window import Window
 
 MOST_BYTES = 5_000  # kept for ever, so bounded for jobs of any length
@@ -87,9 +88,10 @@ class Summary:
         """The gaps and phases it keeps, and how many were left out."""
 
         def at(seconds: float) -> datetime:
-            return started_at + timedelta(seconds=seconds)
+            return whole_milliseconds(started_at) + timedelta(seconds=seconds)
 
         return Stretches(
+            gap_seconds=self.stored.get("gap_seconds", LEAST_GAP_SECONDS),
             gaps=[
                 Gap(_instant(gap["from"]), _instant(gap["to"]), gap["reason"])
                 for gap in self.stored["gaps"]
@@ -102,17 +104,20 @@ class Summary:
             phases_omitted=self.stored["phases_omitted"],
         )
 
-    def stretches_of(self, started_at: datetime, window: Window) -> Stretches | None:
-        """The same with the gaps cut to a window; None if any were left out."""
+    @property
+    def has_all_stretches(self) -> bool:
+        """Whether it keeps every gap and phase."""
+        return not (self.stored["gaps_omitted"] or self.stored["phases_omitted"])
+
+    def stretches_of(self, started_at: datetime, window: Window) -> Stretches:
+        """The same with the gaps cut to a window."""
         whole = self.stretches(started_at)
-        if whole.gaps_omitted or whole.phases_omitted:
-            return None
         cut = [
             Gap(max(gap.from_at, window.from_at), min(gap.to_at, window.before_at), gap.reason)
             for gap in whole.gaps
             if gap.from_at < window.before_at and gap.to_at > window.from_at
         ]
-        return Stretches(cut, whole.phases, 0, 0)
+        return replace(whole, gaps=cut)
 
 
 def fit_buckets(
@@ -175,6 +180,7 @@ def _summary(
         ],
         "phases": [_phase(run.started_at, phase) for phase in phases],
         "phases_omitted": run.stretches.phases_omitted + len(run.stretches.phases) - len(phases),
+        "gap_seconds": _short(run.stretches.gap_seconds),
         "gaps": [_gap(gap) for gap in gaps],
         "gaps_omitted": run.stretches.gaps_omitted + len(run.stretches.gaps) - len(gaps),
     }

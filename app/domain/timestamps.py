@@ -34,6 +34,13 @@ def is_plausible(timestamp: int, now: int, late_horizon: int) -> bool:
     return late_horizon <= timestamp <= now + FUTURE_TOLERANCE
 
 
+def can_place(timestamp: int, now: int, late_horizon: int, offset: int | None) -> bool:
+    """Whether a report is stored at its timestamp, or at a known clock offset from it."""
+    return is_plausible(timestamp, now, late_horizon) or (
+        offset is not None and is_plausible(timestamp + offset, now, late_horizon)
+    )
+
+
 def place(report: Stamped, now: int, late_horizon: int, offset: int | None) -> int | None:
     """Set the `time` of a report that has a timestamp; return its sender's clock offset.
 

@@ -8,7 +8,7 @@ newest instant, the updates stored there are read too (`app.domain.lifecycle`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from app.clock import from_micros, isoformat
@@ -22,7 +22,7 @@ from app.domain.job_state import (
     end_warnings,
     job_columns,
 )
-from app.domain.lifecycle import Change, note, renew, take
+from app.domain.lifecycle import Change, Event, note, renew, take, too_late
 from app.domain.repeats import find_repeats
 from app.domain.timestamps import FUTURE_TOLERANCE, OLD_AFTER, Stamped
 from app.domain.updates import Update
@@ -79,6 +79,7 @@ class _Transaction:
         self.completions: dict[str, Update] = {}  # each job's first update without telemetry
         self.outcomes: dict[int, Outcome] = {}  # by position in `updates`
         self.stored: dict[int, Update] = {}  # likewise, only new ones
+        self.too_late: dict[int, Update] = {}  # likewise, for which only an event is written
         self.losses: dict[str, store.Losses] = {}  # by job, where the sender lost updates
 
     def run(self) -> list[Outcome]:
@@ -88,10 +89,15 @@ class _Transaction:
             for position, update in enumerate(self.updates)
             if self._belongs(position, update)
         ]
+        if not self.is_at_once:  # which are fresh
+            accepted = self._drop_dropped(accepted)
         for position, update in accepted:
             self._place(position, update)
         existing = self._find_existing([update for _, update in accepted])
         new = self._drop_duplicates(accepted, existing)
+        if self.too_late:
+            self._keep_as_events()
+            new = list(self.stored.values())
         lossy = [(position, update) for position, update in accepted if update.lost_updates]
         if lossy:
             self._add_losses(lossy)
@@ -189,9 +195,53 @@ class _Transaction:
             # sender's clock, which stamped earlier updates, is ahead of the hub's.
             update.time = max(self.now, (state.newest or 0) + 1) + position
             return
-        state.clock_offset = timestamps.place(
-            update, self.now, self.late_horizon, state.clock_offset
-        )
+        offset = state.clock_offset
+        if state.has_ended and not timestamps.can_place(
+            update.timestamp, self.now, self.late_horizon, offset
+        ):
+            update.time = update.timestamp
+            self.too_late[position] = update
+            return
+        state.clock_offset = timestamps.place(update, self.now, self.late_horizon, offset)
+
+    def _drop_dropped(self, accepted: list[tuple[int, Update]]) -> list[tuple[int, Update]]:
+        """Leave out repeats of updates that have been dropped; they get their receipts."""
+        positions: dict[Instant, list[int]] = defaultdict(list)
+        for position, update in accepted:
+            state = self.changes[update.job_id].state
+            for time in _times(update, state.clock_offset):
+                if time < self.dropped_before and state.may_have(time):
+                    positions[update.job_id, time].append(position)
+        if not positions:
+            return accepted
+        reason = "updates of this minute were stored, and have been dropped since"
+        for instant in store.find_dropped(self.conn, positions):
+            for position in positions[instant]:
+                status = self.updates[position].status
+                receipt = Receipt(status, True, False, reason, instant[1], self.now)
+                self.outcomes[position] = receipt
+        return [(position, u) for position, u in accepted if position not in self.outcomes]
+
+    def _keep_as_events(self) -> None:
+        """Keep updates of ended jobs that are too late to be charted, each once."""
+        kept = store.find_kept_as_events(self.conn, {u.job_id for u in self.too_late.values()})
+        events: list[tuple[str, Event]] = []
+        for position, update in self.too_late.items():
+            if self.stored.pop(position, None) is None:
+                continue  # a repeat of one that is stored
+            event = too_late(update)
+            entry = (update.job_id, store.evidence_of(event))
+            ended = f"the job has already ended: {self.changes[update.job_id].state.status}"
+            is_repeat = entry in kept
+            reason = f"{ended}; the update is kept as an event"
+            self.outcomes[position] = Receipt(
+                update.status, is_repeat, False, reason, update.time, self.now
+            )
+            if not is_repeat:
+                kept.append(entry)
+                events.append((update.job_id, event))
+        if events:
+            store.insert_events(self.conn, events, self.now)
 
     def _find_existing(self, updates: list[Update]) -> dict[Instant, list[Update]]:
         """The stored updates at the instants of updates that may be repeats or ties."""
@@ -331,6 +381,14 @@ class _Transaction:
     def _receipt(self, update: Update) -> Receipt:
         applied, reason = self.changes[update.job_id].results.get(id(update), _MOVED)
         return Receipt(update.status, False, bool(applied), reason, update.time, self.now)
+
+
+def _times(update: Update, offset: int | None) -> Iterator[int]:
+    """At which an update with a timestamp may have been stored before (µs)."""
+    if update.timestamp is not None:
+        yield update.timestamp
+        if offset is not None:
+            yield update.timestamp + offset
 
 
 def has_old(reports: Iterable[Stamped], now: int) -> bool:

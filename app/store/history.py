@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString
 
 import orjson
 from psycopg.rows import class_row
 from psycopg.sql import SQL
+from psycopg.types.multirange import Multirange
+from psycopg.types.range import Range
 
 from app.database.pool import Connection
 from app.domain.chart import Bucket
@@ -23,22 +25,36 @@ from app.domain.window import Window
 from app.store.sql import load_queries
 
 QUERIES = load_queries("history")
-_VERSION = SQL(QUERIES["version"])
-_READ_VERSIONS = SQL(QUERIES["read_versions"]).format(version=_VERSION).as_string()
+
+
+def _filled(name: str, **fragments: LiteralString) -> LiteralString:
+    """A block with its fragments, as text: psycopg renders a Composed for each execution."""
+    parts = {fragment: SQL(text) for fragment, text in fragments.items()}
+    return SQL(QUERIES[name]).format(**parts).as_string()
+
+
+_VERSION = QUERIES["version"]
+_ROLLED_UP_BEFORE = QUERIES["rolled_up_before"]
+_READ_VERSIONS = _filled("read_versions", version=_VERSION)
 _READ_VERSION = {
-    is_embedded: SQL(QUERIES["read_version"])
-    .format(version=_VERSION, hold_sources=SQL("true" if is_embedded else QUERIES["hold_sources"]))
-    .as_string()
+    is_embedded: _filled(
+        "read_version",
+        version=_VERSION,
+        rolled_up_before=_ROLLED_UP_BEFORE,
+        hold_sources="true" if is_embedded else QUERIES["hold_sources"],
+    )
     for is_embedded in (True, False)
 }
+_READ_CHARTED_JOB = _filled("read_charted_job", rolled_up_before=_ROLLED_UP_BEFORE)
 
 
 @dataclass(frozen=True)
 class ChartedJob:
     """What a chart shows of its job. Sizes in bytes, 0 while unknown.
 
-    `version` changes with the row. The `…_from` are how far back the series of updates and their
-    rollups by the minute are kept; the job's minutes are materialised up to `job_minutes_before`.
+    `version` changes with the row. `silent_seconds`: since the last update arrived. `is_rolled_up`:
+    all its updates are in the rollups. The `…_from` are how far back the series of updates and
+    their rollups by the minute are kept.
     """
 
     job_id: str
@@ -51,12 +67,18 @@ class ChartedJob:
     bytes_transferred: int
     total_bytes: int
     version: str
-    job_minutes_before: datetime
+    silent_seconds: float | None
+    is_rolled_up: bool
     job_updates_from: datetime
     job_minutes_from: datetime
     disk_updates_from: datetime
     disk_minutes_from: datetime
     summary: dict[str, Any] | None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it stays as it is until another update comes."""
+        return self.summary is not None and self.is_rolled_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +108,9 @@ class Series:
     disk: int | None = None
 
     @property
-    def has_hours(self) -> bool:
-        """Whether it has a rollup by the hour."""
-        return self.disk is None
+    def whose(self) -> Literal["job", "disk"]:
+        """`job` or `disk`, with which the names of its series and rollups begin."""
+        return "job" if self.disk is None else "disk"
 
     def updates_from(self, job: ChartedJob) -> datetime:
         """How far back its single updates are kept."""
@@ -99,8 +121,8 @@ class Series:
         return job.job_minutes_from if self.disk is None else job.disk_minutes_from
 
     def statement(self, name: str, source: str) -> LiteralString:
-        """The named statement for a source of this series: updates, minutes or hours."""
-        return _statement(name, "job" if self.disk is None else "disk", source)
+        """The named statement for a source of this series: a block that reads its rows."""
+        return _statement(name, self.whose, source)
 
     def values(self, window: Window) -> dict[str, Any]:
         """The parameters for the series and the window."""
@@ -112,10 +134,49 @@ class Series:
         }
 
 
-@cache  # as text: psycopg renders a Composed again for each execution
-def _statement(name: str, whose: str, source: str) -> LiteralString:
-    series = SQL(QUERIES[f"{whose}_{source}"])
-    return SQL(QUERIES[name]).format(series=series).as_string()
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The parts of time in which the minutes and hours of a series may lack updates, ascending.
+
+    In whole minutes and whole hours; the hours hold all of the minutes that are kept as updates.
+    """
+
+    minutes: tuple[Window, ...] = ()
+    hours: tuple[Window, ...] = ()
+
+    def within(self, window: Window) -> Stale:
+        """The parts inside a window of whole minutes or hours."""
+        return Stale(_within(self.minutes, window), _within(self.hours, window))
+
+    @property
+    def values(self) -> dict[str, Multirange[datetime]]:
+        """The parameters of statements that read a rollup accurately."""
+        return {"stale_minutes": _multirange(self.minutes), "stale_hours": _multirange(self.hours)}
+
+
+FRESH = Stale()  # the rollups have everything
+
+
+def _within(parts: tuple[Window, ...], window: Window) -> tuple[Window, ...]:
+    return tuple(cut for part in parts if not (cut := part.within(window)).is_empty)
+
+
+def _multirange(parts: tuple[Window, ...]) -> Multirange[datetime]:
+    return Multirange([Range(part.from_at, part.before_at) for part in parts])
+
+
+@cache
+def _statement(name: str, whose: LiteralString, source: str) -> LiteralString:
+    fragments: dict[str, LiteralString] = {
+        "whose": whose,
+        "disk": QUERIES["disk"] if whose == "disk" else "",
+        "of_disk": QUERIES["of_disk"] if whose == "disk" else "",
+        "rollup_columns": QUERIES["rollup_columns"],
+    }
+    if source == "updates":
+        return _filled(name, series=QUERIES[f"{whose}_updates"])
+    rollups = {rollup: _filled(rollup, **fragments) for rollup in ("minutes", "hours")}
+    return _filled(name, series=_filled(source, **fragments, **rollups))
 
 
 def use_one_snapshot(conn: Connection) -> None:
@@ -149,7 +210,8 @@ def current_version(
 
 def read_charted_job(conn: Connection, job_id: str) -> ChartedJob | None:
     """Read one job; None if unknown."""
-    row = conn.execute(QUERIES["read_charted_job"], {"job_id": job_id}).fetchone()
+    values = {"job_id": job_id, "future_seconds": FUTURE_SECONDS}
+    row = conn.execute(_READ_CHARTED_JOB, values).fetchone()
     if row is None:
         return None
     job = ChartedJob(*row)
@@ -160,6 +222,30 @@ def read_charted_disk(conn: Connection, series: Series, span: Window) -> Charted
     """Read one disk; None if it was neither registered nor reported in the job's span."""
     cursor = conn.cursor(row_factory=class_row(ChartedDisk))
     return cursor.execute(QUERIES["read_charted_disk"], series.values(span)).fetchone()
+
+
+def read_stale(conn: Connection, series: Series, span: Window) -> Stale:
+    """What the rollups of a series may lack in a span of whole hours.
+
+    The rows must be read in the same snapshot.
+    """
+    values = {"series": series.whose, "from_at": span.from_at, "before_at": span.before_at}
+    row = conn.execute(QUERIES["read_stale_parts"], values).fetchone()
+    assert row is not None
+    minutes, hours = (tuple(Window(part.lower, part.upper) for part in parts) for parts in row)
+    return Stale(minutes, hours)
+
+
+def read_senders_now(conn: Connection, job: ChartedJob) -> datetime:
+    """Now on the clock of a job's sender, to the second.
+
+    It is taken to be behind by as long as the newest update took to arrive.
+    """
+    values = {"job_id": job.job_id, "newest_update_at": job.newest_update_at}
+    row = conn.execute(QUERIES["read_senders_now"], values).fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    return now
 
 
 def count_updates(conn: Connection, series: Series, window: Window, limit: int) -> int:
@@ -188,24 +274,34 @@ def read_buckets(
 def read_rollup(
     conn: Connection,
     series: Series,
-    source: str,
+    source: Literal["minutes", "hours"],
     window: Window,
     step_seconds: int,
+    stale: Stale,
     *,
     points_only: bool = False,
 ) -> list[Bucket]:
     """Like `read_buckets`, from a rollup; the step is a multiple of the rollup's.
 
-    `source`: "minutes", "hours" or, for a job, "materialised_minutes". With `points_only` the
-    buckets lack what only statistics need.
+    What is `stale` is read from the updates. With `points_only` the buckets lack what only
+    statistics need.
     """
     name = "read_rollup_points" if points_only else "read_rollup"
-    return _read_steps(conn, series.statement(name, source), series, window, step_seconds)
+    stale = stale.within(window)
+    if not (stale.minutes or (stale.hours and source == "hours")):
+        return _read_steps(conn, series.statement(name, source), series, window, step_seconds)
+    statement = series.statement(name, f"accurate_{source}")
+    return _read_steps(conn, statement, series, window, step_seconds, stale)
 
 
 def _read_steps(
-    conn: Connection, statement: LiteralString, series: Series, window: Window, step_seconds: int
+    conn: Connection,
+    statement: LiteralString,
+    series: Series,
+    window: Window,
+    step_seconds: int,
+    stale: Stale = FRESH,
 ) -> list[Bucket]:
+    values = series.values(window) | stale.values | {"step_seconds": step_seconds}
     # For hundreds of rows _make() is five times as fast as a row factory.
-    values = series.values(window) | {"step_seconds": step_seconds}
     return list(map(Bucket._make, conn.execute(statement, values).fetchall()))

@@ -34,6 +34,7 @@ _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 Instant = tuple[str, int]  # a job and a time
 _MICROS = 1_000_000
+_MINUTE = 60 * _MICROS
 _DAY = 86_400 * _MICROS
 _JOB_COLUMNS, _DISK_COLUMNS = tuple(JOB_FIELDS), tuple(DISK_FIELDS)
 _ERROR_MESSAGE = list(JOB_FIELDS).index("error_message")
@@ -165,6 +166,21 @@ def find_shifted_updates(
     params = {**_columns_of(sent), **_bounds(first, last)}
     rows = execute(conn, SQL["find_shifted_updates"], params, prepare=False)
     return _with_disks(conn, rows.fetchall())
+
+
+def find_dropped(conn: Connection, instants: Iterable[Instant]) -> set[Instant]:
+    """The instants (µs) in whose minute updates of the job were stored, by the rollup."""
+    minutes: dict[Instant, list[Instant]] = {}
+    for job_id, time in instants:
+        minutes.setdefault((job_id, time - time % _MINUTE), []).append((job_id, time))
+    rows = _find_by_day(conn, SQL["find_dropped"], minutes)
+    return {instant for row in rows for instant in minutes[row[0], row[1]]}
+
+
+def find_kept_as_events(conn: Connection, job_ids: Iterable[str]) -> list[tuple[str, Fields]]:
+    """The updates that events of these jobs hold, each with its job's id, as evidence."""
+    cursor = execute(conn, SQL["find_kept_as_events"], {"job_ids": sorted(job_ids)})
+    return [(job_id, evidence) for job_id, evidence in cursor]
 
 
 def _find_by_day(
@@ -552,6 +568,12 @@ def _update(row: Sequence[Any]) -> Update:
         seq=row[2],
         sender_time=sender_time,
     )
+
+
+def evidence_of(event: Event) -> Fields:
+    """The evidence of an event as it is read from its row."""
+    found: Fields = orjson.loads(_evidence(event))
+    return found
 
 
 def _evidence(event: Event) -> str:

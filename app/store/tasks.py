@@ -17,6 +17,7 @@ from app.store.sql import load_queries
 SQL = load_queries("tasks")
 
 LATE_AFTER_INTERVALS = 3  # a busy process misses one run, a dead one all
+LATE_AFTER_SECONDS = 30  # at least: as long as the lease of a dead process lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class TaskRun:
 
     @property
     def is_late(self) -> bool:
-        return self.age_seconds > LATE_AFTER_INTERVALS * self.interval_seconds
+        late_after = max(LATE_AFTER_INTERVALS * self.interval_seconds, LATE_AFTER_SECONDS)
+        return self.age_seconds > late_after
 
 
 def claim_task(

@@ -195,7 +195,10 @@ COMMENT ON VIEW job_speed_1h IS
 COMMENT ON VIEW disk_speed_1m IS
     'Rollup of disk_telemetry: one row a disk and UTC minute with updates. Kept for '
     'HUB_ROLLUP_1M_RETENTION_DAYS (365).';
+COMMENT ON VIEW disk_speed_1h IS
+    'Rollup of disk_speed_1m: one row a disk and UTC hour with updates. Kept for ever.';
 COMMENT ON COLUMN disk_speed_1m.disk_index IS 'Number of the disk in its job, from 0.';
+COMMENT ON COLUMN disk_speed_1h.disk_index IS 'Number of the disk in its job, from 0.';
 COMMENT ON COLUMN job_speed_1h.minutes IS 'Minutes of the hour with updates.';
 COMMENT ON COLUMN job_speed_1h.longest_head_ms IS
     'Longest time from the start of a minute to its first update, milliseconds.';
@@ -294,7 +297,8 @@ BEGIN
             ('phase_varies', 'Whether its updates reported several phases, or only some one.')
         ) AS common (name, meaning)
         JOIN pg_attribute ON attname = name
-            AND attrelid = ANY ('{job_speed_1m, job_speed_1h, disk_speed_1m}'::regclass[])
+            AND attrelid = ANY (
+                '{job_speed_1m, job_speed_1h, disk_speed_1m, disk_speed_1h}'::regclass[])
     LOOP
         EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', each.rollup, each.name, each.meaning);
     END LOOP;

@@ -12,36 +12,18 @@ WHERE user_view_schema = current_schema() AND user_view_name = rollup_name
 $$;
 COMMENT ON FUNCTION source_chunks(text) IS 'The ranges of the chunks that a rollup is made from.';
 
--- The hours in which the source of a rollup has changed since its last refresh, counted from
--- 1970-01-01: from TimescaleDB's log of changed ranges, and for a transaction with a row in wide_writes
--- only the hours that it wrote to. The rows of one transaction in both tables have the same xmin. Only
--- where the source has chunks.
+-- Only where the source has chunks: a range may reach far beyond them.
 CREATE OR REPLACE FUNCTION changed_hours(rollup_name text) RETURNS SETOF bigint
     LANGUAGE sql STABLE AS $$
-WITH source AS (
-    SELECT raw_hypertable_id AS id, table_name
-    FROM _timescaledb_catalog.continuous_agg
-    JOIN _timescaledb_catalog.hypertable ON hypertable.id = raw_hypertable_id
-    WHERE user_view_schema = current_schema() AND user_view_name = rollup_name
-), noted AS (
-    SELECT wide_writes.xmin AS transaction, hours FROM wide_writes JOIN source ON series = table_name
-), changed AS (
-    SELECT DISTINCT lowest_modified_value / 3600000000 AS first_hour,
-           greatest_modified_value / 3600000000 AS last_hour
-    FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log AS log
-    JOIN source ON hypertable_id = source.id
-    WHERE NOT EXISTS (SELECT FROM noted WHERE transaction = log.xmin)
-), slices AS (
+SELECT DISTINCT generate_series(
+    greatest(first_micros / 3600000000, slices.first_hour),
+    least(last_micros / 3600000000, slices.last_hour))
+FROM changed_ranges(rollup_name)
+CROSS JOIN (
     SELECT extract(epoch FROM range_start)::bigint / 3600 AS first_hour,
            extract(epoch FROM range_end)::bigint / 3600 - 1 AS last_hour
     FROM source_chunks(rollup_name)
-)
-SELECT DISTINCT unnest(hours) FROM noted
-UNION
-SELECT generate_series(
-    greatest(changed.first_hour, slices.first_hour), least(changed.last_hour, slices.last_hour))
-FROM changed
-CROSS JOIN slices
+) AS slices
 $$;
 COMMENT ON FUNCTION changed_hours(text) IS
     'The hours of a rollup, counted from 1970-01-01, in which its source has changed and that '

@@ -23,6 +23,7 @@ class Model:
     def __init__(self) -> None:
         self.job_type: str | None = None
         self.updates: list[Update] = []  # all that are stored, ends without telemetry too
+        self.too_late: list[Update] = []  # for the ended job: kept as events
         self.registered: dict[str, Any] = {}
         self.sizes: dict[int, int] = {}  # of registered disks
         self.lost: dict[int, int] = {}  # by instant
@@ -40,7 +41,8 @@ class Model:
         """The stored update that this one repeats."""
         if update.timestamp is None:
             return None
-        return next((stored for stored in self.updates if says_the_same(stored, update)), None)
+        known = [*self.updates, *self.too_late]
+        return next((stored for stored in known if says_the_same(stored, update)), None)
 
     def store(self, new: list[Update]) -> None:
         """Take what one request has brought, no repeats in it, each with its time."""

@@ -273,6 +273,8 @@ class Machine(RuleBasedStateMachine):
         assert transitions == self.model.transitions
         others = [e for e in events["items"] if "; the first end stays." in e["reason"]]
         assert len(others) == self.model.other_ends
+        too_late = [e for e in events["items"] if "update" in e["evidence"]]
+        assert len(too_late) == len(self.model.too_late)
         _, chart = self.hub.ask("GET", f"/telemetry/history/{self.job_id}?points=5000")
         points = chart.pop("chart_data")
         chart["bytes"] = sorted(-1 if point["b"] is None else point["b"] for point in points)
@@ -299,12 +301,22 @@ class Machine(RuleBasedStateMachine):
         earlier = self.model.find(update)
         assert answer["duplicate"] == (earlier is not None)
         received = micros(answer["received_at"])
-        if earlier is None:
+        if earlier is None and self.is_too_late(update.timestamp, received):
+            update.time = update.timestamp or 0
+            self.model.too_late.append(update)
+        elif earlier is None:
             update.time = self.place(update.timestamp, received, micros(answer["time"]))
             self.model.store([update])
             self.last_seen = received
         assert micros(answer["time"]) == (earlier or update).time
         self.note_losses([body])
+
+    def is_too_late(self, timestamp: int | None, received: int) -> bool:
+        """Whether an update of an ended job has no place in its run."""
+        if self.model.end is None or timestamp is None:
+            return False
+        offsets = (0, self.model.offset or 0)
+        return not any(is_plausible(timestamp + offset, received) for offset in offsets)
 
     def place(self, timestamp: int | None, received: int, kept: int) -> int:
         """Where the series keeps an update; `kept` is where the hub has it."""

@@ -215,11 +215,11 @@ def test_every_object_of_a_migrated_database_is_checked(conn: Connection) -> Non
 
 
 def test_a_column_that_a_rollup_lost_is_named(conn: Connection, config: Config) -> None:
-    conn.execute("DROP MATERIALIZED VIEW disk_speed_1m")
-    conn.execute("CREATE VIEW disk_speed_1m AS SELECT job_id, disk_index::bigint FROM job_disks")
+    conn.execute("DROP MATERIALIZED VIEW disk_speed_1h CASCADE")
+    conn.execute("CREATE VIEW disk_speed_1h AS SELECT job_id, disk_index::bigint FROM job_disks")
     detail = check(conn, config, "columns").detail
-    assert "disk_speed_1m.bucket is missing." in detail
-    assert "disk_speed_1m.disk_index is of type bigint and must be smallint." in detail
+    assert "disk_speed_1h.bucket is missing." in detail
+    assert "disk_speed_1h.disk_index is of type bigint and must be smallint." in detail
 
 
 def test_a_missing_analyst_is_named(conn: Connection, config: Config) -> None:

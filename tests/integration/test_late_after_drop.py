@@ -19,6 +19,8 @@ from app.ingest.transaction import Receipt
 from app.store import rollups
 from app.store.rollups import read_stale_windows
 from jobs import drop_expired_chunks, refresh_rollups, summarise_finished_jobs
+from tests import series
+from tests.series import Row
 from tests.storing import store
 
 DAY = 86_400.0
@@ -111,10 +113,9 @@ def test_old_updates_of_an_older_hub_are_rolled_up_first(
            SELECT 'j', 'backup', 'completed', 'sender', min(time), max(time), max(time), max(time)
            FROM job_telemetry"""
     )
-    assert summarise_finished_jobs.run_once(owner, config).written == 0
-    refresh_rollups.run_once(owner, config)
     assert summarise_finished_jobs.run_once(owner, config).written == 1
     assert row(conn, "SELECT performance_metrics -> 'snapshots' FROM jobs") == (1500,)
+    refresh_rollups.run_once(owner, config)
     assert drop_expired_chunks.run_once(owner, config)["job_telemetry"].chunks >= 1
     assert read_history(conn, "j", points=300).statistics.peak_speed_bps == 1500
 
@@ -153,3 +154,143 @@ def test_a_rebuilt_rollup_is_up_to_date(owner: Database, config: Config, conn: C
     with owner.connect(autocommit=True) as owning:
         rebuild_rollup(owning, ROLLUPS[0], window)
         assert read_stale_windows(owning, ROLLUPS[0], window) == []
+
+
+# What is too old to be charted.
+
+
+def stored(conn: Connection) -> int:
+    return int(row(conn, "SELECT count(*) FROM job_telemetry")[0])
+
+
+def events_of(conn: Connection) -> list[Any]:
+    return conn.execute(
+        "SELECT evidence FROM job_events WHERE kind = 'warning' AND evidence ? 'update'"
+    ).fetchall()
+
+
+@pytest.mark.parametrize("days_ago", [40, -1], ids=["before the horizon", "in the future"])
+def test_an_update_that_is_too_late_for_an_ended_job_is_an_event(
+    conn: Connection, days_ago: float
+) -> None:
+    push(conn, 5, transfer_speed_bps=100, current_phase="transferring")
+    push(conn, 5 - 75 / 1440, "completed")
+    before, history = row(conn, "SELECT * FROM jobs"), read_history(conn, "j", points=300)
+    chart = (history.points, history.statistics, history.stretches, history.window)
+    disks = {1: {"bytes_transferred": 3}}
+    for is_repeat in (False, True):
+        receipt = push(conn, days_ago, transfer_speed_bps=10**9, current_phase="odd", disks=disks)
+        assert (receipt.is_applied, receipt.is_duplicate) == (False, is_repeat)
+        assert "the update is kept as an event" in (receipt.reason or "")
+    history = read_history(conn, "j", points=300)
+    assert row(conn, "SELECT * FROM jobs") == before
+    assert (history.points, history.statistics, history.stretches, history.window) == chart
+    assert stored(conn) == 2
+    [(evidence,)] = events_of(conn)
+    assert evidence["update"] == {
+        "status": "running",
+        "transfer_speed_bps": 10**9,
+        "current_phase": "odd",
+        "disks": {"1": {"bytes_transferred": 3}},
+    }
+    assert evidence["time"].startswith(str(datetime.fromtimestamp(at(days_ago) / 1e6, UTC))[:10])
+    push(conn, days_ago, transfer_speed_bps=7)  # another one
+    assert len(events_of(conn)) == 2
+
+
+def test_a_straggler_of_an_ended_job_with_a_wrong_clock_is_charted_in_its_run(
+    conn: Connection,
+) -> None:
+    push(conn, 400, transfer_speed_bps=1)
+    push(conn, 400 - 60 / 86_400, "completed")
+    receipt = push(conn, 400 - 30 / 86_400, transfer_speed_bps=2)
+    assert not receipt.is_duplicate
+    assert stored(conn) == 3
+    assert events_of(conn) == []
+    history = read_history(conn, "j", points=300)
+    assert [point.t for point in history.points] == [0, 30, 60]
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_repeat_of_a_dropped_update_is_not_stored_again(
+    owner: Database, config: Config, conn: Connection, has_ended: bool
+) -> None:
+    push(conn, 20, bytes_transferred=1)
+    push(conn, 1, "completed" if has_ended else "running", bytes_transferred=2)
+    refresh_rollups.run_once(owner, config)
+    drop_expired_chunks.run_once(owner, shorter(config))
+    before = row(conn, "SELECT * FROM jobs")
+    for _ in range(2):
+        receipt = push(conn, 20, bytes_transferred=1)
+        assert (receipt.is_duplicate, receipt.is_applied) == (True, False)
+    assert row(conn, "SELECT * FROM jobs") == before
+    assert stored(conn) == 1
+    assert events_of(conn) == []
+
+
+# Once the minutes are gone.
+
+
+def drop(owner: Database, config: Config) -> None:
+    """Refresh, summarise what has ended, and drop the minutes of a job of March."""
+    refresh_rollups.run_once(owner, config)
+    summarise_finished_jobs.run_once(owner, config)
+    dropped = drop_expired_chunks.run_once(owner, shorter(config, rollup_1m_retention_days=7))
+    assert dropped["job_speed_1m"].chunks >= 1
+
+
+@pytest.mark.parametrize("points", [10, 40, 300, 5000])
+def test_gaps_and_phases_are_those_of_the_summary_once_the_minutes_are_gone(
+    owner: Database, config: Config, conn: Connection, points: int
+) -> None:
+    rows = [
+        Row(3600.0 * hour + 30 * n, speed=5, bytes=hour, phase="ab"[hour // 15])
+        for hour in range(30)
+        for n in range(120)
+        if not (3 <= hour < 27 and 10 <= n < 20 + hour)
+    ]
+    series.store(conn, rows)
+    conn.execute("UPDATE jobs SET status = 'completed', ended_by = 'sender', completed_at = now()")
+    before = read_history(conn, "j", points=points).stretches
+    assert len(before.gaps) == 24
+    drop(owner, config)
+    history = read_history(conn, "j", points=points)
+    stretches = history.stretches
+    assert stretches.phases == before.phases
+    assert len(stretches.gaps) == 20
+    assert set(stretches.gaps) < set(before.gaps)
+    assert stretches.gaps_omitted == 4
+    assert history.statistics.updates == len(rows)
+    window = rows[0].time + timedelta(hours=26), rows[0].time + timedelta(hours=27)
+    cut = read_history(conn, "j", points=points, from_at=window[0], before_at=window[1]).stretches
+    assert set(cut.gaps) <= set(stretches.gaps)
+
+
+def test_phases_of_a_job_without_summary_are_those_of_the_hours(
+    owner: Database, config: Config, conn: Connection
+) -> None:
+    series.store(conn, [Row(60.0 * n, phase="a" if n < 90 else "b") for n in range(180)])
+    drop(owner, config)
+    phases = read_history(conn, "j", points=300).stretches.phases
+    assert [phase.phase for phase in phases] == ["a", "b"]
+
+
+def test_a_disk_has_its_hours_once_the_minutes_are_gone(
+    owner: Database, config: Config, conn: Connection
+) -> None:
+    series.store(conn, [Row(60.0 * n) for n in range(180)])
+    with owner.transaction() as owning:
+        owning.execute(
+            """INSERT INTO disk_telemetry (time, job_id, disk_index, transfer_speed_bps,
+                   bytes_transferred)
+               SELECT time, job_id, 1, 1000 + row_number() OVER (ORDER BY time), 7
+               FROM job_telemetry"""
+        )
+        owning.execute("INSERT INTO job_disks (job_id, disk_index) VALUES ('j', 1)")
+    before = read_history(conn, "j", points=300, disk=1)
+    drop(owner, config)
+    after = read_history(conn, "j", points=300, disk=1)
+    assert (after.source, after.resolution_seconds) == ("1h", 3600)
+    assert after.statistics == before.statistics
+    assert after.statistics.updates == 180
+    assert [bucket.bytes for bucket in after.buckets] == [7] * 3

@@ -35,8 +35,14 @@ OWNERS_BLOCKS = {
     "renew_lease",
     "finish_task",
 }
-# What statements do not name: the ledger, and rollups put in for {rollup}.
-UNNAMED = {"schema_migrations", "node_telemetry_1m", "node_telemetry_1h"}
+# What statements do not name: the ledger, rollups put in for {rollup} or {whose}, what stale_parts
+# reads, and the rollups that charts of the previous release read.
+UNNAMED = {
+    "schema_migrations",
+    *(f"{whose}_speed_{step}_materialised" for whose in ("job", "disk") for step in ("1m", "1h")),
+    *("node_telemetry_1m", "node_telemetry_1h", "stale_hours"),
+    *("job_speed_1m", "job_speed_1h", "disk_speed_1m"),
+}
 USES = (
     (re.compile(r"\b(?:FROM|JOIN)\s+(\w+)"), {"SELECT"}),
     (re.compile(r"\bINSERT INTO\s+(\w+)"), {"SELECT", "INSERT"}),

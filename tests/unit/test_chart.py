@@ -211,6 +211,13 @@ def test_seconds_have_milliseconds_and_never_precede_the_start() -> None:
     assert seconds_since(START, after(-7)) == 0
 
 
+def test_a_phase_is_not_cut_twice() -> None:
+    """Its ends are cut to milliseconds, so the start of its job is as well."""
+    began = after(0.0007)
+    assert seconds_since(began, after(70.0)) == 70
+    assert seconds_since(began, after(0.0)) == 0
+
+
 # Statistics.
 
 

@@ -36,7 +36,8 @@ def test_the_rollups_of_a_series_are_those_made_from_it_directly_or_not() -> Non
         "job_speed_1h",
     ]
     assert [rollup.name for rollup in rollups_of("job_speed_1m")] == ["job_speed_1h"]
-    assert rollups_of("disk_speed_1m") == rollups_of("job_speed_1h") == []
+    assert [rollup.name for rollup in rollups_of("disk_speed_1m")] == ["disk_speed_1h"]
+    assert rollups_of("disk_speed_1h") == rollups_of("job_speed_1h") == []
 
 
 def test_only_minutes_are_dropped() -> None:

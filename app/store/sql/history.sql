@@ -1,5 +1,6 @@
 -- Charts: every statement reads one job and a range of time by one index. `{series}` is replaced by
--- the statement that reads the rows of the job, or of its disk, `{version}` by the one of that name.
+-- the statement that reads the rows of the job, or of its disk; `{version}`, `{rolled_up_before}`
+-- and others of these blocks by their text.
 
 -- name: use_one_snapshot
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
@@ -18,18 +19,22 @@ FROM jobs
 -- name: read_versions
 SELECT job_id, version FROM ({version}) AS current WHERE job_id = ANY(%(job_ids)s)
 
--- A job is settled if it has its summary and all its updates are in the rollups (see
--- read_refreshed_at in summaries.sql). Then a refresh does not change its charts.
+-- Updates that arrived before this are in the rollups: a refresh may lack those that were stamped
+-- before it but committed after it, and no commit takes a minute. A refresh in the future was before
+-- the clock was set back, and does not count.
+-- name: rolled_up_before
+SELECT min(refreshed_at) - INTERVAL '1 minute'
+FROM rollup_refreshes
+WHERE rollup IN ('job_speed_1m', 'job_speed_1h', 'disk_speed_1m', 'disk_speed_1h')
+HAVING count(*) = 4
+   AND max(refreshed_at) <= clock_timestamp() + make_interval(secs => %(future_seconds)s)
+
 -- name: read_version
+-- A job is settled if it has its summary and all its updates are in the rollups. Then a refresh does
+-- not change its charts.
 SELECT version,
        CASE WHEN NOT has_summary OR version = %(held)s THEN false
-            WHEN coalesce(last_telemetry_at, '-infinity') < (
-                SELECT min(refreshed_at) - INTERVAL '1 minute'
-                FROM rollup_refreshes
-                WHERE rollup IN ('job_speed_1m', 'job_speed_1h', 'disk_speed_1m')
-                HAVING count(*) = 3
-                   AND max(refreshed_at)
-                       <= clock_timestamp() + make_interval(secs => %(future_seconds)s))
+            WHEN coalesce(last_telemetry_at, '-infinity') < ({rolled_up_before})
             THEN {hold_sources}
             ELSE false END
 FROM ({version}) AS current
@@ -46,7 +51,11 @@ SELECT pg_advisory_unlock_shared(7305118043)
 -- name: read_charted_job
 -- Python has no '-infinity'; nothing is older than 1970.
 SELECT job_id, job_type, vm_name, status, started_at, completed_at, newest_update_at,
-       bytes_transferred, total_bytes, xmin::text, job_speed_1m_materialised_before(),
+       bytes_transferred, total_bytes, xmin::text,
+       extract(epoch FROM clock_timestamp() - last_telemetry_at)::double precision,
+       coalesce(last_telemetry_at < ({rolled_up_before})
+                AND newest_update_at < (SELECT min(refreshed_until) FROM rollup_refreshes
+                                        WHERE rollup LIKE 'job%%' OR rollup LIKE 'disk%%'), false),
        (SELECT greatest(dropped_before, TIMESTAMPTZ 'epoch') FROM series_edges
         WHERE series = 'job_telemetry'),
        (SELECT greatest(dropped_before, TIMESTAMPTZ 'epoch') FROM series_edges
@@ -92,30 +101,60 @@ FROM disk_telemetry
 WHERE job_id = %(job_id)s AND disk_index = %(disk)s
     AND time >= %(from_at)s AND time < %(before_at)s
 
--- name: job_minutes
-SELECT bucket, updates, speed_sum, speed_count, speed_min, speed_max, moving_count, moving_min,
-       progress_last_bp, bytes_last
-FROM job_speed_1m
-WHERE job_id = %(job_id)s AND bucket >= %(from_at)s AND bucket < %(before_at)s
+-- name: read_stale_parts
+SELECT minutes, hours FROM stale_parts(%(series)s, %(from_at)s, %(before_at)s)
 
--- name: job_materialised_minutes
-SELECT bucket, updates, speed_sum, speed_count, speed_min, speed_max, moving_count, moving_min,
-       progress_last_bp, bytes_last
-FROM job_speed_1m_materialised
-WHERE job_id = %(job_id)s AND bucket >= %(from_at)s AND bucket < %(before_at)s
+-- name: rollup_columns
+bucket, updates, speed_sum, speed_count, speed_min, speed_max, moving_count, moving_min,
+progress_last_bp, bytes_last
 
--- name: disk_minutes
-SELECT bucket, updates, speed_sum, speed_count, speed_min, speed_max, moving_count, moving_min,
-       progress_last_bp, bytes_last
-FROM disk_speed_1m
-WHERE job_id = %(job_id)s AND disk_index = %(disk)s
-    AND bucket >= %(from_at)s AND bucket < %(before_at)s
+-- name: minutes
+-- A rollup, where nothing is stale.
+SELECT {rollup_columns}
+FROM {whose}_speed_1m_materialised
+WHERE job_id = %(job_id)s {of_disk} AND bucket >= %(from_at)s AND bucket < %(before_at)s
 
--- name: job_hours
-SELECT bucket, updates, speed_sum, speed_count, speed_min, speed_max, moving_count, moving_min,
-       progress_last_bp, bytes_last
-FROM job_speed_1h
-WHERE job_id = %(job_id)s AND bucket >= %(from_at)s AND bucket < %(before_at)s
+-- name: hours
+SELECT {rollup_columns}
+FROM {whose}_speed_1h_materialised
+WHERE job_id = %(job_id)s {of_disk} AND bucket >= %(from_at)s AND bucket < %(before_at)s
+
+-- name: accurate_minutes
+-- The same with what is stale read from the updates.
+{minutes} AND NOT bucket <@ %(stale_minutes)s::tstzmultirange
+UNION ALL
+SELECT {rollup_columns}
+FROM {whose}_minutes_of_updates(
+    %(job_id)s, {disk} %(stale_minutes)s::tstzmultirange) AS fresh
+
+-- name: accurate_hours
+-- The same with what is stale read from the minutes, and what is stale there from the updates.
+{hours} AND NOT bucket <@ %(stale_hours)s::tstzmultirange
+UNION ALL
+SELECT {rollup_columns}
+FROM unnest(%(stale_hours)s::tstzmultirange - %(stale_minutes)s::tstzmultirange) AS part
+CROSS JOIN LATERAL (
+    {minutes} AND bucket >= lower(part) AND bucket < upper(part)
+    OFFSET 0  -- or else it may read all minutes of the job, and then look for the parts
+) AS minute
+UNION ALL
+SELECT {rollup_columns}
+FROM {whose}_minutes_of_updates(
+    %(job_id)s, {disk} %(stale_minutes)s::tstzmultirange) AS fresh
+
+-- name: disk
+%(disk)s::smallint,
+
+-- name: of_disk
+AND disk_index = %(disk)s
+
+-- name: read_senders_now
+SELECT date_trunc('second', clock_timestamp() - INTERVAL '1 millisecond' * coalesce(
+    (SELECT arrival_lag_ms
+     FROM job_telemetry
+     WHERE job_id = %(job_id)s AND time = %(newest_update_at)s
+     ORDER BY seq DESC
+     LIMIT 1), 0))
 
 -- name: count_updates
 SELECT count(*) FROM (SELECT FROM ({series}) AS updates LIMIT %(limit)s) AS counted

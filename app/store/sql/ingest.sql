@@ -69,6 +69,18 @@ JOIN unnest(%(job_ids)s::text[], %(times)s::bigint[]) AS v (job, micros)
     ON job_id = v.job AND time = from_micros(v.micros)
 WHERE time BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
 
+-- Whether updates of a job's minute were stored and have been dropped since.
+-- name: find_dropped
+SELECT job_id, (extract(epoch FROM bucket) * 1000000)::bigint
+FROM job_speed_1m_materialised
+JOIN unnest(%(job_ids)s::text[], %(times)s::bigint[]) AS v (job, micros)
+    ON job_id = v.job AND bucket = from_micros(v.micros)
+WHERE bucket BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
+
+-- name: find_kept_as_events
+SELECT job_id, evidence FROM job_events
+WHERE job_id = ANY(%(job_ids)s::text[]) AND kind = 'warning' AND evidence ? 'update'
+
 -- name: insert_updates
 -- OFFSET 0 stops the planner from computing the scale twice.
 INSERT INTO job_telemetry (
