@@ -76,9 +76,10 @@ def _refuse_broken_path() -> None:
 def _check_query() -> None:
     """Refuse parameters that are given twice, and any of a route of the API that takes none.
 
-    Routes with a schema for their query refuse unknown parameters themselves.
+    Only of reads: an update is not refused for a parameter that it does not need. Routes with a
+    schema for their query refuse unknown parameters themselves.
     """
-    if request.endpoint is None or request.method == "OPTIONS" or not request.args:
+    if request.endpoint is None or request.method not in ("GET", "HEAD") or not request.args:
         return
     if not isinstance(current_app.blueprints.get(request.blueprint or ""), Blueprint):
         return  # a page
