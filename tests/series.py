@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
+from statistics import median_low
 
 from app.database.pool import Connection
 from app.domain.chart import Bucket, job_span
-from app.domain.stretches import Gap, Phase
+from app.domain.stretches import FEWEST_DISTANCES, LEAST_GAP_SECONDS, Gap, Phase
 from app.domain.window import EPOCH, Window
 from app.store.history import Series
 
@@ -105,14 +106,35 @@ def milliseconds(at: datetime) -> datetime:
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
+def expect_gap_seconds(rows: Sequence[Row], span: Window) -> float:
+    """Three times the median distance, at least a minute; each of a span (see below) is their mean.
+
+    Spans are the minutes of a run, or the hours of one that is longer than two days.
+    """
+    is_long = span.before_at - span.from_at > timedelta(days=2)
+    length = timedelta(hours=1) if is_long else timedelta(minutes=1)
+    ordered = in_order(rows, span)
+    distances: list[float] = []
+    before: datetime | None = None
+    for _, held in groupby(ordered, key=lambda row: (row.time - EPOCH) // length):
+        times = [milliseconds(row.time) for row in held]
+        if before is not None:
+            distances.append((times[0] - before).total_seconds())
+        inside = len(times) - 1
+        distances += [(times[-1] - times[0]).total_seconds() / max(inside, 1)] * inside
+        before = times[-1]
+    if len(distances) < FEWEST_DISTANCES:
+        return LEAST_GAP_SECONDS
+    return max(LEAST_GAP_SECONDS, round(3 * median_low(distances), 3))
+
+
 def expect_gaps(rows: Sequence[Row], span: Window, window: Window) -> list[Gap]:
     times = [milliseconds(row.time) for row in in_order(rows, span)]
+    longest = timedelta(seconds=expect_gap_seconds(rows, span))
     return [
         Gap(max(before, window.from_at), min(after, window.before_at), "silence")
         for before, after in pairwise(times)
-        if after - before > timedelta(seconds=60)
-        and before < window.before_at
-        and after > window.from_at
+        if after - before > longest and before < window.before_at and after > window.from_at
     ]
 
 

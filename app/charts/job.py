@@ -11,7 +11,7 @@ from app.domain import chart
 from app.domain.chart import Bucket, Point, Statistics
 from app.domain.estimates import duration_seconds
 from app.domain.statuses import LIVE_STATUSES
-from app.domain.stretches import Stretches
+from app.domain.stretches import LEAST_GAP_SECONDS, Stretches
 from app.domain.summary import Summary
 from app.domain.window import Window
 from app.errors import NotFound
@@ -136,7 +136,15 @@ def read_chart(
     drawn = _draw(conn, job, series, shown, points, known, stale_of_series)
     if summary and disk is None and summary.is_finer_than(drawn.source, drawn.step):
         return _from_summary(job, summary, span, points)
-    window = window.widened(drawn.step) if drawn.step else window
+    silent_until = _silent_until(conn, job)
+    until_now = window
+    if silent_until is not None and before_at is None:
+        until_now = replace(window, before_at=max(window.before_at, silent_until))
+    if drawn.step:
+        window, until_now = window.widened(drawn.step), until_now.widened(drawn.step)
+    stretches = _stretches(conn, job, summary, span, until_now, stale, silent_until)
+    if any(gap.to_at > window.before_at for gap in stretches.gaps):
+        window = until_now
     return History(
         job=job,
         disk=disk,
@@ -147,7 +155,7 @@ def read_chart(
         resolution_seconds=drawn.step,
         buckets=drawn.buckets,
         statistics=known or chart.summarise(drawn.buckets),
-        stretches=_stretches(conn, job, summary, span, window, stale),
+        stretches=stretches,
         last_point_unfinished=_is_unfinished(job, drawn),
     )
 
@@ -178,11 +186,20 @@ def _stretches(
     span: Window,
     window: Window,
     stale: store.Stale,
+    silent_until: datetime | None,
 ) -> Stretches:
     """The gaps of a window and the phases: from the summary if it has all, or more than is left."""
     if summary and (summary.has_all_stretches or span.from_at < job.job_minutes_from):
         return summary.stretches_of(job.started_at, window)
-    return read_stretches(conn, job, span, window, stale)
+    return read_stretches(conn, job, span, window, stale, silent_until)
+
+
+def _silent_until(conn: Connection, job: store.ChartedJob) -> datetime | None:
+    """Now on its sender's clock if a live job may have fallen silent, else None."""
+    is_silent = (job.silent_seconds or 0) > LEAST_GAP_SECONDS
+    if job.status not in LIVE_STATUSES or job.newest_update_at is None or not is_silent:
+        return None
+    return store.read_senders_now(conn, job)
 
 
 def _draw(

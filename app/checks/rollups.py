@@ -133,7 +133,7 @@ def _judge_other_rollups(conn: Connection) -> Iterator[str]:
     for name, source in rows:
         yield (
             f"The continuous aggregate {name} is made from {source}: its refreshes hide late "
-            "updates from the hub's rollups. Drop it, or make it from job_speed_1h, disk_speed_1m "
+            "updates from the hub's rollups. Drop it, or make it from job_speed_1h, disk_speed_1h "
             "or node_telemetry_1h."
         )
 

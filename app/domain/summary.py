@@ -25,7 +25,7 @@ from app.domain.chart import (
     whole_milliseconds,
     window_step,
 )
-from app.domain.stretches import Gap, Phase, Stretches
+from app.domain.stretches import LEAST_GAP_SECONDS, Gap, Phase, Stretches
 from app.domain.window import Window
 
 MOST_BYTES = 5_000  # kept for ever, so bounded for jobs of any length
@@ -91,6 +91,7 @@ class Summary:
             return whole_milliseconds(started_at) + timedelta(seconds=seconds)
 
         return Stretches(
+            gap_seconds=self.stored.get("gap_seconds", LEAST_GAP_SECONDS),
             gaps=[
                 Gap(_instant(gap["from"]), _instant(gap["to"]), gap["reason"])
                 for gap in self.stored["gaps"]
@@ -179,6 +180,7 @@ def _summary(
         ],
         "phases": [_phase(run.started_at, phase) for phase in phases],
         "phases_omitted": run.stretches.phases_omitted + len(run.stretches.phases) - len(phases),
+        "gap_seconds": _short(run.stretches.gap_seconds),
         "gaps": [_gap(gap) for gap in gaps],
         "gaps_omitted": run.stretches.gaps_omitted + len(run.stretches.gaps) - len(gaps),
     }

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-from app.domain.stretches import GAP_SECONDS, MOST_STRETCHES, GapReason
+from app.domain.stretches import LEAST_GAP_SECONDS, MOST_STRETCHES, GapReason
 from app.schemas.queries import (
     QueryTimestamp,
     WholeNumber,
@@ -29,7 +29,10 @@ class HistoryQuery(WindowQuery):
         data_key="from", metadata=about("Start of the window; default: the start of the job.")
     )
     to = QueryTimestamp(
-        metadata=about("End of the window, exclusive; default: just after the newest update.")
+        metadata=about(
+            "End of the window, exclusive; default: just after the newest update, or now if a live "
+            "job is silent."
+        )
     )
     disk = WholeNumber(
         validate=validate.Range(0, HIGHEST_DISK_INDEX, error="Must be {min} to {max}."),
@@ -95,7 +98,7 @@ class GapSchema(Schema):
         data_key="from",
         metadata=about("RFC 3339, UTC. The update before it.", format="date-time"),
     )
-    to = instant("The update after it.")
+    to = instant("The update after it; of a live job that is silent: now.")
     reason = fields.String(
         validate=validate.OneOf(get_args(GapReason)),
         metadata=about(
@@ -179,11 +182,18 @@ class HistorySchema(Schema):
             "The job is live and the last point's step is not over: updates may still change it."
         )
     )
+    gap_seconds = fields.Float(
+        metadata=about(
+            "What a gap is longer than, seconds: three times the median distance of the run's "
+            f"updates, at least {LEAST_GAP_SECONDS}."
+        )
+    )
     gaps = fields.List(
         fields.Nested(GapSchema),
         metadata=about(
-            f"More than {GAP_SECONDS} s without an update of the job, cut to the window, "
-            f"ascending; at most the {MOST_STRETCHES} longest."
+            "More than `gap_seconds` without an update of the job, cut to the window, ascending; "
+            f"at most the {MOST_STRETCHES} longest. The last one of a live job that is silent ends "
+            "now, on its sender's clock."
         ),
     )
     gaps_omitted = fields.Integer(metadata=about("Shorter gaps that were left out."))

@@ -52,8 +52,9 @@ _READ_CHARTED_JOB = _filled("read_charted_job", rolled_up_before=_ROLLED_UP_BEFO
 class ChartedJob:
     """What a chart shows of its job. Sizes in bytes, 0 while unknown.
 
-    `version` changes with the row. `is_rolled_up`: all its updates are in the rollups. The `…_from`
-    are how far back the series of updates and their rollups by the minute are kept.
+    `version` changes with the row. `silent_seconds`: since the last update arrived. `is_rolled_up`:
+    all its updates are in the rollups. The `…_from` are how far back the series of updates and
+    their rollups by the minute are kept.
     """
 
     job_id: str
@@ -66,6 +67,7 @@ class ChartedJob:
     bytes_transferred: int
     total_bytes: int
     version: str
+    silent_seconds: float | None
     is_rolled_up: bool
     job_updates_from: datetime
     job_minutes_from: datetime
@@ -167,6 +169,7 @@ def _multirange(parts: tuple[Window, ...]) -> Multirange[datetime]:
 def _statement(name: str, whose: LiteralString, source: str) -> LiteralString:
     fragments: dict[str, LiteralString] = {
         "whose": whose,
+        "disk": QUERIES["disk"] if whose == "disk" else "",
         "of_disk": QUERIES["of_disk"] if whose == "disk" else "",
         "rollup_columns": QUERIES["rollup_columns"],
     }
@@ -231,6 +234,18 @@ def read_stale(conn: Connection, series: Series, span: Window) -> Stale:
     assert row is not None
     minutes, hours = (tuple(Window(part.lower, part.upper) for part in parts) for parts in row)
     return Stale(minutes, hours)
+
+
+def read_senders_now(conn: Connection, job: ChartedJob) -> datetime:
+    """Now on the clock of a job's sender, to the second.
+
+    It is taken to be behind by as long as the newest update took to arrive.
+    """
+    values = {"job_id": job.job_id, "newest_update_at": job.newest_update_at}
+    row = conn.execute(QUERIES["read_senders_now"], values).fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    return now
 
 
 def count_updates(conn: Connection, series: Series, window: Window, limit: int) -> int:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, LiteralString
 
 from psycopg.sql import SQL, Composed
 
 from app.database.pool import Connection
-from app.domain.stretches import GAP_SECONDS, MOST_STRETCHES, Gap, Phase, Stretches
+from app.domain.stretches import (
+    FEWEST_DISTANCES,
+    LEAST_GAP_SECONDS,
+    MOST_STRETCHES,
+    Gap,
+    Phase,
+    Stretches,
+)
 from app.domain.window import Window
 from app.store.history import ChartedJob, Stale
 from app.store.sql import load_queries
@@ -24,11 +31,17 @@ MOST_OPENED_UPDATES = 600  # of one minute: ten a second
 
 
 def read_stretches(
-    conn: Connection, job: ChartedJob, span: Window, window: Window, stale: Stale
+    conn: Connection,
+    job: ChartedJob,
+    span: Window,
+    window: Window,
+    stale: Stale,
+    silent_until: datetime | None = None,
 ) -> Stretches:
     """The gaps that overlap the window, cut to it, and the phases of the whole run.
 
-    `span` holds every update of the job; `stale` is what its rollups lack. Returns at most the
+    `span` holds every update of the job; `stale` is what its rollups lack; `silent_until` is when a
+    live job that sends nothing has still sent nothing, on its sender's clock. Returns at most the
     MOST_STRETCHES longest of each, in whole milliseconds. Changes of phase are exact while updates
     are kept, later to the minute.
     """
@@ -45,7 +58,9 @@ def read_stretches(
         "before_at": whole.before_at,
         "minutes_from": job.job_minutes_from,
         "updates_from": job.job_updates_from,
-        "gap_seconds": GAP_SECONDS,
+        "least_gap_ms": LEAST_GAP_SECONDS * 1000,
+        "fewest_distances": FEWEST_DISTANCES,
+        "silent_until": silent_until,
         "most": MOST_STRETCHES,
         "most_opened": MOST_OPENED_MINUTES,
         "most_opened_updates": MOST_OPENED_UPDATES,
@@ -55,7 +70,9 @@ def read_stretches(
     rows = conn.execute(statement, values).fetchall()
     gaps = [row for row in rows if row[0] == "gap"]
     phases = [row for row in rows if row[0] == "phase"]
+    [gap_ms] = [row[4] for row in rows if row[0] == "rhythm"]
     return Stretches(
+        gap_seconds=gap_ms / 1000,
         gaps=[Gap(row[2], row[3], row[1]) for row in gaps],
         phases=[Phase(*row[1:5]) for row in phases],
         gaps_omitted=_omitted(gaps),
@@ -66,13 +83,17 @@ def read_stretches(
 @cache  # as text: psycopg renders a Composed again for each execution
 def _statement(minutes: str, *, is_stale: bool) -> LiteralString:
     def filled(name: str, fragments: Mapping[str, SQL | Composed]) -> Composed:
-        return SQL(QUERIES[name]).format(minute_columns=SQL(QUERIES["minute_columns"]), **fragments)
+        columns = {name: SQL(QUERIES[name]) for name in ("minute_columns", "at_ms")}
+        return SQL(QUERIES[name]).format(**columns, **fragments)
 
     fresh = {"fresh_minutes": filled("fresh_minutes", {})}
     parts = {
         name: filled(name, fresh) if is_stale else SQL("")
         for name in ("stale_minutes", "stale_hours", "minutes_of_stale_hours")
     }
+    if not is_stale:
+        parts["minutes_of_stale_hours"] = filled("no_minutes", {})
+    parts["rhythm"] = SQL(QUERIES["rhythm"])
     return SQL(QUERIES["read_stretches"]).format(minutes=filled(minutes, parts)).as_string()
 
 

@@ -171,6 +171,7 @@ def _body(history: History, chart_data: Any) -> dict[str, Any]:
         "effective_speed_bps": history.effective_speed_bps,
         "chart_data": chart_data,
         "last_point_unfinished": history.last_point_unfinished,
+        "gap_seconds": history.stretches.gap_seconds,
         "gaps": [_gap(gap) for gap in history.stretches.gaps],
         "gaps_omitted": history.stretches.gaps_omitted,
         "phases": [_phase(job.started_at, phase) for phase in history.stretches.phases],

@@ -105,9 +105,10 @@ COMMENT ON FUNCTION stale_parts(text, timestamptz, timestamptz) IS
     'The parts of a range in which the materialised minutes and hours of a series (job or disk) may '
     'differ from its updates.';
 
--- The minutes of rollups, from the updates of some parts of time. The bounds of all parts are
--- repeated because, where they are constants, other chunks are then left out of the plan.
-CREATE OR REPLACE FUNCTION job_minutes_of_updates(parts tstzmultirange)
+-- The minutes of rollups, from the updates of some parts of time. Each part is looked up by itself
+-- (OFFSET 0). The bounds of all are repeated because, where they are constants, other chunks are left
+-- out of the plan.
+CREATE OR REPLACE FUNCTION job_minutes_of_updates(job text, parts tstzmultirange)
     RETURNS SETOF job_speed_1m_materialised LANGUAGE sql STABLE AS $$
 SELECT job_id,
        time_bucket(INTERVAL '1 minute', time),
@@ -134,14 +135,19 @@ SELECT job_id,
        min(current_phase COLLATE "C") <> max(current_phase COLLATE "C")
            OR count(current_phase) BETWEEN 1 AND count(*) - 1
 FROM unnest(parts) AS part
-JOIN job_telemetry ON time >= lower(part) AND time < upper(part)
-WHERE time >= lower(parts) AND time < upper(parts)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM job_telemetry
+    WHERE job_id = job AND time >= lower(part) AND time < upper(part)
+        AND time >= lower(parts) AND time < upper(parts)
+    OFFSET 0
+) AS updates
 GROUP BY job_id, time_bucket(INTERVAL '1 minute', time)
 $$;
-COMMENT ON FUNCTION job_minutes_of_updates(tstzmultirange) IS
-    'The rows of job_speed_1m in some parts of time, in whole minutes, from the updates.';
+COMMENT ON FUNCTION job_minutes_of_updates(text, tstzmultirange) IS
+    'The rows of job_speed_1m of a job in some parts of time, in whole minutes, from its updates.';
 
-CREATE OR REPLACE FUNCTION disk_minutes_of_updates(parts tstzmultirange)
+CREATE OR REPLACE FUNCTION disk_minutes_of_updates(job text, disk smallint, parts tstzmultirange)
     RETURNS SETOF disk_speed_1m_materialised LANGUAGE sql STABLE AS $$
 SELECT job_id,
        disk_index,
@@ -161,9 +167,14 @@ SELECT job_id,
        last(basis_points(progress_percent), series_place(time, seq))
            FILTER (WHERE progress_percent IS NOT NULL)
 FROM unnest(parts) AS part
-JOIN disk_telemetry ON time >= lower(part) AND time < upper(part)
-WHERE time >= lower(parts) AND time < upper(parts)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM disk_telemetry
+    WHERE job_id = job AND disk_index = disk AND time >= lower(part) AND time < upper(part)
+        AND time >= lower(parts) AND time < upper(parts)
+    OFFSET 0
+) AS updates
 GROUP BY job_id, disk_index, time_bucket(INTERVAL '1 minute', time)
 $$;
-COMMENT ON FUNCTION disk_minutes_of_updates(tstzmultirange) IS
-    'The rows of disk_speed_1m in some parts of time, in whole minutes, from the updates.';
+COMMENT ON FUNCTION disk_minutes_of_updates(text, smallint, tstzmultirange) IS
+    'The rows of disk_speed_1m of a disk in some parts of time, in whole minutes, from its updates.';

@@ -9,8 +9,8 @@ DROP VIEW IF EXISTS job_performance, job_updates, telemetry_history, telemetry_c
     backup_disks;
 
 -- Without a filter on job_id this adds up every hour of every job; with one (a constant, or = ANY
--- of an array) only those of the job, by the rollup's index. What the rollups lack is computed from
--- the finer ones, at last from the updates: nothing that was stored is missing.
+-- of an array) only those of the job, by the rollup's index. What the rollups lack is taken from the
+-- finer ones, at last from the updates: nothing that was stored is missing.
 CREATE VIEW job_performance AS
 WITH stale AS MATERIALIZED (SELECT minutes, hours FROM stale_parts('job', '-infinity', 'infinity'))
 SELECT job_id,
@@ -18,22 +18,27 @@ SELECT job_id,
        sum(speed_sum) / nullif(sum(moving_count), 0)::double precision AS avg_speed_bps,
        min(moving_min) AS min_speed_bps,
        sum(updates)::bigint AS snapshots,
-       min(bucket + first_ms * INTERVAL '1 millisecond') AS first_at,
-       max(bucket + last_ms * INTERVAL '1 millisecond') AS last_at
+       min(first_at) AS first_at,
+       max(last_at) AS last_at
 FROM (
-    SELECT job_id, bucket, updates, speed_sum, moving_count, moving_min, speed_max, first_ms, last_ms
+    SELECT job_id, updates, speed_sum, moving_count, moving_min, speed_max,
+           bucket + first_ms * INTERVAL '1 millisecond' AS first_at,
+           bucket + last_ms * INTERVAL '1 millisecond' AS last_at
     FROM job_speed_1h_materialised
     WHERE NOT bucket <@ (SELECT hours FROM stale)
     UNION ALL
-    SELECT job_id, bucket, updates, speed_sum, moving_count,
-           CASE WHEN speed_min > 0 THEN speed_min ELSE moving_min END, speed_max, first_ms, last_ms
-    FROM (SELECT unnest(hours - minutes) AS part FROM stale) AS hours
+    SELECT job_id, updates, speed_sum, moving_count,
+           CASE WHEN speed_min > 0 THEN speed_min ELSE moving_min END, speed_max,
+           bucket + first_ms * INTERVAL '1 millisecond',
+           bucket + last_ms * INTERVAL '1 millisecond'
+    FROM (SELECT unnest(hours - minutes) AS part FROM stale) AS stale_hours
     JOIN job_speed_1m_materialised ON bucket >= lower(part) AND bucket < upper(part)
     UNION ALL
-    SELECT job_id, bucket, updates, speed_sum, moving_count,
-           CASE WHEN speed_min > 0 THEN speed_min ELSE moving_min END, speed_max, first_ms, last_ms
-    FROM stale
-    CROSS JOIN LATERAL job_minutes_of_updates(minutes)
+    SELECT job_id, 1, transfer_speed_bps, (transfer_speed_bps > 0)::integer,
+           CASE WHEN transfer_speed_bps > 0 THEN transfer_speed_bps END, transfer_speed_bps,
+           date_trunc('milliseconds', time), date_trunc('milliseconds', time)
+    FROM (SELECT unnest(minutes) AS part FROM stale) AS stale_minutes
+    JOIN job_telemetry ON time >= lower(part) AND time < upper(part)
 ) AS accurate
 GROUP BY job_id;
 

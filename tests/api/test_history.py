@@ -116,7 +116,8 @@ def test_chart_of_a_finished_job(client: FlaskClient, conn: Connection) -> None:
             {"t": 95.5, "s": 100, "s_min": 100, "s_max": 100, "p": 66.67, "b": 2000},
         ],
         "last_point_unfinished": False,
-            "gaps": [
+        "gap_seconds": 60.0,
+        "gaps": [
             {"from": "2026-03-01T10:00:17Z", "to": "2026-03-01T10:01:42.500000Z",
              "reason": "silence"}
         ],

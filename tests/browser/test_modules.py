@@ -151,6 +151,7 @@ def history(**changes: Any) -> dict[str, Any]:
         "duration_seconds": 135,
         "resolution_seconds": 0,
         "last_point_unfinished": False,
+        "gap_seconds": 60,
         "chart_data": {
             "t": t,
             "s": [100, None, 300, 200, 200, 0],
@@ -199,6 +200,43 @@ def test_a_line_is_broken_at_gaps_and_missing_values(blank: Page) -> None:
     assert drawn["phases"] == [[0, 110], [110, 135]]
     assert drawn["x"] == [0, 135]
     assert "band" not in drawn  # each update is a point
+
+
+def test_points_without_neighbours_have_a_symbol(blank: Page) -> None:
+    """No line is drawn to them: those beside a missing value, and those between two gaps."""
+    assert series_of(blank, history())["isolated"] == [[0, 100], [20, 300]]
+    lone = {"from": "2026-01-01T00:01:50Z", "to": "2026-01-01T00:02:00Z", "reason": "silence"}
+    gaps = [*history()["gaps"], lone]
+    assert [110, 200] in series_of(blank, history(gaps=gaps))["isolated"]
+
+
+def test_a_line_is_broken_where_rows_are_further_apart_than_a_gap_is_long(blank: Page) -> None:
+    slow: dict[str, Any] = {"gaps": [], "phases": []}
+    assert [110, None] in series_of(blank, history(**slow))["speed"]
+    assert [110, None] not in series_of(blank, history(gap_seconds=360, **slow))["speed"]
+
+
+def test_a_run_ends_with_the_silence_of_its_job(blank: Page) -> None:
+    silence = {"from": "2026-01-01T00:02:10Z", "to": "2026-01-01T00:05:00Z", "reason": "silence"}
+    drawn = series_of(blank, history(gaps=[silence]))
+    assert drawn["x"] == [0, 300]
+    assert drawn["gaps"] == [[130, 300]]
+
+
+def test_lone_points_are_seen_in_a_comparison(blank: Page) -> None:
+    answer = history(gap_seconds=5, gaps=[], phases=[])
+    series = blank.evaluate(
+        """async (answer) => {
+            const {makeRun} = await import("/static/dashboard/charts/run.js");
+            const {compareOption} = await import("/static/dashboard/charts/compare.js");
+            const runs = [{run: makeRun(answer), style: 0, job: {started_at: answer.started_at}}];
+            const theme = {series: ["red"]};
+            const option = compareOption(runs, "progress", theme, {width: 800});
+            return option.series.map(({type, data}) => [type, data]);
+        }""",
+        answer,
+    )
+    assert ["scatter", [[0, 0], [10, 1], [20, 2], [110, 50], [120, 51], [130, 52]]] in series
 
 
 def test_a_peak_within_a_step_is_in_band_and_axis(blank: Page) -> None:

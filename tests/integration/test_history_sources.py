@@ -189,8 +189,9 @@ def test_a_wild_job_is_summarised_in_five_kilobytes(
     owner: Database, config: Config, conn: Connection
 ) -> None:
     rows = [
-        Row(100.0 * n, speed=2**62 + n, percent=n / 10, bytes=n, phase=f"{n}" + "ü" * 250)
+        Row(100.0 * n + second, 2**62 + n, percent=n / 10, bytes=n, phase=f"{n}" + "ü" * 250)
         for n in range(800)
+        for second in range(3)
     ]
     series.store(conn, rows)
     end(conn, "failed")
@@ -327,11 +328,11 @@ def test_a_gap_is_found_in_a_run_of_any_length(
     owner: Database, config: Config, conn: Connection, days: int
 ) -> None:
     count = days * 1440
-    rows = [Row(60.0 * n + 30, phase="a") for n in range(count) if n not in (700, 701)]
+    rows = [Row(60.0 * n + 30, phase="a") for n in range(count) if not 700 <= n < 704]
     rows.append(Row(60.0 * 100 + 31.5, phase="a"))
     span = series.store(conn, rows)
     [gap] = read_chart(conn, job(conn), 300).stretches.gaps
-    assert (gap.from_at, gap.to_at) == (Row(60.0 * 699 + 30).time, Row(60.0 * 702 + 30).time)
+    assert (gap.from_at, gap.to_at) == (Row(60.0 * 699 + 30).time, Row(60.0 * 704 + 30).time)
     window = Window(Row(60.0 * 700).time, Row(60.0 * 701).time)
     [cut] = read_chart(conn, job(conn), 300, window.from_at, window.before_at).stretches.gaps
     assert (cut.from_at, cut.to_at) == (window.from_at, window.before_at)
@@ -374,7 +375,8 @@ def test_every_source_says_that_the_sender_lost_what_is_missing(
     owner: Database, config: Config, conn: Connection, days: int, is_ended: bool
 ) -> None:
     loss_at = 7 * 3600 + 3.456789  # the end of the second gap
-    rows = [Row(0), Row(3 * 3600 + 1.5), Row(loss_at), Row(loss_at + 0.0002), Row(loss_at + 59)]
+    rows = [Row(second) for second in range(-9, 1)]
+    rows += [Row(3 * 3600 + 1.5), Row(loss_at), Row(loss_at + 0.0002), Row(loss_at + 59)]
     rows.append(Row((days - 0.1) * 86_400))
     series.store(conn, rows)
     lose(conn, loss_at)
@@ -503,3 +505,123 @@ def test_updates_that_the_rollup_does_not_have_yet_never_exceed_the_points(
 def test_no_chart_is_older_than_time(conn: Connection) -> None:
     series.store(conn, [Row(0)])
     assert read_chart(conn, job(conn), 10, EPOCH, EPOCH).buckets == []
+
+
+# The rhythm of the sender.
+
+
+@pytest.mark.parametrize("days", [0.1, 1, 5])
+@pytest.mark.parametrize("is_refreshed", [False, True])
+def test_a_gap_is_longer_than_three_times_the_distance_of_the_updates(
+    owner: Database, config: Config, conn: Connection, days: float, is_refreshed: bool
+) -> None:
+    """A sender of 120 s misses two updates, and later three."""
+    count = int(days * 720)
+    missing = {20, 21, 30, 31, 32}
+    rows = [Row(120.0 * n, phase="a") for n in range(count) if n not in missing]
+    series.store(conn, rows)
+    if is_refreshed:
+        refresh_rollups.run_once(owner, config)
+    for gone in ((), ("updates",), ("updates", "minutes")):
+        stretches = read_chart(conn, without(job(conn), *gone), 300).stretches
+        assert stretches.gap_seconds == 360
+        if gone != ("updates", "minutes"):
+            [gap] = stretches.gaps
+            assert (gap.from_at, gap.to_at) == (Row(120.0 * 29).time, Row(120.0 * 33).time)
+
+
+def test_a_summary_keeps_what_its_gaps_are_longer_than(
+    owner: Database, config: Config, conn: Connection
+) -> None:
+    series.store(conn, [Row(120.0 * n) for n in range(60) if not 30 <= n < 40])
+    end(conn)
+    refresh(owner, config)
+    summarise_finished_jobs.run_once(owner, config)
+    kept = job(conn)
+    assert kept.summary is not None
+    assert kept.summary["gap_seconds"] == 360
+    for gone in ((), ("updates", "minutes")):
+        stretches = read_chart(conn, without(kept, *gone), 300).stretches
+        assert (stretches.gap_seconds, len(stretches.gaps)) == (360, 1)
+    older = {name: value for name, value in kept.summary.items() if name != "gap_seconds"}
+    assert read_chart(conn, replace(kept, summary=older), 300).stretches.gap_seconds == 60
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_few_updates_have_no_rhythm(conn: Connection, count: int) -> None:
+    series.store(conn, [Row(300.0 * n) for n in range(count)])
+    stretches = read_chart(conn, job(conn), 300).stretches
+    assert (stretches.gap_seconds, len(stretches.gaps)) == (60, count - 1)
+
+
+# The silence of a live job.
+
+
+def live_job(
+    conn: Connection, silent: int, step: int = 5, behind: int = 0, status: str = "running"
+) -> datetime:
+    """A job whose newest update arrived `silent` seconds ago; returns when, by its clock."""
+    (now,) = conn.execute("SELECT clock_timestamp()").fetchone() or ()
+    newest: datetime = now - timedelta(seconds=silent + behind)
+    conn.execute(
+        """INSERT INTO job_telemetry (time, arrival_lag_ms, job_id, status)
+           SELECT time, %s, 'j', 'running'
+           FROM generate_series(%s - interval '1 hour', %s::timestamptz, %s) AS time""",
+        [behind * 1000, newest, newest, timedelta(seconds=step)],
+    )
+    conn.execute(
+        """INSERT INTO jobs (job_id, job_type, status, ended_by, completed_at, started_at,
+               newest_update_at, last_telemetry_at)
+           SELECT 'j', 'backup', status, CASE WHEN ended THEN 'detector' END,
+                  CASE WHEN ended THEN newest END, newest - interval '1 hour', newest, arrived
+           FROM (VALUES (%s, %s, %s::timestamptz, %s::timestamptz))
+               AS v (status, ended, newest, arrived)""",
+        [status, status == "failed", newest, newest + timedelta(seconds=behind)],
+    )
+    return newest
+
+
+@pytest.mark.parametrize("behind", [0, 106, -106])
+@pytest.mark.parametrize("status", ["running", "stalled"])
+def test_the_silence_of_a_live_job_lasts_until_now(
+    owner: Database, conn: Connection, status: str, behind: int
+) -> None:
+    forget_absences(owner)
+    newest = live_job(conn, 250, behind=behind, status=status)
+    for points in (10, 5000):
+        history = read_chart(conn, job(conn), points)
+        [gap] = history.stretches.gaps
+        assert gap.from_at == series.milliseconds(newest)
+        assert timedelta(seconds=248) < gap.to_at - newest < timedelta(seconds=300)
+        assert gap.reason == "silence"
+        assert history.window.before_at >= gap.to_at
+        assert history.statistics.updates == 721
+    end_at = newest + timedelta(seconds=10)
+    [cut] = read_chart(conn, job(conn), 5000, before_at=end_at).stretches.gaps
+    assert cut.to_at == end_at
+
+
+@pytest.mark.parametrize(
+    ("silent", "step", "status"),
+    [(40, 5, "running"), (250, 120, "running"), (250, 5, "failed")],
+    ids=["short", "within the rhythm", "ended"],
+)
+def test_a_chart_ends_with_the_newest_update_of_a_job_that_is_not_silent(
+    conn: Connection, silent: int, step: int, status: str
+) -> None:
+    newest = live_job(conn, silent, step, status=status)
+    history = read_chart(conn, job(conn), 5000)
+    assert history.stretches.gaps == []
+    assert history.window.before_at == newest.replace(microsecond=0) + timedelta(seconds=1)
+
+
+def test_the_silence_of_a_live_job_may_be_the_hubs(owner: Database, conn: Connection) -> None:
+    forget_absences(owner)
+    newest = live_job(conn, 250)
+    conn.execute(
+        "INSERT INTO hub_absences VALUES (%s, %s)",
+        [newest + timedelta(seconds=1), newest + timedelta(seconds=240)],
+    )
+    [gap] = read_chart(conn, job(conn), 300).stretches.gaps
+    assert gap.reason == "hub_away"
+    forget_absences(owner)

@@ -209,7 +209,8 @@ def test_of_too_many_gaps_and_phases_the_longest_are_kept(
     monkeypatch.setattr(stretches, "MOST_STRETCHES", 2)
     lengths = [100, 300, 200, 70]
     ends = [sum(lengths[: n + 1]) for n in range(4)]
-    rows = [Row(0, phase="0"), *(Row(end, phase=str(n + 1)) for n, end in enumerate(ends))]
+    rows = [Row(n - 9, phase="0") for n in range(10)]  # of one a second
+    rows += [Row(end, phase=str(n + 1)) for n, end in enumerate(ends)]
     found = read_stretches(conn, store(conn, rows))
     assert [gap.to_at - gap.from_at for gap in found.gaps] == [
         timedelta(seconds=300),
@@ -283,7 +284,7 @@ def test_a_chart_writes_nothing(conn: Connection) -> None:
 def test_the_reason_of_a_gap_is_looked_up_in_an_index(
     conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [Row(100.0 * n) for n in range(50)]
+    rows = [Row(100.0 * n + second) for n in range(50) for second in range(3)]
     span = store(conn, rows)
     conn.execute(
         "INSERT INTO sender_losses SELECT 'j', %s + n * interval '1 second', 1, now() "
@@ -303,7 +304,7 @@ def test_the_reason_of_a_gap_is_looked_up_in_an_index(
     class Explaining:
         def execute(self, query: Any, values: Any) -> Any:
             plans.extend(row[0] for row in conn.execute(query, values))
-            return conn.execute("SELECT 1 WHERE false")
+            return conn.execute("SELECT 'rhythm', NULL, NULL, NULL, 60000, 1")
 
     monkeypatch.setattr(stretches, "_statement", explained)
     job = history.read_charted_job(conn, "j")

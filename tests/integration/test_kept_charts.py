@@ -145,9 +145,10 @@ class Site:
     def check(self) -> None:
         """Every chart is what a process without memory reads. The first one is asked twice."""
         for query in QUERIES:
-            expected = answer(self.plain, query)
             for web in (*self.webs, self.webs[0]):
-                assert answer(web, query) == expected
+                before = answer(self.plain, query)
+                # The silence of a live job ends now, to the second.
+                assert answer(web, query) in (before, answer(self.plain, query))
 
 
 def answer(charts: KeptCharts[Drawn], query: ChartQuery) -> tuple[Any, ...]:
@@ -338,7 +339,8 @@ def spoil(site: Site) -> None:
 def test_absence_of_the_hub_is_seen_at_once(site: Site) -> None:
     """Noted after the job ended, for a gap that its summary had no room for."""
     for n in range(30):
-        site.push(n * 100, transfer_speed_bps=n)
+        for second in range(3):  # often enough that 100 s are a gap
+            site.push(n * 100 + second, transfer_speed_bps=n)
     site.push(3000, "completed")
     site.settle()
     site.check()

@@ -175,13 +175,16 @@ def test_an_update_that_is_too_late_for_an_ended_job_is_an_event(
 ) -> None:
     push(conn, 5, transfer_speed_bps=100, current_phase="transferring")
     push(conn, 5 - 75 / 1440, "completed")
-    before = row(conn, "SELECT * FROM jobs"), read_history(conn, "j", points=300)
+    before, history = row(conn, "SELECT * FROM jobs"), read_history(conn, "j", points=300)
+    chart = (history.points, history.statistics, history.stretches, history.window)
     disks = {1: {"bytes_transferred": 3}}
     for is_repeat in (False, True):
         receipt = push(conn, days_ago, transfer_speed_bps=10**9, current_phase="odd", disks=disks)
         assert (receipt.is_applied, receipt.is_duplicate) == (False, is_repeat)
         assert "the update is kept as an event" in (receipt.reason or "")
-    assert (row(conn, "SELECT * FROM jobs"), read_history(conn, "j", points=300)) == before
+    history = read_history(conn, "j", points=300)
+    assert row(conn, "SELECT * FROM jobs") == before
+    assert (history.points, history.statistics, history.stretches, history.window) == chart
     assert stored(conn) == 2
     [(evidence,)] = events_of(conn)
     assert evidence["update"] == {

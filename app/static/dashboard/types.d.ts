@@ -113,6 +113,7 @@ interface History {
     b: (number | null)[];
   };
   last_point_unfinished: boolean;
+  gap_seconds: number;
   gaps: { from: Instant; to: Instant; reason: GapReason }[];
   gaps_omitted: number;
   phases: ApiPhase[];
@@ -223,6 +224,7 @@ interface Run {
   rows: Row[];
   lines: Row[][];
   gaps: Gap[];
+  gapSeconds: number;
   phases: Phase[];
   end: number;
   unfinished: Row | null;

@@ -52,6 +52,7 @@ SELECT pg_advisory_unlock_shared(7305118043)
 -- Python has no '-infinity'; nothing is older than 1970.
 SELECT job_id, job_type, vm_name, status, started_at, completed_at, newest_update_at,
        bytes_transferred, total_bytes, xmin::text,
+       extract(epoch FROM clock_timestamp() - last_telemetry_at)::double precision,
        coalesce(last_telemetry_at < ({rolled_up_before})
                 AND newest_update_at < (SELECT min(refreshed_until) FROM rollup_refreshes
                                         WHERE rollup LIKE 'job%%' OR rollup LIKE 'disk%%'), false),
@@ -123,8 +124,8 @@ WHERE job_id = %(job_id)s {of_disk} AND bucket >= %(from_at)s AND bucket < %(bef
 {minutes} AND NOT bucket <@ %(stale_minutes)s::tstzmultirange
 UNION ALL
 SELECT {rollup_columns}
-FROM {whose}_minutes_of_updates(%(stale_minutes)s::tstzmultirange) AS fresh
-WHERE job_id = %(job_id)s {of_disk}
+FROM {whose}_minutes_of_updates(
+    %(job_id)s, {disk} %(stale_minutes)s::tstzmultirange) AS fresh
 
 -- name: accurate_hours
 -- The same with what is stale read from the minutes, and what is stale there from the updates.
@@ -132,15 +133,28 @@ WHERE job_id = %(job_id)s {of_disk}
 UNION ALL
 SELECT {rollup_columns}
 FROM unnest(%(stale_hours)s::tstzmultirange - %(stale_minutes)s::tstzmultirange) AS part
-JOIN {whose}_speed_1m_materialised AS minute ON bucket >= lower(part) AND bucket < upper(part)
-WHERE job_id = %(job_id)s {of_disk} AND bucket >= %(from_at)s AND bucket < %(before_at)s
+CROSS JOIN LATERAL (
+    {minutes} AND bucket >= lower(part) AND bucket < upper(part)
+    OFFSET 0  -- or else it may read all minutes of the job, and then look for the parts
+) AS minute
 UNION ALL
 SELECT {rollup_columns}
-FROM {whose}_minutes_of_updates(%(stale_minutes)s::tstzmultirange) AS fresh
-WHERE job_id = %(job_id)s {of_disk}
+FROM {whose}_minutes_of_updates(
+    %(job_id)s, {disk} %(stale_minutes)s::tstzmultirange) AS fresh
+
+-- name: disk
+%(disk)s::smallint,
 
 -- name: of_disk
 AND disk_index = %(disk)s
+
+-- name: read_senders_now
+SELECT date_trunc('second', clock_timestamp() - INTERVAL '1 millisecond' * coalesce(
+    (SELECT arrival_lag_ms
+     FROM job_telemetry
+     WHERE job_id = %(job_id)s AND time = %(newest_update_at)s
+     ORDER BY seq DESC
+     LIMIT 1), 0))
 
 -- name: count_updates
 SELECT count(*) FROM (SELECT FROM ({series}) AS updates LIMIT %(limit)s) AS counted

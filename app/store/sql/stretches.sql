@@ -13,6 +13,12 @@ minutes AS MATERIALIZED (
     WHERE job_id = %(job_id)s AND bucket >= %(from_at)s AND bucket < %(before_at)s
     {stale_minutes}
 ),
+spans AS NOT MATERIALIZED (
+    SELECT {at_ms} + first_ms AS first_ms, {at_ms} + last_ms AS last_ms,
+           updates::integer AS updates
+    FROM minutes
+),
+{rhythm},
 closed_hours AS (
     SELECT * FROM minutes WHERE false
 )
@@ -22,32 +28,88 @@ closed_hours AS (
 -- as far back as there are minutes.
 hours AS MATERIALIZED (
     SELECT bucket, updates, first_ms, last_ms, phase_first, phase_last, bytes_first, bytes_last,
-           bucket >= %(minutes_from)s
-               AND (coalesce(phase_varies, false) OR minutes < 60
-                    OR longest_head_ms + longest_tail_ms > %(gap_seconds)s * 1000) AS is_suspect
+           coalesce(phase_varies, false) OR minutes < 60 AS is_suspect,
+           longest_head_ms + longest_tail_ms AS longest_rest_ms
     FROM job_speed_1h_materialised
     WHERE job_id = %(job_id)s AND bucket >= %(from_at)s AND bucket < %(before_at)s
     {stale_hours}
 ),
+stale_minutes AS MATERIALIZED (
+    {minutes_of_stale_hours}
+),
+spans AS NOT MATERIALIZED (
+    SELECT {at_ms} + first_ms AS first_ms, {at_ms} + last_ms AS last_ms,
+           updates::integer AS updates
+    FROM hours
+    UNION ALL
+    SELECT min({at_ms} + first_ms), max({at_ms} + last_ms), sum(updates)::integer
+    FROM stale_minutes
+    GROUP BY date_bin(INTERVAL '1 hour', bucket, TIMESTAMPTZ 'epoch')
+),
+{rhythm},
+opened_hours AS (
+    SELECT bucket
+    FROM hours
+    CROSS JOIN rhythm
+    WHERE bucket >= %(minutes_from)s AND (is_suspect OR longest_rest_ms > gap_ms)
+),
 minutes AS MATERIALIZED (
     SELECT minute.*
-    FROM hours
+    FROM opened_hours
     CROSS JOIN LATERAL (
         SELECT {minute_columns}
         FROM job_speed_1m_materialised
         WHERE job_id = %(job_id)s
-            AND bucket >= hours.bucket AND bucket < hours.bucket + INTERVAL '1 hour'
+            AND bucket >= opened_hours.bucket AND bucket < opened_hours.bucket + INTERVAL '1 hour'
         OFFSET 0  -- as below
     ) AS minute
-    WHERE hours.is_suspect
-    {minutes_of_stale_hours}
+    UNION ALL
+    SELECT * FROM stale_minutes
 ),
 closed_hours AS (
     SELECT bucket, updates, first_ms, last_ms, phase_first, phase_last, bytes_first, bytes_last,
            false AS phase_varies
     FROM hours
-    WHERE NOT is_suspect
+    WHERE bucket NOT IN (SELECT bucket FROM opened_hours)
 )
+
+-- name: at_ms
+1000 * date_part('epoch', bucket)
+
+-- name: rhythm
+-- What a gap is longer than: three times the median distance of the run's updates, at least
+-- `least_gap_ms`. Inside a span (a minute or an hour) each distance is taken as their mean. Until
+-- there are `fewest_distances` there is no rhythm. The median itself is only needed where it may
+-- exceed a third of `least_gap_ms`.
+distances AS (
+    SELECT updates - 1 AS distances, (last_ms - first_ms) / (updates - 1) AS ms
+    FROM spans
+    WHERE updates > 1
+    UNION ALL
+    SELECT 1, first_ms - lag(last_ms) OVER (ORDER BY first_ms)
+    FROM spans
+),
+rhythm AS (
+    SELECT CASE WHEN total < %(fewest_distances)s OR 2 * short >= total THEN %(least_gap_ms)s
+                ELSE greatest(%(least_gap_ms)s, 3 * (
+                    SELECT min(ms)
+                    FROM (
+                        SELECT ms, sum(distances) OVER (ORDER BY ms) AS no_longer
+                        FROM distances
+                        WHERE ms IS NOT NULL
+                    ) AS sorted
+                    WHERE 2 * no_longer >= total))
+           END::integer AS gap_ms
+    FROM (
+        SELECT coalesce(sum(updates - 1) FILTER (
+                   WHERE 3 * (last_ms - first_ms) <= %(least_gap_ms)s * (updates - 1)), 0) AS short,
+               coalesce(sum(updates), 0) - 1 AS total
+        FROM spans
+    ) AS counted
+)
+
+-- name: no_minutes
+SELECT {minute_columns} FROM job_speed_1m_materialised WHERE false
 
 -- name: stale_minutes
 -- This and the next two are left out where nothing is stale: see accurate_minutes and accurate_hours
@@ -60,21 +122,26 @@ UNION ALL
 AND NOT bucket <@ %(stale_hours)s::tstzmultirange
 
 -- name: minutes_of_stale_hours
-UNION ALL
-SELECT {minute_columns}
+SELECT minute.*
 FROM unnest(%(stale_hours)s::tstzmultirange - %(stale_minutes)s::tstzmultirange) AS part
-JOIN job_speed_1m_materialised ON bucket >= lower(part) AND bucket < upper(part)
-WHERE job_id = %(job_id)s
+CROSS JOIN LATERAL (
+    SELECT {minute_columns}
+    FROM job_speed_1m_materialised
+    WHERE job_id = %(job_id)s AND bucket >= lower(part) AND bucket < upper(part)
+    OFFSET 0  -- as below
+) AS minute
 UNION ALL
 {fresh_minutes}
 
 -- name: fresh_minutes
 SELECT {minute_columns}
-FROM job_minutes_of_updates(%(stale_minutes)s::tstzmultirange) AS fresh
-WHERE job_id = %(job_id)s
+FROM job_minutes_of_updates(%(job_id)s, %(stale_minutes)s::tstzmultirange) AS fresh
 
 -- name: read_stretches
 WITH {minutes},
+gap_length AS (
+    SELECT gap_ms * INTERVAL '1 millisecond' AS gap FROM rhythm
+),
 opened AS MATERIALIZED (
     -- The minutes to open, not all if the phase changes all the time: for the others the first and
     -- last phases are used.
@@ -131,7 +198,7 @@ steps AS (
     WHERE last_at_before IS NULL
         OR is_newest
         OR first_at - last_at_before
-            > make_interval(secs => %(gap_seconds)s) - INTERVAL '1 millisecond'
+            > (SELECT gap FROM gap_length) - INTERVAL '1 millisecond'
         OR phase_first IS DISTINCT FROM neighbours.phase_before
         OR phase_last IS DISTINCT FROM phase_first
         OR (bytes_first IS NULL) <> (neighbours.bytes_before IS NULL)
@@ -142,11 +209,11 @@ turns AS (
     -- means "unchanged", and lag() sees one step back: where bytes appear or disappear both sides
     -- are kept, so that the last known value is available.
     SELECT steps.*,
-           NOT is_last AND at - at_before > make_interval(secs => %(gap_seconds)s) AS ends_gap
+           NOT is_last AND at - at_before > (SELECT gap FROM gap_length) AS ends_gap
     FROM steps
     WHERE at_before IS NULL
         OR is_newest
-        OR (NOT is_last AND at - at_before > make_interval(secs => %(gap_seconds)s))
+        OR (NOT is_last AND at - at_before > (SELECT gap FROM gap_length))
         OR (phase IS NOT NULL AND phase IS DISTINCT FROM phase_before)
         OR (bytes IS NULL) <> (bytes_before IS NULL)
 ),
@@ -155,8 +222,14 @@ gaps AS (
            greatest(at_before, %(window_from_at)s) AS from_at,
            least(at, %(window_before_at)s) AS to_at,
            count(*) OVER () AS found
-    FROM turns
-    WHERE ends_gap AND at_before < %(window_before_at)s AND at > %(window_from_at)s
+    FROM (
+        SELECT n, at_before, at FROM turns WHERE ends_gap
+        UNION ALL  -- the silence of a live job
+        SELECT n + 1, at, %(silent_until)s::timestamptz
+        FROM turns
+        WHERE is_newest AND %(silent_until)s::timestamptz - at > (SELECT gap FROM gap_length)
+    ) AS ended
+    WHERE at_before < %(window_before_at)s AND at > %(window_from_at)s
     ORDER BY least(at, %(window_before_at)s) - greatest(at_before, %(window_from_at)s) DESC, n
     LIMIT %(most)s
 ),
@@ -165,7 +238,7 @@ explained AS (
     -- sender_lost: the update that ends it, known to the millisecond, reports lost updates.
     SELECT 'gap' AS kind, n,
            CASE WHEN at - at_before - coalesce(away, INTERVAL '0')
-                     <= make_interval(secs => %(gap_seconds)s)
+                     <= (SELECT gap FROM gap_length)
                 THEN 'hub_away'
                 WHEN EXISTS (
                     SELECT FROM sender_losses AS loss
@@ -216,5 +289,11 @@ phases AS (
     LIMIT %(most)s
 )
 SELECT kind, name, from_at, to_at, bytes, found
-FROM (SELECT * FROM explained UNION ALL SELECT * FROM phases) AS stretches
+FROM (
+    SELECT * FROM explained
+    UNION ALL
+    SELECT * FROM phases
+    UNION ALL
+    SELECT 'rhythm', 0, NULL, NULL, NULL, gap_ms, 1 FROM rhythm
+) AS stretches
 ORDER BY kind, n

@@ -2,7 +2,7 @@
 
 import { bytes, percent, speed, time } from "../lib/format.js";
 import { valueAxis } from "./chart.js";
-import { linePoints, nearestRow } from "./run.js";
+import { isolatedPoints, linePoints, nearestRow } from "./run.js";
 import { byteUnit, elapsed, niceScale } from "./scale.js";
 import { elapsedAxis } from "./speed.js";
 
@@ -49,19 +49,35 @@ export function compareOption(runs, measure, theme, { width }) {
         describeRuns(runs, first.axisValue, value, text),
     },
     series: runs
-      .map(({ run, style }, index) => ({
-        type: "line",
-        name: String(index),
-        data: linePoints(run.lines, (row) => {
+      .flatMap(({ run, style }, index) => {
+        const color = theme.series[style];
+        const inUnit = (/** @type {Row} */ row) => {
           const known = value(row);
           return known === null ? null : known / unit.factor;
-        }),
-        showSymbol: false,
-        emphasis: { disabled: true },
-        lineStyle: { width: index ? 1.5 : 2.5, color: theme.series[style], type: DASHES[style] },
-        itemStyle: { color: theme.series[style] },
-        z: 10 - index,
-      }))
+        };
+        const isolated = isolatedPoints(run.lines, value);
+        return [
+          {
+            type: "line",
+            name: String(index),
+            data: linePoints(run.lines, inUnit),
+            showSymbol: false,
+            emphasis: { disabled: true },
+            lineStyle: { width: index ? 1.5 : 2.5, color, type: DASHES[style] },
+            itemStyle: { color },
+            z: 10 - index,
+          },
+          isolated.length > 0 && {
+            type: "scatter",
+            name: `${index}, isolated`,
+            data: isolated.map((row) => [row.at, inUnit(row)]),
+            symbolSize: 4,
+            itemStyle: { color },
+            silent: true,
+            z: 10 - index,
+          },
+        ].filter(Boolean);
+      })
       .reverse(), // this run on top
   };
 }

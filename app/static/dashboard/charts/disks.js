@@ -8,7 +8,6 @@ import { byteUnit, elapsed, niceScale } from "./scale.js";
 import { elapsedAxis } from "./speed.js";
 
 const COLOURS = 6; // of theme.series
-const REACH = 60; // seconds; at a greater distance from any update is a gap
 
 /**
  * The colour and the index in DASHES of the disk at `place`; unique for the first 36.
@@ -41,7 +40,7 @@ export function disksOption(disks, window, theme, { width }) {
     series: disks.flatMap(({ index, run, place }) => {
       const { colour, dash } = diskStyle(place);
       const color = theme.series[colour];
-      const isolated = isolatedPoints(run.lines);
+      const isolated = isolatedPoints(run.lines, ({ s }) => s);
       return [
         {
           type: "line",
@@ -68,7 +67,7 @@ export function disksOption(disks, window, theme, { width }) {
 /** The text of the tooltip at `t`. @param {DiskRun[]} disks @param {number} t */
 export function describeDisks(disks, t) {
   const lines = disks.map(({ index, run }) => {
-    const row = nearestRow(run.rows, t, Math.max(run.resolution, REACH));
+    const row = nearestRow(run.rows, t, Math.max(run.resolution, run.gapSeconds));
     return `disk ${index}: ${speed(row?.s)}`;
   });
   return [elapsed(Math.max(t, 0)), ...lines].join("\n");

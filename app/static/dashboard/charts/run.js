@@ -1,6 +1,5 @@
 /** Converts a history into what a chart draws: lines that break at gaps. Pure. */
 
-const GAP_SECONDS = 60; // as in the hub
 const MOST_BINS = 24;
 
 /**
@@ -39,10 +38,11 @@ export function makeRun(history) {
   const drawn = unfinished ? rows.slice(0, -1) : rows;
   return {
     rows,
-    lines: splitAtGaps(drawn, gaps, resolution),
+    lines: splitAtGaps(drawn, gaps, resolution, history.gap_seconds),
     gaps,
+    gapSeconds: history.gap_seconds,
     phases: history.phases.map((p) => ({ ...p, from: p.from_t, to: p.to_t })),
-    end: newest,
+    end: Math.max(newest, gaps.at(-1)?.to ?? 0), // the silence of a live job lasts until now
     unfinished,
     resolution,
   };
@@ -54,8 +54,9 @@ export function makeRun(history) {
  * @param {Row[]} rows
  * @param {Gap[]} gaps
  * @param {number} resolution
+ * @param {number} gapSeconds what a gap is longer than
  */
-export function splitAtGaps(rows, gaps, resolution) {
+export function splitAtGaps(rows, gaps, resolution, gapSeconds) {
   const breaks = gaps
     .filter(({ from, to }) => to - from >= resolution)
     .map(({ from, to }) => (from + to) / 2);
@@ -66,7 +67,7 @@ export function splitAtGaps(rows, gaps, resolution) {
   let next = 0;
   for (const row of rows) {
     const before = line.at(-1);
-    let broken = before !== undefined && row.at - before.at > GAP_SECONDS + 2 * resolution;
+    let broken = before !== undefined && row.at - before.at > gapSeconds + 2 * resolution;
     while (next < breaks.length && breaks[next] <= row.at) {
       next += 1;
       broken = true;
@@ -96,12 +97,18 @@ export function linePoints(lines, value) {
   return points;
 }
 
-/** The points between two gaps that are too few to draw a line. @param {Row[][]} lines */
-export function isolatedPoints(lines) {
-  return lines
-    .filter((line) => line.length === 1)
-    .map(([row]) => row)
-    .filter((row) => row.s !== null);
+/**
+ * The rows with a value whose neighbours in their line have none: no line is drawn to them.
+ * @param {Row[][]} lines
+ * @param {(row: Row) => number | null} value
+ */
+export function isolatedPoints(lines, value) {
+  const isKnown = (/** @type {Row | undefined} */ row) => row !== undefined && value(row) !== null;
+  return lines.flatMap((line) =>
+    line.filter(
+      (row, index) => isKnown(row) && !isKnown(line[index - 1]) && !isKnown(line[index + 1]),
+    ),
+  );
 }
 
 /** About `most` rows of a line at most, with its first and last. @param {Row[]} line @param {number} most */

@@ -68,7 +68,11 @@ export function speedOption({ run, window, mean, shown }, theme, { width }) {
       gapSeries(run.gaps, theme),
       shown.band && run.resolution > 0 && bandSeries(bands(run.lines), inUnit, theme),
       speedSeries(run, inUnit, theme, shown.mean ? inUnit(mean) : null),
-      isolatedSeries(isolatedPoints(run.lines), inUnit, theme),
+      isolatedSeries(
+        isolatedPoints(run.lines, ({ s }) => s),
+        inUnit,
+        theme,
+      ),
       shown.progress && progressSeries(run, theme),
       run.unfinished && unfinishedSeries(run.unfinished, inUnit, theme),
     ].filter(Boolean),
