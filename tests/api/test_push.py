@@ -694,11 +694,13 @@ def test_snapshot_is_stored_once_and_shown(
         "0001-01-01T00:00:00Z",
         "0000-12-31T19:03:58-04:56",
         "0001-01-01T00:53:28+00:53",
+        "0001-01-01T00:00:00+02:00",
         "1601-01-01T00:00:00Z",
         "1900-01-01T00:00:00Z",
         "1970-01-01T00:00:00Z",
         "1969-12-31T23:59:59Z",
         "9999-12-31T23:59:59.999999Z",
+        "9999-12-31T23:59:59.9999999-05:00",
     ],
 )
 def test_timestamp_that_was_never_set_counts_as_absent(client: FlaskClient, timestamp: str) -> None:
