@@ -788,3 +788,13 @@ def test_whatever_moves_is_progress(
     assert moved > began
     push_bare(client, **second, timestamp=at(-5))
     assert job(client)["last_progress_at"] == moved
+
+
+def test_late_update_that_changes_nothing_is_no_progress(client: FlaskClient) -> None:
+    push_bare(client, disks=[{"disk_index": 0, "bytes_transferred": 5}], timestamp=at(-30))
+    push(client, status="completed", timestamp=at(-20))
+    ended = job(client)["last_progress_at"]
+    push_bare(client, disks=[{"disk_index": 0, "bytes_transferred": 4}], timestamp=at(-40))
+    assert job(client)["last_progress_at"] == ended
+    push_bare(client, disks=[{"disk_index": 0, "bytes_transferred": 6}], timestamp=at(-25))
+    assert job(client)["last_progress_at"] > ended
