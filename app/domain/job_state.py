@@ -8,6 +8,7 @@ is derived (`job_columns`, `disk_columns`), and the end of a job is applied on t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -316,7 +317,8 @@ def _percent_of_disks(disks: Iterable[DiskColumns], total: int) -> float:
     sizes = [int(disk["total_bytes"] or 0) for disk in disks]
     if not (total and all(sizes)):
         sizes, total = [1] * len(percents), len(percents)
-    done = sum(percent * size for percent, size in zip(percents, sizes, strict=True))
+    # Rounded once, so that it does not depend on the order of the disks.
+    done = math.fsum(percent * size for percent, size in zip(percents, sizes, strict=True))
     return min(done / total, HIGHEST_DERIVED_PERCENT)
 
 

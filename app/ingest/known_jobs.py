@@ -17,6 +17,9 @@ from app.domain.job_state import JobState
 from app.domain.updates import Update
 
 MOST_JOBS = 8_192  # 3 KiB each, with two disks
+# Larger states are not kept: one of 1,024 disks takes 1 MiB, and so may one error message.
+MOST_DISKS = 32
+LONGEST_ERROR = 255  # characters
 CLOCK_MICROS = 5_000_000  # for how long the database's clock is not read again
 SHORTEST_PAUSE, LONGEST_PAUSE = 16, 1_024  # transactions
 
@@ -80,8 +83,9 @@ class KnownJobs:
 
         It need not be committed: if it is rolled back, no row has this version.
         """
-        if _is_plain(state):
+        if _is_plain(state) and _is_small(state):
             state.has_disk_progress = False
+            state.shown_error = None  # not used while the job runs, and as long as any
             self._jobs[state.job_id] = KnownJob(state, version)
             if len(self._jobs) > MOST_JOBS:
                 self._jobs.popitem(last=False)
@@ -117,6 +121,13 @@ def _elapsed() -> int:
 def _is_plain(state: JobState) -> bool:
     """Whether the row shows the registers as they are, and timestamps are taken as they are."""
     return state.status == "running" and state.clock_offset is None
+
+
+def _is_small(state: JobState) -> bool:
+    return len(state.disks) <= MOST_DISKS and all(
+        len(str(registers.values.get("error_message", ""))) <= LONGEST_ERROR
+        for registers in (state.registers, *state.disks.values())
+    )
 
 
 def _continues(state: JobState, update: Update) -> bool:

@@ -433,7 +433,7 @@ def rebuild(conn: Connection, changes: Sequence[Change], dropped_before: int) ->
     Values of dropped updates (`dropped_before`, µs) stay.
     """
     states = [change.state for change in changes]
-    before = [_shown(state) for state in states]
+    before = [(_shown(state), state.has_disk_progress) for state in states]
     spans = [Span(s.job_id, s.first, s.newest or 0, s.status) for s in states]
     ends = store.earliest_ends(conn, spans)
     for state, span in zip(states, spans, strict=True):
@@ -445,14 +445,17 @@ def rebuild(conn: Connection, changes: Sequence[Change], dropped_before: int) ->
         state.forget_telemetry(dropped_before)
         state.merge_all(updates[state.job_id])
     store.delete_other_disks(conn, states)
-    for change, shown in zip(changes, before, strict=True):
-        moved = _shown(change.state) != shown
+    for change, (shown, has_disk_progress) in zip(changes, before, strict=True):
+        now_shown = _shown(change.state)
+        moved = now_shown != shown
+        # The merge has filled the disks from nothing: what counts is what they show.
+        change.state.has_disk_progress = has_disk_progress or now_shown[-1] != shown[-1]
         for key, (applied, reason) in change.results.items():
             if applied is None:
                 change.results[key] = (moved, None if moved else reason)
 
 
-def _shown(state: JobState) -> object:
-    """The visible part of a state, for comparison."""
+def _shown(state: JobState) -> tuple[object, ...]:
+    """The visible part of a state, for comparison; that of its disks comes last."""
     disks = {index: disk_columns(disk, state.status) for index, disk in state.disks.items()}
     return state.status, state.completed_at, job_columns(state, disks), disks

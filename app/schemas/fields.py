@@ -117,8 +117,11 @@ def parse_timestamp(text: str) -> datetime:
             instant = instant.astimezone(UTC)
         return instant + timedelta(seconds=1) if is_leap else instant
     except (ValueError, OverflowError):
-        if text.startswith("0000"):  # a time that was never set, in a zone west of UTC
+        # A time that was never set, in another zone: in UTC it is outside the calendar.
+        if text.startswith(("0000-12-31", "0001-01-01")):
             return datetime.min.replace(tzinfo=UTC)
+        if text.startswith("9999-12-31") and not is_leap:
+            return datetime.max.replace(tzinfo=UTC)
         raise ValueError("This date and time does not exist.") from None
 
 

@@ -1,4 +1,7 @@
-"""Reads and writes of one ingest transaction. Instants are microseconds; nothing here commits."""
+"""Reads and writes of one ingest transaction. Instants are microseconds.
+
+Nothing here commits but `write_at_once`.
+"""
 
 from __future__ import annotations
 
@@ -267,10 +270,10 @@ def write_at_once(
 ) -> int:
     """`insert_updates` and `write_jobs` in one statement, which is committed; return the version.
 
-    For updates of consecutive hours. While the database works on its only
-    statement, this process can decode the next updates; between several it would have to wait for
-    the interpreter's lock. Raises SerializationFailure if a row had another version, or if updates
-    before `edge` (µs) are not all that have been dropped.
+    For updates of consecutive hours, which need no `note_write`, outside of a transaction. While
+    the database works on its only statement, this process can decode the next updates; between
+    several it would have to wait for the interpreter's lock. Raises SerializationFailure if a row
+    had another version, or if `edge` (µs) is no longer the time before which updates were dropped.
     """
     disks = _disks_of(updates)
     params = {

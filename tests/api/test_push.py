@@ -715,11 +715,13 @@ def test_snapshot_is_stored_once_and_shown(
         "0001-01-01T00:00:00Z",
         "0000-12-31T19:03:58-04:56",
         "0001-01-01T00:53:28+00:53",
+        "0001-01-01T00:00:00+02:00",
         "1601-01-01T00:00:00Z",
         "1900-01-01T00:00:00Z",
         "1970-01-01T00:00:00Z",
         "1969-12-31T23:59:59Z",
         "9999-12-31T23:59:59.999999Z",
+        "9999-12-31T23:59:59.9999999-05:00",
     ],
 )
 def test_timestamp_that_was_never_set_counts_as_absent(client: FlaskClient, timestamp: str) -> None:
@@ -875,3 +877,13 @@ def test_an_error_of_64_kib_is_kept_whole(client: FlaskClient) -> None:
     push(client, status="failed", timestamp=at(-5), error=error)
     assert job(client)["error_message"] == error
     assert job(client)["warnings"] == []
+
+
+def test_late_update_that_changes_nothing_is_no_progress(client: FlaskClient) -> None:
+    push_bare(client, disks=[{"disk_index": 0, "bytes_transferred": 5}], timestamp=at(-30))
+    push(client, status="completed", timestamp=at(-20))
+    ended = job(client)["last_progress_at"]
+    push_bare(client, disks=[{"disk_index": 0, "bytes_transferred": 4}], timestamp=at(-40))
+    assert job(client)["last_progress_at"] == ended
+    push_bare(client, disks=[{"disk_index": 0, "bytes_transferred": 6}], timestamp=at(-25))
+    assert job(client)["last_progress_at"] > ended

@@ -337,5 +337,6 @@ def test_the_clock_is_the_databases_without_a_given_time(
     assert row is not None
     now: datetime = row[0]
     add_updates(conn, [now - 4 * DAY, now - timedelta(minutes=5)])
+    refresh_rollups.run_once(database, short)
     done = drop_expired_chunks.run_once(database, short)
     assert done["job_telemetry"] == Dropped(1, 0, None)

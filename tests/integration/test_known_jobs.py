@@ -178,6 +178,25 @@ def test_number_of_kept_states_is_limited(monkeypatch: pytest.MonkeyPatch) -> No
     assert set(known.take(updates)) == {"b", "c"}
 
 
+@pytest.mark.parametrize(
+    "large",
+    [
+        {"disks": {index: {} for index in range(known_jobs.MOST_DISKS + 1)}},
+        {"error_message": "x" * 256},
+        {"disks": {0: {"error_message": "x" * 256}}},
+    ],
+    ids=["disks", "error", "error of a disk"],
+)
+def test_large_states_are_not_kept(
+    conn: Connection, locked: list[set[str]], large: dict[str, Any]
+) -> None:
+    known = KnownJobs()
+    store_known(conn, known, make_update(-60, **large), make_update(-60, job_id="other"))
+    del locked[:]
+    store_known(conn, known, make_update(-50), make_update(-50, job_id="other"))
+    assert locked == [{"j"}]
+
+
 def test_another_connection_knows_nothing(database: Database, locked: list[set[str]]) -> None:
     """It may lead to a server that has lost the last transactions."""
     known = KnownJobs()
