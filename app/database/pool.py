@@ -25,6 +25,7 @@ DatabaseError = psycopg.Error  # what a statement raises
 LockNotAvailable = psycopg.errors.LockNotAvailable
 ForeignKeyViolation = psycopg.errors.ForeignKeyViolation
 SerializationFailure = psycopg.errors.SerializationFailure
+DeadlockDetected = psycopg.errors.DeadlockDetected
 
 READ_TIMEOUT_SECONDS = 30  # a chart that takes longer is of no use
 CONNECT_TIMEOUT_SECONDS = 5

@@ -119,7 +119,7 @@ def _elapsed() -> int:
 
 
 def _is_plain(state: JobState) -> bool:
-    """Whether the row shows the registers as they are, and timestamps are taken as they are."""
+    """Whether no verdict or end hides the registers, and timestamps are taken as they are."""
     return state.status == "running" and state.clock_offset is None
 
 

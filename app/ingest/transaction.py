@@ -12,7 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from app.clock import from_micros, isoformat
-from app.database.pool import Connection, ForeignKeyViolation, SerializationFailure
+from app.database.pool import (
+    Connection,
+    DeadlockDetected,
+    ForeignKeyViolation,
+    SerializationFailure,
+)
 from app.domain import timestamps
 from app.domain.job_state import (
     END_WARNINGS,
@@ -335,7 +340,12 @@ class _Transaction:
                 self._write_at_once(new)
             else:
                 self._write(new, existing).check()
-        except (store.OutdatedState, SerializationFailure, ForeignKeyViolation) as exc:
+        except (
+            store.OutdatedState,
+            SerializationFailure,
+            DeadlockDetected,
+            ForeignKeyViolation,
+        ) as exc:
             if not self.versions:
                 raise
             self.known.distrust()

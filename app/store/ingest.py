@@ -438,6 +438,10 @@ def _jobs_in_columns(rows: Sequence[JobRow], now: int) -> dict[str, Any]:
         "has_life": [row.change.has_life for row in rows],
         "has_progress": [row.change.is_new or row.state.has_disk_progress for row in rows],
         "version": [row.version for row in rows],
+        "named_percent": [
+            _hidden_percent(state.registers, values)
+            for state, values in zip(states, columns, strict=True)
+        ],
     }
 
 
@@ -474,7 +478,14 @@ def _disks_in_columns(disks: list[_DiskRow]) -> dict[str, Any]:
         "disk_index": [index for _, index, _, _ in disks],
         "newest": [max(disk.times.values(), default=None) for _, _, _, disk in disks],
         "field_times": [_times_literal(disk, _DISK_COLUMNS) for _, _, _, disk in disks],
+        "named_percent": [_hidden_percent(disk, columns) for _, _, columns, disk in disks],
     }
+
+
+def _hidden_percent(registers: Registers, columns: Mapping[str, Any]) -> float | None:
+    """The percent that the sender named, if the row shows another."""
+    named = registers.values.get("progress_percent")
+    return None if named is None or named == columns["progress_percent"] else float(named)
 
 
 def _times_literal(registers: Registers, names: tuple[str, ...]) -> str:

@@ -32,7 +32,9 @@ COMMENT ON COLUMN jobs.transfer_speed_bps IS
 COMMENT ON COLUMN jobs.eta_seconds IS
     'Seconds left, as estimated by the sender, often wrong; 0 once completed.';
 COMMENT ON COLUMN jobs.progress_percent IS
-    'Percent done, 0 to 100: as reported, else from the bytes; 100 once completed.';
+    'Percent done, 0 to 100: as reported, or from bytes that were reported later; 100 once completed.';
+COMMENT ON COLUMN jobs.named_percent IS
+    'The percent that the sender reported last, if progress_percent shows another; else NULL.';
 COMMENT ON COLUMN jobs.error_message IS 'The sender''s error, or why the detector changed the status.';
 COMMENT ON COLUMN jobs.warnings IS 'Warnings about the job: {"code": "sentence"}.';
 COMMENT ON COLUMN jobs.created_at IS 'When the hub first saw it, hub''s clock.';
@@ -76,7 +78,9 @@ COMMENT ON COLUMN job_disks.bytes_transferred IS 'Bytes moved.';
 COMMENT ON COLUMN job_disks.total_bytes IS 'Bytes to move in all; 0: not known.';
 COMMENT ON COLUMN job_disks.transfer_speed_bps IS 'Last reported speed, bytes per second.';
 COMMENT ON COLUMN job_disks.progress_percent IS
-    'Percent done, 0 to 100: as reported, else from the bytes.';
+    'Percent done, 0 to 100: as reported, or from bytes that were reported later.';
+COMMENT ON COLUMN job_disks.named_percent IS
+    'The percent that the sender reported last, if progress_percent shows another; else NULL.';
 COMMENT ON COLUMN job_disks.error_message IS 'The sender''s error text about this disk.';
 COMMENT ON COLUMN job_disks.newest_update_at IS
     'Time of the newest update that named the disk, sender''s clock.';

@@ -204,3 +204,19 @@ def test_another_connection_knows_nothing(database: Database, locked: list[set[s
         with database.connect() as conn:
             store_known(conn, known, make_update(n - 60))
     assert locked == [{"j"}, {"j"}, {"j"}]
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "read"])
+@pytest.mark.parametrize("where", ["job", "disk"])
+def test_percent_that_was_named_shows_again_once_the_total_is_unknown(
+    conn: Connection, is_kept: bool, where: str
+) -> None:
+    known = KnownJobs()
+    for seconds, fields in (
+        (-60, {"progress_percent": 40.0, "total_bytes": 100}),
+        (-50, {"bytes_transferred": 80}),
+        (-40, {"total_bytes": 0}),
+    ):
+        update = make_update(seconds, **(fields if where == "job" else {"disks": {0: fields}}))
+        store_known(conn, known if is_kept else KnownJobs(), update)
+    assert row(conn, "progress_percent") == (40,)

@@ -6,6 +6,7 @@ repeated for each column: `{job_fields: v.$name}`. It may use
 
 - `$name`, the column, and `$type`, its SQL type;
 - `$reported`, the value that the sender reported, from a row of `job_telemetry`;
+- `$named`, the value that the sender named, from a row of `jobs` or `job_disks`;
 - `$stored`, what `job_telemetry` keeps of a reported value beside `percent_scale`.
 """
 
@@ -30,6 +31,7 @@ _REPORTED = {
     "progress_percent": "reported_percent("
     "progress_percent, percent_scale, bytes_transferred, total_bytes)"
 }
+_NAMED = {"progress_percent": "coalesce(named_percent, progress_percent)"}
 _STORED = {"progress_percent": "CASE WHEN percent_scale IS NULL THEN progress_percent END"}
 
 
@@ -59,6 +61,7 @@ def _expand(placeholder: re.Match[str]) -> str:
             name=name,
             type=field.kind.sql_type,
             reported=_REPORTED.get(name, name),
+            named=_NAMED.get(name, name),
             stored=_STORED.get(name, name),
         )
         for name, field in _GROUPS[placeholder[1]].items()

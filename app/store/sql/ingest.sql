@@ -5,7 +5,7 @@
 SELECT job_id, job_type, status, ended_by, started_at, completed_at, newest_update_at,
        last_telemetry_at IS NOT NULL AND (completed_at IS NULL OR started_at <> created_at),
        clock_offset_seconds, warnings, field_times, registered,
-       before_verdict, {job_fields}
+       before_verdict, {job_fields: $named}
 FROM jobs
 WHERE job_id = ANY(%(job_ids)s::text[])
 ORDER BY job_id
@@ -42,7 +42,7 @@ ON CONFLICT (job_id) DO NOTHING
 RETURNING job_id
 
 -- name: read_disks
-SELECT job_id, disk_index, size_bytes, field_times, {disk_fields}
+SELECT job_id, disk_index, size_bytes, field_times, {disk_fields: $named}
 FROM job_disks
 WHERE job_id = ANY(%(job_ids)s::text[])
 
@@ -154,6 +154,7 @@ UPDATE jobs SET
     clock_offset_seconds = v.clock_offset_seconds,
     warnings = v.warnings::jsonb,
     field_times = v.field_times::bigint[],
+    named_percent = v.named_percent,
     {job_fields: $name = v.$name},
     last_telemetry_at = CASE
         WHEN v.has_life THEN from_micros(%(now)s) ELSE jobs.last_telemetry_at END,
@@ -167,10 +168,10 @@ FROM unnest(
     %(completed_at)s::bigint[], %(newest)s::bigint[],
     %(clock_offset_seconds)s::double precision[], %(warnings)s::text[], %(field_times)s::text[],
     %(has_life)s::boolean[], %(has_progress)s::boolean[], %(version)s::xid[],
-    {job_fields: %($name)s::$type[]}
+    %(named_percent)s::double precision[], {job_fields: %($name)s::$type[]}
 ) AS v (
     job_id, status, ended_by, started_at, completed_at, newest, clock_offset_seconds, warnings,
-    field_times, has_life, has_progress, version, {job_fields})
+    field_times, has_life, has_progress, version, named_percent, {job_fields})
 WHERE jobs.job_id = v.job_id AND jobs.xmin = coalesce(v.version, jobs.xmin)
 
 -- name: touch_jobs
@@ -191,15 +192,17 @@ FROM unnest(
 WHERE jobs.job_id = v.job_id
 
 -- name: upsert_disks
-INSERT INTO job_disks (job_id, disk_index, newest_update_at, field_times, {disk_fields})
-SELECT job_id, disk_index, from_micros(newest), field_times::bigint[], {disk_fields}
+INSERT INTO job_disks (
+    job_id, disk_index, newest_update_at, field_times, named_percent, {disk_fields})
+SELECT job_id, disk_index, from_micros(newest), field_times::bigint[], named_percent, {disk_fields}
 FROM unnest(
     %(job_id)s::text[], %(disk_index)s::smallint[], %(newest)s::bigint[], %(field_times)s::text[],
-    {disk_fields: %($name)s::$type[]}
-) AS v (job_id, disk_index, newest, field_times, {disk_fields})
+    %(named_percent)s::double precision[], {disk_fields: %($name)s::$type[]}
+) AS v (job_id, disk_index, newest, field_times, named_percent, {disk_fields})
 ON CONFLICT (job_id, disk_index) DO UPDATE SET
     newest_update_at = excluded.newest_update_at,
     field_times = excluded.field_times,
+    named_percent = excluded.named_percent,
     {disk_fields: $name = excluded.$name}
 
 -- name: insert_events
