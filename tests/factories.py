@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.clock import to_micros
+from app.clock import to_micros, utc_now
 from app.domain.updates import Update
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -52,3 +52,9 @@ def make_update(seconds: float = -60, status: str = "running", **changes: Any) -
         time=micros(seconds),
         lost_updates=lost_updates,
     )
+
+
+def fresh(seconds: float = 0, **changes: Any) -> Update:
+    """An update so many seconds from now, not from when the tests began."""
+    elapsed = (utc_now() - NOW).total_seconds()
+    return make_update(round(elapsed) + seconds, **changes)

@@ -128,7 +128,7 @@ def _columns(expressions: Mapping[str, str]) -> str:
 
 _DISK_PERCENT_TIME = f"disk.field_times[{list(DISK_FIELDS).index('progress_percent') + 1}]"
 _DISK = (
-    "to_jsonb(disk) - 'field_times' || jsonb_build_object('progress_percent',"
+    "to_jsonb(disk) - 'field_times' - 'named_percent' || jsonb_build_object('progress_percent',"
     f" CASE WHEN {_DISK_PERCENT_TIME} IS NULL AND total_bytes = 0"
     " THEN nullif(progress_percent, 0) ELSE progress_percent END)"
 )

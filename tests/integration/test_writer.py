@@ -29,7 +29,7 @@ from app.ingest.queue import (
 from app.ingest.transaction import Outcome, Receipt, store_updates
 from app.ingest.writer import Writer
 from app.store.rollups import read_chunks
-from tests.factories import NOW, make_update
+from tests.factories import fresh, make_update
 
 
 def make_writer(database: Database, **changes: Any) -> Writer:
@@ -129,12 +129,6 @@ def test_fresh_updates_go_before_old_ones(database: Database) -> None:
     writer.stop()
     assert groups == [["d", "e", "f"], ["a", "b", "c"]], "one transaction each"
     assert len(writer.finish(mixed)) == 4
-
-
-def fresh(seconds: float = 0, **changes: Any) -> Update:
-    """An update so many seconds from now, not from when the tests began."""
-    elapsed = (utc_now() - NOW).total_seconds()
-    return make_update(round(elapsed) + seconds, **changes)
 
 
 def settle() -> None:
