@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from app.domain.rollups import ROLLUPS
 from tests.chaos.conftest import Run
 from tests.chaos.scenario import lasting
 from tools.hub_process import HubProcess, kill, wait_until
@@ -100,7 +101,7 @@ def test_tasks_killed_under_load(hub: HubProcess, chaos: Run) -> None:
         scenario.assert_no_sender_judged()
     ((ended,),) = query(hub, "SELECT clock_timestamp()")
     refreshed = "SELECT count(*) FROM rollup_refreshes WHERE refreshed_at > %s"
-    wait_until(lambda: query(hub, refreshed, ended) == [(5,)])
+    wait_until(lambda: query(hub, refreshed, ended) == [(len(ROLLUPS),)])
     stored = {
         job_id: sum(1 for known, _ in scenario.senders.acknowledged if known == job_id)
         for job_id in scenario.senders.job_ids
