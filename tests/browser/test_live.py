@@ -89,7 +89,7 @@ def test_the_time_left_says_what_it_is_made_from(page: Page, hub: HubProcess) ->
     wait_ready(page)
     card = page.locator(".kpi", has_text="Time left")
     expect(card).to_contain_text("50 min 00 s")
-    expect(card).to_contain_text("at the pace of now; 45 min 00 s to 55 min")
+    expect(card).to_contain_text("at the present pace; 45 min 00 s to 55 min")
     assert hub.push("left-2") == 200
     page.goto("/jobs/left-2")
     wait_ready(page)

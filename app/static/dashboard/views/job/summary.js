@@ -102,7 +102,7 @@ export function summaryFigures(job) {
 }
 
 const BASES = {
-  rate: "at the pace of now",
+  rate: "at the present pace",
   percent: "as its percent grows now",
   history: "as in earlier runs",
 };
