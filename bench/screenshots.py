@@ -139,10 +139,10 @@ def _with_a_gap(items: list[Body], job: SimulatedJob) -> Iterator[Body]:
         yield item
 
 
-# As if the hub had been there all the time, and had noticed the one that went quiet.
+# As if the hub had been there all the time, and had noticed the one that went quiet. Jobs keep the time
+# at which their updates arrived: charts take what arrived before the last refresh from the rollups.
 _AS_IT_WOULD_BE = (
-    """UPDATE jobs SET created_at = started_at, last_telemetry_at = newest_update_at,
-           last_progress_at = newest_update_at
+    """UPDATE jobs SET created_at = started_at, last_progress_at = newest_update_at
        WHERE newest_update_at IS NOT NULL""",
     """UPDATE job_events AS event
        SET time = CASE WHEN event.to_status = 'running' THEN job.started_at
