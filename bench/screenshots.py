@@ -139,8 +139,8 @@ def _with_a_gap(items: list[Body], job: SimulatedJob) -> Iterator[Body]:
         yield item
 
 
-# As if the hub had been there all the time, and had noticed the one that went quiet. Jobs keep the time
-# at which their updates arrived: charts take what arrived before the last refresh from the rollups.
+# As if the hub had been there all the time, and had noticed the one that went quiet. Jobs keep the
+# time of arrival: charts take what arrived before the last refresh from the rollups.
 _AS_IT_WOULD_BE = (
     """UPDATE jobs SET created_at = started_at, last_progress_at = newest_update_at
        WHERE newest_update_at IS NOT NULL""",
