@@ -78,6 +78,14 @@ class NotFound(RequestError):
     status = 404
 
 
+def no_such_run(name: str) -> NotFound:
+    """The error for the name of a run that does not exist (`app.domain.runs.run_name`)."""
+    job_id, _, run = name.partition("/")
+    if run:
+        return NotFound(f"The job {job_id!r} has no run {run}.")
+    return NotFound(f"There is no job {job_id!r}.")
+
+
 class RequestTimeout(RequestError):
     """The body of the request took too long to arrive."""
 

@@ -15,11 +15,12 @@ from app.api.needs import needs
 from app.clock import from_micros, isoformat, to_micros
 from app.domain.estimates import TimeLeft, duration_seconds
 from app.domain.job_lists import Order
+from app.domain.runs import run_name
 from app.domain.statuses import JOB_STATUSES
 from app.domain.texts import shorten
-from app.errors import NotFound
+from app.errors import no_such_run
 from app.schemas import jobs as schemas
-from app.schemas.queries import encode_cursor, page_query, table_query
+from app.schemas.queries import RunQuery, encode_cursor, page_query, run_field, table_query
 from app.store import jobs as store
 from app.store.estimates import read_times_left
 from app.web.paths import check_identifier
@@ -47,9 +48,19 @@ def list_jobs(query: dict[str, Any]) -> Response:
     cursor = None
     if page.next_key is not None:
         cursor = _encode_key(query, page.next_key)
+    return _table("jobs", query, page, estimates, cursor)
+
+
+def _table(
+    name: str,
+    query: dict[str, Any],
+    page: store.JobPage,
+    estimates: dict[int, TimeLeft],
+    cursor: str | None,
+) -> Response:
     items = [_job(job, estimates.get(job.id)) for job in page.jobs]
     columns = [name for name in schemas.JobItemSchema().fields if name != "hub_eta"]
-    return table("jobs", query, columns, items, cursor)
+    return table(name, query, columns, items, cursor)
 
 
 def _read_key(query: dict[str, Any]) -> store.Key | None:
@@ -81,39 +92,72 @@ def summarise_jobs(query: dict[str, Any]) -> Response:
 
 
 @blueprint.route("/jobs/<job:job_id>")
+@blueprint.arguments(RunQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.JobSchema)
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(400, "BAD_REQUEST")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
-def read_job(job_id: str) -> Response:
-    """Return one job with its disks and summary."""
+def read_job(query: dict[str, Any], job_id: str) -> Response:
+    """Return one run of a job with its disks and summary, by default the newest."""
     check_identifier("job_id", job_id)
-    return conditional_json(job_body(job_id))
+    return conditional_json(job_body(job_id, query.get("run")))
+
+
+@blueprint.route("/jobs/<identifier:job_id>/runs")
+@blueprint.arguments(schemas.RunListQuery, location="query", error_status_code=400)
+@blueprint.response(200, schemas.JobListSchema)
+@blueprint.response(200, {"type": "string"}, content_type="text/csv")
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
+@blueprint.alt_response(404, "NOT_FOUND")
+@blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
+def list_runs(query: dict[str, Any], job_id: str) -> Response:
+    """List the runs of a job, the newest first."""
+    check_identifier("job_id", job_id)
+    after = None
+    if "cursor" in query:
+        micros, row_id = query["cursor"]
+        after = from_micros(micros), row_id
+    with hub().database.reading() as conn:
+        wanted = store.JobFilter(job_id=job_id)
+        page = store.list_jobs(conn, wanted, query["limit"], after=after)
+        if not page.jobs and not store.job_exists(conn, job_id):
+            raise no_such_run(job_id)
+        estimates = read_times_left(conn, page.jobs) if query["format"] == "json" else {}
+    cursor = None
+    if page.next_key is not None:
+        started_at, row_id = page.next_key
+        assert isinstance(started_at, datetime)
+        cursor = encode_cursor("runs", to_micros(started_at), row_id)
+    return _table(f"runs-{job_id}", query, page, estimates, cursor)
 
 
 @blueprint.route("/jobs/<identifier:job_id>/events")
-@blueprint.arguments(page_query("events"), location="query", error_status_code=400)
+@blueprint.arguments(page_query("events", run=run_field()), location="query", error_status_code=400)
 @blueprint.response(200, schemas.JobEventListSchema)
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
 def list_events(query: dict[str, Any], job_id: str) -> Response:
-    """List the transitions and warnings of a job, oldest first."""
+    """List the transitions and warnings of a run of a job, oldest first."""
     check_identifier("job_id", job_id)
     limit, after_id = query["limit"], query.get("cursor", [0])[0]
+    name = run_name(job_id, query.get("run"))
     with hub().database.reading() as conn:
-        found = store.list_events(conn, job_id, limit + 1, after_id)
-        if not found and not store.job_exists(conn, job_id):
-            raise _not_found(job_id)
+        found = store.list_events(conn, name, limit + 1, after_id)
+        if not found and not store.job_exists(conn, name):
+            raise no_such_run(name)
     cursor = encode_cursor("events", found[limit - 1].id) if len(found) > limit else None
     return conditional_json({"items": [vars(e) for e in found[:limit]], "next_cursor": cursor})
 
 
 @blueprint.route("/jobs/<identifier:job_id>/updates")
-@blueprint.arguments(table_query("updates"), location="query", error_status_code=400)
+@blueprint.arguments(
+    table_query("updates", run=run_field()), location="query", error_status_code=400
+)
 @blueprint.response(200, schemas.JobUpdateListSchema)
 @blueprint.response(200, {"type": "string"}, content_type="text/csv")
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
@@ -121,16 +165,17 @@ def list_events(query: dict[str, Any], job_id: str) -> Response:
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
 def list_updates(query: dict[str, Any], job_id: str) -> Response:
-    """List the updates of a job, oldest first, as long as they are kept."""
+    """List the updates of a run of a job, oldest first, as long as they are kept."""
     check_identifier("job_id", job_id)
     limit, after = query["limit"], None
     if "cursor" in query:
         micros, seq = query["cursor"]
         after = from_micros(micros), seq
+    name = run_name(job_id, query.get("run"))
     with hub().database.reading() as conn:
-        found = store.list_updates(conn, job_id, limit + 1, after)
+        found = store.list_updates(conn, name, limit + 1, after)
     if found is None:
-        raise _not_found(job_id)
+        raise no_such_run(name)
     cursor = None
     if len(found) > limit:
         last = found[limit - 1]
@@ -156,18 +201,15 @@ def list_machines(query: dict[str, Any]) -> Response:
     return conditional_json({"items": [_machine(m) for m in found[:limit]], "next_cursor": cursor})
 
 
-def job_body(job_id: str) -> dict[str, Any]:
+def job_body(job_id: str, run: int | None = None) -> dict[str, Any]:
     """The body of `GET /jobs/{job_id}`, timestamps as text. Raises NotFound."""
+    name = run_name(job_id, run)
     with hub().database.reading() as conn:
-        job = store.read_job(conn, job_id)
+        job = store.read_job(conn, name)
         if job is None:
-            raise _not_found(job_id)
+            raise no_such_run(name)
         left = read_times_left(conn, [job]).get(job.id)
     return {**_job(job, left), "disks": [_disk(disk) for disk in job.disks]}
-
-
-def _not_found(job_id: str) -> NotFound:
-    return NotFound(f"There is no job {job_id!r}.")
 
 
 def _job_filter(query: dict[str, Any]) -> store.JobFilter:
@@ -227,6 +269,7 @@ def _machine(machine: store.Machine) -> dict[str, Any]:
     by_status = dict.fromkeys(JOB_STATUSES, 0) | machine.by_status
     last_job = {
         "job_id": machine.job_id,
+        "run": machine.run,
         "job_type": machine.job_type,
         "status": machine.status,
         "started_at": machine.started_at,

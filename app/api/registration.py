@@ -34,7 +34,9 @@ _REGISTRATION = RegistrationSchema()
 @blueprint.alt_response(200, schema=JobSchema, description="Already registered")
 @needs(PUSH)
 def register_job() -> Response:
-    """Register a job before it starts. If the job exists, missing fields are filled in.
+    """Register a job before it starts. If it is known, missing fields are filled in.
+
+    If it has ended, this begins another run of it: see `new_run`.
 
     409 if the job exists with another type, machine, repository or kind of backup, or ended so
     long ago that its updates are no longer kept.

@@ -10,11 +10,12 @@ from app.database.pool import Connection
 from app.domain import chart
 from app.domain.chart import Bucket, Point, Statistics
 from app.domain.estimates import duration_seconds
+from app.domain.runs import split_key
 from app.domain.statuses import LIVE_STATUSES
 from app.domain.stretches import LEAST_GAP_SECONDS, Stretches
 from app.domain.summary import Summary
 from app.domain.window import Window
-from app.errors import NotFound
+from app.errors import NotFound, no_such_run
 from app.store import history as store
 from app.store.stretches import read_stretches
 
@@ -77,18 +78,19 @@ class _Chart:
 
 def read_history(
     conn: Connection,
-    job_id: str,
+    name: str,
     *,
     points: int,
     from_at: datetime | None = None,
     before_at: datetime | None = None,
     disk: int | None = None,
 ) -> History:
-    """The chart of a job, or of one of its disks, in at most `points` points, as of one moment.
+    """The chart of a run, or of one of its disks, in at most `points` points, as of one moment.
 
-    `conn` is not in a transaction. Raises NotFound for an unknown job or disk.
+    `name`: see `run_name`. `conn` is not in a transaction. Raises NotFound for an unknown run or
+    disk.
     """
-    job = _find_job(conn, job_id)
+    job = _find_job(conn, name)
     if job.is_settled:
         # The job no longer changes, so a transaction with its two round trips is not needed. A
         # late update between the statements deletes the summary, as the next reader sees.
@@ -96,20 +98,20 @@ def read_history(
     # With a commit between the statements, header and points would not match.
     with conn.transaction():
         store.use_one_snapshot(conn)
-        job = _find_job(conn, job_id)
+        job = _find_job(conn, name)
         return read_chart(conn, job, points, from_at, before_at, disk)
 
 
-def read_whole_run(conn: Connection, job_id: str, points: int) -> History:
-    """The chart of a job from its series, without its summary. Raises NotFound."""
-    job = replace(_find_job(conn, job_id), summary=None)
+def read_whole_run(conn: Connection, name: str, points: int) -> History:
+    """The chart of a run from its series, without its summary. Raises NotFound."""
+    job = replace(_find_job(conn, name), summary=None)
     return read_chart(conn, job, points)
 
 
-def _find_job(conn: Connection, job_id: str) -> store.ChartedJob:
-    job = store.read_charted_job(conn, job_id)
+def _find_job(conn: Connection, name: str) -> store.ChartedJob:
+    job = store.read_charted_job(conn, name)
     if job is None:
-        raise NotFound(f"There is no job {job_id!r}.")
+        raise no_such_run(name)
     return job
 
 
@@ -123,7 +125,7 @@ def read_chart(
 ) -> History:
     """The chart of a job read on the same connection. Raises NotFound for an unknown disk."""
     span = chart.job_span(job.started_at, job.newest_update_at)
-    series = store.Series(job.job_id, disk)
+    series = store.Series(job.key, disk)
     sizes = _sizes(conn, job, series, span)
     summary = Summary(job.summary) if job.summary else None
     window = chart.choose_window(span, from_at, before_at)
@@ -131,7 +133,7 @@ def read_chart(
     # window of a year.
     shown = window.within(span)
     known = summary.statistics if summary and disk is None and shown == span else None
-    stale = _read_stale(conn, job, store.Series(job_id=job.job_id), span)
+    stale = _read_stale(conn, job, store.Series(job.key), span)
     stale_of_series = stale if disk is None else _read_stale(conn, job, series, span)
     drawn = _draw(conn, job, series, shown, points, known, stale_of_series)
     if summary and disk is None and summary.is_finer_than(drawn.source, drawn.step):
@@ -168,7 +170,7 @@ def _sizes(
         return job
     disk = store.read_charted_disk(conn, series, span)
     if disk is None:
-        raise NotFound(f"disk: job {job.job_id!r} has no disk {series.disk}.")
+        raise NotFound(f"disk: job {split_key(job.key)[0]!r} has no disk {series.disk}.")
     return disk
 
 

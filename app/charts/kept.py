@@ -24,9 +24,9 @@ LONGEST_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class ChartQuery:
-    """Which chart of a job to read (see `read_history`), and the name of its format."""
+    """Which chart of a run to read (see `read_history`), and the name of its format."""
 
-    job_id: str
+    name: str
     points: int
     from_at: datetime | None = None
     before_at: datetime | None = None
@@ -74,13 +74,13 @@ class KeptCharts(Generic[Drawn]):
         is_embedded = self._database.is_embedded
         with (
             self._database.reading() as conn,
-            store.current_version(conn, query.job_id, held, is_embedded=is_embedded) as version,
+            store.current_version(conn, query.name, held, is_embedded=is_embedded) as version,
         ):
             if kept is not None and version.text == held:
                 return kept.drawn
             history = read_history(
                 conn,
-                query.job_id,
+                query.name,
                 points=query.points,
                 from_at=query.from_at,
                 before_at=query.before_at,
@@ -100,10 +100,10 @@ class KeptCharts(Generic[Drawn]):
             self._kept.move_to_end(query)
             return kept
 
-    def read_versions(self, job_ids: Sequence[str]) -> dict[str, str]:
-        """The current versions of jobs; unknown jobs are missing. Raises DatabaseUnavailable."""
+    def read_versions(self, names: Sequence[str]) -> dict[str, str]:
+        """The current versions of runs; unknown runs are missing. Raises DatabaseUnavailable."""
         with self._database.reading() as conn:
-            return store.read_versions(conn, job_ids)
+            return store.read_versions(conn, names)
 
     def _keep(self, query: ChartQuery, kept: Kept[Drawn]) -> None:
         """Keep a chart in place of those that were not used for the longest time."""

@@ -7,12 +7,13 @@ from typing import Any
 from app.charts.job import read_whole_run
 from app.database.pool import Connection
 from app.domain.chart import job_span
+from app.domain.runs import name_of_key
 from app.domain.summary import MOST_POINTS, WholeRun, make_summary
 
 
-def summarise_job(conn: Connection, job_id: str) -> tuple[str, dict[str, Any]]:
-    """The version of the job's row and its summary, in the caller's snapshot. Raises NotFound."""
-    history = read_whole_run(conn, job_id, MOST_POINTS)
+def summarise_job(conn: Connection, key: str) -> tuple[str, dict[str, Any]]:
+    """The version of a run's row, and its summary, in the caller's snapshot. Raises NotFound."""
+    history = read_whole_run(conn, name_of_key(key), MOST_POINTS)
     job = history.job
     run = WholeRun(
         started_at=job.started_at,

@@ -3,7 +3,7 @@
 A completed job whose bytes are not the sum over its disks gets that sum, if every known disk has
 reported bytes: the rule that ingest applies to a job that ends. With `--rollups` the rollups are
 rebuilt from their series instead, as far back as those go. With `--counts` the numbers of jobs by
-status are counted again.
+status are counted again. With `--runs` jobs whose id was used again are divided into runs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from app.database.pool import Connection, Database, translated_errors
 from app.domain.rollups import REFRESH_STEP, ROLLUPS, SETTLED_AFTER, Rollup
 from app.domain.window import Window
 from app.errors import ConfigError
+from app.ingest.divide import divide_run
 from app.store import counts, rollups
 from app.store import repair as store
 from app.store.repair import CompletedJob
@@ -37,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--counts", action="store_true", help="count the jobs by status again instead"
     )
+    parser.add_argument(
+        "--runs",
+        action="store_true",
+        help="divide jobs whose id was used again, with an earlier release, into runs instead",
+    )
     for option, meaning in (("from", "first instant"), ("to", "last instant")):
         parser.add_argument(
             f"--{option}",
@@ -53,10 +59,11 @@ def run(config: Config, args: argparse.Namespace) -> int:
     It may run at any time, beside a running hub, and repeatedly. Raises ConfigError and
     DatabaseUnavailable.
     """
-    if args.rollups and args.job:
-        raise ConfigError("--rollups rebuilds the rollups of all jobs: leave --job out.")
-    if args.counts and (args.job or args.rollups):
-        raise ConfigError("--counts counts all jobs: leave --job and --rollups out.")
+    chosen = [f"--{name}" for name in ("rollups", "counts", "runs") if getattr(args, name)]
+    if len(chosen) > 1:
+        raise ConfigError(f"{chosen[0]} and {chosen[1]} are two repairs: run one after the other.")
+    if chosen and args.job:
+        raise ConfigError(f"{chosen[0]} repairs all jobs: leave --job out.")
     if not args.rollups and (args.from_at or args.to_at):
         raise ConfigError("--from and --to need --rollups.")
     with attached_database(config, as_owner=True) as database:
@@ -64,6 +71,8 @@ def run(config: Config, args: argparse.Namespace) -> int:
             return _run_rollups(database, args.from_at, args.to_at, is_dry_run=args.dry_run)
         if args.counts:
             return _run_counts(database, is_dry_run=args.dry_run)
+        if args.runs:
+            return _run_runs(database, is_dry_run=args.dry_run)
         database.open()
         try:
             return _run(database, args.job, is_dry_run=args.dry_run)
@@ -169,6 +178,27 @@ def _run_counts(database: Database, *, is_dry_run: bool) -> int:
     else:
         done = "would be counted again" if is_dry_run else "counted again"
         print(f"The counts of jobs were wrong by {_jobs(wrong)}: {done}.")
+    return 0
+
+
+def _run_runs(database: Database, *, is_dry_run: bool) -> int:
+    database.open()
+    try:
+        with database.reading() as conn:
+            keys = store.read_undivided(conn)
+        count = 0
+        for key in keys:
+            if is_dry_run:
+                count += 1
+                continue
+            with database.transaction() as conn:
+                added = divide_run(conn, key)
+            if added:
+                count += 1
+                print(f"{key}: {added} more {'run' if added == 1 else 'runs'}")
+    finally:
+        database.close()
+    print(f"{_jobs(count)} {'would be ' if is_dry_run else ''}divided.")
     return 0
 
 

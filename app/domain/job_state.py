@@ -72,15 +72,16 @@ class DiskState(Registers):
 
 @dataclass(slots=True)
 class JobState:
-    """A job's registers, its disks and its status. Instants in µs.
+    """The registers of a job's run, its disks and its status. Instants in µs.
 
+    `run` is the run's key. For `begins_at` and `is_announced` see `app.domain.runs.Run`.
     `registered` are the values from POST /jobs by field, even if updates have changed them.
     `shown_error` is the error_message of the job's row. `has_telemetry`: an update began the run,
     so `started_at` is not the time of its registration. `has_disk_progress`: bytes, percent or
     status of a disk have changed since the row was written.
     """
 
-    job_id: str
+    run: str
     job_type: str
     status: str = "pending"
     registers: Registers = field(default_factory=Registers)
@@ -95,6 +96,8 @@ class JobState:
     has_telemetry: bool = False
     shown_error: str | None = None
     has_disk_progress: bool = False
+    begins_at: int | None = None
+    is_announced: bool = False
 
     @property
     def has_ended(self) -> bool:

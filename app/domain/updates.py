@@ -18,6 +18,8 @@ class Update:
     `time` is when the series stores it (different for a shifted update); `seq` tells apart
     different updates of one instant. `notes` are warnings about this update alone, code to
     sentence. `lost_updates`: how many the sender dropped before it; ignored in `content`.
+    `is_start`: the sender names it the first of a run; ignored likewise. `run`: the run that it
+    belongs to (`app.domain.runs.run_key`).
     """
 
     job_type: str
@@ -32,11 +34,13 @@ class Update:
     seq: int = 0
     sender_time: int | None = None
     lost_updates: int = 0
+    is_start: bool = False
+    run: str = ""
 
     @property
     def sender(self) -> str:
-        """The sender whose clock gave `timestamp`."""
-        return self.job_id
+        """The run whose sender's clock gave `timestamp`."""
+        return self.run
 
     @property
     def is_end(self) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.job_state import JobState
+from app.domain.runs import split_key
 from app.domain.updates import Update
 
 MOST_JOBS = 8_192  # 3 KiB each, with two disks
@@ -26,7 +27,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 16, 1_024  # transactions
 
 @dataclass(slots=True)
 class KnownJob:
-    """A state, and the version of the row that it is in."""
+    """The state of a job's newest run, and the version of the row that it is in."""
 
     state: JobState
     version: int
@@ -79,14 +80,14 @@ class KnownJobs:
         return taken
 
     def keep(self, state: JobState, version: int) -> None:
-        """Keep the state of a row that the current transaction has written.
+        """Keep the state of a job's newest run, which the current transaction has written.
 
         It need not be committed: if it is rolled back, no row has this version.
         """
         if _is_plain(state) and _is_small(state):
             state.has_disk_progress = False
             state.shown_error = None  # not used while the job runs, and as long as any
-            self._jobs[state.job_id] = KnownJob(state, version)
+            self._jobs[split_key(state.run)[0]] = KnownJob(state, version)
             if len(self._jobs) > MOST_JOBS:
                 self._jobs.popitem(last=False)
 
@@ -138,6 +139,7 @@ def _continues(state: JobState, update: Update) -> bool:
     return (
         update.status == "running"
         and update.is_telemetry
+        and not update.is_start
         and not update.lost_updates
         and (update.timestamp is None or state.newest is None or update.timestamp > state.newest)
     )

@@ -29,10 +29,12 @@ from app.domain.job_state import (
 )
 from app.domain.lifecycle import Change, Event, note, renew, take, too_late
 from app.domain.repeats import find_repeats
+from app.domain.runs import JobRuns, split_key
 from app.domain.timestamps import FUTURE_TOLERANCE, OLD_AFTER, Stamped
 from app.domain.updates import Update
 from app.errors import Conflict, NotFound, RequestError
 from app.ingest.known_jobs import KnownJobs
+from app.ingest.runs import place_in_runs, runs_of
 from app.store import ingest as store
 from app.store.ingest import Instant, Span
 
@@ -41,7 +43,7 @@ DAY = 86_400 * timestamps.SECOND
 
 @dataclass(slots=True)  # frozen ones take three times as long to make
 class Receipt:
-    """The result of a stored update. Instants in µs. `lost_updates`: losses not known before."""
+    """The result of a stored report. Instants in µs. `lost_updates`: losses not known before."""
 
     status: str
     is_duplicate: bool
@@ -49,6 +51,7 @@ class Receipt:
     reason: str | None
     time: int
     received_at: int
+    run: str = ""
     lost_updates: int = 0
 
 
@@ -76,16 +79,18 @@ class _Transaction:
         self.updates = updates
         self.late_days = late_days
         self.known = known
-        self.versions: dict[str, int] = {}  # of the jobs that are not locked
+        self.versions: dict[str, int] = {}  # of the runs that are not locked
         self.version = 0  # of the rows that this transaction writes
         self.is_at_once = False  # whether nothing has been read, not even the clock
         self.now = self.dropped_before = self.late_horizon = 0
-        self.changes: dict[str, Change] = {}
-        self.completions: dict[str, Update] = {}  # each job's first update without telemetry
+        self.runs: dict[str, JobRuns] = {}  # by job, of the jobs that are not known
+        self.changes: dict[str, Change] = {}  # by run
+        self.moved: set[str] = set()  # runs between which stored updates were moved
+        self.completions: dict[str, Update] = {}  # each run's first update without telemetry
         self.outcomes: dict[int, Outcome] = {}  # by position in `updates`
         self.stored: dict[int, Update] = {}  # likewise, only new ones
         self.too_late: dict[int, Update] = {}  # likewise, for which only an event is written
-        self.losses: dict[str, store.Losses] = {}  # by job, where the sender lost updates
+        self.losses: dict[str, store.Losses] = {}  # by run, where the sender lost updates
 
     def run(self) -> list[Outcome]:
         self._lock()
@@ -106,12 +111,12 @@ class _Transaction:
         lossy = [(position, update) for position, update in accepted if update.lost_updates]
         if lossy:
             self._add_losses(lossy)
-        if new:
+        if new or self.moved:
             self._write_to_known(new, existing)
         for position, update in self.stored.items():
             self.outcomes[position] = self._receipt(update)
         if lossy:
-            self._warn_of_repeats({update.job_id for update in new})
+            self._warn_of_repeats({update.run for update in new})
             self._credit(lossy)
         return [self.outcomes[position] for position in range(len(self.updates))]
 
@@ -119,16 +124,17 @@ class _Transaction:
         """Lock the rows of jobs that are not known, creating those that are missing."""
         self.known.use(self.conn)
         known = self.known.take(self.updates)
-        self.versions = {job_id: job.version for job_id, job in known.items()}
-        ids = {update.job_id for update in self.updates} - known.keys()
-        types = {
-            u.job_id: u.job_type
-            for u in reversed(self.updates)
-            if u.is_telemetry and u.job_id in ids
-        }
-        self.changes = {job_id: Change(job.state) for job_id, job in known.items()}
-        if not ids and self._can_be_at_once():
+        for update in self.updates:
+            job = known.get(update.job_id)
+            if job is not None:
+                update.run = job.state.run
+        self.versions = {job.state.run: job.version for job in known.values()}
+        self.changes = {job.state.run: Change(job.state) for job in known.values()}
+        others = [update for update in self.updates if update.job_id not in known]
+        if not others and self._can_be_at_once():
             return
+        ids = {update.job_id for update in others}
+        types = {u.job_id: u.job_type for u in reversed(others) if u.is_telemetry}
         locked = store.lock_jobs(self.conn, ids)
         created: set[str] = set()
         missing = {job_id: types[job_id] for job_id in ids - set(locked.states) if job_id in types}
@@ -138,10 +144,27 @@ class _Transaction:
         self._set_clock(locked.now, locked.dropped_before)
         self.known.note_clock(locked.now, locked.dropped_before)
         self.version = locked.version
-        for job_id, state in locked.states.items():
-            self.changes[job_id] = Change(state, is_new=job_id in created)
         if has_old(self.updates, self.now):
             store.limit_lock_waits(self.conn)
+        for job_id, state in locked.states.items():
+            self.runs[job_id] = locked.runs.get(job_id) or runs_of(state)
+            self.changes[job_id] = Change(state, is_new=job_id in created)
+        self._find_runs(others)
+
+    def _find_runs(self, updates: list[Update]) -> None:
+        """Set the run of each update, and lock the rows of those that are not locked yet."""
+        placed = [
+            update
+            for update in updates
+            if update.job_id in self.runs and self._has_its_type(update)
+        ]
+        for change in place_in_runs(self.conn, placed, self.runs, self.now, self.late_horizon):
+            self.changes[change.state.run] = change
+            if change.must_rebuild:
+                self.moved.add(change.state.run)
+        if missing := {update.run for update in placed} - self.changes.keys():
+            for run, state in store.lock_jobs(self.conn, missing).states.items():
+                self.changes[run] = Change(state)
 
     def _can_be_at_once(self) -> bool:
         """Whether the updates can be written without reading anything first; sets the clock.
@@ -163,26 +186,33 @@ class _Transaction:
         self.now, self.dropped_before = now, dropped_before
         self.late_horizon = max(now - self.late_days * DAY, dropped_before)
 
+    def _has_its_type(self, update: Update) -> bool:
+        """Whether it names the type of its job, or none. The job exists."""
+        known = self.changes[update.run or update.job_id].state.job_type
+        return update.job_type in ("", known)
+
     def _belongs(self, position: int, update: Update) -> bool:
-        change = self.changes.get(update.job_id)
-        if change is None:
-            self.outcomes[position] = NotFound(f"There is no job {update.job_id}.")
+        if not (update.run and self._has_its_type(update)):
+            self.outcomes[position] = self._refusal(update)
             return False
-        state = change.state
+        state = self.changes[update.run].state
         if not update.is_telemetry:
-            first = self.completions.setdefault(update.job_id, update)
+            first = self.completions.setdefault(update.run, update)
             if state.has_ended or first is not update:
                 ended = state.status if state.has_ended else first.status
                 self.outcomes[position] = self._ended_before(state, update, ended)
                 return False
-        known = state.job_type
-        if update.job_type and update.job_type != known:
-            self.outcomes[position] = Conflict(
-                f"job_type: {update.job_id} is a {known} job, not {update.job_type}.",
-                {"job_type": [f"The job's type is {known}."]},
-            )
-            return False
         return True
+
+    def _refusal(self, update: Update) -> RequestError:
+        change = self.changes.get(update.run or update.job_id)
+        if change is None:
+            return NotFound(f"There is no job {update.job_id}.")
+        known = change.state.job_type
+        return Conflict(
+            f"job_type: {update.job_id} is a {known} job, not {update.job_type}.",
+            {"job_type": [f"The job's type is {known}."]},
+        )
 
     def _ended_before(self, state: JobState, update: Update, ended: str) -> Outcome:
         """POST …/complete of an ended job: a repeat, or a contradiction."""
@@ -190,11 +220,11 @@ class _Transaction:
         if ended != update.status:
             return Conflict(f"status: {reason}", {"status": [reason]})
         at = state.completed_at or self.now
-        return Receipt(update.status, True, False, reason, at, self.now)
+        return Receipt(update.status, True, False, reason, at, self.now, update.run)
 
     def _place(self, position: int, update: Update) -> None:
         """Decide the time at which the series stores the update."""
-        state = self.changes[update.job_id].state
+        state = self.changes[update.run].state
         if update.timestamp is None:
             # Two in one transaction must not look like a repeat. It is the newest, even if the
             # sender's clock, which stamped earlier updates, is ahead of the hub's.
@@ -213,38 +243,38 @@ class _Transaction:
         """Leave out repeats of updates that have been dropped; they get their receipts."""
         positions: dict[Instant, list[int]] = defaultdict(list)
         for position, update in accepted:
-            state = self.changes[update.job_id].state
+            state = self.changes[update.run].state
             for time in _times(update, state.clock_offset):
                 if time < self.dropped_before and state.may_have(time):
-                    positions[update.job_id, time].append(position)
+                    positions[update.run, time].append(position)
         if not positions:
             return accepted
         reason = "updates of this minute were stored, and have been dropped since"
         for instant in store.find_dropped(self.conn, positions):
             for position in positions[instant]:
                 status = self.updates[position].status
-                receipt = Receipt(status, True, False, reason, instant[1], self.now)
+                receipt = Receipt(status, True, False, reason, instant[1], self.now, instant[0])
                 self.outcomes[position] = receipt
         return [(position, u) for position, u in accepted if position not in self.outcomes]
 
     def _keep_as_events(self) -> None:
         """Keep updates of ended jobs that are too late to be charted, each once."""
-        kept = store.find_kept_as_events(self.conn, {u.job_id for u in self.too_late.values()})
+        kept = store.find_kept_as_events(self.conn, {u.run for u in self.too_late.values()})
         events: list[tuple[str, Event]] = []
         for position, update in self.too_late.items():
             if self.stored.pop(position, None) is None:
                 continue  # a repeat of one that is stored
             event = too_late(update)
-            entry = (update.job_id, store.evidence_of(event))
-            ended = f"the job has already ended: {self.changes[update.job_id].state.status}"
+            entry = (update.run, store.evidence_of(event))
+            ended = f"the job has already ended: {self.changes[update.run].state.status}"
             is_repeat = entry in kept
             reason = f"{ended}; the update is kept as an event"
             self.outcomes[position] = Receipt(
-                update.status, is_repeat, False, reason, update.time, self.now
+                update.status, is_repeat, False, reason, update.time, self.now, update.run
             )
             if not is_repeat:
                 kept.append(entry)
-                events.append((update.job_id, event))
+                events.append((update.run, event))
         if events:
             store.insert_events(self.conn, events, self.now)
 
@@ -253,15 +283,15 @@ class _Transaction:
         instants: set[Instant] = set()
         shifted: dict[Instant, JobState] = {}
         for update in updates:
-            state = self.changes[update.job_id].state
+            state = self.changes[update.run].state
             if state.may_have(update.time):
-                instants.add((update.job_id, update.time))
+                instants.add((update.run, update.time))
             if state.clock_offset is not None and update.timestamp is not None:
                 # If it was sent before, it may have been shifted then but not now, or vice versa.
                 if state.may_have(update.timestamp):
-                    instants.add((update.job_id, update.timestamp))
+                    instants.add((update.run, update.timestamp))
                 if state.newest is not None:
-                    shifted[update.job_id, update.timestamp] = state
+                    shifted[update.run, update.timestamp] = state
         existing = store.find_updates(self.conn, instants)
         if shifted:
             first = min(state.first for state in shifted.values())
@@ -285,12 +315,12 @@ class _Transaction:
 
     def _duplicate(self, update: Update, first: Update) -> Receipt:
         reason = "the same update is already stored"
-        return Receipt(update.status, True, False, reason, first.time, self.now)
+        return Receipt(update.status, True, False, reason, first.time, self.now, update.run)
 
     def _take(self, new: list[Update], existing: dict[Instant, list[Update]]) -> None:
         groups: dict[Instant, list[Update]] = defaultdict(list)
         for update in new:
-            groups[update.job_id, update.time].append(update)
+            groups[update.run, update.time].append(update)
         for instant, group in sorted(groups.items()):
             job_id, time = instant
             change = self.changes[job_id]
@@ -298,8 +328,8 @@ class _Transaction:
             for update in group:
                 if update.sender_time is not None:
                     note(change, {"clock_shifted": _CLOCK_WARNING})
-        for job_id in self.losses.keys() & {update.job_id for update in new}:
-            self._warn_of_losses(job_id)
+        for run in self.losses.keys() & {update.run for update in new}:
+            self._warn_of_losses(run)
 
     def _add_losses(self, lossy: list[tuple[int, Update]]) -> None:
         """Store reported losses; a repeat may report more than before."""
@@ -307,31 +337,31 @@ class _Transaction:
         for position, update in lossy:
             repeat = self.outcomes.get(position)
             time = repeat.time if isinstance(repeat, Receipt) else update.time
-            instant = (update.job_id, time)
+            instant = (update.run, time)
             lost[instant] = max(update.lost_updates, lost.get(instant, 0))
         self.losses = store.add_losses(self.conn, lost, self.now)
 
-    def _warn_of_losses(self, job_id: str) -> bool:
-        """Set the warning about a job's losses; return whether it changed."""
-        losses = self.losses[job_id]
+    def _warn_of_losses(self, run: str) -> bool:
+        """Set the warning about a run's losses; return whether it changed."""
+        losses = self.losses[run]
         at = isoformat(from_micros(losses.last_reported // timestamps.SECOND * timestamps.SECOND))
         updates = "1 update" if losses.total == 1 else f"{losses.total} updates"
         sentence = f"The sender lost {updates} (last reported {at})."
-        return renew(self.changes[job_id], "sender_lost", sentence)
+        return renew(self.changes[run], "sender_lost", sentence)
 
     def _warn_of_repeats(self, touched: set[str]) -> None:
-        """Write losses that only repeats reported; `touched` are the jobs already written."""
+        """Write losses that only repeats reported; `touched` are the runs already written."""
         repeats = sorted(self.losses.keys() - touched)
-        if changes := [self.changes[job_id] for job_id in repeats if self._warn_of_losses(job_id)]:
+        if changes := [self.changes[run] for run in repeats if self._warn_of_losses(run)]:
             store.write_warnings(self.conn, changes, self.now)
 
     def _credit(self, lossy: list[tuple[int, Update]]) -> None:
-        """Report new losses in one receipt of each job, so that they are counted once."""
-        first = {update.job_id: position for position, update in reversed(lossy)}
-        for job_id, position in first.items():
+        """Report new losses in one receipt of each run, so that they are counted once."""
+        first = {update.run: position for position, update in reversed(lossy)}
+        for run, position in first.items():
             receipt = self.outcomes[position]
             assert isinstance(receipt, Receipt)
-            self.outcomes[position] = replace(receipt, lost_updates=self.losses[job_id].news)
+            self.outcomes[position] = replace(receipt, lost_updates=self.losses[run].news)
 
     def _write_to_known(self, new: list[Update], existing: dict[Instant, list[Update]]) -> None:
         """Write, and keep the states. Raises OutdatedState if a job that is not locked changed."""
@@ -352,25 +382,26 @@ class _Transaction:
             raise store.OutdatedState from exc  # ForeignKeyViolation: a job was deleted
         if self.versions:
             self.known.trust()
-        for job_id in {update.job_id for update in new}:
-            self.known.keep(self.changes[job_id].state, self.version)
+        for run in {update.run for update in new}:
+            runs = self.runs.get(split_key(run)[0])
+            if runs is None or runs.newest.key == run:
+                self.known.keep(self.changes[run].state, self.version)
 
     def _write_at_once(self, new: list[Update]) -> None:
         self._take(new, {})
-        rows = self._rows({update.job_id for update in new}, new)
+        rows = self._rows({update.run for update in new}, new)
         self.version = store.write_at_once(self.conn, new, rows, self.now, self.dropped_before)
 
     def _write(self, new: list[Update], existing: dict[Instant, list[Update]]) -> store.JobsWritten:
-        touched = {update.job_id for update in new}
+        touched = {update.run for update in new} | self.moved
         written = store.JobsWritten()
         with self.conn.pipeline() as pipeline:
-            store.insert_updates(self.conn, new, self.now)
+            # Without notes of hours if updates were moved: theirs would be missing.
+            store.insert_updates(self.conn, new, self.now, note_hours=not self.moved)
             pipeline.sync()  # the database works on it while the jobs are changed
             self._take(new, existing)
             rebuilds = [
-                self.changes[job_id]
-                for job_id in sorted(touched)
-                if self.changes[job_id].must_rebuild
+                self.changes[run] for run in sorted(touched) if self.changes[run].must_rebuild
             ]
             if not rebuilds:
                 written = store.write_jobs(self.conn, self._rows(touched, new), self.now)
@@ -382,15 +413,17 @@ class _Transaction:
     def _rows(self, touched: set[str], new: list[Update]) -> list[store.JobRow]:
         named_disks: dict[str, set[int]] = defaultdict(set)
         for update in new:
-            named_disks[update.job_id].update(update.disks)
+            named_disks[update.run].update(update.disks)
         return [
-            make_row(self.changes[job_id], named_disks[job_id], self.versions.get(job_id))
-            for job_id in sorted(touched)
+            make_row(self.changes[run], named_disks[run], self.versions.get(run))
+            for run in sorted(touched)
         ]
 
     def _receipt(self, update: Update) -> Receipt:
-        applied, reason = self.changes[update.job_id].results.get(id(update), _MOVED)
-        return Receipt(update.status, False, bool(applied), reason, update.time, self.now)
+        applied, reason = self.changes[update.run].results.get(id(update), _MOVED)
+        return Receipt(
+            update.status, False, bool(applied), reason, update.time, self.now, update.run
+        )
 
 
 def _times(update: Update, offset: int | None) -> Iterator[int]:
@@ -444,16 +477,16 @@ def rebuild(conn: Connection, changes: Sequence[Change], dropped_before: int) ->
     """
     states = [change.state for change in changes]
     before = [(_shown(state), state.has_disk_progress) for state in states]
-    spans = [Span(s.job_id, s.first, s.newest or 0, s.status) for s in states]
+    spans = [Span(s.run, s.first, s.newest or 0, s.status) for s in states]
     ends = store.earliest_ends(conn, spans)
     for state, span in zip(states, spans, strict=True):
         if state.has_ended:
-            span.last = ends.get(state.job_id) or state.completed_at or span.last
+            span.last = ends.get(state.run) or state.completed_at or span.last
             state.completed_at = span.last
     updates = store.deciding_updates(conn, spans)
     for state in states:
         state.forget_telemetry(dropped_before)
-        state.merge_all(updates[state.job_id])
+        state.merge_all(updates[state.run])
     store.delete_other_disks(conn, states)
     for change, (shown, has_disk_progress) in zip(changes, before, strict=True):
         now_shown = _shown(change.state)

@@ -78,6 +78,7 @@ _Update = _struct(
         "job_type": str,
         "timestamp": str,
         "lost_updates": Annotated[int, msgspec.Meta(ge=0, le=LARGEST_LOSS)],
+        "new_run": bool,
         **_types(JOB_FIELDS),
         "disks": list[_Disk],  # type: ignore[valid-type]  # made at run time
     },
@@ -328,9 +329,17 @@ def _from_struct(read: Any, job_type: str, job_id: str) -> Update:
     if "progress_percent" in data:
         data["progress_percent"] += 0.0  # -0.0 becomes 0.0
     lost_updates = data.pop("lost_updates", 0)
-    fields = _rename(data)
+    is_start = data.pop("new_run", False)
     return Update(
-        job_type, job_id, read.status, instant, fields, disks, notes, lost_updates=lost_updates
+        job_type,
+        job_id,
+        read.status,
+        instant,
+        _rename(data),
+        disks,
+        notes,
+        lost_updates=lost_updates,
+        is_start=is_start,
     )
 
 
@@ -343,6 +352,7 @@ def _from_data(data: dict[str, Any], job_type: str, job_id: str) -> Update:
         index = disk.pop("disk_index")
         disks[index] = clamp_percent(disk, notes)
     lost_updates = data.pop("lost_updates", 0)
+    is_start = data.pop("new_run", False)
     status = data.pop("status")
     named = _rename({n: value for n, value in data.items() if value or n not in IDENTITY_FIELDS})
     update = Update(
@@ -354,6 +364,7 @@ def _from_data(data: dict[str, Any], job_type: str, job_id: str) -> Update:
         disks,
         notes,
         lost_updates=lost_updates,
+        is_start=is_start,
     )
     return _with_cut_texts(update)
 

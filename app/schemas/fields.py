@@ -64,6 +64,18 @@ class StrictNumber(fields.Field[float]):
         return number
 
 
+class StrictBoolean(fields.Field[bool]):
+    """A JSON boolean: no text or number counts as one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**_described(kwargs, type="boolean"))
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("Must be true or false.")
+        return value
+
+
 class Text(fields.Field[str]):
     """A string of at most `longest` characters without NUL."""
 

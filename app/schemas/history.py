@@ -15,6 +15,7 @@ from app.schemas.queries import (
     about,
     instant,
     points_field,
+    run_field,
 )
 from app.schemas.updates import HIGHEST_DISK_INDEX
 
@@ -24,6 +25,7 @@ FORMATS = ("json", "columns", "csv")
 class HistoryQuery(WindowQuery):
     """The window of a job's chart, its number of points, and its format."""
 
+    run = run_field()
     points = points_field()
     from_ = QueryTimestamp(
         data_key="from", metadata=about("Start of the window; default: the start of the job.")
@@ -131,6 +133,7 @@ class HistorySchema(Schema):
     """The chart of a job, or of one of its disks."""
 
     job_id = fields.String()
+    run = fields.Integer(metadata=about("The run of the job, from 1."))
     job_type = fields.String()
     vm_name = fields.String(allow_none=True)
     disk = fields.Integer(metadata=about("The disk; only where one was asked for."))

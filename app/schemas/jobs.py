@@ -53,13 +53,21 @@ class JobFilterQuery(WindowQuery):
     active_to = QueryTimestamp(
         metadata=about("Ran at some time before this instant: it had started.")
     )
-    job_id = Text(longest=LONGEST_FILTER, metadata=about("Exactly this id: one job or none."))
+    job_id = Text(
+        longest=LONGEST_FILTER, metadata=about("Exactly this id: all runs of one job, or none.")
+    )
 
     @validates_schema
     def _check_active(self, data: dict[str, Any], **kwargs: Any) -> None:
         active_from, active_to = data.get("active_from"), data.get("active_to")
         if active_from and active_to and active_to <= active_from:
             raise ValidationError("Must be later than `active_from`.", "active_to")
+
+
+class RunListQuery(TableQuery):
+    """Page of the list of a job's runs."""
+
+    cursor = Cursor("runs")
 
 
 class JobListQuery(JobFilterQuery, TableQuery):
@@ -142,10 +150,13 @@ class TimeLeftSchema(Schema):
 
 
 class JobItemSchema(Schema):
-    """The current state of one job. All instants RFC 3339, UTC."""
+    """The current state of one run of a job. All instants RFC 3339, UTC."""
 
-    id = fields.Integer(metadata=about("The hub's own number of the job."))
+    id = fields.Integer(metadata=about("The hub's own number of the run."))
     job_id = fields.String()
+    run = fields.Integer(
+        metadata=about("The run of the job, from 1, in the order in which the hub saw them.")
+    )
     job_type = fields.String()
     vm_name = fields.String(allow_none=True)
     repository_id = fields.String(allow_none=True)
@@ -277,6 +288,7 @@ class LastJobSchema(Schema):
     """The newest run of a machine, by its start."""
 
     job_id = fields.String()
+    run = fields.Integer(metadata=about("The run of the job, from 1."))
     job_type = fields.String()
     status = fields.String(metadata=about("Current status.", enum=list(JOB_STATUSES)))
     started_at = instant("The start.")

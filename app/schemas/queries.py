@@ -29,6 +29,7 @@ MAX_CSV_LIMIT = 10_000  # lines are small, and a spreadsheet wants them in one f
 DEFAULT_POINTS = 300  # about one for every few pixels of a chart
 MIN_POINTS = 10
 MAX_POINTS = 5000
+LAST_RUN = 2**31 - 1
 
 
 def about(description: str, **more: Any) -> dict[str, Any]:
@@ -128,14 +129,22 @@ class Cursor(fields.Field[list[Any]]):
             ) from None
 
 
-def page_query(kind: str) -> type[Schema]:
-    """The query of a list without filters, paged by cursors of this kind."""
-    return PageQuery.from_dict({"cursor": Cursor(kind)})
+def page_query(kind: str, **more: fields.Field[Any]) -> type[Schema]:
+    """The query of a list, paged by cursors of this kind; `more`: its other fields."""
+    return PageQuery.from_dict({"cursor": Cursor(kind), **more})
 
 
-def table_query(kind: str) -> type[Schema]:
+def table_query(kind: str, **more: fields.Field[Any]) -> type[Schema]:
     """The same for a list that is also answered as CSV."""
-    return TableQuery.from_dict({"cursor": Cursor(kind)})
+    return TableQuery.from_dict({"cursor": Cursor(kind), **more})
+
+
+def run_field() -> WholeNumber:
+    """The `run` of a query about one job."""
+    return WholeNumber(
+        validate=validate.Range(1, LAST_RUN, error="Must be {min} to {max}."),
+        metadata=about("The run of the job, from 1; default: the newest."),
+    )
 
 
 def points_field() -> WholeNumber:
@@ -159,6 +168,12 @@ class QuerySchema(Schema):
         if unknown := {name: [unknown_parameter(known)] for name in data if name not in known}:
             raise ValidationError(unknown)
         return {name: value for name, value in data.items() if value != ""}
+
+
+class RunQuery(QuerySchema):
+    """A query about one run of a job."""
+
+    run = run_field()
 
 
 def unknown_parameter(known: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from app.domain.fields import DISK_FIELDS, IDENTITY_FIELDS, JOB_FIELDS, Field, K
 from app.domain.statuses import END_STATUSES, REPORTED_DISK_STATUSES, REPORTED_STATUSES
 from app.schemas.fields import (
     IDENTIFIER,
+    StrictBoolean,
     StrictInteger,
     StrictNumber,
     Text,
@@ -161,6 +162,13 @@ class UpdateSchema(IdentitySchema):
             "is a repeat, and the larger count is kept."
         ),
     )
+    new_run = StrictBoolean(
+        **_optional(
+            "True in the first update of a run, if the job's id may have been used before. Without "
+            "it, a run begins with the first update that is more than 60 s after the end of the "
+            "run before."
+        )
+    )
 
     @validates_schema
     def _disks_once(self, data: dict[str, Any], **_: Any) -> None:
@@ -206,6 +214,13 @@ class RegistrationSchema(NamedJobSchema, IdentitySchema):
     """A job that is about to start."""
 
     total_bytes = StrictInteger(**_optional("Bytes to move in all."))
+    new_run = StrictBoolean(
+        **_optional(
+            "True if this is another run of a job that has ended, even if it ended just now. A run "
+            "that has ended is followed by another anyway if it was registered before its end, or "
+            "that arrived more than 60 s ago."
+        )
+    )
     disks = fields.List(
         fields.Nested(RegisteredDiskSchema),
         validate=_limit_disks,
@@ -238,6 +253,7 @@ class ReceiptSchema(Schema):
     """The result of a stored update."""
 
     job_id = fields.String()
+    run = fields.Integer(metadata={"description": "The run of the job that it belongs to, from 1."})
     status = fields.String(metadata={"description": "The status the update carried."})
     accepted = fields.Boolean(metadata={"description": "Always true: it is stored."})
     duplicate = fields.Boolean(metadata={"description": "It was stored before."})

@@ -28,19 +28,19 @@ class ChartServer:
         self._admission.admit(request, READ)
         query = target.query
         kept = self._charts.find(query)
-        if kept is not None and await self._read_version(query.job_id) == kept.version:
+        if kept is not None and await self._read_version(query.name) == kept.version:
             return kept.drawn.answer(request)
         context = copy_context()  # with the request's id, for what is logged there
         drawn = await self._threads.run(partial(context.run, self._charts.read, query))
         return drawn.answer(request)
 
-    def _read_version(self, job_id: str) -> asyncio.Future[str | None]:
-        """The version of a job's charts, read after this call; None for an unknown job.
+    def _read_version(self, name: str) -> asyncio.Future[str | None]:
+        """The version of a run's charts, read after this call; None for an unknown run.
 
         What is asked for during one reading is read in the next one, with one statement.
         """
         version = asyncio.get_running_loop().create_future()
-        self._asked.append((job_id, version))
+        self._asked.append((name, version))
         if self._reading is None:
             self._reading = asyncio.create_task(self._read_versions())
         return version
@@ -48,19 +48,19 @@ class ChartServer:
     async def _read_versions(self) -> None:
         while self._asked:
             asked, self._asked = self._asked, []
-            job_ids = list({job_id for job_id, _ in asked})
+            names = list({name for name, _ in asked})
             versions: dict[str, str] = {}
             error = None
             try:
-                read = partial(self._charts.read_versions, job_ids)
+                read = partial(self._charts.read_versions, names)
                 versions = await self._threads.run(read)
             except Exception as exc:
                 error = exc
-            for job_id, version in asked:
+            for name, version in asked:
                 if version.done():  # its request was cancelled
                     continue
                 if error is None:
-                    version.set_result(versions.get(job_id))
+                    version.set_result(versions.get(name))
                 else:
                     version.set_exception(error)
         self._reading = None

@@ -58,7 +58,7 @@ _kept: dict[tuple[Any, ...], TimeLeft | None] = {}
 
 def _row_of(job: Job) -> tuple[Any, ...]:
     return (
-        *(job.id, job.job_id, job.status, job.bytes_transferred, job.total_bytes, job.started_at),
+        *(job.id, job.key, job.status, job.bytes_transferred, job.total_bytes, job.started_at),
         *(job.newest_update_at, job.last_telemetry_at),
     )
 
@@ -83,7 +83,7 @@ def _read_counts(conn: Connection, jobs: Sequence[Job]) -> dict[int, list[Count]
         newest = [_newest(job) for job in group]
         values = {
             "ids": [job.id for job in group],
-            "job_ids": [job.job_id for job in group],
+            "job_ids": [job.key for job in group],
             "started": [job.started_at for job in group],
             "newest": newest,
             "distances": list(DISTANCES_SECONDS),

@@ -50,14 +50,14 @@ _READ_CHARTED_JOB = _filled("read_charted_job", rolled_up_before=_ROLLED_UP_BEFO
 
 @dataclass(frozen=True)
 class ChartedJob:
-    """What a chart shows of its job. Sizes in bytes, 0 while unknown.
+    """What a chart shows of its run. Sizes in bytes, 0 while unknown.
 
-    `version` changes with the row. `silent_seconds`: since the last update arrived. `is_rolled_up`:
-    all its updates are in the rollups. The `…_from` are how far back the series of updates and
-    their rollups by the minute are kept.
+    `key` is the run's `job_id` in the tables. `version` changes with the row. `silent_seconds`:
+    since the last update arrived. `is_rolled_up`: all its updates are in the rollups. The `…_from`
+    are how far back the series of updates and their rollups by the minute are kept.
     """
 
-    job_id: str
+    key: str
     job_type: str
     vm_name: str | None
     status: str
@@ -102,9 +102,9 @@ class ChartedDisk:
 
 @dataclass(frozen=True)
 class Series:
-    """The updates of a job, or those of one of its disks."""
+    """The updates of a run, by its key, or those of one of its disks."""
 
-    job_id: str
+    key: str
     disk: int | None = None
 
     @property
@@ -127,7 +127,7 @@ class Series:
     def values(self, window: Window) -> dict[str, Any]:
         """The parameters for the series and the window."""
         return {
-            "job_id": self.job_id,
+            "job_id": self.key,
             "disk": self.disk,
             "from_at": window.from_at,
             "before_at": window.before_at,
@@ -184,21 +184,22 @@ def use_one_snapshot(conn: Connection) -> None:
     conn.execute(QUERIES["use_one_snapshot"])
 
 
-def read_versions(conn: Connection, job_ids: Sequence[str]) -> dict[str, str]:
-    """The versions of the charts of jobs; unknown jobs are missing."""
-    return dict(conn.execute(_READ_VERSIONS, {"job_ids": list(job_ids)}).fetchall())
+def read_versions(conn: Connection, names: Sequence[str]) -> dict[str, str]:
+    """The versions of the charts of runs, by `run_name`; unknown runs are missing."""
+    return dict(conn.execute(_READ_VERSIONS, {"names": list(names)}).fetchall())
 
 
 @contextmanager
 def current_version(
-    conn: Connection, job_id: str, held: str | None, *, is_embedded: bool
+    conn: Connection, name: str, held: str | None, *, is_embedded: bool
 ) -> Iterator[Version]:
-    """The version of a job's charts. For a settled job, nothing changes rollups or chunks inside.
+    """The version of a run's charts, by `run_name`.
 
-    So a chart that is read inside belongs to the version or to a later one, and is not read in the
-    middle of a change. Without effect if the version is still the one that is `held`.
+    For a settled run, nothing changes rollups or chunks inside. So a chart that is read inside
+    belongs to the version or to a later one, and is not read in the middle of a change. Without
+    effect if the version is still the one that is `held`.
     """
-    values = {"job_id": job_id, "held": held or "", "future_seconds": FUTURE_SECONDS}
+    values = {"name": name, "held": held or "", "future_seconds": FUTURE_SECONDS}
     row = conn.execute(_READ_VERSION[is_embedded], values).fetchone()
     version = Version(None, False) if row is None else Version(*row)
     try:
@@ -208,9 +209,9 @@ def current_version(
             conn.execute(QUERIES["release_sources"])
 
 
-def read_charted_job(conn: Connection, job_id: str) -> ChartedJob | None:
-    """Read one job; None if unknown."""
-    values = {"job_id": job_id, "future_seconds": FUTURE_SECONDS}
+def read_charted_job(conn: Connection, name: str) -> ChartedJob | None:
+    """Read one run by `run_name`; None if unknown."""
+    values = {"name": name, "future_seconds": FUTURE_SECONDS}
     row = conn.execute(_READ_CHARTED_JOB, values).fetchone()
     if row is None:
         return None
@@ -241,7 +242,7 @@ def read_senders_now(conn: Connection, job: ChartedJob) -> datetime:
 
     It is taken to be behind by as long as the newest update took to arrive.
     """
-    values = {"job_id": job.job_id, "newest_update_at": job.newest_update_at}
+    values = {"job_id": job.key, "newest_update_at": job.newest_update_at}
     row = conn.execute(QUERIES["read_senders_now"], values).fetchone()
     assert row is not None
     now: datetime = row[0]

@@ -26,6 +26,7 @@ from app.domain.job_state import (
     Registers,
 )
 from app.domain.lifecycle import Change, Event
+from app.domain.runs import JobRuns, Move, Run, split_key
 from app.domain.updates import Fields, Update
 from app.store.arrays import Cursor, execute
 from app.store.sql import load_queries
@@ -63,15 +64,17 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class LockedJobs:
-    """The database's clock, the time before which updates were dropped, and the states by job.
+    """The database's clock, the time before which updates were dropped, and the states by run.
 
-    `version`: the version of the rows that this transaction writes.
+    `version`: the version of the rows that this transaction writes. `runs`: by job, where there are
+    several.
     """
 
     now: int
     dropped_before: int
     version: int
     states: dict[str, JobState]
+    runs: dict[str, JobRuns]
 
 
 class OutdatedState(Exception):
@@ -104,16 +107,18 @@ class JobsWritten:
 
 
 def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> LockedJobs:
-    """Lock the rows of the jobs that exist, in the order of their ids.
+    """Lock the rows of the runs that exist, in the order of their keys.
 
-    The registers hold what the sender reported, even if a status change by the detector hides it.
+    That of a first run has the job's id: while it is locked, the job gets no other run. The
+    registers hold what the sender reported, even if a status change by the detector hides it.
     """
     ids = {"job_ids": sorted(job_ids)}
     if not ids["job_ids"]:
-        return _locked(conn.execute(SQL["read_clock"]), {})
+        return _locked(conn.execute(SQL["read_clock"]), {}, [])
     with conn.pipeline():
         locked = execute(conn, SQL["lock_jobs"], ids)
         clock = conn.execute(SQL["read_clock"])
+        runs = execute(conn, SQL["read_runs"], ids)
         disks = execute(conn, SQL["read_disks"], ids)
     jobs = locked.fetchall()
     states = {row[0]: _job_state(row) for row in jobs}
@@ -122,13 +127,30 @@ def lock_jobs(conn: Connection, job_ids: Iterable[str]) -> LockedJobs:
         if row[0] in states:
             former = hidden[row[0]].get(str(row[1]))
             states[row[0]].disks[row[1]] = _disk_state(row, former)
-    return _locked(clock, states)
+    return _locked(clock, states, runs)
 
 
-def _locked(clock: Cursor, states: dict[str, JobState]) -> LockedJobs:
+def _locked(clock: Cursor, states: dict[str, JobState], runs: Iterable[TupleRow]) -> LockedJobs:
     row = clock.fetchone()
     assert row is not None
-    return LockedJobs(to_micros(row[0]), to_micros(row[1]), row[2], states)
+    by_job: dict[str, list[Run]] = {}
+    for job_id, *run in runs:
+        by_job.setdefault(job_id, []).append(_run(run))
+    found = {job_id: JobRuns(job_id, known) for job_id, known in by_job.items()}
+    return LockedJobs(to_micros(row[0]), to_micros(row[1]), row[2], states, found)
+
+
+def _run(row: Sequence[Any]) -> Run:
+    key, begins_at, is_announced, first, newest, ended_at, clock_offset = row
+    return Run(
+        key,
+        _optional_micros(begins_at),
+        is_announced,
+        _optional_micros(first),
+        _optional_micros(newest),
+        _optional_micros(ended_at),
+        _offset(clock_offset),
+    )
 
 
 def limit_lock_waits(conn: Connection) -> None:
@@ -149,6 +171,72 @@ def create_missing_jobs(conn: Connection, job_types: dict[str, str]) -> set[str]
         {"job_ids": list(job_types), "job_types": list(job_types.values())},
     )
     return {row[0] for row in rows}
+
+
+def create_runs(conn: Connection, runs: JobRuns, *, is_registered: bool = False) -> set[str]:
+    """Create the rows of the runs that were added to a locked job; return their keys."""
+    created = runs.created
+    latest = runs.written_before(runs.newest)
+    execute(
+        conn,
+        SQL["create_runs"],
+        {
+            "job_id": [run.key for run in created],
+            "before": [runs.written_before(run).key for run in created],
+            "begins_at": [run.begins_at for run in created],
+            "is_announced": [run.is_announced for run in created],
+            "clock_offset_seconds": [_seconds(run.clock_offset) for run in created],
+            "is_registered": [is_registered for _ in created],
+        },
+    )
+    counted = {
+        "job_id": [runs.job_id],
+        "runs": [len(runs.runs)],
+        "newest": [runs.newest.key],
+    }
+    execute(conn, SQL["count_runs"], counted)
+    set_begins(conn, [latest])  # so that its row has another version
+    keys = {run.key for run in created}
+    created.clear()
+    return keys
+
+
+def set_begins(conn: Connection, runs: Sequence[Run]) -> None:
+    """Write when runs begin, and whether their senders announced it."""
+    execute(
+        conn,
+        SQL["set_begins"],
+        {
+            "job_id": [run.key for run in runs],
+            "begins_at": [run.begins_at for run in runs],
+            "is_announced": [run.is_announced for run in runs],
+        },
+    )
+
+
+def move_updates(conn: Connection, move: Move) -> None:
+    """Let updates of one run, and its sender's losses, belong to another from an instant on."""
+    execute(
+        conn,
+        SQL["move_updates"],
+        {"source": move.source.key, "target": move.target.key, "from_at": move.from_at},
+    )
+
+
+def read_ends(conn: Connection, key: str, first: int, last: int) -> list[tuple[int, str]]:
+    """The ends that are stored of a run between two instants: time and status, ascending."""
+    params = {"job_id": key, **_bounds(first, last)}
+    rows = execute(conn, SQL["read_ends"], params, prepare=False)
+    return [(to_micros(time), status) for time, status in rows]
+
+
+def read_extent(conn: Connection, key: str, first: int, last: int) -> tuple[int, int] | None:
+    """The times of the first and the last update of a run between two instants, if any."""
+    params = {"job_id": key, **_bounds(first, last)}
+    row = execute(conn, SQL["read_extent"], params, prepare=False).fetchone()
+    if row is None or row[0] is None:
+        return None
+    return to_micros(row[0]), to_micros(row[1])
 
 
 def find_updates(conn: Connection, instants: Iterable[Instant]) -> dict[Instant, list[Update]]:
@@ -255,13 +343,17 @@ def earliest_ends(conn: Connection, spans: Sequence[Span]) -> dict[str, int]:
     return {job_id: to_micros(time) for job_id, time in rows}
 
 
-def insert_updates(conn: Connection, updates: Sequence[Update], now: int) -> None:
+def insert_updates(
+    conn: Connection, updates: Sequence[Update], now: int, *, note_hours: bool = True
+) -> None:
     """Add updates and their disks to the series. They must be new (time, seq)."""
     execute(conn, SQL["insert_updates"], _updates_in_columns(updates, now))
-    note_write(conn, "job_telemetry", (update.time for update in updates))
+    if note_hours:
+        note_write(conn, "job_telemetry", (update.time for update in updates))
     disks = _disks_of(updates)
     if disks:
-        note_write(conn, "disk_telemetry", (update.time for update, _, _ in disks))
+        if note_hours:
+            note_write(conn, "disk_telemetry", (update.time for update, _, _ in disks))
         execute(conn, SQL["insert_update_disks"], _update_disks_in_columns(disks))
 
 
@@ -323,7 +415,7 @@ def _updates_in_columns(updates: Sequence[Update], now: int) -> dict[str, Any]:
         **{name: [update.fields.get(name) for update in updates] for name in JOB_FIELDS},
         "now": now,
         "time": [update.time for update in updates],
-        "job_id": [update.job_id for update in updates],
+        "job_id": [update.run for update in updates],
         "seq": [update.seq for update in updates],
         "status": [update.status for update in updates],
         "sender_time": [update.sender_time for update in updates],
@@ -334,7 +426,7 @@ def _update_disks_in_columns(disks: list[tuple[Update, int, Fields]]) -> dict[st
     return {
         **{name: [named.get(name) for _, _, named in disks] for name in DISK_FIELDS},
         "time": [update.time for update, _, _ in disks],
-        "job_id": [update.job_id for update, _, _ in disks],
+        "job_id": [update.run for update, _, _ in disks],
         "seq": [update.seq for update, _, _ in disks],
         "disk_index": [index for _, index, _ in disks],
     }
@@ -360,11 +452,11 @@ def write_warnings(conn: Connection, changes: Sequence[Change], now: int) -> Non
         conn,
         SQL["warn_jobs"],
         {
-            "job_id": [state.job_id for state in states],
+            "job_id": [state.run for state in states],
             "warnings": [_json(state.warnings) for state in states],
         },
     )
-    events = [(change.state.job_id, event) for change in changes for event in change.events]
+    events = [(change.state.run, event) for change in changes for event in change.events]
     if events:
         insert_events(conn, events, now)
 
@@ -390,12 +482,12 @@ def write_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> JobsWritte
 
 def delete_other_disks(conn: Connection, states: Sequence[JobState]) -> None:
     """Delete the rows of disks that are not in the states of their jobs."""
-    kept = [(state.job_id, index) for state in states for index in state.disks]
+    kept = [(state.run, index) for state in states for index in state.disks]
     execute(
         conn,
         SQL["delete_other_disks"],
         {
-            "job_ids": [state.job_id for state in states],
+            "job_ids": [state.run for state in states],
             "kept_ids": [job_id for job_id, _ in kept],
             "kept_indexes": [index for _, index in kept],
         },
@@ -408,7 +500,7 @@ def insert_events(conn: Connection, events: Sequence[tuple[str, Event]], now: in
 
 
 def _events_of(rows: Sequence[JobRow]) -> list[tuple[str, Event]]:
-    return [(row.state.job_id, event) for row in rows for event in row.change.events]
+    return [(row.state.run, event) for row in rows for event in row.change.events]
 
 
 def _events_in_columns(events: Sequence[tuple[str, Event]], now: int) -> dict[str, Any]:
@@ -452,7 +544,7 @@ def _touch_jobs(conn: Connection, states: Sequence[JobState], now: int) -> None:
 def _life_of(states: Sequence[JobState]) -> dict[str, list[Any]]:
     """The columns that every stored update may change, even after the end."""
     return {
-        "job_id": [state.job_id for state in states],
+        "job_id": [state.run for state in states],
         "started_at": [state.started_at for state in states],
         "newest": [state.newest for state in states],
         "clock_offset_seconds": [_seconds(state.clock_offset) for state in states],
@@ -465,7 +557,7 @@ _DiskRow = tuple[str, int, DiskColumns, DiskState]
 
 def _disks_to_write(rows: Sequence[JobRow]) -> list[_DiskRow]:
     return [
-        (row.state.job_id, index, columns, row.state.disks[index])
+        (row.state.run, index, columns, row.state.disks[index])
         for row in rows
         for index, columns in row.disks.items()
     ]
@@ -542,11 +634,11 @@ def _registers(names: Iterable[str], times: list[int | None], values: Sequence[A
 
 
 def _job_state(row: Sequence[Any]) -> JobState:
-    registers = _registers(JOB_FIELDS, row[10], row[13:])
+    registers = _registers(JOB_FIELDS, row[10], row[15:])
     if row[12] is not None and "error_message" in registers.values:
         registers.values["error_message"] = row[12].get("error_message")
     return JobState(
-        job_id=row[0],
+        run=row[0],
         job_type=row[1],
         status=row[2],
         ended_by=row[3],
@@ -554,11 +646,13 @@ def _job_state(row: Sequence[Any]) -> JobState:
         completed_at=_optional_micros(row[5]),
         newest=_optional_micros(row[6]),
         has_telemetry=row[7],
-        clock_offset=None if row[8] is None else round(row[8] * _MICROS),
+        clock_offset=_offset(row[8]),
         warnings=row[9],
         registers=registers,
         registered=row[11],
-        shown_error=row[13 + _ERROR_MESSAGE],
+        shown_error=row[15 + _ERROR_MESSAGE],
+        begins_at=_optional_micros(row[13]),
+        is_announced=row[14],
     )
 
 
@@ -574,13 +668,14 @@ def _update(row: Sequence[Any]) -> Update:
     time = to_micros(row[1])
     return Update(
         job_type="",
-        job_id=row[0],
+        job_id=split_key(row[0])[0],
         status=row[4],
         timestamp=time if sender_time is None else sender_time,
         fields=_named(JOB_FIELDS, row[5:]),
         time=time,
         seq=row[2],
         sender_time=sender_time,
+        run=row[0],
     )
 
 
@@ -599,6 +694,10 @@ def _evidence(event: Event) -> str:
 
 def _optional_micros(instant: datetime | None) -> int | None:
     return None if instant is None else to_micros(instant)
+
+
+def _offset(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * _MICROS)
 
 
 def _seconds(micros: int | None) -> float | None:

@@ -20,6 +20,7 @@ from app.domain.job_lists import (
     Order,
     Sort,
 )
+from app.domain.runs import run_key
 from app.domain.statuses import END_STATUSES, JOB_STATUSES
 from app.domain.texts import LONGEST_LISTED
 from app.store.sql import load_queries
@@ -55,13 +56,14 @@ Key = tuple[datetime | int | float, int]  # what the list is sorted by, and `id`
 
 @dataclass(frozen=True)
 class Job:
-    """One row of `jobs`. Sizes in bytes, speed in bytes per second.
+    """One run of a job, a row of `jobs`. Sizes in bytes, speed in bytes per second.
 
     `current_phase`, `eta_seconds` and `progress_percent` are None where they are not known.
     """
 
     id: int
     job_id: str
+    run: int
     job_type: str
     vm_name: str | None
     repository_id: str | None
@@ -83,6 +85,11 @@ class Job:
     last_telemetry_at: datetime | None
     last_progress_at: datetime | None
     clock_offset_seconds: float | None
+
+    @property
+    def key(self) -> str:
+        """The run's `job_id` in the tables."""
+        return run_key(self.job_id, self.run)
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,7 @@ def _time_of(name: str) -> str:
     return f"field_times[{list(JOB_FIELDS).index(name) + 1}]"
 
 
+_RUN = {"job_id": "job_of(job_id)", "run": "run_of(job_id)"}
 # The columns have defaults; here what was not reported is NULL.
 _UNKNOWN = {
     "current_phase": f"CASE WHEN {_time_of('current_phase')} IS NULL"
@@ -128,7 +136,8 @@ def _columns(expressions: Mapping[str, str]) -> str:
 
 _DISK_PERCENT_TIME = f"disk.field_times[{list(DISK_FIELDS).index('progress_percent') + 1}]"
 _DISK = (
-    "to_jsonb(disk) - 'field_times' - 'named_percent' || jsonb_build_object('progress_percent',"
+    "to_jsonb(disk) - 'field_times' - 'named_percent' || jsonb_build_object('job_id',"
+    " job_of(disk.job_id)) || jsonb_build_object('progress_percent',"
     f" CASE WHEN {_DISK_PERCENT_TIME} IS NULL AND total_bytes = 0"
     " THEN nullif(progress_percent, 0) ELSE progress_percent END)"
 )
@@ -136,8 +145,8 @@ _DISK = (
 QUERIES = load_queries(
     "jobs",
     disk=_DISK,
-    job_columns=_columns(_UNKNOWN),
-    listed_columns=_columns({**_UNKNOWN, **_SHORT}),
+    job_columns=_columns({**_RUN, **_UNKNOWN}),
+    listed_columns=_columns({**_RUN, **_UNKNOWN, **_SHORT}),
     short_error_message=f"{_SHORT['error_message']} AS error_message",
     cut_evidence=_cut("evidence ->> 'error'"),
     longest_text=str(LONGEST_LISTED),
@@ -150,7 +159,7 @@ _JOB_COLUMNS = len(fields(Job))
 class JobDetail(Job):
     """A job with its summary, and its disks ascending by index.
 
-    A disk maps the columns of `job_disks` to values; its instant is an ISO 8601 text.
+    A disk maps columns of `job_disks` to values; its instant is an ISO 8601 text.
     """
 
     performance_metrics: dict[str, Any] | None
@@ -190,6 +199,7 @@ class Machine:
     vm_name: str
     by_status: dict[str, int]
     job_id: str
+    run: int
     job_type: str
     status: str
     started_at: datetime
@@ -242,10 +252,10 @@ def _contains(text: str) -> str:
     return f"%{escaped}%"
 
 
-def read_job(conn: Connection, job_id: str) -> JobDetail | None:
-    """Read one job with its disks, both of the same commit; None if unknown."""
+def read_job(conn: Connection, name: str) -> JobDetail | None:
+    """Read one run, by `run_name`, with its disks, of the same commit; None if unknown."""
     cursor = conn.cursor(row_factory=class_row(JobDetail))
-    return cursor.execute(QUERIES["read_job"], {"job_id": job_id}).fetchone()
+    return cursor.execute(QUERIES["read_job"], {"name": name}).fetchone()
 
 
 def count_jobs_by_status(conn: Connection, wanted: JobFilter) -> dict[str, int]:
@@ -263,24 +273,24 @@ def count_jobs_by_status(conn: Connection, wanted: JobFilter) -> dict[str, int]:
     return dict.fromkeys(JOB_STATUSES, 0) | dict(rows)
 
 
-def list_events(conn: Connection, job_id: str, limit: int, after_id: int = 0) -> list[JobEvent]:
-    """At most `limit` events of a job, ascending by id, above `after_id`."""
+def list_events(conn: Connection, name: str, limit: int, after_id: int = 0) -> list[JobEvent]:
+    """At most `limit` events of a run, by `run_name`, ascending by id, above `after_id`."""
     cursor = conn.cursor(row_factory=class_row(JobEvent))
-    values = {"job_id": job_id, "after_id": after_id, "limit": limit}
+    values = {"name": name, "after_id": after_id, "limit": limit}
     return cursor.execute(QUERIES["list_events"], values).fetchall()
 
 
 def list_updates(
-    conn: Connection, job_id: str, limit: int, after: tuple[datetime, int] | None = None
+    conn: Connection, name: str, limit: int, after: tuple[datetime, int] | None = None
 ) -> list[JobUpdate] | None:
-    """At most `limit` updates of a job, ascending by (time, seq), above `after`; None if unknown.
+    """At most `limit` updates of a run, by `run_name`, ascending by (time, seq), above `after`.
 
-    Only those that are still kept.
+    Only those that are still kept. None if the run is unknown.
     """
-    span = conn.execute(QUERIES["read_span"], {"job_id": job_id}).fetchone()
+    span = conn.execute(QUERIES["read_span"], {"name": name}).fetchone()
     if span is None:
         return None
-    first, last = span
+    job_id, first, last = span
     values = {"job_id": job_id, "limit": limit, "first": first, "last": last, "after_seq": -1}
     if after is not None:
         values |= {"first": max(first, after[0]), "after_seq": after[1]}
@@ -294,9 +304,9 @@ def list_updates(
     ]
 
 
-def job_exists(conn: Connection, job_id: str) -> bool:
-    """Whether the job exists."""
-    row = conn.execute(QUERIES["job_exists"], {"job_id": job_id}).fetchone()
+def job_exists(conn: Connection, name: str) -> bool:
+    """Whether the run exists, by `run_name`."""
+    row = conn.execute(QUERIES["job_exists"], {"name": name}).fetchone()
     return row is not None and bool(row[0])
 
 
@@ -316,7 +326,7 @@ _CONDITIONS: Mapping[str, LiteralString] = {
     "started_before": "started_at < %(started_before)s",
     "active": "active_during && tstzrange(%(active_from)s, %(active_before)s)"
     " AND status <> 'pending'",
-    "job_id": "job_id = %(job_id)s",
+    "job_id": "job_id = ANY(runs_of(%(job_id)s))",
 }
 # For a job that has ended, and for another: an index has the former.
 _SECONDS: LiteralString = (
@@ -380,7 +390,7 @@ class _Statement:
         if self._order.sort != "started_at":
             return self._keys_by_figure(self._order.sort, limit)
         wanted = self._wanted
-        # A machine has an index of its own, and a job_id is one row.
+        # A machine has an index of its own, and a job_id is few rows.
         is_by_status = (wanted.vm_name, wanted.job_id) == (None, None) and bool(
             wanted.statuses or wanted.job_type or wanted.repository_id
         )

@@ -56,6 +56,11 @@ def read_status(conn: Connection, job_id: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+def read_undivided(conn: Connection) -> list[str]:
+    """The keys of the runs that have updates of later runs."""
+    return [row[0] for row in conn.execute(SQL["read_undivided"])]
+
+
 def repair_jobs(conn: Connection, job_ids: Sequence[str]) -> list[CompletedJob]:
     """Set the bytes of completed jobs to the sum over their disks, with an event for each.
 

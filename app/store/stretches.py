@@ -53,7 +53,7 @@ def read_stretches(
     statement = _statement(minutes, is_stale=bool(stale.minutes or (is_long and stale.hours)))
     values = {
         **stale.values,
-        "job_id": job.job_id,
+        "job_id": job.key,
         "from_at": whole.from_at,
         "before_at": whole.before_at,
         "minutes_from": job.job_minutes_from,

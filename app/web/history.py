@@ -16,6 +16,7 @@ from app.charts.job import History
 from app.charts.kept import ChartQuery
 from app.domain import chart
 from app.domain.chart import Point
+from app.domain.runs import run_name, split_key
 from app.domain.stretches import Gap, Phase
 from app.schemas.fields import identifier_problem
 from app.schemas.history import read_query_string
@@ -77,7 +78,7 @@ LONGEST_QUERY = 400
 def make_query(job_id: str, query: Mapping[str, Any]) -> ChartQuery:
     """The chart that a path's job id and a loaded `HistoryQuery` name."""
     return ChartQuery(
-        job_id,
+        run_name(job_id, query.get("run")),
         query["points"],
         query.get("from_"),
         query.get("to"),
@@ -155,8 +156,10 @@ def _make(body: bytes, headers: Sequence[Header]) -> Drawn:
 def _body(history: History, chart_data: Any) -> dict[str, Any]:
     """The body of the answer; `HistorySchema` documents its keys."""
     job, statistics = history.job, history.statistics
+    job_id, run = split_key(job.key)
     return {
-        "job_id": job.job_id,
+        "job_id": job_id,
+        "run": run,
         "job_type": job.job_type,
         "vm_name": job.vm_name,
         **({} if history.disk is None else {"disk": history.disk}),
@@ -200,5 +203,6 @@ def _phase(started_at: datetime, phase: Phase) -> dict[str, Any]:
 
 
 def _file_name(history: History) -> str:
+    job_id, run = split_key(history.job.key)
     disk = "" if history.disk is None else f"-disk{history.disk}"
-    return f"history-{history.job.job_id}{disk}"
+    return f"history-{job_id}{disk}" if run == 1 else f"history-{job_id}-run{run}{disk}"

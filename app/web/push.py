@@ -17,6 +17,7 @@ from app import metrics
 from app.auth.scopes import Claims
 from app.clock import isoformat_micros
 from app.config import Config
+from app.domain.runs import split_key
 from app.domain.snapshots import Snapshot
 from app.domain.updates import Update
 from app.errors import RequestError
@@ -195,6 +196,7 @@ def answer_update(job_id: str, outcomes: Sequence[Outcome]) -> Answer:
     body = orjson.dumps(
         {
             "job_id": job_id,
+            "run": split_key(receipt.run)[1] if "/" in receipt.run else 1,  # mostly without a call
             "status": receipt.status,
             "accepted": True,
             "duplicate": receipt.is_duplicate,

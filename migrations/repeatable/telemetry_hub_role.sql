@@ -21,6 +21,7 @@ BEGIN
         FROM pg_class
         LEFT JOIN (VALUES
             ('jobs', 'SELECT, INSERT, UPDATE'),
+            ('job_runs', 'SELECT, INSERT, UPDATE'),
             ('job_disks', 'SELECT, INSERT, UPDATE, DELETE'),
             ('job_events', 'SELECT, INSERT'),
             ('sender_losses', 'SELECT, INSERT, UPDATE'),
@@ -61,6 +62,7 @@ BEGIN
             EXECUTE format('GRANT %s ON TABLE %s TO telemetry_hub', verbs, relation);
         END IF;
     END LOOP;
+    GRANT EXECUTE ON FUNCTION move_updates(text, text, timestamptz) TO telemetry_hub;
 EXCEPTION
     WHEN insufficient_privilege THEN
         RAISE WARNING 'the role telemetry_hub lacks its rights: %', SQLERRM

@@ -94,6 +94,7 @@ def test_chart_of_a_finished_job(client: FlaskClient, conn: Connection) -> None:
     )
     assert read(client) == {
         "job_id": "j",
+        "run": 1,
         "job_type": "backup",
         "vm_name": "pgtest1",
         "status": "completed",
@@ -349,7 +350,7 @@ def test_an_unknown_parameter_is_refused(client: FlaskClient, conn: Connection) 
     response = client.get(URL, query_string={"point": 10})
     assert response.status_code == 400
     assert response.get_json()["errors"] == {
-        "point": ["Is not known; known are: disk, format, from, points, to."]
+        "point": ["Is not known; known are: disk, format, from, points, run, to."]
     }
 
 

@@ -240,11 +240,13 @@ def test_a_bad_query_is_refused_naming_its_field(
     [
         ("/machines", "cursor, limit"),
         ("/nodes", "cursor, format, limit"),
-        ("/jobs/j/events", "cursor, limit"),
-        ("/jobs/j/updates", "cursor, format, limit"),
+        ("/jobs/j", "run"),
+        ("/jobs/j/runs", "cursor, format, limit"),
+        ("/jobs/j/events", "cursor, limit, run"),
+        ("/jobs/j/updates", "cursor, format, limit, run"),
         ("/nodes/n/events", "cursor, limit"),
         ("/nodes/n/history", "from, metrics, points, to"),
-        ("/telemetry/history/j", "disk, format, from, points, to"),
+        ("/telemetry/history/j", "disk, format, from, points, run, to"),
     ],
 )
 def test_an_unknown_parameter_is_refused_naming_the_known_ones(
@@ -254,7 +256,7 @@ def test_an_unknown_parameter_is_refused_naming_the_known_ones(
     assert reasons == {"sorted": [f"Is not known; known are: {known}."]}
 
 
-@pytest.mark.parametrize("path", ["/jobs/j", "/nodes/n", "/health", "/metrics", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/nodes/n", "/health", "/metrics", "/openapi.json"])
 def test_an_address_without_a_query_refuses_any(client: FlaskClient, path: str) -> None:
     reasons = refused(client, path, points="10")
     assert reasons == {"points": ["Is not known; this address takes no query parameters."]}
@@ -754,6 +756,7 @@ def test_a_machine_shows_its_newest_job_and_counts(client: FlaskClient, database
     assert machine["by_status"]["running"] == 0
     assert machine["last_job"] == {
         "job_id": "vm1-new",
+        "run": 1,
         "job_type": "backup",
         "status": "failed",
         "started_at": "2025-10-10T12:01:40Z",
@@ -829,7 +832,7 @@ def test_frequent_reads_use_their_index(
         condition += " AND (started_at, id) < (now(), 5)"
     query = QUERIES[name].replace("{conditions}", condition).replace("{limit}", "51")
     query = query.replace("{direction}", "DESC")
-    values = {"limit": 51, "after_name": "", "job_id": "j", "after_id": 0, "statuses": ["failed"]}
+    values = {"limit": 51, "after_name": "", "name": "j", "after_id": 0, "statuses": ["failed"]}
     # For an empty table the planner prefers a sequential scan unless it is disabled. Which of the
     # suitable indexes it takes depends on the statistics that other tests left.
     with database.transaction() as conn:

@@ -205,7 +205,7 @@ def test_other_thresholds_have_other_texts(conn: Connection, detector: Detector[
 def test_jobs_without_telemetry_are_exempt(conn: Connection, detector: Detector[Sweep]) -> None:
     store(conn, make_update(job_id="other"))
     with conn.transaction():
-        registration.register(conn, {"job_id": "registered", "job_type": "backup"})
+        register(conn, {"job_id": "registered", "job_type": "backup"})
         conn.execute(
             "INSERT INTO jobs (job_id, job_type, status) VALUES ('old', 'backup', 'running')"
         )

@@ -91,8 +91,10 @@ def test_a_stray_update_years_later_does_not_take_the_chart(
     short = shorter(config, rollup_1m_retention_days=7)
     assert drop_expired_chunks.run_once(owner, short)["job_speed_1m"].chunks == 2
     push(conn, 0, "completed", bytes_transferred=9)
-    assert row(conn, "SELECT performance_metrics FROM jobs") == summary
-    history = read_history(conn, "j", points=300)
+    first = "SELECT performance_metrics FROM jobs WHERE job_id = 'j'"
+    assert row(conn, first) == summary
+    assert read_history(conn, "j", points=300).statistics.updates == 1  # a run of its own
+    history = read_history(conn, "j/1", points=300)
     assert history.source == "summary"
     assert history.statistics.peak_speed_bps == 199
 

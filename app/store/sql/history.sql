@@ -17,7 +17,9 @@ SELECT job_id, last_telemetry_at, performance_metrics IS NOT NULL AS has_summary
 FROM jobs
 
 -- name: read_versions
-SELECT job_id, version FROM ({version}) AS current WHERE job_id = ANY(%(job_ids)s)
+SELECT name, version
+FROM unnest(%(names)s::text[]) AS name
+JOIN ({version}) AS current ON job_id = find_run(name)
 
 -- Updates that arrived before this are in the rollups: a refresh may lack those that were stamped
 -- before it but committed after it, and no commit takes a minute. A refresh in the future was before
@@ -38,7 +40,7 @@ SELECT version,
             THEN {hold_sources}
             ELSE false END
 FROM ({version}) AS current
-WHERE job_id = %(job_id)s
+WHERE job_id = find_run(%(name)s)
 
 -- The lock of `alone` in app/store/rollups.py, shared; false if a refresh, a compression or a drop
 -- holds it or waits for it. Not on the embedded engine, where no statement runs beside another.
@@ -66,7 +68,7 @@ SELECT job_id, job_type, vm_name, status, started_at, completed_at, newest_updat
         WHERE series = 'disk_speed_1m'),
        performance_metrics::text
 FROM jobs
-WHERE job_id = %(job_id)s
+WHERE job_id = find_run(%(name)s)
 
 -- name: read_charted_disk
 -- The disk's row, or its newest update if it has none.

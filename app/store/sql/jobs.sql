@@ -89,7 +89,7 @@ SELECT {job_columns}, performance_metrics,
        (SELECT coalesce(jsonb_agg({disk} ORDER BY disk.disk_index), '[]')
         FROM job_disks AS disk WHERE disk.job_id = jobs.job_id) AS disks
 FROM jobs
-WHERE job_id = %(job_id)s
+WHERE job_id = find_run(%(name)s)
 
 -- name: count_jobs
 SELECT status, count(*) FROM jobs WHERE {conditions} GROUP BY status
@@ -119,15 +119,15 @@ SELECT id, time, kind, from_status, to_status, actor, reason,
             THEN jsonb_set(evidence, ARRAY['error'], to_jsonb({cut_evidence}))
             ELSE evidence END AS evidence
 FROM job_events
-WHERE job_id = %(job_id)s AND id > %(after_id)s
+WHERE job_id = find_run(%(name)s) AND id > %(after_id)s
 ORDER BY id
 LIMIT %(limit)s
 
 -- name: read_span
-SELECT least(started_at, completed_at, newest_update_at),
+SELECT job_id, least(started_at, completed_at, newest_update_at),
        coalesce(newest_update_at, started_at)
 FROM jobs
-WHERE job_id = %(job_id)s
+WHERE job_id = find_run(%(name)s)
 
 -- `first` and `after_seq` are the key that the page begins after.
 -- name: list_updates
@@ -140,7 +140,7 @@ ORDER BY time, seq
 LIMIT %(limit)s
 
 -- name: job_exists
-SELECT EXISTS (SELECT FROM jobs WHERE job_id = %(job_id)s)
+SELECT EXISTS (SELECT FROM jobs WHERE job_id = find_run(%(name)s))
 
 -- name: list_machines
 -- The names by a loose index scan of jobs_machine_idx: one lookup per name, not per job. Their counts
@@ -168,7 +168,8 @@ WITH RECURSIVE names AS (
     GROUP BY vm_name, status
     HAVING sum(jobs) <> 0
 )
-SELECT names.vm_name, counts.by_status, newest.job_id, newest.job_type, newest.status,
+SELECT names.vm_name, counts.by_status, job_of(newest.job_id) AS job_id,
+       run_of(newest.job_id) AS run, newest.job_type, newest.status,
        newest.started_at, newest.completed_at, newest.newest_update_at,
        newest.bytes_transferred, newest.error_message
 FROM names

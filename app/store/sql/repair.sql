@@ -7,7 +7,7 @@ WITH page AS (
     SELECT id, job_id, bytes_transferred
     FROM jobs
     WHERE status = 'completed' AND id > %(after_id)s
-      AND (%(job_id)s::text IS NULL OR job_id = %(job_id)s)
+      AND (%(job_id)s::text IS NULL OR job_id = ANY(runs_of(%(job_id)s)))
     ORDER BY id
     LIMIT %(limit)s
 )
@@ -20,7 +20,14 @@ FROM page
 ORDER BY page.id
 
 -- name: read_status
-SELECT status FROM jobs WHERE job_id = %(job_id)s
+SELECT status FROM jobs WHERE job_id = find_run(%(job_id)s)
+
+-- Runs with updates that are of later ones (app/domain/runs.py).
+-- name: read_undivided
+SELECT job_id
+FROM jobs
+WHERE ended_by <> 'detector' AND newest_update_at > completed_at + INTERVAL '60 seconds'
+ORDER BY id
 
 -- Ingest locks a job's row before its disks, so this blocks changes of the disks too. A separate
 -- statement, so that the next one sees what the other transactions have committed.
@@ -71,7 +78,7 @@ SELECT id, job_id, before, after FROM repaired ORDER BY id
 SELECT count(*)
 FROM jobs
 WHERE status = 'completed' AND bytes_transferred = 0
-  AND (%(job_id)s::text IS NULL OR job_id = %(job_id)s)
+  AND (%(job_id)s::text IS NULL OR job_id = ANY(runs_of(%(job_id)s)))
 
 -- No row: the rollup was never refreshed, so no chart has been kept.
 -- name: note_rebuild

@@ -1,0 +1,154 @@
+"""Places the updates of a transaction in the runs of their jobs, and begins runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from app.database.pool import Connection
+from app.domain import timestamps
+from app.domain.job_state import JobState
+from app.domain.lifecycle import Change, Event
+from app.domain.runs import JobRuns, Run
+from app.domain.statuses import END_STATUSES, LIVE_STATUSES
+from app.domain.updates import Update
+from app.store import ingest as store
+
+
+def runs_of(state: JobState) -> JobRuns:
+    """The runs of a job that has only one."""
+    first = Run(
+        state.run,
+        state.begins_at,
+        state.is_announced,
+        state.started_at if state.has_telemetry else None,
+        state.newest,
+        state.completed_at if state.has_ended else None,
+        state.clock_offset,
+    )
+    return JobRuns(state.run, [first])
+
+
+def place_in_runs(
+    conn: Connection,
+    updates: Sequence[Update],
+    runs: Mapping[str, JobRuns],
+    now: int,
+    late_horizon: int,
+) -> list[Change]:
+    """Set the `run` of each update, and write the runs that they begin. The jobs are locked.
+
+    Return the changes of the runs that were created, and of those between which stored updates were
+    moved: the latter must be rebuilt.
+    """
+    by_job: dict[str, list[Update]] = defaultdict(list)
+    for update in updates:
+        by_job[update.job_id].append(update)
+    changes: list[Change] = []
+    for job_id, group in by_job.items():
+        known = runs[job_id]
+        written = Written()
+        times = _times(group, known.newest, now, late_horizon)
+        for time, update in sorted(zip(times, group, strict=True), key=lambda item: item[0] or 0):
+            if update.is_telemetry and time is not None:
+                known.place(time, is_end=update.is_end, is_start=update.is_start)
+                move_all(conn, known, written)
+        for time, update in zip(times, group, strict=True):
+            update.run = _run_of(update, time, known).key
+        changes += written_changes(conn, written)
+    return changes
+
+
+def _run_of(update: Update, time: int | None, runs: JobRuns) -> Run:
+    if not update.is_telemetry:
+        return runs.newest
+    return runs.at(update.timestamp or 0 if time is None else time, is_start=update.is_start)
+
+
+def _times(updates: Sequence[Update], newest: Run, now: int, late_horizon: int) -> list[int | None]:
+    """The times (µs) that decide the runs of a job's updates; None: it can begin none."""
+    offset = newest.clock_offset
+    is_live = newest.ended_at is None
+    times: list[int | None] = []
+    for position, update in enumerate(updates):
+        is_live |= update.is_start
+        sent_at = update.timestamp
+        if sent_at is None:
+            times.append(max(now, (newest.newest or 0) + 1) + position)
+        elif is_live or timestamps.can_place(sent_at, now, late_horizon, offset):
+            offset = timestamps.place(update, now, late_horizon, offset)
+            times.append(update.time)
+        else:  # kept as an event of the run that took place then
+            times.append(None)
+    return times
+
+
+@dataclass(slots=True)
+class Written:
+    """The keys of the runs that were created, and the runs between which updates were moved."""
+
+    created: set[str] = field(default_factory=set)
+    moved: dict[str, Run] = field(default_factory=dict)
+
+
+def move_all(conn: Connection, runs: JobRuns, written: Written) -> None:
+    """Write the runs that have changed, and move updates: where they are decides about the next."""
+    _write(conn, runs, written)
+    while runs.moves:
+        move = runs.moves.pop(0)
+        store.move_updates(conn, move)
+        for run in (move.source, move.target):
+            written.moved[run.key] = run
+            run.set_extent(store.read_extent(conn, run.key, 0, timestamps.LATEST))
+        newest = move.target.newest or move.from_at
+        ends = store.read_ends(conn, move.target.key, move.from_at, newest)
+        if ends:  # some of them may begin further runs
+            runs.divide_after_ends(move.target, [time for time, _ in ends])
+        _write(conn, runs, written)
+
+
+def _write(conn: Connection, runs: JobRuns, written: Written) -> None:
+    if runs.created:
+        written.created |= store.create_runs(conn, runs)
+    if runs.moved_starts:
+        store.set_begins(conn, runs.moved_starts)
+        runs.moved_starts.clear()
+
+
+def written_changes(conn: Connection, written: Written) -> list[Change]:
+    """The changes of the runs that were created, and of those that must be rebuilt, locked."""
+    keys = written.created | written.moved.keys()
+    states = store.lock_jobs(conn, keys).states if keys else {}
+    changes = [Change(state, is_new=key in written.created) for key, state in states.items()]
+    for change in changes:
+        if change.is_new:
+            change.state.merge_registered()  # the identity
+        if change.state.run in written.moved:
+            _set_life(conn, written.moved[change.state.run], change)
+    return changes
+
+
+def _set_life(conn: Connection, run: Run, change: Change) -> None:
+    """Set the start, the end and the newest instant of a run from the updates it now has."""
+    state = change.state
+    change.must_rebuild = change.moves = change.has_life = True
+    extent = store.read_extent(conn, run.key, 0, timestamps.LATEST)
+    if extent is None:
+        state.newest, state.has_telemetry = None, False
+        return
+    first, state.newest = extent
+    # Older updates may have been dropped.
+    state.started_at = min(first, state.started_at) if state.has_telemetry else first
+    state.has_telemetry = True
+    ends = store.read_ends(conn, run.key, first, state.newest)
+    if ends:
+        time, status = ends[0]
+        state.end(status, time, "sender")
+    elif run.lost_end or state.status not in (*LIVE_STATUSES, *END_STATUSES):
+        state.reopen()
+    if change.is_new:
+        reason = "Updates that came after the end of the run before it"
+        change.events.append(
+            Event("transition", None, state.status, "sender", reason, {"time": first})
+        )
