@@ -6,7 +6,6 @@ events. Runs follow each other in time, so the time of an update decides (docs/d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.domain.timestamps import SECOND
@@ -141,17 +140,11 @@ class JobRuns:
         begins_at = max((at for at in known if at is not None), default=0) + 1
         return self._create(len(self.runs), begins_at, clock_offset)
 
-    def divide_after_ends(self, run: Run, ends: Iterable[int]) -> None:
-        """Divide a run that updates were moved to, given the times of its ends, ascending."""
-        run.ended_at = None
-        for end in ends:
-            if run.ended_at is not None and end > run.ended_at + GRACE:
-                run = self._divide(run, run.ended_at + GRACE + 1)
-                run.ended_at = None
-            if run.ended_at is None:
-                run.ended_at = end
-        if run.ended_at is not None and (run.newest or 0) > run.ended_at + GRACE:
-            self._divide(run, run.ended_at + GRACE + 1)
+    def divide_after(self, run: Run, end: int) -> None:
+        """Divide a run with updates that may be of several, given the first end among them."""
+        run.ended_at = end
+        if (run.newest or 0) > end + GRACE:
+            self._divide(run, end + GRACE + 1)
 
     def _position(self, time: int) -> int:
         for position in range(len(self.runs) - 1, 0, -1):

@@ -19,7 +19,7 @@ def divide_run(conn: Connection, key: str) -> int:
     ends = store.read_ends(conn, key, run.first or 0, run.newest or 0)
     if not ends:
         return 0
-    runs.divide_after_ends(run, [time for time, _ in ends])
+    runs.divide_after(run, ends[0][0])
     written = Written()
     move_all(conn, runs, written)
     changes = written_changes(conn, written)

@@ -70,17 +70,23 @@ def _times(updates: Sequence[Update], newest: Run, now: int, late_horizon: int) 
     """The times (µs) that decide the runs of a job's updates; None: it can begin none."""
     offset = newest.clock_offset
     is_live = newest.ended_at is None
+    latest = newest.newest or 0
     times: list[int | None] = []
     for position, update in enumerate(updates):
         is_live |= update.is_start
         sent_at = update.timestamp
         if sent_at is None:
-            times.append(max(now, (newest.newest or 0) + 1) + position)
+            time = max(now, latest + 1) + position
         elif is_live or timestamps.can_place(sent_at, now, late_horizon, offset):
             offset = timestamps.place(update, now, late_horizon, offset)
-            times.append(update.time)
+            is_arrival = update.sender_time is not None and update.time == now
+            # With a clock like this, the order of arrival is all that is known.
+            time = max(now, latest + 1) if is_arrival else update.time
         else:  # kept as an event of the run that took place then
             times.append(None)
+            continue
+        latest = max(latest, time)
+        times.append(time)
     return times
 
 
@@ -103,8 +109,8 @@ def move_all(conn: Connection, runs: JobRuns, written: Written) -> None:
             run.set_extent(store.read_extent(conn, run.key, 0, timestamps.LATEST))
         newest = move.target.newest or move.from_at
         ends = store.read_ends(conn, move.target.key, move.from_at, newest)
-        if ends:  # some of them may begin further runs
-            runs.divide_after_ends(move.target, [time for time, _ in ends])
+        if ends:
+            runs.divide_after(move.target, ends[0][0])
         _write(conn, runs, written)
 
 

@@ -35,6 +35,7 @@ from app.schemas.fields import (
 
 HIGHEST_DISK_INDEX = 1023
 _MOST = {"maxItems": HIGHEST_DISK_INDEX + 1}
+MOST_NAMED = 20  # updates of a batch that changed nothing: of a backlog it may be all
 LARGEST_LOSS = 2**31 - 1  # PostgreSQL's integer
 RESERVED_JOB_TYPES = frozenset({"batch", "history", "snapshot"})
 _JOB_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,49}", re.ASCII)
@@ -276,12 +277,21 @@ class RejectedSchema(Schema):
     )
 
 
+class NotAppliedSchema(Schema):
+    index = fields.Integer(metadata={"description": "Position in the batch, from 0."})
+    reason = fields.String(metadata={"description": "Why the job's current state stayed."})
+
+
 class BatchReceiptSchema(Schema):
     """The result of a batch. Everything not rejected is stored."""
 
     accepted = fields.Integer(metadata={"description": "Updates that are new."})
     duplicates = fields.Integer(metadata={"description": "Updates that were stored before."})
     rejected = fields.List(fields.Nested(RejectedSchema))
+    not_applied = fields.List(
+        fields.Nested(NotAppliedSchema),
+        metadata={"description": f"New updates that have changed nothing: the first {MOST_NAMED}."},
+    )
 
 
 class AdjustedSchema(Schema):

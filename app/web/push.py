@@ -32,7 +32,7 @@ from app.schemas.decode import (
 )
 from app.schemas.fields import identifier_problem
 from app.schemas.nodes import SnapshotSchema
-from app.schemas.updates import job_type_problem
+from app.schemas.updates import MOST_NAMED, job_type_problem
 from app.web.admission import Admission, refuse_other_types
 from app.web.content import JSON, NDJSON, decompress_body, media_type
 from app.web.paths import PREFIX, check_identifier, check_job_type
@@ -215,12 +215,15 @@ def _answer_batch(
     more: Mapping[str, Any],
     outcomes: Sequence[Outcome],
 ) -> Answer:
-    """The counts, and the rejected items by their index."""
+    """The counts, the rejected items by their index, and new ones that changed nothing."""
     accepted = duplicates = 0
+    not_applied: list[dict[str, Any]] = []
     for index, outcome in zip(positions, outcomes, strict=True):
         if isinstance(outcome, Receipt):
             duplicates += outcome.is_duplicate
             accepted += not outcome.is_duplicate
+            if not (outcome.is_applied or outcome.is_duplicate) and len(not_applied) < MOST_NAMED:
+                not_applied.append({"index": index, "reason": outcome.reason})
         else:
             rejected[index] = outcome.errors or {"body": [str(outcome)]}
     body = orjson.dumps(
@@ -228,6 +231,7 @@ def _answer_batch(
             "accepted": accepted,
             "duplicates": duplicates,
             "rejected": [{"index": index, "errors": rejected[index]} for index in sorted(rejected)],
+            "not_applied": not_applied,
             **more,
         }
     )

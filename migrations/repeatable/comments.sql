@@ -13,9 +13,11 @@ END
 $$;
 
 COMMENT ON TABLE jobs IS
-    'Every job (one run of a backup, replication, restore…) and its current state.';
-COMMENT ON COLUMN jobs.id IS 'Running number, in the order in which the hub first saw the jobs.';
-COMMENT ON COLUMN jobs.job_id IS 'The job''s name, given by its sender; unique.';
+    'Every run of every job (backup, replication, restore…) and its current state.';
+COMMENT ON COLUMN jobs.id IS 'Running number, in the order in which the hub first saw the runs.';
+COMMENT ON COLUMN jobs.job_id IS
+    'The key of the run, unique: the job''s id, given by its sender, and from the second run on '
+    '<id>/<run>. See job_of(), run_of(), runs_of().';
 COMMENT ON COLUMN jobs.job_type IS 'backup, replication, restore…';
 COMMENT ON COLUMN jobs.vm_name IS 'The machine that the job is for.';
 COMMENT ON COLUMN jobs.repository_id IS 'The backup''s target.';
@@ -64,10 +66,20 @@ COMMENT ON COLUMN jobs.final_seconds IS
     'Seconds from started_at to completed_at; NULL while it is live.';
 COMMENT ON COLUMN jobs.final_bps IS
     'Bytes per second over the whole run; 0 without any; NULL while it is live.';
+COMMENT ON COLUMN jobs.begins_at IS
+    'Internal: updates from then on are of this run, up to the next one; NULL: of the first one.';
+COMMENT ON COLUMN jobs.is_announced IS
+    'Whether the sender said with its first update that it begins a run.';
+COMMENT ON COLUMN jobs.registered_at IS
+    'When it was registered, hub''s clock; NULL: never, or before the hub kept this.';
 COMMENT ON COLUMN jobs.registered IS 'Internal: values from POST /jobs, by field.';
 COMMENT ON COLUMN jobs.before_verdict IS
     'Internal: the sender''s values that a status change by the detector hides: {"error_message": '
     'text or null, "disks": {disk_index: status}}. Restored by an update that revives the job.';
+COMMENT ON TABLE job_runs IS 'The jobs that have several runs.';
+COMMENT ON COLUMN job_runs.job_id IS 'The job''s id, which is the key of its first run.';
+COMMENT ON COLUMN job_runs.runs IS 'How many runs it has.';
+COMMENT ON COLUMN job_runs.newest IS 'The key (jobs.job_id) of the run that took place last.';
 COMMENT ON TABLE job_disks IS 'Every disk of every job, and its current state.';
 COMMENT ON COLUMN job_disks.job_id IS 'The job.';
 COMMENT ON COLUMN job_disks.disk_index IS 'Number of the disk in its job, from 0.';
@@ -260,6 +272,8 @@ COMMENT ON FUNCTION count_deleted_jobs() IS 'Trigger of jobs: logs how many were
 COMMENT ON FUNCTION count_moved_job() IS
     'Trigger of jobs: logs that a job has another status, type, machine or repository.';
 COMMENT ON FUNCTION count_no_jobs() IS 'Trigger of jobs: empties the counts after a TRUNCATE.';
+COMMENT ON FUNCTION job_of(text) IS 'The job''s id, from the job_id of a run.';
+COMMENT ON FUNCTION run_of(text) IS 'The number of a run, from 1, from its job_id.';
 COMMENT ON FUNCTION from_micros(bigint) IS 'The instant for microseconds since 1970.';
 COMMENT ON FUNCTION reported_percent(double precision, smallint, bigint, bigint) IS
     'The percent an update reported, from progress_percent, percent_scale, bytes_transferred and '

@@ -366,7 +366,7 @@ def test_old_updates_are_stored(client: FlaskClient, database: Database) -> None
 
 def test_empty_batch_is_fine(client: FlaskClient) -> None:
     body = client.post("/api/v1/telemetry/batch", json={"updates": []}).get_json()
-    assert body == {"accepted": 0, "duplicates": 0, "rejected": []}
+    assert body == {"accepted": 0, "duplicates": 0, "rejected": [], "not_applied": []}
 
 
 # -- refusals change nothing ---------------------------------------------------------------------

@@ -127,3 +127,19 @@ def test_a_registration_of_an_ended_job_begins_a_run(client: FlaskClient) -> Non
     ended = client.post("/api/v1/jobs/nightly/complete", json={"status": "failed"})
     assert (ended.get_json()["run"], ended.get_json()["applied"]) == (2, True)
     assert get(client, "/jobs/nightly", run=1)["status"] == "completed"
+
+
+def test_a_batch_names_what_changed_nothing(client: FlaskClient) -> None:
+    items = [
+        {
+            "job_id": "nightly",
+            "job_type": "backup",
+            **make_body(timestamp=at(seconds), status=status),
+        }
+        for seconds, status in ((-100, "running"), (-90, "completed"), (-80, "running"))
+    ]
+    answer = client.post("/api/v1/telemetry/batch", json={"updates": items}).get_json()
+    reason = "the job has already ended: completed"
+    assert answer["not_applied"] == [{"index": 2, "reason": reason}]
+    again = client.post("/api/v1/telemetry/batch", json={"updates": items}).get_json()
+    assert (again["duplicates"], again["not_applied"]) == (3, [])

@@ -16,8 +16,9 @@ import pytest
 from app.config import Config
 from app.database.pool import Connection, Database
 from app.domain.updates import Update
+from app.ingest.registration import register
 from app.ingest.transaction import Receipt, store_updates
-from app.store import registration, staleness
+from app.store import staleness
 from app.store.staleness import StatusChange
 from jobs import pages
 from jobs.detect_stale_jobs import Sweep, run_once

@@ -12,9 +12,12 @@ from app.database.pool import Connection, Database
 from app.domain.runs import GRACE
 from app.domain.timestamps import SECOND
 from app.domain.updates import Update
+from app.ingest.divide import divide_run
 from app.ingest.known_jobs import KnownJobs
 from app.ingest.registration import register
 from app.ingest.transaction import Receipt, store_updates
+from app.store.ingest import OutdatedState
+from app.store.repair import read_undivided
 from tests.factories import fresh, make_update, micros
 from tests.storing import LATE_DAYS, store
 
@@ -183,8 +186,6 @@ def test_a_run_that_another_process_began_is_found(conn: Connection) -> None:
     push(make_update(NIGHT))
     push(make_update(NIGHT + 5))
     store(conn, start(NIGHT + 1000))
-    from app.store.ingest import OutdatedState
-
     with pytest.raises(OutdatedState):
         push(make_update(NIGHT + 1005))
     assert push(make_update(NIGHT + 1005)).run == "j/2"
@@ -254,3 +255,32 @@ def test_any_order_of_arrival_gives_the_same_runs(
     newest = conn.execute("SELECT newest FROM job_runs").fetchone()
     last = conn.execute("SELECT job_id FROM jobs ORDER BY started_at DESC LIMIT 1").fetchone()
     assert newest in (last, None)
+
+
+def test_updates_that_are_shifted_to_their_arrival_divide_no_run(conn: Connection) -> None:
+    """Stamped two hours ahead, and sent within a second: the last ones cannot keep their order."""
+    for job_id, size in (("j", 1), ("k", 100)):
+        updates = [fresh(7200 + 30 * n, bytes_transferred=n, job_id=job_id) for n in range(20)]
+        updates.append(fresh(7800, status="completed", job_id=job_id))
+        while updates:
+            store(conn, *updates[:size])
+            del updates[:size]
+    assert [run[0] for run in runs(conn)] == ["j", "k"]
+
+
+def test_jobs_of_an_earlier_release_are_divided(owner: Database, conn: Connection) -> None:
+    """It knew one run: what came after the end was charted only."""
+    for number, status in enumerate(("completed", "failed", "completed")):
+        store(conn, *night(NIGHT + number * 1000, status, 100 * (number + 1)))
+    expected = runs(conn)
+    with owner.transaction() as owners:
+        owners.execute("UPDATE job_telemetry SET job_id = 'j'")
+        owners.execute("DELETE FROM job_runs")
+        owners.execute("DELETE FROM jobs WHERE job_id <> 'j'")
+        last = (micros(NIGHT + 2300),)
+        owners.execute("UPDATE jobs SET newest_update_at = from_micros(%s)", last)
+    (key,) = read_undivided(conn)
+    with conn.transaction():
+        assert divide_run(conn, key) == 2
+    assert runs(conn) == expected
+    assert read_undivided(conn) == []

@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "app.__main__": {"app.commands", "app.__version__", *BASE},
     "app.commands": {"app.auth", "app.checks", "app.database", "app.domain", "app.store"}
     | {"app.background", "app.lifeline", "app.schemas.fields", "app.schemas.updates", *BASE},
+    "app.commands.repair": {"app.database", "app.domain", "app.ingest", "app.store", *BASE},
     "app.checks": {"app.store", "app.domain", "app.database", *BASE},
     "app.database": {"app.background", *BASE},
     "app.background": {"app.errors"},

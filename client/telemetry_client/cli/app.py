@@ -121,6 +121,14 @@ def push(
     timestamp: Annotated[
         Optional[str], typer.Option(help="RFC 3339 with an offset. [default: now]")
     ] = None,
+    new_run: Annotated[
+        bool,
+        typer.Option(
+            "--new-run",
+            help="The first update of another run of the job. Needed only within 60 s of the end "
+            "of the last one, or if that was never reported.",
+        ),
+    ] = False,
     url: Url = None,
     spool: Spool = None,
     no_spool: Annotated[
@@ -150,6 +158,7 @@ def push(
         "repository_id": repository_id,
         "backup_type": backup_type,
         "timestamp": timestamp,
+        "new_run": new_run or None,
     }
     raise typer.Exit(push_update(update, url=url, spool=spool, keeps=not no_spool))
 

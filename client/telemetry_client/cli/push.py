@@ -36,6 +36,10 @@ def push_update(
         return REFUSED
     if isinstance(result, Accepted):
         print("accepted (a repeat: the hub had it already)" if result.duplicates else "accepted")
+        if result.not_applied is not None:
+            print(f"The job did not change: {result.not_applied}.", file=sys.stderr)
+            if "has already ended" in result.not_applied:
+                print("If this is another run of the job, use --new-run.", file=sys.stderr)
         return ACCEPTED
     if isinstance(result, Refused):
         print(f"refused ({result.status}):", file=sys.stderr)

@@ -203,7 +203,7 @@ class Capture:
     def _body(self, progress: Progress, change: Change | None = None) -> Body:
         """An update without its disks; an ordinary one if there is no change of state."""
         is_start = change is not None and change.kind == "start"
-        return to_body(
+        body = to_body(
             progress,
             job_id=self._job.job_id,
             job_type=self._job.job_type,
@@ -212,6 +212,9 @@ class Capture:
             identity=self._job.identity if is_start else None,
             disks=[],
         )
+        if is_start and not self._job.resumes:
+            body["new_run"] = True
+        return body
 
     def _add_disks(self, body: Body, progress: Progress) -> int:
         """Add as many changes of disks as there is room for; returns how many disks must wait."""
@@ -231,6 +234,8 @@ class Capture:
             # The timestamps change places: what goes ahead is older.
             ahead["timestamp"], body["timestamp"] = body["timestamp"], ahead["timestamp"]
             ahead["disks"] = body.pop("disks")
+            if "new_run" in body:
+                ahead["new_run"] = body.pop("new_run")
             self._delivery.deliver(ahead)
 
     def _with_losses(self, body: Body) -> Body:

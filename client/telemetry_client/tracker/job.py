@@ -15,13 +15,17 @@ logger = logging.getLogger("telemetry_client.tracker")
 
 @dataclass(frozen=True)
 class Job:
-    """A job that the hub accepts. `identity`: fields that only the first update contains."""
+    """A job that the hub accepts. `identity`: fields that only the first update contains.
+
+    `resumes`: a run of it has begun already.
+    """
 
     job_id: str
     job_type: str
     identity: dict[str, str | None]
     interval_seconds: float
     percent_step: float
+    resumes: bool
 
 
 def job_of(
@@ -30,6 +34,8 @@ def job_of(
     identity: dict[str, str | None],
     interval_seconds: float,
     percent_step: float,
+    *,
+    resumes: bool,
 ) -> Job | None:
     """The job to track; None if there is no job id or the hub would refuse it."""
     if job_id is None:
@@ -55,6 +61,7 @@ def job_of(
         clean,
         _positive(interval_seconds, INTERVAL_SECONDS),
         _positive(percent_step, PERCENT_STEP),
+        resumes,
     )
 
 

@@ -61,6 +61,15 @@ class Outcomes:
         )
         self._on_dead()
 
+    def not_applied(self, reason: str) -> None:
+        """The hub has stored an update, but the job did not change."""
+        self._log.log(
+            f"not applied {reason}",
+            "The telemetry of this run does not change its job: job_id=%s reason=%s",
+            self._job_id,
+            reason,
+        )
+
     def lost(self, count: int) -> None:
         """Updates could not be kept."""
         self.count(lost=count)

@@ -60,6 +60,9 @@ class ProgressTracker:
     queue, None for the default place, False for none. `source` is called for the progress when an
     update is due, as an alternative to `update_progress`. A tracker that is deleted without an end
     stops sending. In a forked child, its calls do nothing.
+
+    A tracker begins a run of the job, even if its id was used before. `resume`: another process has
+    begun the run, and this tracker continues it.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class ProgressTracker:
         end_deadline_seconds: float = END_DEADLINE_SECONDS,
         source: Source | None = None,
         phase: str | None = None,
+        resume: bool = False,
     ) -> None:
         self.job_id: str | None = None
         self.job_type: str | None = None
@@ -91,7 +95,9 @@ class ProgressTracker:
         self._end_deadline_seconds = end_deadline_seconds
         identity = {"vm_name": vm_name, "repository_id": repository_id, "backup_type": backup_type}
         try:
-            job = job_of(job_id, job_type, identity, interval_seconds, percent_step)
+            job = job_of(
+                job_id, job_type, identity, interval_seconds, percent_step, resumes=bool(resume)
+            )
             if job is not None:
                 self._start(job, client, spool, phase)
         except Exception:
@@ -99,8 +105,12 @@ class ProgressTracker:
 
     @classmethod
     def from_env(cls, **options: Any) -> ProgressTracker:
-        """A tracker of the job in MIGRATEKIT_JOB_ID; without one it does nothing."""
-        return cls(**options)
+        """A tracker of the job in MIGRATEKIT_JOB_ID; without one it does nothing.
+
+        It resumes the run that the process which set the variable has begun, perhaps beside other
+        trackers; `resume=False` begins one.
+        """
+        return cls(**{"resume": True, **options})
 
     def _start(
         self, job: Job, client: TelemetryClient | None, spool: SpoolPlace, phase: Any

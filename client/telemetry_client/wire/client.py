@@ -153,7 +153,7 @@ class TelemetryClient:
         positions = list(encoded)
         refused = [replace(item, index=positions[item.index]) for item in result.rejected]
         rejected = sorted([*refused, *rejections], key=lambda rejection: rejection.index)
-        return Accepted(result.duplicates, tuple(rejected))
+        return replace(result, rejected=tuple(rejected))
 
     def _post_items(self, path: str, key: str, items: list[bytes]) -> Result:
         body = b'{"%s":[%s]}' % (key.encode(), b",".join(items))

@@ -35,10 +35,14 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The hub has stored it, except what is `rejected` (batches only)."""
+    """The hub has stored it, except what is `rejected` (batches only).
+
+    `not_applied`: why one of them, a new one, did not change its job.
+    """
 
     duplicates: int = 0
     rejected: tuple[Rejection, ...] = ()
+    not_applied: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,11 @@ def judge_push(status: int, answer: Any, retry_after_seconds: float | None = Non
     if status != 200:
         return judge_failure(status, answer, retry_after_seconds)
     if isinstance(answer, Mapping) and answer.get("accepted") is True:
-        return Accepted(duplicates=int(answer.get("duplicate") is True))
+        is_repeat = answer.get("duplicate") is True
+        reason = None
+        if answer.get("applied") is False and not is_repeat:
+            reason = _one_line(str(answer.get("reason") or "no reason was given"))
+        return Accepted(duplicates=int(is_repeat), not_applied=reason)
     return not_the_hub(status)
 
 
@@ -96,7 +104,17 @@ def judge_batch(
         is_whole = accepted + duplicates + len(rejected) == count
     except (KeyError, TypeError, ValueError):
         return not_the_hub(status)
-    return Accepted(duplicates, rejected) if is_whole else not_the_hub(status)
+    if not is_whole:
+        return not_the_hub(status)
+    return Accepted(duplicates, rejected, _first_reason(answer.get("not_applied")))
+
+
+def _first_reason(not_applied: Any) -> str | None:
+    """The reason of the first item that changed nothing; older hubs do not list them."""
+    if not isinstance(not_applied, list) or not not_applied:
+        return None
+    first = not_applied[0]
+    return _one_line(str(first.get("reason"))) if isinstance(first, Mapping) else None
 
 
 def not_the_hub(status: int) -> Unreachable:
