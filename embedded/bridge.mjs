@@ -56,6 +56,8 @@ export class Bridge {
    * @type {Connection | null}
    */
   #unnamedOwner = null;
+  /** Whether the session has a user or settings other than the hub's own. */
+  #hasEntered = false;
   #isCheckpointDue = false;
   #hasWorked = false;
   /** Start of the last transaction warned about, so that each is reported once. */
@@ -99,9 +101,15 @@ export class Bridge {
     return expected !== undefined && crypto.timingSafeEqual(expected, digest(password));
   }
 
-  /** @param {string} name */
-  defaultSetting(name) {
-    return `SET ${name} TO '${this.#openSession.defaultOf(name)}'`;
+  /**
+   * What to run instead of RESET, which would restore what the engine starts with; null if that is
+   * right.
+   * @param {string} user
+   * @param {string} name
+   */
+  resetStatement(user, name) {
+    const value = this.#openSession.defaultOf(user, name);
+    return value === undefined ? null : `SET ${name} TO '${value}'`;
   }
 
   /**
@@ -151,7 +159,7 @@ export class Bridge {
   close() {
     const text = "the embedded database is shutting down";
     for (const connection of this.#connections) connection.fail({ sqlstate: "57P01", text });
-    this.#session?.switchToOwner();
+    this.#session?.enter("owner", new Map());
     this.#engine?.close();
     this.#engine = null;
   }
@@ -191,26 +199,50 @@ export class Bridge {
       return;
     }
     clearTimeout(connection.holdTimer);
-    if (!connection.isHub && this.#holder !== connection && !this.#switchTo(connection)) return;
+    if (this.#holder !== connection && !this.#enter(connection)) return;
 
     let { messages } = exchange;
     const parsesAgain = exchange.unnamedParse !== null && this.#unnamedOwner !== connection;
     if (exchange.unnamedParse && parsesAgain) messages = [exchange.unnamedParse, ...messages];
     const result = this.#exchange(messages, STATEMENT_MS[connection.user]);
     this.#hasWorked = true;
+    connection.hasWorked = true;
     if (exchange.isSimple) this.#unnamedOwner = null;
     else if (exchange.parsesUnnamed || parsesAgain) this.#unnamedOwner = connection;
 
-    const status = exchange.end === "ready" ? transactionStatus(result.chunks) : null;
+    const status = this.#statusAfter(connection, exchange, result.chunks);
+    connection.awaitsSync = status === null;
     connection.write(clientResponse(connection, exchange, result, { parsesAgain, status }));
 
-    connection.hasChangedSettings ||= exchange.changesSettings;
-    if (exchange.resetsSettings) {
-      connection.settings = new Map(connection.startSettings);
-      connection.hasChangedSettings = false;
-    }
-    if (status === "I") this.#release(connection, exchange);
+    this.#noteEffects(connection, exchange);
+    if (status === "I") this.#release(connection);
     else this.#hold(connection);
+  }
+
+  /**
+   * The transaction's status; null if the client has to send Sync before the engine says it.
+   * @param {Connection} connection
+   * @param {Exchange} exchange
+   * @param {Buffer[]} chunks of the response
+   */
+  #statusAfter(connection, exchange, chunks) {
+    const status = exchange.end === "ready" ? transactionStatus(chunks) : null;
+    // After an error the engine ignores everything up to the next Sync, a Query too.
+    const mayBeIgnored =
+      exchange.isSimple && (exchange.messages.length > 1 || connection.awaitsSync);
+    if (status === null && exchange.end === "ready" && !mayBeIgnored) {
+      this.#onFailure(new Error("the engine's response does not end with ReadyForQuery"));
+    }
+    return status;
+  }
+
+  /** @param {Connection} connection @param {Exchange} exchange that has run */
+  #noteEffects(connection, { effects }) {
+    connection.hasChangedSettings ||= effects.changesSettings;
+    if (!effects.resetsSettings) return;
+    connection.settings = new Map(connection.startSettings);
+    connection.hasChangedSettings = false;
+    this.#hasEntered = true;
   }
 
   /**
@@ -243,12 +275,11 @@ export class Bridge {
    * Gives the session the role and settings of `connection`; false if that failed.
    * @param {Connection} connection
    */
-  #switchTo(connection) {
+  #enter(connection) {
+    if (connection.isHub && !connection.settings.size) return true; // the session is as it needs it
     try {
-      this.#guard(() => {
-        if (connection.isAnalyst) this.#openSession.switchToAnalyst(connection.settings);
-        else this.#openSession.switchToOwner();
-      });
+      this.#guard(() => this.#openSession.enter(connection.user, connection.settings));
+      this.#hasEntered = true;
       this.#unnamedOwner = null;
       return true;
     } catch (error) {
@@ -271,24 +302,23 @@ export class Bridge {
     connection.holdTimer = setTimeout(() => this.#endTransaction(connection, left), timeout);
   }
 
-  /** @param {Connection} connection @param {Exchange} exchange */
-  #release(connection, exchange) {
+  /** @param {Connection} connection */
+  #release(connection) {
     this.#holder = null;
-    if (connection.isHub && !exchange.resetsSession) return;
-    this.#guard(() => {
+    if (connection.hasChangedSettings) {
       const session = this.#openSession;
-      if (connection.hasChangedSettings) connection.settings = session.changedSettings();
-      this.#switchBack(connection);
-      if (exchange.resetsSession) session.restoreDefaults();
-    });
-    connection.hasChangedSettings = false;
-    this.#unnamedOwner = null;
+      connection.settings = this.#guard(() => session.changedSettings(connection.user));
+      connection.hasChangedSettings = false;
+      this.#hasEntered = true;
+    }
+    this.#leave();
   }
 
-  /** @param {Connection} connection */
-  #switchBack(connection) {
-    if (connection.isAnalyst) this.#openSession.restoreFromAnalyst();
-    else if (!connection.isHub) this.#openSession.restoreFromOwner();
+  #leave() {
+    if (!this.#hasEntered) return;
+    this.#guard(() => this.#openSession.leave());
+    this.#hasEntered = false;
+    this.#unnamedOwner = null;
   }
 
   /**
@@ -318,8 +348,8 @@ export class Bridge {
     this.#guard(() => {
       this.#openEngine.exchange([protocol.sync()]); // where a Flush left an extended query open
       this.#openEngine.query("ROLLBACK");
-      this.#switchBack(connection);
     });
+    this.#leave();
   }
 
   /** @param {Connection} connection */
@@ -329,6 +359,15 @@ export class Bridge {
     if (connection.engineNames.size) {
       const closes = [...connection.engineNames].map(protocol.closeStatement);
       this.#guard(() => this.#openEngine.exchange([...closes, protocol.sync()]));
+    }
+    // The other users can make nothing that outlives a transaction.
+    if (connection.user === "owner" && connection.hasWorked) {
+      this.#guard(() =>
+        this.#openSession.asOwner(() =>
+          this.#openEngine.query("CLOSE ALL; UNLISTEN *; DISCARD TEMP"),
+        ),
+      );
+      this.#unnamedOwner = null;
     }
     connection.pending = [];
     connection.end();
@@ -388,15 +427,13 @@ function canRun(connection) {
 }
 
 /**
- * The transaction status in the ReadyForQuery that ends every response, except after a Flush.
+ * The transaction status in the ReadyForQuery that ends a response; null if none does.
  * @param {Buffer[]} chunks
  */
 function transactionStatus(chunks) {
   const end = Buffer.concat(chunks.slice(-2)).subarray(-6); // of a ReadyForQuery's length
-  if (end.length < 6 || end[0] !== protocol.code("Z")) {
-    throw new Error("the engine's response does not end with ReadyForQuery");
-  }
-  return String.fromCharCode(end[5]);
+  const isReady = end.length === 6 && end[0] === protocol.code("Z") && end.readInt32BE(1) === 5;
+  return isReady ? String.fromCharCode(end[5]) : null;
 }
 
 /**

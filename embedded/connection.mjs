@@ -33,6 +33,9 @@ const NO_OP = 'UNLISTEN "nothing"';
 // replaces that error with the reason.
 export const REFUSED_MARKER = "refused_by_the_bridge";
 
+// EXECUTE, EXPLAIN EXECUTE and CREATE TABLE ... AS EXECUTE.
+const EXECUTING = new Set(["execute", "explain", "create"]);
+
 let lastStatement = 0;
 
 class FatalError extends Error {
@@ -45,6 +48,17 @@ class FatalError extends Error {
 }
 
 /** @typedef {"ready" | "flush" | "terminate"} ExchangeEnd "ready": ReadyForQuery follows */
+/**
+ * What a text does to its connection when it runs.
+ * @typedef {object} Effects
+ * @property {boolean} changesSettings
+ * @property {boolean} resetsSettings
+ */
+/**
+ * @typedef {object} Prepared
+ * @property {string} engineName its unique name in the engine
+ * @property {Effects | null} effects of a Parse; a PREPARE has none
+ */
 
 export class Exchange {
   /** @type {Buffer[]} */
@@ -68,9 +82,8 @@ export class Exchange {
   closedNames = [];
   /** @type {ErrorReport | null} */
   refusal = null;
-  changesSettings = false;
-  resetsSettings = false;
-  resetsSession = false;
+  /** @type {Effects} */
+  effects = { changesSettings: false, resetsSettings: false };
 
   /** @param {Buffer} message */
   add(message) {
@@ -94,19 +107,22 @@ export class Connection {
   isDraining = false;
   isClosed = false;
   heldSince = 0;
+  /** Whether the last response had no ReadyForQuery, so the session is kept for this connection. */
+  awaitsSync = false;
   /** @type {NodeJS.Timeout | undefined} */
   holdTimer = undefined;
   /**
-   * The analyst's settings in the start-up message.
+   * The settings in the start-up message; the hub's are ignored.
    * @type {Map<string, string>}
    */
   startSettings = new Map();
   /**
-   * The analyst's current settings.
+   * The current settings that a new connection of the user does not have.
    * @type {Map<string, string>}
    */
   settings = new Map();
   hasChangedSettings = false;
+  hasWorked = false;
   /**
    * All statement names of this connection in the engine, to be closed with it.
    * @type {Set<string>}
@@ -121,10 +137,10 @@ export class Connection {
   #startup = [];
   #framer = new protocol.Framer((length) => this.#checkLength(length));
   #exchange = new Exchange();
-  /** @type {Map<string, string>} */
+  /** @type {Map<string, Prepared>} */
   #names = new Map();
-  /** @type {Buffer | null} */
-  #unnamedParse = null;
+  /** @type {{parse: Buffer, effects: Effects} | null} */
+  #unnamed = null;
   #pendingBytes = 0;
   #secret = crypto.randomInt(2 ** 31);
 
@@ -286,11 +302,11 @@ export class Connection {
   }
 
   /**
-   * Only the analyst's: the hub's connections share their settings.
+   * Not the hub's: a connection with settings costs two more statements for each exchange.
    * @param {Map<string, string>} parameters
    */
   #readStartSettings(parameters) {
-    if (this.user !== "analyst") return;
+    if (this.isHub) return;
     const requested = new Map(parameters);
     for (const name of ["user", "database", "options", "replication"]) requested.delete(name);
     const options = (parameters.get("options") ?? "").replaceAll(/\\(.)/g, "$1");
@@ -299,14 +315,16 @@ export class Connection {
     }
     for (const [name, value] of requested) {
       if (name.startsWith("_pq_.")) continue;
-      if (!isAllowedSetting(name, value)) {
+      if (this.isAnalyst && !isAllowedSetting(name, value)) {
         throw new FatalError("42501", `role "analyst" may not set "${name}" to "${value}"`);
       }
       this.startSettings.set(name.toLowerCase(), value);
     }
-    // Checked above; the session already has these values.
-    this.startSettings.delete("client_encoding");
-    this.startSettings.delete("standard_conforming_strings");
+    if (this.isAnalyst) {
+      // Checked above; the session already has these values.
+      this.startSettings.delete("client_encoding");
+      this.startSettings.delete("standard_conforming_strings");
+    }
     this.settings = new Map(this.startSettings);
   }
 
@@ -335,12 +353,15 @@ export class Connection {
       protocol.authenticationOk(),
       protocol.parameterStatus("server_version", this.#bridge.serverVersion),
       protocol.parameterStatus("server_encoding", "UTF8"),
-      protocol.parameterStatus("client_encoding", "UTF8"),
+      protocol.parameterStatus("client_encoding", setting("client_encoding", "UTF8")),
       protocol.parameterStatus("DateStyle", setting("DateStyle", "ISO, MDY")),
       protocol.parameterStatus("IntervalStyle", setting("IntervalStyle", "postgres")),
       protocol.parameterStatus("TimeZone", setting("TimeZone", "UTC")),
       protocol.parameterStatus("integer_datetimes", "on"),
-      protocol.parameterStatus("standard_conforming_strings", "on"),
+      protocol.parameterStatus(
+        "standard_conforming_strings",
+        setting("standard_conforming_strings", "on"),
+      ),
       protocol.parameterStatus("is_superuser", this.user === "owner" ? "on" : "off"),
       protocol.parameterStatus("session_authorization", sessionRole(this.user)),
       protocol.parameterStatus("application_name", setting("application_name", "")),
@@ -420,30 +441,37 @@ export class Connection {
   /** @param {Buffer} whole */
   #onQuery(whole) {
     const { text } = protocol.cString(whole, 5);
-    const replaced = this.#check(text);
+    const { replaced, effects } = this.#check(text);
+    this.#runs(effects);
     this.#exchange.isSimple = true;
-    this.#unnamedParse = null; // a simple Query drops the unnamed statement
+    this.#unnamed = null; // a simple Query drops the unnamed statement
     this.#exchange.add(
       replaced === text ? whole : protocol.message("Q", Buffer.from(`${replaced}\0`, "latin1")),
     );
+  }
+
+  /** @param {Effects} effects of what the current exchange runs */
+  #runs({ changesSettings, resetsSettings }) {
+    this.#exchange.effects.changesSettings ||= changesSettings;
+    this.#exchange.effects.resetsSettings ||= resetsSettings;
   }
 
   /** @param {Buffer} whole */
   #onParse(whole) {
     const name = protocol.cString(whole, 5);
     const { text, next } = protocol.cString(whole, name.next);
-    const replaced = this.#check(text);
+    const { replaced, effects } = this.#check(text);
     let parse = whole;
     if (replaced !== text || name.text) {
       parse = protocol.message(
         "P",
-        this.#nameForParse(name.text),
+        name.text && this.#prepare(name.text, effects),
         Buffer.from(`${replaced}\0`, "latin1"),
         whole.subarray(next),
       );
     }
     if (!name.text) {
-      this.#unnamedParse = parse;
+      this.#unnamed = { parse, effects };
       this.#exchange.parsesUnnamed = true;
     }
     this.#exchange.add(parse);
@@ -452,15 +480,16 @@ export class Connection {
   /**
    * All connections share the session's statement names, so each statement gets a unique one.
    * @param {string} name
+   * @param {Effects | null} effects
    */
-  #nameForParse(name) {
-    if (!name) return "";
-    const known = this.#names.get(name);
-    if (known) return known;
-    lastStatement += 1;
-    const engineName = `s${lastStatement}`;
-    this.#names.set(name, engineName);
-    this.engineNames.add(engineName);
+  #prepare(name, effects) {
+    let engineName = this.#names.get(name)?.engineName;
+    if (!engineName) {
+      lastStatement += 1;
+      engineName = `s${lastStatement}`;
+      this.engineNames.add(engineName);
+    }
+    this.#names.set(name, { engineName, effects });
     return engineName;
   }
 
@@ -468,6 +497,8 @@ export class Connection {
   #onBind(whole) {
     const portal = protocol.cString(whole, 5);
     const name = protocol.cString(whole, portal.next);
+    const effects = name.text ? this.#names.get(name.text)?.effects : this.#unnamed?.effects;
+    if (effects) this.#runs(effects);
     if (!name.text) {
       this.#useUnnamed();
       this.#exchange.add(whole);
@@ -484,14 +515,14 @@ export class Connection {
   }
 
   #useUnnamed() {
-    if (!this.#exchange.parsesUnnamed) this.#exchange.unnamedParse = this.#unnamedParse;
+    if (!this.#exchange.parsesUnnamed) this.#exchange.unnamedParse = this.#unnamed?.parse ?? null;
   }
 
   /**
    * A name that this connection has not parsed must not match another connection's statement.
    * @param {string} name
    */
-  #nameOf = (name) => this.#names.get(name) ?? `unknown ${name}`;
+  #nameOf = (name) => this.#names.get(name)?.engineName ?? `unknown ${name}`;
 
   /**
    * Describe and Close. Portals keep their names: they end with the transaction, which belongs to
@@ -519,8 +550,8 @@ export class Connection {
 
   /** @param {string} name */
   #forget(name) {
-    if (!name) this.#unnamedParse = null;
-    const engineName = this.#names.get(name);
+    if (!name) this.#unnamed = null;
+    const engineName = this.#names.get(name)?.engineName;
     if (!engineName) return;
     this.#exchange.closedNames.push(engineName);
     this.#names.delete(name);
@@ -529,46 +560,51 @@ export class Connection {
   // ---- statements -----------------------------------------------------------------------------
 
   /**
-   * The text to run instead of `text`: usually the same.
+   * The text to run instead of `text`, usually the same, and what it does to the connection.
    * @param {string} text
+   * @returns {{replaced: string, effects: Effects}}
    */
   #check(text) {
-    const exchange = this.#exchange;
-    const { refusal, changesSettings, statements } = CHECKS[this.user](text);
+    const effects = { changesSettings: false, resetsSettings: false };
+    const { refusal, changesSettings, statements = [] } = CHECKS[this.user](text);
     if (refusal) {
-      exchange.refusal ??= refusal;
-      return REFUSED_MARKER;
+      this.#exchange.refusal ??= refusal;
+      return { replaced: REFUSED_MARKER, effects };
     }
-    exchange.changesSettings ||= Boolean(changesSettings);
+    effects.changesSettings = Boolean(changesSettings);
+    const edits = statements.flatMap((statement) => this.#edit(statement, effects) ?? []);
     let replaced = text;
     // From the end, so that earlier positions stay valid.
-    for (const statement of statements?.toReversed() ?? []) {
-      const other = this.#replacement(statement);
-      if (!other) continue;
-      replaced = replaced.slice(0, statement.start) + other + replaced.slice(statement.end);
+    for (const { start, end, by } of edits.toReversed()) {
+      replaced = replaced.slice(0, start) + by + replaced.slice(end);
     }
-    return replaced;
+    return { replaced, effects };
   }
 
   /**
-   * For a statement that would affect all connections: one that affects this connection only.
+   * For a statement that would affect all connections: the change that makes it affect this one only.
    * @param {Statement} statement
+   * @param {Effects} effects to which its own are added
+   * @returns {{start: number, end: number, by: string} | null}
    */
-  #replacement({ tokens, resets }) {
+  #edit({ start, end, tokens, resets }, effects) {
     const [verb, second] = tokens.map(({ text }) => text);
-    if (verb === "deallocate") return this.#deallocate(tokens);
-    if (verb === "discard" && second === "all") {
-      this.#closeAll();
-      this.#exchange.resetsSettings = true;
-      return NO_OP;
+    const replaceBy = (/** @type {string | null} */ by) =>
+      by === null ? null : { start, end, by };
+    if (verb === "deallocate") return replaceBy(this.#deallocate(tokens));
+    if (verb === "discard" && second === "all") this.#closeAll();
+    if ((verb === "discard" || verb === "reset") && second === "all") {
+      effects.resetsSettings = true;
+      return replaceBy(NO_OP);
     }
-    if (verb === "reset" && second === "all") {
-      this.#exchange.resetsSettings = true;
-      this.#exchange.resetsSession = true;
-      return this.isAnalyst ? NO_OP : null;
+    if (resets) return replaceBy(this.#bridge.resetStatement(this.user, resets));
+    if (verb === "prepare" && second !== "transaction") {
+      return tokens[1] ? rename(tokens[1], this.#prepare(tokens[1].text, null)) : null;
     }
-    if (resets) return this.#bridge.defaultSetting(resets);
-    return null;
+    if (!EXECUTING.has(verb)) return null;
+    const executed = tokens[tokens.findIndex(({ text }) => text === "execute") + 1];
+    const prepared = this.#names.get(executed?.text ?? "");
+    return prepared ? rename(executed, prepared.engineName) : null;
   }
 
   /** @param {Token[]} tokens */
@@ -578,19 +614,23 @@ export class Connection {
       this.#closeAll();
       return NO_OP;
     }
-    const engineName = this.#names.get(name);
-    // Not prepared through this connection. The hub may have used SQL's PREPARE.
-    if (!engineName) return this.isAnalyst ? 'DEALLOCATE "unknown"' : null;
+    const engineName = this.#names.get(name)?.engineName;
+    if (!engineName) return 'DEALLOCATE "unknown"';
     this.#forget(name);
     return `DEALLOCATE "${engineName}"`;
   }
 
   #closeAll() {
-    for (const [name, engineName] of this.#names) {
+    for (const [name, { engineName }] of this.#names) {
       this.#exchange.closesAdded.push(true);
       this.#exchange.add(protocol.closeStatement(engineName));
       this.#forget(name);
     }
-    this.#unnamedParse = null;
+    this.#unnamed = null;
   }
+}
+
+/** @param {Token} token @param {string} engineName */
+function rename({ start, end }, engineName) {
+  return { start, end, by: `"${engineName}"` };
 }
