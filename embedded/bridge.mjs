@@ -363,9 +363,7 @@ export class Bridge {
     // The other users can make nothing that outlives a transaction.
     if (connection.user === "owner" && connection.hasWorked) {
       this.#guard(() =>
-        this.#openSession.asOwner(() =>
-          this.#openEngine.query("CLOSE ALL; UNLISTEN *; DISCARD TEMP"),
-        ),
+        this.#openSession.asOwner(() => this.#openEngine.query("UNLISTEN *; DISCARD TEMP")),
       );
       this.#unnamedOwner = null;
     }

@@ -412,6 +412,7 @@ export class Connection {
         break;
       case "F": // the old function-call interface, used by large objects only
         exchange.refusal = { sqlstate: "0A000", text: "function calls are not supported" };
+        exchange.isSimple = true;
         exchange.add(protocol.query(REFUSED_MARKER));
         this.#finish("ready");
         break;
@@ -572,7 +573,7 @@ export class Connection {
       return { replaced: REFUSED_MARKER, effects };
     }
     effects.changesSettings = Boolean(changesSettings);
-    const edits = statements.flatMap((statement) => this.#edit(statement, effects) ?? []);
+    const edits = statements.flatMap((statement) => this.#edit(text, statement, effects) ?? []);
     let replaced = text;
     // From the end, so that earlier positions stay valid.
     for (const { start, end, by } of edits.toReversed()) {
@@ -583,11 +584,12 @@ export class Connection {
 
   /**
    * For a statement that would affect all connections: the change that makes it affect this one only.
+   * @param {string} text that has the statement
    * @param {Statement} statement
    * @param {Effects} effects to which its own are added
    * @returns {{start: number, end: number, by: string} | null}
    */
-  #edit({ start, end, tokens, resets }, effects) {
+  #edit(text, { start, end, tokens, resets, jit }, effects) {
     const [verb, second] = tokens.map(({ text }) => text);
     const replaceBy = (/** @type {string | null} */ by) =>
       by === null ? null : { start, end, by };
@@ -597,6 +599,7 @@ export class Connection {
       effects.resetsSettings = true;
       return replaceBy(NO_OP);
     }
+    if (jit) return { ...jit, by: `CAST(${text.slice(jit.value[0], jit.value[1])} AS text)` };
     if (resets) return replaceBy(this.#bridge.resetStatement(this.user, resets));
     if (verb === "prepare" && second !== "transaction") {
       return tokens[1] ? rename(tokens[1], this.#prepare(tokens[1].text, null)) : null;

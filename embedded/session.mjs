@@ -50,6 +50,7 @@ BEGIN
           '|pg_(try_)?advisory_(xact_)?lock.*|lo_.*|loread|lowrite|pg_notify'
           '|pg_(cancel|terminate)_backend|pg_reload_conf|pg_export_snapshot|pg_rotate_logfile'
           '|pg_logical_emit_message|pg_log_backend_memory_contexts'
+          '|pg_prepared_statement' -- which has those of other connections
           '|(query|cursor)_to_xml.*|ts_stat|ts_rewrite)$')
         -- TimescaleDB's functions that manage rather than read.
         WHEN EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
@@ -76,6 +77,10 @@ BEGIN
     REVOKE CREATE ON SCHEMA public FROM PUBLIC;
   END IF;
 END $$`;
+
+// The engine lacks the libraries that convert text to other encodings, and crashes where one is asked
+// for: by a function, COPY or client_encoding. Without an entry here PostgreSQL says that there is none.
+const NO_CONVERSIONS = "DELETE FROM pg_catalog.pg_conversion";
 
 /** @param {string} user */
 const setAuthorization = (user) => `SET SESSION AUTHORIZATION ${SESSION_ROLES[user]}`;
@@ -107,6 +112,7 @@ export class Session {
     engine.query("LOAD 'timescaledb'");
     engine.query("CREATE EXTENSION IF NOT EXISTS timescaledb");
     engine.query(RIGHTS);
+    engine.query(NO_CONVERSIONS);
     this.#defaults = this.#readSettings();
     const [[serverVersion, timescaleVersion, hasCommunityFeatures]] = engine.query(
       `SELECT current_setting('server_version'), extversion, _timescaledb_functions.tsl_loaded()

@@ -13,8 +13,13 @@
  * @property {string} text words in lower case
  * @property {number} start
  * @property {number} end
- * @typedef {{start: number, end: number, tokens: Token[], resets?: string}} Statement `resets` names
- *   the setting that it resets
+ * @typedef {object} Statement
+ * @property {number} start
+ * @property {number} end
+ * @property {Token[]} tokens
+ * @property {string} [resets] the setting that it resets
+ * @property {{start: number, end: number, value: number[]}} [jit] a call of set_config for jit, which
+ *   has no effect on this engine, and its value
  * @typedef {object} CheckResult
  * @property {ErrorReport} [refusal] why the text may not run
  * @property {Statement[]} [statements]
@@ -177,6 +182,8 @@ export const ANALYST_SETTINGS = new Map(
 // Settings that may be set to the value they have. The rules above hold for standard strings
 // and for UTF-8 only: in other encodings a quote can be half of a character.
 const FIXED_SETTINGS = new Map([
+  ["default_transaction_read_only", /^(on|true|1|yes)$/i],
+  ["transaction_read_only", /^(on|true|1|yes)$/i],
   ["standard_conforming_strings", /^(on|true|1|yes)$/i],
   // As PostgreSQL reads it, only letters and digits count: asyncpg quotes the name.
   ["client_encoding", /^[^a-z0-9]*(utf[^a-z0-9]*8|unicode|sql[^a-z0-9]*ascii)[^a-z0-9]*$/i],
@@ -235,6 +242,22 @@ function resetSetting(tokens) {
   return rest[0] === "time" ? "timezone" : rest[0];
 }
 
+/**
+ * A call set_config('jit', value, false), as asyncpg makes it before it looks up a type.
+ * @param {Token[]} tokens
+ */
+function jitCall(tokens) {
+  const at = tokens.findIndex((token) => wordOf(token) === "set_config");
+  const call = tokens.slice(Math.max(0, at)).map(({ text }) => text);
+  if (at < 0 || call.slice(1, 4).join("") !== "(jit,") return undefined;
+  const value = tokens[at + 4];
+  const last = tokens[at + call.indexOf(")")];
+  const next = tokens[at + call.indexOf(",", 4)];
+  return (
+    last && next && { start: tokens[at].start, end: last.end, value: [value.start, next.start] }
+  );
+}
+
 /** @param {string} verb @param {Token[]} tokens */
 function isAnalystStatementAllowed(verb, tokens) {
   const has = (/** @type {string} */ word) => tokens.some((token) => wordOf(token) === word);
@@ -256,7 +279,8 @@ function isAnalystStatementAllowed(verb, tokens) {
  */
 function isHeld(tokens) {
   const words = tokens.map(wordOf);
-  return words.some((word, i) => word === "hold" && words[i - 1] === "with");
+  const hold = words.indexOf("hold");
+  return words[hold - 1] === "with" && !words.slice(0, hold).includes("for");
 }
 
 /**
@@ -295,12 +319,13 @@ export function checkAnalyst(text) {
     if (!isAnalystStatementAllowed(verb, tokens)) return { refusal: READ_ONLY_ERROR };
     changesSettings ||= ["set", "reset"].includes(verb);
     statement.resets = resetSetting(tokens);
+    statement.jit = jitCall(tokens);
   }
   return { statements, changesSettings };
 }
 
 // Statements of the owner and the hub are parsed only if they have one of these words.
-const NEEDS_PARSING = /copy|deallocate|discard|prepare|execute|set_config|\b(?:re)?set\b/i;
+const NEEDS_PARSING = /copy|deallocate|discard|hold|prepare|execute|set_config|\b(?:re)?set\b/i;
 // What may change settings of the session, besides a call of set_config.
 const SETTING = new Set("set reset do call".split(" "));
 
@@ -336,6 +361,10 @@ export function checkOwner(text) {
     const { tokens } = statement;
     statement.resets = resetSetting(tokens);
     const words = tokens.map(wordOf);
+    if (words[0] === "declare" && isHeld(tokens)) {
+      const text = "cursors WITH HOLD are not supported by the embedded engine";
+      return { refusal: { sqlstate: "0A000", text, hint: "All connections would share them." } };
+    }
     const readsStdin = words.some((word, i) => word === "from" && words[i + 1] === "stdin");
     if (words[0] === "copy" && readsStdin) {
       return {

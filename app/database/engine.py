@@ -150,7 +150,10 @@ class EmbeddedEngine:
             return True
 
     def answers(self, timeout_seconds: float) -> bool:
-        """Whether a query is answered in time. If not, it may be busy: it runs one at a time."""
+        """Whether a query for the hub's tables is answered in time.
+
+        If not, the engine may be busy: it runs one query at a time.
+        """
         return self._ping.ask(self.dsn, timeout_seconds)
 
     def _launch(self) -> None:
