@@ -10,6 +10,7 @@ import * as protocol from "./protocol.mjs";
  * @import net from "node:net"
  * @import { Exchange } from "./connection.mjs"
  * @import { Engine } from "./engine.mjs"
+ * @import { ErrorReport } from "./protocol.mjs"
  * @import { Session } from "./session.mjs"
  * @import { Watchdog } from "./watchdog.mjs"
  */
@@ -29,6 +30,11 @@ const HELD_WARNING_MS = 10_000;
 // A bulk load writes 25 MB of WAL a second, and a checkpoint of 64 MB takes about 0.3 s.
 const CHECK_INTERVAL_MS = 2_000;
 const DISK_REPORT_INTERVAL_MS = 60_000;
+// A restart takes about two seconds, in which updates wait. The supervisor's check and one dashboard
+// make fewer exchanges than this within CHECK_INTERVAL_MS.
+const QUIET_EXCHANGES = 20;
+const QUIET_WAIT_MS = 3_600_000;
+const MIB = 1024 * 1024;
 
 /** @param {string} text */
 const digest = (text) => crypto.createHash("sha256").update(text).digest();
@@ -38,6 +44,9 @@ export class Bridge {
   #watchdog;
   #log;
   #onFailure;
+  #onTooLarge;
+  #memoryBytes;
+  #analystsMayConnectAt;
   /** @type {Engine | null} */
   #engine = null;
   /** @type {Session | null} */
@@ -63,6 +72,9 @@ export class Bridge {
   /** Start of the last transaction warned about, so that each is reported once. */
   #warnedTransaction = 0;
   #lastId = 0;
+  #recentExchanges = 0;
+  /** @type {number | undefined} */
+  #tooLargeSince = undefined;
   #nextDiskReportAt = 0;
 
   /**
@@ -70,15 +82,23 @@ export class Bridge {
    * @param {Record<string, string>} options.passwords by user name
    * @param {Watchdog} options.watchdog
    * @param {(level: string, event: string, fields?: object) => void} options.log
-   * @param {(error: unknown) => never} options.onFailure ends the process: the engine has failed
+   * @param {(error: unknown, subject?: object) => never} options.onFailure ends the process: the engine
+   *   has failed, while it ran what `subject` describes
+   * @param {(reason: string) => void} options.onTooLarge ends the process: the engine needs too much
+   *   memory, and nothing is lost
+   * @param {number} options.memoryBytes that the engine may keep
+   * @param {number} options.refuseAnalystsMs
    */
-  constructor({ passwords, watchdog, log, onFailure }) {
+  constructor({ passwords, watchdog, log, onFailure, onTooLarge, memoryBytes, refuseAnalystsMs }) {
     this.#passwords = new Map(
       Object.entries(passwords).map(([user, text]) => /** @type {const} */ ([user, digest(text)])),
     );
     this.#watchdog = watchdog;
     this.#log = log;
     this.#onFailure = onFailure;
+    this.#onTooLarge = onTooLarge;
+    this.#memoryBytes = memoryBytes;
+    this.#analystsMayConnectAt = performance.now() + refuseAnalystsMs;
   }
 
   get #openEngine() {
@@ -138,13 +158,24 @@ export class Bridge {
    * Why `user` may not connect now, or null. Checked after the password, because clients show no
    * error that comes earlier.
    * @param {string} user
+   * @returns {ErrorReport | null}
    */
-  connectionLimitError(user) {
+  connectionError(user) {
     const others = [...this.#connections].filter((other) => other.isAuthenticated);
-    if (others.length >= CONNECTIONS_MAX) return `more than ${CONNECTIONS_MAX} connections`;
+    if (others.length >= CONNECTIONS_MAX) return tooMany(`${CONNECTIONS_MAX} connections`);
+    if (user !== "analyst") return null;
+    const refusedMs = this.#analystsMayConnectAt - performance.now();
+    if (refusedMs > 0) {
+      return {
+        sqlstate: "57P03",
+        text: `role "analyst" may not connect for another ${Math.ceil(refusedMs / 1000)} s`,
+        hint: "Its statements have ended the database repeatedly: see the hub's log.",
+      };
+    }
     const analysts = others.filter((other) => other.isAnalyst).length;
-    if (user !== "analyst" || analysts < ANALYSTS_MAX) return null;
-    return `more than ${ANALYSTS_MAX} connections for role "analyst"`;
+    return analysts < ANALYSTS_MAX
+      ? null
+      : tooMany(`${ANALYSTS_MAX} connections for role "analyst"`);
   }
 
   /** @param {Engine} engine @param {Session} session */
@@ -204,8 +235,13 @@ export class Bridge {
     let { messages } = exchange;
     const parsesAgain = exchange.unnamedParse !== null && this.#unnamedOwner !== connection;
     if (exchange.unnamedParse && parsesAgain) messages = [exchange.unnamedParse, ...messages];
-    const result = this.#exchange(messages, STATEMENT_MS[connection.user]);
+    const result = this.#exchange(
+      messages,
+      STATEMENT_MS[connection.user],
+      connection.describe(exchange),
+    );
     this.#hasWorked = true;
+    this.#recentExchanges += 1;
     connection.hasWorked = true;
     if (exchange.isSimple) this.#unnamedOwner = null;
     else if (exchange.parsesUnnamed || parsesAgain) this.#unnamedOwner = connection;
@@ -249,10 +285,11 @@ export class Bridge {
    * Every call of the engine for a client goes through here.
    * @param {Buffer[]} messages
    * @param {number} limitMs
+   * @param {object} subject for the log
    */
-  #exchange(messages, limitMs) {
-    this.#watchdog.begin(limitMs);
-    const result = this.#guard(() => this.#openEngine.exchange(messages));
+  #exchange(messages, limitMs, subject) {
+    this.#watchdog.begin(limitMs, subject);
+    const result = this.#guard(() => this.#openEngine.exchange(messages), subject);
     this.#watchdog.end();
     return result;
   }
@@ -261,13 +298,14 @@ export class Bridge {
    * Any exception from the engine, except a statement's own error, means that the engine has failed.
    * @template T
    * @param {() => T} work
+   * @param {object} [subject] for the log
    */
-  #guard(work) {
+  #guard(work, subject) {
     try {
       return work();
     } catch (error) {
       if (error instanceof StatementError) throw error;
-      return this.#onFailure(error);
+      return this.#onFailure(error, subject);
     }
   }
 
@@ -374,6 +412,7 @@ export class Bridge {
   #runMaintenance() {
     this.#warnOfLongTransaction();
     this.#reportDisk();
+    this.#restartIfTooLarge();
     this.#isCheckpointDue = this.#hasWorked;
     this.#pump();
   }
@@ -390,6 +429,21 @@ export class Bridge {
       seconds: Math.round(heldMs / 1000),
       waiting: this.#queue.length,
     });
+  }
+
+  /** Waits for a moment at which few notice, but not for ever. */
+  #restartIfTooLarge() {
+    const exchanges = this.#recentExchanges;
+    this.#recentExchanges = 0;
+    const bytes = this.#engine?.memoryBytes ?? 0;
+    if (bytes <= this.#memoryBytes) return;
+    this.#tooLargeSince ??= performance.now();
+    const isQuiet =
+      exchanges <= QUIET_EXCHANGES || performance.now() - this.#tooLargeSince > QUIET_WAIT_MS;
+    if (this.#holder || this.#queue.length || !isQuiet) return;
+    this.#onTooLarge(
+      `the database has ${Math.round(bytes / MIB)} MiB of memory, which only a restart gives back`,
+    );
   }
 
   /** A slow disk delays every commit, which otherwise looks like a slow hub. */
@@ -418,6 +472,9 @@ export class Bridge {
     if (walBytes) this.#log("info", "checkpoint", { walBytes, milliseconds });
   }
 }
+
+/** @param {string} limit @returns {ErrorReport} */
+const tooMany = (limit) => ({ sqlstate: "53300", text: `more than ${limit}` });
 
 /** @param {Connection} connection */
 function canRun(connection) {

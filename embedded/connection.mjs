@@ -26,6 +26,7 @@ const CHECKS = { hub: checkHub, owner: checkOwner, analyst: checkAnalyst };
 const PAUSE_READING_BYTES = 1024 * 1024;
 const PAUSE_RUNNING_BYTES = 1024 * 1024;
 const AUTHENTICATION_MS = 10_000;
+const LOGGED_CHARACTERS = 100;
 
 // Replaces a statement that has nothing to do but needs a response, also in a failed transaction.
 const NO_OP = 'UNLISTEN "nothing"';
@@ -58,6 +59,7 @@ class FatalError extends Error {
  * @typedef {object} Prepared
  * @property {string} engineName its unique name in the engine
  * @property {Effects | null} effects of a Parse; a PREPARE has none
+ * @property {string} sql the start of its text, as in `Exchange`
  */
 
 export class Exchange {
@@ -84,6 +86,8 @@ export class Exchange {
   refusal = null;
   /** @type {Effects} */
   effects = { changesSettings: false, resetsSettings: false };
+  /** The start of the last text that it parses or runs, for the log; in latin1. */
+  sql = "";
 
   /** @param {Buffer} message */
   add(message) {
@@ -101,6 +105,7 @@ export function terminateExchange() {
 export class Connection {
   user = "";
   database = "";
+  #application = "";
   /** @type {Exchange[]} */
   pending = [];
   isQueued = false;
@@ -139,7 +144,7 @@ export class Connection {
   #exchange = new Exchange();
   /** @type {Map<string, Prepared>} */
   #names = new Map();
-  /** @type {{parse: Buffer, effects: Effects} | null} */
+  /** @type {{parse: Buffer, effects: Effects, sql: string} | null} */
   #unnamed = null;
   #pendingBytes = 0;
   #secret = crypto.randomInt(2 ** 31);
@@ -169,6 +174,15 @@ export class Connection {
 
   get isAnalyst() {
     return this.user === "analyst";
+  }
+
+  /** @param {Exchange} exchange @returns {object} what the log says of an exchange that failed */
+  describe({ sql }) {
+    return {
+      user: this.user,
+      application: this.settings.get("application_name") ?? this.#application,
+      statement: Buffer.from(sql, "latin1").toString("utf8"),
+    };
   }
 
   /** Starts to read from the client, which has to authenticate within AUTHENTICATION_MS. */
@@ -294,6 +308,7 @@ export class Connection {
     }
     this.user = parameters.get("user") ?? "";
     this.database = parameters.get("database") ?? this.user;
+    this.#application = (parameters.get("application_name") ?? "").slice(0, LOGGED_CHARACTERS);
     this.#readStartSettings(parameters);
     this.#state = "password";
     // In clear text: the listener is bound to loopback, where anyone who can read the traffic can
@@ -343,8 +358,8 @@ export class Connection {
       const text = `database "${this.database}" does not exist`;
       throw new FatalError("3D000", text, 'Use "postgres".');
     }
-    const limitError = this.#bridge.connectionLimitError(this.user);
-    if (limitError) throw new FatalError("53300", limitError);
+    const refusal = this.#bridge.connectionError(this.user);
+    if (refusal) throw new FatalError(refusal.sqlstate, refusal.text, refusal.hint);
     this.#state = "ready";
     this.#socket.setTimeout(0);
     /** @param {string} name @param {string} preset */
@@ -443,7 +458,7 @@ export class Connection {
   #onQuery(whole) {
     const { text } = protocol.cString(whole, 5);
     const { replaced, effects } = this.#check(text);
-    this.#runs(effects);
+    this.#runs(effects, text);
     this.#exchange.isSimple = true;
     this.#unnamed = null; // a simple Query drops the unnamed statement
     this.#exchange.add(
@@ -451,8 +466,9 @@ export class Connection {
     );
   }
 
-  /** @param {Effects} effects of what the current exchange runs */
-  #runs({ changesSettings, resetsSettings }) {
+  /** @param {Effects} effects of what the current exchange runs @param {string} sql */
+  #runs({ changesSettings, resetsSettings }, sql) {
+    this.#exchange.sql = sql.slice(0, LOGGED_CHARACTERS);
     this.#exchange.effects.changesSettings ||= changesSettings;
     this.#exchange.effects.resetsSettings ||= resetsSettings;
   }
@@ -466,15 +482,16 @@ export class Connection {
     if (replaced !== text || name.text) {
       parse = protocol.message(
         "P",
-        name.text && this.#prepare(name.text, effects),
+        name.text && this.#prepare(name.text, effects, text),
         Buffer.from(`${replaced}\0`, "latin1"),
         whole.subarray(next),
       );
     }
     if (!name.text) {
-      this.#unnamed = { parse, effects };
+      this.#unnamed = { parse, effects, sql: text.slice(0, LOGGED_CHARACTERS) };
       this.#exchange.parsesUnnamed = true;
     }
+    this.#exchange.sql = text.slice(0, LOGGED_CHARACTERS);
     this.#exchange.add(parse);
   }
 
@@ -482,15 +499,16 @@ export class Connection {
    * All connections share the session's statement names, so each statement gets a unique one.
    * @param {string} name
    * @param {Effects | null} effects
+   * @param {string} sql
    */
-  #prepare(name, effects) {
+  #prepare(name, effects, sql) {
     let engineName = this.#names.get(name)?.engineName;
     if (!engineName) {
       lastStatement += 1;
       engineName = `s${lastStatement}`;
       this.engineNames.add(engineName);
     }
-    this.#names.set(name, { engineName, effects });
+    this.#names.set(name, { engineName, effects, sql: sql.slice(0, LOGGED_CHARACTERS) });
     return engineName;
   }
 
@@ -498,8 +516,8 @@ export class Connection {
   #onBind(whole) {
     const portal = protocol.cString(whole, 5);
     const name = protocol.cString(whole, portal.next);
-    const effects = name.text ? this.#names.get(name.text)?.effects : this.#unnamed?.effects;
-    if (effects) this.#runs(effects);
+    const bound = name.text ? this.#names.get(name.text) : this.#unnamed;
+    if (bound?.effects) this.#runs(bound.effects, bound.sql);
     if (!name.text) {
       this.#useUnnamed();
       this.#exchange.add(whole);
@@ -602,7 +620,7 @@ export class Connection {
     if (jit) return { ...jit, by: `CAST(${text.slice(jit.value[0], jit.value[1])} AS text)` };
     if (resets) return replaceBy(this.#bridge.resetStatement(this.user, resets));
     if (verb === "prepare" && second !== "transaction") {
-      return tokens[1] ? rename(tokens[1], this.#prepare(tokens[1].text, null)) : null;
+      return tokens[1] ? rename(tokens[1], this.#prepare(tokens[1].text, null, text)) : null;
     }
     if (!EXECUTING.has(verb)) return null;
     const executed = tokens[tokens.findIndex(({ text }) => text === "execute") + 1];

@@ -245,6 +245,11 @@ export class Engine {
     return rows;
   }
 
+  /** Bytes of the engine's memory, which grows with the largest statement and never shrinks. */
+  get memoryBytes() {
+    return this.#module.HEAPU8.length;
+  }
+
   /** The number of slow syncs since the last call, and the longest: `{slow, slowestMs}`. */
   takeSyncs() {
     return this.#syncs.take();

@@ -1,6 +1,6 @@
 // The embedded TimescaleDB: PostgreSQL's wire protocol on 127.0.0.1 in front of PGlite.
 //
-//   node server.mjs --data-dir DIRECTORY [--port 0]
+//   node server.mjs --data-dir DIRECTORY [--port 0] [--memory-mib 768] [--refuse-analysts SECONDS]
 //
 // with HUB_PASSWORD, OWNER_PASSWORD, ANALYST_PASSWORD and, for temporary databases, FSYNC=off in the
 // environment.
@@ -47,18 +47,24 @@ console.log =
 
 /**
  * @param {unknown} error
+ * @param {object} [subject] what ran
  * @returns {never}
  */
-function exitOnFailure(error) {
+function exitOnFailure(error, subject) {
   const detail = error instanceof Error ? error.stack : error;
-  log("critical", "trapped", { text: `the embedded database has crashed: ${detail}` });
+  log("critical", "trapped", { text: `the embedded database has crashed: ${detail}`, ...subject });
   process.exit(EXIT_TRAPPED);
 }
-process.on("uncaughtException", exitOnFailure);
-process.on("unhandledRejection", exitOnFailure);
+process.on("uncaughtException", (error) => exitOnFailure(error));
+process.on("unhandledRejection", (error) => exitOnFailure(error));
 
 const { values } = parseArgs({
-  options: { "data-dir": { type: "string" }, port: { type: "string", default: "0" } },
+  options: {
+    "data-dir": { type: "string" },
+    port: { type: "string", default: "0" },
+    "memory-mib": { type: "string", default: "768" },
+    "refuse-analysts": { type: "string", default: "0" },
+  },
 });
 const { HUB_PASSWORD, OWNER_PASSWORD, ANALYST_PASSWORD, FSYNC = "on" } = process.env;
 if (!values["data-dir"] || !HUB_PASSWORD || !OWNER_PASSWORD || !ANALYST_PASSWORD) {
@@ -68,12 +74,16 @@ if (!values["data-dir"] || !HUB_PASSWORD || !OWNER_PASSWORD || !ANALYST_PASSWORD
   process.exit(64);
 }
 
+const refuseAnalystsSeconds = Number(values["refuse-analysts"]);
 const watchdog = startWatchdog();
 const bridge = new Bridge({
   passwords: { hub: HUB_PASSWORD, owner: OWNER_PASSWORD, analyst: ANALYST_PASSWORD },
   watchdog,
   log,
   onFailure: exitOnFailure,
+  onTooLarge: (reason) => stop(reason, "warning"),
+  memoryBytes: Number(values["memory-mib"]) * 1024 * 1024,
+  refuseAnalystsMs: refuseAnalystsSeconds * 1000,
 });
 
 // Listens first: a port in use is reported at once, and clients of a restarted engine can wait.
@@ -88,9 +98,9 @@ await new Promise((resolve) => {
   server.listen(options, () => resolve(undefined));
 });
 
-/** @param {string} reason */
-function stop(reason) {
-  log("info", "stopping", { reason });
+/** @param {string} reason @param {string} [level] */
+function stop(reason, level = "info") {
+  log(level, "stopping", { reason });
   server.close();
   bridge.close();
   process.exit(0);
@@ -103,7 +113,7 @@ process.stdin.resume();
 watchdog.onOrphaned(() => stop("the parent process has exited"));
 
 const engine = await Engine.open(values["data-dir"], { durable: FSYNC !== "off" });
-const session = new Session(engine);
+const session = new Session(engine, { refuseAnalystsSeconds });
 bridge.open(engine, session);
 const version = `PostgreSQL ${session.serverVersion}, TimescaleDB ${session.timescaleVersion}`;
 const { port } = /** @type {net.AddressInfo} */ (server.address());

@@ -102,12 +102,17 @@ const USER_SETTINGS = {
 /** Literals below rely on standard_conforming_strings, which the session starts with. */
 export class Session {
   #engine;
+  #own = "";
   #defaults;
 
-  /** @param {Engine} engine */
-  constructor(engine) {
+  /** @param {Engine} engine @param {{refuseAnalystsSeconds: number}} options */
+  constructor(engine, { refuseAnalystsSeconds }) {
     this.#engine = engine;
-    engine.query(DEFAULTS);
+    if (refuseAnalystsSeconds > 0) {
+      const until = new Date(Date.now() + refuseAnalystsSeconds * 1000).toISOString();
+      this.#own = `; SET hub.analysts_refused_until TO '${until}'`; // for /health
+    }
+    engine.query(DEFAULTS + this.#own);
     // No library is preloaded here. Without this one, hypertables refuse every INSERT.
     engine.query("LOAD 'timescaledb'");
     engine.query("CREATE EXTENSION IF NOT EXISTS timescaledb");
@@ -189,7 +194,7 @@ export class Session {
   leave() {
     // By name: in a session without a login, RESET SESSION AUTHORIZATION does nothing.
     this.#engine.query(
-      `${setAuthorization("owner")}; SET ROLE NONE; RESET ALL; ${DEFAULTS}; ${setAuthorization("hub")}`,
+      `${setAuthorization("owner")}; SET ROLE NONE; RESET ALL; ${DEFAULTS}${this.#own}; ${setAuthorization("hub")}`,
     );
   }
 }

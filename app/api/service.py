@@ -50,6 +50,7 @@ def read_health() -> Response:
         "migrations": check_migrations(look),
         "writer": check_writer(writer),
         "tasks": check_tasks(look, config.task_interval(config.sweep_seconds)),
+        "analysts": check_analysts(look),
     }
     states = {check["status"] for check in checks.values()}
     # A full or slow queue alone is not a 503: it drains, or the writer reports `refusing`. A load
@@ -121,6 +122,14 @@ def check_tasks(look: Look | None, sweep_seconds: int) -> dict[str, Any]:
         states = {"late"}
     status = next((status for status in ("late", "failing") if status in states), "ok")
     return {"status": status, "tasks": tasks}
+
+
+def check_analysts(look: Look | None) -> dict[str, Any]:
+    """Whether analysts may connect, as of the database's last answer."""
+    if look is None or look.error is not None:
+        return {"status": "unknown", "refused_until": None}
+    until = look.analysts_refused_until
+    return {"status": "refused" if until else "ok", "refused_until": until}
 
 
 def _describe_task(run: TaskRun) -> dict[str, Any]:

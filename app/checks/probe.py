@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import cast
 
 from app.database.migrate import pending
@@ -35,6 +36,7 @@ class Look:
     error: str | None = None
     tasks: tuple[TaskRun, ...] = ()
     waited_for_tasks_seconds: float = 0.0
+    analysts_refused_until: datetime | None = None
 
 
 class DatabaseProbe:
@@ -117,10 +119,20 @@ class DatabaseProbe:
                     pending_migrations=tuple(pending(conn)),
                     tasks=tuple(read_tasks(conn)),
                     waited_for_tasks_seconds=waited_for_tasks_seconds(conn),
+                    analysts_refused_until=_analysts_refused_until(conn),
                 )
             finally:
                 with self._changed:  # another thread may be using its descriptor
                     self._conn = None
+
+
+def _analysts_refused_until(conn: Connection) -> datetime | None:
+    """Until when the embedded engine lets no analyst connect; None if it does, or on a server."""
+    row = conn.execute(
+        "SELECT until FROM CAST(nullif(current_setting('hub.analysts_refused_until', true), '') "
+        "AS timestamptz) AS until WHERE until > now()"
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from app.database.addresses import analyst_password, remove_addresses, write_add
 from app.database.engine_ping import EnginePing
 from app.database.engine_process import EngineProcess
 from app.database.lock import lock_directory
+from app.database.lockout import LOCKOUT_SECONDS, WITHIN_SECONDS, AnalystLockout
 from app.errors import EngineError
 
 # A first start takes 3 s on a laptop; a slow disk or a long recovery may take ten times that.
@@ -20,6 +21,8 @@ START_TIMEOUT_SECONDS = 120.0
 # The engine of a hub that was killed notices within 1.5 s and unlocks the directory.
 LOCK_WAIT_SECONDS = 5.0
 STOP_SECONDS = 10.0
+# The engine's memory grows with the largest statement and never shrinks. A start takes 180 MiB.
+MEMORY_MIB = 768
 LITTLE_ROOM_BYTES = 2 << 20  # two WAL segments, without which the engine cannot start
 
 logger = logging.getLogger("engine")
@@ -39,15 +42,18 @@ class EmbeddedEngine:
         *,
         durable: bool = True,
         lock_wait_seconds: float = LOCK_WAIT_SECONDS,
+        memory_mib: int = MEMORY_MIB,
     ) -> None:
         """`port`: 0 for a free one. `durable=False` is for tests: it saves the sync at each commit.
 
-        Commits then survive the end of the process, but not a power cut.
+        Commits then survive the end of the process, but not a power cut. With more memory than
+        `memory_mib` the engine ends at a quiet moment, to be started again.
         """
         self._data_dir = data_dir
         self._port = port
         self._durable = durable
         self._lock_wait_seconds = lock_wait_seconds
+        self._memory_mib = memory_mib
         self._hub_password = secrets.token_urlsafe(32)
         self._owner_password = secrets.token_urlsafe(32)
         self._analyst_password = ""
@@ -55,6 +61,7 @@ class EmbeddedEngine:
         self._process: EngineProcess | None = None
         self._announced_pid: int | None = None
         self._ping = EnginePing()
+        self._lockout = AnalystLockout()
         self._lifecycle = threading.RLock()
 
     def __enter__(self) -> EmbeddedEngine:
@@ -118,10 +125,22 @@ class EmbeddedEngine:
         Raises EngineError, also if the database's files are gone, instead of creating a new one.
         """
         with self._lifecycle:
+            self._note_end()
             self._stop_process(timeout)
             if not (self._data_dir / "timescaledb" / "PG_VERSION").exists():
                 raise EngineError(f"The database in {self._data_dir} is gone: is it mounted?")
             self.start()
+
+    def _note_end(self) -> None:
+        process = self._process
+        if process is None or not process.was_ended_by("analyst") or not self._lockout.note_end():
+            return
+        logger.warning(
+            "statements of analysts have ended the embedded database twice within %.0f minutes: "
+            "analysts may not connect for %.0f minutes",
+            WITHIN_SECONDS / 60,
+            LOCKOUT_SECONDS / 60,
+        )
 
     def announce(self) -> None:
         """Write the files with the addresses, unless that is done. Raises OSError (a full disk).
@@ -178,7 +197,11 @@ class EmbeddedEngine:
             "FSYNC": "on" if self._durable else "off",
         }
         folder = self._data_dir / "timescaledb"
-        process = EngineProcess(folder, self._port, passwords, self._lock_fd)
+        options = [
+            f"--memory-mib={self._memory_mib}",
+            f"--refuse-analysts={self._lockout.seconds_left():.0f}",
+        ]
+        process = EngineProcess(folder, self._port, passwords, self._lock_fd, options)
         try:
             ready = process.wait_until_ready(START_TIMEOUT_SECONDS)
         except BaseException as exc:

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from app.errors import EngineError
 EMBEDDED_DIR = ROOT / "embedded"
 NODE_MAJOR_MIN = 20
 LINES_KEPT = 20
+ENDS = ("trapped", "killed")  # events that name the user whose statement ended the process
 
 logger = logging.getLogger("engine")
 
@@ -33,16 +35,22 @@ class EngineProcess:
     """
 
     def __init__(
-        self, folder: Path, port: int, secret_env: dict[str, str], lock_fd: int | None
+        self,
+        folder: Path,
+        port: int,
+        secret_env: dict[str, str],
+        lock_fd: int | None,
+        options: Sequence[str] = (),
     ) -> None:
-        """Start it. Raises EngineError if Node or the engine is not installed."""
+        """Start it with `options` of server.mjs. Raises EngineError if something is missing."""
         env = {**os.environ, **secret_env}
         env.pop("NODE_OPTIONS", None)  # meant for other programs
         self._last_lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._port = port
         self._is_port_taken = False
+        self._killer: str | None = None
         self._popen = subprocess.Popen(
-            [_find_node(), str(_find_server()), f"--data-dir={folder}", f"--port={port}"],
+            [_find_node(), str(_find_server()), f"--data-dir={folder}", f"--port={port}", *options],
             env=env,
             stdin=subprocess.PIPE,  # kept open: its end tells the child that this process is gone
             stdout=subprocess.PIPE,
@@ -60,6 +68,13 @@ class EngineProcess:
 
     def is_alive(self) -> bool:
         return self._popen.poll() is None
+
+    def was_ended_by(self, user: str) -> bool:
+        """Whether a statement of this user has ended it."""
+        if self.is_alive():
+            return False
+        self._log_thread.join(timeout=1)
+        return self._killer == user
 
     def wait_until_ready(self, timeout: float) -> dict[str, Any]:
         """Return the ready child's port and version. Raises EngineError with its last log lines."""
@@ -107,6 +122,8 @@ class EngineProcess:
                 logger.warning("%s", line)  # Node itself
                 continue
             self._is_port_taken |= event == "port_taken"
+            if event in ENDS:
+                self._killer = entry.get("user")
             text = entry.pop("text", "")
             rest = " ".join(f"{key}={value}" for key, value in entry.items())
             logger.log(level, "%s", " ".join(word for word in (event, text, rest) if word))

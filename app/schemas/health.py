@@ -61,6 +61,16 @@ class TasksCheckSchema(Schema):
     tasks = fields.List(fields.Nested(TaskSchema))
 
 
+class AnalystsCheckSchema(Schema):
+    """Whether analysts may connect to the embedded database. On a server always `ok`."""
+
+    status = fields.String(metadata={"enum": ["ok", "refused", "unknown"]})
+    refused_until = fields.DateTime(
+        allow_none=True,
+        metadata={"description": "Their statements have ended the database twice in ten minutes."},
+    )
+
+
 class ChecksSchema(Schema):
     """The parts of the hub."""
 
@@ -68,6 +78,7 @@ class ChecksSchema(Schema):
     migrations = fields.Nested(MigrationsCheckSchema)
     writer = fields.Nested(WriterCheckSchema)
     tasks = fields.Nested(TasksCheckSchema)
+    analysts = fields.Nested(AnalystsCheckSchema)
 
 
 class HealthSchema(Schema):
