@@ -17,7 +17,7 @@ import net from "node:net";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { Bridge } from "./bridge.mjs";
-import { Engine } from "./engine.mjs";
+import { Engine, OpenError, StatementError } from "./engine.mjs";
 import { Session } from "./session.mjs";
 import { startWatchdog } from "./watchdog.mjs";
 
@@ -45,6 +45,9 @@ console.log =
   console.error =
     (...words) => log("debug", "console", { text: words.map(String).join(" ") });
 
+/** @type {Engine | undefined} */
+let engine;
+
 /**
  * @param {unknown} error
  * @param {object} [subject] what ran
@@ -52,7 +55,10 @@ console.log =
  */
 function exitOnFailure(error, subject) {
   const detail = error instanceof Error ? error.stack : error;
-  log("critical", "trapped", { text: `the embedded database has crashed: ${detail}`, ...subject });
+  const text = ["the embedded database has crashed:", engine?.fatal, detail]
+    .filter(Boolean)
+    .join(" ");
+  log("critical", "trapped", { text, ...subject });
   process.exit(EXIT_TRAPPED);
 }
 process.on("uncaughtException", (error) => exitOnFailure(error));
@@ -112,8 +118,24 @@ process.stdin.on("end", () => stop("stdin"));
 process.stdin.resume();
 watchdog.onOrphaned(() => stop("the parent process has exited"));
 
-const engine = await Engine.open(values["data-dir"], { durable: FSYNC !== "off" });
-const session = new Session(engine, { refuseAnalystsSeconds });
+/**
+ * @param {string} directory
+ * @returns {Promise<{engine: Engine, session: Session}>}
+ */
+async function open(directory) {
+  try {
+    const opened = await Engine.open(directory, { durable: FSYNC !== "off" });
+    return { engine: opened, session: new Session(opened, { refuseAnalystsSeconds }) };
+  } catch (error) {
+    if (!(error instanceof OpenError || error instanceof StatementError)) throw error;
+    log("critical", "cannot_open", { text: error.message });
+    return process.exit(EXIT_TRAPPED);
+  }
+}
+
+const opened = await open(values["data-dir"]);
+const { session } = opened;
+engine = opened.engine;
 bridge.open(engine, session);
 const version = `PostgreSQL ${session.serverVersion}, TimescaleDB ${session.timescaleVersion}`;
 const { port } = /** @type {net.AddressInfo} */ (server.address());

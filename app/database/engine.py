@@ -9,7 +9,12 @@ import shutil
 import threading
 from pathlib import Path
 
-from app.database.addresses import analyst_password, remove_addresses, write_addresses
+from app.database.addresses import (
+    keep_analyst_password,
+    read_analyst_password,
+    remove_addresses,
+    write_addresses,
+)
 from app.database.engine_ping import EnginePing
 from app.database.engine_process import EngineProcess
 from app.database.lock import lock_directory
@@ -127,8 +132,7 @@ class EmbeddedEngine:
         with self._lifecycle:
             self._note_end()
             self._stop_process(timeout)
-            if not (self._data_dir / "timescaledb" / "PG_VERSION").exists():
-                raise EngineError(f"The database in {self._data_dir} is gone: is it mounted?")
+            self._refuse_to_replace(had_database=True)
             self.start()
 
     def _note_end(self) -> None:
@@ -177,17 +181,36 @@ class EmbeddedEngine:
 
     def _launch(self) -> None:
         try:
-            self._analyst_password = analyst_password(self._data_dir)
+            kept = read_analyst_password(self._data_dir)
         except OSError as exc:
             raise EngineError(_describe(exc, self._data_dir)) from exc
+        self._refuse_to_replace(had_database=kept is not None)
+        self._analyst_password = kept or self._analyst_password or secrets.token_urlsafe(24)
         self._process = self._start_process()
         try:
+            keep_analyst_password(self._data_dir, self._analyst_password)
             self.announce()
         except OSError as exc:
             if self._announced_pid is None:  # no other process could find the engine
                 self._stop_process(STOP_SECONDS)
                 raise EngineError(_describe(exc, self._data_dir)) from exc
             logger.error("%s", _describe(exc, self._data_dir))
+
+    def _refuse_to_replace(self, *, had_database: bool) -> None:
+        """Raise EngineError where a new database would hide that there was one."""
+        folder = self._data_dir / "timescaledb"
+        if (folder / "PG_VERSION").exists():
+            return
+        if folder.exists():
+            raise EngineError(
+                f"{folder} is not a database, or not a whole one: is it mounted? Restore a backup "
+                "(docs/operations.md), or move it away for a new database."
+            )
+        if had_database:
+            raise EngineError(
+                f"The database in {self._data_dir} is gone: is it mounted? Restore a backup "
+                "(docs/operations.md), or delete analyst.password there for a new database."
+            )
 
     def _start_process(self) -> EngineProcess:
         passwords = {

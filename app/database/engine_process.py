@@ -46,9 +46,11 @@ class EngineProcess:
         env = {**os.environ, **secret_env}
         env.pop("NODE_OPTIONS", None)  # meant for other programs
         self._last_lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._folder = folder
         self._port = port
         self._is_port_taken = False
         self._killer: str | None = None
+        self._complaint = ""
         self._popen = subprocess.Popen(
             [_find_node(), str(_find_server()), f"--data-dir={folder}", f"--port={port}", *options],
             env=env,
@@ -125,6 +127,8 @@ class EngineProcess:
             if event in ENDS:
                 self._killer = entry.get("user")
             text = entry.pop("text", "")
+            if event == "cannot_open":
+                self._complaint = text.rstrip(".")
             rest = " ".join(f"{key}={value}" for key, value in entry.items())
             logger.log(level, "%s", " ".join(word for word in (event, text, rest) if word))
 
@@ -133,6 +137,11 @@ class EngineProcess:
             return (
                 f"Port {self._port} for the embedded database is in use by another program: stop "
                 "that one, or set HUB_EMBEDDED_PORT to a free port."
+            )
+        if self._complaint:
+            return (
+                f"The embedded database in {self._folder} cannot be opened: {self._complaint}. "
+                "Keep a copy of the directory, and restore a backup (docs/operations.md)."
             )
         return (
             f"The embedded database ended with {self._popen.returncode} while starting: "

@@ -924,6 +924,76 @@ def test_a_restart_makes_no_new_database_where_the_old_one_is_gone(data_dir: Pat
             assert conn.execute("SELECT count(*) FROM kept").fetchone() == (0,)
 
 
+def test_a_start_makes_no_new_database_where_there_was_one(data_dir: Path) -> None:
+    for wreck, words in ((shutil.rmtree, "is gone: is it mounted"), (make_empty, "not a database")):
+        wreck(data_dir / "timescaledb")
+        with pytest.raises(EngineError, match=words):
+            EmbeddedEngine(data_dir, durable=False).start()
+    shutil.rmtree(data_dir / "timescaledb")
+    (data_dir / "analyst.password").unlink()
+    with EmbeddedEngine(data_dir, durable=False) as engine:  # as for a new hub
+        assert engine.answers(5)
+
+
+def make_empty(directory: Path) -> None:
+    """As the mount point of what is not mounted."""
+    directory.mkdir()
+
+
+def test_a_start_that_is_interrupted_may_be_repeated(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        engine = EmbeddedEngine(tmp_path / "data", taken.getsockname()[1], durable=False)
+        with pytest.raises(EngineError, match="in use"):
+            engine.start()
+    with engine:
+        assert engine.answers(5)
+        password = (tmp_path / "data" / "analyst.password").read_text().strip()
+        assert password in engine.analyst_dsn
+
+
+def fill_with_noise(file: Path) -> None:
+    size = file.stat().st_size
+    file.write_bytes(os.urandom(size))
+
+
+def remove_files(directory: Path) -> None:
+    for file in filter(Path.is_file, directory.iterdir()):
+        file.unlink()
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "control file": (
+        "global/pg_control",
+        fill_with_noise,
+        "FATAL: database files are incompatible",
+    ),
+    "no control file": ("global/pg_control", Path.unlink, "PANIC: could not open file"),
+    "log": ("pg_wal", shutil.rmtree, 'FATAL: required WAL directory "pg_wal" does not exist'),
+    "log segments": ("pg_wal", remove_files, "PANIC: could not locate a valid checkpoint record"),
+    "catalog": ("base/5/1259", fill_with_noise, "FATAL: invalid page in block 0"),
+    "function catalog": ("base/5/1255", fill_with_noise, "invalid page in block"),
+    "statuses": ("pg_xact/0000", Path.unlink, "FATAL: could not access status of transaction"),
+    "tables": ("base/5", shutil.rmtree, 'FATAL: database "postgres" does not exist'),
+    "settings": ("postgresql.conf", Path.unlink, "could not access the server configuration file"),
+}
+
+
+@pytest.mark.parametrize(("name", "wreck", "words"), DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_database_is_named_by_postgresql(
+    data_dir: Path, name: str, wreck: Callable[[Path], object], words: str
+) -> None:
+    before = {file: file.stat().st_size for file in data_dir.rglob("*") if file.is_file()}
+    wreck(data_dir / "timescaledb" / name)
+    with pytest.raises(EngineError) as caught:
+        EmbeddedEngine(data_dir, durable=False).start()
+    assert words in str(caught.value)
+    assert str(caught.value).endswith(
+        ". Keep a copy of the directory, and restore a backup (docs/operations.md)."
+    )
+    assert "wasm" not in str(caught.value)
+    assert before.keys() >= {file for file in data_dir.rglob("*") if file.is_file()}
+
+
 @pytest.mark.parametrize("is_busy", [False, True], ids=["idle", "in a long statement"])
 def test_the_engine_ends_when_its_parent_is_killed(data_dir: Path, is_busy: bool) -> None:
     script = textwrap.dedent(
