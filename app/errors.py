@@ -137,3 +137,9 @@ class DatabaseUnavailable(Unavailable):
     """The database cannot be reached; try again."""
 
     retry_after_seconds = 2
+
+
+class DatabaseDamaged(DatabaseUnavailable):
+    """The database is damaged: the hub's log has the reason; try again after its repair."""
+
+    retry_after_seconds = 60

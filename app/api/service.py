@@ -96,6 +96,8 @@ def check_writer(writer: Writer) -> dict[str, Any]:
     """Whether this process stores updates in time, and how many are queued."""
     delay = writer.delay
     status = "full" if writer.is_full else "ok" if delay is None else "slow"
+    if writer.damage is not None:
+        status = "damaged"
     if not writer.is_accepting:
         status = "refusing"
     ago = writer.last_commit_seconds_ago
@@ -103,7 +105,7 @@ def check_writer(writer: Writer) -> dict[str, Any]:
         "status": status,
         "queued": writer.queued,
         "capacity": writer.capacity,
-        "detail": delay,
+        "detail": writer.damage or delay,
         "last_commit_seconds_ago": None if ago is None else round(ago, 3),
     }
 

@@ -15,7 +15,7 @@ from typing import cast
 
 from app.database.migrate import pending
 from app.database.pool import Connection, Database, translated_errors
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseDamaged, DatabaseUnavailable
 from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
 
 logger = logging.getLogger("hub.health")
@@ -99,6 +99,8 @@ class DatabaseProbe:
         began = time.monotonic()
         try:
             look = self._ask(database)
+        except DatabaseDamaged as exc:
+            look = Look(error=str(exc))
         except DatabaseUnavailable:
             look = Look(error="The database cannot be reached.")
         except Exception:  # the thread must report it and continue

@@ -25,7 +25,7 @@ class MigrationsCheckSchema(Schema):
 class WriterCheckSchema(Schema):
     """The queue of updates that wait for their commit, in this worker process."""
 
-    status = fields.String(metadata={"enum": ["ok", "slow", "full", "refusing"]})
+    status = fields.String(metadata={"enum": ["ok", "slow", "full", "damaged", "refusing"]})
     queued = fields.Integer(metadata={"description": "Updates that wait."})
     capacity = fields.Integer(
         metadata={
