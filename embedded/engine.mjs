@@ -187,6 +187,7 @@ export class Engine {
       // A new PGlite is always connected to template1; only a reopened one to `database`.
       const first = await Engine.#load(unfinished, { durable: false });
       first.close();
+      fs.chmodSync(unfinished, 0o700); // initdb lets the group read
       if (durable) syncTree(unfinished);
       fs.renameSync(unfinished, directory);
       if (durable) syncPath(path.dirname(directory));

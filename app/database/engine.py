@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from app.database.addresses import (
@@ -185,6 +186,8 @@ class EmbeddedEngine:
         except OSError as exc:
             raise EngineError(_describe(exc, self._data_dir)) from exc
         self._refuse_to_replace(had_database=kept is not None)
+        with suppress(OSError):  # the start will report it
+            (self._data_dir / "timescaledb").chmod(0o700)  # an earlier hub let others read it
         self._analyst_password = kept or self._analyst_password or secrets.token_urlsafe(24)
         self._process = self._start_process()
         try:

@@ -58,6 +58,7 @@ class EngineProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=() if lock_fd is None else (lock_fd,),
+            umask=0o077,  # the database's files are for their owner only
             # Ctrl-C must reach the hub only, which stops the engine last.
             start_new_session=True,
         )

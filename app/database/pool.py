@@ -166,8 +166,12 @@ class Database:
             options["prepare_threshold"] = PREPARE_AFTER
         elif by_key:
             options["options"] += " -c enable_seqscan=off"
-        with translated_errors():
-            return psycopg.connect(self._dsn, autocommit=autocommit, **options)
+        try:
+            with translated_errors():
+                return psycopg.connect(self._dsn, autocommit=autocommit, **options)
+        except DatabaseUnavailable as exc:
+            exc.reason = self._describe(exc.__cause__)
+            raise
 
     @contextmanager
     def reading(self, wait_seconds: float = POOL_WAIT_SECONDS) -> Iterator[Connection]:
@@ -189,6 +193,16 @@ class Database:
             except psycopg.errors.ReadOnlySqlTransaction:
                 self.renew()
                 raise
+
+    def _describe(self, cause: BaseException | None) -> str:
+        """Why no connection could be made: for the operator, without the password."""
+        parts = conninfo_to_dict(self._dsn)
+        host, port = parts.get("host", "localhost"), parts.get("port", "5432")
+        said = first_line(cause) if cause is not None else "no reason is known"
+        return (
+            f"The database {parts.get('dbname', '')} at {host}:{port} cannot be used by "
+            f"{parts.get('user', 'the default user')}: {said}."
+        )
 
     def _limit_reads(self, conn: Connection) -> None:
         if not self.is_embedded:

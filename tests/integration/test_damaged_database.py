@@ -1,5 +1,5 @@
-"""A wrecked page of the embedded database at run time: what does not need it goes on, the rest is 503
-and not 500, which would spend a sender's tries, and health tells of it.
+"""A wrecked page of the embedded database at run time: what does not need it is stored; the rest is
+503, not 500, which would spend a sender's tries; health tells of it.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ import pytest
 from psycopg import errors
 
 from app.database.engine import EmbeddedEngine
-from app.errors import EngineError
+from app.database.pool import Database
+from app.errors import DatabaseUnavailable, EngineError
 from tests.client.tools import need
 from tools.hub_process import is_running, wait_until
 
@@ -336,6 +337,17 @@ def test_a_wrong_password_or_user_is_turned_away(engine: EmbeddedEngine, user: s
             answer += part
     assert b"C28P01\0" in answer
     assert user.encode() in answer
+
+
+def test_a_wrong_password_is_said_to_the_operator(engine: EmbeddedEngine) -> None:
+    dsn = re.sub(r"://hub:[^@]+@", "://hub:of-another-hub@", engine.dsn)
+    with pytest.raises(DatabaseUnavailable) as caught:
+        Database(dsn, is_embedded=True).connect()
+    reason = caught.value.reason or ""
+    assert f"at 127.0.0.1:{engine.port} cannot be used by hub: " in reason
+    assert 'password authentication failed for user "hub"' in reason
+    assert "of-another-hub" not in reason
+    assert str(caught.value) == "The database cannot be reached; try again.", "in answers"
 
 
 def test_another_database_is_said_not_to_exist(engine: EmbeddedEngine) -> None:
@@ -749,6 +761,17 @@ def test_secrets_are_for_the_owner_only(engine: EmbeddedEngine) -> None:
     command_line = Path(f"/proc/{engine.pid}/cmdline").read_text()
     assert engine.owner_dsn.split(":")[2].split("@")[0] not in command_line
     assert engine.dsn.split(":")[2].split("@")[0] not in command_line
+
+
+def test_the_databases_files_are_for_the_owner_only(tmp_path: Path, data_dir: Path) -> None:
+    with EmbeddedEngine(tmp_path / "made", durable=False) as engine, open_owner(engine) as owner:
+        owner.execute("CREATE TABLE made (id bigint)")
+    for path in [tmp_path / "made", *(tmp_path / "made").iterdir()]:
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert (tmp_path / "made" / "timescaledb").is_dir()
+    (data_dir / "timescaledb").chmod(0o755)  # as an earlier hub made it
+    with EmbeddedEngine(data_dir, durable=False):
+        assert (data_dir / "timescaledb").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_full_disk_leaves_the_address_that_was_written_down(
