@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         status: int = args.run(config, args)
         return status
     except HubError as exc:
-        print(f"hub: {exc}", file=sys.stderr)
+        print(f"hub: {getattr(exc, 'reason', None) or exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 
 def first_line(exc: BaseException) -> str:
-    """The first line of an exception's message; the name of its class if it has none."""
-    return next(iter(str(exc).strip().splitlines()), type(exc).__name__)
+    """Why, in one line, for the terminal and the log; the name of the class if nothing is known."""
+    message = getattr(exc, "reason", None) or str(exc)
+    return next(iter(message.strip().splitlines()), type(exc).__name__)
 
 
 class HubError(Exception):
@@ -142,6 +143,16 @@ class TooManyPushes(QueueFull):
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database cannot be reached; try again."""
+    """The database cannot be reached; try again.
+
+    `reason` has address, user and the driver's words, if known. It is not for answers.
+    """
 
     retry_after_seconds = 2
+    reason: str | None = None
+
+
+class DatabaseDamaged(DatabaseUnavailable):
+    """The database is damaged: the hub's log has the reason; try again after its repair."""
+
+    retry_after_seconds = 60

@@ -10,6 +10,7 @@ import * as protocol from "./protocol.mjs";
  * @import net from "node:net"
  * @import { Exchange } from "./connection.mjs"
  * @import { Engine } from "./engine.mjs"
+ * @import { ErrorReport } from "./protocol.mjs"
  * @import { Session } from "./session.mjs"
  * @import { Watchdog } from "./watchdog.mjs"
  */
@@ -29,6 +30,11 @@ const HELD_WARNING_MS = 10_000;
 // A bulk load writes 25 MB of WAL a second, and a checkpoint of 64 MB takes about 0.3 s.
 const CHECK_INTERVAL_MS = 2_000;
 const DISK_REPORT_INTERVAL_MS = 60_000;
+// A restart takes about two seconds, in which updates wait. The supervisor's check and one dashboard
+// make fewer exchanges than this within CHECK_INTERVAL_MS.
+const QUIET_EXCHANGES = 20;
+const QUIET_WAIT_MS = 3_600_000;
+const MIB = 1024 * 1024;
 
 /** @param {string} text */
 const digest = (text) => crypto.createHash("sha256").update(text).digest();
@@ -38,6 +44,9 @@ export class Bridge {
   #watchdog;
   #log;
   #onFailure;
+  #onTooLarge;
+  #memoryBytes;
+  #analystsMayConnectAt;
   /** @type {Engine | null} */
   #engine = null;
   /** @type {Session | null} */
@@ -56,11 +65,16 @@ export class Bridge {
    * @type {Connection | null}
    */
   #unnamedOwner = null;
+  /** Whether the session has a user or settings other than the hub's own. */
+  #hasEntered = false;
   #isCheckpointDue = false;
   #hasWorked = false;
   /** Start of the last transaction warned about, so that each is reported once. */
   #warnedTransaction = 0;
   #lastId = 0;
+  #recentExchanges = 0;
+  /** @type {number | undefined} */
+  #tooLargeSince = undefined;
   #nextDiskReportAt = 0;
 
   /**
@@ -68,15 +82,23 @@ export class Bridge {
    * @param {Record<string, string>} options.passwords by user name
    * @param {Watchdog} options.watchdog
    * @param {(level: string, event: string, fields?: object) => void} options.log
-   * @param {(error: unknown) => never} options.onFailure ends the process: the engine has failed
+   * @param {(error: unknown, subject?: object) => never} options.onFailure ends the process: the engine
+   *   has failed, while it ran what `subject` describes
+   * @param {(reason: string) => void} options.onTooLarge ends the process: the engine needs too much
+   *   memory, and nothing is lost
+   * @param {number} options.memoryBytes that the engine may keep
+   * @param {number} options.refuseAnalystsMs
    */
-  constructor({ passwords, watchdog, log, onFailure }) {
+  constructor({ passwords, watchdog, log, onFailure, onTooLarge, memoryBytes, refuseAnalystsMs }) {
     this.#passwords = new Map(
       Object.entries(passwords).map(([user, text]) => /** @type {const} */ ([user, digest(text)])),
     );
     this.#watchdog = watchdog;
     this.#log = log;
     this.#onFailure = onFailure;
+    this.#onTooLarge = onTooLarge;
+    this.#memoryBytes = memoryBytes;
+    this.#analystsMayConnectAt = performance.now() + refuseAnalystsMs;
   }
 
   get #openEngine() {
@@ -99,9 +121,15 @@ export class Bridge {
     return expected !== undefined && crypto.timingSafeEqual(expected, digest(password));
   }
 
-  /** @param {string} name */
-  defaultSetting(name) {
-    return `SET ${name} TO '${this.#openSession.defaultOf(name)}'`;
+  /**
+   * What to run instead of RESET, which would restore what the engine starts with; null if that is
+   * right.
+   * @param {string} user
+   * @param {string} name
+   */
+  resetStatement(user, name) {
+    const value = this.#openSession.defaultOf(user, name);
+    return value === undefined ? null : `SET ${name} TO '${value}'`;
   }
 
   /**
@@ -130,13 +158,24 @@ export class Bridge {
    * Why `user` may not connect now, or null. Checked after the password, because clients show no
    * error that comes earlier.
    * @param {string} user
+   * @returns {ErrorReport | null}
    */
-  connectionLimitError(user) {
+  connectionError(user) {
     const others = [...this.#connections].filter((other) => other.isAuthenticated);
-    if (others.length >= CONNECTIONS_MAX) return `more than ${CONNECTIONS_MAX} connections`;
+    if (others.length >= CONNECTIONS_MAX) return tooMany(`${CONNECTIONS_MAX} connections`);
+    if (user !== "analyst") return null;
+    const refusedMs = this.#analystsMayConnectAt - performance.now();
+    if (refusedMs > 0) {
+      return {
+        sqlstate: "57P03",
+        text: `role "analyst" may not connect for another ${Math.ceil(refusedMs / 1000)} s`,
+        hint: "Its statements have ended the database repeatedly: see the hub's log.",
+      };
+    }
     const analysts = others.filter((other) => other.isAnalyst).length;
-    if (user !== "analyst" || analysts < ANALYSTS_MAX) return null;
-    return `more than ${ANALYSTS_MAX} connections for role "analyst"`;
+    return analysts < ANALYSTS_MAX
+      ? null
+      : tooMany(`${ANALYSTS_MAX} connections for role "analyst"`);
   }
 
   /** @param {Engine} engine @param {Session} session */
@@ -151,7 +190,7 @@ export class Bridge {
   close() {
     const text = "the embedded database is shutting down";
     for (const connection of this.#connections) connection.fail({ sqlstate: "57P01", text });
-    this.#session?.switchToOwner();
+    this.#session?.enter("owner", new Map());
     this.#engine?.close();
     this.#engine = null;
   }
@@ -191,36 +230,66 @@ export class Bridge {
       return;
     }
     clearTimeout(connection.holdTimer);
-    if (!connection.isHub && this.#holder !== connection && !this.#switchTo(connection)) return;
+    if (this.#holder !== connection && !this.#enter(connection)) return;
 
     let { messages } = exchange;
     const parsesAgain = exchange.unnamedParse !== null && this.#unnamedOwner !== connection;
     if (exchange.unnamedParse && parsesAgain) messages = [exchange.unnamedParse, ...messages];
-    const result = this.#exchange(messages, STATEMENT_MS[connection.user]);
+    const result = this.#exchange(
+      messages,
+      STATEMENT_MS[connection.user],
+      connection.describe(exchange),
+    );
     this.#hasWorked = true;
+    this.#recentExchanges += 1;
+    connection.hasWorked = true;
     if (exchange.isSimple) this.#unnamedOwner = null;
     else if (exchange.parsesUnnamed || parsesAgain) this.#unnamedOwner = connection;
 
-    const status = exchange.end === "ready" ? transactionStatus(result.chunks) : null;
+    const status = this.#statusAfter(connection, exchange, result.chunks);
+    connection.awaitsSync = status === null;
     connection.write(clientResponse(connection, exchange, result, { parsesAgain, status }));
 
-    connection.hasChangedSettings ||= exchange.changesSettings;
-    if (exchange.resetsSettings) {
-      connection.settings = new Map(connection.startSettings);
-      connection.hasChangedSettings = false;
-    }
-    if (status === "I") this.#release(connection, exchange);
+    this.#noteEffects(connection, exchange);
+    if (status === "I") this.#release(connection);
     else this.#hold(connection);
+  }
+
+  /**
+   * The transaction's status; null if the client has to send Sync before the engine says it.
+   * @param {Connection} connection
+   * @param {Exchange} exchange
+   * @param {Buffer[]} chunks of the response
+   */
+  #statusAfter(connection, exchange, chunks) {
+    const status = exchange.end === "ready" ? transactionStatus(chunks) : null;
+    // After an error the engine ignores everything up to the next Sync, a Query too.
+    const mayBeIgnored =
+      exchange.isSimple && (exchange.messages.length > 1 || connection.awaitsSync);
+    if (status === null && exchange.end === "ready" && !mayBeIgnored) {
+      this.#onFailure(new Error("the engine's response does not end with ReadyForQuery"));
+    }
+    return status;
+  }
+
+  /** @param {Connection} connection @param {Exchange} exchange that has run */
+  #noteEffects(connection, { effects }) {
+    connection.hasChangedSettings ||= effects.changesSettings;
+    if (!effects.resetsSettings) return;
+    connection.settings = new Map(connection.startSettings);
+    connection.hasChangedSettings = false;
+    this.#hasEntered = true;
   }
 
   /**
    * Every call of the engine for a client goes through here.
    * @param {Buffer[]} messages
    * @param {number} limitMs
+   * @param {object} subject for the log
    */
-  #exchange(messages, limitMs) {
-    this.#watchdog.begin(limitMs);
-    const result = this.#guard(() => this.#openEngine.exchange(messages));
+  #exchange(messages, limitMs, subject) {
+    this.#watchdog.begin(limitMs, subject);
+    const result = this.#guard(() => this.#openEngine.exchange(messages), subject);
     this.#watchdog.end();
     return result;
   }
@@ -229,13 +298,14 @@ export class Bridge {
    * Any exception from the engine, except a statement's own error, means that the engine has failed.
    * @template T
    * @param {() => T} work
+   * @param {object} [subject] for the log
    */
-  #guard(work) {
+  #guard(work, subject) {
     try {
       return work();
     } catch (error) {
       if (error instanceof StatementError) throw error;
-      return this.#onFailure(error);
+      return this.#onFailure(error, subject);
     }
   }
 
@@ -243,12 +313,11 @@ export class Bridge {
    * Gives the session the role and settings of `connection`; false if that failed.
    * @param {Connection} connection
    */
-  #switchTo(connection) {
+  #enter(connection) {
+    if (connection.isHub && !connection.settings.size) return true; // the session is as it needs it
     try {
-      this.#guard(() => {
-        if (connection.isAnalyst) this.#openSession.switchToAnalyst(connection.settings);
-        else this.#openSession.switchToOwner();
-      });
+      this.#guard(() => this.#openSession.enter(connection.user, connection.settings));
+      this.#hasEntered = true;
       this.#unnamedOwner = null;
       return true;
     } catch (error) {
@@ -271,24 +340,23 @@ export class Bridge {
     connection.holdTimer = setTimeout(() => this.#endTransaction(connection, left), timeout);
   }
 
-  /** @param {Connection} connection @param {Exchange} exchange */
-  #release(connection, exchange) {
+  /** @param {Connection} connection */
+  #release(connection) {
     this.#holder = null;
-    if (connection.isHub && !exchange.resetsSession) return;
-    this.#guard(() => {
+    if (connection.hasChangedSettings) {
       const session = this.#openSession;
-      if (connection.hasChangedSettings) connection.settings = session.changedSettings();
-      this.#switchBack(connection);
-      if (exchange.resetsSession) session.restoreDefaults();
-    });
-    connection.hasChangedSettings = false;
-    this.#unnamedOwner = null;
+      connection.settings = this.#guard(() => session.changedSettings(connection.user));
+      connection.hasChangedSettings = false;
+      this.#hasEntered = true;
+    }
+    this.#leave();
   }
 
-  /** @param {Connection} connection */
-  #switchBack(connection) {
-    if (connection.isAnalyst) this.#openSession.restoreFromAnalyst();
-    else if (!connection.isHub) this.#openSession.restoreFromOwner();
+  #leave() {
+    if (!this.#hasEntered) return;
+    this.#guard(() => this.#openSession.leave());
+    this.#hasEntered = false;
+    this.#unnamedOwner = null;
   }
 
   /**
@@ -318,8 +386,8 @@ export class Bridge {
     this.#guard(() => {
       this.#openEngine.exchange([protocol.sync()]); // where a Flush left an extended query open
       this.#openEngine.query("ROLLBACK");
-      this.#switchBack(connection);
     });
+    this.#leave();
   }
 
   /** @param {Connection} connection */
@@ -330,6 +398,13 @@ export class Bridge {
       const closes = [...connection.engineNames].map(protocol.closeStatement);
       this.#guard(() => this.#openEngine.exchange([...closes, protocol.sync()]));
     }
+    // The other users can make nothing that outlives a transaction.
+    if (connection.user === "owner" && connection.hasWorked) {
+      this.#guard(() =>
+        this.#openSession.asOwner(() => this.#openEngine.query("UNLISTEN *; DISCARD TEMP")),
+      );
+      this.#unnamedOwner = null;
+    }
     connection.pending = [];
     connection.end();
   }
@@ -337,6 +412,7 @@ export class Bridge {
   #runMaintenance() {
     this.#warnOfLongTransaction();
     this.#reportDisk();
+    this.#restartIfTooLarge();
     this.#isCheckpointDue = this.#hasWorked;
     this.#pump();
   }
@@ -353,6 +429,21 @@ export class Bridge {
       seconds: Math.round(heldMs / 1000),
       waiting: this.#queue.length,
     });
+  }
+
+  /** Waits for a moment at which few notice, but not for ever. */
+  #restartIfTooLarge() {
+    const exchanges = this.#recentExchanges;
+    this.#recentExchanges = 0;
+    const bytes = this.#engine?.memoryBytes ?? 0;
+    if (bytes <= this.#memoryBytes) return;
+    this.#tooLargeSince ??= performance.now();
+    const isQuiet =
+      exchanges <= QUIET_EXCHANGES || performance.now() - this.#tooLargeSince > QUIET_WAIT_MS;
+    if (this.#holder || this.#queue.length || !isQuiet) return;
+    this.#onTooLarge(
+      `the database has ${Math.round(bytes / MIB)} MiB of memory, which only a restart gives back`,
+    );
   }
 
   /** A slow disk delays every commit, which otherwise looks like a slow hub. */
@@ -382,21 +473,22 @@ export class Bridge {
   }
 }
 
+/** @param {string} limit @returns {ErrorReport} */
+const tooMany = (limit) => ({ sqlstate: "53300", text: `more than ${limit}` });
+
 /** @param {Connection} connection */
 function canRun(connection) {
   return connection.pending.length > 0 && (!connection.isDraining || connection.isClosed);
 }
 
 /**
- * The transaction status in the ReadyForQuery that ends every response, except after a Flush.
+ * The transaction status in the ReadyForQuery that ends a response; null if none does.
  * @param {Buffer[]} chunks
  */
 function transactionStatus(chunks) {
   const end = Buffer.concat(chunks.slice(-2)).subarray(-6); // of a ReadyForQuery's length
-  if (end.length < 6 || end[0] !== protocol.code("Z")) {
-    throw new Error("the engine's response does not end with ReadyForQuery");
-  }
-  return String.fromCharCode(end[5]);
+  const isReady = end.length === 6 && end[0] === protocol.code("Z") && end.readInt32BE(1) === 5;
+  return isReady ? String.fromCharCode(end[5]) : null;
 }
 
 /**

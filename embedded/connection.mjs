@@ -26,12 +26,16 @@ const CHECKS = { hub: checkHub, owner: checkOwner, analyst: checkAnalyst };
 const PAUSE_READING_BYTES = 1024 * 1024;
 const PAUSE_RUNNING_BYTES = 1024 * 1024;
 const AUTHENTICATION_MS = 10_000;
+const LOGGED_CHARACTERS = 100;
 
 // Replaces a statement that has nothing to do but needs a response, also in a failed transaction.
 const NO_OP = 'UNLISTEN "nothing"';
 // Replaces a refused statement: the engine's syntax error keeps its state correct, and the bridge
 // replaces that error with the reason.
 export const REFUSED_MARKER = "refused_by_the_bridge";
+
+// EXECUTE, EXPLAIN EXECUTE and CREATE TABLE ... AS EXECUTE.
+const EXECUTING = new Set(["execute", "explain", "create"]);
 
 let lastStatement = 0;
 
@@ -45,6 +49,18 @@ class FatalError extends Error {
 }
 
 /** @typedef {"ready" | "flush" | "terminate"} ExchangeEnd "ready": ReadyForQuery follows */
+/**
+ * What a text does to its connection when it runs.
+ * @typedef {object} Effects
+ * @property {boolean} changesSettings
+ * @property {boolean} resetsSettings
+ */
+/**
+ * @typedef {object} Prepared
+ * @property {string} engineName its unique name in the engine
+ * @property {Effects | null} effects of a Parse; a PREPARE has none
+ * @property {string} sql the start of its text, as in `Exchange`
+ */
 
 export class Exchange {
   /** @type {Buffer[]} */
@@ -68,9 +84,10 @@ export class Exchange {
   closedNames = [];
   /** @type {ErrorReport | null} */
   refusal = null;
-  changesSettings = false;
-  resetsSettings = false;
-  resetsSession = false;
+  /** @type {Effects} */
+  effects = { changesSettings: false, resetsSettings: false };
+  /** The start of the last text that it parses or runs, for the log; in latin1. */
+  sql = "";
 
   /** @param {Buffer} message */
   add(message) {
@@ -88,25 +105,29 @@ export function terminateExchange() {
 export class Connection {
   user = "";
   database = "";
+  #application = "";
   /** @type {Exchange[]} */
   pending = [];
   isQueued = false;
   isDraining = false;
   isClosed = false;
   heldSince = 0;
+  /** Whether the last response had no ReadyForQuery, so the session is kept for this connection. */
+  awaitsSync = false;
   /** @type {NodeJS.Timeout | undefined} */
   holdTimer = undefined;
   /**
-   * The analyst's settings in the start-up message.
+   * The settings in the start-up message; the hub's are ignored.
    * @type {Map<string, string>}
    */
   startSettings = new Map();
   /**
-   * The analyst's current settings.
+   * The current settings that a new connection of the user does not have.
    * @type {Map<string, string>}
    */
   settings = new Map();
   hasChangedSettings = false;
+  hasWorked = false;
   /**
    * All statement names of this connection in the engine, to be closed with it.
    * @type {Set<string>}
@@ -121,10 +142,10 @@ export class Connection {
   #startup = [];
   #framer = new protocol.Framer((length) => this.#checkLength(length));
   #exchange = new Exchange();
-  /** @type {Map<string, string>} */
+  /** @type {Map<string, Prepared>} */
   #names = new Map();
-  /** @type {Buffer | null} */
-  #unnamedParse = null;
+  /** @type {{parse: Buffer, effects: Effects, sql: string} | null} */
+  #unnamed = null;
   #pendingBytes = 0;
   #secret = crypto.randomInt(2 ** 31);
 
@@ -153,6 +174,15 @@ export class Connection {
 
   get isAnalyst() {
     return this.user === "analyst";
+  }
+
+  /** @param {Exchange} exchange @returns {object} what the log says of an exchange that failed */
+  describe({ sql }) {
+    return {
+      user: this.user,
+      application: this.settings.get("application_name") ?? this.#application,
+      statement: Buffer.from(sql, "latin1").toString("utf8"),
+    };
   }
 
   /** Starts to read from the client, which has to authenticate within AUTHENTICATION_MS. */
@@ -278,6 +308,7 @@ export class Connection {
     }
     this.user = parameters.get("user") ?? "";
     this.database = parameters.get("database") ?? this.user;
+    this.#application = (parameters.get("application_name") ?? "").slice(0, LOGGED_CHARACTERS);
     this.#readStartSettings(parameters);
     this.#state = "password";
     // In clear text: the listener is bound to loopback, where anyone who can read the traffic can
@@ -286,11 +317,11 @@ export class Connection {
   }
 
   /**
-   * Only the analyst's: the hub's connections share their settings.
+   * Not the hub's: a connection with settings costs two more statements for each exchange.
    * @param {Map<string, string>} parameters
    */
   #readStartSettings(parameters) {
-    if (this.user !== "analyst") return;
+    if (this.isHub) return;
     const requested = new Map(parameters);
     for (const name of ["user", "database", "options", "replication"]) requested.delete(name);
     const options = (parameters.get("options") ?? "").replaceAll(/\\(.)/g, "$1");
@@ -299,14 +330,16 @@ export class Connection {
     }
     for (const [name, value] of requested) {
       if (name.startsWith("_pq_.")) continue;
-      if (!isAllowedSetting(name, value)) {
+      if (this.isAnalyst && !isAllowedSetting(name, value)) {
         throw new FatalError("42501", `role "analyst" may not set "${name}" to "${value}"`);
       }
       this.startSettings.set(name.toLowerCase(), value);
     }
-    // Checked above; the session already has these values.
-    this.startSettings.delete("client_encoding");
-    this.startSettings.delete("standard_conforming_strings");
+    if (this.isAnalyst) {
+      // Checked above; the session already has these values.
+      this.startSettings.delete("client_encoding");
+      this.startSettings.delete("standard_conforming_strings");
+    }
     this.settings = new Map(this.startSettings);
   }
 
@@ -325,8 +358,8 @@ export class Connection {
       const text = `database "${this.database}" does not exist`;
       throw new FatalError("3D000", text, 'Use "postgres".');
     }
-    const limitError = this.#bridge.connectionLimitError(this.user);
-    if (limitError) throw new FatalError("53300", limitError);
+    const refusal = this.#bridge.connectionError(this.user);
+    if (refusal) throw new FatalError(refusal.sqlstate, refusal.text, refusal.hint);
     this.#state = "ready";
     this.#socket.setTimeout(0);
     /** @param {string} name @param {string} preset */
@@ -335,12 +368,15 @@ export class Connection {
       protocol.authenticationOk(),
       protocol.parameterStatus("server_version", this.#bridge.serverVersion),
       protocol.parameterStatus("server_encoding", "UTF8"),
-      protocol.parameterStatus("client_encoding", "UTF8"),
+      protocol.parameterStatus("client_encoding", setting("client_encoding", "UTF8")),
       protocol.parameterStatus("DateStyle", setting("DateStyle", "ISO, MDY")),
       protocol.parameterStatus("IntervalStyle", setting("IntervalStyle", "postgres")),
       protocol.parameterStatus("TimeZone", setting("TimeZone", "UTC")),
       protocol.parameterStatus("integer_datetimes", "on"),
-      protocol.parameterStatus("standard_conforming_strings", "on"),
+      protocol.parameterStatus(
+        "standard_conforming_strings",
+        setting("standard_conforming_strings", "on"),
+      ),
       protocol.parameterStatus("is_superuser", this.user === "owner" ? "on" : "off"),
       protocol.parameterStatus("session_authorization", sessionRole(this.user)),
       protocol.parameterStatus("application_name", setting("application_name", "")),
@@ -391,6 +427,7 @@ export class Connection {
         break;
       case "F": // the old function-call interface, used by large objects only
         exchange.refusal = { sqlstate: "0A000", text: "function calls are not supported" };
+        exchange.isSimple = true;
         exchange.add(protocol.query(REFUSED_MARKER));
         this.#finish("ready");
         break;
@@ -420,47 +457,58 @@ export class Connection {
   /** @param {Buffer} whole */
   #onQuery(whole) {
     const { text } = protocol.cString(whole, 5);
-    const replaced = this.#check(text);
+    const { replaced, effects } = this.#check(text);
+    this.#runs(effects, text);
     this.#exchange.isSimple = true;
-    this.#unnamedParse = null; // a simple Query drops the unnamed statement
+    this.#unnamed = null; // a simple Query drops the unnamed statement
     this.#exchange.add(
       replaced === text ? whole : protocol.message("Q", Buffer.from(`${replaced}\0`, "latin1")),
     );
+  }
+
+  /** @param {Effects} effects of what the current exchange runs @param {string} sql */
+  #runs({ changesSettings, resetsSettings }, sql) {
+    this.#exchange.sql = sql.slice(0, LOGGED_CHARACTERS);
+    this.#exchange.effects.changesSettings ||= changesSettings;
+    this.#exchange.effects.resetsSettings ||= resetsSettings;
   }
 
   /** @param {Buffer} whole */
   #onParse(whole) {
     const name = protocol.cString(whole, 5);
     const { text, next } = protocol.cString(whole, name.next);
-    const replaced = this.#check(text);
+    const { replaced, effects } = this.#check(text);
     let parse = whole;
     if (replaced !== text || name.text) {
       parse = protocol.message(
         "P",
-        this.#nameForParse(name.text),
+        name.text && this.#prepare(name.text, effects, text),
         Buffer.from(`${replaced}\0`, "latin1"),
         whole.subarray(next),
       );
     }
     if (!name.text) {
-      this.#unnamedParse = parse;
+      this.#unnamed = { parse, effects, sql: text.slice(0, LOGGED_CHARACTERS) };
       this.#exchange.parsesUnnamed = true;
     }
+    this.#exchange.sql = text.slice(0, LOGGED_CHARACTERS);
     this.#exchange.add(parse);
   }
 
   /**
    * All connections share the session's statement names, so each statement gets a unique one.
    * @param {string} name
+   * @param {Effects | null} effects
+   * @param {string} sql
    */
-  #nameForParse(name) {
-    if (!name) return "";
-    const known = this.#names.get(name);
-    if (known) return known;
-    lastStatement += 1;
-    const engineName = `s${lastStatement}`;
-    this.#names.set(name, engineName);
-    this.engineNames.add(engineName);
+  #prepare(name, effects, sql) {
+    let engineName = this.#names.get(name)?.engineName;
+    if (!engineName) {
+      lastStatement += 1;
+      engineName = `s${lastStatement}`;
+      this.engineNames.add(engineName);
+    }
+    this.#names.set(name, { engineName, effects, sql: sql.slice(0, LOGGED_CHARACTERS) });
     return engineName;
   }
 
@@ -468,6 +516,8 @@ export class Connection {
   #onBind(whole) {
     const portal = protocol.cString(whole, 5);
     const name = protocol.cString(whole, portal.next);
+    const bound = name.text ? this.#names.get(name.text) : this.#unnamed;
+    if (bound?.effects) this.#runs(bound.effects, bound.sql);
     if (!name.text) {
       this.#useUnnamed();
       this.#exchange.add(whole);
@@ -484,14 +534,14 @@ export class Connection {
   }
 
   #useUnnamed() {
-    if (!this.#exchange.parsesUnnamed) this.#exchange.unnamedParse = this.#unnamedParse;
+    if (!this.#exchange.parsesUnnamed) this.#exchange.unnamedParse = this.#unnamed?.parse ?? null;
   }
 
   /**
    * A name that this connection has not parsed must not match another connection's statement.
    * @param {string} name
    */
-  #nameOf = (name) => this.#names.get(name) ?? `unknown ${name}`;
+  #nameOf = (name) => this.#names.get(name)?.engineName ?? `unknown ${name}`;
 
   /**
    * Describe and Close. Portals keep their names: they end with the transaction, which belongs to
@@ -519,8 +569,8 @@ export class Connection {
 
   /** @param {string} name */
   #forget(name) {
-    if (!name) this.#unnamedParse = null;
-    const engineName = this.#names.get(name);
+    if (!name) this.#unnamed = null;
+    const engineName = this.#names.get(name)?.engineName;
     if (!engineName) return;
     this.#exchange.closedNames.push(engineName);
     this.#names.delete(name);
@@ -529,46 +579,53 @@ export class Connection {
   // ---- statements -----------------------------------------------------------------------------
 
   /**
-   * The text to run instead of `text`: usually the same.
+   * The text to run instead of `text`, usually the same, and what it does to the connection.
    * @param {string} text
+   * @returns {{replaced: string, effects: Effects}}
    */
   #check(text) {
-    const exchange = this.#exchange;
-    const { refusal, changesSettings, statements } = CHECKS[this.user](text);
+    const effects = { changesSettings: false, resetsSettings: false };
+    const { refusal, changesSettings, statements = [] } = CHECKS[this.user](text);
     if (refusal) {
-      exchange.refusal ??= refusal;
-      return REFUSED_MARKER;
+      this.#exchange.refusal ??= refusal;
+      return { replaced: REFUSED_MARKER, effects };
     }
-    exchange.changesSettings ||= Boolean(changesSettings);
+    effects.changesSettings = Boolean(changesSettings);
+    const edits = statements.flatMap((statement) => this.#edit(text, statement, effects) ?? []);
     let replaced = text;
     // From the end, so that earlier positions stay valid.
-    for (const statement of statements?.toReversed() ?? []) {
-      const other = this.#replacement(statement);
-      if (!other) continue;
-      replaced = replaced.slice(0, statement.start) + other + replaced.slice(statement.end);
+    for (const { start, end, by } of edits.toReversed()) {
+      replaced = replaced.slice(0, start) + by + replaced.slice(end);
     }
-    return replaced;
+    return { replaced, effects };
   }
 
   /**
-   * For a statement that would affect all connections: one that affects this connection only.
+   * For a statement that would affect all connections: the change that makes it affect this one only.
+   * @param {string} text that has the statement
    * @param {Statement} statement
+   * @param {Effects} effects to which its own are added
+   * @returns {{start: number, end: number, by: string} | null}
    */
-  #replacement({ tokens, resets }) {
+  #edit(text, { start, end, tokens, resets, jit }, effects) {
     const [verb, second] = tokens.map(({ text }) => text);
-    if (verb === "deallocate") return this.#deallocate(tokens);
-    if (verb === "discard" && second === "all") {
-      this.#closeAll();
-      this.#exchange.resetsSettings = true;
-      return NO_OP;
+    const replaceBy = (/** @type {string | null} */ by) =>
+      by === null ? null : { start, end, by };
+    if (verb === "deallocate") return replaceBy(this.#deallocate(tokens));
+    if (verb === "discard" && second === "all") this.#closeAll();
+    if ((verb === "discard" || verb === "reset") && second === "all") {
+      effects.resetsSettings = true;
+      return replaceBy(NO_OP);
     }
-    if (verb === "reset" && second === "all") {
-      this.#exchange.resetsSettings = true;
-      this.#exchange.resetsSession = true;
-      return this.isAnalyst ? NO_OP : null;
+    if (jit) return { ...jit, by: `CAST(${text.slice(jit.value[0], jit.value[1])} AS text)` };
+    if (resets) return replaceBy(this.#bridge.resetStatement(this.user, resets));
+    if (verb === "prepare" && second !== "transaction") {
+      return tokens[1] ? rename(tokens[1], this.#prepare(tokens[1].text, null, text)) : null;
     }
-    if (resets) return this.#bridge.defaultSetting(resets);
-    return null;
+    if (!EXECUTING.has(verb)) return null;
+    const executed = tokens[tokens.findIndex(({ text }) => text === "execute") + 1];
+    const prepared = this.#names.get(executed?.text ?? "");
+    return prepared ? rename(executed, prepared.engineName) : null;
   }
 
   /** @param {Token[]} tokens */
@@ -578,19 +635,23 @@ export class Connection {
       this.#closeAll();
       return NO_OP;
     }
-    const engineName = this.#names.get(name);
-    // Not prepared through this connection. The hub may have used SQL's PREPARE.
-    if (!engineName) return this.isAnalyst ? 'DEALLOCATE "unknown"' : null;
+    const engineName = this.#names.get(name)?.engineName;
+    if (!engineName) return 'DEALLOCATE "unknown"';
     this.#forget(name);
     return `DEALLOCATE "${engineName}"`;
   }
 
   #closeAll() {
-    for (const [name, engineName] of this.#names) {
+    for (const [name, { engineName }] of this.#names) {
       this.#exchange.closesAdded.push(true);
       this.#exchange.add(protocol.closeStatement(engineName));
       this.#forget(name);
     }
-    this.#unnamedParse = null;
+    this.#unnamed = null;
   }
+}
+
+/** @param {Token} token @param {string} engineName */
+function rename({ start, end }, engineName) {
+  return { start, end, by: `"${engineName}"` };
 }

@@ -20,6 +20,9 @@ const DATABASE = "postgres";
 const MAX_RESULT_BYTES = 256 * 1024 * 1024;
 // As max_wal_size in a small server: recovery replays at most about this much.
 const CHECKPOINT_WAL_BYTES = 64 * 1024 * 1024;
+const LOG_LINES = 50;
+// Some lines come before the log has its format.
+const FATAL = /(FATAL|PANIC): {2}|^postgres: could not/;
 // A sync usually takes one to ten milliseconds. This one delays commits noticeably.
 const SLOW_SYNC_MS = 250;
 
@@ -97,6 +100,36 @@ function makeDurable(syncs) {
   };
 }
 
+/** What PostgreSQL itself logs, which PGlite drops. */
+class ServerLog {
+  /** @type {string[]} */
+  #lines = [];
+
+  /** A PGlite extension that collects it. */
+  get extension() {
+    const add = (/** @type {string} */ line) => {
+      this.#lines.push(line);
+      if (this.#lines.length > LOG_LINES) this.#lines.shift();
+    };
+    return {
+      name: "log",
+      /** @param {unknown} _pglite @param {any} options of Emscripten */
+      setup: async (_pglite, options) => ({
+        emscriptenOpts: Object.assign(options, { print: add, printErr: add }),
+      }),
+    };
+  }
+
+  /** The first line of a fatal error, and its detail; null if there is none. */
+  get fatal() {
+    const at = this.#lines.findIndex((line) => FATAL.test(line));
+    if (at < 0) return null;
+    const detail = /DETAIL: {2}(.*)/.exec(this.#lines[at + 1] ?? "")?.[1];
+    const text = /(?:FATAL|PANIC): {2}.*|could not .*/.exec(this.#lines[at])?.[0] ?? "";
+    return [text.replace(/ {2}/g, " "), detail].filter(Boolean).join(". ").trim();
+  }
+}
+
 /** @param {string} file or directory */
 function syncPath(file) {
   const descriptor = fs.openSync(file, "r");
@@ -118,6 +151,9 @@ function syncTree(directory) {
   syncPath(directory);
 }
 
+/** PostgreSQL could not open the database; the message is what it says. */
+export class OpenError extends Error {}
+
 /** A statement of the bridge failed; `sqlstate` is PostgreSQL's. */
 export class StatementError extends Error {
   /** @param {Record<string, string>} fields of the ErrorResponse */
@@ -130,6 +166,7 @@ export class StatementError extends Error {
 export class Engine {
   #module;
   #syncs;
+  #log;
   /** @type {Buffer[]} */
   #input = [];
   #inputAt = 0;
@@ -150,6 +187,7 @@ export class Engine {
       // A new PGlite is always connected to template1; only a reopened one to `database`.
       const first = await Engine.#load(unfinished, { durable: false });
       first.close();
+      fs.chmodSync(unfinished, 0o700); // initdb lets the group read
       if (durable) syncTree(unfinished);
       fs.renameSync(unfinished, directory);
       if (durable) syncPath(path.dirname(directory));
@@ -160,19 +198,26 @@ export class Engine {
   /** @param {string} directory @param {{durable: boolean}} options */
   static async #load(directory, { durable }) {
     const syncs = new Syncs();
+    const log = new ServerLog();
+    const extensions = { timescaledb, log: log.extension };
     const pglite = await PGlite.create({
       dataDir: directory,
       database: DATABASE,
-      extensions: { timescaledb, ...(durable ? { durable: makeDurable(syncs) } : {}) },
+      extensions: durable ? { ...extensions, durable: makeDurable(syncs) } : extensions,
+    }).catch((error) => {
+      // PGlite runs statements itself, whose errors have a severity.
+      const text = log.fatal ?? (error.severity && `${error.severity}: ${error.message}`);
+      throw text ? new OpenError(text) : error;
     });
     const module = /** @type {unknown} */ (pglite.Module);
-    return new Engine(/** @type {WasmModule} */ (module), syncs);
+    return new Engine(/** @type {WasmModule} */ (module), syncs, log);
   }
 
-  /** @param {WasmModule} module @param {Syncs} syncs */
-  constructor(module, syncs) {
+  /** @param {WasmModule} module @param {Syncs} syncs @param {ServerLog} log */
+  constructor(module, syncs, log) {
     this.#module = module;
     this.#syncs = syncs;
+    this.#log = log;
     const read = module.addFunction((pointer, limit) => this.#read(pointer, limit), "iii");
     const write = module.addFunction((pointer, length) => this.#write(pointer, length), "iii");
     module._set_read_write_cbs(read, write);
@@ -243,6 +288,16 @@ export class Engine {
     });
     if (failure) throw failure;
     return rows;
+  }
+
+  /** PostgreSQL's own words for why it has failed, if it found any. */
+  get fatal() {
+    return this.#log.fatal;
+  }
+
+  /** Bytes of the engine's memory, which grows with the largest statement and never shrinks. */
+  get memoryBytes() {
+    return this.#module.HEAPU8.length;
   }
 
   /** The number of slow syncs since the last call, and the longest: `{slow, slowestMs}`. */

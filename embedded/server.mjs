@@ -1,6 +1,6 @@
 // The embedded TimescaleDB: PostgreSQL's wire protocol on 127.0.0.1 in front of PGlite.
 //
-//   node server.mjs --data-dir DIRECTORY [--port 0]
+//   node server.mjs --data-dir DIRECTORY [--port 0] [--memory-mib 768] [--refuse-analysts SECONDS]
 //
 // with HUB_PASSWORD, OWNER_PASSWORD, ANALYST_PASSWORD and, for temporary databases, FSYNC=off in the
 // environment.
@@ -17,7 +17,7 @@ import net from "node:net";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { Bridge } from "./bridge.mjs";
-import { Engine } from "./engine.mjs";
+import { Engine, OpenError, StatementError } from "./engine.mjs";
 import { Session } from "./session.mjs";
 import { startWatchdog } from "./watchdog.mjs";
 
@@ -45,20 +45,32 @@ console.log =
   console.error =
     (...words) => log("debug", "console", { text: words.map(String).join(" ") });
 
+/** @type {Engine | undefined} */
+let engine;
+
 /**
  * @param {unknown} error
+ * @param {object} [subject] what ran
  * @returns {never}
  */
-function exitOnFailure(error) {
+function exitOnFailure(error, subject) {
   const detail = error instanceof Error ? error.stack : error;
-  log("critical", "trapped", { text: `the embedded database has crashed: ${detail}` });
+  const text = ["the embedded database has crashed:", engine?.fatal, detail]
+    .filter(Boolean)
+    .join(" ");
+  log("critical", "trapped", { text, ...subject });
   process.exit(EXIT_TRAPPED);
 }
-process.on("uncaughtException", exitOnFailure);
-process.on("unhandledRejection", exitOnFailure);
+process.on("uncaughtException", (error) => exitOnFailure(error));
+process.on("unhandledRejection", (error) => exitOnFailure(error));
 
 const { values } = parseArgs({
-  options: { "data-dir": { type: "string" }, port: { type: "string", default: "0" } },
+  options: {
+    "data-dir": { type: "string" },
+    port: { type: "string", default: "0" },
+    "memory-mib": { type: "string", default: "768" },
+    "refuse-analysts": { type: "string", default: "0" },
+  },
 });
 const { HUB_PASSWORD, OWNER_PASSWORD, ANALYST_PASSWORD, FSYNC = "on" } = process.env;
 if (!values["data-dir"] || !HUB_PASSWORD || !OWNER_PASSWORD || !ANALYST_PASSWORD) {
@@ -68,12 +80,16 @@ if (!values["data-dir"] || !HUB_PASSWORD || !OWNER_PASSWORD || !ANALYST_PASSWORD
   process.exit(64);
 }
 
+const refuseAnalystsSeconds = Number(values["refuse-analysts"]);
 const watchdog = startWatchdog();
 const bridge = new Bridge({
   passwords: { hub: HUB_PASSWORD, owner: OWNER_PASSWORD, analyst: ANALYST_PASSWORD },
   watchdog,
   log,
   onFailure: exitOnFailure,
+  onTooLarge: (reason) => stop(reason, "warning"),
+  memoryBytes: Number(values["memory-mib"]) * 1024 * 1024,
+  refuseAnalystsMs: refuseAnalystsSeconds * 1000,
 });
 
 // Listens first: a port in use is reported at once, and clients of a restarted engine can wait.
@@ -88,9 +104,9 @@ await new Promise((resolve) => {
   server.listen(options, () => resolve(undefined));
 });
 
-/** @param {string} reason */
-function stop(reason) {
-  log("info", "stopping", { reason });
+/** @param {string} reason @param {string} [level] */
+function stop(reason, level = "info") {
+  log(level, "stopping", { reason });
   server.close();
   bridge.close();
   process.exit(0);
@@ -102,8 +118,24 @@ process.stdin.on("end", () => stop("stdin"));
 process.stdin.resume();
 watchdog.onOrphaned(() => stop("the parent process has exited"));
 
-const engine = await Engine.open(values["data-dir"], { durable: FSYNC !== "off" });
-const session = new Session(engine);
+/**
+ * @param {string} directory
+ * @returns {Promise<{engine: Engine, session: Session}>}
+ */
+async function open(directory) {
+  try {
+    const opened = await Engine.open(directory, { durable: FSYNC !== "off" });
+    return { engine: opened, session: new Session(opened, { refuseAnalystsSeconds }) };
+  } catch (error) {
+    if (!(error instanceof OpenError || error instanceof StatementError)) throw error;
+    log("critical", "cannot_open", { text: error.message });
+    return process.exit(EXIT_TRAPPED);
+  }
+}
+
+const opened = await open(values["data-dir"]);
+const { session } = opened;
+engine = opened.engine;
 bridge.open(engine, session);
 const version = `PostgreSQL ${session.serverVersion}, TimescaleDB ${session.timescaleVersion}`;
 const { port } = /** @type {net.AddressInfo} */ (server.address());

@@ -1,12 +1,13 @@
 // The one PostgreSQL session that all connections share: its settings and rights, and how it switches
-// to the analyst and the owner and back. Otherwise it is the hub's, at no extra statement.
+// to a connection's user and settings and back. Between exchanges it is the hub's, as a new session,
+// so a connection of the hub that has set nothing needs no extra statement.
 
 /** @import { Engine } from "./engine.mjs" */
 
 import { ANALYST_SETTINGS } from "./statements.mjs";
 
 // `RESET ALL` restores what PGlite starts with: search_path pg_catalog, no sequential scans, debug
-// messages. So this runs at start and after every reset.
+// messages. So this runs at start and after every reset. The names are those of pg_settings.
 const DEFAULTS = `
   SET search_path TO public;
   SET TimeZone TO 'UTC';
@@ -49,6 +50,7 @@ BEGIN
           '|pg_(try_)?advisory_(xact_)?lock.*|lo_.*|loread|lowrite|pg_notify'
           '|pg_(cancel|terminate)_backend|pg_reload_conf|pg_export_snapshot|pg_rotate_logfile'
           '|pg_logical_emit_message|pg_log_backend_memory_contexts'
+          '|pg_prepared_statement' -- which has those of other connections
           '|(query|cursor)_to_xml.*|ts_stat|ts_rewrite)$')
         -- TimescaleDB's functions that manage rather than read.
         WHEN EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
@@ -76,25 +78,46 @@ BEGIN
   END IF;
 END $$`;
 
+// The engine lacks the libraries that convert text to other encodings, and crashes where one is asked
+// for: by a function, COPY or client_encoding. Without an entry here PostgreSQL says that there is none.
+const NO_CONVERSIONS = "DELETE FROM pg_catalog.pg_conversion";
+
 /** @param {string} user */
 const setAuthorization = (user) => `SET SESSION AUTHORIZATION ${SESSION_ROLES[user]}`;
 /** @param {string} value */
 const literal = (value) => `'${value.replaceAll("'", "''")}'`;
 
+/**
+ * What a user's connection has without setting it. The owner runs the tasks: without sequential scans
+ * a refresh reads its minute by the BRIN index, while the planner, which never sees an ANALYZE, would
+ * read the whole chunk.
+ * @type {Record<string, Map<string, string>>}
+ */
+const USER_SETTINGS = {
+  hub: new Map(),
+  owner: new Map([["enable_seqscan", "off"]]),
+  analyst: new Map([["default_transaction_read_only", "on"]]),
+};
+
 /** Literals below rely on standard_conforming_strings, which the session starts with. */
 export class Session {
   #engine;
-  #settingNames = [...ANALYST_SETTINGS.values()];
+  #own = "";
   #defaults;
 
-  /** @param {Engine} engine */
-  constructor(engine) {
+  /** @param {Engine} engine @param {{refuseAnalystsSeconds: number}} options */
+  constructor(engine, { refuseAnalystsSeconds }) {
     this.#engine = engine;
-    engine.query(DEFAULTS);
+    if (refuseAnalystsSeconds > 0) {
+      const until = new Date(Date.now() + refuseAnalystsSeconds * 1000).toISOString();
+      this.#own = `; SET hub.analysts_refused_until TO '${until}'`; // for /health
+    }
+    engine.query(DEFAULTS + this.#own);
     // No library is preloaded here. Without this one, hypertables refuse every INSERT.
     engine.query("LOAD 'timescaledb'");
     engine.query("CREATE EXTENSION IF NOT EXISTS timescaledb");
     engine.query(RIGHTS);
+    engine.query(NO_CONVERSIONS);
     this.#defaults = this.#readSettings();
     const [[serverVersion, timescaleVersion, hasCommunityFeatures]] = engine.query(
       `SELECT current_setting('server_version'), extversion, _timescaledb_functions.tsl_loaded()
@@ -108,23 +131,21 @@ export class Session {
     engine.query(setAuthorization("hub"));
   }
 
+  /** What was set in this session, by lower-case name; role and authorization are not among it. */
   #readSettings() {
-    const columns = this.#settingNames.map((name) => `current_setting(${literal(name)})`);
-    const [values] = this.#engine.query(`SELECT ${columns.join(", ")}`);
-    return new Map(this.#settingNames.map((name, i) => [name, values[i] ?? ""]));
+    const rows = this.#engine.query(
+      "SELECT lower(name), setting FROM pg_catalog.pg_settings WHERE source = 'session'",
+    );
+    return new Map(rows.map(([name, value]) => [String(name), value ?? ""]));
   }
 
   /**
-   * The initial value of one of the analyst's settings.
+   * What a setting has in a new connection of `user`, if that is not the engine's own default.
+   * @param {string} user
    * @param {string} name
    */
-  defaultOf(name) {
-    return this.#defaults.get(ANALYST_SETTINGS.get(name.toLowerCase()) ?? name);
-  }
-
-  /** After RESET ALL by the hub, which may not set all of them itself. */
-  restoreDefaults() {
-    this.asOwner(() => this.#engine.query(DEFAULTS));
+  defaultOf(user, name) {
+    return USER_SETTINGS[user].get(name.toLowerCase()) ?? this.#defaults.get(name.toLowerCase());
   }
 
   /**
@@ -133,52 +154,47 @@ export class Session {
    * @param {() => T} work
    */
   asOwner(work) {
-    this.switchToOwner();
+    this.enter("owner", new Map());
     const result = work();
-    this.restoreFromOwner();
+    this.leave();
     return result;
   }
 
   /**
-   * The owner runs the tasks. Without sequential scans a refresh reads its minute by the BRIN index:
-   * the tables are never analyzed, so the planner would read the whole chunk.
+   * Gives the session a user's rights and a connection's settings, by name. Throws StatementError for
+   * an invalid setting.
+   * @param {string} user
+   * @param {Map<string, string>} settings
    */
-  switchToOwner() {
-    this.#engine.query(`${setAuthorization("owner")}; SET enable_seqscan TO off`);
-  }
-
-  /** Keeps the owner's settings, which the hub shares. */
-  restoreFromOwner() {
-    this.#engine.query(`SET ROLE NONE; ${setAuthorization("hub")}; SET enable_seqscan TO on`);
+  enter(user, settings) {
+    // set_config takes any text as a value, while SET would take some of it as SQL. The analyst and
+    // the hub may not call it: so first the settings, then the role. An invalid value undoes
+    // everything: it is one transaction.
+    const calls = [...new Map([...USER_SETTINGS[user], ...settings])].map(
+      ([name, value]) => `set_config(${literal(name)}, ${literal(value)}, false)`,
+    );
+    const set = calls.length ? `SELECT ${calls.join(", ")};` : "";
+    this.#engine.query(`${setAuthorization("owner")}; ${set} ${setAuthorization(user)}`);
   }
 
   /**
-   * Throws StatementError for an invalid setting.
-   * @param {Map<string, string>} settings values by name
+   * The settings, by name, that differ from those of a new connection of `user`.
+   * @param {string} user
    */
-  switchToAnalyst(settings) {
-    const all = [...settings, ["default_transaction_read_only", "on"]];
-    // set_config takes any text as a value, while SET would take some of it as SQL. The analyst may
-    // not call set_config: so first the settings, then the role.
-    const calls = all.map(
-      ([name, value]) => `set_config(${literal(name)}, ${literal(value)}, false)`,
+  changedSettings(user) {
+    const changed = [...this.#readSettings()].filter(
+      ([name, value]) => value !== this.defaultOf(user, name),
     );
-    // The hub may not call it either. An invalid value undoes everything: it is one transaction.
-    this.#engine.query(
-      `${setAuthorization("owner")}; SELECT ${calls.join(", ")}; ${setAuthorization("analyst")}`,
-    );
+    // The second line of defence: the analyst's are set again with the owner's rights.
+    if (user !== "analyst") return new Map(changed);
+    return new Map(changed.filter(([name]) => ANALYST_SETTINGS.has(name)));
   }
 
-  /** The settings, by name, that differ from those of a new session. */
-  changedSettings() {
-    const changed = [...this.#readSettings()];
-    return new Map(changed.filter(([name, value]) => value !== this.#defaults.get(name)));
-  }
-
-  restoreFromAnalyst() {
+  /** Makes the session the hub's again. */
+  leave() {
     // By name: in a session without a login, RESET SESSION AUTHORIZATION does nothing.
     this.#engine.query(
-      `${setAuthorization("owner")}; RESET ALL; ${DEFAULTS}; ${setAuthorization("hub")}`,
+      `${setAuthorization("owner")}; SET ROLE NONE; RESET ALL; ${DEFAULTS}${this.#own}; ${setAuthorization("hub")}`,
     );
   }
 }

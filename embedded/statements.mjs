@@ -8,9 +8,18 @@
 /**
  * @import { ErrorReport } from "./protocol.mjs"
  *
- * @typedef {{kind: "word" | "string" | "name" | "symbol", text: string}} Token words in lower case
- * @typedef {{start: number, end: number, tokens: Token[], resets?: string}} Statement `resets` names
- *   the setting that it resets
+ * @typedef {object} Token
+ * @property {"word" | "string" | "name" | "symbol"} kind
+ * @property {string} text words in lower case
+ * @property {number} start
+ * @property {number} end
+ * @typedef {object} Statement
+ * @property {number} start
+ * @property {number} end
+ * @property {Token[]} tokens
+ * @property {string} [resets] the setting that it resets
+ * @property {{start: number, end: number, value: number[]}} [jit] a call of set_config for jit, which
+ *   has no effect on this engine, and its value
  * @typedef {object} CheckResult
  * @property {ErrorReport} [refusal] why the text may not run
  * @property {Statement[]} [statements]
@@ -77,30 +86,33 @@ function spaceEnd(text, at) {
 }
 
 /**
- * The token at `at`, where there is no white space, and its end.
+ * The token at `at`, where there is no white space.
  * @param {string} text
  * @param {number} at
- * @returns {{token: Token, end: number, isEscaped?: boolean}} `isEscaped`: an E'' literal
+ * @returns {{token: Token, isEscaped?: boolean}} `isEscaped`: an E'' literal
  */
 function readToken(text, at) {
   const word = match(WORD, text, at)?.toLowerCase();
   if (word === "e" && text[at + 1] === "'") {
     const end = quoteEnd(text, at + 1, { backslashes: true });
-    return { token: { kind: "string", text: text.slice(at, end) }, end, isEscaped: true };
+    return {
+      token: { kind: "string", text: text.slice(at, end), start: at, end },
+      isEscaped: true,
+    };
   }
-  if (word) return { token: { kind: "word", text: word }, end: at + word.length };
+  if (word) return { token: { kind: "word", text: word, start: at, end: at + word.length } };
   const quote = text[at];
   if (quote === "'" || quote === '"') {
     const end = quoteEnd(text, at, { backslashes: false });
     const value = text.slice(at + 1, end - 1).replaceAll(quote + quote, quote);
-    return { token: { kind: quote === "'" ? "string" : "name", text: value }, end };
+    return { token: { kind: quote === "'" ? "string" : "name", text: value, start: at, end } };
   }
   const tag = match(DOLLAR_QUOTE, text, at);
-  if (!tag) return { token: { kind: "symbol", text: quote }, end: at + 1 };
+  if (!tag) return { token: { kind: "symbol", text: quote, start: at, end: at + 1 } };
   const start = text.indexOf(tag, at + tag.length);
   if (start < 0) throw new LexicalError("an unterminated dollar quote");
   const end = start + tag.length;
-  return { token: { kind: "string", text: text.slice(at, end) }, end };
+  return { token: { kind: "string", text: text.slice(at, end), start: at, end } };
 }
 
 /**
@@ -118,18 +130,18 @@ export function splitStatements(text) {
     if (isAfterEscaped && text[at] === "'") {
       throw new LexicalError("an E'' literal in several parts");
     }
-    const { token, end, isEscaped = false } = readToken(text, at);
+    const { token, isEscaped = false } = readToken(text, at);
     isAfterEscaped = isEscaped;
     if (token.kind === "symbol" && token.text === ";") current = null;
     else {
       if (!current) {
-        current = { start: at, end, tokens: [] };
+        current = { start: at, end: token.end, tokens: [] };
         statements.push(current);
       }
       current.tokens.push(token);
-      current.end = end;
+      current.end = token.end;
     }
-    at = end;
+    at = token.end;
   }
   return statements;
 }
@@ -170,8 +182,11 @@ export const ANALYST_SETTINGS = new Map(
 // Settings that may be set to the value they have. The rules above hold for standard strings
 // and for UTF-8 only: in other encodings a quote can be half of a character.
 const FIXED_SETTINGS = new Map([
+  ["default_transaction_read_only", /^(on|true|1|yes)$/i],
+  ["transaction_read_only", /^(on|true|1|yes)$/i],
   ["standard_conforming_strings", /^(on|true|1|yes)$/i],
-  ["client_encoding", /^(utf-?8|unicode|sql_ascii)$/i],
+  // As PostgreSQL reads it, only letters and digits count: asyncpg quotes the name.
+  ["client_encoding", /^[^a-z0-9]*(utf[^a-z0-9]*8|unicode|sql[^a-z0-9]*ascii)[^a-z0-9]*$/i],
 ]);
 
 /** @param {string} name @param {string} value */
@@ -182,14 +197,15 @@ export const isAllowedSetting = (name, value) =>
 const READING = new Set(
   "select with values table explain show fetch move close declare unlisten".split(" "),
 );
+const COPIED = new Set("select with values table".split(" "));
 const TRANSACTIONS = new Set("begin start commit end rollback abort savepoint release".split(" "));
 
 const READ_ONLY_ERROR = {
   sqlstate: "42501",
   text: 'role "analyst" may only read',
   hint:
-    "SELECT, WITH, VALUES, TABLE, EXPLAIN, SHOW, cursors, transactions and SET of display " +
-    "settings are allowed.",
+    "SELECT, WITH, VALUES, TABLE, EXPLAIN, SHOW, COPY TO STDOUT, cursors, transactions and SET of " +
+    "display settings are allowed.",
 };
 
 /** @param {Token | undefined} token */
@@ -212,33 +228,78 @@ function isAnalystSetAllowed(tokens) {
 
 /**
  * The setting that SET … TO DEFAULT or RESET resets, if any.
- * @param {Token[]} tokens of an allowed statement
+ * @param {Token[]} tokens
  */
 function resetSetting(tokens) {
   const words = tokens.map(wordOf);
   if (words[0] === "reset") {
-    const name = tokens[1].text.toLowerCase();
-    if (name === "all") return undefined;
+    const name = tokens[1]?.text.toLowerCase();
+    if (name === "all" || tokens.length > 3) return undefined;
     return name === "time" ? "timezone" : name;
   }
   const rest = words.slice(["session", "local"].includes(words[1]) ? 2 : 1);
-  return words[0] === "set" && ANALYST_SETTINGS.has(rest[0]) && rest[2] === "default"
-    ? rest[0]
-    : undefined;
+  if (words[0] !== "set" || rest[2] !== "default") return undefined;
+  return rest[0] === "time" ? "timezone" : rest[0];
+}
+
+/**
+ * A call set_config('jit', value, false), as asyncpg makes it before it looks up a type.
+ * @param {Token[]} tokens
+ */
+function jitCall(tokens) {
+  const at = tokens.findIndex((token) => wordOf(token) === "set_config");
+  const call = tokens.slice(Math.max(0, at)).map(({ text }) => text);
+  if (at < 0 || call.slice(1, 4).join("") !== "(jit,") return undefined;
+  const value = tokens[at + 4];
+  const last = tokens[at + call.indexOf(")")];
+  const next = tokens[at + call.indexOf(",", 4)];
+  return (
+    last && next && { start: tokens[at].start, end: last.end, value: [value.start, next.start] }
+  );
 }
 
 /** @param {string} verb @param {Token[]} tokens */
 function isAnalystStatementAllowed(verb, tokens) {
   const has = (/** @type {string} */ word) => tokens.some((token) => wordOf(token) === word);
   const second = tokens[1]?.text.toLowerCase();
-  // A cursor WITH HOLD would outlive its transaction in the shared session.
-  if (READING.has(verb)) return !(verb === "declare" && has("hold"));
+  if (verb === "copy") return isCopyToStdout(tokens);
+  if (verb === "explain" && has("execute")) return false; // a statement of another connection
+  if (READING.has(verb)) return !(verb === "declare" && isHeld(tokens));
   if (TRANSACTIONS.has(verb)) return !has("write") && !has("prepared");
   if (verb === "deallocate") return true;
   if (verb === "discard") return ["all", "plans", "sequences"].includes(second);
   if (verb === "set") return isAnalystSetAllowed(tokens);
   if (verb !== "reset") return false;
   return ["all", "time"].includes(second) || (tokens.length === 2 && ANALYST_SETTINGS.has(second));
+}
+
+/**
+ * Whether a DECLARE is WITH HOLD: such a cursor would outlive its transaction in the shared session.
+ * @param {Token[]} tokens
+ */
+function isHeld(tokens) {
+  const words = tokens.map(wordOf);
+  const hold = words.indexOf("hold");
+  return words[hold - 1] === "with" && !words.slice(0, hold).includes("for");
+}
+
+/**
+ * Whether this is COPY of a table or a reading statement TO STDOUT: not to a file or a program.
+ * @param {Token[]} tokens
+ */
+function isCopyToStdout(tokens) {
+  let depth = 0;
+  for (const [i, token] of tokens.entries()) {
+    if (token.kind === "symbol" && token.text === "(") depth += 1;
+    else if (token.kind === "symbol" && token.text === ")") depth -= 1;
+    else if (depth === 0 && wordOf(token) === "from") return false;
+    else if (depth === 0 && wordOf(token) === "to") {
+      const isQuery = tokens[1].kind === "symbol";
+      const verb = wordOf(tokens.slice(1, i).find(({ kind }) => kind !== "symbol"));
+      return (!isQuery || COPIED.has(verb)) && wordOf(tokens[i + 1]) === "stdout";
+    }
+  }
+  return false;
 }
 
 /**
@@ -258,12 +319,21 @@ export function checkAnalyst(text) {
     if (!isAnalystStatementAllowed(verb, tokens)) return { refusal: READ_ONLY_ERROR };
     changesSettings ||= ["set", "reset"].includes(verb);
     statement.resets = resetSetting(tokens);
+    statement.jit = jitCall(tokens);
   }
   return { statements, changesSettings };
 }
 
 // Statements of the owner and the hub are parsed only if they have one of these words.
-const NEEDS_PARSING = /copy|deallocate|discard|reset/i;
+const NEEDS_PARSING = /copy|deallocate|discard|hold|prepare|execute|set_config|\b(?:re)?set\b/i;
+// What may change settings of the session, besides a call of set_config.
+const SETTING = new Set("set reset do call".split(" "));
+
+/** @param {Token[]} tokens */
+function changesSettings(tokens) {
+  const [verb, second] = tokens.map(wordOf);
+  return SETTING.has(verb) ? second !== "local" : tokens.some((t) => t.text === "set_config");
+}
 
 // As a superuser started this session, PostgreSQL lets every role in it become any other by SET.
 // Searched in the raw text, so that quotes and encodings cannot hide it; U&"" spells the letters
@@ -286,9 +356,15 @@ export function checkOwner(text) {
   if (!NEEDS_PARSING.test(text)) return {};
   const { statements = [], unreadable } = trySplit(text);
   // The engine reports the error itself, but must not get a COPY.
-  if (unreadable) return /copy/i.test(text) ? { refusal: unreadable } : {};
-  for (const { tokens } of statements) {
+  if (unreadable) return /copy/i.test(text) ? { refusal: unreadable } : { changesSettings: true };
+  for (const statement of statements) {
+    const { tokens } = statement;
+    statement.resets = resetSetting(tokens);
     const words = tokens.map(wordOf);
+    if (words[0] === "declare" && isHeld(tokens)) {
+      const text = "cursors WITH HOLD are not supported by the embedded engine";
+      return { refusal: { sqlstate: "0A000", text, hint: "All connections would share them." } };
+    }
     const readsStdin = words.some((word, i) => word === "from" && words[i + 1] === "stdin");
     if (words[0] === "copy" && readsStdin) {
       return {
@@ -300,7 +376,7 @@ export function checkOwner(text) {
       };
     }
   }
-  return { statements };
+  return { statements, changesSettings: statements.some((one) => changesSettings(one.tokens)) };
 }
 
 /**

@@ -50,6 +50,7 @@ def read_health() -> Response:
         "migrations": check_migrations(look),
         "writer": check_writer(writer),
         "tasks": check_tasks(look, config.task_interval(config.sweep_seconds)),
+        "analysts": check_analysts(look),
     }
     states = {check["status"] for check in checks.values()}
     # A full or slow queue alone is not a 503: it drains, or the writer reports `refusing`. A load
@@ -95,6 +96,8 @@ def check_writer(writer: Writer) -> dict[str, Any]:
     """Whether this process stores updates in time, and how many are queued."""
     delay = writer.delay
     status = "full" if writer.is_full else "ok" if delay is None else "slow"
+    if writer.damage is not None:
+        status = "damaged"
     if not writer.is_accepting:
         status = "refusing"
     ago = writer.last_commit_seconds_ago
@@ -102,7 +105,7 @@ def check_writer(writer: Writer) -> dict[str, Any]:
         "status": status,
         "queued": writer.queued,
         "capacity": writer.capacity,
-        "detail": delay,
+        "detail": writer.damage or delay,
         "last_commit_seconds_ago": None if ago is None else round(ago, 3),
     }
 
@@ -121,6 +124,14 @@ def check_tasks(look: Look | None, sweep_seconds: int) -> dict[str, Any]:
         states = {"late"}
     status = next((status for status in ("late", "failing") if status in states), "ok")
     return {"status": status, "tasks": tasks}
+
+
+def check_analysts(look: Look | None) -> dict[str, Any]:
+    """Whether analysts may connect, as of the database's last answer."""
+    if look is None or look.error is not None:
+        return {"status": "unknown", "refused_until": None}
+    until = look.analysts_refused_until
+    return {"status": "refused" if until else "ok", "refused_until": until}
 
 
 def _describe_task(run: TaskRun) -> dict[str, Any]:

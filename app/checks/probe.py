@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import cast
 
 from app.database.migrate import pending
 from app.database.pool import Connection, Database, translated_errors
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseDamaged, DatabaseUnavailable
 from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
 
 logger = logging.getLogger("hub.health")
@@ -35,6 +36,7 @@ class Look:
     error: str | None = None
     tasks: tuple[TaskRun, ...] = ()
     waited_for_tasks_seconds: float = 0.0
+    analysts_refused_until: datetime | None = None
 
 
 class DatabaseProbe:
@@ -97,6 +99,8 @@ class DatabaseProbe:
         began = time.monotonic()
         try:
             look = self._ask(database)
+        except DatabaseDamaged as exc:
+            look = Look(error=str(exc))
         except DatabaseUnavailable:
             look = Look(error="The database cannot be reached.")
         except Exception:  # the thread must report it and continue
@@ -117,10 +121,20 @@ class DatabaseProbe:
                     pending_migrations=tuple(pending(conn)),
                     tasks=tuple(read_tasks(conn)),
                     waited_for_tasks_seconds=waited_for_tasks_seconds(conn),
+                    analysts_refused_until=_analysts_refused_until(conn),
                 )
             finally:
                 with self._changed:  # another thread may be using its descriptor
                     self._conn = None
+
+
+def _analysts_refused_until(conn: Connection) -> datetime | None:
+    """Until when the embedded engine lets no analyst connect; None if it does, or on a server."""
+    row = conn.execute(
+        "SELECT until FROM CAST(nullif(current_setting('hub.analysts_refused_until', true), '') "
+        "AS timestamptz) AS until WHERE until > now()"
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 @contextmanager

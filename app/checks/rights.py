@@ -40,7 +40,9 @@ WHERE rolname = coalesce(%(user)s, current_user)
 def judge_rights(conn: Connection, user: str | None = None) -> Iterator[str]:
     """One sentence for each right that the user (default: of `conn`) should not have, or lacks."""
     row = conn.execute(_RIGHTS, {"role": HUB_ROLE, "user": user}).fetchone()
-    assert row is not None
+    if row is None:
+        yield f"There is no role {user}: run `python -m app migrate`."
+        return
     user, is_superuser, is_owner, may_create, may_change_updates, has_role = row
     if is_superuser:
         yield f"DATABASE_URL's user {user} is a superuser."

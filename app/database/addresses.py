@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from pathlib import Path
 
 from psycopg import ProgrammingError
@@ -19,6 +18,7 @@ from app.errors import ConfigError
 
 ENGINE_FILE = "engine.json"
 OWNER_FILE = "owner.json"
+ANALYST_FILE = "analyst.password"
 
 
 def hub_dsn(config: Config) -> str:
@@ -52,17 +52,21 @@ def remove_addresses(data_dir: Path) -> None:
         (data_dir / name).unlink(missing_ok=True)
 
 
-def analyst_password(data_dir: Path) -> str:
-    """The analyst's password: generated once, because people save it. Raises OSError."""
-    path = data_dir / "analyst.password"
+def read_analyst_password(data_dir: Path) -> str | None:
+    """The analyst's password, which is kept because people save it; None before the first start.
+
+    Raises OSError.
+    """
     try:
-        if password := path.read_text().strip():
-            return password
+        return (data_dir / ANALYST_FILE).read_text().strip() or None
     except FileNotFoundError:
-        pass
-    password = secrets.token_urlsafe(24)
-    write_private(path, password + "\n")
-    return password
+        return None
+
+
+def keep_analyst_password(data_dir: Path, password: str) -> None:
+    """Write it down, unless that is done. Raises OSError."""
+    if read_analyst_password(data_dir) != password:
+        write_private(data_dir / ANALYST_FILE, password + "\n")
 
 
 def write_private(path: Path, text: str) -> None:

@@ -7,12 +7,19 @@ import os
 import secrets
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 
-from app.database.addresses import analyst_password, remove_addresses, write_addresses
+from app.database.addresses import (
+    keep_analyst_password,
+    read_analyst_password,
+    remove_addresses,
+    write_addresses,
+)
 from app.database.engine_ping import EnginePing
 from app.database.engine_process import EngineProcess
 from app.database.lock import lock_directory
+from app.database.lockout import LOCKOUT_SECONDS, WITHIN_SECONDS, AnalystLockout
 from app.errors import EngineError
 
 # A first start takes 3 s on a laptop; a slow disk or a long recovery may take ten times that.
@@ -20,6 +27,8 @@ START_TIMEOUT_SECONDS = 120.0
 # The engine of a hub that was killed notices within 1.5 s and unlocks the directory.
 LOCK_WAIT_SECONDS = 5.0
 STOP_SECONDS = 10.0
+# The engine's memory grows with the largest statement and never shrinks. A start takes 180 MiB.
+MEMORY_MIB = 768
 LITTLE_ROOM_BYTES = 2 << 20  # two WAL segments, without which the engine cannot start
 
 logger = logging.getLogger("engine")
@@ -39,15 +48,18 @@ class EmbeddedEngine:
         *,
         durable: bool = True,
         lock_wait_seconds: float = LOCK_WAIT_SECONDS,
+        memory_mib: int = MEMORY_MIB,
     ) -> None:
         """`port`: 0 for a free one. `durable=False` is for tests: it saves the sync at each commit.
 
-        Commits then survive the end of the process, but not a power cut.
+        Commits then survive the end of the process, but not a power cut. With more memory than
+        `memory_mib` the engine ends at a quiet moment, to be started again.
         """
         self._data_dir = data_dir
         self._port = port
         self._durable = durable
         self._lock_wait_seconds = lock_wait_seconds
+        self._memory_mib = memory_mib
         self._hub_password = secrets.token_urlsafe(32)
         self._owner_password = secrets.token_urlsafe(32)
         self._analyst_password = ""
@@ -55,6 +67,7 @@ class EmbeddedEngine:
         self._process: EngineProcess | None = None
         self._announced_pid: int | None = None
         self._ping = EnginePing()
+        self._lockout = AnalystLockout()
         self._lifecycle = threading.RLock()
 
     def __enter__(self) -> EmbeddedEngine:
@@ -118,10 +131,21 @@ class EmbeddedEngine:
         Raises EngineError, also if the database's files are gone, instead of creating a new one.
         """
         with self._lifecycle:
+            self._note_end()
             self._stop_process(timeout)
-            if not (self._data_dir / "timescaledb" / "PG_VERSION").exists():
-                raise EngineError(f"The database in {self._data_dir} is gone: is it mounted?")
+            self._refuse_to_replace(had_database=True)
             self.start()
+
+    def _note_end(self) -> None:
+        process = self._process
+        if process is None or not process.was_ended_by("analyst") or not self._lockout.note_end():
+            return
+        logger.warning(
+            "statements of analysts have ended the embedded database twice within %.0f minutes: "
+            "analysts may not connect for %.0f minutes",
+            WITHIN_SECONDS / 60,
+            LOCKOUT_SECONDS / 60,
+        )
 
     def announce(self) -> None:
         """Write the files with the addresses, unless that is done. Raises OSError (a full disk).
@@ -150,22 +174,46 @@ class EmbeddedEngine:
             return True
 
     def answers(self, timeout_seconds: float) -> bool:
-        """Whether a query is answered in time. If not, it may be busy: it runs one at a time."""
+        """Whether a query for the hub's tables is answered in time.
+
+        If not, the engine may be busy: it runs one query at a time.
+        """
         return self._ping.ask(self.dsn, timeout_seconds)
 
     def _launch(self) -> None:
         try:
-            self._analyst_password = analyst_password(self._data_dir)
+            kept = read_analyst_password(self._data_dir)
         except OSError as exc:
             raise EngineError(_describe(exc, self._data_dir)) from exc
+        self._refuse_to_replace(had_database=kept is not None)
+        with suppress(OSError):  # the start will report it
+            (self._data_dir / "timescaledb").chmod(0o700)  # an earlier hub let others read it
+        self._analyst_password = kept or self._analyst_password or secrets.token_urlsafe(24)
         self._process = self._start_process()
         try:
+            keep_analyst_password(self._data_dir, self._analyst_password)
             self.announce()
         except OSError as exc:
             if self._announced_pid is None:  # no other process could find the engine
                 self._stop_process(STOP_SECONDS)
                 raise EngineError(_describe(exc, self._data_dir)) from exc
             logger.error("%s", _describe(exc, self._data_dir))
+
+    def _refuse_to_replace(self, *, had_database: bool) -> None:
+        """Raise EngineError where a new database would hide that there was one."""
+        folder = self._data_dir / "timescaledb"
+        if (folder / "PG_VERSION").exists():
+            return
+        if folder.exists():
+            raise EngineError(
+                f"{folder} is not a database, or not a whole one: is it mounted? Restore a backup "
+                "(docs/operations.md), or move it away for a new database."
+            )
+        if had_database:
+            raise EngineError(
+                f"The database in {self._data_dir} is gone: is it mounted? Restore a backup "
+                "(docs/operations.md), or delete analyst.password there for a new database."
+            )
 
     def _start_process(self) -> EngineProcess:
         passwords = {
@@ -175,7 +223,11 @@ class EmbeddedEngine:
             "FSYNC": "on" if self._durable else "off",
         }
         folder = self._data_dir / "timescaledb"
-        process = EngineProcess(folder, self._port, passwords, self._lock_fd)
+        options = [
+            f"--memory-mib={self._memory_mib}",
+            f"--refuse-analysts={self._lockout.seconds_left():.0f}",
+        ]
+        process = EngineProcess(folder, self._port, passwords, self._lock_fd, options)
         try:
             ready = process.wait_until_ready(START_TIMEOUT_SECONDS)
         except BaseException as exc:

@@ -8,9 +8,13 @@ import time
 
 from psycopg import OperationalError, pq
 
+# The hub's session must find the hub's tables: its search_path is not left to chance. An engine
+# without them has just been made.
+_QUESTION = b"SELECT to_regclass('jobs') IS NOT DISTINCT FROM to_regclass('public.jobs')"
+
 
 class EnginePing:
-    """Sends `SELECT 1` over its own connection. Thread-safe.
+    """Asks for the table `jobs` over its own connection. Thread-safe.
 
     It uses libpq's asynchronous functions, because a psycopg cursor has no time limit.
     """
@@ -20,7 +24,7 @@ class EnginePing:
         self._lock = threading.Lock()
 
     def ask(self, dsn: str, timeout_seconds: float) -> bool:
-        """Whether the engine at `dsn` answered in time."""
+        """Whether the engine at `dsn` answered in time, as one that serves the hub."""
         deadline = time.monotonic() + timeout_seconds
         with self._lock:
             is_kept = self._conn is not None
@@ -55,9 +59,9 @@ class EnginePing:
             self._conn = pq.PGconn.connect_start(dsn.encode())
             self._connect(self._conn, deadline)
         conn = self._conn
-        conn.send_query(b"SELECT 1")
+        conn.send_query(_QUESTION)
         result = self._result(conn, deadline)
-        answered = result is not None and result.status == pq.ExecStatus.TUPLES_OK
+        answered = result is not None and result.get_value(0, 0) == b"t"
         while result is not None:
             result = self._result(conn, deadline)
         return answered

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from app.errors import EngineError
 EMBEDDED_DIR = ROOT / "embedded"
 NODE_MAJOR_MIN = 20
 LINES_KEPT = 20
+ENDS = ("trapped", "killed")  # events that name the user whose statement ended the process
 
 logger = logging.getLogger("engine")
 
@@ -33,21 +35,30 @@ class EngineProcess:
     """
 
     def __init__(
-        self, folder: Path, port: int, secret_env: dict[str, str], lock_fd: int | None
+        self,
+        folder: Path,
+        port: int,
+        secret_env: dict[str, str],
+        lock_fd: int | None,
+        options: Sequence[str] = (),
     ) -> None:
-        """Start it. Raises EngineError if Node or the engine is not installed."""
+        """Start it with `options` of server.mjs. Raises EngineError if something is missing."""
         env = {**os.environ, **secret_env}
         env.pop("NODE_OPTIONS", None)  # meant for other programs
         self._last_lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._folder = folder
         self._port = port
         self._is_port_taken = False
+        self._killer: str | None = None
+        self._complaint = ""
         self._popen = subprocess.Popen(
-            [_find_node(), str(_find_server()), f"--data-dir={folder}", f"--port={port}"],
+            [_find_node(), str(_find_server()), f"--data-dir={folder}", f"--port={port}", *options],
             env=env,
             stdin=subprocess.PIPE,  # kept open: its end tells the child that this process is gone
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=() if lock_fd is None else (lock_fd,),
+            umask=0o077,  # the database's files are for their owner only
             # Ctrl-C must reach the hub only, which stops the engine last.
             start_new_session=True,
         )
@@ -60,6 +71,13 @@ class EngineProcess:
 
     def is_alive(self) -> bool:
         return self._popen.poll() is None
+
+    def was_ended_by(self, user: str) -> bool:
+        """Whether a statement of this user has ended it."""
+        if self.is_alive():
+            return False
+        self._log_thread.join(timeout=1)
+        return self._killer == user
 
     def wait_until_ready(self, timeout: float) -> dict[str, Any]:
         """Return the ready child's port and version. Raises EngineError with its last log lines."""
@@ -107,7 +125,11 @@ class EngineProcess:
                 logger.warning("%s", line)  # Node itself
                 continue
             self._is_port_taken |= event == "port_taken"
+            if event in ENDS:
+                self._killer = entry.get("user")
             text = entry.pop("text", "")
+            if event == "cannot_open":
+                self._complaint = text.rstrip(".")
             rest = " ".join(f"{key}={value}" for key, value in entry.items())
             logger.log(level, "%s", " ".join(word for word in (event, text, rest) if word))
 
@@ -116,6 +138,11 @@ class EngineProcess:
             return (
                 f"Port {self._port} for the embedded database is in use by another program: stop "
                 "that one, or set HUB_EMBEDDED_PORT to a free port."
+            )
+        if self._complaint:
+            return (
+                f"The embedded database in {self._folder} cannot be opened: {self._complaint}. "
+                "Keep a copy of the directory, and restore a backup (docs/operations.md)."
             )
         return (
             f"The embedded database ended with {self._popen.returncode} while starting: "

@@ -18,7 +18,7 @@ def lock_directory(data_dir: Path, wait_seconds: float) -> int:
     Raises EngineError if it cannot be created, written to, or locked within `wait_seconds`.
     """
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(data_dir / "engine.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as exc:
         raise EngineError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,13 @@ from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from app.config import Config
 from app.database.addresses import hub_dsn, owner_dsn
-from app.errors import ConfigError, DatabaseUnavailable, Unavailable, first_line
+from app.errors import (
+    ConfigError,
+    DatabaseDamaged,
+    DatabaseUnavailable,
+    Unavailable,
+    first_line,
+)
 
 set_json_loads(orjson.loads)  # three times as fast as the standard library's
 
@@ -26,6 +33,10 @@ LockNotAvailable = psycopg.errors.LockNotAvailable
 ForeignKeyViolation = psycopg.errors.ForeignKeyViolation
 SerializationFailure = psycopg.errors.SerializationFailure
 DeadlockDetected = psycopg.errors.DeadlockDetected
+# A wrecked page of a table or an index; what does not need it still works.
+DAMAGES = (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted)
+
+logger = logging.getLogger("hub.database")
 
 READ_TIMEOUT_SECONDS = 30  # a chart that takes longer is of no use
 CONNECT_TIMEOUT_SECONDS = 5
@@ -47,9 +58,12 @@ RECONNECT_SECONDS = 2.0  # then the next request tries again; a longer back-off 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raise DatabaseUnavailable or Unavailable for a database that is away or busy."""
+    """Raise DatabaseUnavailable or Unavailable for a database that is away, damaged or busy."""
     try:
         yield
+    except DAMAGES as exc:
+        logger.error("the database is damaged: %s", first_line(exc))
+        raise DatabaseDamaged from exc
     except psycopg.errors.QueryCanceled as exc:
         raise Unavailable("The database took too long to answer: request less data.") from exc
     except (
@@ -152,8 +166,12 @@ class Database:
             options["prepare_threshold"] = PREPARE_AFTER
         elif by_key:
             options["options"] += " -c enable_seqscan=off"
-        with translated_errors():
-            return psycopg.connect(self._dsn, autocommit=autocommit, **options)
+        try:
+            with translated_errors():
+                return psycopg.connect(self._dsn, autocommit=autocommit, **options)
+        except DatabaseUnavailable as exc:
+            exc.reason = self._describe(exc.__cause__)
+            raise
 
     @contextmanager
     def reading(self, wait_seconds: float = POOL_WAIT_SECONDS) -> Iterator[Connection]:
@@ -175,6 +193,16 @@ class Database:
             except psycopg.errors.ReadOnlySqlTransaction:
                 self.renew()
                 raise
+
+    def _describe(self, cause: BaseException | None) -> str:
+        """Why no connection could be made: for the operator, without the password."""
+        parts = conninfo_to_dict(self._dsn)
+        host, port = parts.get("host", "localhost"), parts.get("port", "5432")
+        said = first_line(cause) if cause is not None else "no reason is known"
+        return (
+            f"The database {parts.get('dbname', '')} at {host}:{port} cannot be used by "
+            f"{parts.get('user', 'the default user')}: {said}."
+        )
 
     def _limit_reads(self, conn: Connection) -> None:
         if not self.is_embedded:

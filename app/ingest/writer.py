@@ -17,9 +17,17 @@ import psycopg
 
 from app import metrics
 from app.background import FailureLog
-from app.database.pool import Connection, Database
+from app.database.pool import DAMAGES, Connection, Database
 from app.domain.timestamps import SECOND
-from app.errors import NO_MEMORY, DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
+from app.errors import (
+    NO_MEMORY,
+    DatabaseDamaged,
+    DatabaseUnavailable,
+    QueueFull,
+    StorageFailed,
+    Unavailable,
+    first_line,
+)
 from app.ingest.queue import FRESH, Entry, Item, Queue, Ticket
 from app.ingest.transaction import Outcome, Receipt
 from app.store.ingest import OutdatedState
@@ -32,6 +40,8 @@ STUCK_SECONDS = 5.0  # if a commit takes longer, the database does not answer
 # silent.
 MOMENT_SECONDS = 5.0
 CONFLICT_TRIES = 3  # deadlocks, serialization failures and outdated states
+MOST_DAMAGED = 8  # items of a group that are tried alone: what reads other pages is still stored
+DAMAGE_SECONDS = 600.0  # how long health tells of damage after it was last met
 MOST_LOCKED = 3  # chunks of a turn that are tried although they may be locked: each takes a while
 LOCKED = "Data of that time is being compressed; try again."
 CHUNK = 6 * 3_600 * SECOND  # the time that a chunk spans, at least
@@ -91,6 +101,8 @@ class Writer:
         self._storing_since: float | None = None  # when the oldest request in it came
         self._refused_at: float | None = None
         self._last_commit: float | None = None
+        self._damaged_at: float | None = None
+        self._damaged = 0  # items of this group that met damage alone
 
     # -- for request threads ------------------------------------------------------------------
 
@@ -180,6 +192,13 @@ class Writer:
         return None
 
     @property
+    def damage(self) -> str | None:
+        """That the database is damaged, as a sentence; None if no update has met it lately."""
+        at = self._damaged_at
+        is_recent = at is not None and time.monotonic() - at < DAMAGE_SECONDS
+        return str(DatabaseDamaged()) if is_recent else None
+
+    @property
     def is_taking(self) -> bool:
         """Whether updates are stored within a moment, so that a job without any is silent."""
         return self.is_accepting and self.delay is None
@@ -265,6 +284,7 @@ class Writer:
 
     def _store_group(self, group: list[Entry]) -> None:
         self._storing_since = group[0][1].active_at
+        self._damaged = 0
         try:
             self._store(group)
         except MemoryError:
@@ -326,9 +346,9 @@ class Writer:
             self._go_down(exc)
             _settle_all(group, DatabaseUnavailable())
         except Exception as exc:
-            if len(group) == 1:
-                logger.exception("an item could not be stored", exc_info=exc)
-                _settle_all(group, StorageFailed())
+            is_hopeless = isinstance(exc, DAMAGES) and self._damaged >= MOST_DAMAGED
+            if len(group) == 1 or is_hopeless:
+                _settle_all(group, self._reject(exc))
                 return
             middle = len(group) // 2
             self._store(group[:middle])
@@ -336,6 +356,18 @@ class Writer:
         else:
             for (_, ticket, position), outcome in zip(group, outcomes, strict=True):
                 ticket.settle(position, outcome)
+
+    def _reject(self, exc: Exception) -> Outcome:
+        """The outcome of an item with which the database fails."""
+        if not isinstance(exc, DAMAGES):
+            logger.exception("an item could not be stored", exc_info=exc)
+            return StorageFailed()
+        if self._damaged == 0:
+            logger.error("the database is damaged: %s", first_line(exc))
+        self._damaged += 1
+        self._damaged_at = time.monotonic()
+        self.note_refusal()
+        return DatabaseDamaged()
 
     def _store_beside_lock(self, group: list[Entry]) -> None:
         """Store the items of a group but those for a chunk that is locked: they are refused."""

@@ -25,7 +25,7 @@ class MigrationsCheckSchema(Schema):
 class WriterCheckSchema(Schema):
     """The queue of updates that wait for their commit, in this worker process."""
 
-    status = fields.String(metadata={"enum": ["ok", "slow", "full", "refusing"]})
+    status = fields.String(metadata={"enum": ["ok", "slow", "full", "damaged", "refusing"]})
     queued = fields.Integer(metadata={"description": "Updates that wait."})
     capacity = fields.Integer(
         metadata={
@@ -61,6 +61,16 @@ class TasksCheckSchema(Schema):
     tasks = fields.List(fields.Nested(TaskSchema))
 
 
+class AnalystsCheckSchema(Schema):
+    """Whether analysts may connect to the embedded database. On a server always `ok`."""
+
+    status = fields.String(metadata={"enum": ["ok", "refused", "unknown"]})
+    refused_until = fields.DateTime(
+        allow_none=True,
+        metadata={"description": "Their statements have ended the database twice in ten minutes."},
+    )
+
+
 class ChecksSchema(Schema):
     """The parts of the hub."""
 
@@ -68,6 +78,7 @@ class ChecksSchema(Schema):
     migrations = fields.Nested(MigrationsCheckSchema)
     writer = fields.Nested(WriterCheckSchema)
     tasks = fields.Nested(TasksCheckSchema)
+    analysts = fields.Nested(AnalystsCheckSchema)
 
 
 class HealthSchema(Schema):

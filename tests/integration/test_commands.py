@@ -7,6 +7,7 @@ import socket
 import urllib.request
 from dataclasses import fields
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -87,10 +88,28 @@ def test_doctor_passes_and_fails(database: Database, config: Config, env: dict[s
     assert "jobs_status_idx" in ill.stdout
 
 
-def test_unreachable_server_is_a_sentence() -> None:
-    refused = call_app("migrate", DATABASE_URL="postgresql://127.0.0.1:1/hub")
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [("127.0.0.1:1", "Connection refused"), ("nothing.invalid:5432", "failed to resolve host")],
+)
+@pytest.mark.parametrize("command", ["migrate", "doctor"])
+def test_unreachable_server_is_named(command: str, host: str, words: str) -> None:
+    refused = call_app(command, DATABASE_URL=f"postgresql://anna:secret@{host}/hub")
     assert refused.returncode == 1
-    assert refused.stderr == "hub: The database cannot be reached; try again.\n"
+    assert refused.stderr.startswith(f"hub: The database hub at {host} cannot be used by anna: ")
+    assert words in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert "secret" not in refused.stderr
+
+
+def test_unknown_database_is_named(config: Config) -> None:
+    address = urlsplit(owner_dsn(config))._replace(path="/nothing")
+    refused = call_app("migrate", DATABASE_URL=urlunsplit(address))
+    assert refused.returncode == 1
+    assert 'database "nothing" does not exist' in refused.stderr
+    assert f"at {address.hostname}:{address.port} cannot be used by {address.username}" in (
+        refused.stderr
+    )
 
 
 def test_demo_without_a_hub_is_a_sentence() -> None:

@@ -25,7 +25,8 @@ import pytest
 from psycopg import errors
 
 from app.database.engine import EmbeddedEngine
-from app.errors import EngineError
+from app.database.pool import Database
+from app.errors import DatabaseUnavailable, EngineError
 from tests.client.tools import need
 from tools.hub_process import is_running, wait_until
 
@@ -203,15 +204,19 @@ def test_prepared_statements_of_the_same_name_are_apart(engine: EmbeddedEngine) 
         assert two.execute("SELECT %s::int, 'two'", (9,)).fetchone() == (9, "two")
 
 
-def test_a_connection_takes_its_prepared_statements_along(
-    engine: EmbeddedEngine, hub: psycopg.Connection[Any]
-) -> None:
+def count_prepared(engine: EmbeddedEngine) -> int:
+    with open_owner(engine) as owner:  # no other user may see them
+        row = owner.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_connection_takes_its_prepared_statements_along(engine: EmbeddedEngine) -> None:
     with psycopg.connect(engine.dsn, autocommit=True, prepare_threshold=0) as conn:
         conn.execute("SELECT %s::text", ("kept until the end",))
-        found = hub.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()
-        assert found == (1,)
+        assert count_prepared(engine) == 1
     time.sleep(0.05)  # the bridge hears of the close after the client
-    assert hub.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+    assert count_prepared(engine) == 0
 
 
 def test_an_unnamed_statement_outlives_another_connections(engine: EmbeddedEngine) -> None:
@@ -257,9 +262,7 @@ def test_reset_all_leaves_the_session_usable(hub: psycopg.Connection[Any]) -> No
     assert hub.execute("SHOW TimeZone").fetchone() == ("UTC",)
 
 
-def test_two_hundred_connections_leave_nothing_behind(
-    engine: EmbeddedEngine, hub: psycopg.Connection[Any]
-) -> None:
+def test_two_hundred_connections_leave_nothing_behind(engine: EmbeddedEngine) -> None:
     def open_descriptors() -> int:
         return len(os.listdir(f"/proc/{engine.pid}/fd"))
 
@@ -269,7 +272,7 @@ def test_two_hundred_connections_leave_nothing_behind(
             conn.execute("SELECT %s::int", (1,))
     time.sleep(0.1)  # the last close is on its way
     assert open_descriptors() <= before + 1
-    assert hub.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+    assert count_prepared(engine) == 0
 
 
 def test_copy_from_stdin_is_refused_and_the_engine_lives(hub: psycopg.Connection[Any]) -> None:
@@ -334,6 +337,17 @@ def test_a_wrong_password_or_user_is_turned_away(engine: EmbeddedEngine, user: s
             answer += part
     assert b"C28P01\0" in answer
     assert user.encode() in answer
+
+
+def test_a_wrong_password_is_said_to_the_operator(engine: EmbeddedEngine) -> None:
+    dsn = re.sub(r"://hub:[^@]+@", "://hub:of-another-hub@", engine.dsn)
+    with pytest.raises(DatabaseUnavailable) as caught:
+        Database(dsn, is_embedded=True).connect()
+    reason = caught.value.reason or ""
+    assert f"at 127.0.0.1:{engine.port} cannot be used by hub: " in reason
+    assert 'password authentication failed for user "hub"' in reason
+    assert "of-another-hub" not in reason
+    assert str(caught.value) == "The database cannot be reached; try again.", "in answers"
 
 
 def test_another_database_is_said_not_to_exist(engine: EmbeddedEngine) -> None:
@@ -424,6 +438,12 @@ TRICKS = {
     "do": "DO $$BEGIN DELETE FROM readings; END$$",
     "prepare": "PREPARE p AS DELETE FROM readings; EXECUTE p",
     "copy from stdin": "COPY readings FROM STDIN",
+    "copy a deletion": "COPY (DELETE FROM readings RETURNING id) TO STDOUT",
+    "copy a cte": "COPY (WITH x AS (DELETE FROM readings RETURNING *) TABLE x) TO STDOUT",
+    "copy a table to a file": "COPY readings TO '/tmp/hello'",
+    "copy a table to a program": "COPY readings (id) TO PROGRAM 'touch /tmp/hello'",
+    "copy to a file named stdout": "COPY (SELECT 1) TO 'stdout'",
+    "copy from a file": "COPY readings FROM '/tmp/hello' WHERE 'a' <> ' TO STDOUT'",
     "copy to program": "COPY (SELECT 1) TO PROGRAM 'touch /tmp/hello'",
     "copy to file": "COPY (SELECT 1) TO '/tmp/hello'",
     "create function": "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
@@ -433,6 +453,7 @@ TRICKS = {
     "lock": "BEGIN; LOCK TABLE readings; COMMIT",
     "select for update": "SELECT * FROM readings FOR UPDATE",
     "held cursor": "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+    "held cursor in a transaction": "BEGIN; DECLARE c SCROLL CURSOR WITH /**/ HOLD FOR SELECT 1",
     "listen": "LISTEN x",
     "notify": "SELECT pg_notify('x', 'y')",
     "sleep": "SELECT pg_sleep(100)",
@@ -545,7 +566,8 @@ def test_the_analyst_does_not_reach_the_hubs_prepared_statements(
 ) -> None:
     with psycopg.connect(engine.dsn, autocommit=True, prepare_threshold=0) as hub:
         hub.execute("SELECT %s::int", (1,))
-        name = hub.execute("SELECT name FROM pg_prepared_statements").fetchone()
+        with open_owner(engine) as owner:
+            name = owner.execute("SELECT name FROM pg_prepared_statements").fetchone()
         assert name is not None
         with pytest.raises(errors.InsufficientPrivilege):
             analyst.execute(f"EXECUTE {name[0]}(1)")
@@ -741,6 +763,17 @@ def test_secrets_are_for_the_owner_only(engine: EmbeddedEngine) -> None:
     assert engine.dsn.split(":")[2].split("@")[0] not in command_line
 
 
+def test_the_databases_files_are_for_the_owner_only(tmp_path: Path, data_dir: Path) -> None:
+    with EmbeddedEngine(tmp_path / "made", durable=False) as engine, open_owner(engine) as owner:
+        owner.execute("CREATE TABLE made (id bigint)")
+    for path in [tmp_path / "made", *(tmp_path / "made").iterdir()]:
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert (tmp_path / "made" / "timescaledb").is_dir()
+    (data_dir / "timescaledb").chmod(0o755)  # as an earlier hub made it
+    with EmbeddedEngine(data_dir, durable=False):
+        assert (data_dir / "timescaledb").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_full_disk_leaves_the_address_that_was_written_down(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -912,6 +945,76 @@ def test_a_restart_makes_no_new_database_where_the_old_one_is_gone(data_dir: Pat
         engine.restart()
         with open_owner(engine) as conn:
             assert conn.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+def test_a_start_makes_no_new_database_where_there_was_one(data_dir: Path) -> None:
+    for wreck, words in ((shutil.rmtree, "is gone: is it mounted"), (make_empty, "not a database")):
+        wreck(data_dir / "timescaledb")
+        with pytest.raises(EngineError, match=words):
+            EmbeddedEngine(data_dir, durable=False).start()
+    shutil.rmtree(data_dir / "timescaledb")
+    (data_dir / "analyst.password").unlink()
+    with EmbeddedEngine(data_dir, durable=False) as engine:  # as for a new hub
+        assert engine.answers(5)
+
+
+def make_empty(directory: Path) -> None:
+    """As the mount point of what is not mounted."""
+    directory.mkdir()
+
+
+def test_a_start_that_is_interrupted_may_be_repeated(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        engine = EmbeddedEngine(tmp_path / "data", taken.getsockname()[1], durable=False)
+        with pytest.raises(EngineError, match="in use"):
+            engine.start()
+    with engine:
+        assert engine.answers(5)
+        password = (tmp_path / "data" / "analyst.password").read_text().strip()
+        assert password in engine.analyst_dsn
+
+
+def fill_with_noise(file: Path) -> None:
+    size = file.stat().st_size
+    file.write_bytes(os.urandom(size))
+
+
+def remove_files(directory: Path) -> None:
+    for file in filter(Path.is_file, directory.iterdir()):
+        file.unlink()
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "control file": (
+        "global/pg_control",
+        fill_with_noise,
+        "FATAL: database files are incompatible",
+    ),
+    "no control file": ("global/pg_control", Path.unlink, "PANIC: could not open file"),
+    "log": ("pg_wal", shutil.rmtree, 'FATAL: required WAL directory "pg_wal" does not exist'),
+    "log segments": ("pg_wal", remove_files, "PANIC: could not locate a valid checkpoint record"),
+    "catalog": ("base/5/1259", fill_with_noise, "FATAL: invalid page in block 0"),
+    "function catalog": ("base/5/1255", fill_with_noise, "invalid page in block"),
+    "statuses": ("pg_xact/0000", Path.unlink, "FATAL: could not access status of transaction"),
+    "tables": ("base/5", shutil.rmtree, 'FATAL: database "postgres" does not exist'),
+    "settings": ("postgresql.conf", Path.unlink, "could not access the server configuration file"),
+}
+
+
+@pytest.mark.parametrize(("name", "wreck", "words"), DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_database_is_named_by_postgresql(
+    data_dir: Path, name: str, wreck: Callable[[Path], object], words: str
+) -> None:
+    before = {file: file.stat().st_size for file in data_dir.rglob("*") if file.is_file()}
+    wreck(data_dir / "timescaledb" / name)
+    with pytest.raises(EngineError) as caught:
+        EmbeddedEngine(data_dir, durable=False).start()
+    assert words in str(caught.value)
+    assert str(caught.value).endswith(
+        ". Keep a copy of the directory, and restore a backup (docs/operations.md)."
+    )
+    assert "wasm" not in str(caught.value)
+    assert before.keys() >= {file for file in data_dir.rglob("*") if file.is_file()}
 
 
 @pytest.mark.parametrize("is_busy", [False, True], ids=["idle", "in a long statement"])

@@ -22,6 +22,7 @@ from app.config import ROOT, Config
 from app.database.addresses import hub_dsn
 from app.database.pool import Database
 from app.errors import Unauthorized
+from tests.client.tools import need
 from tests.commands import call_app
 from tests.factories import make_body
 from tests.tokens import FOREIGN_KEYS, bearer, make_token
@@ -235,6 +236,20 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedHub]:
     env = {"HUB_TOKEN_KEY_FILE": str(key_file), "HUB_WORKERS": "2", "HUB_LOG_LEVEL": "DEBUG"}
     with LoggedHub(folder, HUB_HOST="0.0.0.0", **env) as hub:
         yield hub
+
+
+def test_the_start_says_how_to_read_as_an_analyst_without_the_password(hub: LoggedHub) -> None:
+    need("psql")
+    (line,) = [line for line in hub.log.splitlines() if "Read-only SQL" in line]
+    command = line.split(maxsplit=2)[2]
+    assert (hub.data_dir / "analyst.password").read_text().strip() not in hub.log
+    answer = subprocess.run(
+        [*("sh", "-c"), f"{command} -XAtc 'SELECT current_user'"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.stdout == "analyst\n", answer
 
 
 def make(hub: LoggedHub, scope: str) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
+from pathlib import Path
 
 from app.background import RepeatingThread
 from app.checks.rights import describe_rights
@@ -17,6 +19,7 @@ from app.commands.serve.children import ENGINE_ANSWER_SECONDS, ChildProcess, Eng
 from app.commands.serve.preconditions import check_start
 from app.commands.serve.web_server import run_web_server
 from app.config import Config
+from app.database.addresses import ANALYST_FILE
 from app.database.engine import EmbeddedEngine
 from app.database.migrate import migrate
 from app.database.pool import Database
@@ -64,13 +67,17 @@ def _announce(config: Config, engine: EmbeddedEngine | None) -> None:
     """Print the addresses of the hub and its database."""
     print(f"\nTelemetry Hub is at {config.url}", flush=True)
     print(f"  API documentation  {config.url}/api/v1/docs")
-    print(f"  Simulated senders  {_python_path()} -m app demo --url {config.url}")
+    print(f"  Simulated senders  {_shorter(sys.executable)} -m app demo --url {config.url}")
     if engine is not None:
-        print(f'  Read-only SQL      psql "{engine.analyst_dsn}"')
+        password = shlex.quote(_shorter(config.data_dir / ANALYST_FILE))  # itself it is in no log
+        print(
+            f"  Read-only SQL      PGPASSWORD=$(cat {password}) "
+            f"psql -h 127.0.0.1 -p {engine.port} -U analyst postgres"
+        )
     print(flush=True)
 
 
-def _python_path() -> str:
-    """This interpreter, relative to the current directory where that is shorter."""
-    relative = os.path.relpath(sys.executable)
-    return sys.executable if relative.startswith("..") else relative
+def _shorter(path: str | Path) -> str:
+    """The path, relative to the current directory where that is shorter."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
