@@ -52,6 +52,7 @@ TABLES = (
     "rollup_refreshes",
     "wide_writes",
     "stale_hours",
+    "retention_clock",
 )
 HYPERTABLES = TABLES[:3]
 # One statement: each round trip to the embedded engine costs a millisecond.
