@@ -8,8 +8,11 @@ from datetime import datetime, timedelta
 
 from app.config import Config
 from app.database.pool import Connection, Database, LockNotAvailable
+from app.domain.retention import retention_now
 from app.domain.rollups import MINUTE_ROLLUPS, RAW_SERIES, rollups_of
+from app.errors import HubError
 from app.store import rollups as store
+from app.store.retention import advance_clock, read_newest
 from app.store.rollups import Chunk
 from jobs.attempts import Attempts
 
@@ -26,7 +29,10 @@ class Dropped:
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> dict[str, Dropped]:
-    """Drop the expired chunks one by one; return the result by series."""
+    """Drop the expired chunks one by one; return the result by series.
+
+    Raises HubError, and drops nothing, while the clock is a day or more ahead of an earlier run.
+    """
     days = {
         **dict.fromkeys(RAW_SERIES, config.raw_retention_days),
         **dict.fromkeys(MINUTE_ROLLUPS, config.rollup_1m_retention_days),
@@ -34,12 +40,23 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
     done = {}
     with store.own_connection(database) as conn:
         attempts = Attempts(conn, "shortened")
-        now = store.read_clock(conn, now)
+        now = _trusted_now(conn, store.read_clock(conn, now))
         for series, retention_days in days.items():
             with attempts.attempt(series):
                 done[series] = _drop_expired(conn, series, now - timedelta(days=retention_days))
     attempts.raise_failed()
     return done
+
+
+def _trusted_now(conn: Connection, now: datetime) -> datetime:
+    clock = advance_clock(conn, now)
+    if not clock.is_trusted:
+        raise HubError(
+            f"The clock says {now:%Y-%m-%d %H:%M} UTC, {(now - clock.trusted_at).days} days after "
+            f"{clock.trusted_at:%Y-%m-%d %H:%M}, when this task last ran: nothing is dropped for a "
+            "day. If the clock is wrong, set it."
+        )
+    return retention_now(now, read_newest(conn))
 
 
 def _drop_expired(conn: Connection, series: str, expired_before: datetime) -> Dropped:

@@ -25,11 +25,6 @@ TABLES = (
     "tasks",
     "ingest_beats",
     "ingest_presence",
-    "_timescaledb_catalog.continuous_aggs_hypertable_invalidation_log",
-    "_timescaledb_catalog.continuous_aggs_materialization_invalidation_log",
-    "_timescaledb_catalog.continuous_aggs_materialization_ranges",
-    "_timescaledb_catalog.continuous_aggs_invalidation_threshold",
-    "_timescaledb_catalog.continuous_aggs_watermark",
 )
 
 
@@ -40,11 +35,13 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
     """
     analysed = []
     every_seconds = config.task_interval(ANALYSE_SECONDS)
-    for table in TABLES:
+    with database.reading() as conn:
+        tables = (*TABLES, *store.read_refresh_logs(conn))
+    for table in tables:
         with database.reading() as conn:
             is_due = store.should_analyse(conn, table, every_seconds)
             store.vacuum(conn, table)
             if is_due:
                 store.analyse(conn, table)
                 analysed.append(table)
-    return {"tables": len(TABLES), "analysed": analysed}
+    return {"tables": len(tables), "analysed": analysed}

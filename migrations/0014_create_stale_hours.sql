@@ -1,3 +1,4 @@
+-- replaces: 456856ae2bcfeff5736db30408acfc8dd5cfb29ec88437dadbe08ad6cf309a4a
 -- Which hours of each rollup its next refresh has to read. TimescaleDB up to 2.23 records one changed
 -- range per transaction and hypertable. A backlog of a month in one transaction would make the whole
 -- month stale, so ingest notes the hours that such a transaction wrote to
@@ -36,27 +37,36 @@ COMMENT ON COLUMN rollup_refreshes.refreshed_until IS
     'Up to when the rollup has been refreshed, apart from stale_hours. NULL: not at all.';
 
 -- What TimescaleDB has recorded so far. The last range of a rollup has no end and begins where its
--- last refresh ended.
-INSERT INTO rollup_refreshes (rollup, refreshed_at, refreshed_until)
-SELECT user_view_name, TIMESTAMPTZ 'epoch', to_timestamp(max(lowest_modified_value) / 1000000.0)
-FROM _timescaledb_catalog.continuous_agg
-JOIN _timescaledb_catalog.continuous_aggs_materialization_invalidation_log
-    ON materialization_id = mat_hypertable_id
-WHERE user_view_schema = current_schema()
-  AND greatest_modified_value > 9200000000000000000 AND lowest_modified_value > 0
-GROUP BY user_view_name
-ON CONFLICT (rollup) DO UPDATE SET refreshed_until = excluded.refreshed_until;
+-- last refresh ended. Where the catalog has changed since, the hub finds out by refreshing everything.
+DO $$
+BEGIN
+    INSERT INTO rollup_refreshes (rollup, refreshed_at, refreshed_until)
+    SELECT user_view_name, TIMESTAMPTZ 'epoch',
+           to_timestamp(max(lowest_modified_value) / 1000000.0)
+    FROM _timescaledb_catalog.continuous_agg
+    JOIN _timescaledb_catalog.continuous_aggs_materialization_invalidation_log
+        ON materialization_id = mat_hypertable_id
+    WHERE user_view_schema = current_schema()
+      AND greatest_modified_value > 9200000000000000000 AND lowest_modified_value > 0
+    GROUP BY user_view_name
+    ON CONFLICT (rollup) DO UPDATE SET refreshed_until = excluded.refreshed_until;
 
-INSERT INTO stale_hours (rollup, hour)
-SELECT DISTINCT user_view_name, to_timestamp(hour * 3600)
-FROM _timescaledb_catalog.continuous_agg
-JOIN _timescaledb_catalog.continuous_aggs_materialization_invalidation_log
-    ON materialization_id = mat_hypertable_id
-JOIN _timescaledb_catalog.chunk ON chunk.hypertable_id = raw_hypertable_id
-JOIN _timescaledb_catalog.chunk_constraint AS member ON member.chunk_id = chunk.id
-JOIN _timescaledb_catalog.dimension_slice AS slice ON slice.id = member.dimension_slice_id
-CROSS JOIN LATERAL generate_series(
-    greatest(lowest_modified_value, range_start) / 3600000000,
-    least(greatest_modified_value, range_end - 1) / 3600000000) AS hour
-WHERE user_view_schema = current_schema()
-  AND greatest_modified_value <= 9200000000000000000;
+    INSERT INTO stale_hours (rollup, hour)
+    SELECT DISTINCT user_view_name, to_timestamp(hour * 3600)
+    FROM _timescaledb_catalog.continuous_agg
+    JOIN _timescaledb_catalog.continuous_aggs_materialization_invalidation_log
+        ON materialization_id = mat_hypertable_id
+    JOIN timescaledb_information.continuous_aggregates AS rollup
+        ON (rollup.view_schema, rollup.view_name) = (user_view_schema, user_view_name)
+    JOIN timescaledb_information.chunks USING (hypertable_schema, hypertable_name)
+    CROSS JOIN LATERAL generate_series(
+        greatest(lowest_modified_value / 3600000000,
+                 floor(extract(epoch FROM range_start) / 3600)::bigint),
+        least(greatest_modified_value / 3600000000,
+              ceil(extract(epoch FROM range_end) / 3600)::bigint - 1)) AS hour
+    WHERE user_view_schema = current_schema()
+      AND greatest_modified_value <= 9200000000000000000;
+EXCEPTION
+    WHEN syntax_error_or_access_rule_violation OR invalid_schema_name THEN NULL;
+END
+$$;

@@ -52,6 +52,7 @@ TABLES = (
     "rollup_refreshes",
     "wide_writes",
     "stale_hours",
+    "retention_clock",
 )
 HYPERTABLES = TABLES[:3]
 # One statement: each round trip to the embedded engine costs a millisecond.
@@ -61,7 +62,7 @@ LOGIN_PASSWORD = "of-a-scratch-database"
 _IS_WORKED_ON = """
 SELECT EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_watermark
                WHERE _timescaledb_functions.to_timestamp(watermark) > 'epoch')
-    OR EXISTS (SELECT FROM _timescaledb_catalog.chunk WHERE status <> 0 AND NOT dropped)
+    OR EXISTS (SELECT FROM timescaledb_information.chunks WHERE is_compressed)
     OR EXISTS (SELECT FROM series_edges WHERE isfinite(dropped_before))
     OR EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_materialization_ranges)
 """

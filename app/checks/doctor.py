@@ -10,7 +10,12 @@ from app.checks.rights import OWNERS_RIGHTS, judge_hubs_rights
 from app.checks.rollups import judge_retention, judge_rollups
 from app.checks.schema import Column, Schema, read_schema
 from app.config import Config
-from app.database.migrate import OLDEST_TIMESCALEDB, read_migrations, version_tuple
+from app.database.migrate import (
+    NEWEST_TIMESCALEDB,
+    OLDEST_TIMESCALEDB,
+    read_migrations,
+    version_tuple,
+)
 from app.database.pool import Connection
 from app.store.counts import COUNTING_TRIGGERS, find_differences
 from app.store.tasks import TaskRun, read_tasks, waited_for_tasks_seconds
@@ -51,6 +56,7 @@ def run_checks(conn: Connection, config: Config) -> list[Check]:
     healthy = dict(_HEALTHY)
     if not config.is_embedded and config.owner_url is None:  # allowed, but worth knowing
         healthy["rights"] = OWNERS_RIGHTS
+    healthy["timescaledb"] = _describe_timescaledb(conn)
     checks = (_check(name, judge, healthy[name]) for name, judge in judges.items())
     return [*checks, _check_tasks(conn)]
 
@@ -78,18 +84,36 @@ def _check(name: str, judge: Callable[[], Iterator[str]], healthy: str) -> Check
     return Check(name, not faults, " ".join(faults) or healthy)
 
 
+def _describe_timescaledb(conn: Connection) -> str:
+    """What to say of a TimescaleDB without faults: newer than the tested ones is worth knowing."""
+    version = _timescaledb_version(conn)
+    if version is None or version_tuple(version)[:2] <= NEWEST_TIMESCALEDB:
+        return _HEALTHY["timescaledb"]
+    newest = ".".join(map(str, NEWEST_TIMESCALEDB))
+    return (
+        f"TimescaleDB {version} has all its features, but is newer than {newest}, the newest "
+        "version with which this hub was tested."
+    )
+
+
+def _timescaledb_version(conn: Connection) -> str | None:
+    row = conn.execute(
+        "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 # Each judge yields one sentence for each fault.
 
 
 def _judge_timescaledb(conn: Connection) -> Iterator[str]:
-    row = conn.execute(
-        "SELECT extversion, current_setting('timescaledb.license', true) "
-        "FROM pg_extension WHERE extname = 'timescaledb'"
-    ).fetchone()
-    if row is None:
+    version = _timescaledb_version(conn)
+    if version is None:
         yield "The database has no TimescaleDB extension: run `python -m app migrate`."
         return
-    version, licence = row
+    (licence,) = conn.execute("SELECT current_setting('timescaledb.license', true)").fetchone() or (
+        "",
+    )
     if version_tuple(version) < OLDEST_TIMESCALEDB:
         oldest = ".".join(map(str, OLDEST_TIMESCALEDB))
         yield f"TimescaleDB is {version}: the hub needs {oldest} or newer."
@@ -108,9 +132,11 @@ def _judge_migrations(conn: Connection) -> Iterator[str]:
     files = {migration.name: migration for migration in read_migrations()}
     for name, file in files.items():
         stored = applied.get(name)
-        if stored is None or (file.is_repeatable and stored != file.checksum):
+        if file.is_applied_as(stored):
+            continue
+        if stored is None or file.is_repeatable:
             yield f"migrations/{name} is not applied: run `python -m app migrate`."
-        elif stored != file.checksum:
+        else:
             yield f"migrations/{name} was edited after it was applied: restore it."
     for name in sorted(applied.keys() - files.keys()):
         if not name.startswith("repeatable/"):

@@ -60,6 +60,12 @@ def judge_rollups(conn: Connection, schema: Schema) -> Iterator[str]:
     )
     for name in sorted({row[0] for row in rows} & set(schema.hypertables)):
         yield _cannot_be_compressed(name, schema)
+    if not all(store.knows_changes(conn, rollup) for rollup in ROLLUPS):
+        yield (
+            "This version of TimescaleDB does not show what has changed since the last refresh, so "
+            "charts and refreshes read every update that is kept: install a newer version of the "
+            "hub."
+        )
 
 
 def _cannot_be_compressed(name: str, schema: Schema) -> str:

@@ -2,8 +2,10 @@
 
 `migrations/0001_*.sql` … are each committed together with their row in schema_migrations. A file
 that starts with `-- transaction: off` holds one statement that TimescaleDB refuses inside a
-transaction; it must be repeatable. `migrations/repeatable/*.sql` (views, functions, comments,
-grants) are applied again whenever their text changes.
+transaction; it must be repeatable. An applied file is changed only if a new version of TimescaleDB
+refuses it: the result must be the same, and a line `-- replaces: <checksum>` names its earlier
+text. `migrations/repeatable/*.sql` (views, functions, comments, grants) are applied again whenever
+their text changes.
 """
 
 from __future__ import annotations
@@ -23,11 +25,13 @@ from app.errors import MigrationError, first_line
 
 MIGRATIONS_DIR = ROOT / "migrations"
 OLDEST_TIMESCALEDB = (2, 20)  # the first with the features that the schema uses
+NEWEST_TIMESCALEDB = (2, 29)  # of those with which the whole test suite was run
 _LOCK_KEY = 7_305_118_042  # any number, the same in every hub: one migration at a time
 # While a migration waits for a table, all later users of it wait too: the pushes of other hubs.
 LOCK_WAIT_SECONDS = 5
 LOCK_TRIES = 3  # another hub may be compressing; between two tries the others get their turn
 LOCK_REST_SECONDS = 1
+_REPLACES = re.compile(r"^-- replaces: ([0-9a-f]{64})$", re.MULTILINE)
 _FILE_NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 
 _CREATE_LEDGER = """
@@ -54,6 +58,13 @@ class Migration:
     @property
     def checksum(self) -> str:
         return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    def is_applied_as(self, checksum: str | None) -> bool:
+        """Whether this text, or one that it replaces, is what a ledger's checksum stands for."""
+        accepted = {self.checksum}
+        if not self.is_repeatable:
+            accepted.update(_REPLACES.findall(self.sql))
+        return checksum in accepted
 
     @property
     def refuses_transaction(self) -> bool:
@@ -97,7 +108,7 @@ def migrate(conn: Connection, directory: Path = MIGRATIONS_DIR) -> list[str]:
         conn.execute(_CREATE_LEDGER)
         applied = _ledger(conn)
         _refuse_edited(migrations, applied)
-        missing = [m for m in migrations if applied.get(m.name) != m.checksum]
+        missing = [m for m in migrations if not m.is_applied_as(applied.get(m.name))]
         conn.execute(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'")
         for migration in missing:
             _apply(conn, migration)
@@ -112,7 +123,7 @@ def pending(conn: Connection, directory: Path = MIGRATIONS_DIR) -> list[str]:
     """The names of the files that `migrate` would apply. Writes nothing."""
     exists = conn.execute("SELECT to_regclass('schema_migrations') IS NOT NULL").fetchone()
     applied = _ledger(conn) if exists and exists[0] else {}
-    return [m.name for m in read_migrations(directory) if applied.get(m.name) != m.checksum]
+    return [m.name for m in read_migrations(directory) if not m.is_applied_as(applied.get(m.name))]
 
 
 def require_timescaledb(conn: Connection) -> None:
@@ -187,7 +198,9 @@ def _refuse_edited(migrations: list[Migration], applied: dict[str, str]) -> None
     known = {migration.name for migration in migrations}
     for migration in migrations:
         stored = applied.get(migration.name)
-        if not migration.is_repeatable and stored not in (None, migration.checksum):
+        if stored is None or migration.is_repeatable:
+            continue
+        if not migration.is_applied_as(stored):
             raise MigrationError(
                 f"migrations/{migration.name} was edited after it was applied: restore it and "
                 "write the change as a new file."

@@ -24,6 +24,7 @@ def divide_run(conn: Connection, key: str) -> int:
     move_all(conn, runs, written)
     changes = written_changes(conn, written)
     rebuild(conn, changes, locked.dropped_before)
+    store.insert_updates(conn, [], locked.now, written.moved_times)
     rows = [make_row(change, set(change.state.disks)) for change in changes]
     store.write_jobs(conn, rows, locked.now)
     return len(runs.runs) - before

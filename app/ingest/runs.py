@@ -36,19 +36,14 @@ def place_in_runs(
     runs: Mapping[str, JobRuns],
     now: int,
     late_horizon: int,
-) -> list[Change]:
-    """Set the `run` of each update, and write the runs that they begin. The jobs are locked.
-
-    Return the changes of the runs that were created, and of those between which stored updates were
-    moved: the latter must be rebuilt.
-    """
+) -> Written:
+    """Set the `run` of each update, and write the runs that they begin. The jobs are locked."""
     by_job: dict[str, list[Update]] = defaultdict(list)
     for update in updates:
         by_job[update.job_id].append(update)
-    changes: list[Change] = []
+    written = Written()
     for job_id, group in by_job.items():
         known = runs[job_id]
-        written = Written()
         times = _times(group, known.newest, now, late_horizon)
         for time, update in sorted(zip(times, group, strict=True), key=lambda item: item[0] or 0):
             if update.is_telemetry and time is not None:
@@ -56,8 +51,7 @@ def place_in_runs(
                 move_all(conn, known, written)
         for time, update in zip(times, group, strict=True):
             update.run = _run_of(update, time, known).key
-        changes += written_changes(conn, written)
-    return changes
+    return written
 
 
 def _run_of(update: Update, time: int | None, runs: JobRuns) -> Run:
@@ -92,10 +86,14 @@ def _times(updates: Sequence[Update], newest: Run, now: int, late_horizon: int) 
 
 @dataclass(slots=True)
 class Written:
-    """The keys of the runs that were created, and the runs between which updates were moved."""
+    """The keys of the runs that were created, and the runs between which updates were moved.
+
+    `moved_times`: the hours (µs) of those updates.
+    """
 
     created: set[str] = field(default_factory=set)
     moved: dict[str, Run] = field(default_factory=dict)
+    moved_times: list[int] = field(default_factory=list)
 
 
 def move_all(conn: Connection, runs: JobRuns, written: Written) -> None:
@@ -103,7 +101,7 @@ def move_all(conn: Connection, runs: JobRuns, written: Written) -> None:
     _write(conn, runs, written)
     while runs.moves:
         move = runs.moves.pop(0)
-        store.move_updates(conn, move)
+        written.moved_times += store.move_updates(conn, move)
         for run in (move.source, move.target):
             written.moved[run.key] = run
             run.set_extent(store.read_extent(conn, run.key, 0, timestamps.LATEST))

@@ -34,7 +34,7 @@ from app.domain.timestamps import FUTURE_TOLERANCE, OLD_AFTER, Stamped
 from app.domain.updates import Update
 from app.errors import Conflict, NotFound, RequestError
 from app.ingest.known_jobs import KnownJobs
-from app.ingest.runs import place_in_runs, runs_of
+from app.ingest.runs import Written, place_in_runs, runs_of, written_changes
 from app.store import ingest as store
 from app.store.ingest import Instant, Span
 
@@ -85,7 +85,7 @@ class _Transaction:
         self.now = self.dropped_before = self.late_horizon = 0
         self.runs: dict[str, JobRuns] = {}  # by job, of the jobs that are not known
         self.changes: dict[str, Change] = {}  # by run
-        self.moved: set[str] = set()  # runs between which stored updates were moved
+        self.runs_written = Written()
         self.completions: dict[str, Update] = {}  # each run's first update without telemetry
         self.outcomes: dict[int, Outcome] = {}  # by position in `updates`
         self.stored: dict[int, Update] = {}  # likewise, only new ones
@@ -111,7 +111,7 @@ class _Transaction:
         lossy = [(position, update) for position, update in accepted if update.lost_updates]
         if lossy:
             self._add_losses(lossy)
-        if new or self.moved:
+        if new or self.runs_written.moved:
             self._write_to_known(new, existing)
         for position, update in self.stored.items():
             self.outcomes[position] = self._receipt(update)
@@ -158,10 +158,9 @@ class _Transaction:
             for update in updates
             if update.job_id in self.runs and self._has_its_type(update)
         ]
-        for change in place_in_runs(self.conn, placed, self.runs, self.now, self.late_horizon):
+        self.runs_written = place_in_runs(self.conn, placed, self.runs, self.now, self.late_horizon)
+        for change in written_changes(self.conn, self.runs_written):
             self.changes[change.state.run] = change
-            if change.must_rebuild:
-                self.moved.add(change.state.run)
         if missing := {update.run for update in placed} - self.changes.keys():
             for run, state in store.lock_jobs(self.conn, missing).states.items():
                 self.changes[run] = Change(state)
@@ -393,11 +392,10 @@ class _Transaction:
         self.version = store.write_at_once(self.conn, new, rows, self.now, self.dropped_before)
 
     def _write(self, new: list[Update], existing: dict[Instant, list[Update]]) -> store.JobsWritten:
-        touched = {update.run for update in new} | self.moved
+        touched = {update.run for update in new} | self.runs_written.moved.keys()
         written = store.JobsWritten()
         with self.conn.pipeline() as pipeline:
-            # Without notes of hours if updates were moved: theirs would be missing.
-            store.insert_updates(self.conn, new, self.now, note_hours=not self.moved)
+            store.insert_updates(self.conn, new, self.now, self.runs_written.moved_times)
             pipeline.sync()  # the database works on it while the jobs are changed
             self._take(new, existing)
             rebuilds = [

@@ -28,11 +28,11 @@ from app.domain.job_state import (
 from app.domain.lifecycle import Change, Event
 from app.domain.runs import JobRuns, Move, Run, split_key
 from app.domain.updates import Fields, Update
+from app.store import wide_writes
 from app.store.arrays import Cursor, execute
 from app.store.sql import load_queries
-from app.store.wide_writes import note_write
 
-SQL = load_queries("ingest")
+SQL = load_queries("ingest") | wide_writes.SQL
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
@@ -214,13 +214,15 @@ def set_begins(conn: Connection, runs: Sequence[Run]) -> None:
     )
 
 
-def move_updates(conn: Connection, move: Move) -> None:
-    """Let updates of one run, and its sender's losses, belong to another from an instant on."""
-    execute(
-        conn,
-        SQL["move_updates"],
-        {"source": move.source.key, "target": move.target.key, "from_at": move.from_at},
-    )
+def move_updates(conn: Connection, move: Move) -> list[int]:
+    """Let updates of one run, and its sender's losses, belong to another from an instant on.
+
+    Return the hours (µs) in which it had some, for `insert_updates`.
+    """
+    params = {"source": move.source.key, "target": move.target.key, "from_at": move.from_at}
+    row = conn.execute(SQL["move_updates"], params).fetchone()
+    assert row is not None
+    return [to_micros(hour) for hour in row[0]]
 
 
 def read_ends(conn: Connection, key: str, first: int, last: int) -> list[tuple[int, str]]:
@@ -344,16 +346,17 @@ def earliest_ends(conn: Connection, spans: Sequence[Span]) -> dict[str, int]:
 
 
 def insert_updates(
-    conn: Connection, updates: Sequence[Update], now: int, *, note_hours: bool = True
+    conn: Connection, updates: Sequence[Update], now: int, moved_times: Sequence[int] = ()
 ) -> None:
-    """Add updates and their disks to the series. They must be new (time, seq)."""
+    """Add updates and their disks to the series. They must be new (time, seq).
+
+    `moved_times`: of updates that this transaction has moved to another run (µs).
+    """
     execute(conn, SQL["insert_updates"], _updates_in_columns(updates, now))
-    if note_hours:
-        note_write(conn, "job_telemetry", (update.time for update in updates))
     disks = _disks_of(updates)
+    times = [*moved_times, *(update.time for update in updates)]
+    wide_writes.note_write(conn, _written_series(disks or moved_times), times, now)
     if disks:
-        if note_hours:
-            note_write(conn, "disk_telemetry", (update.time for update, _, _ in disks))
         execute(conn, SQL["insert_update_disks"], _update_disks_in_columns(disks))
 
 
@@ -362,10 +365,10 @@ def write_at_once(
 ) -> int:
     """`insert_updates` and `write_jobs` in one statement, which is committed; return the version.
 
-    For updates of consecutive hours, which need no `note_write`, outside of a transaction. While
-    the database works on its only statement, this process can decode the next updates; between
-    several it would have to wait for the interpreter's lock. Raises SerializationFailure if a row
-    had another version, or if `edge` (µs) is no longer the time before which updates were dropped.
+    Outside of a transaction. While the database works on its only statement, this process can
+    decode the next updates; between several it would have to wait for the interpreter's lock.
+    Raises SerializationFailure if a row had another version, or if `edge` (µs) is no longer the
+    time before which updates were dropped.
     """
     disks = _disks_of(updates)
     params = {
@@ -379,6 +382,10 @@ def write_at_once(
         }
     if events := _events_of(rows):
         params["insert_events"] = _events_in_columns(events, now)
+    if note := wide_writes.note_of(
+        _written_series(disks), [update.time for update in updates], now
+    ):
+        params["note_write"] = note
     named = {
         f"{name}_{key}": value for name, columns in params.items() for key, value in columns.items()
     }
@@ -404,6 +411,10 @@ def _at_once(names: tuple[str, ...]) -> LiteralString:
         returning = "\nRETURNING 1" if name == "update_jobs" else ""
         parts.append(f"{name} AS (\n{sql}{returning}\n)")
     return "WITH " + ", ".join(parts) + "\n" + SQL["require_unchanged"]
+
+
+def _written_series(disks: Sequence[object]) -> list[str]:
+    return ["job_telemetry", "disk_telemetry"] if disks else ["job_telemetry"]
 
 
 def _disks_of(updates: Sequence[Update]) -> list[tuple[Update, int, Fields]]:

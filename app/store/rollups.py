@@ -240,6 +240,11 @@ def has_unfinished_refresh(conn: Connection, rollup: Rollup, before: datetime) -
     return bool(_value(conn, SQL["has_unfinished_refresh"], params))
 
 
+def knows_changes(conn: Connection, rollup: Rollup) -> bool:
+    """Whether TimescaleDB's log of changes can be read; if not, everything counts as stale."""
+    return bool(_value(conn, SQL["knows_changes"], {"rollup": rollup.name}))
+
+
 def read_gap(conn: Connection, rollup: Rollup, series: str, window: Window) -> str | None:
     """Why a rollup cannot replace a window of a series, as a clause; None if it is complete.
 
@@ -251,7 +256,7 @@ def read_gap(conn: Connection, rollup: Rollup, series: str, window: Window) -> s
     rows = _count_rows(conn, series, window)
     if rows == 0:
         return None  # also if an operator has deleted the rows behind the edge
-    if read_stale_windows(conn, rollup, window):
+    if knows_changes(conn, rollup) and read_stale_windows(conn, rollup, window):
         return f"{rollup.name} is not up to date there"
     counted = _count_materialised(conn, rollup, window)
     return None if rows == counted else f"{rollup.name} has counted {counted} of its {rows} rows"
@@ -273,12 +278,10 @@ def _count_rows(conn: Connection, series: str, window: Window) -> int:
 def _count_materialised(conn: Connection, rollup: Rollup, window: Window) -> int:
     row = conn.execute(SQL["read_materialization"], {"rollup": rollup.name}).fetchone()
     assert row is not None
-    schema, table, watermark = row
     query = sql.SQL(SQL["count_materialised"]).format(
-        table=sql.Identifier(schema, table), rows=sql.Identifier(rollup.count_column)
+        table=sql.Identifier(*row), rows=sql.Identifier(rollup.count_column)
     )
-    params = {"start": window.from_at, "end": min(window.before_at, watermark)}
-    return int(_value(conn, query, params))
+    return int(_value(conn, query, {"start": window.from_at, "end": window.before_at}))
 
 
 def _value(conn: Connection, query: Query, params: dict[str, Any]) -> Any:

@@ -74,7 +74,7 @@ def insert_snapshots(conn: Connection, snapshots: Sequence[Snapshot], now: int) 
             "sender_time": [s.sender_time for s in snapshots],
         },
     )
-    note_write(conn, "node_telemetry", (s.time for s in snapshots))
+    note_write(conn, ["node_telemetry"], [s.time for s in snapshots], now)
 
 
 def update_nodes(

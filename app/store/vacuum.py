@@ -8,6 +8,11 @@ from app.store.sql import load_queries
 SQL = load_queries("vacuum")
 
 
+def read_refresh_logs(conn: Connection) -> list[str]:
+    """The qualified names of TimescaleDB's tables that every refresh rewrites."""
+    return [name for (name,) in conn.execute(SQL["read_refresh_logs"], {})]
+
+
 def should_analyse(conn: Connection, table: str, every_seconds: int) -> bool:
     """Whether the table was never analysed, or longer than `every_seconds` ago."""
     params = {"every_seconds": every_seconds, "table": table}

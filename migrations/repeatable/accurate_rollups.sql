@@ -30,29 +30,31 @@ BEGIN
 END
 $$;
 
--- Functions with a string body do not depend on TimescaleDB's catalog, which an upgrade of the
+-- Functions with a string body do not depend on TimescaleDB's views, which an upgrade of the
 -- extension may replace.
 
 -- From TimescaleDB's log of changed ranges, and for a transaction with a row in wide_writes only the
--- hours that it wrote to. The rows of one transaction in both tables have the same xmin.
+-- hours that it wrote to. The rows of one transaction in both tables have the same xmin. In PL/pgSQL,
+-- which keeps its plan: planning takes longer than the query, and every chart asks.
 CREATE OR REPLACE FUNCTION changed_ranges(rollup_name text)
-    RETURNS TABLE (first_micros bigint, last_micros bigint) LANGUAGE sql STABLE AS $$
-WITH source AS (
-    SELECT raw_hypertable_id AS id, table_name
-    FROM _timescaledb_catalog.continuous_agg
-    JOIN _timescaledb_catalog.hypertable ON hypertable.id = raw_hypertable_id
-    WHERE user_view_schema = current_schema() AND user_view_name = rollup_name
-), noted AS (
-    SELECT wide_writes.xmin AS transaction, hours FROM wide_writes JOIN source ON series = table_name
+    RETURNS TABLE (first_micros bigint, last_micros bigint) LANGUAGE plpgsql STABLE ROWS 10 AS $$
+BEGIN
+RETURN QUERY
+WITH noted AS (
+    SELECT wide_writes.xmin AS transaction, hours
+    FROM wide_writes
+    JOIN timescaledb_information.continuous_aggregates ON hypertable_name = series
+    WHERE view_schema = current_schema() AND view_name = rollup_name
 )
 SELECT DISTINCT hour * 3600000000, hour * 3600000000 + 3599999999
 FROM noted
 CROSS JOIN unnest(hours) AS hour
 UNION ALL
-SELECT lowest_modified_value, greatest_modified_value
-FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log AS log
-JOIN source ON hypertable_id = source.id
-WHERE NOT EXISTS (SELECT FROM noted WHERE transaction = log.xmin)
+SELECT coalesce(log.first_micros, -9223372036854775808),
+       coalesce(log.last_micros, 9223372036854775807)
+FROM logged_changes(rollup_name) AS log
+WHERE NOT EXISTS (SELECT FROM noted WHERE noted.transaction = log.transaction);
+END
 $$;
 COMMENT ON FUNCTION changed_ranges(text) IS
     'The ranges (microseconds since 1970-01-01, both ends included) in which the source of a rollup '

@@ -235,6 +235,14 @@ COMMENT ON COLUMN node_telemetry_1h.node_id IS 'The node.';
 COMMENT ON COLUMN node_telemetry_1h.bucket IS 'Start of the hour, UTC, on the node''s clock.';
 COMMENT ON COLUMN node_telemetry_1h.snapshots IS 'Snapshots in it.';
 
+COMMENT ON TABLE retention_clock IS
+    'One row: the clock that retention trusts. Nothing is dropped while it is a day or more ahead.';
+COMMENT ON COLUMN retention_clock.is_only IS 'Always true: there is one row.';
+COMMENT ON COLUMN retention_clock.trusted_at IS
+    'The database''s clock at the last run of the task that trusted it.';
+COMMENT ON COLUMN retention_clock.runs_ahead IS
+    'How many runs since have found it more than a day ahead; after 24 it is trusted again.';
+
 COMMENT ON TABLE series_edges IS
     'How far back each series reaches: older rows were dropped.';
 COMMENT ON COLUMN series_edges.series IS 'The series or the rollup.';

@@ -18,17 +18,27 @@ COMMENT ON FUNCTION runs_of(text) IS 'The jobs.job_id of all runs of a job.';
 
 -- With the rights of the tables' owner, because the web workers may not change an update: this only
 -- changes which run of a job it belongs to.
-CREATE OR REPLACE FUNCTION move_updates(source text, target text, from_at timestamptz) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+CREATE OR REPLACE FUNCTION move_updates(source text, target text, from_at timestamptz)
+    RETURNS timestamptz[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    hours timestamptz[];
 BEGIN
     IF job_of(source) <> job_of(target) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'updates stay in their job';
     END IF;
+    SELECT coalesce(array_agg(DISTINCT date_trunc('hour', time)), '{}') INTO hours
+    FROM (
+        SELECT time FROM job_telemetry WHERE job_id = source AND time >= from_at
+        UNION ALL
+        SELECT time FROM disk_telemetry WHERE job_id = source AND time >= from_at
+    ) AS moved;
     UPDATE job_telemetry SET job_id = target WHERE job_id = source AND time >= from_at;
     UPDATE disk_telemetry SET job_id = target WHERE job_id = source AND time >= from_at;
     UPDATE sender_losses SET job_id = target WHERE job_id = source AND time >= from_at;
+    RETURN hours;
 END
 $$;
 REVOKE EXECUTE ON FUNCTION move_updates(text, text, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION move_updates(text, text, timestamptz) IS
-    'Lets the updates of a run from an instant on belong to another run of its job.';
+    'Lets the updates of a run from an instant on belong to another run of its job; returns the '
+    'hours in which it had some.';

@@ -1,14 +1,12 @@
 -- The hours in which rollups are stale. The functions with a string body do not depend on
--- TimescaleDB's catalog, which an upgrade of the extension may replace.
+-- TimescaleDB's views, which an upgrade of the extension may replace.
 
 CREATE OR REPLACE FUNCTION source_chunks(rollup_name text)
     RETURNS TABLE (range_start timestamptz, range_end timestamptz) LANGUAGE sql STABLE AS $$
-SELECT to_timestamp(slice.range_start / 1000000.0), to_timestamp(slice.range_end / 1000000.0)
-FROM _timescaledb_catalog.continuous_agg
-JOIN _timescaledb_catalog.chunk ON chunk.hypertable_id = raw_hypertable_id
-JOIN _timescaledb_catalog.chunk_constraint AS member ON member.chunk_id = chunk.id
-JOIN _timescaledb_catalog.dimension_slice AS slice ON slice.id = member.dimension_slice_id
-WHERE user_view_schema = current_schema() AND user_view_name = rollup_name
+SELECT chunks.range_start, chunks.range_end
+FROM timescaledb_information.continuous_aggregates AS rollup
+JOIN timescaledb_information.chunks USING (hypertable_schema, hypertable_name)
+WHERE rollup.view_schema = current_schema() AND rollup.view_name = rollup_name
 $$;
 COMMENT ON FUNCTION source_chunks(text) IS 'The ranges of the chunks that a rollup is made from.';
 
@@ -29,6 +27,13 @@ COMMENT ON FUNCTION changed_hours(text) IS
     'The hours of a rollup, counted from 1970-01-01, in which its source has changed and that '
     'stale_hours does not hold yet.';
 
+CREATE OR REPLACE FUNCTION knows_changes(rollup_name text) RETURNS boolean
+    LANGUAGE sql STABLE AS $$
+SELECT NOT EXISTS (SELECT FROM logged_changes(rollup_name) WHERE first_micros IS NULL)
+$$;
+COMMENT ON FUNCTION knows_changes(text) IS
+    'Whether TimescaleDB''s log of changes can be read. If not, changed_hours returns every hour.';
+
 -- Called in the arguments of refresh_continuous_aggregate, whose first transaction empties
 -- TimescaleDB's log: with one snapshot (REPEATABLE READ) both see the same ranges. The hours of the
 -- window get the claim: if another process records one of them again, it stays after this refresh.
@@ -38,11 +43,11 @@ CREATE OR REPLACE FUNCTION record_stale_hours(
 BEGIN
     INSERT INTO stale_hours AS known (rollup, hour)
     SELECT rollup_name, to_timestamp(hour * 3600) FROM changed_hours(rollup_name) AS hour
+    WHERE knows_changes(rollup_name)
     ON CONFLICT (rollup, hour) DO UPDATE SET claim = NULL;
     DELETE FROM wide_writes
-    USING _timescaledb_catalog.continuous_agg, _timescaledb_catalog.hypertable
-    WHERE user_view_schema = current_schema() AND user_view_name = rollup_name
-      AND hypertable.id = raw_hypertable_id AND series = table_name;
+    USING timescaledb_information.continuous_aggregates
+    WHERE view_schema = current_schema() AND view_name = rollup_name AND hypertable_name = series;
     UPDATE stale_hours SET claim = claimed_by
     WHERE rollup = rollup_name AND hour < window_end
       AND hour + interval '1 hour' > window_start;

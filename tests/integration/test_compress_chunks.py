@@ -113,11 +113,11 @@ def test_batches_fit_their_blocks(conn: Connection, run: Run) -> None:
     add_updates(conn, every(timedelta(seconds=10), start, start + 4 * HOUR))
     run()
     (table,) = conn.execute(
-        """SELECT format('%I.%I', batches.schema_name, batches.table_name)
-           FROM _timescaledb_catalog.chunk
-           JOIN _timescaledb_catalog.hypertable ON hypertable.id = chunk.hypertable_id
-           JOIN _timescaledb_catalog.chunk AS batches ON batches.id = chunk.compressed_chunk_id
-           WHERE hypertable.table_name = 'job_telemetry' AND NOT chunk.dropped"""
+        """SELECT compress_relid::regclass::text
+           FROM _timescaledb_catalog.compression_settings
+           JOIN timescaledb_information.chunks
+             ON relid = format('%I.%I', chunk_schema, chunk_name)::regclass
+           WHERE hypertable_name = 'job_telemetry' AND is_compressed"""
     ).fetchone() or ("",)
     sizes = conn.execute(f"SELECT _ts_meta_count FROM {table} ORDER BY 1".encode()).fetchall()
     assert sizes == [(520,), (920,)]

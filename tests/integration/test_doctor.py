@@ -47,6 +47,20 @@ def test_every_check_says_something(conn: Connection, config: Config) -> None:
         assert each.detail.endswith("."), each
 
 
+@pytest.mark.parametrize(("newest", "is_newer"), [((2, 19), True), ((99, 0), False)])
+def test_a_timescaledb_newer_than_the_tested_ones_is_named(
+    conn: Connection,
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    newest: tuple[int, int],
+    is_newer: bool,
+) -> None:
+    monkeypatch.setattr("app.checks.doctor.NEWEST_TIMESCALEDB", newest)
+    (check,) = (each for each in run_checks(conn, config) if each.name == "timescaledb")
+    assert check.ok
+    assert ("newer than 2.19, the newest version with which" in check.detail) is is_newer
+
+
 @pytest.mark.parametrize(
     ("change", "name", "sentence"),
     [

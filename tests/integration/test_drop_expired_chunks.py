@@ -15,6 +15,7 @@ import pytest
 
 from app.config import Config
 from app.database.pool import Connection, Database
+from app.domain.retention import RUNS_UNTIL_TRUSTED
 from app.domain.rollups import DROPPED_SERIES, ROLLUPS
 from app.domain.window import Window
 from app.errors import HubError
@@ -29,6 +30,7 @@ from tests.chunks import (
     add_updates,
     edge_of,
     every,
+    keep_alive,
     materialised,
     starts,
     table_of,
@@ -61,9 +63,14 @@ def short(config: Config) -> Config:
 
 
 @pytest.fixture
-def run(database: Database, short: Config) -> Run:
-    """One run of the task, by default at NOW."""
-    return lambda now=NOW: drop_expired_chunks.run_once(database, short, now)
+def run(conn: Connection, database: Database, short: Config) -> Run:
+    """One run of the task in a hub that has been in use until then, by default at NOW."""
+
+    def run(now: datetime = NOW) -> dict[str, Dropped]:
+        keep_alive(conn, now)
+        return drop_expired_chunks.run_once(database, short, now)
+
+    return run
 
 
 def series_of(conn: Connection, sql: str) -> list[tuple[object, ...]]:
@@ -140,9 +147,9 @@ def test_minutes_go_when_the_hours_have_them_and_hours_never_go(
     done = run(NOW + 400 * DAY)
     for series in ("job_speed_1m", "disk_speed_1m", "node_telemetry_1m"):
         assert starts(conn, series) == []
-        assert done[series] == Dropped(1, 0, None)
+    assert done["job_speed_1m"] == done["disk_speed_1m"] == Dropped(1, 0, None)
     assert edge_of(conn, "job_speed_1m") == edge_of(conn, "disk_speed_1m") == EXPIRED + DAY
-    assert {name: materialised(conn, name) for name in hours} == hours
+    assert all(set(rows) <= set(materialised(conn, name)) for name, rows in hours.items())
     assert sum(row[0] for row in materialised(conn, "job_speed_1h", "updates")) == 24
 
 
@@ -340,3 +347,50 @@ def test_the_clock_is_the_databases_without_a_given_time(
     refresh_rollups.run_once(database, short)
     done = drop_expired_chunks.run_once(database, short)
     assert done["job_telemetry"] == Dropped(1, 0, None)
+
+
+# A wrong clock.
+
+
+def test_a_clock_that_jumps_drops_nothing_for_a_day_of_runs(
+    conn: Connection, database: Database, short: Config
+) -> None:
+    add_updates(conn, every(6 * HOUR, EXPIRED, NOW))
+    drop_expired_chunks.run_once(database, replace(short, raw_retention_days=20), NOW)
+    kept = starts(conn, "job_telemetry")
+    ahead = NOW + 45 * DAY
+    add_updates(conn, [ahead])  # received by the same clock
+    for run in range(RUNS_UNTIL_TRUSTED):
+        with pytest.raises(HubError, match=r"45 days after .* nothing is dropped for a day"):
+            drop_expired_chunks.run_once(database, short, ahead + run * HOUR)
+    assert starts(conn, "job_telemetry")[: len(kept)] == kept
+    done = drop_expired_chunks.run_once(database, short, ahead + RUNS_UNTIL_TRUSTED * HOUR)
+    assert done["job_telemetry"].chunks == len(kept), "the clock was right"
+
+
+def test_a_clock_that_is_set_back_is_trusted_at_once(
+    conn: Connection, database: Database, short: Config
+) -> None:
+    add_updates(conn, every(6 * HOUR, EXPIRED, NOW))
+    keep_alive(conn, NOW - HOUR)
+    drop_expired_chunks.run_once(database, replace(short, raw_retention_days=20), NOW - HOUR)
+    with pytest.raises(HubError, match="nothing is dropped"):
+        drop_expired_chunks.run_once(database, short, NOW + 45 * DAY)
+    done = drop_expired_chunks.run_once(database, short, NOW)
+    assert done["job_telemetry"] == Dropped(6, 0, None)
+
+
+@pytest.mark.parametrize("days", [45, 400])
+def test_a_hub_that_starts_with_a_clock_ahead_keeps_everything(
+    conn: Connection, database: Database, short: Config, days: int
+) -> None:
+    """Not even after a day, while nothing is received by that clock."""
+    add_updates(conn, every(6 * HOUR, NOW - DAY, NOW))
+    add_snapshots(conn, [NOW])
+    refresh_rollups.run_once(database, short, NOW)
+    kept = {series: starts(conn, series) for series in DROPPED_SERIES}
+    clock = NOW + days * DAY
+    for run in range(3 * RUNS_UNTIL_TRUSTED):
+        drop_expired_chunks.run_once(database, short, clock + run * HOUR)
+    assert {series: starts(conn, series) for series in DROPPED_SERIES} == kept
+    assert edge_of(conn, "job_telemetry") is None

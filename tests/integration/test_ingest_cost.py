@@ -18,13 +18,12 @@ from tests.factories import make_update, micros
 from tests.storing import LATE_DAYS, store
 
 CHUNKS = """
-SELECT count(DISTINCT chunk.id)
+SELECT count(DISTINCT chunk_name)
 FROM pg_locks
 JOIN pg_class ON pg_class.oid = pg_locks.relation
-JOIN _timescaledb_catalog.chunk ON chunk.table_name = relname
-JOIN _timescaledb_catalog.hypertable ON hypertable.id = chunk.hypertable_id
+JOIN timescaledb_information.chunks ON chunk_name = relname
 WHERE coalesce(pid, pg_backend_pid()) = pg_backend_pid()  -- the embedded engine has no pids
-  AND hypertable.table_name IN ('job_telemetry', 'disk_telemetry')
+  AND hypertable_name IN ('job_telemetry', 'disk_telemetry')
 """
 DAYS = 8  # in each, four chunks of each series
 

@@ -63,6 +63,16 @@ def test_edited_file_stops_it(conn: Connection, tmp_path: Path) -> None:
     assert tables(conn) == {"a"}
 
 
+def test_a_file_that_replaces_an_applied_text_is_applied_already(
+    conn: Connection, tmp_path: Path
+) -> None:
+    write(tmp_path, "0001_a.sql", "CREATE TABLE a (x int)")
+    migrate(conn, tmp_path)
+    (applied,) = read_migrations(tmp_path)
+    write(tmp_path, "0001_a.sql", f"-- replaces: {applied.checksum}\nCREATE TABLE a (x integer)")
+    assert migrate(conn, tmp_path) == [] == pending(conn, tmp_path)
+
+
 def test_database_of_a_newer_hub_stops_it(conn: Connection, tmp_path: Path) -> None:
     write(tmp_path, "0001_a.sql", "SELECT 1")
     write(tmp_path, "0002_b.sql", "SELECT 1")

@@ -21,10 +21,12 @@ import pytest
 from app.checks.rollups import judge_retention
 from app.clock import from_micros
 from app.config import Config
+from app.database.migrate import version_tuple
 from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS, Rollup
 from app.domain.window import EPOCH, Window
 from app.errors import HubError
+from app.ingest.known_jobs import KnownJobs
 from app.ingest.transaction import store_updates
 from app.store import rollups as store
 from jobs import refresh_rollups, summarise_finished_jobs
@@ -41,12 +43,16 @@ from tests.chunks import (
     materialised,
     versions,
 )
-from tests.factories import make_update
+from tests.factories import fresh, make_update
 
 pytestmark = pytest.mark.owner
 
 THIS_MINUTE = NOW.replace(second=0)
 Tick = Callable[..., dict[str, float]]
+# What TimescaleDB's refreshes have still to do.
+RANGES = "_timescaledb_catalog.continuous_aggs_materialization_ranges"
+LOG = "_timescaledb_catalog.continuous_aggs_materialization_invalidation_log"
+REGISTERED = "_timescaledb_catalog.continuous_aggs_jobs_refresh_ranges"
 
 
 @pytest.fixture
@@ -585,24 +591,34 @@ def test_what_a_killed_refresh_has_left_is_finished_by_the_next(
     tick()
     late = NOW - 2 * HOUR
     add_updates(conn, [late], job_id="late")
-    _leave_unfinished(conn, "job_speed_1m", late.replace(second=0))
+    _leave_unfinished(
+        conn, "job_speed_1m", late.replace(second=0), RANGES if _notes_ranges(conn) else LOG
+    )
+    conn.execute("INSERT INTO stale_hours SELECT 'job_speed_1m', date_trunc('hour', %s), 1", [late])
     tick()
     for rollup in ("job_speed_1m", "job_speed_1h"):
         assert ("late", 1) in materialised(conn, rollup, "job_id, updates"), rollup
 
 
-def _leave_unfinished(conn: Connection, rollup: str, bucket: datetime) -> None:
+def _leave_unfinished(conn: Connection, rollup: str, bucket: datetime, into: str) -> None:
     """As a refresh does that is killed after it has noted what it is about to do."""
     conn.execute(
-        """
+        f"""
         WITH taken AS (DELETE FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log)
-        INSERT INTO _timescaledb_catalog.continuous_aggs_materialization_ranges
+        INSERT INTO {into}
         SELECT mat_hypertable_id, extract(epoch FROM %(bucket)s::timestamptz) * 1000000,
                extract(epoch FROM %(bucket)s::timestamptz + interval '1 minute') * 1000000
         FROM _timescaledb_catalog.continuous_agg WHERE user_view_name = %(rollup)s
-        """,
+        """.encode(),
         {"rollup": rollup, "bucket": bucket},
     )
+
+
+def _notes_ranges(conn: Connection) -> bool:
+    """Whether a refresh notes its ranges apart: TimescaleDB from 2.27 on keeps them in its log."""
+    sql = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+    (version,) = conn.execute(sql).fetchone() or ("",)
+    return version_tuple(version) < (2, 27)
 
 
 def test_an_unfinished_refresh_that_reaches_behind_the_edge_is_not_finished(
@@ -610,7 +626,7 @@ def test_an_unfinished_refresh_that_reaches_behind_the_edge_is_not_finished(
 ) -> None:
     add_updates(conn, every(HOUR, NOW - 2 * DAY, NOW))
     tick()
-    _leave_unfinished(conn, "job_speed_1m", (NOW - DAY).replace(second=0))
+    _leave_unfinished(conn, "job_speed_1m", (NOW - DAY).replace(second=0), RANGES)
     conn.execute(
         "UPDATE series_edges SET dropped_before = %s WHERE series = 'job_telemetry'", [NOW - HOUR]
     )
@@ -618,7 +634,7 @@ def test_an_unfinished_refresh_that_reaches_behind_the_edge_is_not_finished(
         with pytest.raises(HubError, match=r"^job_speed_1m could not be refreshed"):
             tick()
     finally:
-        conn.execute("DELETE FROM _timescaledb_catalog.continuous_aggs_materialization_ranges")
+        conn.execute(f"DELETE FROM {RANGES}".encode())
 
 
 @pytest.mark.server
@@ -633,11 +649,61 @@ def test_a_refresh_killed_in_the_middle_is_finished_by_the_next(
         thread.start()
         _kill_one_that_waits(conn)
         thread.join(60)
-    sql = "SELECT count(*) FROM _timescaledb_catalog.continuous_aggs_materialization_ranges"
+    left = RANGES if _notes_ranges(conn) else REGISTERED
+    sql = f"SELECT count(*) FROM {left}".encode()
     assert conn.execute(sql).fetchone() != (0,), "it was killed too early for this test"
     tick()
     assert conn.execute(sql).fetchone() == (0,)
     assert sum(row[0] for row in materialised(conn, "job_speed_1m", "updates")) == 3 * 60 - 1
+
+
+@pytest.mark.server
+def test_what_is_committed_while_a_refresh_begins_is_refreshed(
+    conn: Connection, database: Database, tick: Tick
+) -> None:
+    """TimescaleDB from 2.27 on empties its log later than the hub reads it."""
+    store_updates(conn, [make_update(-120, job_id="late")], 28)
+    tick(datetime.now(UTC))
+    with database.connect() as holder:
+        holder.execute(
+            "SELECT FROM _timescaledb_catalog.continuous_aggs_invalidation_threshold FOR UPDATE"
+        )
+        store_updates(conn, [make_update(-4 * 3_600, job_id="other")], 28)
+        thread = threading.Thread(target=tick, args=(datetime.now(UTC) + MINUTE,))
+        thread.start()
+        _wait_for_lock(conn)
+        late = [make_update(at, job_id="late") for at in (-3 * 3_600, -2.5 * 3_600)]
+        store_updates(conn, late, 28)
+        holder.rollback()
+        thread.join(60)
+    tick(datetime.now(UTC) + MINUTE)
+    updates = materialised(conn, "job_speed_1m", "job_id, updates")
+    assert sum(n for job_id, n in updates if job_id == "late") == 3
+
+
+@pytest.mark.parametrize(("age", "is_noted"), [(0, False), (120, True)])
+def test_late_updates_of_known_jobs_are_noted(conn: Connection, age: int, is_noted: bool) -> None:
+    """They are written in one statement."""
+    known = KnownJobs()
+    with conn.transaction():
+        store_updates(conn, [make_update(-300, job_id="known")], 28, known)
+    conn.execute("DELETE FROM wide_writes")
+    update = fresh(-age, job_id="known", disks={0: {}})
+    store_updates(conn, [update], 28, known)
+    assert conn.execute("SELECT series, hours FROM wide_writes ORDER BY id").fetchall() == (
+        [(series, [update.time // 3_600_000_000]) for series in ("job_telemetry", "disk_telemetry")]
+        if is_noted
+        else []
+    )
+
+
+def _wait_for_lock(conn: Connection) -> None:
+    sql = """SELECT FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    deadline = time.monotonic() + 20
+    while not conn.execute(sql).fetchall():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _ignore_failure(tick: Tick) -> None:

@@ -24,7 +24,7 @@ from tools import engine_template
 from tools.hub_process import HubProcess
 
 # What only tasks and commands of the owner run; everything else faces the network.
-OWNERS_AREAS = {"rollups", "repair", "summaries", "counts"}
+OWNERS_AREAS = {"rollups", "retention", "repair", "summaries", "counts"}
 OWNERS_BLOCKS = {
     "read_silent_jobs",
     "stall_jobs",
@@ -93,6 +93,7 @@ FORBIDDEN = {
     "delete events": "DELETE FROM job_events",
     "forget tokens": "DELETE FROM tokens",
     "move an edge": "UPDATE series_edges SET dropped_before = now()",
+    "set the clock of retention": "UPDATE retention_clock SET trusted_at = now()",
     "edit the ledger": "DELETE FROM schema_migrations",
     "take a task": "UPDATE tasks SET lease_holder = 'mine'",
     "delete from a rollup": "DELETE FROM job_speed_1h",

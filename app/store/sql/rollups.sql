@@ -1,8 +1,5 @@
 -- Refreshes rollups, compresses and drops chunks. `now` is for tests: by default the database's
 -- clock counts.
---
--- Only _timescaledb_catalog, which every user may read, shows what a killed refresh left and whether a
--- chunk has uncompressed rows. Its instants are microseconds since 1970.
 
 -- name: read_clock
 SELECT coalesce(%(now)s::timestamptz, clock_timestamp())
@@ -39,14 +36,12 @@ SELECT series, CASE WHEN isfinite(dropped_before) THEN dropped_before END FROM s
 UPDATE series_edges SET dropped_before = greatest(dropped_before, %(edge)s)
 WHERE series = %(series)s
 
--- Status 8: rows were added after the chunk was compressed, and are not compressed yet.
 -- name: read_chunks
 SELECT chunks.chunk_schema AS schema, chunks.chunk_name AS name,
-       chunks.range_start AS start, chunks.range_end AS end,
-       chunks.is_compressed, (catalog.status & 8) <> 0 AS is_partial
+       chunks.range_start AS start, chunks.range_end AS end, chunks.is_compressed,
+       chunks.is_compressed AND has_uncompressed_rows(chunks.chunk_schema, chunks.chunk_name)
+           AS is_partial
 FROM timescaledb_information.chunks
-JOIN _timescaledb_catalog.chunk AS catalog
-  ON (catalog.schema_name, catalog.table_name) = (chunks.chunk_schema, chunks.chunk_name)
 LEFT JOIN timescaledb_information.continuous_aggregates AS rollup
   ON (rollup.materialization_hypertable_schema, rollup.materialization_hypertable_name)
    = (chunks.hypertable_schema, chunks.hypertable_name)
@@ -63,11 +58,9 @@ WITH slices AS (
            least(range_end, %(end)s::timestamptz) AS before
     FROM source_chunks(%(rollup)s)
 ), ranges AS (
-    SELECT to_timestamp(lowest_modified_value / 1000000.0) AS start,
-           to_timestamp(greatest_modified_value / 1000000.0) AS last
-    FROM _timescaledb_catalog.continuous_aggs_materialization_ranges
-    JOIN _timescaledb_catalog.continuous_agg ON materialization_id = mat_hypertable_id
-    WHERE user_view_schema = current_schema() AND user_view_name = %(rollup)s
+    SELECT to_timestamp(first_micros / 1000000.0) AS start,
+           to_timestamp(last_micros / 1000000.0) AS last
+    FROM unfinished_refreshes(%(rollup)s)
     UNION ALL
     SELECT coalesce(
                (SELECT refreshed_until FROM rollup_refreshes WHERE rollup = %(rollup)s),
@@ -169,25 +162,20 @@ SELECT set_config('lock_timeout', %(wait)s, false)
 INSERT INTO rollup_refreshes (rollup, refreshed_at) VALUES (%(rollup)s, %(began_at)s)
 ON CONFLICT (rollup) DO UPDATE SET refreshed_at = excluded.refreshed_at
 
--- The rollup's own table, and the watermark, from which on its view reads the source.
 -- name: read_materialization
-SELECT materialization_hypertable_schema, materialization_hypertable_name,
-       greatest(_timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(id)),
-                TIMESTAMPTZ 'epoch')
+SELECT materialization_hypertable_schema, materialization_hypertable_name
 FROM timescaledb_information.continuous_aggregates
-JOIN _timescaledb_catalog.hypertable
-  ON (schema_name, table_name)
-   = (materialization_hypertable_schema, materialization_hypertable_name)
 WHERE view_schema = current_schema() AND view_name = %(rollup)s
 
 -- A killed refresh leaves its unfinished ranges; the next one that touches such a range finishes
 -- it.
 -- name: has_unfinished_refresh
 SELECT EXISTS (
-    SELECT FROM _timescaledb_catalog.continuous_aggs_materialization_ranges
-    JOIN _timescaledb_catalog.continuous_agg ON materialization_id = mat_hypertable_id
-    WHERE user_view_schema = current_schema() AND user_view_name = %(rollup)s
-      AND lowest_modified_value < extract(epoch FROM %(before)s::timestamptz) * 1000000)
+    SELECT FROM unfinished_refreshes(%(rollup)s)
+    WHERE first_micros < extract(epoch FROM %(before)s::timestamptz) * 1000000)
+
+-- name: knows_changes
+SELECT knows_changes(%(rollup)s)
 
 -- name: count_rows
 SELECT count(*) FROM {series} WHERE time >= %(start)s AND time < %(end)s

@@ -1,5 +1,12 @@
 -- The statements of the task vacuum_tables.
 
+-- TimescaleDB's tables of what refreshes have to do, whichever this version has.
+-- name: read_refresh_logs
+SELECT format('%%I.%%I', schemaname, tablename)
+FROM pg_tables
+WHERE schemaname = '_timescaledb_catalog' AND tablename LIKE 'continuous_aggs_%%'
+ORDER BY tablename
+
 -- name: should_analyse
 SELECT NOT EXISTS (SELECT FROM pg_statistic WHERE starelid = relid)
     OR last_analyze IS NULL

@@ -1,4 +1,5 @@
--- What a transaction has written to a series, if whole hours lie in between (see changed_hours).
+-- What a transaction has written to series, if the next refresh may not find it by itself (see
+-- changed_hours).
 
 -- name: note_write
-INSERT INTO wide_writes (series, hours) VALUES (%(series)s, %(hours)s::bigint[])
+INSERT INTO wide_writes (series, hours) SELECT unnest(%(series)s::text[]), %(hours)s::bigint[]
