@@ -17,7 +17,7 @@ from app.schemas.jobs import JobSchema
 from app.schemas.updates import CompletionSchema, ReceiptSchema, RegistrationSchema
 from app.web.admission import require_job_type
 from app.web.content import JSON
-from app.web.paths import check_identifier
+from app.web.paths import read_identifier
 from app.web.permissions import PUSH
 from app.web.push import answer_update
 
@@ -55,7 +55,7 @@ def complete_job(job_id: str) -> Response:
 
     `last_telemetry_at` is unchanged. 409 if the job has already ended with another status.
     """
-    check_identifier("job_id", job_id)
+    job_id = read_identifier("job_id", job_id)
     claims = current_claims()
     if claims is not None and claims.job_types:
         require_job_type(claims, job_body(job_id)["job_type"])

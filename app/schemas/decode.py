@@ -27,7 +27,12 @@ from app.domain.timestamps import LATEST, is_unset
 from app.domain.updates import Fields, Update
 from app.errors import InvalidInput
 from app.schemas.errors import flatten
-from app.schemas.fields import LARGEST_INTEGER, identifier_problem, parse_timestamp
+from app.schemas.fields import (
+    LARGEST_INTEGER,
+    identifier_problem,
+    normalise_identifier,
+    parse_timestamp,
+)
 from app.schemas.updates import (
     HIGHEST_DISK_INDEX,
     LARGEST_LOSS,
@@ -123,6 +128,8 @@ def decode_update(body: bytes, job_type: str, job_id: str) -> Update:
     if update is not None:
         return update
     data = load(_UPDATE, parse_object(body))
+    if "job_id" in data:
+        data["job_id"] = normalise_identifier(data["job_id"])
     for name, expected in (("job_id", job_id), ("job_type", job_type)):
         if data.pop(name, expected) != expected:
             raise InvalidInput(
@@ -271,6 +278,7 @@ def _from_batch_struct(read: Any) -> Update | Rejected:
     job_type, job_id = read.job_type, read.job_id
     if job_type is None or job_id is None or job_type_problem(job_type):
         raise ValueError  # the schema gives the reason
+    job_id = normalise_identifier(job_id)
     if identifier_problem(job_id):
         raise ValueError
     return _with_cut_texts(_from_struct(read, job_type, job_id))

@@ -417,7 +417,9 @@ def test_batch_of_one_bad_among_999_good_keeps_the_good() -> None:
     assert list(decoded[400]) == ["status"]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("job_id", ["", "a/b", ".", "..", "summary", "x" * 256, "a\x01", "a\x85"])
+@pytest.mark.parametrize(
+    "job_id", ["", "a/b", ".", "..", "summary", "x" * 256, "a\x01", "a\x85", "a\u200b", " a"]
+)
 def test_batch_item_with_a_bad_job_id_is_rejected(job_id: str) -> None:
     item = {"status": "running", "job_id": job_id, "job_type": "backup"}
     (decoded,) = decode_batch(json.dumps({"updates": [item]}).encode(), is_ndjson=False)

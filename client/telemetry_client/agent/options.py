@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from telemetry_client.settings import SHARED_SPOOL, Settings
+from telemetry_client.wire.cleaning import HIDDEN
 
 SECONDS = 60.0
 WS_HOST = "localhost"
@@ -91,12 +92,15 @@ def parse(argv: Sequence[str] | None = None) -> Options:
 
 def node_id_problem(text: str) -> str | None:
     """Why the hub would refuse a node id; None if it accepts it."""
+    text = unicodedata.normalize("NFC", text)
     if not 1 <= len(text) <= LONGEST_NODE_ID:
         return f"is not 1 to {LONGEST_NODE_ID} characters long"
     if "/" in text or text in (".", "..", "summary"):
         return "contains a slash" if "/" in text else "is reserved"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        return "contains control characters"
+    if text[0] == " " or text[-1] == " ":
+        return "begins or ends with a space"
+    if HIDDEN.search(text):
+        return "contains control, format or separator characters"
     return None
 
 
