@@ -119,7 +119,7 @@ class EmbeddedEngine:
         """
         with self._lifecycle:
             self._stop_process(timeout)
-            if not (self._data_dir / "timescaledb" / "PG_VERSION").exists():
+            if not has_database(self._data_dir):
                 raise EngineError(f"The database in {self._data_dir} is gone: is it mounted?")
             self.start()
 
@@ -197,6 +197,11 @@ class EmbeddedEngine:
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
+
+
+def has_database(data_dir: Path) -> bool:
+    """Whether a data directory has the files of a database."""
+    return (data_dir / "timescaledb" / "PG_VERSION").exists()
 
 
 def _describe(exc: OSError, data_dir: Path) -> str:
