@@ -43,10 +43,12 @@ RETRY_AFTER_SECONDS = 2
 @needs(HEALTH)
 def read_health() -> Response:
     """Report the hub's health. Answers within a second even if the database hangs."""
-    look = hub().probe.look(hub().database)
+    look, silent_seconds = hub().probe.look(hub().database), hub().probe.silent_seconds
     writer, config = hub().writer, hub().config
     checks = {
-        "database": check_database(look, writer.last_commit_seconds_ago, time.monotonic()),
+        "database": check_database(
+            look, silent_seconds, writer.last_commit_seconds_ago, time.monotonic()
+        ),
         "migrations": check_migrations(look),
         "writer": check_writer(writer),
         "tasks": check_tasks(look, config.task_interval(config.sweep_seconds)),
@@ -67,7 +69,7 @@ def read_health() -> Response:
 
 
 def check_database(
-    look: Look | None, last_commit_seconds_ago: float | None, now: float
+    look: Look | None, silent_seconds: float, last_commit_seconds_ago: float | None, now: float
 ) -> dict[str, Any]:
     """`ok`; `slow` if only something else proves that it is alive; `down` otherwise."""
     age = None if look is None else now - look.at
@@ -76,8 +78,7 @@ def check_database(
     seconds = None if look is None or error else round(look.seconds, 4)
     if is_current and error is None:
         return {"status": "ok", "seconds": seconds, "detail": None}
-    silence = WAIT_SECONDS if age is None else age
-    detail = error if is_current else f"The database has not answered for {silence:.1f} s."
+    detail = error if is_current else f"The database has not answered for {silent_seconds:.1f} s."
     proofs = [last_commit_seconds_ago, None if error else age]
     is_alive = any(proof is not None and proof < PROOF_SECONDS for proof in proofs)
     return {"status": "slow" if is_alive else "down", "seconds": seconds, "detail": detail}

@@ -94,6 +94,7 @@ def test_working_hub_is_ok(client: FlaskClient, fresh_probe: DatabaseProbe) -> N
     assert answer.status_code == 200
     assert body["status"] == "ok"
     assert body["checks"]["database"]["seconds"] > 0
+    assert fresh_probe.silent_seconds == 0
     assert body["checks"]["migrations"] == {"status": "ok", "pending": []}
     assert body["checks"]["writer"]["queued"] == 0
     assert answer.headers["Cache-Control"] == "no-store"
@@ -132,6 +133,24 @@ def test_only_the_first_request_waits_for_a_hung_database(
         assert client.get("/api/v1/health").status_code == 503
     assert time.monotonic() - started < 10, "each waited"
     assert len(hung_database) == 1
+
+
+def test_silence_begins_with_the_first_look_that_is_not_answered(
+    client: FlaskClient, fresh_probe: DatabaseProbe, hung_database: list[threading.Thread]
+) -> None:
+    """Not with the last look: the one before may be minutes old."""
+
+    def silence() -> float:
+        detail = client.get("/api/v1/health").get_json()["checks"]["database"]["detail"]
+        found = re.fullmatch(r"The database has not answered for ([0-9.]+) s\.", detail)
+        assert found is not None, detail
+        return float(found[1])
+
+    fresh_probe._latest = Look(at=time.monotonic() - 150)
+    began = time.monotonic()
+    assert silence() <= time.monotonic() - began + 0.1
+    time.sleep(0.5)
+    assert 0.8 < silence() <= time.monotonic() - began + 0.1
 
 
 def test_recent_commit_proves_a_busy_database_alive(
@@ -272,7 +291,7 @@ def test_hung_probe_is_cancelled_and_repeated(database: Database, monkeypatch: P
 def test_what_proves_the_database_alive(
     look: Look | None, commit_age: float | None, status: str
 ) -> None:
-    assert check_database(look, commit_age, now=100.0)["status"] == status
+    assert check_database(look, 0.4, commit_age, now=100.0)["status"] == status
 
 
 # Metrics and request ids.
