@@ -124,6 +124,30 @@ def test_push_announces_expiry(guarded: FlaskClient) -> None:
     assert datetime.fromisoformat(answer.headers["Token-Expires"])
 
 
+# What a sender may read.
+
+
+def test_a_sender_reads_nothing_of_a_job_by_registering_it(guarded: FlaskClient) -> None:
+    """It gets what it sent, of a job that others report too."""
+    secret = {"vm_name": "vm-of-others", "error_message": "/home/secret: denied"}
+    disks = [{"disk_index": 7, "status": "failed"}]
+    body = make_body(**secret, status="failed", disks=disks)
+    assert guarded.post(PUSH, json=body, headers=bearer(make_token("admin"))).status_code == 200
+    sender, admin = bearer(make_token("ingest")), bearer(make_token("admin"))
+    registration = {"job_id": "job-1", "job_type": "backup", "total_bytes": 100_000}
+    answer = guarded.post(JOBS, json={**registration, "backup_type": None, "x": 1}, headers=sender)
+    assert (answer.status_code, answer.get_json()) == (200, registration)
+    answer = guarded.post(JOBS, json={**registration, "vm_name": "guess"}, headers=sender)
+    assert answer.status_code == 409
+    assert b"of-others" not in answer.data
+    new = {**registration, "job_id": "job-2", "disks": [{"disk_index": 0, "size_bytes": 5}]}
+    answer = guarded.post(JOBS, json=new, headers=sender)
+    assert (answer.status_code, answer.get_json()) == (201, new)
+    assert (
+        guarded.post(JOBS, json=registration, headers=admin).get_json()["vm_name"] == "vm-of-others"
+    )
+
+
 # Limits by job type.
 
 
