@@ -339,6 +339,32 @@ def test_without_a_key_remote_requests_are_refused(client: FlaskClient, address:
         assert "only its own machine" in answer.get_json()["detail"]
 
 
+FORWARDED = {
+    "Forwarded": "for=203.0.113.7",
+    "X-Forwarded-For": "203.0.113.7",
+    "X-Forwarded-Proto": "https",  # all that docs/deploy/nginx.conf adds
+    "X-Forwarded-Host": "hub.example.org",
+    "X-Forwarded-Whatever": "1",
+    "Via": "1.1 proxy",
+    "X-Real-IP": "203.0.113.7",
+}
+
+
+@pytest.mark.parametrize("name", FORWARDED)
+def test_without_a_key_forwarded_requests_are_refused(
+    client: FlaskClient, guarded: FlaskClient, name: str
+) -> None:
+    """The proxy is on this machine; those that it serves may be anywhere."""
+    headers = {name: FORWARDED[name], "Host": "localhost"}
+    for path in (JOBS, "/", "/api/v1/health", "/static/dashboard/main.js"):
+        answer = client.get(path, headers=headers)
+        assert answer.status_code == 403, path
+        assert "HUB_TOKEN_KEY_FILE" in answer.get_json()["detail"]
+    assert client.post(PUSH, json=make_body(), headers=headers).status_code == 403
+    assert client.get(f"{JOBS}/job-1").status_code == 404
+    assert guarded.get(JOBS, headers={**headers, **bearer(make_token())}).status_code == 200
+
+
 def test_with_a_key_the_address_does_not_matter(guarded: FlaskClient) -> None:
     remote = {"REMOTE_ADDR": "10.0.0.7"}
     assert guarded.get(JOBS, environ_overrides=remote).status_code == 401
