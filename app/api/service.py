@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import flask
-from flask import Response, send_file
+from flask import Response
 from flask_smorest import Blueprint, current_api
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import NotFound
@@ -14,6 +14,7 @@ from werkzeug.exceptions import NotFound
 from app import __version__, metrics
 from app.api.answers import conditional_json, json_response
 from app.api.context import hub, to_response
+from app.api.files import TYPES, read_file, send
 from app.api.needs import needs
 from app.checks.probe import FRESH_SECONDS, WAIT_SECONDS, Look
 from app.config import ROOT
@@ -186,9 +187,8 @@ def show_docs() -> Response:
     """The API documentation page. 503 until its libraries are installed."""
     if not all(path.is_file() for path in _ASSETS.values()):
         return _not_installed()
-    response = send_file(_STATIC / "docs" / "index.html", mimetype="text/html")
+    response = send(read_file(_STATIC / "docs" / "index.html"), "text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = _POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 
@@ -201,9 +201,7 @@ def send_asset(name: str) -> Response:
         raise NotFound
     if not path.is_file():
         return _not_installed()
-    response = send_file(path, conditional=True)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
+    return send(read_file(path), TYPES[path.suffix])
 
 
 def _not_installed() -> Response:

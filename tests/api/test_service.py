@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import re
 import socket
@@ -434,6 +435,19 @@ def test_docs_page_loads_from_no_other_origin(client: FlaskClient, installed: No
         with client.get(path) as answer:
             assert answer.status_code == 200
             assert not re.search(r"https?://|[\"']//", answer.get_data(as_text=True))
+
+
+def test_assets_are_sent_packed_and_not_twice(client: FlaskClient) -> None:
+    path = "/api/v1/docs/assets/swagger-ui-bundle.js"
+    plain = client.get(path)
+    assert plain.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    packed = client.get(path, headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.data) == plain.data
+    assert len(packed.data) < len(plain.data) / 3
+    for answer in (plain, packed):
+        held = {"If-None-Match": answer.headers["ETag"], "Accept-Encoding": "gzip"}
+        assert client.get(path, headers=held).status_code == 304
 
 
 def test_docs_page_finds_its_assets_and_the_openapi_document(
