@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import request
 from werkzeug.exceptions import ClientDisconnected
 
-from app.api.context import hub
+from app.api.context import current_request, hub
 from app.web.content import bad_body, decompress_body, too_large
 
 
@@ -15,7 +15,7 @@ def read_json() -> bytes:
     Raises UnsupportedMediaType, TooLarge, or InvalidInput for a truncated body or invalid gzip.
     """
     limit = hub().config.max_body_bytes
-    return decompress_body(read_whole(limit), request.headers, limit)
+    return decompress_body(read_whole(limit), current_request().headers, limit)
 
 
 def read_whole(limit: int) -> bytes:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,29 +14,18 @@ from flask import Response, request
 from werkzeug.exceptions import NotFound
 
 from app.api.browsers import can_be_page, wants_page
-from app.api.context import current_request, to_response
 from app.api.errors import answer_http_exception
+from app.api.files import ASK_FIRST, FOR_EVER, TYPES, File, make_file, read_file, read_version, send
 from app.api.needs import needs
 from app.config import ROOT
-from app.web.conditional import make_conditional, make_tag
 from app.web.permissions import OPEN, PAGE
-from app.web.request import Answer
 
 blueprint = flask.Blueprint("dashboard", __name__)
 
 STATIC = ROOT / "app" / "static"
 _PAGE = "dashboard/index.html"
-_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
 # Only the dashboard's own files and its one library; no name begins with a dot.
 _NAME = re.compile(r"(dashboard|node_modules/echarts/dist)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", re.A)
-# Types for tsc and editors: a sixth of the bytes that a browser would receive. Their lines stay, so
-# that a line number in the browser is one of the source.
-_JSDOC = re.compile(rb"^ */\*\*(?:(?!\*/).)*\*/\n", re.M | re.S)
 _VERSION = re.compile(r"v-([0-9a-f]{16})/(.*)", re.A | re.S)
 
 # Only the hub's own scripts and styles, no other origin. Saving a chart as an image needs blob.
@@ -48,17 +35,6 @@ _POLICY = (
     "frame-ancestors 'none'"
 )
 _State = tuple[str, int, int]  # a file's path, mtime in ns and size
-_ASK_FIRST = "no-cache"
-_FOR_EVER = "public, max-age=31536000, immutable"
-
-
-@dataclass(frozen=True)
-class _File:
-    """A file's content, plain and compressed, and its tag."""
-
-    body: bytes
-    gzipped: bytes
-    tag: str
 
 
 @blueprint.route("/")
@@ -86,7 +62,7 @@ def show_not_found(error: NotFound) -> Response:
 def _send_page(depth: int, status: int = 200) -> Response:
     """The page at an address with `depth` slashes after the first."""
     page = _page(f"v-{_version()}", "../" * depth)
-    response = _send(page, "text/html; charset=utf-8", _ASK_FIRST, status)
+    response = send(page, "text/html; charset=utf-8", status=status)
     response.headers["Content-Security-Policy"] = _POLICY
     return response
 
@@ -97,27 +73,16 @@ def send_file(name: str) -> Response:
     """A static file. It may be cached forever if its address has the current version."""
     versioned = _VERSION.fullmatch(name)
     asked_version, name = versioned.groups() if versioned else (None, name)
-    kind = _TYPES.get(Path(name).suffix)
+    kind = TYPES.get(Path(name).suffix)
     path = STATIC / name
     if kind is None or not _NAME.fullmatch(name) or not _is_static_file(path):
         raise NotFound
-    return _send(_read(path), kind, _FOR_EVER if asked_version == _version() else _ASK_FIRST)
+    return send(read_file(path), kind, FOR_EVER if asked_version == _version() else ASK_FIRST)
 
 
 def _is_static_file(path: Path) -> bool:
     """Whether it is a file, and not a link out of the folder."""
     return path.is_file() and path.resolve().is_relative_to(STATIC.resolve())
-
-
-def _send(file: _File, kind: str, cache_control: str, status: int = 200) -> Response:
-    headers = [("Content-Type", kind), ("Cache-Control", cache_control)]
-    answer = Answer(status, file.body, headers)
-    return to_response(
-        make_conditional(answer, current_request(), file.tag, compress=lambda _: file.gzipped)
-    )
-
-
-# Files are read and compressed once, and again after an edit, so that a reload shows it.
 
 
 def _version() -> str:
@@ -145,31 +110,14 @@ def _files_below(folder: str) -> Iterator[_State]:
 def _name_version(files: tuple[_State, ...]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for path, mtime_ns, size in files:
-        tag = _read_version(Path(path), mtime_ns, size).tag
+        tag = read_version(Path(path), mtime_ns, size).tag
         digest.update(f"{Path(path).relative_to(STATIC)} {tag}\n".encode())
     return digest.hexdigest()
 
 
-def _read(path: Path) -> _File:
-    state = path.stat()
-    return _read_version(path, state.st_mtime_ns, state.st_size)
-
-
-@lru_cache(maxsize=256)
-def _read_version(path: Path, mtime_ns: int, size: int) -> _File:
-    body = path.read_bytes()
-    if path.suffix == ".js":
-        body = _JSDOC.sub(lambda comment: b"\n" * comment[0].count(b"\n"), body)
-    return _file(body)
-
-
 @lru_cache(maxsize=8)
-def _page(version: str, root: str) -> _File:
+def _page(version: str, root: str) -> File:
     """The page, with relative addresses of its files, as a proxy may add a path prefix."""
     text = (STATIC / _PAGE).read_text(encoding="utf-8")
     text = text.replace('"static/', f'"{root}static/{version}/')
-    return _file(text.replace('"./', f'"{root or "./"}').encode())
-
-
-def _file(body: bytes) -> _File:
-    return _File(body, gzip.compress(body, 9, mtime=0), make_tag(body))
+    return make_file(text.replace('"./', f'"{root or "./"}').encode())

@@ -11,7 +11,7 @@ from app.api.context import current_request, hub, to_response
 from app.api.needs import needs
 from app.schemas.history import HistoryColumnsSchema, HistoryQuery, HistorySchema
 from app.web.history import make_query
-from app.web.paths import check_identifier
+from app.web.paths import read_identifier
 from app.web.permissions import READ
 
 blueprint = Blueprint("history", __name__, description="Charts of jobs.")
@@ -31,6 +31,6 @@ def get_history(query: dict[str, Any], job_id: str) -> Response:
     At most `points` points, and no lost peaks: if the window has more updates than that, each point
     is a step with its mean, lowest and highest speed.
     """
-    check_identifier("job_id", job_id)
+    job_id = read_identifier("job_id", job_id)
     drawn = hub().charts.read(make_query(job_id, query))
     return to_response(drawn.answer(current_request()))

@@ -15,7 +15,7 @@ from app.logs import request_id
 from app.schemas.queries import unknown_parameter
 from app.web.admission import Admitted
 from app.web.permissions import ANY_TOKEN, Permission
-from app.web.request import SAFE_HEADERS, Request, choose_request_id, count_answer
+from app.web.request import SAFE_HEADERS, Headers, Request, choose_request_id, count_answer
 
 logger = logging.getLogger("hub.requests")
 
@@ -41,11 +41,16 @@ def current_permission() -> Permission:
     return permission
 
 
+def lower_case_headers() -> Headers:
+    """The current request's headers, as `Request` has them."""
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
 def _begin() -> None:
     g.request = Request(
         request.method,
         request.path,
-        request.headers,
+        lower_case_headers(),
         request.remote_addr or "",
         choose_request_id(request.headers.get("x-request-id", "")),
     )

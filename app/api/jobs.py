@@ -20,10 +20,11 @@ from app.domain.statuses import JOB_STATUSES
 from app.domain.texts import shorten
 from app.errors import no_such_run
 from app.schemas import jobs as schemas
+from app.schemas.fields import normalise_identifier
 from app.schemas.queries import RunQuery, encode_cursor, page_query, run_field, table_query
 from app.store import jobs as store
 from app.store.estimates import read_times_left
-from app.web.paths import check_identifier
+from app.web.paths import read_identifier
 from app.web.permissions import READ
 
 blueprint = Blueprint("jobs", __name__, description="Jobs, their events, and machines.")
@@ -101,7 +102,7 @@ def summarise_jobs(query: dict[str, Any]) -> Response:
 @needs(READ)
 def read_job(query: dict[str, Any], job_id: str) -> Response:
     """Return one run of a job with its disks and summary, by default the newest."""
-    check_identifier("job_id", job_id)
+    job_id = read_identifier("job_id", job_id)
     return conditional_json(job_body(job_id, query.get("run")))
 
 
@@ -115,7 +116,7 @@ def read_job(query: dict[str, Any], job_id: str) -> Response:
 @needs(READ)
 def list_runs(query: dict[str, Any], job_id: str) -> Response:
     """List the runs of a job, the newest first."""
-    check_identifier("job_id", job_id)
+    job_id = read_identifier("job_id", job_id)
     after = None
     if "cursor" in query:
         micros, row_id = query["cursor"]
@@ -143,7 +144,7 @@ def list_runs(query: dict[str, Any], job_id: str) -> Response:
 @needs(READ)
 def list_events(query: dict[str, Any], job_id: str) -> Response:
     """List the transitions and warnings of a run of a job, oldest first."""
-    check_identifier("job_id", job_id)
+    job_id = read_identifier("job_id", job_id)
     limit, after_id = query["limit"], query.get("cursor", [0])[0]
     name = run_name(job_id, query.get("run"))
     with hub().database.reading() as conn:
@@ -166,7 +167,7 @@ def list_events(query: dict[str, Any], job_id: str) -> Response:
 @needs(READ)
 def list_updates(query: dict[str, Any], job_id: str) -> Response:
     """List the updates of a run of a job, oldest first, as long as they are kept."""
-    check_identifier("job_id", job_id)
+    job_id = read_identifier("job_id", job_id)
     limit, after = query["limit"], None
     if "cursor" in query:
         micros, seq = query["cursor"]
@@ -214,6 +215,7 @@ def job_body(job_id: str, run: int | None = None) -> dict[str, Any]:
 
 def _job_filter(query: dict[str, Any]) -> store.JobFilter:
     active = query.get("active_from"), query.get("active_to")
+    job_id: str | None = query.get("job_id")
     return store.JobFilter(
         statuses=query.get("status"),
         job_type=query.get("job_type"),
@@ -222,7 +224,7 @@ def _job_filter(query: dict[str, Any]) -> store.JobFilter:
         started_from=query.get("from_"),
         started_before=query.get("to"),
         active=active if active != (None, None) else None,
-        job_id=query.get("job_id"),
+        job_id=None if job_id is None else normalise_identifier(job_id),
     )
 
 

@@ -18,7 +18,7 @@ from app.errors import NotFound
 from app.schemas import nodes as schemas
 from app.schemas.queries import encode_cursor, page_query, table_query
 from app.store import nodes as store
-from app.web.paths import check_identifier
+from app.web.paths import read_identifier
 from app.web.permissions import READ
 
 blueprint = Blueprint("nodes", __name__, description="Nodes and their metrics.")
@@ -51,7 +51,7 @@ def list_nodes(query: dict[str, Any]) -> Response:
 @needs(READ)
 def read_node(node_id: str) -> Response:
     """Return the current state of one node."""
-    check_identifier("node_id", node_id)
+    node_id = read_identifier("node_id", node_id)
     with hub().database.reading() as conn:
         node = store.read_node(conn, node_id)
     if node is None:
@@ -69,7 +69,7 @@ def read_node(node_id: str) -> Response:
 @needs(READ)
 def list_events(query: dict[str, Any], node_id: str) -> Response:
     """List the changes of a node's state, newest first."""
-    check_identifier("node_id", node_id)
+    node_id = read_identifier("node_id", node_id)
     limit, before_id = query["limit"], query.get("cursor", [None])[0]
     with hub().database.reading() as conn:
         found = store.list_events(conn, node_id, limit + 1, before_id)
@@ -91,7 +91,7 @@ def read_history(query: dict[str, Any], node_id: str) -> Response:
 
     At most `points` points, and no lost peaks, even where only rollups per minute or hour are kept.
     """
-    check_identifier("node_id", node_id)
+    node_id = read_identifier("node_id", node_id)
     history = read_node_history(
         hub().database,
         node_id,

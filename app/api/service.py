@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import flask
-from flask import Response, send_file
+from flask import Response
 from flask_smorest import Blueprint, current_api
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import NotFound
@@ -14,6 +14,7 @@ from werkzeug.exceptions import NotFound
 from app import __version__, metrics
 from app.api.answers import conditional_json, json_response
 from app.api.context import hub, to_response
+from app.api.files import TYPES, read_file, send
 from app.api.needs import needs
 from app.checks.probe import FRESH_SECONDS, WAIT_SECONDS, Look
 from app.config import ROOT
@@ -43,10 +44,12 @@ RETRY_AFTER_SECONDS = 2
 @needs(HEALTH)
 def read_health() -> Response:
     """Report the hub's health. Answers within a second even if the database hangs."""
-    look = hub().probe.look(hub().database)
+    look, silent_seconds = hub().probe.look(hub().database), hub().probe.silent_seconds
     writer, config = hub().writer, hub().config
     checks = {
-        "database": check_database(look, writer.last_commit_seconds_ago, time.monotonic()),
+        "database": check_database(
+            look, silent_seconds, writer.last_commit_seconds_ago, time.monotonic()
+        ),
         "migrations": check_migrations(look),
         "writer": check_writer(writer),
         "tasks": check_tasks(look, config.task_interval(config.sweep_seconds)),
@@ -68,7 +71,7 @@ def read_health() -> Response:
 
 
 def check_database(
-    look: Look | None, last_commit_seconds_ago: float | None, now: float
+    look: Look | None, silent_seconds: float, last_commit_seconds_ago: float | None, now: float
 ) -> dict[str, Any]:
     """`ok`; `slow` if only something else proves that it is alive; `down` otherwise."""
     age = None if look is None else now - look.at
@@ -77,8 +80,7 @@ def check_database(
     seconds = None if look is None or error else round(look.seconds, 4)
     if is_current and error is None:
         return {"status": "ok", "seconds": seconds, "detail": None}
-    silence = WAIT_SECONDS if age is None else age
-    detail = error if is_current else f"The database has not answered for {silence:.1f} s."
+    detail = error if is_current else f"The database has not answered for {silent_seconds:.1f} s."
     proofs = [last_commit_seconds_ago, None if error else age]
     is_alive = any(proof is not None and proof < PROOF_SECONDS for proof in proofs)
     return {"status": "slow" if is_alive else "down", "seconds": seconds, "detail": detail}
@@ -196,9 +198,8 @@ def show_docs() -> Response:
     """The API documentation page. 503 until its libraries are installed."""
     if not all(path.is_file() for path in _ASSETS.values()):
         return _not_installed()
-    response = send_file(_STATIC / "docs" / "index.html", mimetype="text/html")
+    response = send(read_file(_STATIC / "docs" / "index.html"), "text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = _POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 
@@ -211,9 +212,7 @@ def send_asset(name: str) -> Response:
         raise NotFound
     if not path.is_file():
         return _not_installed()
-    response = send_file(path, conditional=True)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
+    return send(read_file(path), TYPES[path.suffix])
 
 
 def _not_installed() -> Response:

@@ -12,11 +12,12 @@ from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 import flask
-from flask import Response, redirect, request, send_file
+from flask import Response, redirect, request
 from flask_smorest import Blueprint
 
 from app.api.answers import json_response
 from app.api.context import current_admission, current_claims, current_request, hub
+from app.api.files import TYPES, read_file, send
 from app.api.needs import needs
 from app.auth.scopes import Claims, Scope
 from app.clock import utc_now
@@ -126,10 +127,7 @@ def sign_out() -> Response:
 @needs(OPEN)
 def send_style() -> Response:
     """The form's style sheet."""
-    response = send_file(_STATIC / "style.css", mimetype="text/css", conditional=True)
-    response.headers["Cache-Control"] = "no-cache"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
+    return send(read_file(_STATIC / "style.css"), TYPES[".css"])
 
 
 def own_path(text: str) -> str:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 from flask_smorest import Blueprint
 
 from app.api.bodies import read_whole
-from app.api.context import current_claims, hub, to_response
+from app.api.context import current_claims, current_request, hub, to_response
 from app.api.needs import needs
 from app.ingest.queue import Item
 from app.ingest.transaction import Outcome
@@ -102,6 +102,6 @@ def submit(items: Sequence[Item]) -> list[Outcome]:
 
 def _store(decode: Callable[[Pushes, Push], Decoded], limit: int) -> Response:
     hub().writer.refuse_if_full()
-    push = Push(read_whole(limit), request.headers, current_claims())
+    push = Push(read_whole(limit), current_request().headers, current_claims())
     decoded = decode(hub().pushes, push)
     return to_response(decoded.answer(submit(decoded.items)))

@@ -54,8 +54,9 @@ def read_token(token: str, keys: Keys) -> Claims:
                 "The token is not valid yet: the clock of the hub, or of the machine that made the "
                 "token, is wrong."
             ) from exc
-        # The header is parsed before the signature is verified, and may be deeply nested.
-        except (jwt.InvalidTokenError, ValueError, OverflowError, RecursionError) as exc:
+        # The header is parsed before the signature is verified, and may be deeply nested. Claims
+        # may be of any JSON type: PyJWT converts and compares them.
+        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError) as exc:
             raise Unauthorized(FOREIGN) from exc
     raise Unauthorized(FOREIGN)
 
@@ -72,10 +73,14 @@ def _decode(token: str, key: bytes) -> dict[str, Any]:
 
 
 def _claims(body: dict[str, Any]) -> Claims:
-    """Raises ValueError for a scope or job types that `mint` does not make."""
+    """Raises ValueError for claims that `mint` does not make."""
     job_types = body.get("job_types", [])
     if not isinstance(job_types, list) or not all(isinstance(each, str) for each in job_types):
         raise ValueError("job_types is not a list of text")
+    if not all(isinstance(body[name], str) for name in ("jti", "sub", "scope")):
+        raise ValueError("jti, sub or scope is not text")
+    if not all(type(body[name]) is int for name in ("iat", "exp")):
+        raise ValueError("iat or exp is not a whole number")
     return Claims(
         token_id=body["jti"],
         name=body["sub"],

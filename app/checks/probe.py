@@ -51,6 +51,7 @@ class DatabaseProbe:
         self._changed = threading.Condition()
         self._latest: Look | None = None
         self._began: float | None = None  # of the current look
+        self._silent_since: float | None = None  # the first look since its last answer
         self._wanted: Database | None = None  # of the next look
         self._thread: threading.Thread | None = None
         self._conn: Connection | None = None
@@ -69,6 +70,15 @@ class DatabaseProbe:
                 self._changed.wait_for(self._is_fresh, max(0.0, remaining))
             return self._latest
 
+    @property
+    def silent_seconds(self) -> float:
+        """For how long the database has not answered. 0 if it has answered what it was asked.
+
+        Looks come with requests for /health, so this is not the age of the last look.
+        """
+        since = self._silent_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def _is_fresh(self) -> bool:
         return self._latest is not None and time.monotonic() - self._latest.at < FRESH_SECONDS
 
@@ -80,6 +90,8 @@ class DatabaseProbe:
                 thread.start()
                 self._thread = thread
             self._wanted, self._began = database, time.monotonic()
+            if self._silent_since is None:
+                self._silent_since = self._began
             self._changed.notify_all()
         elif self._conn is not None and time.monotonic() - self._began > CUT_SECONDS:
             # The thread gets an error, and the next request starts another look.
@@ -110,6 +122,8 @@ class DatabaseProbe:
         with self._changed:
             self._latest = replace(look, at=now, seconds=now - began)
             self._began = None
+            if look.error is None:
+                self._silent_since = None
             self._changed.notify_all()
 
     def _ask(self, database: Database) -> Look:

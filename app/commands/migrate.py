@@ -12,7 +12,7 @@ from app.database.migrate import migrate
 def run(config: Config, _: argparse.Namespace) -> int:
     """Apply what is pending, and print a line for each file."""
     with (
-        attached_database(config, as_owner=True) as database,
+        attached_database(config, as_owner=True, creates=True) as database,
         database.connect(autocommit=True) as conn,
     ):
         applied = migrate(conn)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -19,6 +21,8 @@ from app.errors import ConfigError
 ENGINE_FILE = "engine.json"
 OWNER_FILE = "owner.json"
 ANALYST_FILE = "analyst.password"
+_SCHEMES = ("postgresql", "postgres")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}", re.ASCII)
 
 
 def hub_dsn(config: Config) -> str:
@@ -33,11 +37,39 @@ def owner_dsn(config: Config) -> str:
 
 def without_password(dsn: str) -> str:
     """The address as it may be printed."""
+    parts = _read_parts(dsn)
+    if parts is None:
+        return "(not a valid database address)"
+    hidden = {name: "***" for name in parts if name in ("password", "sslpassword")}
+    return make_conninfo("", **{**parts, **hidden})
+
+
+def check_dsn(dsn: str, variable: str) -> None:
+    """Raise ConfigError naming the setting if the address is not valid.
+
+    libpq's own message would quote a part of the address, often the one with the password.
+    """
+    if _read_parts(dsn) is not None:
+        return
+    scheme, separator, _ = dsn.partition("://")
+    is_other = bool(separator and _SCHEME.fullmatch(scheme)) and scheme not in _SCHEMES
+    hint = f" (it begins with {scheme}://)" if is_other else ""
+    raise ConfigError(
+        f"{variable} is not a valid database address{hint}: "
+        "it must be like postgresql://user:password@host:5432/database, with special characters "
+        "of the password percent-encoded."
+    )
+
+
+def _read_parts(dsn: str) -> dict[str, Any] | None:
+    """The parts of an address; None if it is not valid."""
     try:
         parts = conninfo_to_dict(dsn)
     except ProgrammingError:
-        return "(not a valid database address)"
-    return make_conninfo("", **{**parts, **({"password": "***"} if "password" in parts else {})})
+        return None
+    # A password with a slash that is not encoded ends up in the port, which libpq would quote.
+    is_number = all(not port or port.isdecimal() for port in str(parts.get("port") or 0).split(","))
+    return parts if is_number else None
 
 
 def write_addresses(data_dir: Path, engine: dict[str, int | str], owner_dsn: str) -> None:

@@ -251,5 +251,10 @@ class EmbeddedEngine:
             self._lock_fd = None
 
 
+def has_database(data_dir: Path) -> bool:
+    """Whether a data directory has the files of a database."""
+    return (data_dir / "timescaledb" / "PG_VERSION").exists()
+
+
 def _describe(exc: OSError, data_dir: Path) -> str:
     return f"{exc.filename or data_dir} cannot be read or written ({exc.strerror})."

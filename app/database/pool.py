@@ -16,9 +16,8 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from app.config import Config
-from app.database.addresses import hub_dsn, owner_dsn
+from app.database.addresses import check_dsn, hub_dsn, owner_dsn
 from app.errors import (
-    ConfigError,
     DatabaseDamaged,
     DatabaseUnavailable,
     Unavailable,
@@ -93,12 +92,7 @@ class Database:
 
     def __init__(self, dsn: str, *, is_embedded: bool, variable: str = "DATABASE_URL") -> None:
         """`variable`: the setting that holds `dsn`. Raises ConfigError naming it."""
-        try:
-            conninfo_to_dict(dsn)
-        except psycopg.ProgrammingError as exc:
-            raise ConfigError(
-                f"{variable} is not a valid database address: {first_line(exc)}"
-            ) from exc
+        check_dsn(dsn, variable)
         self._dsn = dsn
         # The embedded engine is one session, so a generic plan is made for all chunks that exist,
         # and reads that differ would fill its memory with plans. It has no statement_timeout

@@ -27,7 +27,12 @@ from app.domain.timestamps import LATEST, is_unset
 from app.domain.updates import Fields, Update
 from app.errors import InvalidInput
 from app.schemas.errors import flatten
-from app.schemas.fields import LARGEST_INTEGER, identifier_problem, parse_timestamp
+from app.schemas.fields import (
+    LARGEST_INTEGER,
+    identifier_problem,
+    normalise_identifier,
+    parse_timestamp,
+)
 from app.schemas.updates import (
     HIGHEST_DISK_INDEX,
     LARGEST_LOSS,
@@ -38,6 +43,9 @@ from app.schemas.updates import (
 )
 
 LARGEST_BATCH = 10_000
+# A parser holds the interpreter until it has made every value: 16 MiB can hold 5 million, which
+# take a second, and others wait meanwhile. Names of fields are so long that updates have fewer.
+MOST_VALUES = 1_500_000
 
 _TYPES: dict[Kind, Any] = {
     Kind.INTEGER: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INTEGER)],
@@ -124,6 +132,8 @@ def decode_update(body: bytes, job_type: str, job_id: str) -> Update:
     if update is not None:
         return update
     data = load(_UPDATE, parse_object(body))
+    if "job_id" in data:
+        data["job_id"] = normalise_identifier(data["job_id"])
     for name, expected in (("job_id", job_id), ("job_type", job_type)):
         if data.pop(name, expected) != expected:
             raise InvalidInput(
@@ -135,6 +145,7 @@ def decode_update(body: bytes, job_type: str, job_id: str) -> Update:
 
 def decode_batch(body: bytes, *, is_ndjson: bool) -> list[Update | Rejected]:
     """The updates of a batch, or reasons for rejections. Raises InvalidInput for the whole."""
+    _limit_values(body)
     if b"\\u" not in body:
         try:
             read = _decode_lines(body) if is_ndjson else _decode_batch(body).updates
@@ -143,11 +154,7 @@ def decode_batch(body: bytes, *, is_ndjson: bool) -> list[Update | Rejected]:
         except _NOT_FAST:
             pass
     items = _parse_lines(body) if is_ndjson else _batch_items(parse_object(body))
-    if len(items) > LARGEST_BATCH:
-        raise InvalidInput(
-            f"updates: {len(items)} updates; a batch has at most {LARGEST_BATCH}.",
-            {"updates": [f"Must be at most {LARGEST_BATCH} updates."]},
-        )
+    _limit_items("updates", len(items))
     is_plain = b"\\u" not in body
     return [_judge_item(item, is_plain=is_plain) for item in items]
 
@@ -166,12 +173,14 @@ def decode_completion(body: bytes, job_id: str) -> Update:
 
 def decode_snapshots(body: bytes, schema: Schema) -> list[Snapshot | Rejected]:
     """The snapshots of a body, or reasons for rejections. Raises InvalidInput for the whole."""
+    _limit_values(body)
     data = parse_object(body)
     if "snapshots" not in data:
         return [_decode_snapshot(schema, data)]
     items = data["snapshots"]
     if not isinstance(items, list):
         raise InvalidInput("snapshots: must be a list.", {"snapshots": ["Must be a list."]})
+    _limit_items("snapshots", len(items))
     judged: list[Snapshot | Rejected] = []
     for item in items:
         try:
@@ -179,6 +188,20 @@ def decode_snapshots(body: bytes, schema: Schema) -> list[Snapshot | Rejected]:
         except InvalidInput as exc:
             judged.append(exc.errors)
     return judged
+
+
+def _limit_values(body: bytes) -> None:
+    if sum(map(body.count, (b",", b"{", b"[", b"\n"))) > MOST_VALUES:
+        reason = f"Has more than {MOST_VALUES} values: send less at a time."
+        raise InvalidInput(f"body: {reason}", {"body": [reason]})
+
+
+def _limit_items(field: str, count: int) -> None:
+    if count > LARGEST_BATCH:
+        raise InvalidInput(
+            f"{field}: {count} {field}; a batch has at most {LARGEST_BATCH}.",
+            {field: [f"Must be at most {LARGEST_BATCH} {field}."]},
+        )
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -272,6 +295,7 @@ def _from_batch_struct(read: Any) -> Update | Rejected:
     job_type, job_id = read.job_type, read.job_id
     if job_type is None or job_id is None or job_type_problem(job_type):
         raise ValueError  # the schema gives the reason
+    job_id = normalise_identifier(job_id)
     if identifier_problem(job_id):
         raise ValueError
     return _with_cut_texts(_from_struct(read, job_type, job_id))

@@ -137,23 +137,54 @@ def parse_timestamp(text: str) -> datetime:
         raise ValueError("This date and time does not exist.") from None
 
 
+# Control, format and separator characters (Cc, Cf, Zl, Zp, Zs without the ordinary space), by
+# Unicode 16: two ids that differ in them look alike. Surrogates are no characters.
+_HIDDEN = (
+    r"\u0000-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680"
+    r"\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ufeff\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0001\U000e0020-\U000e007f"
+)
+_HIDDEN_OR_SURROGATE = re.compile(rf"[{_HIDDEN}\ud800-\udfff]")
+
 # What `identifier_problem` accepts, for the OpenAPI document.
 IDENTIFIER = {
     "type": "string",
     "minLength": 1,
     "maxLength": 255,
-    "pattern": r"^(?!(\.|\.\.|summary)$)[^/\u0000-\u001f\u007f-\u009f]+$",
+    "pattern": rf"^(?!(\.|\.\.|summary)$| |.* $)[^/{_HIDDEN}]+$",
 }
 
 
 def identifier_problem(text: str) -> str | None:
-    """Why a text cannot name a job or a node; None when it can."""
+    """Why a text, in NFC, cannot name a job or a node; None when it can."""
     if not 1 <= len(text) <= 255:
         return "Must be 1 to 255 characters long."
     if "/" in text:
         return "Must not contain a slash."
     if text in (".", "..", "summary"):
         return f"{text!r} is reserved."
-    if not text.isprintable() and any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
-        return "Must not contain control characters."
+    if text[0] == " " or text[-1] == " ":
+        return "Must not begin or end with a space."
+    if not text.isprintable() and _HIDDEN_OR_SURROGATE.search(text):
+        return "Must not contain control, format or separator characters."
     return None
+
+
+def normalise_identifier(text: str) -> str:
+    """The id in NFC (Unicode normalisation form C), in which ids are stored and compared."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+class Identifier(Text):
+    """The id of a job or a node, in NFC."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        metadata = {**kwargs.pop("metadata", {}), **IDENTIFIER}
+        super().__init__(required=True, metadata=metadata, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = normalise_identifier(super()._deserialize(value, attr, data, **kwargs))
+        if problem := identifier_problem(text):
+            raise ValidationError(problem)
+        return text

@@ -11,21 +11,17 @@ from typing import Any, ClassVar
 from marshmallow import (
     EXCLUDE,
     Schema,
-    ValidationError,
     fields,
     post_load,
-    validates,
 )
 
 from app.domain.fields import METRICS, Field, Kind
 from app.domain.nodes import Source
 from app.schemas.fields import (
-    IDENTIFIER,
+    Identifier,
     StrictInteger,
     StrictNumber,
-    Text,
     Timestamp,
-    identifier_problem,
 )
 from app.schemas.queries import (
     CommaSeparated,
@@ -82,16 +78,11 @@ class SnapshotSchema(Schema):
         unknown = EXCLUDE
         include: ClassVar = {name: _metric(name, field) for name, field in METRICS.items()}
 
-    node_id = Text(required=True, metadata=about("1 to 255 characters.", **IDENTIFIER))
+    node_id = Identifier(metadata=about("1 to 255 characters."))
     timestamp = Timestamp(
         allow_none=True,
         metadata=about("When it was taken, RFC 3339 with offset; absent: on arrival."),
     )
-
-    @validates("node_id")
-    def _check_node_id(self, value: str, data_key: str) -> None:
-        if problem := identifier_problem(value):
-            raise ValidationError(problem)
 
     @post_load
     def _drop_nulls(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:

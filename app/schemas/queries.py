@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -21,6 +21,7 @@ from marshmallow import (
     validates_schema,
 )
 
+from app.domain.window import EPOCH
 from app.schemas.fields import Timestamp
 
 DEFAULT_LIMIT = 50  # a screenful
@@ -80,10 +81,44 @@ class QueryTimestamp(Timestamp):
 
 
 # The cursor of a list: where the next page starts. It is opaque to clients. Its checksum rejects
-# cursors that were cut, edited or made for another list. It is not secret: a forged one only starts
-# a page elsewhere.
+# cursors that were cut, edited or made for another list. It is not secret, so what a cursor holds
+# is checked like any other input: a forged one only starts a page elsewhere.
 
 _CHECKSUM_BYTES = 6
+LARGEST_KEY = 2**63 - 1  # PostgreSQL's bigint
+_LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+_FIRST_MICROS = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+
+
+def _is_row_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_KEY
+
+
+def _is_instant(value: Any) -> bool:
+    return type(value) is int and _FIRST_MICROS <= value <= _LAST_MICROS
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and -LARGEST_KEY <= value <= LARGEST_KEY
+
+
+def _is_name(value: Any) -> bool:
+    return type(value) is str and "\0" not in value
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str
+
+
+# What the keyset of each list is made of, in order.
+_KEYS: Mapping[str, Sequence[Callable[[Any], bool]]] = {
+    "events": (_is_row_id,),
+    "jobs": (_is_text, _is_text, _is_number, _is_row_id),
+    "machines": (_is_name,),
+    "node_events": (_is_row_id,),
+    "nodes": (_is_name,),
+    "updates": (_is_instant, _is_row_id),
+}
 
 
 def encode_cursor(kind: str, *key: int | float | str) -> str:
@@ -98,7 +133,14 @@ def decode_cursor(kind: str, text: str) -> list[Any]:
     checksum, payload = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
     if checksum != _checksum(kind, payload):
         raise ValueError("the checksum is wrong")
-    key: list[Any] = orjson.loads(payload)
+    key = orjson.loads(payload)
+    parts = _KEYS[kind]
+    if not isinstance(key, list) or len(key) != len(parts):
+        raise ValueError("the keyset is of another list")
+    if not all(is_valid(part) for is_valid, part in zip(parts, key, strict=True)):
+        raise ValueError("the keyset has a value that no row has")
+    if kind == "jobs" and key[0] == "started_at" and not _is_instant(key[2]):
+        raise ValueError("the keyset has a value that no row has")
     if encode_cursor(kind, *key) != text:
         raise ValueError("the padding bits were edited")
     return key

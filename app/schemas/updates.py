@@ -24,13 +24,12 @@ from marshmallow.validate import OneOf
 from app.domain.fields import DISK_FIELDS, IDENTITY_FIELDS, JOB_FIELDS, Field, Kind
 from app.domain.statuses import END_STATUSES, REPORTED_DISK_STATUSES, REPORTED_STATUSES
 from app.schemas.fields import (
-    IDENTIFIER,
+    Identifier,
     StrictBoolean,
     StrictInteger,
     StrictNumber,
     Text,
     Timestamp,
-    identifier_problem,
 )
 
 HIGHEST_DISK_INDEX = 1023
@@ -184,15 +183,8 @@ def _limit_disks(disks: list[Any]) -> None:
 class NamedJobSchema(Schema):
     """The job that a body is about, where the path does not name it."""
 
-    job_id = Text(
-        required=True, metadata={"description": "Id of the job, 1 to 255 characters.", **IDENTIFIER}
-    )
+    job_id: Text = Identifier(metadata={"description": "Id of the job, 1 to 255 characters."})
     job_type = Text(required=True, metadata={"description": "Type of the job, a slug.", **JOB_TYPE})
-
-    @validates("job_id")
-    def _check_job_id(self, value: str, data_key: str) -> None:
-        if problem := identifier_problem(value):
-            raise ValidationError(problem)
 
     @validates("job_type")
     def _check_job_type(self, value: str, data_key: str) -> None:

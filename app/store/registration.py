@@ -57,7 +57,7 @@ def is_past(conn: Connection, key: str) -> bool:
 
 def _check_identity(known: dict[str, Any], job_type: str, named: dict[str, Any]) -> None:
     errors = {
-        name: [f"The job has {known[name]!r}."]
+        name: ["The job has another value."]  # not which: its sender may not read
         for name, value in {"job_type": job_type, **named}.items()
         if known[name] not in (None, value)
     }

@@ -25,6 +25,11 @@ from app.web.request import Request
 
 COOKIE = "hub_token"
 EXPIRES_HEADER = "Token-Expires"  # in answers to a token that expires in less than 14 days
+_OF_PROXIES = frozenset({"via", "x-real-ip"})  # headers, besides Forwarded and X-Forwarded-…
+_FORWARDED = (
+    "This hub has no token key, so it serves only its own machine, and no requests that a proxy "
+    "passes on: make a key (`python -m app token key FILE`) and set HUB_TOKEN_KEY_FILE."
+)
 _REALM = 'Bearer realm="telemetry-hub"'
 
 
@@ -45,7 +50,10 @@ class Admission:
     def __init__(
         self, hosts: frozenset[str], guard: Guard | None, rate: TokenRate | None = None
     ) -> None:
-        """Without a `guard` the hub serves only its own machine and requires no tokens."""
+        """Without a `guard` the hub serves only its own machine, and requires no tokens.
+
+        A request that a proxy passed on is of another machine, whatever its address is.
+        """
         self.guard = guard
         self._rate = rate
         self._is_allowed_host = lru_cache(maxsize=256)(lambda host: is_allowed(host, hosts))
@@ -63,6 +71,9 @@ class Admission:
         if self.guard is None:
             if not self._is_local(request.peer):
                 raise Forbidden("This hub has no token key, so it serves only its own machine.")
+            names = request.headers
+            if "forwarded" in " ".join(names) or not _OF_PROXIES.isdisjoint(names):
+                raise Forbidden(_FORWARDED)
             return Admitted()
         if permission.is_open:
             return _identify_if_possible(request, self.guard)

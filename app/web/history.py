@@ -18,7 +18,7 @@ from app.domain import chart
 from app.domain.chart import Point
 from app.domain.runs import run_name, split_key
 from app.domain.stretches import Gap, Phase
-from app.schemas.fields import identifier_problem
+from app.schemas.fields import identifier_problem, normalise_identifier
 from app.schemas.history import read_query_string
 from app.web.conditional import CACHE_CONTROL, compress, make_conditional, make_tag
 from app.web.content import JSON, encode_json
@@ -97,6 +97,7 @@ def find_chart(path: str, query_string: bytes) -> ChartTarget | None:
 @lru_cache(maxsize=2048)
 def _find_chart(path: str, query_string: bytes) -> ChartTarget | None:
     prefix, _, job_id = path.partition(_PATH)
+    job_id = normalise_identifier(job_id)
     if prefix not in ("", PREFIX) or "\ufffd" in path or identifier_problem(job_id):
         return None
     query = read_query_string(query_string)

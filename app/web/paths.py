@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.errors import InvalidInput
-from app.schemas.fields import identifier_problem
+from app.schemas.fields import identifier_problem, normalise_identifier
 from app.schemas.updates import job_type_problem
 
 PREFIX = "/api/v1"
@@ -15,7 +15,9 @@ def check_job_type(text: str) -> None:
         raise InvalidInput(f"job_type: {problem}", {"job_type": [problem]})
 
 
-def check_identifier(field: str, text: str) -> None:
-    """Raise InvalidInput unless the path's id is valid."""
+def read_identifier(field: str, text: str) -> str:
+    """The path's id, in NFC. Raises InvalidInput naming the field if it is not valid."""
+    text = normalise_identifier(text)
     if problem := identifier_problem(text):
         raise InvalidInput(f"{field}: {problem}", {field: [problem]})
+    return text

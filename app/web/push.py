@@ -30,12 +30,12 @@ from app.schemas.decode import (
     decode_snapshots,
     decode_update,
 )
-from app.schemas.fields import identifier_problem
+from app.schemas.fields import identifier_problem, normalise_identifier
 from app.schemas.nodes import SnapshotSchema
 from app.schemas.updates import MOST_NAMED, job_type_problem
 from app.web.admission import Admission, refuse_other_types
 from app.web.content import JSON, NDJSON, decompress_body, media_type
-from app.web.paths import PREFIX, check_identifier, check_job_type
+from app.web.paths import PREFIX, check_job_type, read_identifier
 from app.web.permissions import PUSH, PUSH_SNAPSHOT, Permission
 from app.web.request import Answer, Headers
 
@@ -91,7 +91,7 @@ class Pushes:
     def decode_update(self, push: Push, job_type: str, job_id: str) -> Decoded:
         """One update. Raises InvalidInput, TooLarge or UnsupportedMediaType."""
         check_job_type(job_type)
-        check_identifier("job_id", job_id)
+        job_id = read_identifier("job_id", job_id)
         body = decompress_body(push.body, push.headers, self._largest)
         return Decoded([decode_update(body, job_type, job_id)], partial(answer_update, job_id))
 
@@ -176,6 +176,7 @@ def _find_target(path: str) -> Target | None:
     if not path.startswith(_UPDATES) or "\ufffd" in path:  # possibly not UTF-8: Flask checks
         return None
     job_type, _, job_id = path[len(_UPDATES) :].partition("/")
+    job_id = normalise_identifier(job_id)
     if job_type_problem(job_type) or identifier_problem(job_id):
         return None
     decode = partial(Pushes.decode_update, job_type=job_type, job_id=job_id)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from app import metrics
 
@@ -22,11 +21,7 @@ SAFE_HEADERS = (
 )
 
 
-class Headers(Protocol):
-    """The headers of a request."""
-
-    def get(self, name: str, default: str, /) -> str:
-        """The value of a header; `name` is in lower case."""
+Headers = Mapping[str, str]  # of a request; names are in lower case
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from telemetry_client.errors import QueueError
 
 DEFAULT_URL = "http://localhost:8082"  # the local end of a tunnel to the hub
 DEFAULT_QUEUE = "/var/lib/resolvix/telemetry_queue.db"
+TOKEN_VARIABLE = "TELEMETRY_TOKEN"
 SHARED_SPOOL = Path("/var/lib/resolvix/telemetry_spool.db")
 FALLBACK_JOB_TYPE = "job"
 
@@ -54,7 +55,7 @@ class Settings:
         return cls(
             url=values.get("SHA_API_URL", DEFAULT_URL),
             job_id=values.get("MIGRATEKIT_JOB_ID"),
-            token=values.get("TELEMETRY_TOKEN"),
+            token=values.get(TOKEN_VARIABLE),
             spool=Path(spool) if spool else None,
             queue=Path(values.get("TELEMETRY_QUEUE", DEFAULT_QUEUE)),
         )

@@ -124,6 +124,30 @@ def test_push_announces_expiry(guarded: FlaskClient) -> None:
     assert datetime.fromisoformat(answer.headers["Token-Expires"])
 
 
+# What a sender may read.
+
+
+def test_a_sender_reads_nothing_of_a_job_by_registering_it(guarded: FlaskClient) -> None:
+    """It gets what it sent, of a job that others report too."""
+    secret = {"vm_name": "vm-of-others", "error_message": "/home/secret: denied"}
+    disks = [{"disk_index": 7, "status": "failed"}]
+    body = make_body(**secret, status="failed", disks=disks)
+    assert guarded.post(PUSH, json=body, headers=bearer(make_token("admin"))).status_code == 200
+    sender, admin = bearer(make_token("ingest")), bearer(make_token("admin"))
+    registration = {"job_id": "job-1", "job_type": "backup", "total_bytes": 100_000}
+    answer = guarded.post(JOBS, json={**registration, "backup_type": None, "x": 1}, headers=sender)
+    assert (answer.status_code, answer.get_json()) == (200, registration)
+    answer = guarded.post(JOBS, json={**registration, "vm_name": "guess"}, headers=sender)
+    assert answer.status_code == 409
+    assert b"of-others" not in answer.data
+    new = {**registration, "job_id": "job-2", "disks": [{"disk_index": 0, "size_bytes": 5}]}
+    answer = guarded.post(JOBS, json=new, headers=sender)
+    assert (answer.status_code, answer.get_json()) == (201, new)
+    assert (
+        guarded.post(JOBS, json=registration, headers=admin).get_json()["vm_name"] == "vm-of-others"
+    )
+
+
 # Limits by job type.
 
 
@@ -313,6 +337,32 @@ def test_without_a_key_remote_requests_are_refused(client: FlaskClient, address:
         answer = client.get(path, environ_overrides={"REMOTE_ADDR": address})
         assert answer.status_code == 403
         assert "only its own machine" in answer.get_json()["detail"]
+
+
+FORWARDED = {
+    "Forwarded": "for=203.0.113.7",
+    "X-Forwarded-For": "203.0.113.7",
+    "X-Forwarded-Proto": "https",  # all that docs/deploy/nginx.conf adds
+    "X-Forwarded-Host": "hub.example.org",
+    "X-Forwarded-Whatever": "1",
+    "Via": "1.1 proxy",
+    "X-Real-IP": "203.0.113.7",
+}
+
+
+@pytest.mark.parametrize("name", FORWARDED)
+def test_without_a_key_forwarded_requests_are_refused(
+    client: FlaskClient, guarded: FlaskClient, name: str
+) -> None:
+    """The proxy is on this machine; those that it serves may be anywhere."""
+    headers = {name: FORWARDED[name], "Host": "localhost"}
+    for path in (JOBS, "/", "/api/v1/health", "/static/dashboard/main.js"):
+        answer = client.get(path, headers=headers)
+        assert answer.status_code == 403, path
+        assert "HUB_TOKEN_KEY_FILE" in answer.get_json()["detail"]
+    assert client.post(PUSH, json=make_body(), headers=headers).status_code == 403
+    assert client.get(f"{JOBS}/job-1").status_code == 404
+    assert guarded.get(JOBS, headers={**headers, **bearer(make_token())}).status_code == 200
 
 
 def test_with_a_key_the_address_does_not_matter(guarded: FlaskClient) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
+import orjson
 import pytest
 from flask.testing import FlaskClient
 from psycopg import Connection
@@ -18,7 +19,7 @@ from psycopg.types.json import Jsonb
 
 from app.database.pool import Database
 from app.schemas import jobs as schemas
-from app.schemas.queries import decode_cursor, encode_cursor
+from app.schemas.queries import _checksum, decode_cursor, encode_cursor
 from app.store import estimates
 from tests.factories import at
 
@@ -450,16 +451,68 @@ def test_a_cursor_of_another_list_is_refused(client: FlaskClient) -> None:
 
 
 def test_edited_cursor_is_refused() -> None:
-    cursor = encode_cursor("jobs", 1_760_097_600_000_000, 42)
-    assert decode_cursor("jobs", cursor) == [1_760_097_600_000_000, 42]
+    cursor = encode_cursor("updates", 1_760_097_600_000_000, 42)
+    assert decode_cursor("updates", cursor) == [1_760_097_600_000_000, 42]
     for position in range(len(cursor)):
         other = "A" if cursor[position] != "A" else "B"
         with pytest.raises(ValueError):
-            decode_cursor("jobs", cursor[:position] + other + cursor[position + 1 :])
+            decode_cursor("updates", cursor[:position] + other + cursor[position + 1 :])
     made_up = [base64.b64encode(raw).decode() for raw in (b"[1,2]", b"123456[1,2]", b"1234567")]
     for edited in (cursor[:-1], cursor + "A", cursor + "=", *made_up):
         with pytest.raises(ValueError):
-            decode_cursor("jobs", edited)
+            decode_cursor("updates", edited)
+
+
+FORGED: list[Any] = [
+    None,
+    True,
+    -1,
+    2**63,
+    -(2**63),
+    1.5,
+    1e300,
+    253_402_300_800_000_000,
+    "",
+    "x",
+    "\0",
+    [],
+    {},
+]
+LISTS: dict[str, tuple[str, list[str], list[Any]]] = {
+    "/jobs": ("jobs", ["started_at", "desc"], [1, 1]),
+    "/jobs?sort=bytes": ("jobs", ["bytes", "desc"], [1, 1]),
+    "/jobs?sort=duration": ("jobs", ["duration", "desc"], [1, 1]),
+    "/jobs?sort=speed": ("jobs", ["speed", "desc"], [1, 1]),
+    "/jobs/j/updates": ("updates", [], [1, 1]),
+    "/jobs/j/events": ("events", [], [1]),
+    "/machines": ("machines", [], ["m"]),
+    "/nodes": ("nodes", [], ["n"]),
+    "/nodes/n/events": ("node_events", [], [1]),
+}
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_forged_cursor_is_refused_or_starts_a_page_elsewhere(
+    client: FlaskClient, database: Database, path: str
+) -> None:
+    """With a right checksum, which anyone can compute."""
+    add_job(database)
+    client.post("/api/v1/telemetry/snapshot", json={"node_id": "n"})
+    kind, order, key = LISTS[path]
+    forged: list[Any] = [
+        [*order, *key[:at], value, *key[at + 1 :]] for at in range(len(key)) for value in FORGED
+    ]
+    forged += [[], [*order, *key, 1], {"a": 1}, "x", None, 7]
+    for each in forged:
+        payload = orjson.dumps(each)
+        raw = _checksum(kind, payload) + payload
+        cursor = base64.urlsafe_b64encode(raw).decode().rstrip("=")
+        together = "&" if "?" in path else "?"
+        answer = client.get(f"/api/v1{path}{together}cursor={cursor}")
+        assert answer.status_code in (200, 400), each
+        if answer.status_code == 400:
+            assert list(answer.get_json()["errors"]) == ["cursor"]
+    assert answer.status_code == 400
 
 
 # One job.

@@ -402,6 +402,8 @@ GOOD = json.dumps(make_body()).encode()
         ("backup/summary", GOOD, JSON, 400, "job_id"),
         ("backup/a%00b", GOOD, JSON, 400, "job_id"),
         ("backup/a%0Ab", GOOD, JSON, 400, "job_id"),
+        ("backup/a%E2%80%8Bb", GOOD, JSON, 400, "job_id"),
+        ("backup/a%20", GOOD, JSON, 400, "job_id"),
         ("backup/" + "x" * 256, GOOD, JSON, 400, "job_id"),
         ("batch", b'{"updates":7}', JSON, 400, "updates"),
         ("batch", b"{}", JSON, 400, "updates"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import re
 import socket
@@ -94,6 +95,7 @@ def test_working_hub_is_ok(client: FlaskClient, fresh_probe: DatabaseProbe) -> N
     assert answer.status_code == 200
     assert body["status"] == "ok"
     assert body["checks"]["database"]["seconds"] > 0
+    assert fresh_probe.silent_seconds == 0
     assert body["checks"]["migrations"] == {"status": "ok", "pending": []}
     assert body["checks"]["writer"]["queued"] == 0
     assert answer.headers["Cache-Control"] == "no-store"
@@ -132,6 +134,24 @@ def test_only_the_first_request_waits_for_a_hung_database(
         assert client.get("/api/v1/health").status_code == 503
     assert time.monotonic() - started < 10, "each waited"
     assert len(hung_database) == 1
+
+
+def test_silence_begins_with_the_first_look_that_is_not_answered(
+    client: FlaskClient, fresh_probe: DatabaseProbe, hung_database: list[threading.Thread]
+) -> None:
+    """Not with the last look: the one before may be minutes old."""
+
+    def silence() -> float:
+        detail = client.get("/api/v1/health").get_json()["checks"]["database"]["detail"]
+        found = re.fullmatch(r"The database has not answered for ([0-9.]+) s\.", detail)
+        assert found is not None, detail
+        return float(found[1])
+
+    fresh_probe._latest = Look(at=time.monotonic() - 150)
+    began = time.monotonic()
+    assert silence() <= time.monotonic() - began + 0.1
+    time.sleep(0.5)
+    assert 0.8 < silence() <= time.monotonic() - began + 0.1
 
 
 def test_recent_commit_proves_a_busy_database_alive(
@@ -272,7 +292,7 @@ def test_hung_probe_is_cancelled_and_repeated(database: Database, monkeypatch: P
 def test_what_proves_the_database_alive(
     look: Look | None, commit_age: float | None, status: str
 ) -> None:
-    assert check_database(look, commit_age, now=100.0)["status"] == status
+    assert check_database(look, 0.4, commit_age, now=100.0)["status"] == status
 
 
 # Metrics and request ids.
@@ -417,6 +437,19 @@ def test_docs_page_loads_from_no_other_origin(client: FlaskClient, installed: No
         with client.get(path) as answer:
             assert answer.status_code == 200
             assert not re.search(r"https?://|[\"']//", answer.get_data(as_text=True))
+
+
+def test_assets_are_sent_packed_and_not_twice(client: FlaskClient) -> None:
+    path = "/api/v1/docs/assets/swagger-ui-bundle.js"
+    plain = client.get(path)
+    assert plain.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    packed = client.get(path, headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.data) == plain.data
+    assert len(packed.data) < len(plain.data) / 3
+    for answer in (plain, packed):
+        held = {"If-None-Match": answer.headers["ETag"], "Accept-Encoding": "gzip"}
+        assert client.get(path, headers=held).status_code == 304
 
 
 def test_docs_page_finds_its_assets_and_the_openapi_document(

@@ -81,7 +81,7 @@ with TelemetryQueue(locked) as queue:
         raise AssertionError("it was not locked")
     holder.close()
 damaged = folder / "damaged.db"
-damaged.write_bytes(b"this is not a database " * 100)
+damaged.write_bytes(b"SQLite format 3\\0" + b"this is not a database " * 100)
 with TelemetryQueue(damaged) as queue:
     assert queue.enqueue({"job_id": "a"}) == 1
 assert len(list(folder.glob("damaged.db.corrupt-*"))) == 1

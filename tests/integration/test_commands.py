@@ -15,9 +15,9 @@ import pytest
 from app.auth.keys import create_key_file
 from app.commands.serve.preconditions import check_start
 from app.config import PARENT_VARIABLE, Config, unknown_variables
-from app.database.addresses import owner_dsn
+from app.database.addresses import owner_dsn, without_password
 from app.database.pool import Database
-from app.errors import StartError
+from app.errors import ConfigError, StartError
 from tests.commands import call_app
 from tools.hub_process import HubProcess, database_settings, free_port, run_app
 
@@ -146,6 +146,68 @@ def test_config_shows_an_invalid_address_without_its_password() -> None:
     assert shown.returncode == 0
     assert "not a valid database address" in shown.stdout
     assert "secret" not in shown.stdout
+
+
+INVALID_ADDRESSES = [
+    "postgre://hub:s3cret@db/hub",
+    "postgresq1+psycopg://hub:s3cret@db/hub",
+    "postgres//hub:s3cret@db/hub",
+    "hub:s3cret@db/hub",
+    "https://hub:s3cret=x@db/hub",
+    "postgresql://hub:s3cret@[db/hub",
+    "postgresql://hub:s3cret%zz@db/hub",
+    "postgresql://hub:s3cret/x@db/hub",
+    "postgresql://hub@db/hub?pasword=s3cret",
+    "host=db user=hub pasword=s3cret",
+]
+
+
+@pytest.mark.parametrize("address", INVALID_ADDRESSES)
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "HUB_OWNER_URL"])
+def test_an_invalid_address_is_refused_without_its_password(address: str, variable: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{variable} is not a valid database address") as caught:
+        Database(address, is_embedded=False, variable=variable)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None  # a worker's log has the whole chain
+    assert without_password(address) == "(not a valid database address)"
+
+
+def test_a_mistyped_scheme_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"\(it begins with postgre://\)"):
+        Database("postgre://hub:s3cret@db/hub", is_embedded=False)
+
+
+def test_passwords_of_a_valid_address_are_not_shown() -> None:
+    shown = without_password("postgresql://hub:s3cret@db:5432,db2/hub?sslpassword=s3cret")
+    assert "s3cret" not in shown
+    assert "hub" in shown
+
+
+def test_start_with_a_mistyped_address_prints_no_password(tmp_path: Path) -> None:
+    settings = {"DATABASE_URL": INVALID_ADDRESSES[0], "HUB_DATA_DIR": str(tmp_path)}
+    for command in (["serve"], ["migrate"], ["doctor"], ["config"]):
+        done = call_app(*command, **settings)
+        assert "s3cret" not in done.stdout + done.stderr
+        assert "not a valid database address" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["doctor"], ["repair", "--counts"], ["token", "list"]], ids=lambda words: words[0]
+)
+@pytest.mark.parametrize("is_there", [False, True])
+def test_command_with_a_wrong_data_directory_writes_nothing(
+    tmp_path: Path, command: list[str], is_there: bool
+) -> None:
+    data_dir = tmp_path / "wrong"
+    if is_there:
+        data_dir.mkdir()
+        (data_dir / "notes.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    done = call_app(*command, HUB_DATA_DIR=str(data_dir))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"hub: HUB_DATA_DIR is {data_dir}, where there is no database")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_unknown_setting_is_warned_of() -> None:

@@ -15,8 +15,9 @@ from app.config import ROOT
 from app.domain.updates import Update
 from app.errors import InvalidInput
 from app.schemas import decode
-from app.schemas.decode import decode_batch, decode_update
+from app.schemas.decode import decode_batch, decode_snapshots, decode_update
 from app.schemas.fields import parse_timestamp
+from app.schemas.nodes import SnapshotSchema
 from tests.fuzz.sizes import RUNS
 
 MANY = 3 if RUNS else 1  # `make fuzz` tries more of them
@@ -417,7 +418,9 @@ def test_batch_of_one_bad_among_999_good_keeps_the_good() -> None:
     assert list(decoded[400]) == ["status"]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("job_id", ["", "a/b", ".", "..", "summary", "x" * 256, "a\x01", "a\x85"])
+@pytest.mark.parametrize(
+    "job_id", ["", "a/b", ".", "..", "summary", "x" * 256, "a\x01", "a\x85", "a\u200b", " a"]
+)
 def test_batch_item_with_a_bad_job_id_is_rejected(job_id: str) -> None:
     item = {"status": "running", "job_id": job_id, "job_type": "backup"}
     (decoded,) = decode_batch(json.dumps({"updates": [item]}).encode(), is_ndjson=False)
@@ -438,6 +441,49 @@ def test_batch_over_10000_updates_is_refused() -> None:
     body = '{"updates":[' + ",".join([item] * 10_001) + "]}"
     with pytest.raises(InvalidInput, match="updates"):
         decode_batch(body.encode(), is_ndjson=False)
+
+
+def test_as_many_disks_as_fit_into_a_body_are_taken() -> None:
+    """Compact JSON with the shortest values that there are."""
+    disk = {"status": "failed", "bytes_transferred": 0, "total_bytes": 0, "transfer_speed_bps": 0}
+    item = {"status": "failed", "job_id": "j", "job_type": "a", "eta_seconds": 0}
+    disks = [{"disk_index": index, **disk} for index in range(16)]
+    body = json.dumps({"updates": [{**item, "disks": disks}] * 10_000}, separators=(",", ":"))
+    assert 15 << 20 < len(body) < 16 << 20
+    decoded = decode_batch(body.encode(), is_ndjson=False)
+    assert len(decoded) == 10_000
+    assert all(isinstance(update, Update) for update in decoded)
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b'""', b'"ab"', b"1.5", b"999", b'{"a":[1]}'])
+@pytest.mark.parametrize("around", [b'{"updates":[%s]}', b'{"x":[%s],"updates":[]}'])
+def test_body_of_countless_values_is_refused_before_it_is_parsed(
+    monkeypatch: pytest.MonkeyPatch, value: bytes, around: bytes
+) -> None:
+    monkeypatch.setattr(decode, "orjson", None)
+    monkeypatch.setattr(decode, "_decode_batch", None)
+    body = around % b",".join([value] * 1_500_001)
+    with pytest.raises(InvalidInput, match="1500000 values: send less") as refusal:
+        decode_batch(body, is_ndjson=False)
+    assert list(refusal.value.errors) == ["body"]
+    with pytest.raises(InvalidInput, match="1500000 values: send less"):
+        decode_snapshots(body.replace(b"updates", b"snapshots"), SnapshotSchema())
+
+
+@pytest.mark.parametrize("line", [b"{}", b"", b" ", ITEM])
+def test_countless_lines_are_refused_before_they_are_parsed(
+    monkeypatch: pytest.MonkeyPatch, line: bytes
+) -> None:
+    monkeypatch.setattr(decode, "orjson", None)
+    monkeypatch.setattr(decode, "_decode_lines", None)
+    with pytest.raises(InvalidInput, match="1500000 values: send less"):
+        decode_batch(b"%s\n" % line * 1_500_001, is_ndjson=True)
+
+
+def test_more_than_10000_snapshots_are_refused() -> None:
+    body = b'{"snapshots":[' + b",".join([b'{"node_id":"n"}'] * 10_001) + b"]}"
+    with pytest.raises(InvalidInput, match="snapshots"):
+        decode_snapshots(body, SnapshotSchema())
 
 
 def test_lack_of_memory_is_not_blamed_on_the_body() -> None:

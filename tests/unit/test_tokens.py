@@ -65,6 +65,15 @@ OTHERS = {
     "list of scopes": signed(scope=["admin"]),
     "types as text": signed(job_types="backup"),
     "number as name": signed(sub=7),
+    "end as text": signed(exp="2000000000"),
+    "end as a fraction": signed(exp=2e9),
+    "end as a list": signed(exp=[2_000_000_000]),
+    "end beyond the calendar": signed(exp=10**15),
+    "end beyond all numbers": signed(exp=10**30),
+    "start as text": signed(iat="0"),
+    "start as an object": signed(iat={}),
+    "id as a list": signed(jti=[]),
+    "object as scope": signed(scope={}),
 }
 
 

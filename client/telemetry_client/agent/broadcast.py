@@ -12,12 +12,13 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.typing import Origin
 
 logger = logging.getLogger("telemetry_client.agent")
 
@@ -30,11 +31,23 @@ STOP_SECONDS = 0.5
 
 
 class Broadcaster:
-    """Serves `ws://host:port` while it is open. A new client gets the newest message at once."""
+    """Serves `ws://host:port` while it is open. A new client gets the newest message at once.
 
-    def __init__(self, host: str, port: int, *, retry_seconds: float = RETRY_SECONDS) -> None:
+    Any web page that is open on this machine could connect. Browsers name the page's origin: only
+    `origins` are accepted, and programs, which name none. Others are answered 403.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        origins: Sequence[str] = (),
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
         self._host = host
         self._port = port
+        self._origins = [None, *map(Origin, origins)]
         self._retry_seconds = retry_seconds
         self._newest: str | None = None
         self._clients: set[ServerConnection] = set()
@@ -102,6 +115,7 @@ class Broadcaster:
                     serve(
                         self._handle,
                         sock=listener,
+                        origins=self._origins,
                         compression=None,
                         ping_interval=PING_SECONDS,
                         ping_timeout=PING_SECONDS,

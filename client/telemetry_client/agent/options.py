@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import socket
 import sys
 import unicodedata
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from telemetry_client.settings import SHARED_SPOOL, Settings
+from telemetry_client.wire.cleaning import HIDDEN
 
 SECONDS = 60.0
 WS_HOST = "localhost"
@@ -32,6 +34,7 @@ class Options:
     interval_seconds: float = SECONDS
     ws_host: str = WS_HOST
     ws_port: int = WS_PORT
+    ws_origins: tuple[str, ...] = ()
     log_level: str = "INFO"
     once: bool = False
 
@@ -45,6 +48,7 @@ class Options:
             f"--interval={self.interval_seconds}",
             f"--ws-host={self.ws_host}",
             f"--ws-port={self.ws_port}",
+            *(f"--ws-origin={origin}" for origin in self.ws_origins),
             f"--log-level={self.log_level}",
         ]
 
@@ -70,6 +74,15 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     )
     add("--ws-host", default=WS_HOST, help="address of the WebSocket server (%(default)s)")
     add("--ws-port", type=_port, default=WS_PORT, help="port of the WebSocket server (%(default)s)")
+    add(
+        "--ws-origin",
+        action="append",
+        default=[],
+        type=_origin,
+        metavar="ORIGIN",
+        help="origin of web pages that may read the WebSocket, such as https://panel.example.org; "
+        "may be repeated; default: none, only programs may",
+    )
     add("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO")
     add("--once", action="store_true", help="print one snapshot as JSON and exit")
     given = parser.parse_args(argv)
@@ -84,6 +97,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         interval_seconds=given.interval,
         ws_host=given.ws_host,
         ws_port=given.ws_port,
+        ws_origins=tuple(given.ws_origin),
         log_level=given.log_level,
         once=given.once,
     )
@@ -91,12 +105,15 @@ def parse(argv: Sequence[str] | None = None) -> Options:
 
 def node_id_problem(text: str) -> str | None:
     """Why the hub would refuse a node id; None if it accepts it."""
+    text = unicodedata.normalize("NFC", text)
     if not 1 <= len(text) <= LONGEST_NODE_ID:
         return f"is not 1 to {LONGEST_NODE_ID} characters long"
     if "/" in text or text in (".", "..", "summary"):
         return "contains a slash" if "/" in text else "is reserved"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        return "contains control characters"
+    if text[0] == " " or text[-1] == " ":
+        return "begins or ends with a space"
+    if HIDDEN.search(text):
+        return "contains control, format or separator characters"
     return None
 
 
@@ -122,3 +139,11 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is not a port")
     return port
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers send it (RFC 6454)."""
+    origin = text.lower().rstrip("/")
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#\s]+", origin):
+        raise argparse.ArgumentTypeError(f"{text} is not like https://panel.example.org")
+    return origin

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     on_end_of_input(events)
     with TelemetryClient(options.url) as client:
         outbox = Outbox(options.queue, client)
-        broadcaster = Broadcaster(options.ws_host, options.ws_port)
+        broadcaster = Broadcaster(options.ws_host, options.ws_port, origins=options.ws_origins)
         outbox.start()
         broadcaster.start()
         try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal
 
 from rich.console import Console
@@ -157,12 +159,12 @@ def judge_clock(offset_seconds: float | None) -> Finding:
 
 
 def look_into(what: str, path: Path) -> Iterator[Finding]:
-    """What a queue holds, and what it has given up. Does not create one."""
+    """What a queue holds, and what it has given up. Changes nothing."""
     if not path.exists():
         yield judge_place(what, path)
         return
     try:
-        with TelemetryQueue(path) as queue:
+        with TelemetryQueue(path, read_only=True) as queue:
             stats = queue.get_stats()
     except QueueError as exc:
         yield _unusable(what, exc)
@@ -181,9 +183,11 @@ def _unusable(what: str, exc: QueueError) -> Finding:
 
 
 def judge_place(what: str, path: Path) -> Finding:
+    folder = path.absolute().parent
+    nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        is_usable = path.parent.is_dir()
+        with TemporaryFile(dir=nearest):  # has no name, so nothing is left of it
+            is_usable = True
     except OSError:
         is_usable = False
     if is_usable:

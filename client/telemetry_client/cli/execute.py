@@ -40,6 +40,7 @@ from telemetry_client.readers import (
 )
 from telemetry_client.settings import FALLBACK_JOB_TYPE, Settings, job_type_of
 from telemetry_client.tracker.throughput import Throughput, eta_seconds
+from telemetry_client.wire.cleaning import HIDDEN
 
 # An update is sent every 5 s: averaging over as long hides no peak that the hub could show.
 _SPEED_SECONDS = 5.0
@@ -251,7 +252,7 @@ def identify(
     job_id = job_id or Settings.from_env().job_id
     if job_id is None:
         job_type = job_type or FALLBACK_JOB_TYPE
-        job_id = f"{job_type}-{vm_name or machine}-{int(time.time())}".replace("/", "_")
+        job_id = _id_of(f"{job_type}-{vm_name or machine}-{int(time.time())}")
     try:
         repository_id = repository_id or repository_of(command, os.environ)
     except Exception:
@@ -263,3 +264,8 @@ def identify(
         repository_id=repository_id,
         backup_type=backup_type,
     )
+
+
+def _id_of(text: str) -> str:
+    """The text without characters that a job id must not contain."""
+    return HIDDEN.sub("_", text.replace("/", "_"))

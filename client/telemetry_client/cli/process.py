@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from telemetry_client.settings import TOKEN_VARIABLE
+
 # Signals to us that are meant for the tool. Stop and continue (Ctrl-Z) are not handled: the
 # terminal sends them to both processes.
 _PASSED_ON = (
@@ -108,13 +110,17 @@ def start(command: Sequence[str], pipes: dict[int, int], signals: Signals) -> To
 
 
 def _environment() -> Mapping[str, str]:
-    """The environment we were started with. Python sets LC_CTYPE if the locale is C (PEP 538)."""
+    """The environment we were started with, without the token: the tool has no use for it.
+
+    Python sets LC_CTYPE if the locale is C (PEP 538).
+    """
+    ours = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
     try:
         given = Path("/proc/self/environ").read_bytes().split(b"\0")
     except OSError:
-        return os.environ
+        return ours
     name = "LC_CTYPE"
-    ours = {other: value for other, value in os.environ.items() if other != name}
+    ours.pop(name, None)
     found = [entry for entry in map(os.fsdecode, given) if entry.startswith(f"{name}=")]
     return {**ours, name: found[0].partition("=")[2]} if found else ours
 

@@ -20,13 +20,12 @@ from telemetry_client.settings import default_spool
 from telemetry_client.wire.client import TelemetryClient
 
 OK, FAILED, UNREACHABLE = 0, 1, 2
-_SQLITE = b"SQLite format 3\0"
 _IDLE_SECONDS = 10.0  # the rest belongs to a running job, or waits for its next try
 
 
 def show_stats(path: Path | None) -> int:
     """Print the counts of the queue, one per line."""
-    return _with_queue(path, lambda queue: _print_stats(queue))
+    return _with_queue(path, lambda queue: _print_stats(queue), read_only=True)
 
 
 def drain_queue(path: Path | None, url: str | None, wait_seconds: float) -> int:
@@ -35,37 +34,27 @@ def drain_queue(path: Path | None, url: str | None, wait_seconds: float) -> int:
 
 
 def show_dead(path: Path | None, limit: int) -> int:
-    return _with_queue(path, lambda queue: _print_dead(queue.dead_letters(limit)))
+    return _with_queue(path, lambda queue: _print_dead(queue.dead_letters(limit)), read_only=True)
 
 
 def replay_dead(path: Path | None, ids: Sequence[int] | None) -> int:
     return _with_queue(path, lambda queue: _replay(queue, ids))
 
 
-def _with_queue(path: Path | None, use: Callable[[TelemetryQueue], int]) -> int:
+def _with_queue(
+    path: Path | None, use: Callable[[TelemetryQueue], int], *, read_only: bool = False
+) -> int:
     """Use an existing queue. None is created: the path may be mistyped."""
     try:
         path = path or default_spool()
         if not path.exists():
             print(f"{path}: no such queue; nothing had to wait here.", file=sys.stderr)
             return OK
-        _require_queue(path)
-        with TelemetryQueue(path) as queue:
+        with TelemetryQueue(path, read_only=read_only) as queue:
             return use(queue)
     except QueueError as exc:
         print(str(exc), file=sys.stderr)
         return FAILED
-
-
-def _require_queue(path: Path) -> None:
-    """Raise QueueError for another file, which would be renamed as a damaged queue."""
-    try:
-        with path.open("rb") as file:
-            begins = file.read(len(_SQLITE))
-    except OSError as exc:
-        raise QueueError(f"{path}: it cannot be read ({exc.strerror})") from exc
-    if begins and begins != _SQLITE and any(begins):  # a power cut may leave no bytes, or zeros
-        raise QueueError(f"{path}: it is not a queue")
 
 
 def _print_stats(queue: TelemetryQueue) -> int:

@@ -39,9 +39,11 @@ class TelemetryQueue:
         *,
         max_age_seconds: float = MAX_AGE_SECONDS,
         lease_seconds: float = LEASE_SECONDS,
+        read_only: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """`read_only`: only counts and dead letters can be read, and nothing is changed."""
         if max_size < 1:
             raise ValueError(f"max_size is {max_size}, but must be at least 1")
         if not 0 < lease_seconds <= LONGEST_HOLD_SECONDS:
@@ -55,9 +57,9 @@ class TelemetryQueue:
         self._clock = clock
         self._wall_clock = wall_clock
         self._name = secrets.token_hex(8)
-        self._file = SQLiteFile(db_path)
+        self._file = SQLiteFile(db_path, read_only=read_only)
         self.db_path = self._file.path
-        self._file.run(lambda conn: None)  # fail now if it cannot be used
+        self._file.run(lambda conn: None, writes=not read_only)  # fail now if it cannot be used
 
     # Adding.
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import stat
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
@@ -28,15 +30,22 @@ VERSION = 1  # of the tables in schema.sql, kept as the file's user_version
 BUSY_SECONDS = 5.0  # a transaction takes under a millisecond; after 5 s a process is stuck
 FORK_WAIT_SECONDS = 1.0  # how long a fork waits for a transaction of another thread
 _MEMORY = ":memory:"
+_HEADER = b"SQLite format 3\0"
 
 
 class SQLiteFile:
-    """One connection behind a lock. A damaged file is renamed, and a new one created."""
+    """One connection behind a lock. A damaged file is renamed, and a new one created.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    Only its owner may read it, and a group that may write it: updates name machines and errors.
+    A file that is no database, or another program's, is refused. `read_only`: nothing is created,
+    renamed or changed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         # Absolute: the program may change its working directory.
         name = os.fspath(path)
         self.path = name if name == _MEMORY else os.path.abspath(name)
+        self._read_only = read_only
         self._lock = threading.RLock()
         self._conn: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None  # of the file that `_conn` has open
@@ -53,7 +62,7 @@ class SQLiteFile:
             try:
                 return self._attempt(work, writes)
             except sqlite3.Error as exc:
-                if not is_corrupt(exc):
+                if not is_corrupt(exc) or self._read_only:
                     raise self._translated(exc) from exc
                 self._rename_damaged(exc)
             try:
@@ -103,14 +112,12 @@ class SQLiteFile:
         return self._conn
 
     def _connect(self) -> sqlite3.Connection:
-        if self.path != _MEMORY:
-            self._make_directory()
-        conn = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        conn = self._open_to_read() if self._read_only else self._open()
         try:
             self._identity = self._identity_now()
-            _use_wal(conn)
+            self._refuse_foreign(conn)
+            if not self._read_only:
+                _use_wal(conn)
             # A commit is in the system's cache when it returns, so killing the process loses
             # nothing. A power cut may lose the last commits, but does not damage the file;
             # syncing the disk for each update would cost the host too much.
@@ -123,23 +130,48 @@ class SQLiteFile:
             raise
         return conn
 
+    def _open(self) -> sqlite3.Connection:
+        if self.path != _MEMORY:
+            self._make_directory()
+            _require_database(self.path)
+            _make_private(self.path)
+        return _connect(self.path)
+
+    def _open_to_read(self) -> sqlite3.Connection:
+        _require_database(self.path)
+        # Without a log no process has it open, and to take part in locking would leave files.
+        form = "mode=ro" if os.path.exists(self.path + "-wal") else "immutable=1"
+        return _connect(f"{Path(self.path).as_uri()}?{form}", uri=True)
+
     def _make_directory(self) -> None:
         directory = Path(self.path).absolute().parent
         try:
-            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as exc:
             reason = exc.strerror or type(exc).__name__
             raise QueueError(f"{self.path}: {directory} cannot be created: {reason}") from exc
 
-    def _check(self, conn: sqlite3.Connection) -> None:
-        """Create the tables in a new file, refuse other databases, and find damage before use."""
-        (version,) = conn.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            _create(conn, self.path)
-        elif version != VERSION:
+    def _refuse_foreign(self, conn: sqlite3.Connection) -> None:
+        """Raise QueueError for another program's database, before anything in it is changed."""
+        conn.execute("BEGIN")  # both reads see the same state
+        try:
+            (version,) = conn.execute("PRAGMA user_version").fetchone()
+            tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master")}
+        finally:
+            self._roll_back(conn)
+        if version not in (0, VERSION):
             raise QueueError(
                 f"{self.path}: its version is {version}, but this program needs {VERSION}"
             )
+        if tables and (version == 0 or "telemetry_queue" not in tables):
+            raise QueueError(f"{self.path}: it is the database of another program")
+        if not tables and self._read_only:
+            raise QueueError(f"{self.path}: it is not a queue")
+
+    def _check(self, conn: sqlite3.Connection) -> None:
+        """Create the tables in a new file, and find damage before use."""
+        if conn.execute("PRAGMA user_version").fetchone() == (0,):
+            _create(conn)
         (problem,) = conn.execute("PRAGMA quick_check(1)").fetchone()
         if problem != "ok":
             raise DamagedFile(problem)
@@ -233,6 +265,40 @@ if hasattr(os, "register_at_fork"):
     )
 
 
+def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(
+        name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=uri
+    )
+
+
+def _require_database(path: str) -> None:
+    """Raise QueueError for a file of another kind: it would count as damaged, and be renamed."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return  # SQLite says what is wrong
+        with open(path, "rb") as file:
+            begins = file.read(len(_HEADER))
+    except OSError:  # likewise
+        return
+    if begins and begins != _HEADER and any(begins):  # a power cut may leave no bytes, or zeros
+        raise QueueError(f"{path}: it is not a queue")
+
+
+def _make_private(path: str) -> None:
+    """Create the file for its owner only. An existing one is closed to others.
+
+    A group that may write it keeps its access: it was given it on purpose. SQLite gives its other
+    files the same mode.
+    """
+    with suppress(OSError):  # SQLite says what is wrong
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        with suppress(OSError):  # missing, or of another user
+            mode = stat.S_IMODE(os.stat(name).st_mode)
+            if mode & stat.S_IRWXO:
+                os.chmod(name, 0o660 if mode & stat.S_IWGRP else 0o600)
+
+
 def _use_wal(conn: sqlite3.Connection) -> None:
     """Allow readers beside a writer. The busy timeout does not apply when two processes do this."""
     deadline = time.monotonic() + BUSY_SECONDS
@@ -246,14 +312,12 @@ def _use_wal(conn: sqlite3.Connection) -> None:
         time.sleep(0.01)
 
 
-def _create(conn: sqlite3.Connection, path: str) -> None:
+def _create(conn: sqlite3.Connection) -> None:
     """Create the tables, unless another process just did."""
     schema = resources.files("telemetry_client.queue").joinpath("schema.sql").read_text("utf-8")
     conn.execute("BEGIN IMMEDIATE")
     try:
         if conn.execute("PRAGMA user_version").fetchone() == (0,):
-            if conn.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-                raise QueueError(f"{path}: it is the database of another program")
             for statement in schema.split(";\n"):
                 conn.execute(statement)
             conn.execute(f"PRAGMA user_version={VERSION}")

@@ -23,6 +23,13 @@ LONGEST_ERROR = 4_000  # characters of a message; the hub has no limit, but a sp
 DISK_STATUSES = ("pending", "transferring", "completed", "failed")
 RESERVED_JOB_TYPES = frozenset({"batch", "history", "snapshot"})
 _JOB_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,49}", re.ASCII)
+# Control, format and separator characters but the ordinary space, and surrogates: not in ids.
+HIDDEN = re.compile(
+    r"[\u0000-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680"
+    r"\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ufeff\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    r"\U000e0001\U000e0020-\U000e007f\ud800-\udfff]"
+)
 
 Warn = Callable[[str, str], None]  # takes the field and a sentence about it
 
@@ -155,13 +162,16 @@ def _shown(value: Any) -> str:
 
 
 def job_id_problem(text: str) -> str | None:
-    """Why the hub does not accept a text as a job id; None if it does."""
+    """Why the hub does not accept a text as a job id; None if it does. It compares ids in NFC."""
+    text = unicodedata.normalize("NFC", text)
     if not 1 <= len(text) <= LONGEST_NAME:
         return f"it must be 1 to {LONGEST_NAME} characters long"
     if "/" in text or text in (".", "..", "summary"):
         return "it must not contain a slash, nor be '.', '..' or 'summary'"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        return "it must not contain control characters or surrogates"
+    if text[0] == " " or text[-1] == " ":
+        return "it must not begin or end with a space"
+    if HIDDEN.search(text):
+        return "it must not contain control, format or separator characters, nor surrogates"
     return None
 
 

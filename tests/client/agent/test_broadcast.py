@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from telemetry_client.agent import broadcast
 from telemetry_client.agent.broadcast import Broadcaster
@@ -53,6 +55,31 @@ def test_a_new_client_need_not_wait_for_the_next_minute(broadcaster: Broadcaster
     broadcaster.publish({"minute": 2})
     with join(broadcaster) as client:
         assert receive(client) == {"minute": 2}
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "http://127.0.0.1", "http://localhost:8082", "null", "file://"],
+)
+def test_a_web_page_is_refused(broadcaster: Broadcaster, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"ws://127.0.0.1:{broadcaster.port}", origin=Origin(origin)).close()
+    assert refused.value.response.status_code == 403
+    with join(broadcaster):  # a program names no origin
+        wait_until(lambda: len(broadcaster._clients) == 1)
+
+
+def test_a_web_page_that_was_allowed_is_served() -> None:
+    broadcaster = Broadcaster("127.0.0.1", 0, origins=("https://panel.example.org",))
+    broadcaster.start()
+    wait_until(lambda: broadcaster.port is not None)
+    broadcaster.publish({"minute": 1})
+    address = f"ws://127.0.0.1:{broadcaster.port}"
+    with connect(address, origin=Origin("https://panel.example.org")) as page:
+        assert receive(page) == {"minute": 1}
+    with pytest.raises(InvalidStatus):
+        connect(address, origin=Origin("http://panel.example.org")).close()
+    broadcaster.close()
 
 
 def test_what_clients_say_is_dropped(broadcaster: Broadcaster) -> None:

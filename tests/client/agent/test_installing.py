@@ -65,7 +65,7 @@ def test_the_page_names_every_option(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         parse(["--help"])
     options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
-    assert len(options) == 9
+    assert len(options) == 10
     assert options <= set(re.findall(r"`(--[a-z-]+)", PAGE))
 
 
@@ -89,13 +89,27 @@ def test_the_collector_is_started_with_the_same_options(tmp_path: Path) -> None:
             "--interval=7.5",
             "--ws-host=::1",
             "--ws-port=9",
+            "--ws-origin=https://Panel.example.org/",
+            "--ws-origin=http://[::1]:8080",
             "--log-level=debug",
         ]
     )
     assert parse(options.arguments()) == options
+    assert options.ws_origins == ("https://panel.example.org", "http://[::1]:8080")
 
 
-@pytest.mark.parametrize("name", ["", "a/b", ".", "..", "summary", "a\nb", "\udcff", "x" * 256])
+@pytest.mark.parametrize(
+    "origin", ["", "*", "panel.example.org", "https://a/b", "https://", "null"]
+)
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["--ws-origin", origin])
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "a\u200b", " a", ".", "..", "summary", "a\nb", "\udcff", "x" * 256]
+)
 def test_names_that_the_hub_refuses_are_refused_here(name: str) -> None:
     assert node_id_problem(name) is not None
 

@@ -127,6 +127,20 @@ def test_dead_letters_are_a_warning_that_says_where_they_are(shell: Shell) -> No
     assert f"telemetry queue dead --path {shell.spool}" in text
 
 
+def test_a_look_at_a_spool_changes_nothing(shell: Shell) -> None:
+    """Neither a file that is none, nor a place where none is yet."""
+    notes = shell.folder / "notes.txt"
+    notes.write_text("mine")
+    absent = shell.folder / "not" / "there" / "spool.db"
+    before = sorted(shell.folder.rglob("*"))
+    for spool, outcome in ((notes, "fail"), (absent, "ok")):
+        shell.env["TELEMETRY_SPOOL"] = str(spool)
+        _, found, text = outcomes(shell)
+        assert found["spool"] == outcome, text
+    assert sorted(shell.folder.rglob("*")) == before
+    assert notes.read_text() == "mine"
+
+
 def test_a_spool_that_cannot_be_used_fails(shell: Shell) -> None:
     shell.env["TELEMETRY_SPOOL"] = "/proc/no/spool.db"
     status, found, text = outcomes(shell)

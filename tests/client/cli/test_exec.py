@@ -105,6 +105,15 @@ def test_arguments_and_environment_are_left_alone(shell: Shell) -> None:
     assert shell.exec(command).stdout == shell.run(command).stdout
 
 
+def test_the_tool_does_not_get_the_token(shell: Shell, faulty_hub: FaultyHub) -> None:
+    tool = shell.fake("restic", "print(sorted(os.environ.items()))")
+    without = shell.run([tool]).stdout
+    shell.env["TELEMETRY_TOKEN"] = "s3cret"
+    assert shell.exec([tool]).stdout == without
+    (last, *_) = reversed(faulty_hub.requests)
+    assert last.headers["authorization"] == "Bearer s3cret"
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 10, 15])
 def test_a_signal_for_us_reaches_the_tool_once(
     shell: Shell, faulty_hub: FaultyHub, number: int

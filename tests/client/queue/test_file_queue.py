@@ -508,14 +508,108 @@ def test_a_damaged_file_is_renamed_and_logged_once(
     spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool_path.parent.mkdir()
-    spool_path.write_bytes(b"this is no database, whatever it was " * 100)
+    spool_path.write_bytes(b"SQLite format 3\0" + b"and then nothing that fits " * 100)
     with TelemetryQueue(spool_path) as queue:
         assert queue.enqueue(update()) == 1
         assert queue.get_queue_size() == 1
     (error,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     (aside,) = spool_path.parent.glob("queue.db.corrupt-*")
-    assert aside.read_bytes().startswith(b"this is no database")
+    assert b"nothing that fits" in aside.read_bytes()
     assert str(aside) in error.getMessage()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path, read_only: bool) -> None:
+    """TELEMETRY_SPOOL may be mistyped: what is no database was never a queue, and is no damage."""
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    for _ in range(2):
+        with pytest.raises(QueueError, match=r"notes\.txt: it is not a queue"):
+            TelemetryQueue(notes, read_only=read_only)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("notes.txt", "mine")]
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4096)])
+def test_what_a_power_cut_left_becomes_a_queue(spool_path: Path, content: bytes) -> None:
+    spool_path.parent.mkdir()
+    spool_path.write_bytes(content)
+    with TelemetryQueue(spool_path) as queue:
+        assert queue.enqueue(update()) == 1
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int, int]]:
+    """Content, mode and time of change of each file, by name."""
+    return {
+        path.name: (path.read_bytes(), path.stat().st_mode, path.stat().st_mtime_ns)
+        for path in folder.iterdir()
+    }
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_look_changes_nothing(spool_path: Path, is_damaged: bool) -> None:
+    with TelemetryQueue(spool_path) as queue:
+        for number in range(200):
+            queue.enqueue(update(number=number))
+        queue.mark_dead(1, "refused")
+    if is_damaged:
+        with spool_path.open("r+b") as file:
+            file.seek(5 * 4096)
+            file.write(b"\xff" * 4096)
+    spool_path.chmod(0o644)
+    before = contents(spool_path.parent)
+    if is_damaged:
+        with pytest.raises(QueueError, match="it cannot be used"):
+            TelemetryQueue(spool_path, read_only=True)
+    else:
+        with TelemetryQueue(spool_path, read_only=True) as queue:
+            assert queue.get_queue_size() == 199
+            assert queue.get_stats()["dead"] == len(queue.dead_letters()) == 1
+            with pytest.raises(QueueError, match="it cannot be written"):
+                queue.enqueue(update())
+    assert contents(spool_path.parent) == before
+
+
+def test_a_look_sees_what_another_process_has_just_written(queue: TelemetryQueue) -> None:
+    queue.enqueue(update())
+    with TelemetryQueue(queue.db_path, read_only=True) as look:
+        assert look.get_queue_size() == 1
+        queue.enqueue(update())
+        assert look.get_queue_size() == 2
+    assert queue.enqueue(update()) == 3
+
+
+def test_a_look_creates_no_queue(spool_path: Path) -> None:
+    with pytest.raises(QueueError, match="cannot be opened"):
+        TelemetryQueue(spool_path, read_only=True)
+    assert not spool_path.parent.exists()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_only_its_owner_may_read_a_queue(spool_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with TelemetryQueue(spool_path) as queue:
+            queue.enqueue(update())
+            modes = {path.name: path.stat().st_mode & 0o777 for path in spool_path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("queue.db", "queue.db-wal", "queue.db-shm"), 0o600)
+    assert spool_path.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("mode", "after"), [(0o644, 0o600), (0o666, 0o660), (0o664, 0o660), (0o660, 0o660)]
+)
+def test_a_queue_of_an_earlier_version_is_closed_to_others(
+    spool_path: Path, mode: int, after: int
+) -> None:
+    """A group that may write it was given it on purpose."""
+    TelemetryQueue(spool_path).close()
+    spool_path.chmod(mode)
+    with TelemetryQueue(spool_path) as queue:
+        queue.enqueue(update())
+        for path in spool_path.parent.iterdir():
+            assert path.stat().st_mode & 0o777 == after, path.name
 
 
 def test_damage_while_it_is_open_is_survived(spool_path: Path) -> None:
@@ -558,6 +652,7 @@ def test_a_deleted_file_is_created_again(queue: TelemetryQueue, spool_path: Path
     [
         ("CREATE TABLE telemetry_queue (id integer, body text)", "another program"),
         ("PRAGMA user_version = 99", "version is 99"),
+        ("PRAGMA user_version = 1; CREATE TABLE theirs (id integer)", "another program"),
     ],
 )
 def test_the_database_of_something_else_is_left_alone(
@@ -565,11 +660,14 @@ def test_the_database_of_something_else_is_left_alone(
 ) -> None:
     spool_path.parent.mkdir()
     with sqlite3.connect(spool_path) as conn:
-        conn.execute(statement)
+        conn.executescript(statement)
     conn.close()
-    with pytest.raises(QueueError, match=reason) as caught:
-        TelemetryQueue(spool_path)
-    assert str(spool_path) in str(caught.value)
+    before = spool_path.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(QueueError, match=reason) as caught:
+            TelemetryQueue(spool_path, read_only=read_only)
+        assert str(spool_path) in str(caught.value)
+    assert spool_path.read_bytes() == before
     assert [file.name for file in spool_path.parent.iterdir()] == ["queue.db"]
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.schemas.decode import decode_batch, decode_update
-from app.schemas.fields import identifier_problem
+from app.schemas.fields import identifier_problem, normalise_identifier
 from app.schemas.updates import job_type_problem as hub_job_type_problem
 from telemetry_client.progress import DiskProgress, Progress, percent_of
 from telemetry_client.tracker.disk_changes import DiskChanges
@@ -187,7 +187,9 @@ def test_the_hub_takes_every_update_whatever_the_job_gave(progress: Progress, st
 
 @given(st.one_of(st.text(max_size=300), st.sampled_from([".", "..", "summary", "a/b", "x" * 256])))
 def test_ids_and_types_are_judged_as_the_hub_judges_them(text: str) -> None:
-    assert (job_id_problem(text) is None) == (identifier_problem(text) is None)
+    assert (job_id_problem(text) is None) == (
+        identifier_problem(normalise_identifier(text)) is None
+    )
     assert (job_type_problem(text) is None) == (hub_job_type_problem(text) is None)
 
 

@@ -164,6 +164,8 @@ def test_refusal_before_the_wait_reaches_no_writer() -> None:
     assert answer[0] == 400
     assert server.writer.taken == 0
     assert ask_push(server, client=("192.0.2.1", 5))[0] == 403
+    for name in (b"forwarded", b"x-forwarded-for", b"x-forwarded-port", b"via", b"x-real-ip"):
+        assert ask_push(server, headers=[*HEADERS, (name, b"x")])[0] == 403
     assert server.writer.taken == 0
     assert not server._pushes.is_busy
 
