@@ -13,7 +13,7 @@ from app.api.answers import conditional_json, table
 from app.api.context import hub
 from app.api.needs import needs
 from app.clock import from_micros, isoformat, to_micros
-from app.domain.estimates import TimeLeft, duration_seconds
+from app.domain.estimates import Estimate, duration_seconds
 from app.domain.job_lists import Order
 from app.domain.runs import run_name
 from app.domain.statuses import JOB_STATUSES
@@ -23,7 +23,7 @@ from app.schemas import jobs as schemas
 from app.schemas.fields import normalise_identifier
 from app.schemas.queries import RunQuery, encode_cursor, page_query, run_field, table_query
 from app.store import jobs as store
-from app.store.estimates import read_times_left
+from app.store.estimates import read_estimates
 from app.web.paths import read_identifier
 from app.web.permissions import READ
 
@@ -45,7 +45,7 @@ def list_jobs(query: dict[str, Any]) -> Response:
             conn, _job_filter(query), query["limit"], order, _read_key(query), query.get("q")
         )
         # A CSV may have thousands of jobs, and no column for an estimate.
-        estimates = read_times_left(conn, page.jobs) if query["format"] == "json" else {}
+        estimates = read_estimates(conn, page.jobs) if query["format"] == "json" else {}
     cursor = None
     if page.next_key is not None:
         cursor = _encode_key(query, page.next_key)
@@ -56,7 +56,7 @@ def _table(
     name: str,
     query: dict[str, Any],
     page: store.JobPage,
-    estimates: dict[int, TimeLeft],
+    estimates: dict[int, Estimate],
     cursor: str | None,
 ) -> Response:
     items = [_job(job, estimates.get(job.id)) for job in page.jobs]
@@ -126,7 +126,7 @@ def list_runs(query: dict[str, Any], job_id: str) -> Response:
         page = store.list_jobs(conn, wanted, query["limit"], after=after)
         if not page.jobs and not store.job_exists(conn, job_id):
             raise no_such_run(job_id)
-        estimates = read_times_left(conn, page.jobs) if query["format"] == "json" else {}
+        estimates = read_estimates(conn, page.jobs) if query["format"] == "json" else {}
     cursor = None
     if page.next_key is not None:
         started_at, row_id = page.next_key
@@ -209,8 +209,8 @@ def job_body(job_id: str, run: int | None = None) -> dict[str, Any]:
         job = store.read_job(conn, name)
         if job is None:
             raise no_such_run(name)
-        left = read_times_left(conn, [job]).get(job.id)
-    return {**_job(job, left), "disks": [_disk(disk) for disk in job.disks]}
+        estimate = read_estimates(conn, [job]).get(job.id)
+    return {**_job(job, estimate), "disks": [_disk(disk) for disk in job.disks]}
 
 
 def _job_filter(query: dict[str, Any]) -> store.JobFilter:
@@ -228,12 +228,18 @@ def _job_filter(query: dict[str, Any]) -> store.JobFilter:
     )
 
 
-def _job(job: store.Job, left: TimeLeft | None) -> dict[str, Any]:
+def _job(job: store.Job, estimate: Estimate | None) -> dict[str, Any]:
     """A job's columns as the API shows them, and values computed from them."""
     columns = vars(job).items()
+    left = estimate and estimate.time_left
+    speed, source = job.transfer_speed_bps, "reported"
+    if speed is None:
+        speed, source = (estimate.speed_bps if estimate else None), "derived"
     return {
         **{name: isoformat(v) if isinstance(v, datetime) else v for name, v in columns},
         "progress_percent": _rounded(job.progress_percent),
+        "transfer_speed_bps": speed,
+        "speed_source": None if speed is None else source,
         "warnings": list(job.warnings.values()),
         "hub_eta": None if left is None else asdict(left),
         "duration_seconds": duration_seconds(

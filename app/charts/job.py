@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
+from app.charts.derived import DrawnChart, with_disks
 from app.database.pool import Connection
-from app.domain import chart
-from app.domain.chart import Bucket, Point, Statistics
+from app.domain import chart, derived
+from app.domain.chart import Bucket, Point, SpeedSource, Statistics
 from app.domain.estimates import duration_seconds
 from app.domain.runs import split_key
 from app.domain.statuses import LIVE_STATUSES
@@ -30,6 +31,7 @@ class History:
     """A chart of a job or disk, with its bytes. `resolution_seconds` 0: each point is one update.
 
     `last_point_unfinished`: the last point's step is not over, and its mean may still change.
+    `speed_source`: None if no speed is known.
     """
 
     job: store.ChartedJob
@@ -43,6 +45,7 @@ class History:
     statistics: Statistics
     stretches: Stretches
     last_point_unfinished: bool
+    speed_source: SpeedSource | None
 
     @property
     def points(self) -> list[Point]:
@@ -64,16 +67,6 @@ class History:
     def effective_speed_bps(self) -> float | None:
         """All bytes divided by the whole duration."""
         return chart.effective_speed(self.moved_bytes, self.duration_seconds)
-
-
-@dataclass(frozen=True)
-class _Chart:
-    """The chart of a window from one source: steps of `step` seconds, 0 for single updates."""
-
-    source: str
-    step: int
-    window: Window
-    buckets: list[Bucket]
 
 
 def read_history(
@@ -138,6 +131,13 @@ def read_chart(
     drawn = _draw(conn, job, series, shown, points, known, stale_of_series)
     if summary and disk is None and summary.is_finer_than(drawn.source, drawn.step):
         return _from_summary(job, summary, span, points)
+    if disk is None and not derived.has_progress(drawn.buckets):
+        drawn = replace(drawn, buckets=with_disks(conn, job, drawn, span))
+    speed_source, buckets = _speeds(drawn, job.newest_update_at)
+    if known is None:
+        known = chart.summarise(buckets)
+    elif known.peak_speed_bps is None:  # a summary of a release that derived none
+        known = replace(chart.summarise(buckets), updates=known.updates)
     silent_until = _silent_until(conn, job)
     until_now = window
     if silent_until is not None and before_at is None:
@@ -155,11 +155,23 @@ def read_chart(
         window=window,
         source=drawn.source,
         resolution_seconds=drawn.step,
-        buckets=drawn.buckets,
-        statistics=known or chart.summarise(drawn.buckets),
+        buckets=buckets,
+        statistics=known,
         stretches=stretches,
         last_point_unfinished=_is_unfinished(job, drawn),
+        speed_source=speed_source,
     )
+
+
+def _speeds(
+    drawn: DrawnChart, newest_update_at: datetime | None
+) -> tuple[SpeedSource | None, list[Bucket]]:
+    """Where the speeds of a chart are from, and its buckets with them."""
+    if derived.has_speed(drawn.buckets) or newest_update_at is None:
+        return ("reported" if derived.has_speed(drawn.buckets) else None), drawn.buckets
+    complete_until = newest_update_at - timedelta(seconds=drawn.step)
+    with_speeds = derived.derive_speeds(drawn.buckets, complete_until)
+    return ("derived" if derived.has_speed(with_speeds) else None), with_speeds
 
 
 def _sizes(
@@ -212,7 +224,7 @@ def _draw(
     points: int,
     known: Statistics | None,
     stale: store.Stale,
-) -> _Chart:
+) -> DrawnChart:
     """The finest chart of a window that is kept and cheap. `known`: its statistics, if known."""
     step = chart.window_step(shown, points)
     has_updates = shown.from_at >= series.updates_from(job)
@@ -222,7 +234,9 @@ def _draw(
             return _every_update(conn, series, shown, points)
         if count <= MOST_UPDATES:
             window = shown.widened(step)
-            return _Chart("updates", step, window, store.read_buckets(conn, series, window, step))
+            return DrawnChart(
+                "updates", step, window, store.read_buckets(conn, series, window, step)
+            )
     drawn = _draw_rollup(conn, job, series, shown, step, stale, points_only=known is not None)
     if has_updates and not known and sum(b.updates for b in drawn.buckets) <= points:
         every = _every_update(conn, series, shown, points + 1)
@@ -240,18 +254,18 @@ def _draw_rollup(
     stale: store.Stale,
     *,
     points_only: bool,
-) -> _Chart:
+) -> DrawnChart:
     minutes = (shown.before_at - shown.from_at) / timedelta(minutes=1)
     has_minutes = shown.from_at >= series.minutes_from(job) and minutes <= MOST_MINUTES
     source: Literal["minutes", "hours"] = "minutes" if has_minutes else "hours"
     step = max(step, MINUTE if has_minutes else HOUR)
     window = shown.widened(step)
     buckets = store.read_rollup(conn, series, source, window, step, stale, points_only=points_only)
-    return _Chart("1m" if has_minutes else "1h", step, window, buckets)
+    return DrawnChart("1m" if has_minutes else "1h", step, window, buckets)
 
 
-def _every_update(conn: Connection, series: store.Series, shown: Window, limit: int) -> _Chart:
-    return _Chart("updates", 0, shown, store.read_updates(conn, series, shown, limit))
+def _every_update(conn: Connection, series: store.Series, shown: Window, limit: int) -> DrawnChart:
+    return DrawnChart("updates", 0, shown, store.read_updates(conn, series, shown, limit))
 
 
 def _from_summary(job: store.ChartedJob, summary: Summary, span: Window, points: int) -> History:
@@ -269,10 +283,11 @@ def _from_summary(job: store.ChartedJob, summary: Summary, span: Window, points:
         statistics=summary.statistics,
         stretches=summary.stretches(job.started_at),
         last_point_unfinished=False,
+        speed_source=summary.speed_source,
     )
 
 
-def _is_unfinished(job: store.ChartedJob, drawn: _Chart) -> bool:
+def _is_unfinished(job: store.ChartedJob, drawn: DrawnChart) -> bool:
     if not drawn.step or not drawn.buckets or job.status not in LIVE_STATUSES:
         return False
     assert job.newest_update_at is not None

@@ -26,5 +26,6 @@ def summarise_job(conn: Connection, key: str) -> tuple[str, dict[str, Any]]:
         buckets=history.buckets,
         statistics=history.statistics,
         stretches=history.stretches,
+        speed_source=history.speed_source,
     )
     return job.version, make_summary(run)

@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from app.domain.job_state import percent_of
 from app.domain.window import EPOCH, Window
+
+SpeedSource = Literal["reported", "derived"]
 
 SECOND = timedelta(seconds=1)
 DAY_SECONDS = 86_400

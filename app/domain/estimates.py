@@ -90,6 +90,27 @@ class Pace:
     earlier: Sequence[Profile]
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is estimated of a live job: its time left, and its speed by its bytes (bytes/s)."""
+
+    time_left: TimeLeft | None
+    speed_bps: int | None
+
+
+def current_speed(counts: Sequence[Count]) -> int | None:
+    """Bytes per second between the newest update and the one before it, at least 10 s; None if it
+    is not known, or the count went back.
+    """
+    known = [count for count in counts if count.bytes_transferred is not None]
+    if len(known) < 2:
+        return None
+    newest, before = known[:2]
+    seconds = (newest.time - before.time).total_seconds()
+    moved = (newest.bytes_transferred or 0) - (before.bytes_transferred or 0)
+    return round(moved / seconds) if moved >= 0 and seconds > 0 else None
+
+
 def duration_seconds(
     started_at: datetime, completed_at: datetime | None, newest_update_at: datetime | None
 ) -> float | None:

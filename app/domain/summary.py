@@ -18,6 +18,7 @@ from app.domain.chart import (
     NICE_STEPS_SECONDS,
     Bucket,
     Point,
+    SpeedSource,
     Statistics,
     merge_buckets,
     seconds_since,
@@ -71,6 +72,13 @@ class Summary:
             avg_speed_bps=None if average is None else float(average),
             min_speed_bps=self.stored["min_speed_bps"],
         )
+
+    @property
+    def speed_source(self) -> SpeedSource | None:
+        """Where its speeds are from; None without any."""
+        if self.stored["peak_speed_bps"] is None:
+            return None
+        return "derived" if self.stored.get("speed_source") == "derived" else "reported"
 
     def is_finer_than(self, source: str, step_seconds: int) -> bool:
         """Whether it is finer than the chart from `source`; only hours can be coarser."""
@@ -144,6 +152,7 @@ class WholeRun:
     buckets: list[Bucket]
     statistics: Statistics
     stretches: Stretches
+    speed_source: SpeedSource | None
 
 
 def make_summary(run: WholeRun) -> Json:
@@ -169,6 +178,7 @@ def _summary(
         "peak_speed_bps": run.statistics.peak_speed_bps,
         "avg_speed_bps": run.statistics.avg_speed_bps,
         "min_speed_bps": run.statistics.min_speed_bps,
+        **({"speed_source": "derived"} if run.speed_source == "derived" else {}),
         "effective_speed_bps": run.effective_speed_bps,
         "duration_seconds": run.duration_seconds,
         "snapshots": run.statistics.updates,

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 
 from marshmallow import Schema, ValidationError, fields, validate
 
+from app.domain.chart import SpeedSource
 from app.domain.stretches import LEAST_GAP_SECONDS, MOST_STRETCHES, GapReason
 from app.schemas.queries import (
     QueryTimestamp,
@@ -171,6 +172,14 @@ class HistorySchema(Schema):
     min_speed_bps = fields.Integer(
         allow_none=True,
         metadata=about("Lowest speed above 0 in the window, bytes per second."),
+    )
+    speed_source = fields.String(
+        allow_none=True,
+        validate=validate.OneOf(get_args(SpeedSource)),
+        metadata=about(
+            "`reported`: speeds are the sender's; `derived`: it reports none, and each is the "
+            "bytes moved since the point before by the time between them; null: no speed is known."
+        ),
     )
     effective_speed_bps = fields.Float(
         allow_none=True,

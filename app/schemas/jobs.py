@@ -7,6 +7,7 @@ from typing import Any, ClassVar, get_args
 from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import OneOf
 
+from app.domain.chart import SpeedSource
 from app.domain.estimates import Basis
 from app.domain.fields import JOB_FIELDS, Field, Kind
 from app.domain.job_lists import MOST_EXAMINED, SORTS
@@ -122,8 +123,10 @@ class JobDiskSchema(Schema):
     status = fields.String(metadata=about("Current status of the disk.", enum=list(DISK_STATUSES)))
     size_bytes = fields.Integer(allow_none=True, metadata=about("Size when registered, bytes."))
     bytes_transferred = fields.Integer(metadata=about("Bytes."))
-    total_bytes = fields.Integer(metadata=about("Bytes; 0: not known."))
-    transfer_speed_bps = fields.Integer(metadata=about("BYTES per second."))
+    total_bytes = fields.Integer(allow_none=True, metadata=about("Bytes; null: not known."))
+    transfer_speed_bps = fields.Integer(
+        allow_none=True, metadata=about("BYTES per second, as last reported; null: never.")
+    )
     progress_percent = fields.Float(
         allow_none=True,
         metadata=about("0 to 100, two decimals; null: neither reported nor a total known."),
@@ -166,8 +169,19 @@ class JobItemSchema(Schema):
         allow_none=True, metadata=about("As last reported; null: never reported.")
     )
     bytes_transferred = fields.Integer(metadata=about("Bytes."))
-    total_bytes = fields.Integer(metadata=about("Bytes; 0: not known."))
-    transfer_speed_bps = fields.Integer(metadata=about("BYTES per second, as last reported."))
+    total_bytes = fields.Integer(allow_none=True, metadata=about("Bytes; null: not known."))
+    transfer_speed_bps = fields.Integer(
+        allow_none=True,
+        metadata=about("BYTES per second, as last reported; see `speed_source`. Null: not known."),
+    )
+    speed_source = fields.String(
+        allow_none=True,
+        metadata=about(
+            "`reported`; or `derived`: the sender reports no speed, and it is that of the last "
+            "seconds of a running job, by its bytes (not in CSV).",
+            enum=list(get_args(SpeedSource)),
+        ),
+    )
     eta_seconds = fields.Integer(
         allow_none=True,
         metadata=about("The sender's estimate, seconds: a hint; null: not reported, 0: completed."),

@@ -1,4 +1,4 @@
-"""Estimates the time left of live jobs, with two statements for many jobs."""
+"""Estimates the time left and the speed of live jobs, with two statements for many jobs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from app.domain.estimates import (
     DISTANCES_SECONDS,
     MOST_RUNS,
     Count,
+    Estimate,
     Pace,
     Profile,
-    TimeLeft,
+    current_speed,
     job_time_left,
 )
 from app.domain.statuses import LIVE_STATUSES
@@ -28,8 +29,8 @@ RECENT_RUNS = 30  # of a machine, among which earlier runs of the same kind are 
 _FARTHEST = timedelta(seconds=DISTANCES_SECONDS[-1])
 
 
-def read_times_left(conn: Connection, jobs: Iterable[Job]) -> dict[int, TimeLeft]:
-    """The estimate of each live job, by the job's number.
+def read_estimates(conn: Connection, jobs: Iterable[Job]) -> dict[int, Estimate]:
+    """The estimates of each live job, by the job's number.
 
     Every update that arrives changes the row of its job, so an estimate is kept as long as the row
     is the same: a dashboard asks more often than jobs report.
@@ -41,19 +42,21 @@ def read_times_left(conn: Connection, jobs: Iterable[Job]) -> dict[int, TimeLeft
     if len(_kept) > MOST_KEPT:
         _kept.clear()
     for job in missing:
-        row = _row_of(job)
-        found[row] = _kept[row] = job_time_left(
+        row, pace = _row_of(job), paces.get(job.id)
+        left = job_time_left(
             status=job.status,
             bytes_transferred=job.bytes_transferred,
-            total_bytes=job.total_bytes,
+            total_bytes=job.total_bytes or 0,
             started_at=job.started_at,
             newest_update_at=job.newest_update_at,
-            pace=paces.get(job.id),
+            pace=pace,
         )
-    return {job.id: left for row, job in live.items() if (left := found[row]) is not None}
+        speed = current_speed(pace.counts) if pace else None
+        found[row] = _kept[row] = Estimate(left, speed)
+    return {job.id: each for row, job in live.items() if (each := found[row]) is not None}
 
 
-_kept: dict[tuple[Any, ...], TimeLeft | None] = {}
+_kept: dict[tuple[Any, ...], Estimate] = {}
 
 
 def _row_of(job: Job) -> tuple[Any, ...]:

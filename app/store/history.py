@@ -225,6 +225,14 @@ def read_charted_disk(conn: Connection, series: Series, span: Window) -> Charted
     return cursor.execute(QUERIES["read_charted_disk"], series.values(span)).fetchone()
 
 
+def read_disks_before(
+    conn: Connection, series: Series, window: Window
+) -> list[tuple[int, int | None, int | None, int | None]]:
+    """The disks of a run: index, size, and the last bytes and percent (hundredths) of a window."""
+    rows = conn.execute(QUERIES["read_disks_before"], series.values(window)).fetchall()
+    return [(index, size, done, percent) for index, size, done, percent in rows]
+
+
 def read_stale(conn: Connection, series: Series, span: Window) -> Stale:
     """What the rollups of a series may lack in a span of whole hours.
 

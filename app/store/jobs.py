@@ -58,7 +58,8 @@ Key = tuple[datetime | int | float, int]  # what the list is sorted by, and `id`
 class Job:
     """One run of a job, a row of `jobs`. Sizes in bytes, speed in bytes per second.
 
-    `current_phase`, `eta_seconds` and `progress_percent` are None where they are not known.
+    `current_phase`, `total_bytes`, `transfer_speed_bps`, `eta_seconds` and `progress_percent` are
+    None where they are not known.
     """
 
     id: int
@@ -71,8 +72,8 @@ class Job:
     status: str
     current_phase: str | None
     bytes_transferred: int
-    total_bytes: int
-    transfer_speed_bps: int
+    total_bytes: int | None
+    transfer_speed_bps: int | None
     eta_seconds: int | None
     progress_percent: float | None
     error_message: str | None
@@ -117,6 +118,10 @@ def _time_of(name: str) -> str:
 _RUN = {"job_id": "job_of(job_id)", "run": "run_of(job_id)"}
 # The columns have defaults; here what was not reported is NULL.
 _UNKNOWN = {
+    "total_bytes": f"CASE WHEN {_time_of('total_bytes')} IS NULL"
+    " THEN nullif(total_bytes, 0) ELSE total_bytes END",
+    "transfer_speed_bps": f"CASE WHEN {_time_of('transfer_speed_bps')} IS NULL"
+    " THEN nullif(transfer_speed_bps, 0) ELSE transfer_speed_bps END",
     "current_phase": f"CASE WHEN {_time_of('current_phase')} IS NULL"
     " THEN nullif(current_phase, 'pending') ELSE current_phase END",
     "eta_seconds": "CASE WHEN status = 'completed' THEN eta_seconds"
@@ -134,12 +139,19 @@ def _columns(expressions: Mapping[str, str]) -> str:
     )
 
 
-_DISK_PERCENT_TIME = f"disk.field_times[{list(DISK_FIELDS).index('progress_percent') + 1}]"
+def _disk_time_of(name: str) -> str:
+    return f"disk.field_times[{list(DISK_FIELDS).index(name) + 1}]"
+
+
 _DISK = (
-    "to_jsonb(disk) - 'field_times' - 'named_percent' || jsonb_build_object('job_id',"
-    " job_of(disk.job_id)) || jsonb_build_object('progress_percent',"
-    f" CASE WHEN {_DISK_PERCENT_TIME} IS NULL AND total_bytes = 0"
-    " THEN nullif(progress_percent, 0) ELSE progress_percent END)"
+    "to_jsonb(disk) - 'field_times' - 'named_percent' || jsonb_build_object("
+    "'job_id', job_of(disk.job_id),"
+    f" 'total_bytes', CASE WHEN {_disk_time_of('total_bytes')} IS NULL"
+    " THEN nullif(total_bytes, 0) ELSE total_bytes END,"
+    f" 'transfer_speed_bps', CASE WHEN {_disk_time_of('transfer_speed_bps')} IS NULL"
+    " THEN nullif(transfer_speed_bps, 0) ELSE transfer_speed_bps END,"
+    f" 'progress_percent', CASE WHEN {_disk_time_of('progress_percent')} IS NULL"
+    " AND total_bytes = 0 THEN nullif(progress_percent, 0) ELSE progress_percent END)"
 )
 
 QUERIES = load_queries(

@@ -177,6 +177,7 @@ def _body(history: History, chart_data: Any) -> dict[str, Any]:
         "avg_speed_bps": statistics.avg_speed_bps,
         "min_speed_bps": statistics.min_speed_bps,
         "effective_speed_bps": history.effective_speed_bps,
+        "speed_source": history.speed_source,
         "chart_data": chart_data,
         "last_point_unfinished": history.last_point_unfinished,
         "gap_seconds": history.stretches.gap_seconds,

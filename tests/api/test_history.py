@@ -110,6 +110,7 @@ def test_chart_of_a_finished_job(client: FlaskClient, conn: Connection) -> None:
         "avg_speed_bps": 200.0,
         "min_speed_bps": 100,
         "effective_speed_bps": 20.0,
+        "speed_source": "reported",
         "chart_data": [
             {"t": 0, "s": 0, "s_min": 0, "s_max": 0, "p": 0, "b": 0},
             {"t": 5, "s": 300, "s_min": 300, "s_max": 300, "p": 50, "b": 1500},
@@ -354,7 +355,7 @@ def test_an_unknown_parameter_is_refused(client: FlaskClient, conn: Connection) 
     }
 
 
-@pytest.mark.parametrize("job_id", ["unknown", "J", "j ", "ключ", "😀", "%25"])
+@pytest.mark.parametrize("job_id", ["unknown", "J", "j j", "ключ", "😀", "%25"])
 def test_an_unknown_job_is_not_found(client: FlaskClient, conn: Connection, job_id: str) -> None:
     store_job(conn, every_5_seconds(3))
     response = client.get(f"/api/v1/telemetry/history/{quote(job_id)}")
@@ -521,3 +522,71 @@ def test_pushed_update_is_charted(client: FlaskClient) -> None:
     assert (point["s"], point["p"], point["b"]) == (3_221_225_472, 50, 50_000)
     [point] = read(client, disk=0)["chart_data"]
     assert point["s"] == 5
+
+
+def push_all(client: FlaskClient, *updates: dict[str, Any]) -> None:
+    items = [{"job_id": "j", "job_type": "backup", "status": "running", **u} for u in updates]
+    answer = client.post("/api/v1/telemetry/batch", json={"updates": items})
+    assert answer.get_json()["accepted"] == len(items)
+
+
+@pytest.mark.parametrize("points", [300, 10])
+def test_a_sender_without_speeds_has_derived_ones(client: FlaskClient, points: int) -> None:
+    push_all(
+        client,
+        *({"timestamp": at(10 * n - 400), "bytes_transferred": 1000 * n} for n in range(40)),
+    )
+    chart = read(client, points=points)
+    assert chart["speed_source"] == "derived"
+    assert (chart["peak_speed_bps"], chart["snapshots"]) == (100, 40)
+    first, *others, last = (point["s"] for point in chart["chart_data"])
+    assert (first, set(others)) == (None, {100})
+    assert last == (100 if points == 300 else None)  # its step is not over
+    job = client.get("/api/v1/jobs/j").get_json()
+    assert (job["transfer_speed_bps"], job["speed_source"]) == (100, "derived")
+    assert job["total_bytes"] is None
+
+
+def test_a_sender_that_reports_zero_has_zero(client: FlaskClient) -> None:
+    push_all(
+        client,
+        {"timestamp": at(-20), "bytes_transferred": 0, "transfer_speed_bps": 0},
+        {"timestamp": at(-10), "bytes_transferred": 500, "transfer_speed_bps": 0},
+    )
+    chart = read(client)
+    assert (chart["speed_source"], chart["chart_data"][1]["s"]) == ("reported", 0)
+    job = client.get("/api/v1/jobs/j").get_json()
+    assert (job["transfer_speed_bps"], job["speed_source"]) == (0, "reported")
+
+
+@pytest.mark.parametrize("points", [300, 10])
+def test_a_sender_of_disks_only_has_their_sums(client: FlaskClient, points: int) -> None:
+    push_all(
+        client,
+        *(
+            {
+                "timestamp": at(10 * n - 400),
+                "disks": [{"disk_index": n % 2, "bytes_transferred": 100 * n, "total_bytes": 5000}],
+            }
+            for n in range(40)
+        ),
+    )
+    chart = read(client, points=points)
+    row = client.get("/api/v1/jobs/j").get_json()
+    last = chart["chart_data"][-1]
+    assert last["b"] == row["bytes_transferred"] == 3800 + 3900
+    assert last["p"] == row["progress_percent"] == 77.0
+    assert chart["speed_source"] == "derived"
+    assert chart["peak_speed_bps"] >= 10
+    part = read(client, **{"from": at(-200)})["chart_data"]
+    assert part[0]["b"] == 1900 + 2000
+
+
+def test_a_job_without_any_count_has_no_speed(client: FlaskClient) -> None:
+    push_all(client, {"timestamp": at(-20)}, {"timestamp": at(-10), "current_phase": "snapshot"})
+    chart = read(client)
+    assert (chart["speed_source"], chart["peak_speed_bps"]) == (None, None)
+    job = client.get("/api/v1/jobs/j").get_json()
+    assert (job["transfer_speed_bps"], job["speed_source"], job["progress_percent"]) == (
+        *(None, None, None),
+    )

@@ -88,6 +88,22 @@ FROM (
 ORDER BY preference
 LIMIT 1
 
+-- The disks of a job: size, and what each had come to before an instant.
+-- name: read_disks_before
+SELECT disk_index, coalesce(size_bytes, nullif(total_bytes, 0)), before.bytes, before.progress_bp
+FROM job_disks
+LEFT JOIN (
+    SELECT disk_index, last(bytes_transferred, series_place(time, seq))
+               FILTER (WHERE bytes_transferred IS NOT NULL) AS bytes,
+           last(basis_points(progress_percent), series_place(time, seq))
+               FILTER (WHERE progress_percent IS NOT NULL) AS progress_bp
+    FROM disk_telemetry
+    WHERE job_id = %(job_id)s AND time >= %(from_at)s AND time < %(before_at)s
+    GROUP BY disk_index
+) AS before USING (disk_index)
+WHERE job_id = %(job_id)s
+ORDER BY disk_index
+
 -- name: job_updates
 SELECT time, seq, transfer_speed_bps AS speed,
        basis_points(reported_percent(

@@ -1,0 +1,107 @@
+"""What a chart shows where the sender reported it only of disks, or not at all.
+
+As in the job's row: bytes are the sum over the disks, and so is a percent by their sizes. Speeds
+are bytes by time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.domain.chart import Bucket
+
+
+@dataclass(frozen=True, slots=True)
+class ChartedDiskSeries:
+    """The buckets of one disk, ascending. `size_bytes`: None while it is unknown.
+
+    `bytes` and `progress_bp` are what it had reported before the first bucket.
+    """
+
+    size_bytes: int | None
+    buckets: Sequence[Bucket]
+    bytes: int | None = None
+    progress_bp: int | None = None
+
+
+def has_progress(buckets: Sequence[Bucket]) -> bool:
+    """Whether the job itself reported bytes or a percent in any of its buckets."""
+    return any(b.bytes is not None or b.progress_bp is not None for b in buckets)
+
+
+def has_speed(buckets: Sequence[Bucket]) -> bool:
+    """Whether a speed was reported in any bucket."""
+    return any(bucket.speed_count for bucket in buckets)
+
+
+def add_disks(buckets: Sequence[Bucket], disks: Sequence[ChartedDiskSeries]) -> list[Bucket]:
+    """The buckets of a job, each with what its disks had come to by then."""
+    done = [disk.bytes for disk in disks]
+    percents = [disk.progress_bp for disk in disks]
+    positions = [0] * len(disks)
+    sizes = [disk.size_bytes for disk in disks]
+    summed = []
+    for bucket in buckets:
+        for index, disk in enumerate(disks):
+            position = positions[index]
+            while position < len(disk.buckets) and disk.buckets[position].at <= bucket.at:
+                newest = disk.buckets[position]
+                if newest.bytes is not None:
+                    done[index] = newest.bytes
+                if newest.progress_bp is not None:
+                    percents[index] = newest.progress_bp
+                position += 1
+            positions[index] = position
+        known = [value for value in done if value is not None]
+        summed.append(
+            bucket._replace(
+                bytes=sum(known) if known else None,
+                progress_bp=None if known else _percent(percents, sizes),
+            )
+        )
+    return summed
+
+
+def _percent(percents: Sequence[int | None], sizes: Sequence[int | None]) -> int | None:
+    """Percents of disks by their sizes, in basis points; the mean if a size is unknown."""
+    if all(percent is None for percent in percents):
+        return None
+    known = [size for size in sizes if size]
+    weights = known if len(known) == len(percents) else [1] * len(percents)
+    total = sum((percent or 0) * weight for percent, weight in zip(percents, weights, strict=True))
+    return total // sum(weights)
+
+
+def derive_speeds(buckets: Sequence[Bucket], complete_until: datetime) -> list[Bucket]:
+    """The buckets with the speed since the one before, by their bytes; unknown after a restart.
+
+    And of a step that begins later than `complete_until`, whose bytes are not those of its end.
+    """
+    derived = []
+    before: Bucket | None = None
+    for bucket in buckets:
+        speed = None
+        if bucket.bytes is not None and bucket.at <= complete_until:
+            if before is not None and before.bytes is not None:
+                speed = _speed(bucket.bytes - before.bytes, (bucket.at - before.at).total_seconds())
+            if before is None or bucket.at > before.at or bucket.bytes > (before.bytes or 0):
+                before = bucket
+        derived.append(bucket if speed is None else _with_speed(bucket, speed))
+    return derived
+
+
+def _speed(moved: int, seconds: float) -> int | None:
+    return round(moved / seconds) if moved >= 0 and seconds > 0 else None
+
+
+def _with_speed(bucket: Bucket, speed: int) -> Bucket:
+    return bucket._replace(
+        speed_sum=float(speed),
+        speed_count=1,
+        speed_min=speed,
+        speed_max=speed,
+        moving_count=int(speed > 0),
+        moving_min=speed if speed > 0 else None,
+    )
