@@ -210,6 +210,23 @@ def test_what_was_rolled_back_is_not_set(owner: Session) -> None:
     assert show(owner, "search_path") == "public"
 
 
+@pytest.mark.parametrize("user", ["hub", "owner", "analyst"])
+def test_what_a_transaction_is_like_ends_with_it(request: pytest.FixtureRequest, user: str) -> None:
+    conn: Session = request.getfixturevalue(user)
+    usual = state(conn)
+    for _ in range(2):
+        conn.execute("BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE")
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, NOT DEFERRABLE")
+        conn.execute("SET LOCAL extra_float_digits TO 0")
+        assert show(conn, "transaction_isolation") == "repeatable read"
+        assert show(conn, "transaction_read_only") == "on"
+        conn.execute("COMMIT")
+        assert state(conn) == usual
+    conn.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+    for _ in range(2):
+        assert show(conn, "transaction_isolation") == "serializable"
+
+
 def test_the_owners_start_up_settings_are_applied(engine: EmbeddedEngine) -> None:
     options = "-c search_path=pg_catalog -c lock_timeout=3s"
     with connect(engine.owner_dsn, options=options, application_name="dump") as owner:
