@@ -108,12 +108,10 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=100)
 
 
-def test_an_older_pg_dump_fails_and_changes_nothing(engine: EmbeddedEngine, hub: Session) -> None:
-    need("pg_dump")
-    if not run("pg_dump", "--version").stdout.startswith("pg_dump (PostgreSQL) 15."):
-        pytest.xfail("this pg_dump is not older than the engine")
+def test_the_systems_pg_dump_changes_nothing(engine: EmbeddedEngine, hub: Session) -> None:
+    need("pg_dump")  # Debian 12's is of version 15, later ones are new enough
     answer = run("pg_dump", engine.owner_dsn)
-    assert "server version mismatch" in answer.stderr
+    assert answer.returncode == 0 or "server version mismatch" in answer.stderr
     assert show(hub, "search_path") == "public"
 
 
