@@ -255,6 +255,18 @@ def test_what_a_connection_of_the_hub_sets_is_its_own(
         assert show(other, "search_path") == "public"
 
 
+@pytest.mark.parametrize("user", ["hub", "owner", "analyst"])
+def test_who_dies_in_a_transaction_takes_its_settings_along(
+    engine: EmbeddedEngine, hub: Session, user: str
+) -> None:
+    """The session_stays_the_hubs fixture looks."""
+    dsn = {"hub": engine.dsn, "owner": engine.owner_dsn, "analyst": engine.analyst_dsn}[user]
+    with closing(signed_in(dsn)) as conn:
+        conn.sendall(message(b"Q", b"BEGIN; SET DateStyle TO 'German'; COMMIT; BEGIN\0"))
+        assert read_until_ready(conn).endswith(b"T")
+    assert show(hub, "DateStyle") == "ISO, MDY"
+
+
 def test_what_the_owner_makes_for_its_session_ends_with_it(
     engine: EmbeddedEngine, hub: Session
 ) -> None:
