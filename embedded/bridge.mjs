@@ -65,7 +65,7 @@ export class Bridge {
    * @type {Connection | null}
    */
   #unnamedOwner = null;
-  /** Whether the session has a user or settings other than the hub's own. */
+  /** Whether the session may have a user or settings other than the hub's own. */
   #hasEntered = false;
   #isCheckpointDue = false;
   #hasWorked = false;
@@ -275,10 +275,10 @@ export class Bridge {
   /** @param {Connection} connection @param {Exchange} exchange that has run */
   #noteEffects(connection, { effects }) {
     connection.hasChangedSettings ||= effects.changesSettings;
+    this.#hasEntered ||= effects.changesSettings || effects.resetsSettings;
     if (!effects.resetsSettings) return;
     connection.settings = new Map(connection.startSettings);
     connection.hasChangedSettings = false;
-    this.#hasEntered = true;
   }
 
   /**
@@ -347,7 +347,6 @@ export class Bridge {
       const session = this.#openSession;
       connection.settings = this.#guard(() => session.changedSettings(connection.user));
       connection.hasChangedSettings = false;
-      this.#hasEntered = true;
     }
     this.#leave();
   }

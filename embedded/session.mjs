@@ -131,10 +131,15 @@ export class Session {
     engine.query(setAuthorization("hub"));
   }
 
-  /** What was set in this session, by lower-case name; role and authorization are not among it. */
+  /**
+   * What was set in this session, by lower-case name. Without role and authorization, which the view
+   * does not show, and the characteristics of a transaction, which end with it.
+   */
   #readSettings() {
     const rows = this.#engine.query(
-      "SELECT lower(name), setting FROM pg_catalog.pg_settings WHERE source = 'session'",
+      `SELECT lower(name), setting FROM pg_catalog.pg_settings
+       WHERE source = 'session'
+         AND name NOT IN ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable')`,
     );
     return new Map(rows.map(([name, value]) => [String(name), value ?? ""]));
   }

@@ -9,7 +9,7 @@ import { isMainThread, parentPort, Worker, workerData } from "node:worker_thread
 const CHECK_INTERVAL_MS = 250;
 // Time for the main thread to close the database, if it can.
 const ORPHAN_GRACE_MS = 1000;
-const SUBJECT_BYTES = 1024;
+const SUBJECT_BYTES = 2048; // two texts of 100 characters, each escaped at worst
 
 /**
  * @typedef {object} Watchdog `begin` and `end` are called around every exchange

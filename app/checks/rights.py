@@ -8,7 +8,7 @@ import psycopg
 
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, first_line
 
 HUB_ROLE = "telemetry_hub"
 OWNERS_RIGHTS = (
@@ -82,7 +82,7 @@ def describe_rights(config: Config) -> Iterator[str]:
     try:
         with Database.from_config(config).connect(autocommit=True) as conn:
             yield from judge_rights(conn)
-    except DatabaseUnavailable:
-        yield "DATABASE_URL cannot be used yet: is there such a login, and is its password right?"
+    except DatabaseUnavailable as exc:
+        yield f"DATABASE_URL cannot be used yet. {first_line(exc)}"
     except psycopg.Error as exc:
         yield f"The rights of DATABASE_URL's user could not be checked ({type(exc).__name__})."

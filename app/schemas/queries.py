@@ -117,6 +117,7 @@ _KEYS: Mapping[str, Sequence[Callable[[Any], bool]]] = {
     "machines": (_is_name,),
     "node_events": (_is_row_id,),
     "nodes": (_is_name,),
+    "runs": (_is_instant, _is_row_id),
     "updates": (_is_instant, _is_row_id),
 }
 

@@ -160,6 +160,23 @@ def test_the_api_says_so(damaged: EmbeddedEngine, tmp_path: Path) -> None:
         close_app(app)
 
 
+def test_a_changed_bit_is_noticed(filled: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    data_dir, files = filled
+    copy = Path(shutil.copytree(data_dir, tmp_path / "data"))
+    with (copy / "timescaledb" / files["jobs"]).open("r+b") as file:
+        file.seek(PAGE - 100)  # in a row
+        (byte,) = file.read(1)
+        file.seek(PAGE - 100)
+        file.write(bytes([byte ^ 1]))
+    with (
+        EmbeddedEngine(copy, durable=False) as engine,
+        psycopg.connect(engine.owner_dsn, autocommit=True, prepare_threshold=None) as owner,
+    ):
+        assert owner.execute("SHOW data_checksums").fetchone() == ("on",)
+        with pytest.raises(psycopg.errors.DataCorrupted, match="invalid page in block 0"):
+            owner.execute("SELECT count(*) FROM jobs")
+
+
 @pytest.mark.parametrize("damaged", ["tasks"], indirect=True)
 def test_a_look_that_meets_damage_says_so(damaged: EmbeddedEngine) -> None:
     probe = DatabaseProbe()

@@ -108,12 +108,10 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=100)
 
 
-def test_an_older_pg_dump_fails_and_changes_nothing(engine: EmbeddedEngine, hub: Session) -> None:
-    need("pg_dump")
-    if not run("pg_dump", "--version").stdout.startswith("pg_dump (PostgreSQL) 15."):
-        pytest.xfail("this pg_dump is not older than the engine")
+def test_the_systems_pg_dump_changes_nothing(engine: EmbeddedEngine, hub: Session) -> None:
+    need("pg_dump")  # Debian 12's is of version 15, later ones are new enough
     answer = run("pg_dump", engine.owner_dsn)
-    assert "server version mismatch" in answer.stderr
+    assert answer.returncode == 0 or "server version mismatch" in answer.stderr
     assert show(hub, "search_path") == "public"
 
 
@@ -210,6 +208,23 @@ def test_what_was_rolled_back_is_not_set(owner: Session) -> None:
     assert show(owner, "search_path") == "public"
 
 
+@pytest.mark.parametrize("user", ["hub", "owner", "analyst"])
+def test_what_a_transaction_is_like_ends_with_it(request: pytest.FixtureRequest, user: str) -> None:
+    conn: Session = request.getfixturevalue(user)
+    usual = state(conn)
+    for _ in range(2):
+        conn.execute("BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE")
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, NOT DEFERRABLE")
+        conn.execute("SET LOCAL extra_float_digits TO 0")
+        assert show(conn, "transaction_isolation") == "repeatable read"
+        assert show(conn, "transaction_read_only") == "on"
+        conn.execute("COMMIT")
+        assert state(conn) == usual
+    conn.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+    for _ in range(2):
+        assert show(conn, "transaction_isolation") == "serializable"
+
+
 def test_the_owners_start_up_settings_are_applied(engine: EmbeddedEngine) -> None:
     options = "-c search_path=pg_catalog -c lock_timeout=3s"
     with connect(engine.owner_dsn, options=options, application_name="dump") as owner:
@@ -238,6 +253,18 @@ def test_what_a_connection_of_the_hub_sets_is_its_own(
         other.execute("COMMIT")
         assert show(other, "work_mem") == show(hub, "work_mem")
         assert show(other, "search_path") == "public"
+
+
+@pytest.mark.parametrize("user", ["hub", "owner", "analyst"])
+def test_who_dies_in_a_transaction_takes_its_settings_along(
+    engine: EmbeddedEngine, hub: Session, user: str
+) -> None:
+    """The session_stays_the_hubs fixture looks."""
+    dsn = {"hub": engine.dsn, "owner": engine.owner_dsn, "analyst": engine.analyst_dsn}[user]
+    with closing(signed_in(dsn)) as conn:
+        conn.sendall(message(b"Q", b"BEGIN; SET DateStyle TO 'German'; COMMIT; BEGIN\0"))
+        assert read_until_ready(conn).endswith(b"T")
+    assert show(hub, "DateStyle") == "ISO, MDY"
 
 
 def test_what_the_owner_makes_for_its_session_ends_with_it(
