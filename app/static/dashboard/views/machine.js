@@ -139,7 +139,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
     body.hidden = false;
     const newest = recent[0];
     compare.hidden = !newest;
-    if (newest) setAttribute(compare, "href", compareUrl(newest.job_id));
+    if (newest) setAttribute(compare, "href", compareUrl(newest));
     showRepositories(repositories((all ?? last).data.items));
     cards.update(recent);
     showRuns(listed);

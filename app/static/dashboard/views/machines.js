@@ -125,7 +125,7 @@ function updateMachine(node, machine) {
   const [started] = /** @type {HTMLTimeElement[]} */ (childElements(link));
   const { last_job: job, by_status: byStatus } = machine;
   updateStatusBadge(badge, job.status);
-  link.setAttribute("href", jobUrl(job.job_id));
+  link.setAttribute("href", jobUrl(job));
   updateTime(started, job.started_at);
   setText(
     figures,
