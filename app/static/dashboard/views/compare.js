@@ -4,7 +4,7 @@ import { COMPARED, comparedEnd, compareOption, valueAt } from "../charts/compare
 import { makeRun } from "../charts/run.js";
 import { elapsed } from "../charts/scale.js";
 import { jobName, updateJobName } from "../components/job-name.js";
-import { emptyState, errorState, loading } from "../components/states.js";
+import { errorState, loading } from "../components/states.js";
 import { statusBadge } from "../components/status.js";
 import { dataTable } from "../components/table.js";
 import { get, isNotFound } from "../lib/api.js";
@@ -12,8 +12,9 @@ import { childElements, h, replace, setAttribute, setText } from "../lib/dom.js"
 import { bytes, duration, speed, time, UNKNOWN } from "../lib/format.js";
 import { live } from "../lib/live.js";
 import { readRun, runKey } from "../lib/runs.js";
-import { jobUrl, machineUrl, overviewUrl } from "../lib/urls.js";
+import { jobUrl, machineUrl } from "../lib/urls.js";
 import { chartFigure } from "./job/figure.js";
+import { notFoundState } from "./job/not-found.js";
 import { difference, effectiveSpeed, LIVE_STATUSES, median, predecessors } from "./job/runs.js";
 import { trendCharts } from "./job/trends.js";
 
@@ -188,14 +189,7 @@ export function mount(root, { params, query, navigate, setQuery, updateTitle }) 
     onError: (error, { first }) => {
       if (isNotFound(error)) {
         refreshing.stop();
-        replace(
-          state,
-          emptyState(
-            "Job not found",
-            "The hub has no job with this ID.",
-            h("a", { class: "button", href: overviewUrl() }, "All jobs"),
-          ),
-        );
+        replace(state, notFoundState(error, { jobId, run: wantedRun }));
       } else if (first)
         replace(
           state,

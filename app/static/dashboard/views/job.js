@@ -2,16 +2,17 @@
 
 import { copyable } from "../components/copyable.js";
 import { jobName, updateJobName } from "../components/job-name.js";
-import { emptyState, errorState, loading } from "../components/states.js";
+import { errorState, loading } from "../components/states.js";
 import { statusBadge, updateStatusBadge } from "../components/status.js";
 import { tabs } from "../components/tabs.js";
-import { errorText, get, isNotFound, isUnavailable } from "../lib/api.js";
+import { get, isNotFound, isUnavailable } from "../lib/api.js";
 import { h, replace, setAttribute } from "../lib/dom.js";
 import { live } from "../lib/live.js";
 import { readRun } from "../lib/runs.js";
-import { compareUrl, jobUrl, machineUrl, overviewUrl } from "../lib/urls.js";
+import { compareUrl, jobUrl, machineUrl } from "../lib/urls.js";
 import { detailsPanel } from "./job/details.js";
 import { errorBlock } from "./job/error-block.js";
+import { notFoundState } from "./job/not-found.js";
 import { performancePanel } from "./job/performance.js";
 import { LIVE_STATUSES } from "./job/runs.js";
 import { jobSelector, machineSelector, runSelector } from "./job/selectors.js";
@@ -200,20 +201,7 @@ export function mount(root, { params, query, navigate, setQuery, updateTitle, re
       refreshing.stop();
       view.node.hidden = true;
       actions.hidden = true;
-      replace(
-        state,
-        wantedRun === null
-          ? emptyState(
-              "Job not found",
-              "The hub has no job with this ID.",
-              h("a", { class: "button", href: overviewUrl() }, "All jobs"),
-            )
-          : emptyState(
-              "Run not found",
-              errorText(problem),
-              h("a", { class: "button", href: jobUrl({ job_id: jobId }) }, "Newest run"),
-            ),
-      );
+      replace(state, notFoundState(problem, { jobId, run: wantedRun }));
     } else if (first && !job) {
       replace(
         state,
