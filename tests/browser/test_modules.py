@@ -310,7 +310,7 @@ def test_a_donut_has_a_part_for_each_status(blank: Page) -> None:
             return [parts({completed: 3, failed: 1, running: 0}), parts({})];
         }"""
     )
-    assert parts == [[["completed", 3, 0.3], ["failed", 1, 1]], [["no jobs", 0, None]]]
+    assert parts == [[["completed", 3, 0.3], ["failed", 1, 1]], [["no runs", 0, None]]]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,10 @@ from tools.hub_process import HubProcess
 
 FOLLOWED_WITHIN_MS = 30_000
 SECOND = f"{NIGHTLY} · run 2"
+IS_WITHIN_LINK = """(node) => {
+    const [inner, outer] = [node, node.closest("a")].map((one) => one.getBoundingClientRect());
+    return inner.width > 0 && inner.right <= outer.right + 1 && inner.bottom <= outer.bottom + 1;
+}"""
 
 
 def open_path(page: Page, path: str, charts: int = 0) -> None:
@@ -73,6 +77,27 @@ def test_the_only_run_of_a_job_has_the_plain_address(page: Page) -> None:
     wait_ready(page)
     expect(page.get_by_role("heading", level=1)).to_have_text(NIGHTS[-1])
     expect(page.get_by_role("combobox", name="Run", exact=True)).to_have_count(0)
+
+
+def test_a_long_id_does_not_hide_the_run(page: Page, hub: HubProcess) -> None:
+    long_id = "nightly-backup-of-" + "a-cluster-" * 20
+    begin_run(hub, long_id, 60, status="completed", vm_name="machine-of-long")
+    begin_run(hub, long_id, 30, status="completed")
+    for width in (1280, 320):
+        page.set_viewport_size({"width": width, "height": 640})
+        open_path(page, "/?machine=machine-of-long")
+        for number in (1, 2):
+            text = page.locator(".job-link .run-number", has_text=f"run {number}")
+            assert text.evaluate(IS_WITHIN_LINK)
+
+
+def test_a_machine_counts_its_runs(page: Page) -> None:
+    open_path(page, "/machines/web02", 3)
+    expect(
+        page.get_by_role("img", name=re.compile("Runs by status: 2 completed, 1 failed"))
+    ).to_be_visible()
+    open_path(page, "/machines?q=web02")
+    expect(page.locator(".machine-counts")).to_have_text("3 runs: 2 completed, 1 failed")
 
 
 def test_rows_name_their_run_to_screen_readers(page: Page) -> None:

@@ -22,7 +22,7 @@ export function machineSelector({ vmName, navigate }) {
       (await loadMachines()).map((machine) => ({
         value: machine.vm_name,
         label: machine.vm_name,
-        note: `${machine.jobs} ${machine.jobs === 1 ? "job" : "jobs"}, last ${machine.last_job.status}`,
+        note: `${machine.jobs} ${machine.jobs === 1 ? "run" : "runs"}, last ${machine.last_job.status}`,
       })),
     onChoose: (name) => navigate(machineUrl(name)),
   });
