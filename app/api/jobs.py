@@ -278,6 +278,7 @@ def _machine(machine: store.Machine) -> dict[str, Any]:
     last_job = {
         "job_id": machine.job_id,
         "run": machine.run,
+        "runs": machine.runs,
         "job_type": machine.job_type,
         "status": machine.status,
         "started_at": machine.started_at,

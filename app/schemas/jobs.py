@@ -160,6 +160,7 @@ class JobItemSchema(Schema):
     run = fields.Integer(
         metadata=about("The run of the job, from 1, in the order in which the hub saw them.")
     )
+    runs = fields.Integer(metadata=about("How many runs the job has."))
     job_type = fields.String()
     vm_name = fields.String(allow_none=True)
     repository_id = fields.String(allow_none=True)
@@ -303,6 +304,7 @@ class LastJobSchema(Schema):
 
     job_id = fields.String()
     run = fields.Integer(metadata=about("The run of the job, from 1."))
+    runs = fields.Integer(metadata=about("How many runs the job has."))
     job_type = fields.String()
     status = fields.String(metadata=about("Current status.", enum=list(JOB_STATUSES)))
     started_at = instant("The start.")

@@ -58,13 +58,14 @@ Key = tuple[datetime | int | float, int]  # what the list is sorted by, and `id`
 class Job:
     """One run of a job, a row of `jobs`. Sizes in bytes, speed in bytes per second.
 
-    `current_phase`, `total_bytes`, `transfer_speed_bps`, `eta_seconds` and `progress_percent` are
-    None where they are not known.
+    `runs`: how many the job has. `current_phase`, `total_bytes`, `transfer_speed_bps`, `eta_seconds`
+    and `progress_percent` are None where they are not known.
     """
 
     id: int
     job_id: str
     run: int
+    runs: int
     job_type: str
     vm_name: str | None
     repository_id: str | None
@@ -115,7 +116,11 @@ def _time_of(name: str) -> str:
     return f"field_times[{list(JOB_FIELDS).index(name) + 1}]"
 
 
-_RUN = {"job_id": "job_of(job_id)", "run": "run_of(job_id)"}
+_RUN = {
+    "job_id": "job_of(job_id)",
+    "run": "run_of(job_id)",
+    "runs": "coalesce((SELECT runs FROM job_runs WHERE job_runs.job_id = job_of(jobs.job_id)), 1)",
+}
 # The columns have defaults; here what was not reported is NULL.
 _UNKNOWN = {
     "total_bytes": f"CASE WHEN {_time_of('total_bytes')} IS NULL"
@@ -212,6 +217,7 @@ class Machine:
     by_status: dict[str, int]
     job_id: str
     run: int
+    runs: int
     job_type: str
     status: str
     started_at: datetime

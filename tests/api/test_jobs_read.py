@@ -810,6 +810,7 @@ def test_a_machine_shows_its_newest_job_and_counts(client: FlaskClient, database
     assert machine["last_job"] == {
         "job_id": "vm1-new",
         "run": 1,
+        "runs": 1,
         "job_type": "backup",
         "status": "failed",
         "started_at": "2025-10-10T12:01:40Z",

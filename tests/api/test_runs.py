@@ -61,6 +61,17 @@ def test_its_runs_are_listed_the_newest_first(nights: FlaskClient) -> None:
     assert len(csv.strip().splitlines()) == 4
 
 
+def test_each_run_says_how_many_its_job_has(nights: FlaskClient) -> None:
+    nights.post("/api/v1/telemetry/backup/once", json=make_body(timestamp=at(-10)))
+    assert {run["runs"] for run in get(nights, "/jobs", job_id="nightly")["items"]} == {3}
+    assert {run["runs"] for run in get(nights, "/jobs", q="nightly")["items"]} == {3}
+    assert [run["runs"] for run in get(nights, "/jobs", job_id="once")["items"]] == [1]
+    assert get(nights, "/jobs/nightly", run=1)["runs"] == 3
+    assert get(nights, "/jobs/once")["runs"] == 1
+    machine = get(nights, "/machines")["items"][0]
+    assert machine["last_job"]["runs"] == 3
+
+
 def test_lists_and_counts_are_of_runs(nights: FlaskClient) -> None:
     failed = get(nights, "/jobs", status="failed")["items"]
     assert [(run["job_id"], run["run"]) for run in failed] == [("nightly", 2)]

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,19 @@ def test_pending_migrations_are_degraded(
     answer = client.get("/api/v1/health")
     assert (answer.status_code, answer.get_json()["status"]) == (200, "degraded")
     assert answer.get_json()["checks"]["migrations"]["pending"] == ["0099_more.sql"]
+
+
+def test_analysts_who_are_kept_out_are_degraded(
+    client: FlaskClient, fresh_probe: DatabaseProbe, monkeypatch: Patch
+) -> None:
+    until = datetime(2026, 12, 1, 12, tzinfo=UTC)
+    monkeypatch.setattr(probe_module, "_analysts_refused_until", lambda conn: until)
+    answer = client.get("/api/v1/health")
+    assert (answer.status_code, answer.get_json()["status"]) == (200, "degraded")
+    assert answer.get_json()["checks"]["analysts"] == {
+        "status": "refused",
+        "refused_until": "2026-12-01T12:00:00Z",
+    }
 
 
 def test_hung_database_is_reported_while_it_hangs(

@@ -300,6 +300,44 @@ def test_speeds_are_counted_in_even_steps(blank: Page) -> None:
     assert bins[-1]["count"] == 1
 
 
+def a_run(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "job_id": "nightly",
+        "run": number,
+        "runs": 3,
+        "job_type": "backup",
+        "status": "completed",
+        "started_at": f"2026-11-2{number}T01:00:00Z",
+        "duration_seconds": 60,
+        **changes,
+    }
+
+
+def test_a_trend_highlights_one_run_and_names_each(blank: Page) -> None:
+    runs = [a_run(1), a_run(2), a_run(3), a_run(1, job_id="once", runs=1)]
+    widths, names = blank.evaluate(
+        """async (runs) => {
+            const {trendOption} = await import("/static/dashboard/charts/trend.js");
+            const options = {measure: "duration", current: runs[1]};
+            const {series, tooltip} = trendOption(runs, options, {status: {}});
+            return [
+                series[0].data.map(({itemStyle}) => itemStyle.borderWidth),
+                runs.map((_, dataIndex) => tooltip.formatter([{dataIndex}]).split("\\n").at(-1)),
+            ];
+        }""",
+        runs,
+    )
+    assert widths == [0, 2, 0, 0]
+    nightly = "\u2068nightly\u2069"  # isolated, as an id may be written from right to left
+    assert names == [*(f"{nightly} · run {number}" for number in (1, 2, 3)), "\u2068once\u2069"]
+
+
+def test_earlier_runs_of_the_same_job_are_predecessors(blank: Page) -> None:
+    runs = [a_run(number) for number in (3, 2, 1)]
+    found = call(blank, "views/job/runs.js", "predecessors", runs[1], runs, 5)
+    assert [run["run"] for run in found] == [1]
+
+
 def test_a_donut_has_a_part_for_each_status(blank: Page) -> None:
     parts = blank.evaluate(
         """async () => {
@@ -310,7 +348,7 @@ def test_a_donut_has_a_part_for_each_status(blank: Page) -> None:
             return [parts({completed: 3, failed: 1, running: 0}), parts({})];
         }"""
     )
-    assert parts == [[["completed", 3, 0.3], ["failed", 1, 1]], [["no jobs", 0, None]]]
+    assert parts == [[["completed", 3, 0.3], ["failed", 1, 1]], [["no runs", 0, None]]]
 
 
 @pytest.mark.parametrize(

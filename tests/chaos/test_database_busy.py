@@ -72,6 +72,26 @@ def test_analyst_who_keeps_transactions_open(hub: HubProcess, chaos: Run) -> Non
         scenario.recover(time.monotonic())
 
 
+def test_analyst_who_ends_the_engine_again_and_again(hub: HubProcess, chaos: Run) -> None:
+    """After the second end analysts are kept out. The last test here: they stay so."""
+    with chaos(hub) as scenario:
+        ends = 0
+        while True:
+            try:
+                with psycopg.connect(hub.engine()["analyst_dsn"], autocommit=True) as analyst:
+                    analyst.execute("SELECT repeat('[', 800000)::json")
+            except psycopg.OperationalError as exc:
+                if "may not connect" in str(exc):
+                    break
+                ends += "closed the connection" in str(exc)
+            time.sleep(0.1)
+        assert ends == 2
+        scenario.recover(time.monotonic())
+        _, _, health = hub.request("GET", "/api/v1/health")
+        assert health["status"] == "degraded"
+        assert health["checks"]["analysts"]["status"] == "refused"
+
+
 @contextmanager
 def an_analyst_at_work(dsn: str) -> Iterator[list[str]]:
     """Opens a transaction, reads in it and leaves it open, again and again; how each ended."""

@@ -68,9 +68,8 @@ class Site:
         new = [
             Sent(**{**vars(row), "base": self.now, "status": status})
             for row in rows
-            # Later ones would be shifted.
-            if row.seconds < 4 * MINUTE
-            and self.now + timedelta(seconds=row.seconds) not in self.sent
+            # Later ones might be more than a minute after the end: of the next run.
+            if row.seconds < 39 and self.now + timedelta(seconds=row.seconds) not in self.sent
         ]
         updates = []
         for row in new:

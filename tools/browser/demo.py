@@ -31,6 +31,8 @@ LIVE = "backup-fileserver-live"
 STALLED = "backup-web01-stalled"
 PENDING = "backup-winad01-pending"
 NIGHTS = [f"backup-fileserver-night-{night}" for night in range(1, 6)]  # the last one failed
+NIGHTLY = "nightly-web02"  # a run each night; the second one failed
+NIGHTLY_RUNS = 3
 GAPS = "restore-mail01-gaps"
 LONG = "backup-erp-app-long"
 LONG_UPDATES = 5_000
@@ -60,7 +62,8 @@ class Demo:
 def seed(hub: HubProcess) -> Demo:
     """Fill an empty hub."""
     demo = Demo(datetime.now(UTC).replace(microsecond=0))
-    push(hub, [*_nights(demo.now), *_live(demo.now), *_gaps(demo.now), *_hostile(demo.now)])
+    made = (_nights, _nightly, _live, _gaps, _hostile)
+    push(hub, itertools.chain.from_iterable(updates_at(demo.now) for updates_at in made))
     _register(hub)
     _push_nodes(hub, demo.now)
     with psycopg.connect(hub.owner_dsn(), prepare_threshold=None) as conn:
@@ -120,6 +123,13 @@ def _nights(now: datetime) -> Iterator[Body]:
         started_at = now - timedelta(days=len(NIGHTS) + 1 - number)
         fails = {"fate": "failed", "until_percent": 40} if job_id == NIGHTS[-1] else {}
         yield from run(job_id, make_job("fileserver", started_at, 15 + number, **fails))
+
+
+def _nightly(now: datetime) -> Iterator[Body]:
+    for number in range(1, NIGHTLY_RUNS + 1):
+        started_at = now - timedelta(days=NIGHTLY_RUNS + 1 - number)
+        fails = {"fate": "failed", "until_percent": 40} if number == 2 else {}
+        yield from run(NIGHTLY, make_job("web02", started_at, 3 + number, **fails))
 
 
 def _live(now: datetime) -> Iterator[Body]:

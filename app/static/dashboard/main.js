@@ -94,7 +94,15 @@ async function showView(root, isCurrent, restores) {
   if (!isCurrent()) return;
   replace(main, root);
   const query = new URLSearchParams(location.search);
-  const view = mount(root, { params: { name: name ?? "" }, query, restores, navigate, setQuery });
+  const view = mount(root, {
+    params: { name: name ?? "" },
+    query,
+    restores,
+    navigate,
+    setQuery,
+    updateTitle,
+    reload: () => show({ moves: main.contains(document.activeElement) }),
+  });
   Object.assign(shown, { unmount: () => view.unmount(), follow: view.follow });
 }
 
@@ -141,10 +149,15 @@ function loadOthers() {
   for (const route of ROUTES) route.load().catch(() => {}); // tried again when it is needed
 }
 
-/** Takes title and focus from the view's heading. @param {boolean} moves */
-function finishNavigation(moves) {
+function updateTitle() {
   const heading = main.querySelector("h1");
   document.title = heading?.textContent ? `${heading.textContent} – ${SITE}` : SITE;
+}
+
+/** Takes title and focus from the view's heading. @param {boolean} moves */
+function finishNavigation(moves) {
+  updateTitle();
+  const heading = main.querySelector("h1");
   if (!heading) return;
   heading.tabIndex = -1;
   if (moves) heading.focus({ preventScroll: true });
@@ -152,9 +165,9 @@ function finishNavigation(moves) {
 
 /** "Back" and "forward": a view that can follow its address stays. */
 function goBack() {
-  if (shown.path === location.pathname && shown.follow)
-    shown.follow(new URLSearchParams(location.search));
-  else show({ moves: true, restores: true });
+  const isSame = shown.path === location.pathname;
+  if (isSame && shown.follow?.(new URLSearchParams(location.search))) return;
+  show({ moves: true, restores: true });
 }
 
 /** @param {string} text */

@@ -23,6 +23,9 @@ interface TimeLeft {
 interface Job {
   id: number;
   job_id: string;
+  run: number;
+  /** How many the job has. */
+  runs: number;
   job_type: string;
   vm_name: string | null;
   repository_id: string | null;
@@ -30,7 +33,8 @@ interface Job {
   status: JobStatus;
   current_phase: string | null;
   bytes_transferred: number;
-  total_bytes: number;
+  /** Null or 0: not known. */
+  total_bytes: number | null;
   transfer_speed_bps: number;
   eta_seconds: number | null;
   hub_eta: TimeLeft | null;
@@ -59,7 +63,7 @@ interface JobDisk {
   status: string;
   size_bytes: number | null;
   bytes_transferred: number;
-  total_bytes: number;
+  total_bytes: number | null;
   transfer_speed_bps: number;
   progress_percent: number | null;
   error_message: string | null;
@@ -84,6 +88,8 @@ interface JobSummary {
 
 interface LastJob {
   job_id: string;
+  run: number;
+  runs: number;
   job_type: string;
   status: JobStatus;
   started_at: Instant;
@@ -187,12 +193,16 @@ interface ViewContext {
   restores: boolean;
   navigate: (href: string) => void;
   setQuery: (changes: Query, options?: { push?: boolean }) => void;
+  /** Takes the page's title from its heading, which has changed. */
+  updateTitle: () => void;
+  /** Leaves the view, and shows the same address again. */
+  reload: () => void;
 }
 
 interface View {
   unmount: () => void;
-  /** Applies another query of the same address. */
-  follow?: (query: URLSearchParams) => void;
+  /** Applies another query of the same address; false if it cannot. */
+  follow?: (query: URLSearchParams) => boolean;
 }
 
 interface Column {

@@ -169,7 +169,9 @@ WITH RECURSIVE names AS (
     HAVING sum(jobs) <> 0
 )
 SELECT names.vm_name, counts.by_status, job_of(newest.job_id) AS job_id,
-       run_of(newest.job_id) AS run, newest.job_type, newest.status,
+       run_of(newest.job_id) AS run,
+       coalesce((SELECT runs FROM job_runs WHERE job_id = job_of(newest.job_id)), 1) AS runs,
+       newest.job_type, newest.status,
        newest.started_at, newest.completed_at, newest.newest_update_at,
        newest.bytes_transferred, newest.error_message
 FROM names

@@ -1,4 +1,4 @@
-/** Jobs by status as a ring; the counts are in an HTML legend. */
+/** Runs by status as a ring; the counts are in an HTML legend. */
 
 import { percent } from "../lib/format.js";
 import { STATUSES } from "./theme.js";
@@ -14,7 +14,7 @@ export function donutOption(byStatus, { selected }, theme) {
   return {
     title: {
       text: String(total),
-      subtext: total === 1 ? "job" : "jobs",
+      subtext: total === 1 ? "run" : "runs",
       left: "center",
       top: "middle",
       itemGap: 2,
@@ -53,11 +53,11 @@ export function donutOption(byStatus, { selected }, theme) {
 
 /** @param {Theme} theme */
 function empty(theme) {
-  return { name: "no jobs", value: 0, itemStyle: { color: theme.grid }, tooltip: { show: false } };
+  return { name: "no runs", value: 0, itemStyle: { color: theme.grid }, tooltip: { show: false } };
 }
 
 /** A description of the ring. @param {Partial<ByStatus>} byStatus */
 export function donutLabel(byStatus) {
   const parts = STATUSES.filter((status) => byStatus[status]).map((s) => `${byStatus[s]} ${s}`);
-  return `Jobs by status: ${parts.join(", ") || "none"}.`;
+  return `Runs by status: ${parts.join(", ") || "none"}.`;
 }

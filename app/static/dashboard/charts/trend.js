@@ -1,6 +1,7 @@
 /** Durations or sizes of the last runs as bars, oldest first. */
 
 import { bytes, duration, time } from "../lib/format.js";
+import { runKey, runText } from "../lib/runs.js";
 import { valueAxis } from "./chart.js";
 import { byteUnit, niceScale, secondsStep } from "./scale.js";
 import { plain } from "./text.js";
@@ -20,8 +21,8 @@ export const MEASURES = {
 /**
  * The option of ECharts.
  * @param {Job[]} runs oldest first
- * @param {{measure: string, current: string | null}} options `measure`: a key of MEASURES; `current`:
- *   the id of the job to highlight
+ * @param {{measure: string, current?: Job | null}} options `measure`: a key of MEASURES; `current`:
+ *   the run to highlight
  * @param {Theme} theme
  */
 export function trendOption(runs, { measure, current }, theme) {
@@ -43,7 +44,8 @@ export function trendOption(runs, { measure, current }, theme) {
       axisPointer: { type: "shadow" },
       formatter: (/** @type {ChartItem[]} */ [{ dataIndex }]) => {
         const run = runs[dataIndex];
-        return `${time(run.started_at)}\n${text(value(run))}\n${run.status}\n${plain(run.job_id, 40)}`;
+        const name = [plain(run.job_id, 40), runText(run)].filter(Boolean).join(" · ");
+        return `${time(run.started_at)}\n${text(value(run))}\n${run.status}\n${name}`;
       },
     },
     series: [
@@ -57,7 +59,7 @@ export function trendOption(runs, { measure, current }, theme) {
           itemStyle: {
             color: theme.status[run.status],
             borderColor: theme.text,
-            borderWidth: run.job_id === current ? 2 : 0,
+            borderWidth: current && runKey(run) === runKey(current) ? 2 : 0,
           },
         })),
       },

@@ -2,8 +2,10 @@
 
 import { childElements, h, replace, setAttribute, setText } from "../lib/dom.js";
 import { bytes, duration, speed } from "../lib/format.js";
+import { runName } from "../lib/runs.js";
 import { LIVE_STATUSES } from "../lib/statuses.js";
 import { jobUrl, machineUrl } from "../lib/urls.js";
+import { jobName, updateJobName } from "./job-name.js";
 import { progressBar, updateProgressBar } from "./progress.js";
 import { statusBadge, updateStatusBadge } from "./status.js";
 import { ageElement, updateTime } from "./time.js";
@@ -24,7 +26,7 @@ export function jobRowHead() {
 /** @param {Job} job */
 const makeParts = (job) => ({
   badge: statusBadge(job.status),
-  link: h("a", { class: "job-link" }, h("bdi")),
+  link: h("a", { class: "job-link" }, jobName()),
   about: h("span", { class: "job-about muted small" }),
   trouble: h("span", { class: "job-trouble small" }),
   bar: progressBar(null, { label: "" }),
@@ -63,12 +65,12 @@ export function updateJobRow(row, job) {
   if (!part) return;
   const isLive = LIVE_STATUSES.includes(job.status);
   updateStatusBadge(part.badge, job.status);
-  setAttribute(part.link, "href", jobUrl(job.job_id));
-  setText(childElements(part.link)[0], job.job_id);
+  setAttribute(part.link, "href", jobUrl(job));
+  updateJobName(childElements(part.link)[0], job);
   renderDetails(part.about, job);
   renderProblems(part.trouble, job);
   updateProgressBar(part.bar, job.progress_percent, {
-    label: `Progress of ${job.job_id}`,
+    label: `Progress of ${runName(job)}`,
     status: job.status,
   });
   part.bar.hidden = job.status === "completed" || job.status === "pending";
@@ -125,8 +127,7 @@ function movedText(job, isLive) {
   if (job.status === "pending") return job.total_bytes ? bytes(job.total_bytes) : "";
   const phase = isLive && job.current_phase ? job.current_phase : "";
   const moved = job.bytes_transferred || job.total_bytes ? bytes(job.bytes_transferred) : "";
-  const of =
-    job.total_bytes > 0 && job.status !== "completed" ? ` of ${bytes(job.total_bytes)}` : "";
+  const of = job.total_bytes && job.status !== "completed" ? ` of ${bytes(job.total_bytes)}` : "";
   return [phase, moved && moved + of].filter(Boolean).join(" · ");
 }
 

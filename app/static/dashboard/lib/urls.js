@@ -5,10 +5,16 @@ export const BASE = import.meta.url
   .replace(/\/static\/(?!.*\/static\/).*$/, "/")
   .replace(/^[a-z]+:\/\/[^/]+/i, "");
 
-/** @param {string} jobId */
-export const jobUrl = (jobId) => `${BASE}jobs/${encodeURIComponent(jobId)}`;
-/** @param {string} jobId */
-export const compareUrl = (jobId) => `${BASE}compare/${encodeURIComponent(jobId)}`;
+/**
+ * What an address names: a run, or a job, whose newest run is shown. An only run has the plain
+ * address of its job.
+ * @typedef {Pick<Job, "job_id"> & Partial<Pick<Job, "run" | "runs">>} Linked
+ */
+
+/** @param {Linked} job @param {Query} [query] more of the query */
+export const jobUrl = (job, query = {}) => withRun("jobs", job, query);
+/** @param {Linked} job */
+export const compareUrl = (job) => withRun("compare", job);
 /** @param {string} vmName */
 export const machineUrl = (vmName) => `${BASE}machines/${encodeURIComponent(vmName)}`;
 export const machinesUrl = () => `${BASE}machines`;
@@ -25,6 +31,12 @@ export const overviewUrl = (filters = {}) => withQuery(BASE, filters);
  * @param {Query} [params]
  */
 export const apiUrl = (path, params = {}) => withQuery(`${BASE}api/v1${path}`, params);
+
+/** @param {string} view @param {Linked} job @param {Query} [query] */
+function withRun(view, { job_id: id, run, runs = 1 }, query = {}) {
+  const named = runs > 1 ? { run } : {};
+  return withQuery(`${BASE}${view}/${encodeURIComponent(id)}`, { ...named, ...query });
+}
 
 /** @param {string} url @param {Query} params */
 function withQuery(url, params) {

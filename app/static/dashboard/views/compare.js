@@ -3,15 +3,18 @@
 import { COMPARED, comparedEnd, compareOption, valueAt } from "../charts/compare.js";
 import { makeRun } from "../charts/run.js";
 import { elapsed } from "../charts/scale.js";
-import { emptyState, errorState, loading } from "../components/states.js";
+import { jobName, updateJobName } from "../components/job-name.js";
+import { errorState, loading } from "../components/states.js";
 import { statusBadge } from "../components/status.js";
 import { dataTable } from "../components/table.js";
 import { get, isNotFound } from "../lib/api.js";
 import { childElements, h, replace, setAttribute, setText } from "../lib/dom.js";
 import { bytes, duration, speed, time, UNKNOWN } from "../lib/format.js";
 import { live } from "../lib/live.js";
-import { jobUrl, machineUrl, overviewUrl } from "../lib/urls.js";
+import { readRun, runKey } from "../lib/runs.js";
+import { jobUrl, machineUrl } from "../lib/urls.js";
 import { chartFigure } from "./job/figure.js";
+import { notFoundState } from "./job/not-found.js";
 import { difference, effectiveSpeed, LIVE_STATUSES, median, predecessors } from "./job/runs.js";
 import { trendCharts } from "./job/trends.js";
 
@@ -23,14 +26,16 @@ const LIVE_MS = 5000;
 const TABLE_STEPS = 12;
 
 /** @param {HTMLElement} root @param {ViewContext} context @returns {View} */
-export function mount(root, { params, query, navigate, setQuery }) {
+export function mount(root, { params, query, navigate, setQuery, updateTitle }) {
   const jobId = params.name;
+  const wantedRun = readRun(query);
   const requested = query.get("measure") ?? "";
   let measure = Object.hasOwn(COMPARED, requested) ? requested : "bytes";
   /** @type {ComparedRun[]} */
   let compared = [];
   /** @type {Set<string>} */
   const hidden = new Set();
+  const name = jobName({ job_id: jobId, run: wantedRun ?? 1, runs: wantedRun ?? 1 }); // at least
   const state = h("div", null, loading("Loading runs …"));
   const body = h("div", { class: "page", hidden: true });
   const intro = h("p", { class: "muted" });
@@ -59,10 +64,10 @@ export function mount(root, { params, query, navigate, setQuery }) {
   });
   chart.canvasSlot.before(legend);
   const runsTable = h("div");
-  const trends = trendCharts({ navigate, current: jobId });
+  const trends = trendCharts({ navigate });
   replace(
     root,
-    h("div", { class: "page-head" }, h("h1", null, "Compare ", h("bdi", null, jobId))),
+    h("div", { class: "page-head" }, h("h1", null, "Compare ", name)),
     intro,
     state,
     body,
@@ -84,17 +89,23 @@ export function mount(root, { params, query, navigate, setQuery }) {
   /** @param {RefreshContext} context */
   async function refresh({ signal }) {
     /** @type {{data: Job}} */
-    const { data: job } = await get(`/jobs/${encodeURIComponent(jobId)}`, {}, { signal });
+    const { data: job } = await get(
+      `/jobs/${encodeURIComponent(jobId)}`,
+      { run: wantedRun },
+      { signal },
+    );
     const before = await loadBefore(job, signal);
     const jobs = [job, ...before.slice(0, MOST_BEFORE)];
     const runs = await Promise.all(jobs.map(async (one) => makeRun(await loadChart(one, signal))));
     compared = jobs.map((one, index) => ({ job: one, run: runs[index], style: index }));
     replace(state);
     body.hidden = false;
+    updateJobName(name, job);
+    updateTitle();
     showIntro(job, before);
     showLegend();
     replace(runsTable, comparedTable(compared));
-    await Promise.all([draw(), trends.update([job, ...before].slice(0, LAST_RUNS))]);
+    await Promise.all([draw(), trends.update([job, ...before].slice(0, LAST_RUNS), job)]);
     if (!LIVE_STATUSES.includes(job.status)) refreshing.stop();
   }
 
@@ -104,7 +115,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
     const earlier = Math.min(before.length, MOST_BEFORE);
     replace(
       intro,
-      h("a", { href: jobUrl(jobId) }, "This run"),
+      h("a", { href: jobUrl(job) }, "This run"),
       job.vm_name
         ? [" of ", h("a", { href: machineUrl(job.vm_name) }, h("bdi", null, job.vm_name))]
         : "",
@@ -118,14 +129,14 @@ export function mount(root, { params, query, navigate, setQuery }) {
   function showLegend() {
     const isSame =
       legend.childElementCount === compared.length &&
-      compared.every(({ job }, index) => childElements(legend)[index].dataset.job === job.job_id);
+      compared.every(({ job }, index) => childElements(legend)[index].dataset.run === runKey(job));
     if (isSame) return;
     replace(
       legend,
       compared.map(({ job, style }, index) =>
         h(
           "li",
-          { dataset: { job: job.job_id } },
+          { dataset: { run: runKey(job) } },
           h(
             "button",
             {
@@ -135,8 +146,9 @@ export function mount(root, { params, query, navigate, setQuery }) {
               disabled: index === 0,
               on: {
                 click: (/** @type {{currentTarget: HTMLElement}} */ { currentTarget }) => {
-                  if (!hidden.delete(job.job_id)) hidden.add(job.job_id);
-                  setAttribute(currentTarget, "aria-pressed", String(!hidden.has(job.job_id)));
+                  const key = runKey(job);
+                  if (!hidden.delete(key)) hidden.add(key);
+                  setAttribute(currentTarget, "aria-pressed", String(!hidden.has(key)));
                   draw();
                 },
               },
@@ -155,7 +167,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
   async function draw() {
     for (const node of childElements(switches))
       setAttribute(node, "aria-pressed", String(node.dataset.measure === measure));
-    const shown = compared.filter(({ job }) => !hidden.has(job.job_id));
+    const shown = compared.filter(({ job }) => !hidden.has(runKey(job)));
     if (!shown.some(({ run }) => run.rows.length)) {
       chart.empty("Nothing to compare yet", "None of these runs has sent an update.");
       return;
@@ -177,14 +189,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
     onError: (error, { first }) => {
       if (isNotFound(error)) {
         refreshing.stop();
-        replace(
-          state,
-          emptyState(
-            "Job not found",
-            "The hub has no job with this ID.",
-            h("a", { class: "button", href: overviewUrl() }, "All jobs"),
-          ),
-        );
+        replace(state, notFoundState(error, { jobId, run: wantedRun }));
       } else if (first)
         replace(
           state,
@@ -202,14 +207,13 @@ export function mount(root, { params, query, navigate, setQuery }) {
 }
 
 /**
- * The runs before `job`, newest first; none for a job without a machine.
+ * The runs before `job`, newest first: of its machine, or of the job itself if it has none.
  * @param {Job} job
  * @param {AbortSignal} signal
  */
 async function loadBefore(job, signal) {
-  if (!job.vm_name) return [];
   const filters = {
-    vm_name: job.vm_name,
+    ...(job.vm_name ? { vm_name: job.vm_name } : { job_id: job.job_id }),
     job_type: job.job_type,
     repository_id: job.repository_id,
     limit: LIMIT,
@@ -223,7 +227,7 @@ async function loadBefore(job, signal) {
 async function loadChart(job, signal) {
   const { data } = await get(
     `/telemetry/history/${encodeURIComponent(job.job_id)}`,
-    { points: POINTS, format: "columns" },
+    { run: job.run, points: POINTS, format: "columns" },
     { signal },
   );
   return data;
@@ -270,7 +274,7 @@ function comparedTable(compared) {
       bytes(job.bytes_transferred),
       speed(effectiveSpeed(job)),
       bytes(bytesAfter(run, end)),
-      h("a", { href: jobUrl(job.job_id) }, h("bdi", null, job.job_id)),
+      h("a", { href: jobUrl(job) }, jobName(job)),
     ]),
   });
 }

@@ -1,18 +1,21 @@
 /** One job: Summary, Performance and Details, live while it runs. */
 
 import { copyable } from "../components/copyable.js";
-import { emptyState, errorState, loading } from "../components/states.js";
+import { jobName, updateJobName } from "../components/job-name.js";
+import { errorState, loading } from "../components/states.js";
 import { statusBadge, updateStatusBadge } from "../components/status.js";
 import { tabs } from "../components/tabs.js";
 import { get, isNotFound, isUnavailable } from "../lib/api.js";
-import { h, replace } from "../lib/dom.js";
+import { h, replace, setAttribute } from "../lib/dom.js";
 import { live } from "../lib/live.js";
-import { compareUrl, machineUrl, overviewUrl } from "../lib/urls.js";
+import { readRun } from "../lib/runs.js";
+import { compareUrl, jobUrl, machineUrl } from "../lib/urls.js";
 import { detailsPanel } from "./job/details.js";
 import { errorBlock } from "./job/error-block.js";
+import { notFoundState } from "./job/not-found.js";
 import { performancePanel } from "./job/performance.js";
 import { LIVE_STATUSES } from "./job/runs.js";
-import { jobSelector, machineSelector } from "./job/selectors.js";
+import { jobSelector, machineSelector, runSelector } from "./job/selectors.js";
 import { summaryPanel } from "./job/summary.js";
 
 const LIVE_MS = 2000;
@@ -21,12 +24,14 @@ const ENDED_MS = 15_000; // it may be revived, and its summary is made some time
 const TABS = ["summary", "performance", "details"];
 
 /** @param {HTMLElement} root @param {ViewContext} context @returns {View} */
-export function mount(root, { params, query, navigate, setQuery }) {
+export function mount(root, { params, query, navigate, setQuery, updateTitle, reload }) {
   const jobId = params.name;
+  let wantedRun = readRun(query);
   let tab = tabOf(query);
   /** @type {JobDetail | null} */
   let job = null;
   let every = LIVE_MS;
+  const name = jobName({ job_id: jobId, run: wantedRun ?? 1, runs: wantedRun ?? 1 }); // at least
   const badge = statusBadge("pending");
   const facts = h("p", { class: "job-facts" });
   const selectors = h("div", { class: "selectors no-print" });
@@ -34,8 +39,8 @@ export function mount(root, { params, query, navigate, setQuery }) {
   const state = h("div", null, loading("Loading job …"));
   const panels = {
     summary: summaryPanel(),
-    performance: performancePanel({ jobId, query, setQuery }),
-    details: detailsPanel({ jobId }),
+    performance: performancePanel({ query, setQuery }),
+    details: detailsPanel(),
   };
   const view = tabs({
     label: "Views of the job",
@@ -52,10 +57,11 @@ export function mount(root, { params, query, navigate, setQuery }) {
     },
   });
   view.node.hidden = true;
+  const compare = h("a", { class: "button" }, "Compare");
   const actions = h(
     "div",
     { class: "button-group no-print" },
-    h("a", { class: "button", href: compareUrl(jobId) }, "Compare"),
+    compare,
     h("button", { type: "button", class: "button", on: { click: printAll } }, "Print"),
   );
   replace(
@@ -63,7 +69,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
     h(
       "div",
       { class: "page-head" },
-      h("div", { class: "job-title" }, h("h1", null, h("bdi", null, jobId)), badge),
+      h("div", { class: "job-title" }, h("h1", null, name), badge),
       actions,
     ),
     facts,
@@ -83,8 +89,16 @@ export function mount(root, { params, query, navigate, setQuery }) {
   /** @param {RefreshContext} context */
   async function refresh({ signal }) {
     /** @type {{data: JobDetail}} */
-    const { data } = await get(`/jobs/${encodeURIComponent(jobId)}`, {}, { signal });
-    if (!job) showFirst(data);
+    const { data } = await get(
+      `/jobs/${encodeURIComponent(jobId)}`,
+      { run: wantedRun },
+      { signal },
+    );
+    if (job && data.run !== job.run) {
+      leave(job);
+      return;
+    }
+    if (data.runs !== job?.runs) showHead(data);
     job = data;
     replace(state);
     updateStatusBadge(badge, data.status);
@@ -99,28 +113,64 @@ export function mount(root, { params, query, navigate, setQuery }) {
     if (tab !== "summary") await panels[tab].update(current, signal);
   }
 
-  /** @param {JobDetail} first */
-  function showFirst(first) {
+  /**
+   * A newer run has begun. The page of an only run stays with it; the page of a job's newest run
+   * begins again with the new one.
+   * @param {JobDetail} current
+   */
+  function leave(current) {
+    if (current.runs > 1) {
+      setQuery({ from: null, to: null, disk: null }); // of the run that was shown
+      reload();
+    } else {
+      wantedRun = current.run;
+      setQuery({ run: wantedRun });
+      refreshing.refresh();
+    }
+  }
+
+  /** What depends on the job and on how many runs it has. @param {JobDetail} current */
+  function showHead(current) {
+    updateJobName(name, current);
+    updateTitle();
+    setAttribute(compare, "href", compareUrl(current));
     badge.hidden = false;
     actions.hidden = false;
     view.node.hidden = false;
     replace(
       selectors,
-      machineSelector({ vmName: first.vm_name, navigate }),
-      first.vm_name && jobSelector({ vmName: first.vm_name, jobId, navigate }),
+      machineSelector({ vmName: current.vm_name, navigate }),
+      current.vm_name && jobSelector({ vmName: current.vm_name, jobId, navigate }),
+      current.runs > 1 && runSelector({ job: current, open: openRun }),
     );
     replace(
       facts,
       [
-        first.vm_name && h("a", { href: machineUrl(first.vm_name) }, h("bdi", null, first.vm_name)),
-        h("bdi", null, first.job_type),
-        first.backup_type && h("bdi", null, first.backup_type),
-        first.repository_id && h("bdi", null, first.repository_id),
+        current.vm_name &&
+          h("a", { href: machineUrl(current.vm_name) }, h("bdi", null, current.vm_name)),
+        h("bdi", null, current.job_type),
+        current.backup_type && h("bdi", null, current.backup_type),
+        current.repository_id && h("bdi", null, current.repository_id),
+        current.runs > 1 && runFact(current),
         copyable(jobId, { label: "job ID", shown: "ID" }),
       ]
         .filter(Boolean)
         .map((part) => h("span", { class: "job-fact" }, part)),
     );
+  }
+
+  /** Which of the runs the page shows. @param {Job} current */
+  function runFact({ runs }) {
+    if (wantedRun === null) return `newest of ${runs} runs`;
+    return [
+      `one of ${runs} runs, `,
+      h("a", { href: jobUrl({ job_id: jobId }) }, "show the newest"),
+    ];
+  }
+
+  /** Opens the same tab of another run. @param {number} run */
+  function openRun(run) {
+    if (job) navigate(jobUrl({ ...job, run }, { tab: tab === TABS[0] ? null : tab }));
   }
 
   /** Polls a live job often and an ended one rarely. @param {JobDetail} current */
@@ -151,14 +201,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
       refreshing.stop();
       view.node.hidden = true;
       actions.hidden = true;
-      replace(
-        state,
-        emptyState(
-          "Job not found",
-          "The hub has no job with this ID.",
-          h("a", { class: "button", href: overviewUrl() }, "All jobs"),
-        ),
-      );
+      replace(state, notFoundState(problem, { jobId, run: wantedRun }));
     } else if (first && !job) {
       replace(
         state,
@@ -189,10 +232,12 @@ export function mount(root, { params, query, navigate, setQuery }) {
   let refreshing = poll({ isFresh: false });
   return {
     follow(nextQuery) {
+      if (readRun(nextQuery) !== wantedRun) return false;
       tab = tabOf(nextQuery);
       view.select(tab);
       panels.performance.follow(nextQuery);
       if (job) showTab(job);
+      return true;
     },
     unmount() {
       refreshing.stop();

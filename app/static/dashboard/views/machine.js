@@ -139,7 +139,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
     body.hidden = false;
     const newest = recent[0];
     compare.hidden = !newest;
-    if (newest) setAttribute(compare, "href", compareUrl(newest.job_id));
+    if (newest) setAttribute(compare, "href", compareUrl(newest));
     showRepositories(repositories((all ?? last).data.items));
     cards.update(recent);
     showRuns(listed);
@@ -253,12 +253,12 @@ export function machineFigures(runs) {
 }
 
 /**
- * Jobs by status, with a legend of buttons that filter the list.
+ * Runs by status, with a legend of buttons that filter the list.
  * @param {{choose: (status: JobStatus) => void}} options
  */
 function statusDonut({ choose }) {
   const figure = chartFigure({
-    title: "Jobs by status",
+    title: "Runs by status",
     kind: "chart-donut",
     onClick: ({ name }) => {
       const status = STATUSES.find((one) => one === name);
@@ -308,8 +308,8 @@ function statusDonut({ choose }) {
         donutLabel(byStatus),
         () =>
           dataTable({
-            caption: "Jobs by status",
-            columns: ["Status", { label: "Jobs", class: "num" }],
+            caption: "Runs by status",
+            columns: ["Status", { label: "Runs", class: "num" }],
             rows: STATUSES.map((status) => [status, count(byStatus[status] ?? 0)]),
           }),
       );

@@ -1,4 +1,4 @@
-/** All machines with their last run and their counts of jobs. */
+/** All machines with their last run and their counts of runs. */
 
 import { emptyState, errorState, loading } from "../components/states.js";
 import { statusBadge, updateStatusBadge } from "../components/status.js";
@@ -125,7 +125,7 @@ function updateMachine(node, machine) {
   const [started] = /** @type {HTMLTimeElement[]} */ (childElements(link));
   const { last_job: job, by_status: byStatus } = machine;
   updateStatusBadge(badge, job.status);
-  link.setAttribute("href", jobUrl(job.job_id));
+  link.setAttribute("href", jobUrl(job));
   updateTime(started, job.started_at);
   setText(
     figures,
@@ -138,7 +138,7 @@ function updateMachine(node, machine) {
     .map(([status, number]) => `${count(number)} ${status}`);
   setText(
     counts,
-    `${count(machine.jobs)} ${machine.jobs === 1 ? "job" : "jobs"}: ${parts.join(", ")}`,
+    `${count(machine.jobs)} ${machine.jobs === 1 ? "run" : "runs"}: ${parts.join(", ")}`,
   );
   setText(error, job.error_message ?? "");
   error.className = job.status === "failed" ? "error-text" : "warning-text";

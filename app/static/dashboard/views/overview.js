@@ -8,6 +8,7 @@ import { childElements, h, replace, setAttribute, setText } from "../lib/dom.js"
 import { count } from "../lib/format.js";
 import { live } from "../lib/live.js";
 import { PagedList } from "../lib/paged-list.js";
+import { runKey } from "../lib/runs.js";
 import { JOB_STATUSES, LIVE_STATUSES } from "../lib/statuses.js";
 import { jobUrl } from "../lib/urls.js";
 import { activeFilters, FilterForm } from "./overview/filters.js";
@@ -83,7 +84,7 @@ class Overview {
         "div",
         { class: "page-head" },
         h("h1", null, "Jobs"),
-        searchForm((id) => navigate(jobUrl(id))),
+        searchForm((id) => navigate(jobUrl({ job_id: id }))),
       ),
       h("div", { class: "overview-filters" }, this.counts.node, this.form.node),
       this.message,
@@ -205,7 +206,7 @@ class Section {
     this.pages = new PagedList({
       fetchPage: (cursor, signal) =>
         get(...listRequest(this.filters(), this.all, cursor), { signal }),
-      key: (job) => job.job_id,
+      key: runKey,
       make: jobRow,
       update: updateJobRow,
       onChange,

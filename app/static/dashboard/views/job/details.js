@@ -11,7 +11,7 @@ import { bytes, count, duration, percent, speed, UNKNOWN } from "../../lib/forma
 import { apiUrl } from "../../lib/urls.js";
 
 const GROUPS = {
-  Identity: ["job_id", "job_type", "vm_name", "repository_id", "backup_type", "id"],
+  Identity: ["job_id", "run", "runs", "job_type", "vm_name", "repository_id", "backup_type", "id"],
   State: ["status", "current_phase", "progress_percent", "error_message", "ended_by"],
   Figures: [
     "bytes_transferred",
@@ -34,8 +34,9 @@ const GROUPS = {
 const SHOWN_ELSEWHERE = ["hub_eta", "warnings", "disks", "performance_metrics"];
 const NESTED = ["chart_data", "gaps", "phases"]; // the Performance tab draws them
 
-/** @param {{jobId: string}} options */
-export function detailsPanel({ jobId }) {
+export function detailsPanel() {
+  /** @type {JobDetail | null} */
+  let job = null;
   const fields = h("div", { class: "field-groups" });
   const events = h("ol", { class: "event-list" });
   const eventState = h("div");
@@ -46,21 +47,7 @@ export function detailsPanel({ jobId }) {
   );
   const errors = h("section", { class: "job-section" });
   const technical = h("section", { class: "job-section" });
-  const address = (/** @type {string} */ rest) => apiUrl(`/${rest}`);
-  const id = encodeURIComponent(jobId);
-  const raw = h(
-    "p",
-    { class: "raw-links no-print" },
-    "Raw JSON: ",
-    [
-      ["job", `jobs/${id}`],
-      ["events", `jobs/${id}/events`],
-      ["chart", `telemetry/history/${id}`],
-    ].map(([name, path], index) => [
-      index ? " · " : "",
-      h("a", { href: address(path), target: "_blank", rel: "noopener" }, name),
-    ]),
-  );
+  const raw = h("p", { class: "raw-links no-print" });
   const node = h(
     "div",
     { class: "details" },
@@ -78,6 +65,9 @@ export function detailsPanel({ jobId }) {
 
   /** @param {AbortSignal} [signal] */
   async function loadEvents(signal) {
+    if (!job) return;
+    const path = `/jobs/${encodeURIComponent(job.job_id)}/events`;
+    const { run } = job;
     try {
       /** @type {JobEvent[]} */
       const found = [];
@@ -85,7 +75,7 @@ export function detailsPanel({ jobId }) {
       let cursor = null;
       for (let page = 0; page < pages && (page === 0 || cursor); page += 1) {
         /** @type {{data: Page<JobEvent>}} */
-        const { data } = await get(`/jobs/${id}/events`, { limit: 200, cursor }, { signal });
+        const { data } = await get(path, { run, limit: 200, cursor }, { signal });
         found.push(...data.items);
         cursor = data.next_cursor;
       }
@@ -110,12 +100,14 @@ export function detailsPanel({ jobId }) {
   let lastFields = "";
   return {
     node,
-    /** @param {JobDetail} job @param {AbortSignal} [signal] */
-    async update(job, signal) {
+    /** @param {JobDetail} nextJob @param {AbortSignal} [signal] */
+    async update(nextJob, signal) {
+      job = nextJob;
       const text = JSON.stringify(job);
       if (text !== lastFields) {
         lastFields = text;
         replace(fields, fieldGroups(job));
+        replace(raw, "Raw JSON: ", rawLinks(job));
         replace(errors, errorList(job));
         errors.hidden = !errors.childElementCount;
         replace(technical, technicalData(job));
@@ -124,6 +116,20 @@ export function detailsPanel({ jobId }) {
       await loadEvents(signal);
     },
   };
+}
+
+/** Links to what the hub knows of this run. @param {JobDetail} job */
+function rawLinks({ job_id: jobId, run }) {
+  const id = encodeURIComponent(jobId);
+  const paths = {
+    job: `/jobs/${id}`,
+    events: `/jobs/${id}/events`,
+    chart: `/telemetry/history/${id}`,
+  };
+  return Object.entries(paths).map(([name, path], index) => [
+    index ? " · " : "",
+    h("a", { href: apiUrl(path, { run }), target: "_blank", rel: "noopener" }, name),
+  ]);
 }
 
 /** @param {JobDetail} job */

@@ -19,11 +19,11 @@ const LIVE_MS = 10_000; // between two refreshes, each of one request per disk
  * @typedef {object} DisksView the visible part of the run
  * @property {JobDetail} job
  * @property {Span} window
- * @property {Query} params the same for the API
+ * @property {Query} params the same for the API, with the run
  */
 
-/** @param {{jobId: string, isOpen: boolean, onToggle: (isOpen: boolean) => void}} options */
-export function diskSpeeds({ jobId, isOpen: isInitiallyOpen, onToggle }) {
+/** @param {{isOpen: boolean, onToggle: (isOpen: boolean) => void}} options */
+export function diskSpeeds({ isOpen: isInitiallyOpen, onToggle }) {
   let isOpen = isInitiallyOpen;
   /** @type {DisksView | null} */
   let view = null;
@@ -108,7 +108,7 @@ export function diskSpeeds({ jobId, isOpen: isInitiallyOpen, onToggle }) {
     fetching = new AbortController();
     const key = requestKey(current);
     const signals = AbortSignal.any([fetching.signal, ...(signal ? [signal] : [])]);
-    const path = `/telemetry/history/${encodeURIComponent(jobId)}`;
+    const path = `/telemetry/history/${encodeURIComponent(current.job.job_id)}`;
     try {
       const answers = await Promise.all(
         chosen.map((disk) =>

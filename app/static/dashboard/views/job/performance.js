@@ -11,6 +11,7 @@ import { dataTable } from "../../components/table.js";
 import { get, isUnavailable } from "../../lib/api.js";
 import { h, replace, setText } from "../../lib/dom.js";
 import { count, duration, percent, speed, UNKNOWN, utc } from "../../lib/format.js";
+import { runName, runText } from "../../lib/runs.js";
 import { apiUrl } from "../../lib/urls.js";
 import { button, legend, pointChoices, select, wholeNumber } from "./chart-controls.js";
 import {
@@ -40,9 +41,9 @@ const KPI_NAMES = ["Peak speed", "Mean speed", "Lowest speed", "Effective speed"
 
 /**
  * The query holds window and disk; `follow` applies them after "back".
- * @param {{jobId: string} & Pick<ViewContext, "query" | "setQuery">} options
+ * @param {Pick<ViewContext, "query" | "setQuery">} options
  */
-export function performancePanel({ jobId, query, setQuery }) {
+export function performancePanel({ query, setQuery }) {
   /** @type {JobDetail | null} */
   let job = null;
   /** @type {{history: History, run: Run} | null} */
@@ -61,7 +62,6 @@ export function performancePanel({ jobId, query, setQuery }) {
   const problem = h("div");
   const intervals = h("div", { class: "intervals" });
   const disks = diskSpeeds({
-    jobId,
     isOpen: hasDisks,
     onToggle: (isOpen) => setQuery({ disks: isOpen ? "all" : null }),
   });
@@ -139,8 +139,8 @@ export function performancePanel({ jobId, query, setQuery }) {
     return Math.max(job?.duration_seconds ?? 0, loaded?.run.end ?? 0, 1);
   }
 
-  const params = (/** @type {Job} */ { started_at: startedAt }) => ({
-    disk,
+  const params = (/** @type {Job} */ { run, started_at: startedAt }) => ({
+    run,
     ...windowParams(window, startedAt),
   });
 
@@ -155,8 +155,7 @@ export function performancePanel({ jobId, query, setQuery }) {
     const current = job;
     await refreshRun(current, signal);
     if (!loaded || signal?.aborted) return;
-    const disksParams = windowParams(window, current.started_at);
-    await disks.update({ job: current, window: shownWindow(), params: disksParams }, signal);
+    await disks.update({ job: current, window: shownWindow(), params: params(current) }, signal);
   }
 
   /** @param {JobDetail} current @param {AbortSignal} [signal] */
@@ -166,8 +165,8 @@ export function performancePanel({ jobId, query, setQuery }) {
     const signals = AbortSignal.any([fetching.signal, ...(signal ? [signal] : [])]);
     try {
       const { data } = await get(
-        `/telemetry/history/${encodeURIComponent(jobId)}`,
-        { ...params(current), points: wantedPoints(), format: "columns" },
+        `/telemetry/history/${encodeURIComponent(current.job_id)}`,
+        { ...params(current), disk, points: wantedPoints(), format: "columns" },
         { signal: signals },
       );
       if (signals.aborted) return;
@@ -285,8 +284,9 @@ export function performancePanel({ jobId, query, setQuery }) {
     zoomOut.disabled = whole.disabled = window === null;
     earlier.disabled = window === null || window.from <= 0;
     later.disabled = window === null || window.to >= wholeEnd() - 0.5;
-    csvLink.href = apiUrl(`/telemetry/history/${encodeURIComponent(jobId)}`, {
+    csvLink.href = apiUrl(`/telemetry/history/${encodeURIComponent(current.job_id)}`, {
       ...params(current),
+      disk,
       points: 5000,
       format: "csv",
     });
@@ -299,11 +299,11 @@ export function performancePanel({ jobId, query, setQuery }) {
     const shownDisk = disk === null ? "" : `, disk ${disk}`;
     const { from, to } = shownWindow();
     const blob = await drawn.png({
-      title: `${jobId}${shownDisk}`,
+      title: `${runName(job)}${shownDisk}`,
       subtitle: `${job.vm_name ?? ""}  ${utc(job.started_at)}, ${elapsed(from)} to ${elapsed(to)} · mean ${speed(history.avg_speed_bps)}, peak ${speed(history.peak_speed_bps)} · ${sourceText(history)}`,
     });
-    const name = jobId.replace(/[^A-Za-z0-9._-]/g, "_").slice(0, 100);
-    if (blob) download(blob, `speed-${name}.png`);
+    const name = [job.job_id.slice(0, 100), runText(job)].filter(Boolean).join("-");
+    if (blob) download(blob, `speed-${name.replace(/[^A-Za-z0-9._-]/g, "_")}.png`);
   }
 
   return {

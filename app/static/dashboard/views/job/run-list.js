@@ -1,10 +1,12 @@
 /** The runs of a machine: one row each, with the error below it. */
 
+import { jobName, updateJobName } from "../../components/job-name.js";
 import { progressBar, updateProgressBar } from "../../components/progress.js";
 import { statusBadge, updateStatusBadge } from "../../components/status.js";
 import { timeElement, updateTime } from "../../components/time.js";
-import { childElements, h, keyed, setText } from "../../lib/dom.js";
+import { childElements, h, keyed, setAttribute, setText } from "../../lib/dom.js";
 import { bytes, duration, speed } from "../../lib/format.js";
+import { runKey, runName } from "../../lib/runs.js";
 import { compareUrl, jobUrl } from "../../lib/urls.js";
 import { errorBlock } from "./error-block.js";
 import { effectiveSpeed, LIVE_STATUSES } from "./runs.js";
@@ -14,7 +16,7 @@ export function runList() {
   return {
     node,
     /** @param {Job[]} runs newest first */
-    update: (runs) => keyed(node, runs, (run) => run.job_id, makeRow, updateRow),
+    update: (runs) => keyed(node, runs, runKey, makeRow, updateRow),
   };
 }
 
@@ -24,6 +26,8 @@ const parts = new WeakMap();
 /** @param {Job} run */
 const makeParts = (run) => ({
   badge: statusBadge(run.status),
+  link: h("a", null, jobName()),
+  compare: h("a", { class: "run-compare" }, "Compare"),
   started: timeElement(run.started_at),
   bar: progressBar(null, { label: "Progress" }),
   figures: ["Duration", "Moved", "Mean speed"].map((label) =>
@@ -42,20 +46,12 @@ function makeRow(run) {
     h(
       "div",
       { class: "run-name" },
-      h("a", { href: jobUrl(run.job_id) }, h("bdi", null, run.job_id)),
+      part.link,
       h("div", { class: "run-kind" }, part.started, kindText(run)),
       part.bar,
     ),
     h("dl", { class: "run-figures" }, part.figures),
-    h(
-      "a",
-      {
-        class: "run-compare",
-        href: compareUrl(run.job_id),
-        "aria-label": `Compare ${run.job_id} with earlier runs`,
-      },
-      "Compare",
-    ),
+    part.compare,
     part.error.node,
   );
   parts.set(node, part);
@@ -74,10 +70,14 @@ function updateRow(node, run) {
   const part = parts.get(node);
   if (!part) return;
   updateStatusBadge(part.badge, run.status);
+  updateJobName(childElements(part.link)[0], run);
+  setAttribute(part.link, "href", jobUrl(run));
+  setAttribute(part.compare, "href", compareUrl(run));
+  setAttribute(part.compare, "aria-label", `Compare ${runName(run)} with earlier runs`);
   updateTime(part.started, run.started_at);
   part.bar.hidden = !LIVE_STATUSES.includes(run.status);
   updateProgressBar(part.bar, run.progress_percent, {
-    label: `Progress of ${run.job_id}`,
+    label: `Progress of ${runName(run)}`,
     status: run.status,
   });
   const values = [

@@ -1,5 +1,7 @@
 /** Figures of several runs of a machine. Pure. */
 
+import { runKey } from "../../lib/runs.js";
+
 /** @type {JobStatus[]} */
 export const END_STATUSES = ["completed", "failed", "cancelled"];
 /** @type {JobStatus[]} */
@@ -42,7 +44,7 @@ export function predecessors(job, runs, most) {
     .reverse()
     .filter(
       (run) =>
-        run.job_id !== job.job_id &&
+        runKey(run) !== runKey(job) &&
         run.job_type === job.job_type &&
         run.repository_id === job.repository_id &&
         run.backup_type === job.backup_type &&

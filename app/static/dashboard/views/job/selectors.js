@@ -2,11 +2,12 @@
 
 import { get } from "../../lib/api.js";
 import { bytes, shortTime } from "../../lib/format.js";
+import { runText } from "../../lib/runs.js";
 import { jobUrl, machineUrl } from "../../lib/urls.js";
 import { combobox } from "./combobox.js";
 
 const MOST_PAGES = 10; // of 500 machines
-const JOBS = 200;
+const RUNS = 200; // the newest ones
 
 /**
  * A field that opens the page of a machine.
@@ -21,14 +22,14 @@ export function machineSelector({ vmName, navigate }) {
       (await loadMachines()).map((machine) => ({
         value: machine.vm_name,
         label: machine.vm_name,
-        note: `${machine.jobs} ${machine.jobs === 1 ? "job" : "jobs"}, last ${machine.last_job.status}`,
+        note: `${machine.jobs} ${machine.jobs === 1 ? "run" : "runs"}, last ${machine.last_job.status}`,
       })),
     onChoose: (name) => navigate(machineUrl(name)),
   });
 }
 
 /**
- * A field that opens one of the newest jobs of a machine.
+ * A field that opens one of the jobs that ran last for a machine.
  * @param {{vmName: string, jobId?: string} & Pick<ViewContext, "navigate">} options
  */
 export function jobSelector({ vmName, jobId, navigate }) {
@@ -37,16 +38,45 @@ export function jobSelector({ vmName, jobId, navigate }) {
     selected: jobId ?? "",
     placeholder: "Choose a job",
     load: async () => {
-      const { data } = await get("/jobs", { vm_name: vmName, limit: JOBS });
-      return data.items.map((/** @type {Job} */ job) => ({
+      const { data } = await get("/jobs", { vm_name: vmName, limit: RUNS });
+      /** @type {Map<string, Job>} */
+      const newest = new Map();
+      for (const job of data.items) if (!newest.has(job.job_id)) newest.set(job.job_id, job);
+      return [...newest.values()].map((job) => ({
         value: job.job_id,
         label: job.job_id,
-        note: `${job.status} · ${shortTime(job.started_at)} · ${bytes(job.bytes_transferred)}`,
+        note: runNote(job),
       }));
     },
-    onChoose: (id) => navigate(jobUrl(id)),
+    onChoose: (id) => navigate(jobUrl({ job_id: id })),
   });
 }
+
+/**
+ * A field that opens another run of a job with several.
+ * @param {{job: Job, open: (run: number) => void}} options
+ */
+export function runSelector({ job, open }) {
+  return combobox({
+    label: "Run",
+    selected: runText(job),
+    placeholder: "Choose a run",
+    load: async () => {
+      const path = `/jobs/${encodeURIComponent(job.job_id)}/runs`;
+      const { data } = await get(path, { limit: RUNS });
+      return data.items.map((/** @type {Job} */ run) => ({
+        value: String(run.run),
+        label: runText(run),
+        note: runNote(run),
+      }));
+    },
+    onChoose: (run) => open(Number(run)),
+  });
+}
+
+/** @param {Job} run */
+const runNote = (run) =>
+  `${run.status} · ${shortTime(run.started_at)} · ${bytes(run.bytes_transferred)}`;
 
 /** All machines, by name. @param {AbortSignal} [signal] */
 export async function loadMachines(signal) {

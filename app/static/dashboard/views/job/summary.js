@@ -89,7 +89,7 @@ export function summaryFigures(job) {
   return [
     {
       value: bytes(job.bytes_transferred),
-      note: job.total_bytes > 0 ? `of ${bytes(job.total_bytes)}` : "total unknown",
+      note: job.total_bytes ? `of ${bytes(job.total_bytes)}` : "total unknown",
     },
     isLive
       ? { value: speed(job.transfer_speed_bps), note: mean === null ? "" : `mean ${speed(mean)}` }

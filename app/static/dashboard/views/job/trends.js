@@ -1,6 +1,7 @@
 /** Durations and sizes of the last runs of a machine, as two charts. */
 
 import { MEASURES, trendLabel, trendOption } from "../../charts/trend.js";
+import { jobName } from "../../components/job-name.js";
 import { statusBadge } from "../../components/status.js";
 import { dataTable } from "../../components/table.js";
 import { h } from "../../lib/dom.js";
@@ -9,8 +10,8 @@ import { jobUrl } from "../../lib/urls.js";
 import { chartFigure } from "./figure.js";
 import { byStart } from "./runs.js";
 
-/** @param {{current?: string | null} & Pick<ViewContext, "navigate">} options `current`: a job's id */
-export function trendCharts({ navigate, current = null }) {
+/** @param {Pick<ViewContext, "navigate">} options */
+export function trendCharts({ navigate }) {
   /** @type {Job[]} */
   let shown = [];
   let drawn = "";
@@ -19,13 +20,13 @@ export function trendCharts({ navigate, current = null }) {
     figure: chartFigure({
       title: MEASURES[measure].title,
       kind: "chart-short",
-      onClick: ({ dataIndex }) => shown[dataIndex] && navigate(jobUrl(shown[dataIndex].job_id)),
+      onClick: ({ dataIndex }) => shown[dataIndex] && navigate(jobUrl(shown[dataIndex])),
     }),
   }));
 
-  /** @param {Job[]} runs */
-  async function update(runs) {
-    const text = JSON.stringify(runs);
+  /** @param {Job[]} runs @param {Job | null} [current] one of them to highlight */
+  async function update(runs, current = null) {
+    const text = JSON.stringify([runs, current]);
     if (text === drawn) return;
     drawn = text;
     shown = byStart(runs);
@@ -71,7 +72,7 @@ function trendTable(runs, measure) {
         time(run.started_at),
         statusBadge(run.status),
         text(value(run)),
-        h("a", { href: jobUrl(run.job_id) }, h("bdi", null, run.job_id)),
+        h("a", { href: jobUrl(run) }, jobName(run)),
       ]),
   });
 }
