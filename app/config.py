@@ -134,7 +134,11 @@ class Config:
         high=300,
     )
     request_seconds: int = _tuning(
-        "HUB_REQUEST_SECONDS", 30, "longest time in which a request must arrive", low=1, high=3600
+        "HUB_REQUEST_SECONDS",
+        30,
+        "longest time in which a request must arrive, and the client must read on in its answer",
+        low=1,
+        high=3600,
     )
     token_rate: int = _tuning(
         "HUB_TOKEN_RATE",

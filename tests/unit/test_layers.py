@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "app.server": {
         "app.create_app",
         "app.api.context",
+        "app.api.needs",
         "app.hub",
         "app.web",
         "app.ingest",
