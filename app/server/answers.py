@@ -32,12 +32,12 @@ class Answers:
         self._seconds = seconds
         self._left = BUDGET_BYTES
         self._shared: dict[int, int] = {}  # how many answers send a body, by its identity
-        self._sending = 0
+        self._deadlines: set[asyncio.Timeout] = set()  # of the answers being sent
 
     @property
     def is_busy(self) -> bool:
         """Whether any large answer is being sent."""
-        return self._sending > 0
+        return bool(self._shared)
 
     def reserve(self, body: bytes) -> None:
         """Take what sending a body costs from the budget. Raises QueueFull.
@@ -49,11 +49,9 @@ class Answers:
             raise QueueFull("Too many large answers are being sent; try again.")
         self._left -= cost
         self._shared[id(body)] = self._shared.get(id(body), 0) + 1
-        self._sending += 1
 
     def release(self, body: bytes) -> None:
         """Return it."""
-        self._sending -= 1
         self._left += HELD_BYTES
         self._shared[id(body)] -= 1
         if not self._shared[id(body)]:
@@ -66,23 +64,28 @@ class Answers:
         Raises NotTaken: the server closes the connection, as the answer is incomplete.
         """
         disconnect = asyncio.create_task(_wait_for_disconnect(receive))
-        pieces = memoryview(body)
+        deadline = asyncio.timeout(None)
         try:
-            for start in range(0, len(body), PIECE_BYTES):
-                if disconnect.done():
-                    return
-                end = start + PIECE_BYTES
-                piece = {"body": bytes(pieces[start:end]), "more_body": end < len(body)}
-                async with asyncio.timeout(self._seconds):
+            async with deadline:
+                self._deadlines.add(deadline)
+                for start in range(0, len(body), PIECE_BYTES):
+                    if disconnect.done():
+                        return
+                    deadline.reschedule(asyncio.get_running_loop().time() + self._seconds)
+                    end = start + PIECE_BYTES
+                    piece = {"body": body[start:end], "more_body": end < len(body)}
                     await send({"type": "http.response.body", **piece})
         except TimeoutError:
             raise NotTaken from None
         finally:
+            self._deadlines.discard(deadline)
             disconnect.cancel()
 
     def shorten_deadline(self) -> None:
-        """The hub is stopping."""
+        """The hub is stopping: allow only STOP_SECONDS for each piece."""
         self._seconds = min(self._seconds, STOP_SECONDS)
+        for deadline in self._deadlines:
+            deadline.reschedule(asyncio.get_running_loop().time() + self._seconds)
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

@@ -139,6 +139,17 @@ def test_answers_that_are_not_read_take_little_memory_and_end(hub: HubProcess) -
             assert read_to_end(reader) < 2_000_000, "the connection is still served"
 
 
+def test_stop_does_not_wait_for_answers_that_are_not_read(tmp_path: Path) -> None:
+    with HubProcess(tmp_path) as hub, ExitStack() as stack:
+        request = f"GET {ASSET} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 8
+        for _ in range(10):
+            connect(hub, stack).sendall(request)
+        time.sleep(1)
+        began = time.monotonic()
+        assert hub.stop() == 0
+        assert time.monotonic() - began < within(6)
+
+
 def read_to_end(reader: socket.socket) -> int:
     received = 0
     try:
