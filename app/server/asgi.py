@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+from app import metrics
 from app.errors import InvalidInput, MethodUnknown
 from app.hub import Hub
 from app.logs import request_id
@@ -171,7 +172,8 @@ class Server:
         await receive()
         config = self._hub.config
         limiting = limit_unread(config.port, config.request_seconds)
-        self._background = [asyncio.create_task(work) for work in (self._bodies.sweep(), limiting)]
+        works = self._bodies.sweep(), limiting, _sample_gauges()
+        self._background = [asyncio.create_task(work) for work in works]
         self._handle_sigterm()
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -202,6 +204,12 @@ class Server:
             quiet_since = time.monotonic() if is_busy else max(quiet_since, self._answered_at)
         self._hub.close()
         os._exit(0)
+
+
+async def _sample_gauges() -> None:
+    while True:
+        metrics.sample()
+        await asyncio.sleep(metrics.SAMPLE_SECONDS)
 
 
 def read_request(scope: Scope) -> Request:

@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "app.config": {"app.errors"},
     "app.clock": {"app.domain.window"},
     "app.logs": {"app.clock"},
-    "app.metrics": set(),
+    "app.metrics": {"app.config"},
     "app.errors": set(),
     "app.lifeline": {"app.background", "app.config"},
     "jobs": {
