@@ -16,6 +16,7 @@ from app.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 PARENT_VARIABLE = "HUB_PARENT_PID"  # set by `serve` for the processes it starts
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # likewise, where several web workers count
 TEST_PREFIX = "HUB_TEST_"  # variables of the project's own tests
 
 
@@ -134,7 +135,11 @@ class Config:
         high=300,
     )
     request_seconds: int = _tuning(
-        "HUB_REQUEST_SECONDS", 30, "longest time in which a request must arrive", low=1, high=3600
+        "HUB_REQUEST_SECONDS",
+        30,
+        "longest time in which a request must arrive, and the client must read on in its answer",
+        low=1,
+        high=3600,
     )
     token_rate: int = _tuning(
         "HUB_TOKEN_RATE",
@@ -259,6 +264,11 @@ def is_loopback(address: str) -> bool:
 def is_set(variable: str) -> bool:
     """Whether the environment has a value for a setting."""
     return bool(os.environ.get(variable, "").strip())
+
+
+def metrics_folder() -> str | None:
+    """Where several web workers keep what they count; None: each in its own memory."""
+    return os.environ.get(METRICS_VARIABLE) or None
 
 
 def unknown_variables(env: Mapping[str, str] | None = None) -> list[str]:

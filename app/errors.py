@@ -118,6 +118,16 @@ class TooManyUpdates(RequestError):
     retry_after_seconds = 1
 
 
+class NotSupported(RequestError):
+    """The hub does not implement this."""
+
+    status = 501
+
+
+class MethodUnknown(NotSupported):
+    """The hub does not know this method; methods are in upper case."""
+
+
 class StorageFailed(RequestError):
     """The update could not be stored; the reason is in the hub's log."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.util import Finalize
 
+from app import metrics
 from app.auth.guard import Guard
 from app.auth.keys import read_keys
 from app.auth.watch import TokenWatch
@@ -69,6 +70,7 @@ class Hub:
             wait_seconds=config.wait_seconds,
             late_days=config.late_data_days,
         )
+        metrics.watch(metrics.QUEUED, lambda: writer.queued)
         heartbeat = Heartbeat(database, lambda: writer.is_taking)
         rate = TokenRate(config.token_rate) if config.token_rate else None
         admission = Admission(allowed_hosts(config), guard, rate)

@@ -14,6 +14,10 @@ Messages = list[dict[str, Any]]
 
 
 def make_scope(**changes: Any) -> dict[str, Any]:
+    """A request, to localhost unless its headers have another Host."""
+    headers: list[tuple[bytes, bytes]] = changes.pop("headers", [])
+    if not any(name == b"host" for name, _ in headers):
+        headers = [(b"host", b"localhost"), *headers]
     return {
         "type": "http",
         "http_version": "1.1",
@@ -22,7 +26,7 @@ def make_scope(**changes: Any) -> dict[str, Any]:
         "path": "/a",
         "raw_path": b"/a",
         "query_string": b"",
-        "headers": [(b"host", b"localhost")],
+        "headers": headers,
         "client": ("127.0.0.1", 5),
         "server": ("127.0.0.1", 8082),
         **changes,
@@ -65,7 +69,7 @@ def ask(server: Server, received: Messages, **scope: Any) -> tuple[int, dict[str
     if not sent:
         return 0, {}, b""
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], headers, sent[1]["body"]
+    return sent[0]["status"], headers, b"".join(message["body"] for message in sent[1:])
 
 
 def length(size: int) -> list[tuple[bytes, bytes]]:

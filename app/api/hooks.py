@@ -10,7 +10,7 @@ from flask_smorest import Blueprint
 
 from app.api.context import hub
 from app.api.needs import permission_of, takes_query
-from app.errors import InvalidInput
+from app.errors import InvalidInput, NotFound
 from app.logs import request_id
 from app.schemas.queries import unknown_parameter
 from app.web.admission import Admitted
@@ -24,6 +24,7 @@ def register_hooks(app: Flask) -> None:
     """Admit every request before its view, and complete every answer."""
     app.before_request(_begin)
     app.before_request(_admit)
+    app.before_request(_refuse_other_path)
     app.before_request(_refuse_broken_path)
     app.before_request(_check_query)
     app.after_request(_complete)
@@ -62,6 +63,13 @@ def _admit() -> None:
     job_type = (request.view_args or {}).get("job_type")
     permission = current_permission()
     g.admitted = hub().admission.admit(g.request, permission, job_type)
+
+
+def _refuse_other_path() -> None:
+    """Routing takes `//jobs` for `/jobs`, which is another path (RFC 3986, 6.2.2)."""
+    path: str = request.environ["PATH_INFO"]
+    if path.startswith("//"):
+        raise NotFound(f"There is nothing at {path}.")
 
 
 def _refuse_broken_path() -> None:

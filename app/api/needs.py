@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flask import Flask
+from werkzeug.exceptions import HTTPException
 
 from app.auth.scopes import Scope
 from app.errors import StartError
@@ -27,6 +28,15 @@ def needs(permission: Permission) -> Callable[[View], View]:
 def permission_of(view: Callable[..., Any]) -> Permission | None:
     """The permission of a view; None without `needs`."""
     return getattr(view, "permission", None)
+
+
+def find_permission(app: Flask, method: str, path: str) -> Permission | None:
+    """The permission of the route for a method and a path; None if there is no route."""
+    try:
+        endpoint, _ = app.url_map.bind("localhost").match(path, method)
+    except HTTPException:
+        return None
+    return permission_of(app.view_functions[endpoint])
 
 
 def takes_query(view: Callable[..., Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import flask
 from flask import Response
 from flask_smorest import Blueprint, current_api
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import NotFound
 
 from app import __version__, metrics
@@ -156,10 +156,9 @@ def _describe_task(run: TaskRun) -> dict[str, Any]:
 @blueprint.response(200, {"type": "string"}, content_type="text/plain")
 @needs(READ)
 def read_metrics() -> Response:
-    """Return this worker process's metrics for Prometheus."""
-    metrics.QUEUED.set(hub().writer.queued)
+    """Return the metrics of all web workers for Prometheus."""
     return Response(
-        generate_latest(metrics.REGISTRY),
+        metrics.expose(),
         content_type=CONTENT_TYPE_LATEST,
         headers={"Cache-Control": "no-store"},
     )

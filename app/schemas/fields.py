@@ -138,16 +138,20 @@ def parse_timestamp(text: str) -> datetime:
 
 
 # Control, format and separator characters (Cc, Cf, Zl, Zp, Zs without the ordinary space), by
-# Unicode 16: two ids that differ in them look alike. Surrogates are no characters.
+# Unicode 16: two ids that differ in them look alike.
 _HIDDEN = (
     r"\u0000-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680"
     r"\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ufeff\ufff9-\ufffb"
-    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    "\U000e0001\U000e0020-\U000e007f"
 )
-_HIDDEN_OR_SURROGATE = re.compile(rf"[{_HIDDEN}\ud800-\udfff]")
+_HIDDEN_BEYOND = (
+    r"\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    r"\U000e0001\U000e0020-\U000e007f"
+)
+_SURROGATES = r"\ud800-\udfff"  # no characters
+_NOT_IN_IDS = re.compile(f"[{_HIDDEN}{_HIDDEN_BEYOND}{_SURROGATES}]")
 
-# What `identifier_problem` accepts, for the OpenAPI document.
+# What `identifier_problem` accepts, for the OpenAPI document, whose patterns have no escape for
+# characters beyond U+FFFF that Python has as well.
 IDENTIFIER = {
     "type": "string",
     "minLength": 1,
@@ -166,7 +170,7 @@ def identifier_problem(text: str) -> str | None:
         return f"{text!r} is reserved."
     if text[0] == " " or text[-1] == " ":
         return "Must not begin or end with a space."
-    if not text.isprintable() and _HIDDEN_OR_SURROGATE.search(text):
+    if not text.isprintable() and _NOT_IN_IDS.search(text):
         return "Must not contain control, format or separator characters."
     return None
 

@@ -7,6 +7,7 @@ Every body is read on the event loop. Pushes and charts are answered there
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import threading
@@ -16,24 +17,31 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+from app import metrics
+from app.errors import InvalidInput, MethodUnknown
 from app.hub import Hub
 from app.logs import request_id
+from app.server.answers import PIECE_BYTES, Answers, NotTaken, Send
 from app.server.bodies import Bodies, Disconnected, Receive
 from app.server.history import ChartServer
 from app.server.push import PushServer
+from app.server.sockets import limit_unread
 from app.server.threads import Threads
 from app.server.wsgi import Scope, call_wsgi, make_environ
 from app.web import problems
-from app.web.content import JSON
+from app.web.content import JSON, bad_body
 from app.web.history import find_chart
-from app.web.push import find_target
+from app.web.permissions import PUSH, Permission
+from app.web.push import Target, find_target
 from app.web.request import SAFE_HEADERS, Answer, Request, choose_request_id, complete
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+logger = logging.getLogger("hub.web")
+
 Call = Callable[[bytes], Awaitable[Answer]]
+FindPermission = Callable[[str, str], Permission | None]
 
 QUIET_SECONDS = 1.0  # lets the last answers reach their clients before the process exits
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -44,31 +52,41 @@ def make_server() -> Server:
     """The application of a web worker, configured from the environment."""
     from app import create_app
     from app.api.context import hub_of
+    from app.api.needs import find_permission
 
     app = create_app()
-    return Server(hub_of(app), app)
+    return Server(hub_of(app), app, partial(find_permission, app))
 
 
 class Server:
     """Serves one hub over ASGI; `flask_app` answers everything but pushes and charts."""
 
-    def __init__(self, hub: Hub, flask_app: WSGIApplication) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        flask_app: WSGIApplication,
+        find_permission: FindPermission = lambda method, path: PUSH,
+    ) -> None:
+        """`find_permission`: of the route of `flask_app` for a method and a path; None: no route.
+
+        It is asked before a large body is read.
+        """
         config = hub.config
         self._hub = hub
         self._flask_app = flask_app
+        self._find_permission = find_permission
         self._bodies = Bodies(config.request_seconds, config.max_batch_bytes)
+        self._answers = Answers(config.request_seconds)
         self._threads = Threads(config.threads)
         self._pushes = PushServer(hub, self._threads)
         self._charts = ChartServer(hub, self._threads)
         self._answered_at = 0.0
         self._shutdown_task: asyncio.Task[None] | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._run_lifespan(receive, send)
         if scope["type"] != "http":
-            return
+            return await self._run_lifespan(receive, send)
         request = read_request(scope)
         request_id.set(request.id)
         query: bytes = scope["query_string"]
@@ -80,21 +98,59 @@ class Server:
             call, route = self._find_chart(request, query)
         body = None
         try:
-            body = await self._bodies.read(request.headers, receive)
+            if not (request.headers.get("host", "") and request.method.isupper()):
+                _check_head(request, scope["http_version"])
+            takes_body = partial(self._takes_body, request, push)
+            body = await self._bodies.read(request.headers, receive, takes_body)
             request.began = time.perf_counter()  # a slow sender's body does not count
             if call is None:
                 answer = await self._call_flask(scope, request, body.content)
             else:
                 answer = complete(await call(body.content), request, route)
-        except Disconnected:
-            return
+            if len(answer.body) > PIECE_BYTES:
+                self._prepare_large(answer, request)
         except Exception as exc:
-            answer = complete(problems.answer_failure(exc), request, route)
+            answer = complete(problems.answer_failure(_explain(exc)), request, route)
         finally:
             if body is not None and body.reserved:
                 self._bodies.release(body)
-        await _send(answer, send)
+        if len(answer.body) > PIECE_BYTES:
+            await self._send_large(answer, request, receive, send)
+        else:
+            await _send(answer, send)
         self._answered_at = time.monotonic()
+
+    def _takes_body(self, request: Request, push: Target | None) -> bool:
+        """Whether to read a large body. Raises what its request is going to be refused with."""
+        permission = (
+            push.permission if push else self._find_permission(request.method, request.path)
+        )
+        if permission is None or not permission.takes_body:
+            return False
+        job_type = push.job_type if push else None
+        self._hub.admission.admit(request, permission, job_type, is_charged=False)
+        return True
+
+    def _prepare_large(self, answer: Answer, request: Request) -> None:
+        """Raises QueueFull if too many large answers are being sent."""
+        if not any(name == "Content-Length" for name, _ in answer.headers):
+            answer.headers.append(("Content-Length", str(len(answer.body))))
+        if request.method == "HEAD":
+            answer.body = b""
+        else:
+            self._answers.reserve(answer.body)
+
+    async def _send_large(
+        self, answer: Answer, request: Request, receive: Receive, send: Send
+    ) -> None:
+        try:
+            await send(_start(answer))
+            await self._answers.send(answer.body, receive, send)
+        except NotTaken as exc:
+            problems.count_refusal(exc)
+            logger.debug("the answer to %s was not read", request.path)
+        finally:
+            self._answers.release(answer.body)
 
     def _find_chart(self, request: Request, query: bytes) -> tuple[Call | None, str]:
         """What answers a request for a chart, and its label in the metrics; None: Flask."""
@@ -112,12 +168,17 @@ class Server:
     # -- startup and shutdown -----------------------------------------------------------------
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
+        """The only other protocol: WebSockets are switched off."""
         await receive()
-        self._sweeper = asyncio.create_task(self._bodies.sweep())
+        config = self._hub.config
+        limiting = limit_unread(config.port, config.request_seconds)
+        works = self._bodies.sweep(), limiting, _sample_gauges()
+        self._background = [asyncio.create_task(work) for work in works]
         self._handle_sigterm()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self._sweeper.cancel()
+        for task in self._background:
+            task.cancel()
         await send({"type": "lifespan.shutdown.complete"})
 
     def _handle_sigterm(self) -> None:
@@ -127,6 +188,7 @@ class Server:
 
         def stop() -> None:
             self._bodies.shorten_deadline()
+            self._answers.shorten_deadline()
             self._shutdown_task = self._shutdown_task or asyncio.create_task(self._shut_down())
             signal.raise_signal(signal.SIGINT)  # the web server still handles this one
 
@@ -137,10 +199,17 @@ class Server:
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < QUIET_SECONDS:
             await asyncio.sleep(0.1)
-            is_busy = self._bodies.is_busy or self._pushes.is_busy or self._threads.is_busy
+            parts = (self._bodies, self._pushes, self._threads, self._answers)
+            is_busy = any(part.is_busy for part in parts)
             quiet_since = time.monotonic() if is_busy else max(quiet_since, self._answered_at)
         self._hub.close()
         os._exit(0)
+
+
+async def _sample_gauges() -> None:
+    while True:
+        metrics.sample()
+        await asyncio.sleep(metrics.SAMPLE_SECONDS)
 
 
 def read_request(scope: Scope) -> Request:
@@ -162,15 +231,35 @@ def read_request(scope: Scope) -> Request:
     )
 
 
-def _encode(header: tuple[str, str]) -> tuple[bytes, bytes]:
-    return header[0].encode("latin-1"), header[1].encode("latin-1")
+def _check_head(request: Request, http_version: str) -> None:
+    """Refuse what RFC 9110 (9.1) and 9112 (3.2) do not allow."""
+    if not request.method.isupper():
+        raise MethodUnknown
+    if http_version != "1":  # which is HTTP/1.0; the server adds an empty Host if there is none
+        raise InvalidInput("Host: is required.")
 
 
-_ENCODED = {header: _encode(header) for header in (*SAFE_HEADERS, ("Content-Type", JSON))}
+def _explain(error: Exception) -> Exception:
+    if isinstance(error, Disconnected):  # or the chunks of its body are malformed
+        return bad_body("Is malformed, or its connection was lost.")
+    return error
+
+
+_ENCODED = {
+    (name, value): (name.encode("latin-1"), value.encode("latin-1"))
+    for name, value in (*SAFE_HEADERS, ("Content-Type", JSON))
+}
 
 
 async def _send(answer: Answer, send: Send) -> None:
-    headers = [_ENCODED.get(header) or _encode(header) for header in answer.headers]
-    headers.append(_NO_BANNER)
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send(_start(answer))
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def _start(answer: Answer) -> dict[str, Any]:
+    headers = [
+        _ENCODED.get(header) or (header[0].encode("latin-1"), header[1].encode("latin-1"))
+        for header in answer.headers
+    ]
+    headers.append(_NO_BANNER)
+    return {"type": "http.response.start", "status": answer.status, "headers": headers}

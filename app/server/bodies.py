@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import InvalidInput, QueueFull, RequestTimeout
+from app.errors import InvalidInput, NotSupported, QueueFull, RequestTimeout
 from app.web.content import too_large
 from app.web.request import Headers
 
@@ -52,22 +52,27 @@ class Bodies:
         """Whether any body is still being received."""
         return bool(self._receiving)
 
-    async def read(self, headers: Headers, receive: Receive) -> Body:
+    async def read(
+        self, headers: Headers, receive: Receive, is_taken: Callable[[], bool] = lambda: True
+    ) -> Body:
         """The complete body. Pass it to `release` once the request is answered.
 
-        Raises TooLarge, RequestTimeout, QueueFull, Disconnected, or InvalidInput for a bad
-        Content-Length.
+        `is_taken` is asked before a large body is read: an empty one if False, so that only
+        requests that may use the budget do. It may raise what the request is refused with.
+
+        Raises TooLarge, RequestTimeout, QueueFull, Disconnected, InvalidInput for a bad
+        Content-Length, or NotSupported for another Transfer-Encoding than chunked.
         """
         length = _declared_length(headers)
         if length > self._largest:
             raise too_large(self._largest)
         body = Body()
-        if length == 0:
+        if length == 0 or (length > UNBUDGETED_BYTES and not is_taken()):
             return body
         body.task, body.began = asyncio.current_task(), time.monotonic()
         self._receiving.add(body)
         try:
-            await self._receive(body, length, receive)
+            await self._receive(body, length, receive, is_taken)
         except asyncio.CancelledError:
             self.release(body)
             if self._is_late(body):
@@ -99,19 +104,26 @@ class Bodies:
         """The hub is stopping: allow only STOP_GRACE_SECONDS for the remaining bodies."""
         self._seconds = min(self._seconds, STOP_GRACE_SECONDS)
 
-    async def _receive(self, body: Body, length: int, receive: Receive) -> None:
+    async def _receive(
+        self, body: Body, length: int, receive: Receive, is_taken: Callable[[], bool]
+    ) -> None:
         message = await receive()
         first: bytes = message.get("body", b"")
         if len(first) == length:  # nearly always
             body.content = first
             return
         content = bytearray(first)
+        is_asked = length >= 0
         while message["type"] == "http.request":
             if len(content) > self._largest:
                 raise too_large(self._largest)
             if len(content) == length or not message.get("more_body", False):
                 body.content = bytes(content)
                 return
+            if not is_asked and len(content) > UNBUDGETED_BYTES:
+                is_asked = True
+                if not is_taken():
+                    return
             self._reserve(body, len(content))
             message = await receive()
             content += message.get("body", b"")
@@ -130,7 +142,11 @@ class Bodies:
 
 def _declared_length(headers: Headers) -> int:
     """The Content-Length; 0 without one, -1 for a chunked body."""
-    if headers.get("transfer-encoding", ""):
+    if coding := headers.get("transfer-encoding", ""):
+        if coding.strip().lower() != "chunked":
+            raise NotSupported(
+                "Transfer-Encoding: must be chunked; compress with Content-Encoding."
+            )
         return -1
     text = headers.get("content-length", "0")
     if not (text.isascii() and text.isdecimal()) or len(text) > _MOST_DIGITS:

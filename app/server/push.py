@@ -65,7 +65,7 @@ class PushServer:
         self._patience = Patience(hub.writer)
         self._most_waiting = hub.config.waiting_pushes
         self._waiting = 0
-        metrics.WAITING_PUSHES.set_function(lambda: self._waiting)
+        metrics.watch(metrics.WAITING_PUSHES, lambda: self._waiting)
 
     @property
     def is_busy(self) -> bool:

@@ -58,8 +58,8 @@ Key = tuple[datetime | int | float, int]  # what the list is sorted by, and `id`
 class Job:
     """One run of a job, a row of `jobs`. Sizes in bytes, speed in bytes per second.
 
-    `runs`: how many the job has. `current_phase`, `total_bytes`, `transfer_speed_bps`, `eta_seconds`
-    and `progress_percent` are None where they are not known.
+    `runs`: how many the job has. `current_phase`, `total_bytes`, `transfer_speed_bps`,
+    `eta_seconds` and `progress_percent` are None where they are not known.
     """
 
     id: int

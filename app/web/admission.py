@@ -18,7 +18,7 @@ from app.clock import isoformat
 from app.domain.updates import Update
 from app.errors import Forbidden, InvalidInput, RequestError, Unauthorized
 from app.schemas.decode import Rejected
-from app.web.hosts import is_allowed, is_local
+from app.web.hosts import ANY_HOST, is_allowed, is_local
 from app.web.permissions import Permission
 from app.web.rate import TokenRate
 from app.web.request import Request
@@ -56,18 +56,29 @@ class Admission:
         """
         self.guard = guard
         self._rate = rate
-        self._is_allowed_host = lru_cache(maxsize=256)(lambda host: is_allowed(host, hosts))
+        self._is_allowed_host = lru_cache(maxsize=256)(
+            lambda host, is_any: is_allowed(host, ANY_HOST if is_any else hosts)
+        )
         self._is_local = lru_cache(maxsize=1024)(is_local)
 
     def admit(
-        self, request: Request, permission: Permission, job_type: str | None = None
+        self,
+        request: Request,
+        permission: Permission,
+        job_type: str | None = None,
+        *,
+        is_charged: bool = True,
     ) -> Admitted:
         """Check a request. `job_type` is the one in its path.
 
+        `is_charged`: count a push towards the rate of its token.
+
         Raises InvalidInput for a host that is not allowed, Unauthorized, Forbidden, TooManyUpdates.
         """
-        if not permission.any_host and not self._is_allowed_host(request.headers.get("host", "")):
-            raise InvalidInput("Host: not allowed; add the name to HUB_ALLOWED_HOSTS.")
+        if not self._is_allowed_host(request.headers.get("host", ""), permission.any_host):
+            raise InvalidInput(
+                "Host: is not one name, or not allowed; add the name to HUB_ALLOWED_HOSTS."
+            )
         if self.guard is None:
             if not self._is_local(request.peer):
                 raise Forbidden("This hub has no token key, so it serves only its own machine.")
@@ -84,7 +95,7 @@ class Admission:
         except (Unauthorized, Forbidden) as refusal:
             refusal.headers = _challenge(refusal, permission)
             raise
-        if self._rate is not None and request.method == "POST":
+        if self._rate is not None and is_charged and request.method == "POST":
             self._rate.take(claims.token_id)
         return Admitted(claims)
 

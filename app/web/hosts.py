@@ -11,6 +11,7 @@ import re
 from app.config import Config, is_loopback
 
 ANY = "*"
+ANY_HOST = frozenset({ANY})
 _HOST = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^\[\]:@/,\s]+))(:[0-9]*)?", re.A)
 
 
@@ -27,12 +28,15 @@ def allowed_hosts(config: Config) -> frozenset[str]:
 
 
 def is_allowed(host: str, allowed: frozenset[str]) -> bool:
-    """Whether this Host header is allowed. So is an empty one: browsers always send a name."""
-    if not host or ANY in allowed:
+    """Whether this Host header is allowed. So is an empty one: browsers always send a name.
+
+    Several, joined by a comma, are not one name (RFC 9112, 3.2).
+    """
+    if not host:
         return True
     found = _HOST.fullmatch(host.lower())
-    if found is None:
-        return False
+    if found is None or ANY in allowed:
+        return found is not None
     name = found["address"] or found["name"].removesuffix(".")
     return name in allowed or name == "localhost" or is_loopback(name)
 

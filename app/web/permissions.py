@@ -22,6 +22,11 @@ class Permission:
     job_type: str | None = None
     any_host: bool = False
 
+    @property
+    def takes_body(self) -> bool:
+        """Whether a route with it may read a large body."""
+        return self.scope is Scope.INGEST
+
 
 OPEN = Permission(is_open=True)
 # Load balancers check health by any address and without a token; it exposes no secrets.

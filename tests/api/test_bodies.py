@@ -14,8 +14,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse, create_environ
 from werkzeug.wrappers import Response
 
+from app.api.needs import find_permission
 from app.errors import InvalidInput, TooLarge
 from app.web.content import gunzip
+from app.web.permissions import OPEN, PUSH, PUSH_SNAPSHOT, READ, Permission
 from tests.factories import make_body
 
 BATCH = "/api/v1/telemetry/batch"
@@ -163,3 +165,29 @@ def test_query_that_is_not_utf_8_is_refused(app: Flask, query: str) -> None:
 def test_other_queries_reach_their_route(client: FlaskClient, query: str) -> None:
     answer = client.get(f"{JOBS}?{query}")
     assert answer.status_code == 200, answer.data
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "permission"),
+    [
+        ("POST", "/api/v1/jobs", PUSH),
+        ("POST", "/api/v1/jobs/a/complete", PUSH),
+        ("POST", "/api/v1/telemetry/batch", PUSH),
+        ("POST", "/api/v1/telemetry/Backup/x/y", PUSH),
+        ("POST", "/api/telemetry/snapshot", PUSH_SNAPSHOT),
+        ("GET", "/api/v1/jobs/a", READ),
+        ("POST", "/sign-in", OPEN),
+        ("POST", "/nothing", None),
+        ("PUT", "/api/v1/jobs", None),
+        ("FROB", "/api/v1/jobs", None),
+        ("POST", "", None),
+        ("POST", "/api/v1/jobs/\ufffd\n/complete", PUSH),
+    ],
+)
+def test_permission_of_a_route_is_known_before_its_body(
+    app: Flask, method: str, path: str, permission: Permission | None
+) -> None:
+    assert find_permission(app, method, path) == permission
+    assert (permission is not None and permission.takes_body) == (
+        permission in (PUSH, PUSH_SNAPSHOT)
+    )

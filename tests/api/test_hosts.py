@@ -58,6 +58,28 @@ def test_hub_with_a_key_allows_any_name(guarded: FlaskClient) -> None:
     assert guarded.get("/api/v1/jobs", headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["a,b", "localhost,localhost", "a b", "a/b", "@a", "[a", ":80"])
+@pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/health", "/", "/nothing"])
+def test_what_is_not_one_name_is_refused(
+    client: FlaskClient, guarded: FlaskClient, host: str, path: str
+) -> None:
+    """Two Host headers arrive joined by a comma."""
+    for sender in (client, guarded):
+        headers = {**bearer(make_token("read")), "Host": host}
+        assert sender.get(path, headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["//", "//api/v1/jobs", "///api/v1/health", "//jobs", "/api//v1"])
+def test_a_path_with_more_slashes_is_another(client: FlaskClient, path: str) -> None:
+    for accepted in ("*/*", "text/html"):
+        environ = {"PATH_INFO": path, "HTTP_ACCEPT": accepted}
+        answer = client.get("/", environ_overrides=environ)
+        assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+    push = {"PATH_INFO": f"/{URL}"}
+    assert client.post("/", json=make_body(), environ_overrides=push).status_code == 404
+    assert client.get("/api/v1/jobs/job-1").status_code == 404, "the update was stored"
+
+
 def test_only_listed_names_are_allowed(tmp_path: Path) -> None:
     config = Config(
         host="10.0.0.9", token_key_file=tmp_path / "key", allowed_hosts="Hub.example, other"

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "app.server": {
         "app.create_app",
         "app.api.context",
+        "app.api.needs",
         "app.hub",
         "app.web",
         "app.ingest",
@@ -53,7 +54,7 @@ MAY_IMPORT = {
     "app.config": {"app.errors"},
     "app.clock": {"app.domain.window"},
     "app.logs": {"app.clock"},
-    "app.metrics": set(),
+    "app.metrics": {"app.config"},
     "app.errors": set(),
     "app.lifeline": {"app.background", "app.config"},
     "jobs": {

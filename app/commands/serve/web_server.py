@@ -7,13 +7,15 @@ import multiprocessing
 import os
 import resource
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from tempfile import TemporaryDirectory
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings
 
-from app.config import PARENT_VARIABLE, ROOT, Config
+from app.config import METRICS_VARIABLE, PARENT_VARIABLE, ROOT, Config
 
 logger = logging.getLogger("hub.serve")
 
@@ -42,6 +44,23 @@ def run_web_server(config: Config, address: str) -> None:
     if config.token_key_file is not None:
         os.environ["HUB_TOKEN_KEY_FILE"] = str(config.token_key_file)
     os.environ.pop("HUB_OWNER_URL", None)  # for the tasks only, which have a copy
+    with _metrics_folder(config.workers):
+        _serve(config, address)
+
+
+@contextmanager
+def _metrics_folder(workers: int) -> Iterator[None]:
+    """Several workers count in files that each of them can read; for one this costs too much."""
+    os.environ.pop(METRICS_VARIABLE, None)
+    if workers == 1:
+        yield
+        return
+    with TemporaryDirectory(prefix="hub-metrics-") as folder:
+        os.environ[METRICS_VARIABLE] = folder
+        yield
+
+
+def _serve(config: Config, address: str) -> None:
     connections = _raise_file_limit()
     # A forked worker would inherit the engine's pipe, and locks held by other threads.
     multiprocessing.set_start_method("spawn", force=True)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from app.auth.guard import Guard
 from app.charts.kept import KeptCharts
 from app.config import Config
 from app.database.pool import Database
@@ -18,7 +19,10 @@ from app.server.asgi import Server
 from app.web.admission import Admission
 from app.web.history import draw
 from app.web.hosts import allowed_hosts
+from app.web.permissions import PUSH as PUSHING
+from app.web.permissions import Permission
 from app.web.push import Pushes
+from app.web.rate import TokenRate
 
 PUSH = b"/api/v1/telemetry/backup/job-1"
 BODY = b'{"status": "running"}'
@@ -53,13 +57,21 @@ class HeldWriter(Writer):
 
 
 class HeldServer(Server):
-    """A server with a HeldWriter."""
+    """A server with a HeldWriter. With a `guard` it requires tokens."""
 
-    def __init__(self, flask_app: Any, **settings: Any) -> None:
+    def __init__(
+        self,
+        flask_app: Any,
+        *,
+        guard: Guard | None = None,
+        find_permission: Callable[[str, str], Permission | None] = lambda method, path: PUSHING,
+        **settings: Any,
+    ) -> None:
         config = Config(database_url="postgresql://127.0.0.1:9/none", **settings)
         database = Database.from_config(config)
         self.writer = HeldWriter(database, config)
-        admission = Admission(allowed_hosts(config), None)
+        rate = TokenRate(config.token_rate) if config.token_rate else None
+        admission = Admission(allowed_hosts(config), guard, rate)
         hub = Hub(
             config,
             database,
@@ -70,7 +82,7 @@ class HeldServer(Server):
             KeptCharts(database, draw, 0),
             None,
         )
-        super().__init__(hub, flask_app)
+        super().__init__(hub, flask_app, find_permission)
         self.writer.start()
 
 
