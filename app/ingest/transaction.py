@@ -18,7 +18,7 @@ from app.database.pool import (
     ForeignKeyViolation,
     SerializationFailure,
 )
-from app.domain import timestamps
+from app.domain import clocks, timestamps
 from app.domain.job_state import (
     END_WARNINGS,
     DiskColumns,
@@ -207,7 +207,25 @@ class _Transaction:
             update.time = update.timestamp
             self.too_late[position] = update
             return
+        if self._is_set_back(update):
+            return
+        clocks.measure(state, update.timestamp, self.now)
         state.clock_offset = timestamps.place(update, self.now, self.late_horizon, offset)
+
+    def _is_set_back(self, update: Update) -> bool:
+        """Whether the sender's clock was set back in the run: then the update is shifted."""
+        change = self.changes[update.job_id]
+        state = change.state
+        assert update.timestamp is not None
+        if set_back := clocks.find_set_back(state, update, self.now):
+            note(change, {clocks.SET_BACK: clocks.set_back_sentence(set_back)})
+            state.clock_offset = set_back
+        elif not clocks.is_shifted(state, update.timestamp, self.now):
+            return False
+        assert state.clock_offset is not None
+        update.sender_time = update.timestamp
+        update.time = update.timestamp + state.clock_offset
+        return True
 
     def _drop_dropped(self, accepted: list[tuple[int, Update]]) -> list[tuple[int, Update]]:
         """Leave out repeats of updates that have been dropped; they get their receipts."""
@@ -296,7 +314,7 @@ class _Transaction:
             change = self.changes[job_id]
             take(change, time, existing.get(instant, []), group)
             for update in group:
-                if update.sender_time is not None:
+                if update.sender_time is not None and clocks.SET_BACK not in change.state.warnings:
                     note(change, {"clock_shifted": _CLOCK_WARNING})
         for job_id in self.losses.keys() & {update.job_id for update in new}:
             self._warn_of_losses(job_id)

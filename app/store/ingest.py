@@ -464,6 +464,7 @@ def _life_of(states: Sequence[JobState]) -> dict[str, list[Any]]:
         "newest": [state.newest for state in states],
         "clock_offset_seconds": [_seconds(state.clock_offset) for state in states],
         "warnings": [_json(state.warnings) for state in states],
+        "skew": [_seconds(state.skew) for state in states],
     }
 
 
@@ -549,7 +550,7 @@ def _registers(names: Iterable[str], times: list[int | None], values: Sequence[A
 
 
 def _job_state(row: Sequence[Any]) -> JobState:
-    registers = _registers(JOB_FIELDS, row[10], row[13:])
+    registers = _registers(JOB_FIELDS, row[10], row[13:-1])
     if row[12] is not None and "error_message" in registers.values:
         registers.values["error_message"] = row[12].get("error_message")
     return JobState(
@@ -566,6 +567,7 @@ def _job_state(row: Sequence[Any]) -> JobState:
         registers=registers,
         registered=row[11],
         shown_error=row[13 + _ERROR_MESSAGE],
+        skew=None if row[-1] is None else round(row[-1] * _MICROS),
     )
 
 

@@ -1,0 +1,71 @@
+"""The clock of a job's sender: how far it is ahead of the hub's, and when it was set back.
+
+Instants and differences in µs. Only updates that are fresh say something: an old one may have been
+waiting for any time.
+"""
+
+from __future__ import annotations
+
+from app.domain.job_state import JobState, Registers
+from app.domain.timestamps import OLD_AFTER, SECOND
+from app.domain.updates import Fields, Update
+
+# Updates that overtake each other on the way are closer together.
+LEAST_SET_BACK = 30 * SECOND
+# How much less than usual an update may take to arrive.
+_JITTER = 5 * SECOND
+SET_BACK = "clock_set_back"
+_MOVING = ("bytes_transferred", "progress_percent")
+
+
+def measure(state: JobState, timestamp: int, now: int) -> None:
+    """Take the skew from the update that took the least time to arrive, whatever their order."""
+    if timestamp >= now - OLD_AFTER:
+        ahead = timestamp - now
+        state.skew = ahead if state.skew is None else max(state.skew, ahead)
+
+
+def find_set_back(state: JobState, update: Update, now: int) -> int | None:
+    """By how much the clock was set back since the newest update (µs); None if it was not.
+
+    An update that comes late from before the newest has no more bytes, and no higher percent: one
+    that has was sent after it.
+    """
+    timestamp = update.timestamp
+    if timestamp is None or state.newest is None or state.skew is None or state.has_ended:
+        return None
+    set_back = now + state.skew - timestamp
+    if not LEAST_SET_BACK <= state.newest - timestamp <= set_back <= OLD_AFTER:
+        return None
+    named = [(state.registers, update.fields)]
+    named += [(state.disks[i], disk) for i, disk in update.disks.items() if i in state.disks]
+    moved = [_moved(registers, fields, timestamp) for registers, fields in named]
+    return set_back if any(moved) and None not in moved else None
+
+
+def _moved(registers: Registers, named: Fields, timestamp: int) -> bool | None:
+    """Whether something is further on than a later update says; None if something is behind."""
+    moved = False
+    for name in _MOVING:
+        value, known = named.get(name), registers.values.get(name)
+        if value is None or known is None or registers.times[name] <= timestamp:
+            continue
+        if value < known:  # type: ignore[operator]  # both are numbers
+            return None
+        moved |= value > known  # type: ignore[operator]
+    return moved
+
+
+def is_shifted(state: JobState, timestamp: int, now: int) -> bool:
+    """Whether the clock is still set back: else it was set right again, and its time is used."""
+    if state.clock_offset is None or SET_BACK not in state.warnings:
+        return False
+    return timestamp + state.clock_offset <= now + (state.skew or 0) + _JITTER
+
+
+def set_back_sentence(set_back: int) -> str:
+    """The warning."""
+    return (
+        f"The sender's clock was set back by {round(set_back / SECOND)} s during the run: later "
+        "timestamps are stored shifted by clock_offset_seconds."
+    )
