@@ -7,7 +7,8 @@ waiting for any time.
 from __future__ import annotations
 
 from app.domain.job_state import JobState, Registers
-from app.domain.timestamps import OLD_AFTER, SECOND
+from app.domain.staleness import FUTURE_SECONDS
+from app.domain.timestamps import FUTURE_TOLERANCE, OLD_AFTER, SECOND
 from app.domain.updates import Fields, Update
 
 # Updates that overtake each other on the way are closer together.
@@ -15,6 +16,7 @@ LEAST_SET_BACK = 30 * SECOND
 # How much less than usual an update may take to arrive.
 _JITTER = 5 * SECOND
 SET_BACK = "clock_set_back"
+HUB_AHEAD = "hub_clock_ahead"
 _MOVING = ("bytes_transferred", "progress_percent")
 
 
@@ -34,6 +36,8 @@ def find_set_back(state: JobState, update: Update, now: int) -> int | None:
     timestamp = update.timestamp
     if timestamp is None or state.newest is None or state.skew is None or state.has_ended:
         return None
+    if state.clock_offset is not None and SET_BACK not in state.warnings:
+        return None  # a clock that is wrong altogether
     set_back = now + state.skew - timestamp
     if not LEAST_SET_BACK <= state.newest - timestamp <= set_back <= OLD_AFTER:
         return None
@@ -61,6 +65,39 @@ def is_shifted(state: JobState, timestamp: int, now: int) -> bool:
     if state.clock_offset is None or SET_BACK not in state.warnings:
         return False
     return timestamp + state.clock_offset <= now + (state.skew or 0) + _JITTER
+
+
+def was_hub_ahead(state: JobState, now: int) -> bool:
+    """Whether updates are stored so far ahead that the hub's clock must have been wrong."""
+    return state.newest is not None and state.newest > latest(now)
+
+
+def latest(now: int) -> int:
+    """Up to when an update may be stored by a clock that is right."""
+    return now + FUTURE_TOLERANCE + FUTURE_SECONDS * SECOND
+
+
+def forget_hubs_error(
+    state: JobState, now: int, first: int | None, newest: int | None
+) -> dict[str, str]:
+    """Forget what was learnt while the hub's clock was ahead; return the warning, by its code.
+
+    `first`, `newest`: of the updates, which are stored at their senders' times by now.
+    """
+    assert state.newest is not None
+    days, seconds = divmod(round((state.newest - now) / SECOND), 86_400)
+    state.newest, state.clock_offset, state.skew = newest, None, None
+    if first is not None and state.has_telemetry:
+        state.started_at = min(state.started_at, first)
+    state.started_at = min(state.started_at, now)
+    for code in ("clock_shifted", SET_BACK):
+        state.warnings.pop(code, None)
+    hours = f"{seconds / 3600:.1f} hours"
+    ahead = f"{days} days" if days else hours
+    return {
+        HUB_AHEAD: f"The hub's clock was {ahead} ahead when updates arrived: they have their "
+        "sender's times again."
+    }
 
 
 def set_back_sentence(set_back: int) -> str:

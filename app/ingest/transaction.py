@@ -140,8 +140,17 @@ class _Transaction:
         self.version = locked.version
         for job_id, state in locked.states.items():
             self.changes[job_id] = Change(state, is_new=job_id in created)
+            if clocks.was_hub_ahead(state, self.now):
+                self._undo_hubs_error(self.changes[job_id])
         if has_old(self.updates, self.now):
             store.limit_lock_waits(self.conn)
+
+    def _undo_hubs_error(self, change: Change) -> None:
+        """Give updates back the times that the hub changed while its own clock was ahead."""
+        state = change.state
+        first, newest = store.return_from_future(self.conn, state.job_id, clocks.latest(self.now))
+        note(change, clocks.forget_hubs_error(state, self.now, first, newest))
+        change.must_rebuild = True
 
     def _can_be_at_once(self) -> bool:
         """Whether the updates can be written without reading anything first; sets the clock.

@@ -141,6 +141,17 @@ def limit_lock_waits(conn: Connection) -> None:
     conn.execute(SQL["limit_lock_waits"])
 
 
+def return_from_future(conn: Connection, job_id: str, latest: int) -> tuple[int | None, int | None]:
+    """Store a locked job's updates from after `latest` (µs) at the times that its sender named.
+
+    Returns the times of its first and its newest update then, None if none is kept.
+    """
+    params = {"job_id": job_id, "latest": latest}
+    row = execute(conn, SQL["return_from_future"], params).fetchone()
+    assert row is not None
+    return _optional_micros(row[0]), _optional_micros(row[1])
+
+
 def create_missing_jobs(conn: Connection, job_types: dict[str, str]) -> set[str]:
     """Create a row for each unknown id (id to type); return the ids that were created."""
     rows = execute(

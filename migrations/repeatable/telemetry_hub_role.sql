@@ -61,6 +61,7 @@ BEGIN
             EXECUTE format('GRANT %s ON TABLE %s TO telemetry_hub', verbs, relation);
         END IF;
     END LOOP;
+    GRANT EXECUTE ON FUNCTION return_from_future(text, timestamptz) TO telemetry_hub;
 EXCEPTION
     WHEN insufficient_privilege THEN
         RAISE WARNING 'the role telemetry_hub lacks its rights: %', SQLERRM

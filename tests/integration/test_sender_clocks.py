@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from psycopg.errors import InvalidParameterValue
 
 from app.charts.job import read_history
 from app.clock import from_micros, utc_now
@@ -41,7 +42,7 @@ def push(conn: Connection, *updates: Update) -> None:
 @pytest.mark.parametrize("skew", [0, -40, 106])
 def test_a_clock_set_back_in_the_run(conn: Connection, skew: int) -> None:
     push(conn, *run(0, 19, skew, total_bytes=1000, current_phase="transferring"))
-    push(conn, *[fresh(skew - 90 + n / 10, bytes_transferred=10 * (20 + n)) for n in range(40)])
+    push(conn, *[fresh(skew - 90 + n / 40, bytes_transferred=10 * (20 + n)) for n in range(40)])
     status, done, total, phase, warnings, offset = shown(conn)
     assert (status, done, total, phase) == ("running", 590, 1000, "transferring")
     assert list(warnings) == ["clock_set_back"]
@@ -50,7 +51,7 @@ def test_a_clock_set_back_in_the_run(conn: Connection, skew: int) -> None:
     assert abs(int(said[1]) - 90) <= 10
     assert abs(offset - 90) <= 10
 
-    push(conn, fresh(skew - 85, status="completed"))
+    push(conn, fresh(skew - 88, status="completed"))
     status, done, total, phase, warnings, _ = shown(conn)
     assert (status, done, total, phase) == ("completed", 590, 1000, "transferring")
     history = read_history(conn, "j", points=5000)
@@ -66,7 +67,7 @@ def test_a_clock_set_back_in_the_run(conn: Connection, skew: int) -> None:
 def test_a_clock_set_back_of_a_job_that_reports_its_disks(conn: Connection) -> None:
     disks = [{0: {"bytes_transferred": 10 * n, "total_bytes": 1000}} for n in range(30)]
     push(conn, *[fresh(10 * (n - 19), disks=disks[n]) for n in range(20)])
-    push(conn, *[fresh(-90 + n / 10, disks=disks[20 + n]) for n in range(10)])
+    push(conn, *[fresh(-90 + n / 40, disks=disks[20 + n]) for n in range(10)])
     assert shown(conn)[1] == 290
     assert list(shown(conn)[4]) == ["clock_set_back"]
 
@@ -135,3 +136,103 @@ def test_the_hubs_own_absence_is_hub_away_whatever_the_skew(
         finally:
             absences.execute("DELETE FROM hub_absences")
     assert gap.reason == "hub_away"
+
+
+# The hub's own clock.
+
+
+def _move_to_future(owner: Database, days: int) -> None:
+    """As if the job's last update had been stored by a hub whose clock was ahead."""
+    with owner.connect(autocommit=True) as conn:
+        conn.execute("DELETE FROM wide_writes")
+        conn.execute(
+            """
+            WITH taken AS (
+                DELETE FROM job_telemetry
+                WHERE time = (SELECT max(time) FROM job_telemetry) RETURNING *
+            )
+            INSERT INTO job_telemetry
+            SELECT (jsonb_populate_record(NULL::job_telemetry, to_jsonb(taken)
+                || jsonb_build_object('time', time + %(ahead)s, 'sender_time', time))).*
+            FROM taken
+            """,
+            {"ahead": timedelta(days=days)},
+        )
+        conn.execute(
+            """
+            WITH taken AS (
+                DELETE FROM disk_telemetry
+                WHERE time = (SELECT max(time) FROM disk_telemetry) RETURNING *
+            )
+            INSERT INTO disk_telemetry
+            SELECT (jsonb_populate_record(NULL::disk_telemetry, to_jsonb(taken)
+                || jsonb_build_object('time', time + %(ahead)s))).*
+            FROM taken
+            """,
+            {"ahead": timedelta(days=days)},
+        )
+        micros = days * 86_400_000_000
+        conn.execute(
+            """
+            UPDATE jobs SET
+                newest_update_at = newest_update_at + %(ahead)s,
+                last_telemetry_at = last_telemetry_at + %(ahead)s,
+                clock_offset_seconds = extract(epoch FROM %(ahead)s::interval),
+                warnings = '{"clock_shifted": "The sender''s clock is wrong"}',
+                field_times = (SELECT array_agg(t + %(micros)s ORDER BY n)
+                               FROM unnest(field_times) WITH ORDINALITY AS times (t, n))
+            """,
+            {"ahead": timedelta(days=days), "micros": micros},
+        )
+        conn.execute(
+            """
+            UPDATE job_disks SET
+                newest_update_at = newest_update_at + %(ahead)s,
+                field_times = (SELECT array_agg(t + %(micros)s ORDER BY n)
+                               FROM unnest(field_times) WITH ORDINALITY AS times (t, n))
+            """,
+            {"ahead": timedelta(days=days), "micros": micros},
+        )
+        conn.execute(
+            """
+            INSERT INTO job_events (job_id, time, kind, actor, reason)
+            VALUES ('j', now() + %s, 'warning', 'hub', 'The sender''s clock is wrong: …')
+            """,
+            [timedelta(days=days)],
+        )
+
+
+@pytest.mark.parametrize("days", [45, 400])
+def test_what_was_stored_while_the_hubs_clock_was_ahead(
+    owner: Database, conn: Connection, days: int
+) -> None:
+    disks: dict[int, dict[str, Any]] = {0: {"bytes_transferred": 20, "total_bytes": 50}}
+    push(conn, fresh(-60, bytes_transferred=10, total_bytes=100, current_phase="transferring"))
+    push(conn, fresh(-40, bytes_transferred=20, disks=disks))
+    sent = conn.execute("SELECT time FROM job_telemetry ORDER BY time").fetchall()
+    _move_to_future(owner, days)
+
+    push(conn, fresh(-20, bytes_transferred=30, disks={0: {"bytes_transferred": 30}}))
+    push(conn, fresh(0, bytes_transferred=40))
+    status, done, total, phase, warnings, offset = shown(conn)
+    assert (status, done, total, phase) == ("running", 40, 100, "transferring")
+    assert list(warnings) == ["hub_clock_ahead"]
+    assert f"The hub's clock was {days - 1} days" in warnings["hub_clock_ahead"] or (
+        f"The hub's clock was {days} days" in warnings["hub_clock_ahead"]
+    )
+    assert offset is None
+    times = conn.execute("SELECT time, sender_time FROM job_telemetry ORDER BY time").fetchall()
+    assert [time for time, _ in times[:2]] == [time for (time,) in sent]
+    assert [named for _, named in times] == [None] * 4
+    found = conn.execute("SELECT time FROM disk_telemetry ORDER BY time").fetchall()
+    assert found == [(time,) for time, _ in times[1:3]]
+    history = read_history(conn, "j", points=300)
+    assert history.statistics.updates == 4
+    assert conn.execute("SELECT bytes_transferred FROM job_disks").fetchone() == (30,)
+    reasons = conn.execute("SELECT reason FROM job_events WHERE kind = 'warning'").fetchall()
+    assert [reason for (reason,) in reasons if "sender's clock" in reason] == []
+
+
+def test_only_what_is_in_the_future_is_moved(conn: Connection) -> None:
+    with pytest.raises(InvalidParameterValue, match="stays"):
+        conn.execute("SELECT return_from_future('j', now() - interval '1 day')")

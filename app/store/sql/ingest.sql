@@ -33,6 +33,10 @@ SELECT pg_current_xact_id()::xid::text::bigint, require_unchanged(
 -- name: limit_lock_waits
 SET LOCAL lock_timeout = '200ms'
 
+-- name: return_from_future
+SELECT first_at, newest_at
+FROM return_from_future(%(job_id)s, from_micros(%(latest)s))
+
 -- name: create_missing_jobs
 INSERT INTO jobs (job_id, job_type)
 SELECT v.job_id, v.job_type
