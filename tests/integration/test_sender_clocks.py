@@ -10,11 +10,13 @@ import pytest
 from psycopg.errors import InvalidParameterValue
 
 from app.charts.job import read_history
-from app.clock import from_micros, utc_now
+from app.clock import from_micros, to_micros, utc_now
 from app.database.pool import Connection, Database
+from app.domain.snapshots import Snapshot
 from app.domain.updates import Update
+from app.ingest.snapshots import store_snapshots
 from tests.factories import fresh
-from tests.storing import store
+from tests.storing import LATE_DAYS, store
 
 SHOWN = """
 SELECT status, bytes_transferred, total_bytes, current_phase, warnings, clock_offset_seconds
@@ -236,3 +238,39 @@ def test_what_was_stored_while_the_hubs_clock_was_ahead(
 def test_only_what_is_in_the_future_is_moved(conn: Connection) -> None:
     with pytest.raises(InvalidParameterValue, match="stays"):
         conn.execute("SELECT return_from_future('j', now() - interval '1 day')")
+
+
+def test_snapshots_that_were_stored_while_the_hubs_clock_was_ahead(
+    owner: Database, conn: Connection
+) -> None:
+    def snapshot(seconds: float, cpu: float) -> None:
+        at = to_micros(utc_now() + timedelta(seconds=seconds))
+        with conn.transaction():
+            store_snapshots(conn, [Snapshot("n", at, {"cpu_percent": cpu})], LATE_DAYS)
+
+    snapshot(-60, 1)
+    snapshot(-40, 2)
+    sent = conn.execute("SELECT time FROM node_telemetry ORDER BY time").fetchall()
+    ahead = timedelta(days=45)
+    with owner.connect(autocommit=True) as wrong:
+        wrong.execute(
+            """
+            WITH taken AS (DELETE FROM node_telemetry WHERE cpu_percent = 2 RETURNING *)
+            INSERT INTO node_telemetry
+            SELECT (jsonb_populate_record(NULL::node_telemetry, to_jsonb(taken)
+                || jsonb_build_object('time', time + %s, 'sender_time', time))).*
+            FROM taken
+            """,
+            [ahead],
+        )
+        wrong.execute(
+            "UPDATE nodes SET newest_snapshot_at = newest_snapshot_at + %s,"
+            " clock_offset_seconds = extract(epoch FROM %s::interval)",
+            [ahead, ahead],
+        )
+    snapshot(0, 3)
+    shown = conn.execute("SELECT cpu_percent, clock_offset_seconds FROM nodes").fetchone()
+    assert shown == (3, None)
+    times = conn.execute("SELECT time, sender_time FROM node_telemetry ORDER BY time").fetchall()
+    assert [time for time, _ in times[:2]] == [time for (time,) in sent]
+    assert [named for _, named in times] == [None] * 3
