@@ -78,7 +78,8 @@ class JobState:
     `registered` are the values from POST /jobs by field, even if updates have changed them.
     `shown_error` is the error_message of the job's row. `has_telemetry`: an update began the run,
     so `started_at` is not the time of its registration. `has_disk_progress`: bytes, percent or
-    status of a disk have changed since the row was written.
+    status of a disk have changed since the row was written. `skew`: how far the sender's clock is
+    ahead of the hub's (µs), if an update has shown it.
     """
 
     run: str
@@ -98,6 +99,7 @@ class JobState:
     has_disk_progress: bool = False
     begins_at: int | None = None
     is_announced: bool = False
+    skew: int | None = None
 
     @property
     def has_ended(self) -> bool:

@@ -95,6 +95,10 @@ class JobRuns:
         """The run that took place last."""
         return self.runs[-1]
 
+    def renew(self, run: Run) -> None:
+        """Replace what is known of a run."""
+        self.runs = [run if known.key == run.key else known for known in self.runs]
+
     def at(self, time: int, *, is_start: bool = False) -> Run:
         """The run that an update of this time belongs to, unless it begins another."""
         position = self._position(time)

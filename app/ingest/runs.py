@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.database.pool import Connection
-from app.domain import timestamps
+from app.domain import clocks, timestamps
 from app.domain.job_state import JobState
 from app.domain.lifecycle import Change, Event
 from app.domain.runs import JobRuns, Run
@@ -18,7 +18,12 @@ from app.store import ingest as store
 
 def runs_of(state: JobState) -> JobRuns:
     """The runs of a job that has only one."""
-    first = Run(
+    return JobRuns(state.run, [run_of(state)])
+
+
+def run_of(state: JobState) -> Run:
+    """What is known of a run to place updates in it."""
+    return Run(
         state.run,
         state.begins_at,
         state.is_announced,
@@ -27,24 +32,27 @@ def runs_of(state: JobState) -> JobRuns:
         state.completed_at if state.has_ended else None,
         state.clock_offset,
     )
-    return JobRuns(state.run, [first])
 
 
 def place_in_runs(
     conn: Connection,
     updates: Sequence[Update],
     runs: Mapping[str, JobRuns],
+    states: Mapping[str, JobState],
     now: int,
     late_horizon: int,
 ) -> Written:
-    """Set the `run` of each update, and write the runs that they begin. The jobs are locked."""
+    """Set the `run` of each update, and write the runs that they begin. The jobs are locked.
+
+    `states`: of the newest run of each job.
+    """
     by_job: dict[str, list[Update]] = defaultdict(list)
     for update in updates:
         by_job[update.job_id].append(update)
     written = Written()
     for job_id, group in by_job.items():
         known = runs[job_id]
-        times = _times(group, known.newest, now, late_horizon)
+        times = _times(group, states[job_id], now, late_horizon)
         for time, update in sorted(zip(times, group, strict=True), key=lambda item: item[0] or 0):
             if update.is_telemetry and time is not None:
                 known.place(time, is_end=update.is_end, is_start=update.is_start)
@@ -60,10 +68,15 @@ def _run_of(update: Update, time: int | None, runs: JobRuns) -> Run:
     return runs.at(update.timestamp or 0 if time is None else time, is_start=update.is_start)
 
 
-def _times(updates: Sequence[Update], newest: Run, now: int, late_horizon: int) -> list[int | None]:
-    """The times (µs) that decide the runs of a job's updates; None: it can begin none."""
+def _times(
+    updates: Sequence[Update], newest: JobState, now: int, late_horizon: int
+) -> list[int | None]:
+    """The times (µs) that decide the runs of a job's updates; None: it can begin none.
+
+    `newest`: the state of its newest run.
+    """
     offset = newest.clock_offset
-    is_live = newest.ended_at is None
+    is_live = not newest.has_ended
     latest = newest.newest or 0
     times: list[int | None] = []
     for position, update in enumerate(updates):
@@ -71,6 +84,8 @@ def _times(updates: Sequence[Update], newest: Run, now: int, late_horizon: int) 
         sent_at = update.timestamp
         if sent_at is None:
             time = max(now, latest + 1) + position
+        elif shift := clocks.shift_of(newest, update, now):
+            time = sent_at + shift
         elif is_live or timestamps.can_place(sent_at, now, late_horizon, offset):
             offset = timestamps.place(update, now, late_horizon, offset)
             is_arrival = update.sender_time is not None and update.time == now

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from app.database.pool import Connection
 from app.domain import timestamps
+from app.domain.clocks import latest
 from app.domain.repeats import find_repeats
 from app.domain.snapshots import Snapshot
 from app.ingest.transaction import DAY, Outcome, Receipt, has_old
@@ -27,6 +28,10 @@ def store_snapshots(
     """
     locked = store.lock_nodes(conn, {snapshot.node_id for snapshot in snapshots})
     now, offsets = locked.now, locked.offsets
+    for node_id, newest in locked.newest.items():
+        if newest > latest(now):  # stored while the hub's clock was ahead
+            store.return_snapshots_from_future(conn, node_id, latest(now))
+            offsets[node_id] = None
     if has_old(snapshots, now):
         limit_lock_waits(conn)
     late_horizon = max(now - late_days * DAY, locked.dropped_before)

@@ -18,7 +18,7 @@ from app.database.pool import (
     ForeignKeyViolation,
     SerializationFailure,
 )
-from app.domain import timestamps
+from app.domain import clocks, timestamps
 from app.domain.job_state import (
     END_WARNINGS,
     DiskColumns,
@@ -34,7 +34,7 @@ from app.domain.timestamps import FUTURE_TOLERANCE, OLD_AFTER, Stamped
 from app.domain.updates import Update
 from app.errors import Conflict, NotFound, RequestError
 from app.ingest.known_jobs import KnownJobs
-from app.ingest.runs import Written, place_in_runs, runs_of, written_changes
+from app.ingest.runs import Written, place_in_runs, run_of, runs_of, written_changes
 from app.store import ingest as store
 from app.store.ingest import Instant, Span
 
@@ -149,7 +149,19 @@ class _Transaction:
         for job_id, state in locked.states.items():
             self.runs[job_id] = locked.runs.get(job_id) or runs_of(state)
             self.changes[job_id] = Change(state, is_new=job_id in created)
+        self._lock_runs({runs.newest.key for runs in self.runs.values()})
+        for runs in self.runs.values():
+            newest = self.changes[runs.newest.key]
+            if clocks.was_hub_ahead(newest.state, self.now):
+                self._undo_hubs_error(newest)
+                runs.renew(run_of(newest.state))
         self._find_runs(others)
+
+    def _lock_runs(self, keys: set[str]) -> None:
+        """Lock the rows of runs that are not locked yet."""
+        if missing := keys - self.changes.keys():
+            for run, state in store.lock_jobs(self.conn, missing).states.items():
+                self.changes[run] = Change(state)
 
     def _find_runs(self, updates: list[Update]) -> None:
         """Set the run of each update, and lock the rows of those that are not locked yet."""
@@ -158,12 +170,19 @@ class _Transaction:
             for update in updates
             if update.job_id in self.runs and self._has_its_type(update)
         ]
-        self.runs_written = place_in_runs(self.conn, placed, self.runs, self.now, self.late_horizon)
+        states = {job_id: self.changes[runs.newest.key].state for job_id, runs in self.runs.items()}
+        horizon = self.late_horizon
+        self.runs_written = place_in_runs(self.conn, placed, self.runs, states, self.now, horizon)
         for change in written_changes(self.conn, self.runs_written):
             self.changes[change.state.run] = change
-        if missing := {update.run for update in placed} - self.changes.keys():
-            for run, state in store.lock_jobs(self.conn, missing).states.items():
-                self.changes[run] = Change(state)
+        self._lock_runs({update.run for update in placed})
+
+    def _undo_hubs_error(self, change: Change) -> None:
+        """Give updates back the times that the hub changed while its own clock was ahead."""
+        state = change.state
+        first, newest = store.return_from_future(self.conn, state.run, clocks.latest(self.now))
+        note(change, clocks.forget_hubs_error(state, self.now, first, newest))
+        change.must_rebuild = True
 
     def _can_be_at_once(self) -> bool:
         """Whether the updates can be written without reading anything first; sets the clock.
@@ -236,7 +255,25 @@ class _Transaction:
             update.time = update.timestamp
             self.too_late[position] = update
             return
+        if self._is_set_back(update):
+            return
+        clocks.measure(state, update.timestamp, self.now)
         state.clock_offset = timestamps.place(update, self.now, self.late_horizon, offset)
+
+    def _is_set_back(self, update: Update) -> bool:
+        """Whether the sender's clock was set back in the run: then the update is shifted."""
+        change = self.changes[update.run]
+        state = change.state
+        assert update.timestamp is not None
+        if set_back := clocks.find_set_back(state, update, self.now):
+            note(change, {clocks.SET_BACK: clocks.set_back_sentence(set_back)})
+            state.clock_offset = set_back
+        elif not clocks.is_shifted(state, update.timestamp, self.now):
+            return False
+        assert state.clock_offset is not None
+        update.sender_time = update.timestamp
+        update.time = update.timestamp + state.clock_offset
+        return True
 
     def _drop_dropped(self, accepted: list[tuple[int, Update]]) -> list[tuple[int, Update]]:
         """Leave out repeats of updates that have been dropped; they get their receipts."""
@@ -325,7 +362,7 @@ class _Transaction:
             change = self.changes[job_id]
             take(change, time, existing.get(instant, []), group)
             for update in group:
-                if update.sender_time is not None:
+                if update.sender_time is not None and clocks.SET_BACK not in change.state.warnings:
                     note(change, {"clock_shifted": _CLOCK_WARNING})
         for run in self.losses.keys() & {update.run for update in new}:
             self._warn_of_losses(run)

@@ -218,6 +218,13 @@ class JobItemSchema(Schema):
     clock_offset_seconds = fields.Float(
         allow_none=True, metadata=about("What the sender's timestamps were shifted by, seconds.")
     )
+    clock_skew_seconds = fields.Float(
+        allow_none=True,
+        metadata=about(
+            "How far the sender's clock is ahead of the hub's, seconds; negative: behind. Null up "
+            "to 5 s, and if no update arrived in time to tell."
+        ),
+    )
     duration_seconds = fields.Float(
         allow_none=True,
         metadata=about("From start to end, or to the newest update of a live job, seconds."),

@@ -163,6 +163,17 @@ def limit_lock_waits(conn: Connection) -> None:
     conn.execute(SQL["limit_lock_waits"])
 
 
+def return_from_future(conn: Connection, job_id: str, latest: int) -> tuple[int | None, int | None]:
+    """Store a locked job's updates from after `latest` (µs) at the times that its sender named.
+
+    Returns the times of its first and its newest update then, None if none is kept.
+    """
+    params = {"job_id": job_id, "latest": latest}
+    row = execute(conn, SQL["return_from_future"], params).fetchone()
+    assert row is not None
+    return _optional_micros(row[0]), _optional_micros(row[1])
+
+
 def create_missing_jobs(conn: Connection, job_types: dict[str, str]) -> set[str]:
     """Create a row for each unknown id (id to type); return the ids that were created."""
     rows = execute(
@@ -560,6 +571,7 @@ def _life_of(states: Sequence[JobState]) -> dict[str, list[Any]]:
         "newest": [state.newest for state in states],
         "clock_offset_seconds": [_seconds(state.clock_offset) for state in states],
         "warnings": [_json(state.warnings) for state in states],
+        "skew": [_seconds(state.skew) for state in states],
     }
 
 
@@ -645,7 +657,7 @@ def _registers(names: Iterable[str], times: list[int | None], values: Sequence[A
 
 
 def _job_state(row: Sequence[Any]) -> JobState:
-    registers = _registers(JOB_FIELDS, row[10], row[15:])
+    registers = _registers(JOB_FIELDS, row[10], row[16:])
     if row[12] is not None and "error_message" in registers.values:
         registers.values["error_message"] = row[12].get("error_message")
     return JobState(
@@ -661,9 +673,10 @@ def _job_state(row: Sequence[Any]) -> JobState:
         warnings=row[9],
         registers=registers,
         registered=row[11],
-        shown_error=row[15 + _ERROR_MESSAGE],
+        shown_error=row[16 + _ERROR_MESSAGE],
         begins_at=_optional_micros(row[13]),
         is_announced=row[14],
+        skew=_offset(row[15]),
     )
 
 

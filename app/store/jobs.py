@@ -87,6 +87,7 @@ class Job:
     last_telemetry_at: datetime | None
     last_progress_at: datetime | None
     clock_offset_seconds: float | None
+    clock_skew_seconds: float | None
 
     @property
     def key(self) -> str:
@@ -133,6 +134,9 @@ _UNKNOWN = {
     " ELSE nullif(eta_seconds, 0) END",
     "progress_percent": f"CASE WHEN {_time_of('progress_percent')} IS NULL AND total_bytes = 0"
     " THEN nullif(progress_percent, 0) ELSE progress_percent END",
+    # Less may be the way that updates take.
+    "clock_skew_seconds": "CASE WHEN abs(clock_skew_seconds) > 5"
+    " THEN round(clock_skew_seconds::numeric, 1)::double precision END",
 }
 _SHORT = {"error_message": _cut("error_message")}
 

@@ -20,12 +20,16 @@ _MICROS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class LockedNodes:
-    """Clock of the database, edge of the series, clock offsets by node, and the offline nodes."""
+    """Clock of the database, edge of the series, clock offsets by node, and the offline nodes.
+
+    `newest`: the time of the newest snapshot (µs), by node, where there is one.
+    """
 
     now: int
     dropped_before: int
     offsets: dict[str, int | None]
     offline: set[str]
+    newest: dict[str, int]
 
 
 def lock_nodes(conn: Connection, node_ids: Iterable[str]) -> LockedNodes:
@@ -43,10 +47,16 @@ def lock_nodes(conn: Connection, node_ids: Iterable[str]) -> LockedNodes:
         dropped_before=to_micros(row[1]),
         offsets={
             node_id: None if offset is None else round(offset * _MICROS)
-            for node_id, offset, _ in nodes
+            for node_id, offset, _, _ in nodes
         },
-        offline={node_id for node_id, _, is_offline in nodes if is_offline},
+        offline={node_id for node_id, _, is_offline, _ in nodes if is_offline},
+        newest={node_id: to_micros(at) for node_id, _, _, at in nodes if at is not None},
     )
+
+
+def return_snapshots_from_future(conn: Connection, node_id: str, latest: int) -> None:
+    """Store a locked node's snapshots from after `latest` (µs) at the times that it named."""
+    execute(conn, SQL["return_snapshots_from_future"], {"node_id": node_id, "latest": latest})
 
 
 def find_snapshots(conn: Connection, instants: Iterable[tuple[str, int]]) -> list[Snapshot]:

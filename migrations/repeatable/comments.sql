@@ -54,6 +54,9 @@ COMMENT ON COLUMN jobs.last_progress_at IS
     'If it is much older than last_telemetry_at, the job hangs.';
 COMMENT ON COLUMN jobs.clock_offset_seconds IS
     'Seconds added to timestamps of a sender whose clock is wrong; NULL: never needed.';
+COMMENT ON COLUMN jobs.clock_skew_seconds IS
+    'Seconds by which the sender''s clock is ahead of the hub''s, at least; negative: behind, at most. '
+    'From the update that took the least time to arrive; NULL: all were more than 10 minutes old.';
 COMMENT ON COLUMN jobs.performance_metrics IS
     'Summary of an ended job, kept for ever: peak_speed_bps, avg_speed_bps, min_speed_bps, '
     'duration_seconds, snapshots, chart_data [{t, s, p…}], phases, gaps. NULL until it is made.';

@@ -63,6 +63,8 @@ BEGIN
         END IF;
     END LOOP;
     GRANT EXECUTE ON FUNCTION move_updates(text, text, timestamptz) TO telemetry_hub;
+    GRANT EXECUTE ON FUNCTION return_from_future(text, timestamptz) TO telemetry_hub;
+    GRANT EXECUTE ON FUNCTION return_snapshots_from_future(text, timestamptz) TO telemetry_hub;
 EXCEPTION
     WHEN insufficient_privilege THEN
         RAISE WARNING 'the role telemetry_hub lacks its rights: %', SQLERRM

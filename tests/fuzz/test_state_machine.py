@@ -37,8 +37,9 @@ LATE_DAYS = 28
 FUTURE = 300 * SECOND
 
 HOUR, DAY = 3600, 86_400
-# Few, so that many are the same; then an hour of its own, and clocks that are wrong.
-ORDINARY = [-400, -300, -300.5, -200, -100, -100, -1, 60]
+# Few, so that many are the same; then an hour of its own, and clocks that are wrong. They are
+# closer together than what counts as a clock that was set back, where the order of arrival decides.
+ORDINARY = [-27, -20, -20.5, -14, -7, -7, -1, 2]
 OLD = [-3 * HOUR, -3 * HOUR + 1]
 WRONG = [2 * HOUR, 2 * HOUR + 7, 30 * DAY, -40 * DAY, -40 * DAY + 7]
 COUNTS = st.sampled_from([0, 1, 50, 100, 100, 400, 2**62, 2**63 - 1])

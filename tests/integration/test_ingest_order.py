@@ -29,7 +29,7 @@ DISK = "job_id, time, disk_index, status, bytes_transferred, progress_percent, e
 EMPTY = """TRUNCATE jobs, job_runs, job_disks, job_events, sender_losses, job_telemetry,
                     disk_telemetry"""
 LOSS = "job_id, time, lost_updates"
-HUB_TIMES = "id, created_at, registered_at, last_telemetry_at, last_progress_at"
+HUB_TIMES = "id, created_at, registered_at, last_telemetry_at, last_progress_at, clock_skew_seconds"
 
 
 def empty(owner: Database) -> None:

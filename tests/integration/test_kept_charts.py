@@ -36,6 +36,7 @@ from jobs import (
     refresh_rollups,
     summarise_finished_jobs,
 )
+from tests.chunks import keep_alive
 from tests.conftest import empty_tables
 from tests.fuzz.sizes import RUNS
 
@@ -112,6 +113,8 @@ class Site:
             raw_retention_days=raw_days,
             rollup_1m_retention_days=minute_days,
         )
+        with self.database.connect(autocommit=True) as conn:
+            keep_alive(conn, datetime.now(UTC))
         drop_expired_chunks.run_once(self.database, short)
 
     def drop_minutes(self) -> None:

@@ -49,6 +49,7 @@ interface Job {
   last_telemetry_at: Instant | null;
   last_progress_at: Instant | null;
   clock_offset_seconds: number | null;
+  clock_skew_seconds: number | null;
   duration_seconds: number | null;
 }
 

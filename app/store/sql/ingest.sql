@@ -5,7 +5,7 @@
 SELECT job_id, job_type, status, ended_by, started_at, completed_at, newest_update_at,
        last_telemetry_at IS NOT NULL AND (completed_at IS NULL OR started_at <> created_at),
        clock_offset_seconds, warnings, field_times, registered,
-       before_verdict, begins_at, is_announced, {job_fields: $named}
+       before_verdict, begins_at, is_announced, clock_skew_seconds, {job_fields: $named}
 FROM jobs
 WHERE job_id = ANY(%(job_ids)s::text[])
 ORDER BY job_id
@@ -43,6 +43,10 @@ SELECT pg_current_xact_id()::xid::text::bigint, require_unchanged(
 
 -- name: limit_lock_waits
 SET LOCAL lock_timeout = '200ms'
+
+-- name: return_from_future
+SELECT first_at, newest_at
+FROM return_from_future(%(job_id)s, from_micros(%(latest)s))
 
 -- name: create_missing_jobs
 INSERT INTO jobs (job_id, job_type)
@@ -209,6 +213,7 @@ UPDATE jobs SET
     completed_at = from_micros(v.completed_at),
     newest_update_at = from_micros(v.newest),
     clock_offset_seconds = v.clock_offset_seconds,
+    clock_skew_seconds = v.skew,
     warnings = v.warnings::jsonb,
     field_times = v.field_times::bigint[],
     named_percent = v.named_percent,
@@ -225,10 +230,11 @@ FROM unnest(
     %(completed_at)s::bigint[], %(newest)s::bigint[],
     %(clock_offset_seconds)s::double precision[], %(warnings)s::text[], %(field_times)s::text[],
     %(has_life)s::boolean[], %(has_progress)s::boolean[], %(version)s::xid[],
-    %(named_percent)s::double precision[], {job_fields: %($name)s::$type[]}
+    %(named_percent)s::double precision[], %(skew)s::double precision[],
+    {job_fields: %($name)s::$type[]}
 ) AS v (
     job_id, status, ended_by, started_at, completed_at, newest, clock_offset_seconds, warnings,
-    field_times, has_life, has_progress, version, named_percent, {job_fields})
+    field_times, has_life, has_progress, version, named_percent, skew, {job_fields})
 WHERE jobs.job_id = v.job_id AND jobs.xmin = coalesce(v.version, jobs.xmin)
 
 -- name: touch_jobs
@@ -236,6 +242,7 @@ UPDATE jobs SET
     started_at = from_micros(v.started_at),
     newest_update_at = from_micros(v.newest),
     clock_offset_seconds = v.clock_offset_seconds,
+    clock_skew_seconds = v.skew,
     warnings = v.warnings::jsonb,
     performance_metrics = CASE
         WHEN jobs.started_at < (
@@ -244,8 +251,9 @@ UPDATE jobs SET
     last_telemetry_at = from_micros(%(now)s)
 FROM unnest(
     %(job_id)s::text[], %(started_at)s::bigint[], %(newest)s::bigint[],
-    %(clock_offset_seconds)s::double precision[], %(warnings)s::text[]
-) AS v (job_id, started_at, newest, clock_offset_seconds, warnings)
+    %(clock_offset_seconds)s::double precision[], %(warnings)s::text[],
+    %(skew)s::double precision[]
+) AS v (job_id, started_at, newest, clock_offset_seconds, warnings, skew)
 WHERE jobs.job_id = v.job_id
 
 -- name: upsert_disks

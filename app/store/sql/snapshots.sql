@@ -14,11 +14,15 @@ ORDER BY v.node_id
 ON CONFLICT (node_id) DO NOTHING
 
 -- name: lock_nodes
-SELECT node_id, clock_offset_seconds, state = 'offline'
+SELECT node_id, clock_offset_seconds, state = 'offline',
+       CASE WHEN isfinite(newest_snapshot_at) THEN newest_snapshot_at END
 FROM nodes
 WHERE node_id = ANY(%(node_ids)s::text[])
 ORDER BY node_id
 FOR UPDATE
+
+-- name: return_snapshots_from_future
+SELECT return_snapshots_from_future(%(node_id)s, from_micros(%(latest)s))
 
 -- name: find_snapshots
 SELECT node_id, time, seq, sender_time, {metrics}

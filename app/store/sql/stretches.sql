@@ -250,9 +250,16 @@ explained AS (
            from_at, to_at, NULL::bigint AS bytes, found
     FROM gaps
     CROSS JOIN LATERAL (
-        SELECT sum(least(absence.to_at, at) - greatest(absence.from_at, at_before)) AS away
+        -- On the sender's clock, as the series is.
+        SELECT sum(least(to_at + skew, at) - greatest(absence.from_at + skew, at_before)) AS away
         FROM hub_absences AS absence
-        WHERE absence.from_at < at AND absence.to_at > at_before
+        CROSS JOIN (
+            SELECT coalesce(sum(clock_skew_seconds) FILTER (WHERE abs(clock_skew_seconds) > 5), 0)
+                * INTERVAL '1 second' AS skew
+            FROM jobs
+            WHERE job_id = %(job_id)s
+        ) AS senders
+        WHERE absence.from_at + skew < at AND absence.to_at + skew > at_before
     ) AS absent
 ),
 known AS (

@@ -29,6 +29,7 @@ const GROUPS = {
     "completed_at",
     "newest_update_at",
     "clock_offset_seconds",
+    "clock_skew_seconds",
   ],
 };
 const SHOWN_ELSEWHERE = ["hub_eta", "warnings", "disks", "performance_metrics"];
@@ -175,7 +176,8 @@ export function numberText(name, value) {
   if (/(^|_)bytes(_|$)/.test(name)) return exact(bytes(value), value, "B");
   if (name.endsWith("_bps")) return exact(speed(value), value, "B/s");
   if (name.endsWith("_percent")) return percent(value);
-  if (name === "clock_offset_seconds") return `${Math.round(value * 1000) / 1000} s`;
+  if (name === "clock_offset_seconds" || name === "clock_skew_seconds")
+    return `${Math.round(value * 1000) / 1000} s`;
   if (/[._]seconds$/.test(name)) return value === 0 ? "none" : duration(value);
   return Number.isInteger(value) ? count(value) : String(value);
 }
