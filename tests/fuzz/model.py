@@ -159,6 +159,12 @@ class Model:
             row["progress_percent"] = row["progress_percent"] or None
         return row
 
+    @property
+    def unknown(self) -> list[str]:
+        """The fields of the job that are null if they are 0: no update has named them."""
+        named = set(self.registered).union(*(update.fields for update in self._counting()))
+        return [name for name in ("total_bytes", "transfer_speed_bps") if name not in named]
+
     def _job(
         self,
         job: dict[str, Any],
@@ -203,18 +209,23 @@ class Model:
         return row
 
     def chart(self) -> dict[str, Any]:
-        """What GET …/history says of all of it."""
+        """What GET …/history says of all of it, where that is not derived."""
         start = min(self.telemetry, default=0)
         charted = [update.fields for update in self.updates if update.time >= start]
         speeds: list[Any] = [fields.get("transfer_speed_bps") or 0 for fields in charted]
         moving = [speed for speed in speeds if speed > 0]
-        return {
-            "snapshots": len(charted),
-            "peak_speed_bps": max(moving, default=None),
-            "min_speed_bps": min(moving, default=None),
-            "avg_speed_bps": round(sum(moving) / len(moving), 2) if moving else None,
-            "bytes": sorted(fields.get("bytes_transferred", -1) for fields in charted),
-        }
+        chart: dict[str, Any] = {"snapshots": len(charted)}
+        if any("transfer_speed_bps" in fields for fields in charted):
+            chart |= {
+                "speed_source": "reported",
+                "peak_speed_bps": max(moving, default=None),
+                "min_speed_bps": min(moving, default=None),
+                "avg_speed_bps": round(sum(moving) / len(moving), 2) if moving else None,
+            }
+        progress = {"bytes_transferred", "progress_percent"}
+        if any(progress & fields.keys() for fields in charted):  # else of the disks
+            chart["bytes"] = sorted(fields.get("bytes_transferred", -1) for fields in charted)
+        return chart
 
 
 def says_the_same(one: Update, other: Update) -> bool:

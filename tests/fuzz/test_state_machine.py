@@ -35,6 +35,7 @@ from tests.fuzz.sizes import RUNS
 SECOND = 1_000_000
 LATE_DAYS = 28
 FUTURE = 300 * SECOND
+MARGIN = 55 * SECOND  # a run goes on for 60 s after its end
 
 HOUR, DAY = 3600, 86_400
 # Few, so that many are the same; then an hour of its own, and clocks that are wrong. They are
@@ -136,6 +137,7 @@ class Machine(RuleBasedStateMachine):
         self.sent: list[dict[str, Any]] = []  # bodies that may be repeated
         self.last_seen: int | None = None
         self.has_restarted = False
+        self.is_registered = self.is_registered_before = False  # before its last update
 
     # What is told, and to which worker.
 
@@ -191,6 +193,7 @@ class Machine(RuleBasedStateMachine):
             update = self.update(body)
             update.is_telemetry, update.time = False, micros(answer["time"])
             self.model.store([update])
+            self.is_registered_before = self.is_registered
 
     @rule(
         fields=objects(
@@ -207,6 +210,8 @@ class Machine(RuleBasedStateMachine):
         job_type=st.sampled_from(["backup"] * 9 + ["restore"]),
     )
     def register(self, fields: dict[str, Any], job_type: str) -> None:
+        if self.is_registered_before and self.model.status in ("completed", "failed", "cancelled"):
+            return  # of the next run
         body = {"job_id": self.job_id, "job_type": job_type, **fields}
         code, _ = self.hub.ask("POST", "/jobs", body)
         known = self.model.job_type
@@ -217,6 +222,7 @@ class Machine(RuleBasedStateMachine):
         else:
             assert code == (201 if known is None else 200)
             self.model.register(body)
+            self.is_registered = True
 
     @rule(
         silent=st.sampled_from([0, 30, STALL_SECONDS, 120, FAIL_SECONDS, 400]),
@@ -253,9 +259,16 @@ class Machine(RuleBasedStateMachine):
         row["completed_at"] = stamp(self.model.completed_at)
         row["newest_update_at"] = stamp(self.model.newest)
         row["last_telemetry_at"] = stamp(self.last_seen)
+        for name in self.model.unknown:
+            row[name] = row[name] or None
+        if job["speed_source"] != "reported":  # derived, of a live job
+            assert row.pop("transfer_speed_bps") is None
         offset = self.model.offset
         row["clock_offset_seconds"] = None if offset is None else offset / SECOND
         assert {name: plain(job[name]) for name in row} == {n: plain(v) for n, v in row.items()}
+        for disk in (*disks.values(), *job["disks"]):
+            for name in ("total_bytes", "transfer_speed_bps"):
+                disk[name] = disk[name] or 0
         shown = {d["disk_index"]: {n: plain(d[n]) for n in DISK_FIELDS} for d in job["disks"]}
         assert shown == {i: {n: plain(v) for n, v in d.items()} for i, d in disks.items()}
         lost = sum(self.model.lost.values())
@@ -292,7 +305,26 @@ class Machine(RuleBasedStateMachine):
             return {}
         return {"timestamp": (self.now + timedelta(seconds=seconds)).isoformat()}
 
+    def is_of_another_run(self, body: dict[str, Any]) -> bool:
+        """Whether it would begin a run, or divide this one: see tests/integration/test_runs.py."""
+        update, now = self.update(body), to_micros(datetime.now(UTC))
+        if update.timestamp is None or self.model.newest is None:
+            time = now
+        elif is_plausible(update.timestamp, now):
+            time = update.timestamp
+        elif is_plausible(update.timestamp + (self.model.offset or 0), now):
+            time = update.timestamp + (self.model.offset or 0)
+        else:
+            time = now
+        ended_at = self.model.completed_at if self.model.end else None
+        if ended_at is not None and time > ended_at + MARGIN:
+            return True
+        newest = self.model.newest or 0
+        return update.status != "running" and newest > time + MARGIN
+
     def push_body(self, body: dict[str, Any]) -> None:
+        if self.is_of_another_run(body):
+            return
         job_type = self.model.job_type or "backup"
         code, answer = self.hub.ask("POST", f"/telemetry/{job_type}/{self.job_id}", body)
         assert code == 200, answer
@@ -309,6 +341,7 @@ class Machine(RuleBasedStateMachine):
             update.time = self.place(update.timestamp, received, micros(answer["time"]))
             self.model.store([update])
             self.last_seen = received
+            self.is_registered_before = self.is_registered
         assert micros(answer["time"]) == (earlier or update).time
         self.note_losses([body])
 
@@ -334,6 +367,11 @@ class Machine(RuleBasedStateMachine):
         return received
 
     def push_items(self, items: list[dict[str, Any]]) -> None:
+        ends = [self.update(item).timestamp or 0 for item in items if item["status"] != "running"]
+        times = [self.update(item).timestamp or 0 for item in items]
+        is_divided = any(abs(time - end) > MARGIN for end in ends for time in times)
+        if is_divided or any(self.is_of_another_run(item) for item in items):
+            return
         job_type = self.model.job_type or "backup"
         named = {"job_type": job_type, "job_id": self.job_id}
         code, answer = self.hub.ask(
@@ -363,6 +401,7 @@ class Machine(RuleBasedStateMachine):
             seen = micros(job["last_telemetry_at"])
             assert self.last_seen is None or seen > self.last_seen
             self.last_seen = seen
+            self.is_registered_before = self.is_registered
         self.note_losses(items)
 
     def note_losses(self, bodies: list[dict[str, Any]]) -> None:
