@@ -214,12 +214,12 @@ async def _sample_gauges() -> None:
 
 def read_request(scope: Scope) -> Request:
     """The request of an ASGI scope. The values of a repeated header are joined."""
+    raw: list[tuple[bytes, bytes]] = scope["headers"]
     headers: dict[str, str] = {}
-    for raw_name, value in scope["headers"]:
-        name, text = raw_name.decode("latin-1"), value.decode("latin-1")
-        if name in headers:
-            text = f"{headers[name]}{'; ' if name == 'cookie' else ','}{text}"
-        headers[name] = text
+    for name, value in raw:
+        headers[name.decode("latin-1")] = value.decode("latin-1")
+    if len(headers) < len(raw):
+        headers = _join_repeated(raw)
     path: bytes = scope["raw_path"]
     client = scope["client"]
     return Request(
@@ -229,6 +229,16 @@ def read_request(scope: Scope) -> Request:
         client[0] if client else "",
         choose_request_id(headers.get("x-request-id", "")),
     )
+
+
+def _join_repeated(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, value in raw:
+        name, text = raw_name.decode("latin-1"), value.decode("latin-1")
+        if name in headers:
+            text = f"{headers[name]}{'; ' if name == 'cookie' else ','}{text}"
+        headers[name] = text
+    return headers
 
 
 def _check_head(request: Request, http_version: str) -> None:

@@ -25,7 +25,6 @@ from app.web.request import Request
 
 COOKIE = "hub_token"
 EXPIRES_HEADER = "Token-Expires"  # in answers to a token that expires in less than 14 days
-_OF_PROXIES = frozenset({"via", "x-real-ip"})  # headers, besides Forwarded and X-Forwarded-…
 _FORWARDED = (
     "This hub has no token key, so it serves only its own machine, and no requests that a proxy "
     "passes on: make a key (`python -m app token key FILE`) and set HUB_TOKEN_KEY_FILE."
@@ -56,9 +55,8 @@ class Admission:
         """
         self.guard = guard
         self._rate = rate
-        self._is_allowed_host = lru_cache(maxsize=256)(
-            lambda host, is_any: is_allowed(host, ANY_HOST if is_any else hosts)
-        )
+        self._is_host = lru_cache(maxsize=256)(lambda host: is_allowed(host, ANY_HOST))
+        self._is_allowed_host = lru_cache(maxsize=256)(lambda host: is_allowed(host, hosts))
         self._is_local = lru_cache(maxsize=1024)(is_local)
 
     def admit(
@@ -75,15 +73,16 @@ class Admission:
 
         Raises InvalidInput for a host that is not allowed, Unauthorized, Forbidden, TooManyUpdates.
         """
-        if not self._is_allowed_host(request.headers.get("host", ""), permission.any_host):
+        is_good_host = self._is_host if permission.any_host else self._is_allowed_host
+        if not is_good_host(request.headers.get("host", "")):
             raise InvalidInput(
                 "Host: is not one name, or not allowed; add the name to HUB_ALLOWED_HOSTS."
             )
         if self.guard is None:
             if not self._is_local(request.peer):
                 raise Forbidden("This hub has no token key, so it serves only its own machine.")
-            names = request.headers
-            if "forwarded" in " ".join(names) or not _OF_PROXIES.isdisjoint(names):
+            names = f" {' '.join(request.headers)} "
+            if "forwarded" in names or " via " in names or " x-real-ip " in names:
                 raise Forbidden(_FORWARDED)
             return Admitted()
         if permission.is_open:

@@ -47,7 +47,14 @@ ADDRESS = "javascript:alert(3)"
 RIGHT_TO_LEFT = "\u202egnp.tset \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627"
 EMOJI = "\U0001f4be\U0001f9d1\u200d\U0001f692 {a|b}"
 LENGTHY = ("W\u0130DE" * 64)[:255]
-HOSTILE_IDS = (IMAGE, ADDRESS, RIGHT_TO_LEFT, EMOJI, LENGTHY)
+# An id has no direction marks and no joiners; other names may.
+HOSTILE_IDS = (
+    IMAGE,
+    ADDRESS,
+    RIGHT_TO_LEFT.replace("\u202e", ""),
+    EMOJI.replace("\u200d", ""),
+    LENGTHY,
+)
 
 Body = dict[str, Any]
 
