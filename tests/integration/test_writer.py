@@ -12,7 +12,6 @@ from typing import Any, cast
 import psycopg
 import pytest
 
-from app.clock import utc_now
 from app.database.pool import Connection, Database
 from app.domain.updates import Update
 from app.errors import DatabaseUnavailable, QueueFull, StorageFailed, Unavailable
@@ -29,7 +28,7 @@ from app.ingest.queue import (
 from app.ingest.transaction import Outcome, Receipt, store_updates
 from app.ingest.writer import Writer
 from app.store.rollups import read_chunks
-from tests.factories import fresh, make_update
+from tests.factories import NOW, fresh, make_update
 
 
 def make_writer(database: Database, **changes: Any) -> Writer:
@@ -298,8 +297,8 @@ def test_refusals_are_times_without_a_hub(
 
 
 def lock_chunk_of(conn: Connection, seconds: float) -> None:
-    """Lock the chunk of updates of so many seconds from now, as compress_chunk does."""
-    at = utc_now() + timedelta(seconds=seconds)
+    """Lock the chunk of `make_update(seconds)`, as compress_chunk does."""
+    at = NOW + timedelta(seconds=seconds)
     (chunk,) = (each for each in read_chunks(conn, "job_telemetry") if each.start <= at < each.end)
     conn.execute(f"LOCK TABLE {chunk.identifier.as_string(conn)} IN EXCLUSIVE MODE".encode())
 
