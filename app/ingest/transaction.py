@@ -126,8 +126,7 @@ class _Transaction:
         known = self.known.take(self.updates)
         for update in self.updates:
             job = known.get(update.job_id)
-            if job is not None:
-                update.run = job.state.run
+            update.run = "" if job is None else job.state.run  # it may be stored a second time
         self.versions = {job.state.run: job.version for job in known.values()}
         self.changes = {job.state.run: Change(job.state) for job in known.values()}
         others = [update for update in self.updates if update.job_id not in known]
