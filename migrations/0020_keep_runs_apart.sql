@@ -13,7 +13,7 @@ ALTER TABLE jobs
     ADD COLUMN registered_at timestamptz,
     DROP CONSTRAINT jobs_job_id_length,
     ADD CONSTRAINT jobs_job_id_length CHECK (
-        char_length(split_part(job_id, '/', 1)) BETWEEN 1 AND 255) NOT VALID;
+        char_length(split_part(job_id, '/', 1)) BETWEEN 1 AND 255);
 UPDATE jobs SET registered_at = created_at WHERE status = 'pending';
 
 -- Only jobs with several runs.

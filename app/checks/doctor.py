@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.checks.rights import OWNERS_RIGHTS, judge_hubs_rights
 from app.checks.rollups import judge_retention, judge_rollups
@@ -42,7 +42,6 @@ def run_checks(conn: Connection, config: Config) -> list[Check]:
     """
     schema = read_schema()
     judges: dict[str, Callable[[], Iterator[str]]] = {
-        "timescaledb": lambda: _judge_timescaledb(conn),
         "migrations": lambda: _judge_migrations(conn),
         "columns": lambda: _judge_columns(conn, schema),
         "hypertables": lambda: _judge_hypertables(conn, schema),
@@ -56,13 +55,11 @@ def run_checks(conn: Connection, config: Config) -> list[Check]:
     healthy = dict(_HEALTHY)
     if not config.is_embedded and config.owner_url is None:  # allowed, but worth knowing
         healthy["rights"] = OWNERS_RIGHTS
-    healthy["timescaledb"] = _describe_timescaledb(conn)
     checks = (_check(name, judge, healthy[name]) for name, judge in judges.items())
-    return [*checks, _check_tasks(conn)]
+    return [_check_timescaledb(conn), *checks, _check_tasks(conn)]
 
 
 _HEALTHY = {
-    "timescaledb": "TimescaleDB is new enough and has all its features.",
     "migrations": "Every migration is applied, as written.",
     "columns": "Every table and rollup has its columns, each with its type and default.",
     "hypertables": "Every series is a hypertable.",
@@ -84,11 +81,16 @@ def _check(name: str, judge: Callable[[], Iterator[str]], healthy: str) -> Check
     return Check(name, not faults, " ".join(faults) or healthy)
 
 
+def _check_timescaledb(conn: Connection) -> Check:
+    """The check of TimescaleDB: without a fault it names a version newer than the tested ones."""
+    check = _check("timescaledb", lambda: _judge_timescaledb(conn), "")
+    return replace(check, detail=_describe_timescaledb(conn)) if check.ok else check
+
+
 def _describe_timescaledb(conn: Connection) -> str:
-    """What to say of a TimescaleDB without faults: newer than the tested ones is worth knowing."""
     version = _timescaledb_version(conn)
     if version is None or version_tuple(version)[:2] <= NEWEST_TIMESCALEDB:
-        return _HEALTHY["timescaledb"]
+        return "TimescaleDB is new enough and has all its features."
     newest = ".".join(map(str, NEWEST_TIMESCALEDB))
     return (
         f"TimescaleDB {version} has all its features, but is newer than {newest}, the newest "

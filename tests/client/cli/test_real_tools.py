@@ -140,7 +140,7 @@ def test_a_real_run_is_charted(
         assert 0 < job["bytes_transferred"] <= SIZE + 1000
     else:
         assert job["bytes_transferred"] == SIZE
-    assert job["total_bytes"] == (SIZE if tool.says_total else 0)
+    assert job["total_bytes"] == (SIZE if tool.says_total else None)
     chart = ask(real_hub, f"/telemetry/history/{job_id}")
     assert "transferring" in [phase["phase"] for phase in chart["phases"]]
     assert any(0 < (point["b"] or 0) < SIZE for point in chart["chart_data"])
