@@ -35,7 +35,8 @@ interface Job {
   bytes_transferred: number;
   /** Null or 0: not known. */
   total_bytes: number | null;
-  transfer_speed_bps: number;
+  transfer_speed_bps: number | null;
+  speed_source: SpeedSource | null;
   eta_seconds: number | null;
   hub_eta: TimeLeft | null;
   progress_percent: number | null;
@@ -65,7 +66,7 @@ interface JobDisk {
   size_bytes: number | null;
   bytes_transferred: number;
   total_bytes: number | null;
-  transfer_speed_bps: number;
+  transfer_speed_bps: number | null;
   progress_percent: number | null;
   error_message: string | null;
   newest_update_at: Instant | null;
@@ -107,6 +108,9 @@ interface Machine {
   last_job: LastJob;
 }
 
+/** `derived`: by bytes and time, as the sender reports no speed. */
+type SpeedSource = "reported" | "derived";
+
 type GapReason = "silence" | "hub_away" | "sender_lost";
 
 /** GET /telemetry/history with `format=columns`. */
@@ -120,6 +124,7 @@ interface History {
   avg_speed_bps: number | null;
   min_speed_bps: number | null;
   effective_speed_bps: number | null;
+  speed_source: SpeedSource | null;
   chart_data: {
     t: number[];
     s: (number | null)[];

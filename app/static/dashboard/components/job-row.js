@@ -138,7 +138,9 @@ function movedText(job, isLive) {
  */
 function speedText(job, isLive) {
   if (job.status === "pending") return "";
-  if (job.status === "stalled") return `was ${speed(job.transfer_speed_bps)}`;
+  if (job.status === "stalled") {
+    return job.transfer_speed_bps === null ? "" : `was ${speed(job.transfer_speed_bps)}`;
+  }
   if (isLive) return speed(job.transfer_speed_bps);
   if (!job.duration_seconds || !job.bytes_transferred) return "";
   return speed(job.bytes_transferred / job.duration_seconds);

@@ -22,7 +22,8 @@ export function sourceText(history) {
     ? `one point per ${duration(history.resolution_seconds)}`
     : "one point per update";
   const last = history.last_point_unfinished ? "; the last point (hollow) is incomplete" : "";
-  return `Source: ${source}, ${step}, ${count(history.chart_data.t.length)} points${last}.`;
+  const derived = history.speed_source === "derived" ? " Speeds are derived from the bytes." : "";
+  return `Source: ${source}, ${step}, ${count(history.chart_data.t.length)} points${last}.${derived}`;
 }
 
 /** @param {number} number @param {string} noun */

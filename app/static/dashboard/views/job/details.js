@@ -17,6 +17,7 @@ const GROUPS = {
     "bytes_transferred",
     "total_bytes",
     "transfer_speed_bps",
+    "speed_source",
     "eta_seconds",
     "hub_eta.seconds",
     "hub_eta.basis",
