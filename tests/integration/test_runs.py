@@ -257,6 +257,41 @@ def test_any_order_of_arrival_gives_the_same_runs(
     assert newest in (last, None)
 
 
+# Transactions in the order of arrival; each update is its second, E: an end, S: says `new_run`.
+ARRIVALS = [
+    # An end that is earlier than another one by less than the grace.
+    ["50E", "70", "0E"],
+    # What came after that other end belongs to the run that follows.
+    ["0 180 380E 70E", "90", "20E"],
+    # The first update that arrives is not of the earliest run.
+    ["270S", "0"],
+    ["270SE", "0"],
+    ["91E", "90S 0"],
+    ["630SE", "540", "520S 250E", "200 0S"],
+    # A run's first update is its end too.
+    ["720", "0S", "520SE"],
+    ["90S", "791E", "0SE", "591SE"],
+    ["802E", "0S", "50", "252SE"],
+    ["0", "242E", "222E 22SE"],
+]
+
+
+def arriving(written: str) -> Update:
+    seconds = NIGHT + int(written.rstrip("SE"))
+    status = "completed" if "E" in written else "running"
+    return start(seconds, status=status) if "S" in written else make_update(seconds, status)
+
+
+@pytest.mark.parametrize("arrival", ARRIVALS, ids=str)
+def test_late_ends_and_starts_find_their_runs(conn: Connection, arrival: list[str]) -> None:
+    expected = model([arriving(written) for group in arrival for written in group.split()])
+    for group in arrival:
+        store(conn, *map(arriving, group.split()))
+    assert conn.execute(STORED).fetchall() == expected
+    for group in arrival:
+        assert all(receipt.is_duplicate for receipt in store(conn, *map(arriving, group.split())))
+
+
 def test_updates_that_are_shifted_to_their_arrival_divide_no_run(conn: Connection) -> None:
     """Stamped two hours ahead, and sent within a second: the last ones cannot keep their order."""
     for job_id, size in (("j", 1), ("k", 100)):
