@@ -292,6 +292,18 @@ def test_late_ends_and_starts_find_their_runs(conn: Connection, arrival: list[st
         assert all(receipt.is_duplicate for receipt in store(conn, *map(arriving, group.split())))
 
 
+def test_any_number_of_compressed_updates_may_be_moved(owner: Database, conn: Connection) -> None:
+    """The engine limits how many rows of compressed chunks a statement may change."""
+    week_ago = -7 * 86_400
+    store(conn, *[make_update(week_ago + second) for second in range(0, 1000, 10)])
+    with owner.connect(autocommit=True) as owners:
+        owners.execute("SELECT compress_chunk(chunk) FROM show_chunks('job_telemetry') AS chunk")
+    conn.execute("SET timescaledb.max_tuples_decompressed_per_dml_transaction = 10")
+    (receipt,) = store(conn, make_update(week_ago + 5, "completed"))
+    assert receipt.is_applied
+    assert [run[3] for run in conn.execute(STORED).fetchall()] == [8, 93]
+
+
 def test_updates_that_are_shifted_to_their_arrival_divide_no_run(conn: Connection) -> None:
     """Stamped two hours ahead, and sent within a second: the last ones cannot keep their order."""
     for job_id, size in (("j", 1), ("k", 100)):
