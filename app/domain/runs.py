@@ -105,7 +105,7 @@ class JobRuns:
         run = self.runs[position]
         if position and not is_start and run.is_announced and run.begins_at == time:
             before = self.runs[position - 1]
-            if before.ended_at == time:  # with timestamps in seconds
+            if before.newest == time:  # its end, with timestamps in seconds
                 return before
         return run
 

@@ -77,7 +77,7 @@ def _times(
     """
     offset = newest.clock_offset
     is_live = not newest.has_ended
-    latest = newest.newest or 0
+    latest = max(newest.newest or 0, (newest.begins_at or 0) - 1)
     times: list[int | None] = []
     for position, update in enumerate(updates):
         is_live |= update.is_start

@@ -273,6 +273,8 @@ ARRIVALS = [
     ["90S", "791E", "0SE", "591SE"],
     ["802E", "0S", "50", "252SE"],
     ["0", "242E", "222E 22SE"],
+    # The next run starts in the second of an end that turns out not to be the first one.
+    ["0", "1E", "1S", "0E"],
 ]
 
 
@@ -313,6 +315,34 @@ def test_updates_that_are_shifted_to_their_arrival_divide_no_run(conn: Connectio
             store(conn, *updates[:size])
             del updates[:size]
     assert [run[0] for run in runs(conn)] == ["j", "k"]
+
+
+def test_a_run_without_timestamps_after_one_whose_clock_is_ahead(conn: Connection) -> None:
+    store(conn, fresh(200, bytes_transferred=1), fresh(250, status="completed"))
+    for number, status in enumerate(("running", "running", "completed")):
+        update = make_update(status=status, bytes_transferred=number)
+        update.timestamp, update.is_start = None, number == 0
+        (receipt,) = store(conn, update)
+        assert (receipt.run, receipt.is_applied) == ("j/2", True)
+    assert [(run[0], run[2], run[4]) for run in runs(conn)] == [
+        ("j", "completed", 1),
+        ("j/2", "completed", 2),
+    ]
+
+
+def test_a_run_that_is_stored_at_its_arrival_after_one_that_reaches_further(
+    conn: Connection,
+) -> None:
+    """A clock that is years behind: its next day comes within a second."""
+    year, day = 365 * 86_400, 86_400
+    for at in (-25 * year, -25 * year + day):
+        store(conn, start(at, bytes_transferred=1))
+        store(conn, make_update(at + 1, bytes_transferred=2))
+        store(conn, make_update(at + 10, "completed", bytes_transferred=9))
+    assert [(run[0], run[2], run[4]) for run in runs(conn)] == [
+        ("j", "completed", 9),
+        ("j/2", "completed", 9),
+    ]
 
 
 def test_jobs_of_an_earlier_release_are_divided(owner: Database, conn: Connection) -> None:
