@@ -244,7 +244,7 @@ class _Transaction:
         state = self.changes[update.run].state
         if update.timestamp is None:
             # Two in one transaction must not look like a repeat. It is the newest, even if the
-            # sender's clock, which stamped earlier updates or the run before, is ahead of the hub's.
+            # sender's clock, which stamped earlier updates or the run before, is ahead of this one.
             earliest = max((state.newest or 0) + 1, state.begins_at or 0)
             update.time = max(self.now, earliest) + position
             return
