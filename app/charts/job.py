@@ -131,7 +131,7 @@ def read_chart(
     drawn = _draw(conn, job, series, shown, points, known, stale_of_series)
     if summary and disk is None and summary.is_finer_than(drawn.source, drawn.step):
         return _from_summary(job, summary, span, points)
-    if disk is None and not derived.has_progress(drawn.buckets):
+    if disk is None and not derived.has_bytes(drawn.buckets):
         drawn = replace(drawn, buckets=with_disks(conn, job, drawn, span))
     speed_source, buckets = _speeds(drawn, job.newest_update_at)
     if known is None:

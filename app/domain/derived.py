@@ -1,7 +1,7 @@
 """What a chart shows where the sender reported it only of disks, or not at all.
 
-As in the job's row: bytes are the sum over the disks, and so is a percent by their sizes. Speeds
-are bytes by time.
+As in the job's row: bytes are the sum over the disks; if some disk reports none, the percent is that
+of the disks by their sizes. Speeds are bytes by time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.domain.chart import Bucket
+from app.domain.job_state import clamp_bigint, percent_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,20 @@ class ChartedDiskSeries:
     progress_bp: int | None = None
 
 
-def has_progress(buckets: Sequence[Bucket]) -> bool:
-    """Whether the job itself reported bytes or a percent in any of its buckets."""
-    return any(b.bytes is not None or b.progress_bp is not None for b in buckets)
+    @property
+    def has_bytes(self) -> bool:
+        return self.bytes is not None or any(bucket.bytes is not None for bucket in self.buckets)
+
+    def percent(self, done: int | None, progress_bp: int | None) -> int | None:
+        """Basis points, from its bytes if it reports no percent."""
+        if progress_bp is None and done is not None and self.size_bytes:
+            return int(100 * (percent_of(done, self.size_bytes) or 0))
+        return progress_bp
+
+
+def has_bytes(buckets: Sequence[Bucket]) -> bool:
+    """Whether the job itself reported bytes in any of its buckets."""
+    return any(bucket.bytes is not None for bucket in buckets)
 
 
 def has_speed(buckets: Sequence[Bucket]) -> bool:
@@ -39,9 +51,11 @@ def has_speed(buckets: Sequence[Bucket]) -> bool:
 def add_disks(buckets: Sequence[Bucket], disks: Sequence[ChartedDiskSeries]) -> list[Bucket]:
     """The buckets of a job, each with what its disks had come to by then."""
     done = [disk.bytes for disk in disks]
-    percents = [disk.progress_bp for disk in disks]
+    percents = [disk.percent(disk.bytes, disk.progress_bp) for disk in disks]
     positions = [0] * len(disks)
     sizes = [disk.size_bytes for disk in disks]
+    has_percent = any(bucket.progress_bp is not None for bucket in buckets)
+    by_bytes = all(disk.has_bytes for disk in disks)  # then the chart has the percent from them
     summed = []
     for bucket in buckets:
         for index, disk in enumerate(disks):
@@ -50,17 +64,16 @@ def add_disks(buckets: Sequence[Bucket], disks: Sequence[ChartedDiskSeries]) -> 
                 newest = disk.buckets[position]
                 if newest.bytes is not None:
                     done[index] = newest.bytes
-                if newest.progress_bp is not None:
-                    percents[index] = newest.progress_bp
+                percent = disk.percent(newest.bytes, newest.progress_bp)
+                if percent is not None:
+                    percents[index] = percent
                 position += 1
             positions[index] = position
         known = [value for value in done if value is not None]
-        summed.append(
-            bucket._replace(
-                bytes=sum(known) if known else None,
-                progress_bp=None if known else _percent(percents, sizes),
-            )
-        )
+        bucket = bucket._replace(bytes=clamp_bigint(sum(known)) if known else None)
+        if not (has_percent or by_bytes):
+            bucket = bucket._replace(progress_bp=_percent(percents, sizes))
+        summed.append(bucket)
     return summed
 
 

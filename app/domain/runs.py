@@ -105,7 +105,7 @@ class JobRuns:
         run = self.runs[position]
         if position and not is_start and run.is_announced and run.begins_at == time:
             before = self.runs[position - 1]
-            if before.ended_at == time:  # with timestamps in seconds
+            if before.newest == time:  # its end, with timestamps in seconds
                 return before
         return run
 
@@ -121,6 +121,8 @@ class JobRuns:
         Call it in the order of time for the updates of one transaction.
         """
         run = self._start_at(time) if is_start else self.at(time)
+        if run.is_announced and run.begins_at is not None and time < run.begins_at:
+            run = self._create(0, None, run.clock_offset)  # the earliest was another
         if run.ended_at is not None and time > run.ended_at + GRACE:
             run = self._go_on_after_end(run)
         if is_end:
@@ -131,11 +133,20 @@ class JobRuns:
     def _end(self, run: Run, time: int) -> None:
         """End a run, unless it ended before. What it has after that belongs to the next run."""
         known = run.newest or 0
-        later_end = run.ended_at is not None and time + GRACE < run.ended_at <= known
-        if run.ended_at is None or later_end:
+        if run.ended_at is None or time < run.ended_at <= known:
             if known > time + GRACE:
-                self._divide(run, time + GRACE + 1)
+                self._give_on(run, time + GRACE + 1)
             run.ended_at = time
+
+    def _give_on(self, run: Run, from_at: int) -> None:
+        """Let what a run has from an instant on belong to the next one, or to a new one."""
+        following = self._unannounced_after(run)
+        if following is None or run.ended_at is None or run.ended_at >= from_at:
+            self._divide(run, from_at)
+        else:  # they were heartbeats after a later end
+            following.begins_at = from_at
+            self._note_start(following)
+            self._move(run, following, from_at)
 
     def begin(self, clock_offset: int | None = None) -> Run:
         """A new run after all that is known of the newest one, for a registration."""
@@ -202,6 +213,7 @@ class JobRuns:
         if run.newest is None or run.newest < from_at:
             return
         self.moves.append(Move(run, target, from_at))
+        target.newest = max(run.newest, target.newest or 0)
         if run.ended_at is not None and run.ended_at >= from_at:
             target.ended_at, run.ended_at = run.ended_at, None
             run.lost_end = True
@@ -218,7 +230,7 @@ class JobRuns:
     def _create(
         self,
         position: int,
-        begins_at: int,
+        begins_at: int | None,
         clock_offset: int | None,
         *,
         is_announced: bool = False,

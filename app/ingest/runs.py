@@ -77,7 +77,7 @@ def _times(
     """
     offset = newest.clock_offset
     is_live = not newest.has_ended
-    latest = newest.newest or 0
+    latest = max(newest.newest or 0, (newest.begins_at or 0) - 1)
     times: list[int | None] = []
     for position, update in enumerate(updates):
         is_live |= update.is_start
@@ -121,9 +121,12 @@ def move_all(conn: Connection, runs: JobRuns, written: Written) -> None:
             written.moved[run.key] = run
             run.set_extent(store.read_extent(conn, run.key, 0, timestamps.LATEST))
         newest = move.target.newest or move.from_at
-        ends = store.read_ends(conn, move.target.key, move.from_at, newest)
-        if ends:
-            runs.divide_after(move.target, ends[0][0])
+        stored = store.read_ends(conn, move.target.key, move.from_at, newest)
+        ends = [time for time, _ in stored[:1]]
+        if move.target.ended_at is not None:  # by an update that is not stored yet
+            ends.append(move.target.ended_at)
+        if ends and all(later.source is not move.target for later in runs.moves):
+            runs.divide_after(move.target, min(ends))
         _write(conn, runs, written)
 
 
@@ -155,6 +158,8 @@ def _set_life(conn: Connection, run: Run, change: Change) -> None:
     extent = store.read_extent(conn, run.key, 0, timestamps.LATEST)
     if extent is None:
         state.newest, state.has_telemetry = None, False
+        if run.lost_end:
+            state.reopen()
         return
     first, state.newest = extent
     # Older updates may have been dropped.

@@ -244,8 +244,9 @@ class _Transaction:
         state = self.changes[update.run].state
         if update.timestamp is None:
             # Two in one transaction must not look like a repeat. It is the newest, even if the
-            # sender's clock, which stamped earlier updates, is ahead of the hub's.
-            update.time = max(self.now, (state.newest or 0) + 1) + position
+            # sender's clock, which stamped earlier updates or the run before, is ahead of this one.
+            earliest = max((state.newest or 0) + 1, state.begins_at or 0)
+            update.time = max(self.now, earliest) + position
             return
         offset = state.clock_offset
         if state.has_ended and not timestamps.can_place(
@@ -258,6 +259,8 @@ class _Transaction:
             return
         clocks.measure(state, update.timestamp, self.now)
         state.clock_offset = timestamps.place(update, self.now, self.late_horizon, offset)
+        if update.sender_time is not None and update.time == self.now:  # its time of arrival
+            update.time = max(self.now, state.begins_at or 0)
 
     def _is_set_back(self, update: Update) -> bool:
         """Whether the sender's clock was set back in the run: then the update is shifted."""

@@ -17,9 +17,11 @@ CREATE OR REPLACE FUNCTION runs_of(of_job text) RETURNS text[] LANGUAGE sql STAB
 COMMENT ON FUNCTION runs_of(text) IS 'The jobs.job_id of all runs of a job.';
 
 -- With the rights of the tables' owner, because the web workers may not change an update: this only
--- changes which run of a job it belongs to.
+-- changes which run of a job it belongs to. Without a limit, because a run may have any number of
+-- updates in compressed chunks.
 CREATE OR REPLACE FUNCTION move_updates(source text, target text, from_at timestamptz)
-    RETURNS timestamptz[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    RETURNS timestamptz[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0 AS $$
 DECLARE
     hours timestamptz[];
 BEGIN

@@ -582,6 +582,23 @@ def test_a_sender_of_disks_only_has_their_sums(client: FlaskClient, points: int)
     assert part[0]["b"] == 1900 + 2000
 
 
+@pytest.mark.parametrize(
+    ("last", "shown"),
+    [
+        ({"progress_percent": 95}, (900, 95.0)),  # of the job, and the bytes are the disks'
+        ({"disks": [{"disk_index": 1, "progress_percent": 50, "total_bytes": 1000}]}, (900, 70.0)),
+    ],
+)
+def test_a_chart_ends_with_what_the_row_derives(
+    client: FlaskClient, last: dict[str, Any], shown: tuple[int, float]
+) -> None:
+    disks = [{"disk_index": 0, "bytes_transferred": 900, "total_bytes": 1000}]
+    push_all(client, {"timestamp": at(-20), "disks": disks}, {"timestamp": at(-10), **last})
+    row = client.get("/api/v1/jobs/j").get_json()
+    point = read(client)["chart_data"][-1]
+    assert (point["b"], point["p"]) == (row["bytes_transferred"], row["progress_percent"]) == shown
+
+
 def test_a_job_without_any_count_has_no_speed(client: FlaskClient) -> None:
     push_all(client, {"timestamp": at(-20)}, {"timestamp": at(-10), "current_phase": "snapshot"})
     chart = read(client)

@@ -257,6 +257,55 @@ def test_any_order_of_arrival_gives_the_same_runs(
     assert newest in (last, None)
 
 
+# Transactions in the order of arrival; each update is its second, E: an end, S: says `new_run`.
+ARRIVALS = [
+    # An end that is earlier than another one by less than the grace.
+    ["50E", "70", "0E"],
+    # What came after that other end belongs to the run that follows.
+    ["0 180 380E 70E", "90", "20E"],
+    # The first update that arrives is not of the earliest run.
+    ["270S", "0"],
+    ["270SE", "0"],
+    ["91E", "90S 0"],
+    ["630SE", "540", "520S 250E", "200 0S"],
+    # A run's first update is its end too.
+    ["720", "0S", "520SE"],
+    ["90S", "791E", "0SE", "591SE"],
+    ["802E", "0S", "50", "252SE"],
+    ["0", "242E", "222E 22SE"],
+    # The next run starts in the second of an end that turns out not to be the first one.
+    ["0", "1E", "1S", "0E"],
+]
+
+
+def arriving(written: str) -> Update:
+    seconds = NIGHT + int(written.rstrip("SE"))
+    status = "completed" if "E" in written else "running"
+    return start(seconds, status=status) if "S" in written else make_update(seconds, status)
+
+
+@pytest.mark.parametrize("arrival", ARRIVALS, ids=str)
+def test_late_ends_and_starts_find_their_runs(conn: Connection, arrival: list[str]) -> None:
+    expected = model([arriving(written) for group in arrival for written in group.split()])
+    for group in arrival:
+        store(conn, *map(arriving, group.split()))
+    assert conn.execute(STORED).fetchall() == expected
+    for group in arrival:
+        assert all(receipt.is_duplicate for receipt in store(conn, *map(arriving, group.split())))
+
+
+def test_any_number_of_compressed_updates_may_be_moved(owner: Database, conn: Connection) -> None:
+    """The engine limits how many rows of compressed chunks a statement may change."""
+    week_ago = -7 * 86_400
+    store(conn, *[make_update(week_ago + second) for second in range(0, 1000, 10)])
+    with owner.connect(autocommit=True) as owners:
+        owners.execute("SELECT compress_chunk(chunk) FROM show_chunks('job_telemetry') AS chunk")
+    conn.execute("SET timescaledb.max_tuples_decompressed_per_dml_transaction = 10")
+    (receipt,) = store(conn, make_update(week_ago + 5, "completed"))
+    assert receipt.is_applied
+    assert [run[3] for run in conn.execute(STORED).fetchall()] == [8, 93]
+
+
 def test_updates_that_are_shifted_to_their_arrival_divide_no_run(conn: Connection) -> None:
     """Stamped two hours ahead, and sent within a second: the last ones cannot keep their order."""
     for job_id, size in (("j", 1), ("k", 100)):
@@ -266,6 +315,34 @@ def test_updates_that_are_shifted_to_their_arrival_divide_no_run(conn: Connectio
             store(conn, *updates[:size])
             del updates[:size]
     assert [run[0] for run in runs(conn)] == ["j", "k"]
+
+
+def test_a_run_without_timestamps_after_one_whose_clock_is_ahead(conn: Connection) -> None:
+    store(conn, fresh(200, bytes_transferred=1), fresh(250, status="completed"))
+    for number, status in enumerate(("running", "running", "completed")):
+        update = make_update(status=status, bytes_transferred=number)
+        update.timestamp, update.is_start = None, number == 0
+        (receipt,) = store(conn, update)
+        assert (receipt.run, receipt.is_applied) == ("j/2", True)
+    assert [(run[0], run[2], run[4]) for run in runs(conn)] == [
+        ("j", "completed", 1),
+        ("j/2", "completed", 2),
+    ]
+
+
+def test_a_run_that_is_stored_at_its_arrival_after_one_that_reaches_further(
+    conn: Connection,
+) -> None:
+    """A clock that is years behind: its next day comes within a second."""
+    year, day = 365 * 86_400, 86_400
+    for at in (-25 * year, -25 * year + day):
+        store(conn, start(at, bytes_transferred=1))
+        store(conn, make_update(at + 1, bytes_transferred=2))
+        store(conn, make_update(at + 10, "completed", bytes_transferred=9))
+    assert [(run[0], run[2], run[4]) for run in runs(conn)] == [
+        ("j", "completed", 9),
+        ("j/2", "completed", 9),
+    ]
 
 
 def test_jobs_of_an_earlier_release_are_divided(owner: Database, conn: Connection) -> None:

@@ -59,6 +59,28 @@ def test_percents_of_disks_are_weighed_by_their_sizes() -> None:
     assert [each.progress_bp for each in add_disks(job, unknown)] == [2500, 7500]
 
 
+def test_disks_with_bytes_and_disks_with_percents_have_one_percent() -> None:
+    job = [bucket(0), bucket(10)]
+    disks = [
+        ChartedDiskSeries(100, [bucket(0, 50)]),
+        ChartedDiskSeries(300, [bucket(10, percent=5000)]),
+    ]
+    summed = add_disks(job, disks)
+    assert [(each.bytes, each.progress_bp) for each in summed] == [(50, 1250), (50, 5000)]
+
+
+def test_the_jobs_own_percent_stays_beside_the_bytes_of_its_disks() -> None:
+    job = [bucket(0), bucket(10, percent=9500)]
+    disks = [ChartedDiskSeries(100, [bucket(0, 10), bucket(10, 80)])]
+    summed = add_disks(job, disks)
+    assert [(each.bytes, each.progress_bp) for each in summed] == [(10, None), (80, 9500)]
+
+
+def test_a_sum_is_at_most_what_the_row_holds() -> None:
+    disks = [ChartedDiskSeries(None, [bucket(0, 2**63 - 1)])] * 2
+    assert add_disks([bucket(0)], disks)[0].bytes == 2**63 - 1
+
+
 def test_a_window_begins_with_what_came_before() -> None:
     disks = [ChartedDiskSeries(100, [bucket(10, 50)], bytes=20), ChartedDiskSeries(100, [], 30)]
     assert [each.bytes for each in add_disks([bucket(0), bucket(10)], disks)] == [50, 80]
