@@ -222,8 +222,7 @@ class Model:
                 "min_speed_bps": min(moving, default=None),
                 "avg_speed_bps": round(sum(moving) / len(moving), 2) if moving else None,
             }
-        progress = {"bytes_transferred", "progress_percent"}
-        if any(progress & fields.keys() for fields in charted):  # else of the disks
+        if any("bytes_transferred" in fields for fields in charted):  # else of the disks
             chart["bytes"] = sorted(fields.get("bytes_transferred", -1) for fields in charted)
         return chart
 
