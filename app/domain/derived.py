@@ -1,7 +1,7 @@
 """What a chart shows where the sender reported it only of disks, or not at all.
 
-As in the job's row: bytes are the sum over the disks; if some disk reports none, the percent is that
-of the disks by their sizes. Speeds are bytes by time.
+As in the job's row: bytes are the sum over the disks; if some disk reports none, the percent is
+that of the disks by their sizes. Speeds are bytes by time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ class ChartedDiskSeries:
     buckets: Sequence[Bucket]
     bytes: int | None = None
     progress_bp: int | None = None
-
 
     @property
     def has_bytes(self) -> bool:
