@@ -26,7 +26,6 @@ class ChartedDiskSeries:
     bytes: int | None = None
     progress_bp: int | None = None
 
-
     @property
     def has_bytes(self) -> bool:
         return self.bytes is not None or any(bucket.bytes is not None for bucket in self.buckets)

@@ -30,7 +30,7 @@ def run_of(state: JobState) -> Run:
         state.started_at if state.has_telemetry else None,
         state.newest,
         state.completed_at if state.has_ended else None,
-        state.clock_offset,
+        None if clocks.SET_BACK in state.warnings else state.clock_offset,
     )
 
 

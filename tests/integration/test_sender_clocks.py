@@ -95,6 +95,17 @@ def test_repeats_across_the_set_back_are_stored_once(conn: Connection) -> None:
     assert conn.execute("SELECT count(*) FROM job_telemetry").fetchone() == (23,)
 
 
+def test_a_clock_is_set_back_in_one_run_after_another(conn: Connection) -> None:
+    for ahead in (0, 60, 120):
+        whole = run(0, 4, ahead)
+        whole[0].is_start = True
+        push(conn, *whole)
+        push(conn, *[fresh(ahead - 90 + n, bytes_transferred=50 + n) for n in range(3)])
+        push(conn, fresh(ahead - 87, status="completed", bytes_transferred=70))
+    rows = "SELECT status, bytes_transferred, warnings ? 'clock_set_back' FROM jobs"
+    assert conn.execute(rows).fetchall() == [("completed", 70, True)] * 3
+
+
 def test_late_updates_are_no_clock_that_was_set_back(conn: Connection) -> None:
     """A backlog comes beside live updates: it has less bytes."""
     whole = run(0, 30)

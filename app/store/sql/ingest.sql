@@ -12,11 +12,12 @@ ORDER BY job_id
 FOR UPDATE
 
 -- The runs of the jobs that have several. The row of a job's first run is locked before, so that no
--- run is added meanwhile.
+-- run is added meanwhile. A clock that was set back during one run is right in the next.
 -- name: read_runs
 SELECT job_runs.job_id, run.job_id, begins_at, is_announced,
        CASE WHEN last_telemetry_at IS NOT NULL THEN started_at END, newest_update_at,
-       CASE WHEN ended_by <> 'detector' THEN completed_at END, clock_offset_seconds
+       CASE WHEN ended_by <> 'detector' THEN completed_at END,
+       CASE WHEN NOT warnings ? 'clock_set_back' THEN clock_offset_seconds END
 FROM job_runs
 CROSS JOIN LATERAL unnest(runs_of(job_runs.job_id)) AS key
 JOIN jobs AS run ON run.job_id = key
