@@ -37,8 +37,8 @@ class SQLiteFile:
     """One connection behind a lock. A damaged file is renamed, and a new one created.
 
     Only its owner may read it, and a group that may write it: updates name machines and errors.
-    A file that is no database, or another program's, is refused. `read_only`: nothing is created,
-    renamed or changed.
+    A file that is not a database, or another program's, is refused. `read_only`: nothing is
+    created, renamed or changed.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
