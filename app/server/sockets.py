@@ -47,10 +47,22 @@ def _limit_listeners(port: int, seconds: float) -> bool:
 def _listeners() -> Iterator[socket.socket]:
     """The listening TCP sockets of this process, as duplicates that the caller closes."""
     for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # no socket, or closed meanwhile
-            found = socket.socket(fileno=os.dup(int(name)))
-            is_tcp = found.family in (socket.AF_INET, socket.AF_INET6)
-            if is_tcp and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                yield found
+        with suppress(OSError):  # closed meanwhile
+            duplicate = _open_socket(os.dup(int(name)))
+            if duplicate is None:
+                continue
+            is_tcp = duplicate.family in (socket.AF_INET, socket.AF_INET6)
+            if is_tcp and duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                yield duplicate
             else:
-                found.close()
+                duplicate.close()
+
+
+def _open_socket(fd: int) -> socket.socket | None:
+    """None if the descriptor is not a socket. It is closed then: a duplicate of a pipe that stays
+    open keeps its reader from seeing the end."""
+    try:
+        return socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 
 from app.server.sockets import SEND_BUFFER_BYTES, limit_unread
@@ -34,3 +35,13 @@ def test_connections_are_limited_once_the_server_listens() -> None:
             with connection:
                 assert options(connection) == (2 * SEND_BUFFER_BYTES, 7_500)
         assert options(other) == before
+
+
+def test_looking_for_listeners_leaves_no_descriptor_open() -> None:
+    reader, writer = os.pipe()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        run_apart(limit_unread(listener.getsockname()[1], 7.5))
+    os.close(writer)
+    os.set_blocking(reader, False)
+    assert os.read(reader, 1) == b"", "the pipe is still open for writing"
+    os.close(reader)
