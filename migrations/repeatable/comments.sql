@@ -57,6 +57,12 @@ COMMENT ON COLUMN jobs.clock_offset_seconds IS
 COMMENT ON COLUMN jobs.clock_skew_seconds IS
     'Seconds by which the sender''s clock is ahead of the hub''s, at least; negative: behind, at most. '
     'From the update that took the least time to arrive; NULL: all were more than 10 minutes old.';
+COMMENT ON COLUMN jobs.interval_seconds IS
+    'How often its sender reports, as the sender says, in seconds; NULL: it does not say. Silence '
+    'is never shorter than three times that.';
+COMMENT ON COLUMN jobs.pause_seconds IS
+    'The longest silence, in seconds, after which the run had been called stalled or failed and '
+    'reported again; NULL: none.';
 COMMENT ON COLUMN jobs.performance_metrics IS
     'Summary of an ended job, kept for ever: peak_speed_bps, avg_speed_bps, min_speed_bps, '
     'duration_seconds, snapshots, chart_data [{t, s, p…}], phases, gaps. NULL until it is made.';
@@ -126,6 +132,54 @@ COMMENT ON COLUMN job_count_changes.repository_id IS 'As in jobs.';
 COMMENT ON COLUMN job_count_changes.status IS 'As in jobs.';
 COMMENT ON COLUMN job_count_changes.jobs IS
     'By how much the number of these jobs changed; negative: fewer.';
+
+COMMENT ON TABLE rules IS
+    'Thresholds by job, machine, node, phase and job type. For each setting the most specific rule '
+    'applies that sets it; where none does, the hub''s settings (docs/operations.md).';
+COMMENT ON COLUMN rules.id IS 'The number by which it is deleted. A later rule has a higher one.';
+COMMENT ON COLUMN rules.job_id IS
+    'Condition: the job''s name, without the number of a run, or a shell pattern; NULL: any.';
+COMMENT ON COLUMN rules.vm_name IS 'Condition: the machine, or a shell pattern; NULL: any.';
+COMMENT ON COLUMN rules.node_id IS 'Condition: the node, or a shell pattern; NULL: any.';
+COMMENT ON COLUMN rules.phase IS 'Condition: the current phase; NULL: any.';
+COMMENT ON COLUMN rules.job_type IS 'Condition: the type of the job; NULL: any.';
+COMMENT ON COLUMN rules.stall_after_seconds IS
+    'Setting: silence after which a job is stalled; NULL: not set.';
+COMMENT ON COLUMN rules.fail_after_seconds IS
+    'Setting: silence after which a job is failed; NULL: not set.';
+COMMENT ON COLUMN rules.hung_after_seconds IS
+    'Setting: time without progress after which a reporting job is hung; NULL: not set.';
+COMMENT ON COLUMN rules.overdue_after_seconds IS
+    'Setting: time since the last good run after which a series is overdue; NULL: not set.';
+COMMENT ON COLUMN rules.schedule IS
+    'Setting: when runs are due, as a cron expression of five fields; NULL: not set.';
+COMMENT ON COLUMN rules.timezone IS 'The IANA time zone of the schedule; NULL: no schedule.';
+COMMENT ON COLUMN rules.unusual_factor IS
+    'Setting: how many times larger or smaller than usual is unusual; NULL: not set.';
+COMMENT ON COLUMN rules.disk_percent_warning IS
+    'Setting: percent of a node''s disk in use that is a warning; NULL: not set.';
+COMMENT ON COLUMN rules.disk_percent_critical IS
+    'Setting: percent of a node''s disk in use that is critical; NULL: not set.';
+COMMENT ON COLUMN rules.memory_percent IS
+    'Setting: percent of a node''s memory in use that is too much; NULL: not set.';
+COMMENT ON COLUMN rules.mute_until IS
+    'Setting: until when what the rule matches needs no attention; NULL: not set.';
+COMMENT ON COLUMN rules.changed_at IS 'When it was made or last changed, hub''s clock.';
+
+COMMENT ON TABLE maintenance IS
+    'Windows of planned silence: what matches is not called silent, hung, overdue or offline then.';
+COMMENT ON COLUMN maintenance.id IS 'The number by which it is ended.';
+COMMENT ON COLUMN maintenance.from_at IS 'When it begins, hub''s clock.';
+COMMENT ON COLUMN maintenance.to_at IS
+    'When it ends or was ended, hub''s clock; the same as from_at: cancelled before it began.';
+COMMENT ON COLUMN maintenance.job_id IS
+    'Condition: the job''s name, without the number of a run, or a shell pattern; NULL: any.';
+COMMENT ON COLUMN maintenance.vm_name IS 'Condition: the machine, or a shell pattern; NULL: any.';
+COMMENT ON COLUMN maintenance.node_id IS 'Condition: the node, or a shell pattern; NULL: any.';
+COMMENT ON COLUMN maintenance.phase IS 'Condition: the current phase; NULL: any.';
+COMMENT ON COLUMN maintenance.job_type IS 'Condition: the type of the job; NULL: any.';
+COMMENT ON COLUMN maintenance.reason IS 'Why, as written by who planned it.';
+COMMENT ON COLUMN maintenance.created_at IS 'When it was planned, hub''s clock.';
 
 COMMENT ON TABLE job_events IS 'Log of each job: changes of its status, and warnings, in order.';
 COMMENT ON COLUMN job_events.id IS 'Running number: the order of events.';

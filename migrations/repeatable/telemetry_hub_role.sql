@@ -38,6 +38,8 @@ BEGIN
             ('ingest_presence', 'SELECT, INSERT, UPDATE'),
             ('hub_absences', 'SELECT, INSERT'),
             ('tokens', 'SELECT, INSERT, UPDATE'),
+            ('rules', 'SELECT, INSERT, UPDATE, DELETE'),
+            ('maintenance', 'SELECT, INSERT, UPDATE'),
             ('tasks', 'SELECT'),
             ('series_edges', 'SELECT'),
             ('rollup_refreshes', 'SELECT'),
