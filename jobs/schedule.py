@@ -13,7 +13,9 @@ from jobs import (
     detect_offline_nodes,
     detect_stale_jobs,
     drop_expired_chunks,
+    find_attention,
     fold_job_counts,
+    judge_runs,
     refresh_rollups,
     summarise_finished_jobs,
     vacuum_tables,
@@ -23,6 +25,7 @@ from jobs import (
 CHUNKS_SECONDS = 3_600
 NODES_SECONDS = 30  # a sixth of the silence after which a node is offline
 SUMMARIES_SECONDS = 3  # an ended job has its summary within 5 s; without one it is one look-up
+JUDGE_SECONDS = 5  # a run that ended well is shown as such within 10 s; else it is one look-up
 COUNTS_SECONDS = 60  # a reader adds up what is logged since: 1 ms for 5,000 changes
 VACUUM_SECONDS = 300  # at 1,000 updates a second, at most 300,000 dead rows
 APART_SECONDS = 0.5  # between the starts of two tasks: about as long as one takes
@@ -61,6 +64,8 @@ def tasks(config: Config) -> list[Task]:
         ("detect_offline_nodes", detect_offline_nodes.run_once, NODES_SECONDS),
         ("refresh_rollups", refresh_rollups.run_once, config.rollup_seconds),
         ("summarise_finished_jobs", summarise_finished_jobs.run_once, SUMMARIES_SECONDS),
+        ("judge_runs", judge_runs.run_once, JUDGE_SECONDS),
+        ("find_attention", find_attention.run_once, config.sweep_seconds),
         ("fold_job_counts", fold_job_counts.run_once, COUNTS_SECONDS),
         ("compress_chunks", compress_chunks.run_once, CHUNKS_SECONDS),
         ("drop_expired_chunks", drop_expired_chunks.run_once, CHUNKS_SECONDS),

@@ -42,6 +42,9 @@ TABLES = (
     "node_telemetry",
     "nodes",
     "jobs",  # with its disks, its events and what its sender lost
+    "changed_runs",  # after jobs, whose triggers write them
+    "series",
+    "attention",
     "job_count_changes",  # after jobs, whose triggers write them
     "job_counts",
     "machine_job_counts",

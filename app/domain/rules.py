@@ -171,6 +171,11 @@ class RuleSet:
         """Whether a rule mutes the subject now."""
         return self.mute(subject, now) is not None
 
+    def has_mute_ended(self, after: datetime, until: datetime) -> bool:
+        """Whether a rule's mute ended between two instants."""
+        muted = self._by_setting.get("mute_until", ())
+        return any(after < applied.value <= until for _, applied in muted)
+
     def least(self, name: str) -> Any:
         """The smallest value that any rule has for a setting; None: no rule sets it."""
         return min((applied.value for _, applied in self._by_setting.get(name, ())), default=None)

@@ -1,0 +1,144 @@
+"""What is usual for a series: size, duration and speed of its good runs, and their progress.
+
+Spreads are those of logarithms, because sizes and durations vary by factors: a run of a hundredth
+of the usual size is as unusual as one of a hundred times the size. A value is unusual if it differs
+from the median by more than four times the median absolute deviation (scaled to the standard
+deviation of a normal distribution) and by a factor of at least two.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+MOST_RUNS = 20
+FEWEST_RUNS = 5
+FACTOR = 2.0
+DEVIATIONS = 4.0
+_TO_SIGMA = 1.4826  # from the median absolute deviation of a normal distribution
+# Few runs underestimate the spread: with n of them it is taken to be 1 + 4/n times as wide.
+_SMALL_SAMPLE = 4.0
+PACE_STEPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The usual range of a value. Outside of it, it is unusual."""
+
+    median: float
+    low: float
+    high: float
+
+    def ratio(self, value: float) -> float | None:
+        """How many times larger (above 1) or smaller (below 1) than usual; None: usual."""
+        if self.low <= value <= self.high or self.median <= 0:
+            return None
+        return value / self.median
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What is usual for a series; None where fewer than FEWEST_RUNS good runs say."""
+
+    runs: int
+    bytes: Band | None = None
+    seconds: Band | None = None
+    bps: Band | None = None
+    has_empty_runs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GoodRun:
+    """A run that is counted. `bytes`: None if unknown. `progress`: (seconds, bytes), ascending."""
+
+    seconds: float
+    bytes: int | None
+    progress: Sequence[tuple[float, float]] = ()
+
+
+def usual_of(runs: Sequence[GoodRun], factor: float = FACTOR) -> Usual:
+    """What is usual, from the newest good runs, newest first."""
+    newest = runs[:MOST_RUNS]
+    sizes = [run.bytes for run in newest if run.bytes is not None]
+    speeds = [run.bytes / run.seconds for run in newest if run.bytes and run.seconds > 0]
+    return Usual(
+        runs=len(newest),
+        bytes=band([float(size) for size in sizes], factor),
+        seconds=band([run.seconds for run in newest], factor),
+        bps=band(speeds, factor),
+        has_empty_runs=0 in sizes,
+    )
+
+
+def band(values: Sequence[float], factor: float = FACTOR) -> Band | None:
+    """The usual range of values; None if fewer than FEWEST_RUNS are above zero."""
+    logs = [math.log(value) for value in values if value > 0]
+    if len(logs) < FEWEST_RUNS:
+        return None
+    middle = median(logs)
+    deviation = median(abs(each - middle) for each in logs) * _TO_SIGMA
+    deviation *= 1 + _SMALL_SAMPLE / len(logs)
+    width = max(DEVIATIONS * deviation, math.log(factor))
+    low = 0.0 if 0 in values else math.exp(middle - width)
+    return Band(math.exp(middle), low, math.exp(min(middle + width, 700.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How far a run usually is: at least `low[n]` bytes after n + 1 steps of `step_seconds`."""
+
+    step_seconds: float
+    low: list[int]
+
+
+def pace_of(runs: Sequence[GoodRun]) -> Pace | None:
+    """The lower quartile of the bytes at equal elapsed times, from the newest good runs."""
+    known = [run for run in runs[:MOST_RUNS] if run.progress and run.seconds > 0]
+    if len(known) < FEWEST_RUNS:
+        return None
+    step = median(run.seconds for run in known) / PACE_STEPS
+    low = []
+    for number in range(1, PACE_STEPS + 1):
+        reached = sorted(_bytes_at(run, number * step) for run in known)
+        low.append(int(reached[len(reached) // 4]))
+    return Pace(step, low)
+
+
+def _bytes_at(run: GoodRun, seconds: float) -> float:
+    """What a run had moved after so many seconds."""
+    after = bisect_right(run.progress, seconds, key=lambda point: point[0])
+    if after == len(run.progress):
+        return run.progress[-1][1]
+    end, end_bytes = run.progress[after]
+    start, start_bytes = run.progress[after - 1] if after else (0.0, 0.0)
+    share = (seconds - start) / ((end - start) or 1.0)
+    return start_bytes + share * (end_bytes - start_bytes)
+
+
+def to_json(usual: Usual) -> dict[str, Any]:
+    """As it is stored in `series.usual`."""
+    return {
+        "runs": usual.runs,
+        "has_empty_runs": usual.has_empty_runs,
+        **{
+            name: {"median": band.median, "low": band.low, "high": band.high}
+            for name in ("bytes", "seconds", "bps")
+            if (band := getattr(usual, name)) is not None
+        },
+    }
+
+
+def from_json(stored: dict[str, Any] | None) -> Usual:
+    """The reverse."""
+    if not stored:
+        return Usual(0)
+    bands = {
+        name: Band(*(float(stored[name][each]) for each in ("median", "low", "high")))
+        for name in ("bytes", "seconds", "bps")
+        if name in stored
+    }
+    return Usual(stored["runs"], has_empty_runs=stored["has_empty_runs"], **bands)

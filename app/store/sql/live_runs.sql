@@ -1,0 +1,98 @@
+-- What live runs show of themselves: no progress, too little, or a second run beside them. Each reads
+-- the live jobs once, from jobs_status_idx.
+
+-- Runs that report but have not progressed for some time.
+-- name: read_motionless
+SELECT {run_columns}
+FROM jobs
+LEFT JOIN series_runs USING (id)
+WHERE status = 'running' AND last_progress_at <= %(since)s
+
+-- Runs that have moved less than half of what is the least at their age, by their sender's clock. The
+-- last step counts for all that is later.
+-- name: read_slow
+SELECT {run_columns}, age.seconds,
+       pace_low[least(cardinality(pace_low), floor(age.seconds / pace_step_seconds)::integer)],
+       (usual -> 'bytes' ->> 'median')::double precision
+FROM jobs
+JOIN series_runs USING (id)
+JOIN series ON series.id = series_runs.series_id
+CROSS JOIN LATERAL (
+    SELECT extract(epoch FROM newest_update_at - jobs.started_at)::double precision AS seconds
+) AS age
+WHERE status = 'running' AND pace_step_seconds > 0
+  AND age.seconds >= greatest(pace_step_seconds, %(least_seconds)s)
+  AND bytes_transferred * 2 < pace_low[
+      least(cardinality(pace_low), floor(age.seconds / pace_step_seconds)::integer)]
+  AND {bytes_are_known}
+
+-- Two live runs of one series, and when the second began.
+-- name: read_overlapping
+SELECT series.id, series.vm_name, series.job_id, series.job_type, series.repository_id,
+       series.backup_type, live.runs, live.since
+FROM (
+    SELECT series_id, array_agg(jobs.job_id ORDER BY jobs.started_at, jobs.id) AS runs,
+           (array_agg(jobs.started_at ORDER BY jobs.started_at, jobs.id))[2] AS since
+    FROM jobs
+    JOIN series_runs USING (id)
+    WHERE status IN ('running', 'stalled')
+    GROUP BY series_id
+    HAVING count(*) > 1
+) AS live
+JOIN series ON series.id = live.series_id
+ORDER BY series.id
+
+-- Runs that were registered long ago and never began, without a later run of their series.
+-- name: read_never_started
+SELECT {run_columns}
+FROM jobs
+JOIN series_runs USING (id)
+WHERE status = 'pending' AND registered_at BETWEEN %(after)s AND %(before)s
+  AND NOT EXISTS (
+      SELECT FROM series_runs AS later
+      WHERE later.series_id = series_runs.series_id
+        AND (later.started_at, later.id) > (series_runs.started_at, jobs.id))
+ORDER BY jobs.id
+
+-- Live runs whose senders' clocks are ahead, or whose senders have lost updates.
+-- name: read_troubled_senders
+SELECT {run_columns}
+FROM jobs
+JOIN series_runs USING (id)
+WHERE status IN ('running', 'stalled')
+  AND (clock_skew_seconds > %(clock_seconds)s OR warnings ? 'sender_lost')
+
+-- The longest time between two updates of a run in which bytes, percent or phase had changed.
+-- name: read_longest_pause
+SELECT max(extract(epoch FROM time - before))::double precision
+FROM (
+    SELECT time, lag(time) OVER (ORDER BY time, seq) AS before
+    FROM (
+        SELECT time, seq,
+               (bytes_transferred, progress_percent, current_phase)
+               IS DISTINCT FROM lag((bytes_transferred, progress_percent, current_phase))
+                   OVER (ORDER BY time, seq) AS is_progress
+        FROM job_telemetry
+        WHERE job_id = %(key)s
+          AND time BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
+    ) AS updates
+    WHERE is_progress
+) AS progress
+
+-- How long earlier completed runs of the series were in a phase, and what they moved in it.
+-- name: read_earlier_phases
+SELECT run.id, (phase ->> 'to_t')::double precision - (phase ->> 'from_t')::double precision,
+       (phase ->> 'bytes')::bigint
+FROM (
+    SELECT jobs.id, performance_metrics
+    FROM (
+        SELECT id FROM series_runs
+        WHERE series_id = %(series_id)s
+        ORDER BY started_at DESC, id DESC
+        LIMIT %(limit)s
+    ) AS recent
+    JOIN jobs USING (id)
+    WHERE status = 'completed' AND performance_metrics IS NOT NULL
+) AS run
+CROSS JOIN LATERAL jsonb_array_elements(performance_metrics -> 'phases') AS phase
+WHERE phase ->> 'phase' = %(phase)s

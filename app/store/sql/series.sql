@@ -1,0 +1,135 @@
+-- The series of runs: membership, results, what is usual, and what is expected next.
+
+-- The oldest changes. Deleted in the transaction that judges them; one that comes in the meantime has
+-- a row of its own.
+-- name: claim_changes
+DELETE FROM changed_runs
+WHERE n IN (SELECT n FROM changed_runs ORDER BY n LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING id
+
+-- A run belongs to the series of its machine, or of its job if it names no machine.
+-- name: add_missing_series
+INSERT INTO series (vm_name, job_id, job_type, repository_id, backup_type)
+SELECT DISTINCT vm_name, CASE WHEN vm_name IS NULL THEN job_of(job_id) END, job_type,
+       repository_id, backup_type
+FROM jobs
+WHERE id = ANY(%(ids)s::bigint[])
+ON CONFLICT DO NOTHING
+
+-- The series that runs belonged to before, and do now.
+-- name: place_runs
+WITH places AS (
+    SELECT jobs.id, jobs.started_at, series.id AS series_id
+    FROM jobs
+    JOIN series ON series.vm_name IS NOT DISTINCT FROM jobs.vm_name
+        AND series.job_id IS NOT DISTINCT FROM
+            CASE WHEN jobs.vm_name IS NULL THEN job_of(jobs.job_id) END
+        AND series.job_type = jobs.job_type
+        AND series.repository_id IS NOT DISTINCT FROM jobs.repository_id
+        AND series.backup_type IS NOT DISTINCT FROM jobs.backup_type
+    WHERE jobs.id = ANY(%(ids)s::bigint[])
+), before AS (
+    SELECT series_id FROM series_runs WHERE id = ANY(%(ids)s::bigint[])
+), placed AS (
+    INSERT INTO series_runs (id, series_id, started_at)
+    SELECT id, series_id, started_at FROM places
+    ON CONFLICT (id) DO UPDATE SET
+        series_id = excluded.series_id, started_at = excluded.started_at
+    WHERE (series_runs.series_id, series_runs.started_at)
+          IS DISTINCT FROM (excluded.series_id, excluded.started_at)
+)
+SELECT series_id FROM before
+UNION
+SELECT series_id FROM places
+
+-- The newest runs of each series, newest first.
+-- name: read_histories
+SELECT series.id AS series_id, run.*
+FROM unnest(%(series)s::bigint[]) AS series (id)
+CROSS JOIN LATERAL (
+    SELECT {run_columns}
+    FROM (
+        SELECT id, result, findings
+        FROM series_runs
+        WHERE series_id = series.id
+        ORDER BY started_at DESC, id DESC
+        LIMIT %(limit)s
+    ) AS placed
+    JOIN jobs USING (id)
+) AS run
+ORDER BY series.id, run.started_at DESC, run.id DESC
+
+-- name: read_runs
+SELECT placed.series_id, {run_columns}
+FROM (
+    SELECT id, series_id, result, findings FROM series_runs WHERE id = ANY(%(ids)s::bigint[])
+) AS placed
+JOIN jobs USING (id)
+ORDER BY started_at, jobs.id
+
+-- name: read_disks
+SELECT jobs.id, disk_index, job_disks.status,
+       CASE WHEN job_disks.{disk_bytes_time} IS NOT NULL THEN job_disks.bytes_transferred END
+FROM jobs
+JOIN job_disks ON job_disks.job_id = jobs.job_id
+WHERE jobs.id = ANY(%(ids)s::bigint[])
+ORDER BY jobs.id, disk_index
+
+-- When each run had moved how much, from its summary.
+-- name: read_progress
+SELECT id,
+       jsonb_path_query_array(performance_metrics, '$.chart_data[*].t'),
+       jsonb_path_query_array(performance_metrics, '$.chart_data[*].b'),
+       jsonb_path_query_array(performance_metrics, '$.chart_data[*].p')
+FROM jobs
+WHERE id = ANY(%(ids)s::bigint[]) AND performance_metrics IS NOT NULL
+
+-- name: write_results
+UPDATE series_runs SET result = v.result, findings = v.findings::jsonb
+FROM unnest(%(ids)s::bigint[], %(results)s::text[], %(findings)s::text[])
+    AS v (id, result, findings)
+WHERE series_runs.id = v.id
+
+-- name: read_series
+SELECT id, vm_name, job_id, job_type, repository_id, backup_type
+FROM series
+WHERE id = ANY(%(ids)s::bigint[])
+ORDER BY id
+
+-- name: write_state
+UPDATE series SET
+    state = %(state)s,
+    runs = (SELECT count(*) FROM series_runs WHERE series_id = series.id),
+    last_run = %(last_run)s,
+    last_started_at = %(last_started_at)s,
+    last_ended_at = %(last_ended_at)s,
+    last_good_run = %(last_good_run)s,
+    last_good_at = %(last_good_at)s,
+    failures = %(failures)s,
+    usual = %(usual)s::jsonb,
+    distance_seconds = %(distance_seconds)s,
+    next_expected_at = %(next_expected_at)s,
+    overdue_at = %(overdue_at)s,
+    pace_step_seconds = %(pace_step_seconds)s,
+    pace_low = %(pace_low)s::bigint[]
+WHERE id = %(id)s
+
+-- A series that lost all its runs, because their identity became known later.
+-- name: delete_empty_series
+DELETE FROM series WHERE id = ANY(%(ids)s::bigint[])
+
+-- Series without a live run whose next run is overdue, and without a failure that says so already.
+-- name: read_overdue
+SELECT id, vm_name, job_id, job_type, repository_id, backup_type, last_run, last_good_at,
+       distance_seconds, next_expected_at, overdue_at
+FROM series
+WHERE overdue_at <= %(now)s AND last_started_at >= %(since)s
+  AND NOT EXISTS (
+      SELECT FROM attention
+      WHERE attention.series_id = series.id AND until IS NULL AND kind IN ('failed', 'silent'))
+  AND NOT EXISTS (
+      SELECT FROM jobs WHERE jobs.job_id = series.last_run AND status IN ('running', 'stalled'))
+ORDER BY id
+
+-- name: note_newest_runs
+SELECT note_newest_runs()

@@ -1,0 +1,297 @@
+"""Finds what needs attention now: live runs, overdue series, nodes, and the hub itself.
+
+What follows from ended runs is found by judge_runs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from app.auth.scopes import ENDS_SOON
+from app.config import Config
+from app.database.pool import Connection, Database
+from app.domain.attention import hub
+from app.domain.attention.hub import FreeSpace, LateTask
+from app.domain.attention.items import Finding, Kind
+from app.domain.attention.live import (
+    HUNG_SECONDS,
+    NEVER_STARTED,
+    SLOW_SECONDS,
+    LiveRun,
+    hung_after,
+    hung_finding,
+    never_started_finding,
+    overlap_finding,
+    sender_findings,
+    slow_finding,
+)
+from app.domain.attention.nodes import (
+    DISK_CRITICAL_PERCENT,
+    DISK_WARNING_PERCENT,
+    HYSTERESIS_PERCENT,
+    MEMORY_PERCENT,
+    node_findings,
+)
+from app.domain.attention.series import RETIRED_AFTER, overdue_finding
+from app.domain.rules import Maintenance, RuleSet, Subject
+from app.domain.staleness import Watch, silent_since
+from app.store import attention, conditions, live_runs
+from app.store import series as series_store
+from app.store.attention import Changes
+from app.store.rules import read_maintenance, read_rules
+from app.store.series import OverdueSeries
+from app.store.staleness import read_watches
+from app.store.tasks import read_tasks
+
+# After an absence senders deliver what they kept: a series is not overdue before.
+BACKLOG_TIME = timedelta(hours=1)
+MOST_PAUSES = 200  # read in one run; each reads a run's updates
+SPACE_TIME = timedelta(hours=6)  # over which the growth of the database is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The result of a run of the task: items opened, changed and ended."""
+
+    opened: int
+    changed: int
+    ended: int
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What every look needs."""
+
+    at: datetime
+    watches: list[Watch]
+    rules: RuleSet
+    maintenance: Maintenance
+    opened: dict[tuple[str, str], datetime]  # since when, by kind and subject
+
+    def is_silenced(self, subject: Subject) -> bool:
+        """Whether a rule mutes the subject, or it is under maintenance."""
+        return self.rules.is_muted(subject, self.at) or self.maintenance.covers(subject)
+
+
+def run_once(database: Database, config: Config, now: datetime | None = None) -> Found:
+    """Bring the items of attention up to date that depend on the time."""
+    with database.transaction() as conn:
+        at, watches = read_watches(conn, now)
+        kinds: tuple[Kind, ...] = ("hung", "slow", "overdue", "node_limit")
+        state = Now(
+            at,
+            watches,
+            read_rules(conn),
+            read_maintenance(conn, at, grace_seconds=config.stale_after_seconds),
+            attention.read_open(conn, kinds),
+        )
+        if state.rules.has_mute_ended(at - timedelta(seconds=3 * config.sweep_seconds), at):
+            series_store.note_newest_runs(conn)
+        changes = Changes()
+        for look_kinds, look in _LOOKS:
+            findings = look(conn, state, config)
+            changes += attention.reconcile(conn, look_kinds, findings, at)
+        senders = [
+            finding
+            for run in live_runs.read_troubled_senders(conn)
+            if not state.is_silenced(run.rule_subject)
+            for finding in sender_findings(run)
+        ]
+        changes += attention.open_missing(conn, senders, at)  # judge_runs ends them
+    return Found(changes.opened, changes.changed, changes.ended)
+
+
+# Live runs.
+
+
+def _find_hung(conn: Connection, now: Now, config: Config) -> list[Finding]:
+    base = min(HUNG_SECONDS, now.rules.least("hung_after_seconds") or HUNG_SECONDS)
+    since = silent_since(now.watches, base)
+    if since is None:
+        return _kept(conn, now)
+    found = []
+    for run in live_runs.read_motionless(conn, since):
+        assert run.last_progress_at is not None
+        if now.is_silenced(run.rule_subject):
+            continue
+        threshold = _hung_threshold(conn, now, run)
+        long_silent = silent_since(now.watches, round(threshold))
+        is_open = now.opened.get(("hung", run.item_subject)) == run.last_progress_at
+        if is_open or (long_silent is not None and run.last_progress_at <= long_silent):
+            found.append(hung_finding(run, threshold))
+    return found
+
+
+def _kept(conn: Connection, now: Now) -> list[Finding]:
+    """The open items of hung runs, while the hub has not watched long enough to find others."""
+    return [
+        hung_finding(run, _hung_threshold(conn, now, run))
+        for run in live_runs.read_motionless(conn, now.at)
+        if now.opened.get(("hung", run.item_subject)) == run.last_progress_at
+    ]
+
+
+# By run and its last progress: while a run does not go on, neither do its pauses.
+_thresholds: dict[tuple[str, datetime | None, float], float] = {}
+
+
+def _hung_threshold(conn: Connection, now: Now, run: LiveRun) -> float:
+    applied = now.rules.setting("hung_after_seconds", run.rule_subject)
+    if applied is not None:
+        return float(applied.value)
+    key = (run.key, run.last_progress_at, HUNG_SECONDS)
+    if key not in _thresholds:
+        if len(_thresholds) > 10_000:
+            _thresholds.clear()
+        _thresholds[key] = _learn_threshold(conn, run)
+    return _thresholds[key]
+
+
+def _learn_threshold(conn: Connection, run: LiveRun) -> float:
+    pause = live_runs.read_longest_pause(conn, run)
+    if run.series_id is None or run.phase is None:
+        return hung_after(HUNG_SECONDS, pause, may_be_still=run.may_be_still)
+    earlier = live_runs.read_earlier_phase(conn, run.series_id, run.phase)
+    return hung_after(
+        HUNG_SECONDS,
+        pause,
+        may_be_still=run.may_be_still,
+        earlier_runs=earlier.runs,
+        earlier_seconds=earlier.longest_seconds,
+        earlier_moved=earlier.moves_bytes,
+    )
+
+
+def _find_slow(conn: Connection, now: Now, config: Config) -> list[Finding]:
+    return [
+        slow_finding(slow)
+        for slow in live_runs.read_slow(conn, SLOW_SECONDS)
+        if not now.is_silenced(slow.run.rule_subject)
+    ]
+
+
+def _find_overlapping(conn: Connection, now: Now, config: Config) -> list[Finding]:
+    return [
+        overlap_finding(overlap)
+        for overlap in live_runs.read_overlapping(conn)
+        if not now.is_silenced(overlap.series.rule_subject)
+    ]
+
+
+# Missing runs.
+
+
+def _find_overdue(conn: Connection, now: Now, config: Config) -> list[Finding]:
+    returned_at = conditions.read_last_return(conn, now.at)
+    waits = not now.watches or (returned_at is not None and now.at < returned_at + BACKLOG_TIME)
+    found = [
+        overdue_finding(late.series, late.rhythm, late.last_run, late.last_good_at)
+        for late in series_store.read_overdue(conn, now.at, now.at - RETIRED_AFTER)
+        if _is_overdue(late, now)
+    ]
+    registered_from = now.at - RETIRED_AFTER
+    found += [
+        never_started_finding(run)
+        for run in live_runs.read_never_started(conn, registered_from, now.at - NEVER_STARTED)
+        if not now.is_silenced(run.rule_subject)
+    ]
+    if waits:
+        return [finding for finding in found if finding.key in now.opened]
+    return found
+
+
+def _is_overdue(late: OverdueSeries, now: Now) -> bool:
+    """Whether a series is overdue also without the time that it was under maintenance."""
+    subject = late.series.rule_subject
+    rhythm = late.rhythm
+    planned = now.maintenance.seconds_covered(subject, rhythm.next_at, now.at)
+    return not now.is_silenced(subject) and (
+        rhythm.overdue_at + timedelta(seconds=planned) <= now.at
+    )
+
+
+# Nodes and the hub.
+
+
+def _find_nodes(conn: Connection, now: Now, config: Config) -> list[Finding]:
+    rules = now.rules
+    disk = min(
+        DISK_WARNING_PERCENT,
+        DISK_CRITICAL_PERCENT,
+        *(
+            rules.least(name) or DISK_WARNING_PERCENT
+            for name in ("disk_percent_warning", "disk_percent_critical")
+        ),
+    )
+    memory = min(MEMORY_PERCENT, rules.least("memory_percent") or MEMORY_PERCENT)
+    open_subjects = {subject for kind, subject in now.opened if kind == "node_limit"}
+    slack = HYSTERESIS_PERCENT
+    return [
+        finding
+        for node in conditions.read_nodes(conn, disk - slack, memory - slack)
+        if not now.is_silenced(Subject(node_id=node.node_id))
+        for finding in node_findings(node, rules, open_subjects)
+    ]
+
+
+def _find_hub(conn: Connection, now: Now, config: Config) -> list[Finding]:
+    found: list[Finding] = []
+    for task in read_tasks(conn, now.at):
+        since = task.last_finished_at or now.at
+        if task.is_late or task.last_error:
+            error = None if task.is_late else task.last_error
+            late = LateTask(task.task_id, since, task.interval_seconds, error)
+            found.append(hub.task_finding(late))
+    if not now.watches:
+        last_beat_at = conditions.read_presence(conn)
+        if last_beat_at is not None:
+            found.append(hub.ingest_finding(last_beat_at))
+    paused = conditions.read_paused_retention(conn)
+    if paused is not None:
+        found.append(hub.retention_finding(paused))
+    found += [
+        hub.token_finding(token, now.at, ENDS_SOON)
+        for token in conditions.read_ending_tokens(conn, now.at, ENDS_SOON)
+    ]
+    if config.is_embedded:
+        found += _find_engine(conn, now, config)
+    return found
+
+
+def _find_engine(conn: Connection, now: Now, config: Config) -> list[Finding]:
+    found = []
+    restarted_at = conditions.read_engine_restart(conn)
+    if restarted_at is not None and now.at - restarted_at < hub.RESTART_SHOWN:
+        found.append(hub.restart_finding(restarted_at))
+    space = hub.space_finding(_measure_space(config.data_dir, now.at))
+    if space is not None:
+        found.append(space)
+    return found
+
+
+_samples: deque[FreeSpace] = deque()
+
+
+def _measure_space(directory: Path, at: datetime) -> Sequence[FreeSpace]:
+    """What was free in the last hours, as far as this process has looked; ascending."""
+    usage = shutil.disk_usage(directory)
+    _samples.append(FreeSpace(at, usage.free, usage.total))
+    while _samples[0].at < at - SPACE_TIME:
+        _samples.popleft()
+    return _samples
+
+
+Look = Callable[[Connection, Now, Config], Iterable[Finding]]
+_LOOKS: tuple[tuple[tuple[Kind, ...], Look], ...] = (
+    (("hung",), _find_hung),
+    (("slow",), _find_slow),
+    (("overlapping",), _find_overlapping),
+    (("overdue",), _find_overdue),
+    (("node_offline", "node_limit"), _find_nodes),
+    (("hub",), _find_hub),
+)

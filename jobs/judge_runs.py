@@ -1,0 +1,151 @@
+"""Judges ended runs, and keeps the state of their series: what is usual, and what is wrong.
+
+Triggers note which runs have changed. A run is judged once it has its summary: when nothing more
+has arrived for a moment.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from app.config import Config
+from app.database.pool import Connection, Database
+from app.domain.attention.items import Finding
+from app.domain.attention.rhythm import MOST_RUNS, Rhythm, follow_schedule
+from app.domain.attention.run import Judgement, Result, Run, judge
+from app.domain.attention.series import RUN_KINDS, Series, findings_of, is_good, state_of
+from app.domain.attention.usual import FACTOR, GoodRun, pace_of, usual_of
+from app.domain.attention.usual import MOST_RUNS as MOST_USUAL_RUNS
+from app.domain.rules import RuleSet, Schedule, Subject
+from app.store import attention
+from app.store import series as store
+from app.store.attention import Changes
+from app.store.rules import read_rules
+from app.store.staleness import read_clock
+
+logger = logging.getLogger("hub.tasks.judge")
+
+PAGE_CHANGES = 500
+# After an upgrade every run is judged. The next run of the task continues, so that a process can
+# stop soon.
+LONGEST_RUN_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The result of a run of the task: runs that had changed, series, and items of attention."""
+
+    runs: int
+    series: int
+    opened: int
+    changed: int
+    ended: int
+
+
+def run_once(database: Database, config: Config, now: datetime | None = None) -> Judged:
+    """Judge the runs that have changed, in pages of one transaction each."""
+    runs = series = 0
+    changes = Changes()
+    give_up_at = time.monotonic() + LONGEST_RUN_SECONDS
+    while True:
+        with database.transaction() as conn:
+            ids = store.claim_changes(conn, PAGE_CHANGES)
+            if not ids:
+                break
+            clock = read_clock(conn, now)
+            touched = store.place_runs(conn, ids)
+            changes += _judge(conn, ids, touched, clock)
+        runs += len(ids)
+        series += len(touched)
+        if time.monotonic() > give_up_at:
+            break
+    return Judged(runs, series, changes.opened, changes.changed, changes.ended)
+
+
+def _judge(conn: Connection, ids: Sequence[int], touched: Sequence[int], now: datetime) -> Changes:
+    rules = read_rules(conn)
+    known = store.read_series(conn, touched)
+    histories = store.read_histories(conn, touched, MOST_RUNS)
+    judged = _judge_runs(conn, ids, known, histories, rules)
+    findings: list[Finding] = []
+    for series in known:
+        history = histories.get(series.id)
+        if history:
+            findings += _keep_series(conn, series, history, rules, now)
+    store.delete_empty_series(conn, [each.id for each in known if each.id not in histories])
+    if judged:
+        store.write_results(conn, judged)
+    subjects = [each.subject for each in known]
+    return attention.reconcile(conn, RUN_KINDS, findings, now, subjects=subjects)
+
+
+def _judge_runs(
+    conn: Connection,
+    ids: Sequence[int],
+    known: Sequence[Series],
+    histories: dict[int, list[Run]],
+    rules: RuleSet,
+) -> dict[int, tuple[Result | None, Sequence[Judgement]]]:
+    """The result and findings of each run that has changed; the histories then have them too."""
+    by_id = {each.id: each for each in known}
+    disks = store.read_disks(conn, ids)
+    judged: dict[int, tuple[Result | None, Sequence[Judgement]]] = {}
+    for series_id, run in store.read_runs(conn, ids):  # ascending, as each counts for the next
+        history = histories[series_id]
+        if run.status == "completed" and run.is_settled:
+            factor = rules.setting("unusual_factor", _subject_of(by_id[series_id], run))
+            before = [each for each in history if each.started_at < run.started_at]
+            usual = usual_of(_good_runs(before), factor.value if factor else FACTOR)
+            findings = judge(replace(run, disks=disks.get(run.id, ())), usual)
+            judged[run.id] = ("warning" if findings else "good", findings)
+        elif run.result is not None or run.findings or run.status != "completed":
+            judged[run.id] = (None, ())
+        else:
+            continue
+        result, now_found = judged[run.id]
+        histories[series_id] = [
+            replace(each, result=result, findings=tuple(now_found)) if each.id == run.id else each
+            for each in history
+        ]
+    return judged
+
+
+def _keep_series(
+    conn: Connection, series: Series, history: Sequence[Run], rules: RuleSet, now: datetime
+) -> list[Finding]:
+    """Store the state of a series; return what needs attention."""
+    good = [run for run in history if is_good(run) and run.is_settled][:MOST_USUAL_RUNS]
+    progress = store.read_progress(conn, good)
+    counted = [GoodRun(run.seconds, run.bytes, progress.get(run.id, ())) for run in good]
+    subject = _subject_of(series, history[0])
+    factor = rules.setting("unusual_factor", subject)
+    state = state_of(history, _scheduled(rules, subject, history))
+    usual = usual_of(counted, factor.value if factor else FACTOR)
+    store.write_state(conn, series.id, state, usual, pace_of(counted))
+    if rules.is_muted(subject, now):
+        return []
+    return findings_of(series, history, state, now)
+
+
+def _good_runs(history: Sequence[Run]) -> list[GoodRun]:
+    return [GoodRun(run.seconds, run.bytes) for run in history if is_good(run)]
+
+
+def _scheduled(rules: RuleSet, subject: Subject, history: Sequence[Run]) -> Rhythm | None:
+    """The rhythm that a rule names: a schedule, or how long after a good run the next is due."""
+    applied = rules.rhythm(subject)
+    if applied is None:
+        return None
+    good = next((run for run in history if is_good(run)), history[-1])
+    if isinstance(applied.value, Schedule):
+        schedule = applied.value
+        return follow_schedule(schedule.expression, schedule.timezone, good.started_at)
+    return Rhythm.after(good.started_at, applied.value)
+
+
+def _subject_of(series: Series, run: Run) -> Subject:
+    return Subject(job_type=series.job_type, vm_name=series.vm_name, job_id=run.name)

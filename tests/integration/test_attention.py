@@ -1,0 +1,365 @@
+"""What needs attention: from stored updates to the open items, with the tasks that find them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.clock import to_micros, utc_now
+from app.config import Config
+from app.database.pool import Database
+from app.domain.updates import Update
+from jobs import detect_stale_jobs, find_attention, judge_runs, summarise_finished_jobs
+from tests.storing import store
+
+GIB = 2**30
+HOUR = 3_600.0
+DAY = 24 * HOUR
+
+
+class Fleet:
+    """Stores runs, and lets the tasks look at them at chosen moments."""
+
+    def __init__(self, owner: Database, config: Config) -> None:
+        self.owner = owner
+        self.config = config
+        self.now = utc_now().replace(microsecond=0)
+
+    def update(self, job_id: str, ago: float, **fields: Any) -> None:
+        """One update, so many seconds before now."""
+        status = fields.pop("status", "running")
+        disks = fields.pop("disks", {})
+        time = to_micros(self.now - timedelta(seconds=ago))
+        fields = {"vm_name": "db1", **fields}
+        fields = {name: value for name, value in fields.items() if value is not None}
+        update = Update(
+            "backup", job_id, status, timestamp=time, fields=fields, disks=disks, time=time
+        )
+        with self.owner.connect() as conn:
+            store(conn, update)
+
+    def run(
+        self, days: float, done: int | None = 100 * GIB, seconds: float = HOUR, **end: Any
+    ) -> str:
+        """A run that began so many days ago; its id."""
+        job_id = end.pop("job_id", f"job-{days}")
+        identity = {name: end[name] for name in ("vm_name", "repository_id") if name in end}
+        self.update(job_id, days * DAY, bytes_transferred=None if done is None else 0, **identity)
+        status = end.pop("status", "completed")
+        end = {"bytes_transferred": done, "total_bytes": done, **end}
+        self.update(job_id, days * DAY - seconds, status=status, **end)
+        return str(job_id)
+
+    def nights(self, first: int, last: int, **end: Any) -> None:
+        """A run each night, from `first` to `last` days ago."""
+        for days in range(first, last - 1, -1):
+            self.run(days, **end)
+
+    def judge(self) -> None:
+        """Summarise and judge what has ended."""
+        with self.owner.transaction() as conn:
+            conn.execute(
+                "UPDATE jobs SET last_telemetry_at = now() - interval '1 hour'"
+                " WHERE completed_at IS NOT NULL AND last_telemetry_at > now() - interval '1 hour'"
+            )
+        summarise_finished_jobs.run_once(self.owner, self.config)
+        judge_runs.run_once(self.owner, self.config, self.now)
+
+    def look(self, later: float = 0.0) -> None:
+        """Let the sweep look, so many seconds from now; web processes have been up for a day."""
+        now = self.now + timedelta(seconds=later)
+        with self.owner.transaction() as conn:
+            conn.execute("DELETE FROM ingest_beats")
+            conn.execute(
+                "INSERT INTO ingest_beats VALUES ('web', %s, %s)", [now - timedelta(days=1), now]
+            )
+        find_attention.run_once(self.owner, self.config, now)
+
+    def find(self, later: float = 0.0) -> dict[str, str]:
+        """The summaries of the open items by kind, after both tasks."""
+        self.judge()
+        self.look(later)
+        return {row["kind"]: row["summary"] for row in self.items()}
+
+    def items(self, *, ended: bool = False) -> list[dict[str, Any]]:
+        """The items, open or ended; of the hub itself none."""
+        with self.owner.connect() as conn:
+            cursor = conn.execute(
+                "SELECT kind, severity, subject, job_id, since, until, summary, evidence,"
+                " acknowledged_by FROM attention"
+                " WHERE (until IS NOT NULL) = %s AND kind <> 'hub' ORDER BY id",
+                [ended],
+            )
+            names = [column.name for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def result_of(self, job_id: str) -> str | None:
+        """The result of a run."""
+        with self.owner.connect() as conn:
+            row = conn.execute(
+                "SELECT result FROM series_runs JOIN jobs USING (id) WHERE job_id = %s", [job_id]
+            ).fetchone()
+        return None if row is None else row[0]
+
+    def set_progress(self, job_id: str, ago: float) -> None:
+        """Let the last progress of a run be so many seconds ago, and its last update now."""
+        with self.owner.transaction() as conn:
+            conn.execute(
+                "UPDATE jobs SET last_progress_at = %s, last_telemetry_at = %s WHERE job_id = %s",
+                [self.now - timedelta(seconds=ago), self.now, job_id],
+            )
+
+
+@pytest.fixture
+def fleet(owner: Database, config: Config) -> Iterator[Fleet]:
+    find_attention._thresholds.clear()
+    yield Fleet(owner, config)
+
+
+# Ended runs.
+
+
+def test_good_runs_need_no_attention(fleet: Fleet) -> None:
+    fleet.nights(10, 1)
+    assert fleet.find() == {}
+    assert fleet.result_of("job-1") == "good"
+
+
+def test_a_failed_run_is_open_until_a_good_one(fleet: Fleet) -> None:
+    fleet.nights(9, 6)
+    fleet.nights(5, 1, done=GIB, status="failed", error_message="disk full")
+    found = fleet.find()
+    assert list(found) == ["failed"]
+    assert found["failed"].startswith("The last 5 runs failed; the last good one ended ")
+    [item] = fleet.items()
+    assert item["evidence"]["failures"] == 5
+    assert item["evidence"]["error"] == "disk full"
+    assert item["since"] == fleet.now - timedelta(days=5) + timedelta(hours=1)
+    fleet.run(0.2)
+    assert fleet.find() == {}
+    [item] = fleet.items(ended=True)
+    assert item["until"] == fleet.now
+
+
+@pytest.mark.parametrize(
+    ("end", "sentence"),
+    [
+        ({"done": 0, "total_bytes": 52 * GIB}, "It completed with 0 of 52 GiB."),
+        ({"done": 85, "total_bytes": 3_200_000}, "It completed with 85 B of 3.05 MiB: 0.0027 %."),
+        ({"done": 98, "total_bytes": 100}, "It completed with 98 B of 100 B: 98 %."),
+        ({"done": 0, "total_bytes": None}, "It completed with 0 bytes."),
+        ({"done": None, "progress_percent": 40}, "It completed at 40 %, by its own account."),
+        (
+            {"done": 50, "disks": {0: {"status": "failed"}, 1: {"status": "completed"}}},
+            "It completed although these disks had not: 0 (failed).",
+        ),
+    ],
+)
+def test_a_completed_run_that_contradicts_itself_is_suspicious(
+    fleet: Fleet, end: dict[str, Any], sentence: str
+) -> None:
+    job_id = fleet.run(1, **end)
+    assert fleet.find() == {"suspicious": sentence}
+    assert fleet.result_of(job_id) == "warning"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"done": None},  # a sender that reports no bytes
+        {"done": None, "total_bytes": 1_000},
+        {"done": 995, "total_bytes": 1_000},
+        {"done": 1_200, "total_bytes": 1_000},
+        {"done": 0, "total_bytes": 0},  # nothing had to be moved
+        {"done": 1_000, "total_bytes": 1_000, "progress_percent": 99.2},
+        {"done": None, "progress_percent": 100},
+        {"done": 50, "disks": {0: {"status": "completed", "bytes_transferred": 50}}},
+    ],
+)
+def test_what_is_unknown_or_rounded_is_not_suspicious(fleet: Fleet, end: dict[str, Any]) -> None:
+    job_id = fleet.run(1, **end)
+    assert fleet.find() == {}
+    assert fleet.result_of(job_id) == "good"
+
+
+def test_a_much_smaller_run_is_unusual(fleet: Fleet) -> None:
+    fleet.nights(11, 2)
+    fleet.run(1, done=GIB)
+    found = fleet.find()
+    assert list(found) == ["unusual"]
+    assert found["unusual"] == (
+        "It moved 1 GiB, 100 times less than usual (100 GiB, the last 10 runs)."
+    )
+
+
+def test_a_much_longer_run_is_unusual(fleet: Fleet) -> None:
+    fleet.nights(11, 2)
+    fleet.run(1, seconds=9 * HOUR)
+    assert fleet.find() == {
+        "unusual": "It took 9 h, 9.0 times longer than usual (1 h, the last 10 runs)."
+    }
+
+
+def test_four_runs_say_nothing_about_what_is_usual(fleet: Fleet) -> None:
+    fleet.nights(5, 2)
+    fleet.run(1, done=GIB)
+    assert fleet.find() == {}
+
+
+def test_a_late_correction_ends_the_item(fleet: Fleet) -> None:
+    fleet.run(1, done=50, total_bytes=100, job_id="late")
+    assert list(fleet.find()) == ["suspicious"]
+    fleet.update("late", DAY - HOUR, status="completed", bytes_transferred=100, total_bytes=100)
+    assert fleet.find() == {}
+
+
+# Missing runs.
+
+
+def test_five_nights_without_a_run_are_overdue(fleet: Fleet) -> None:
+    fleet.nights(15, 6)
+    found = fleet.find()
+    assert list(found) == ["overdue"]
+    assert "usual is one every 1 d" in found["overdue"]
+    fleet.run(0.1)
+    assert fleet.find() == {}
+
+
+def test_a_run_is_not_overdue_within_half_a_day(fleet: Fleet) -> None:
+    fleet.nights(10, 1)
+    assert fleet.find(later=0.4 * DAY) == {}
+    assert list(fleet.find(later=0.7 * DAY)) == ["overdue"]
+
+
+def test_nothing_is_overdue_before_a_backlog_has_come_in(fleet: Fleet) -> None:
+    fleet.nights(10, 3)
+    with fleet.owner.transaction() as conn:
+        conn.execute(
+            "INSERT INTO hub_absences VALUES (%s, %s)",
+            [fleet.now - timedelta(hours=20), fleet.now - timedelta(minutes=50)],
+        )
+    assert fleet.find() == {}
+    assert list(fleet.find(later=15 * 60)) == ["overdue"]
+
+
+# Live runs.
+
+
+def test_a_run_that_reports_without_progress_is_hung(fleet: Fleet) -> None:
+    for ago in range(1_800, 900, -60):
+        fleet.update("j", ago, bytes_transferred=2_000 - ago, total_bytes=10_000)
+    fleet.set_progress("j", 910)
+    found = fleet.find()
+    assert list(found) == ["hung"]
+    assert "nothing has changed since" in found["hung"]
+    fleet.set_progress("j", 5)
+    assert fleet.find() == {}
+
+
+def test_long_pauses_of_a_run_are_not_hung(fleet: Fleet) -> None:
+    for ago, done in ((3_000, 1), (2_400, 2), (1_200, 3)):  # 20 minutes between the last two
+        fleet.update("j", ago, bytes_transferred=done, total_bytes=10_000)
+    fleet.set_progress("j", 1_200)
+    assert fleet.find() == {}
+    fleet.set_progress("j", 5 * 1_200 + 60)
+    assert list(fleet.find()) == ["hung"]
+
+
+def test_a_phase_without_bytes_may_take_as_long_as_before(fleet: Fleet) -> None:
+    for days in (3, 2):
+        for ago, phase in ((0, "transferring"), (600, "verify"), (4_200, "verify")):
+            fleet.update(f"j{days}", days * DAY - ago, current_phase=phase, bytes_transferred=9)
+        fleet.update(f"j{days}", days * DAY - 4_201, status="completed", bytes_transferred=9)
+    fleet.update("j", 4_000, current_phase="transferring", bytes_transferred=9)
+    fleet.update("j", 3_990, current_phase="verify", bytes_transferred=9)
+    fleet.set_progress("j", 3_990)
+    assert fleet.find() == {}
+    fleet.set_progress("j", 7_300)
+    assert list(fleet.find()) == ["hung"]
+
+
+def test_a_hub_that_was_away_finds_no_run_hung(fleet: Fleet) -> None:
+    fleet.update("j", 2_000, bytes_transferred=5)
+    fleet.set_progress("j", 2_000)
+    fleet.judge()
+    with fleet.owner.transaction() as conn:
+        conn.execute("DELETE FROM ingest_beats")
+        conn.execute(
+            "INSERT INTO ingest_beats VALUES ('web', %s, %s)",
+            [fleet.now - timedelta(minutes=10), fleet.now],
+        )
+    find_attention.run_once(fleet.owner, fleet.config, fleet.now)
+    assert fleet.items() == []
+
+
+def test_two_live_runs_of_a_series_overlap(fleet: Fleet) -> None:
+    fleet.update("a", 600, bytes_transferred=5)
+    fleet.update("b", 300, bytes_transferred=5)
+    found = fleet.find()
+    assert found == {"overlapping": "2 runs of the backup of db1 are live: a, b."}
+    fleet.update("b", 0, status="completed", bytes_transferred=5)
+    assert fleet.find() == {}
+
+
+def test_a_run_that_is_far_behind_its_usual_progress_is_slow(fleet: Fleet) -> None:
+    for days in range(8, 1, -1):
+        for minutes in range(0, 60, 5):
+            done = minutes * GIB
+            fleet.update(f"j{days}", days * DAY - 60 * minutes, bytes_transferred=done)
+        fleet.update(f"j{days}", days * DAY - HOUR, status="completed", bytes_transferred=60 * GIB)
+    fleet.update("j", 1_800, bytes_transferred=0)
+    fleet.update("j", 0, bytes_transferred=20 * GIB)
+    assert fleet.find() == {}
+    fleet.update("k", 1_800, bytes_transferred=0, vm_name="db2")  # of no known series
+    fleet.update("j", -1, bytes_transferred=20 * GIB)
+    fleet.update("l", 1_800, bytes_transferred=0)
+    fleet.update("l", 0, bytes_transferred=9 * GIB)
+    found = fleet.find()
+    assert found["slow"].startswith("l had moved 9 GiB after 30 min; usual are at least ")
+    assert [item["job_id"] for item in fleet.items() if item["kind"] == "slow"] == ["l"]
+
+
+def test_a_silent_run_is_one_item_until_a_good_run(fleet: Fleet) -> None:
+    fleet.update("j", 0, bytes_transferred=5)
+    fleet.judge()
+    silent = fleet.config.fail_after_seconds + 60
+    with fleet.owner.transaction() as conn:
+        conn.execute("DELETE FROM ingest_beats")
+        conn.execute(
+            "INSERT INTO ingest_beats VALUES ('web', now() - interval '1 day', now() + %s)",
+            [timedelta(seconds=silent)],
+        )
+    later = utc_now() + timedelta(seconds=silent)
+    detect_stale_jobs.run_once(fleet.owner, fleet.config, later)
+    judge_runs.run_once(fleet.owner, fleet.config, fleet.now)
+    assert [(item["kind"], item["severity"]) for item in fleet.items()] == [("silent", "warning")]
+    detect_stale_jobs.run_once(fleet.owner, fleet.config, later)
+    judge_runs.run_once(fleet.owner, fleet.config, fleet.now)
+    assert [(item["kind"], item["severity"]) for item in fleet.items()] == [("silent", "critical")]
+    assert fleet.items(ended=True) == []
+
+
+# Identity, clocks and losses.
+
+
+def test_a_run_changes_its_series_with_its_identity(fleet: Fleet) -> None:
+    fleet.update("j", 60, bytes_transferred=5, vm_name=None)
+    fleet.judge()
+    fleet.update("j", 30, status="failed", bytes_transferred=5, vm_name="db9", error_message="x")
+    fleet.judge()
+    with fleet.owner.connect() as conn:
+        rows = conn.execute("SELECT vm_name, job_id, runs, state FROM series").fetchall()
+    assert rows == [("db9", None, 1, "failed")]
+
+
+def test_a_wrong_clock_is_an_item_of_the_series(fleet: Fleet) -> None:
+    fleet.update("j", -300, bytes_transferred=5)
+    assert "clock" in fleet.find()
+
+
+def test_updates_that_arrived_late_are_not_a_wrong_clock(fleet: Fleet) -> None:
+    fleet.update("j", 300, bytes_transferred=5)
+    assert fleet.find() == {}
