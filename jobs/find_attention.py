@@ -40,9 +40,10 @@ from app.domain.attention.nodes import (
 from app.domain.attention.series import RETIRED_AFTER, overdue_finding
 from app.domain.rules import Maintenance, RuleSet, Subject
 from app.domain.staleness import Watch, silent_since
-from app.store import attention, conditions, live_runs
+from app.store import conditions, live_runs
+from app.store import findings as findings_store
 from app.store import series as series_store
-from app.store.attention import Changes
+from app.store.findings import Changes
 from app.store.rules import read_maintenance, read_rules
 from app.store.series import OverdueSeries
 from app.store.staleness import read_watches
@@ -88,21 +89,21 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
             watches,
             read_rules(conn),
             read_maintenance(conn, at, grace_seconds=config.stale_after_seconds),
-            attention.read_open(conn, kinds),
+            findings_store.read_open(conn, kinds),
         )
         if state.rules.has_mute_ended(at - timedelta(seconds=3 * config.sweep_seconds), at):
             series_store.note_newest_runs(conn)
         changes = Changes()
         for look_kinds, look in _LOOKS:
             findings = look(conn, state, config)
-            changes += attention.reconcile(conn, look_kinds, findings, at)
+            changes += findings_store.reconcile(conn, look_kinds, findings, at)
         senders = [
             finding
             for run in live_runs.read_troubled_senders(conn)
             if not state.is_silenced(run.rule_subject)
             for finding in sender_findings(run)
         ]
-        changes += attention.open_missing(conn, senders, at)  # judge_runs ends them
+        changes += findings_store.open_missing(conn, senders, at)  # judge_runs ends them
     return Found(changes.opened, changes.changed, changes.ended)
 
 

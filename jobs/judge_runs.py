@@ -21,9 +21,9 @@ from app.domain.attention.series import RUN_KINDS, Series, findings_of, is_good,
 from app.domain.attention.usual import FACTOR, GoodRun, pace_of, usual_of
 from app.domain.attention.usual import MOST_RUNS as MOST_USUAL_RUNS
 from app.domain.rules import RuleSet, Schedule, Subject
-from app.store import attention
+from app.store import findings as findings_store
 from app.store import series as store
-from app.store.attention import Changes
+from app.store.findings import Changes
 from app.store.rules import read_rules
 from app.store.staleness import read_clock
 
@@ -80,7 +80,7 @@ def _judge(conn: Connection, ids: Sequence[int], touched: Sequence[int], now: da
     if judged:
         store.write_results(conn, judged)
     subjects = [each.subject for each in known]
-    return attention.reconcile(conn, RUN_KINDS, findings, now, subjects=subjects)
+    return findings_store.reconcile(conn, RUN_KINDS, findings, now, subjects=subjects)
 
 
 def _judge_runs(

@@ -32,6 +32,8 @@ CREATE TABLE series (
 ) WITH (fillfactor = 70);
 CREATE INDEX series_overdue_idx ON series (overdue_at) WHERE overdue_at IS NOT NULL;
 COMMENT ON INDEX series_overdue_idx IS 'The task find_attention: series without a run for too long.';
+CREATE INDEX series_name_idx ON series (coalesce(vm_name, job_id), id);
+COMMENT ON INDEX series_name_idx IS 'GET /series, by keyset.';
 
 -- A table of its own: a change of a live job's row by another process makes its next update slower
 -- (docs/decisions/0022).
@@ -47,8 +49,7 @@ CREATE TABLE series_runs (
 );
 CREATE INDEX series_runs_series_idx ON series_runs (series_id, started_at DESC, id DESC);
 COMMENT ON INDEX series_runs_series_idx IS 'The newest runs of a series.';
-CREATE INDEX series_runs_warning_idx ON series_runs (started_at DESC, id DESC)
-    WHERE result = 'warning';
+CREATE INDEX series_runs_warning_idx ON series_runs (series_id, id) WHERE result = 'warning';
 COMMENT ON INDEX series_runs_warning_idx IS
     'GET /jobs?result=warning, counts of completed runs by result.';
 

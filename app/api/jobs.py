@@ -86,10 +86,25 @@ def _encode_key(query: dict[str, Any], key: store.Key) -> str:
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
 def summarise_jobs(query: dict[str, Any]) -> Response:
-    """Count jobs by status."""
+    """Count runs of jobs by status, and the completed ones by result."""
     with hub().database.reading() as conn:
-        by_status = store.count_jobs_by_status(conn, _job_filter(query))
-    return conditional_json({"total": sum(by_status.values()), "by_status": by_status})
+        wanted = _job_filter(query)
+        by_status = store.count_jobs_by_status(conn, wanted)
+        warnings = store.count_warnings(conn, wanted)
+    return conditional_json(
+        {
+            "total": sum(by_status.values()),
+            "by_status": by_status,
+            "by_result": _by_result(by_status, warnings),
+        }
+    )
+
+
+def _by_result(by_status: dict[str, int], warnings: int) -> dict[str, int]:
+    """The completed runs by their result. Those that are not judged yet count as good."""
+    completed = by_status["completed"]
+    warnings = min(warnings, completed)  # counted a moment later
+    return {"good": completed - warnings, "warning": warnings}
 
 
 @blueprint.route("/jobs/<job:job_id>")
@@ -225,6 +240,8 @@ def _job_filter(query: dict[str, Any]) -> store.JobFilter:
         started_before=query.get("to"),
         active=active if active != (None, None) else None,
         job_id=None if job_id is None else normalise_identifier(job_id),
+        result=query.get("result"),
+        attention=query.get("attention"),
     )
 
 
@@ -281,6 +298,7 @@ def _machine(machine: store.Machine) -> dict[str, Any]:
         "runs": machine.runs,
         "job_type": machine.job_type,
         "status": machine.status,
+        "result": machine.result,
         "started_at": machine.started_at,
         "completed_at": machine.completed_at,
         "bytes_transferred": machine.bytes_transferred,
@@ -293,5 +311,6 @@ def _machine(machine: store.Machine) -> dict[str, Any]:
         "vm_name": machine.vm_name,
         "jobs": sum(by_status.values()),
         "by_status": by_status,
+        "by_result": _by_result(by_status, machine.warnings),
         "last_job": last_job,
     }

@@ -7,6 +7,8 @@ from typing import Any, ClassVar, get_args
 from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import OneOf
 
+from app.domain.attention.items import KINDS
+from app.domain.attention.run import RESULTS
 from app.domain.chart import SpeedSource
 from app.domain.estimates import Basis
 from app.domain.fields import JOB_FIELDS, Field, Kind
@@ -56,6 +58,16 @@ class JobFilterQuery(WindowQuery):
     )
     job_id = Text(
         longest=LONGEST_FILTER, metadata=about("Exactly this id: all runs of one job, or none.")
+    )
+    result = fields.String(
+        validate=OneOf(RESULTS, error="Must be one of: {choices}."),
+        metadata=about("Completed runs with this result: `good` or `warning`."),
+    )
+    attention = CommaSeparated(
+        ("any", *KINDS),
+        metadata=about(
+            "Kinds by comma: runs that an open item of one of them is about; `any`: of any kind."
+        ),
     )
 
     @validates_schema
@@ -166,6 +178,14 @@ class JobItemSchema(Schema):
     repository_id = fields.String(allow_none=True)
     backup_type = fields.String(allow_none=True)
     status = fields.String(metadata=about("Current status.", enum=list(JOB_STATUSES)))
+    result = fields.String(
+        allow_none=True,
+        metadata=about(
+            "Of a completed run: `good`, or `warning` if it contradicts itself or is unusual; null "
+            "until it is judged, some seconds after its end.",
+            enum=list(RESULTS),
+        ),
+    )
     current_phase = fields.String(
         allow_none=True, metadata=about("As last reported; null: never reported.")
     )
@@ -231,11 +251,33 @@ class JobItemSchema(Schema):
     )
 
 
+class FindingSchema(Schema):
+    """Why a completed run is not good."""
+
+    kind = fields.String(
+        metadata=about(
+            "`suspicious`: it contradicts itself; `unusual`: it differs from earlier runs.",
+            enum=["suspicious", "unusual"],
+        )
+    )
+    summary = fields.String(metadata=about("A sentence."))
+    evidence = fields.Dict(metadata=about("The numbers behind it."))
+
+
 class JobSchema(JobItemSchema):
     """One job with its disks and, once it has ended, its summary."""
 
     performance_metrics = fields.Dict(
         allow_none=True, metadata=about("The summary of an ended job: speeds, duration, chart.")
+    )
+    series_id = fields.Integer(
+        allow_none=True,
+        metadata=about(
+            "The series that the run belongs to; null for some seconds after its start."
+        ),
+    )
+    findings = fields.List(
+        fields.Nested(FindingSchema), metadata=about("Why its result is `warning`.")
     )
     disks = fields.List(fields.Nested(JobDiskSchema), metadata=about("Ascending by index."))
 
@@ -299,11 +341,19 @@ class ByStatusSchema(Schema):
     cancelled = fields.Integer()
 
 
+class ByResultSchema(Schema):
+    """The completed runs, by result. Those that are not judged yet count as good."""
+
+    good = fields.Integer()
+    warning = fields.Integer()
+
+
 class JobSummarySchema(Schema):
-    """How many jobs there are of each status."""
+    """How many runs there are of each status and result."""
 
     total = fields.Integer()
     by_status = fields.Nested(ByStatusSchema)
+    by_result = fields.Nested(ByResultSchema)
 
 
 class LastJobSchema(Schema):
@@ -314,6 +364,9 @@ class LastJobSchema(Schema):
     runs = fields.Integer(metadata=about("How many runs the job has."))
     job_type = fields.String()
     status = fields.String(metadata=about("Current status.", enum=list(JOB_STATUSES)))
+    result = fields.String(
+        allow_none=True, metadata=about("Of a completed run.", enum=list(RESULTS))
+    )
     started_at = instant("The start.")
     completed_at = instant("The end.", allow_none=True)
     bytes_transferred = fields.Integer(metadata=about("Bytes."))
@@ -327,6 +380,7 @@ class MachineSchema(Schema):
     vm_name = fields.String()
     jobs = fields.Integer(metadata=about("How many jobs."))
     by_status = fields.Nested(ByStatusSchema)
+    by_result = fields.Nested(ByResultSchema)
     last_job = fields.Nested(LastJobSchema)
 
 

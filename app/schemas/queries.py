@@ -102,6 +102,10 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and -LARGEST_KEY <= value <= LARGEST_KEY
 
 
+def _is_rank(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 3
+
+
 def _is_name(value: Any) -> bool:
     return type(value) is str and "\0" not in value
 
@@ -112,12 +116,14 @@ def _is_text(value: Any) -> bool:
 
 # What the keyset of each list is made of, in order.
 _KEYS: Mapping[str, Sequence[Callable[[Any], bool]]] = {
+    "attention": (_is_rank, _is_rank, _is_instant, _is_row_id),
     "events": (_is_row_id,),
     "jobs": (_is_text, _is_text, _is_number, _is_row_id),
     "machines": (_is_name,),
     "node_events": (_is_row_id,),
     "nodes": (_is_name,),
     "runs": (_is_instant, _is_row_id),
+    "series": (_is_name, _is_row_id),
     "updates": (_is_instant, _is_row_id),
 }
 

@@ -1,135 +1,32 @@
-"""Items of attention: opened, changed and ended by tasks, read by the API; the caller commits."""
+"""Reads items of attention, and notes that someone has seen one; the caller commits."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
-import orjson
+from psycopg.rows import class_row
 
 from app.database.pool import Connection
-from app.domain.attention.items import Finding, Kind
 from app.store.sql import load_queries
 
-_COLUMNS = """id, kind, severity, subject, series_id, job_of(job_id) AS job_id,
+_COLUMNS = """id, kind, severity, rank, subject, series_id, job_of(job_id) AS job_id,
 run_of(job_id) AS run, node_id, vm_name, job_type, repository_id, since, noticed_at, until, summary,
 advice, evidence, acknowledged_at, acknowledged_by, note"""
 
 SQL = load_queries("attention", columns=_COLUMNS)
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a run of a task has changed: how many items."""
-
-    opened: int = 0
-    changed: int = 0
-    ended: int = 0
-
-    def __add__(self, other: Changes) -> Changes:
-        return Changes(
-            self.opened + other.opened, self.changed + other.changed, self.ended + other.ended
-        )
-
-
-def reconcile(
-    conn: Connection,
-    kinds: Sequence[Kind],
-    findings: Iterable[Finding],
-    now: datetime,
-    *,
-    subjects: Collection[str] | None = None,
-    prefix: str = "",
-    keeps: Collection[tuple[str, str]] = (),
-) -> Changes:
-    """Make the open items of these kinds those of the findings.
-
-    Only items of `subjects`, if given, and whose subject begins with `prefix`, are looked at.
-
-    New ones are opened, those that say something else are changed, and those without a finding
-    end, except those in `keeps`, by kind and subject.
-    """
-    params = {
-        "kinds": list(kinds),
-        "subjects": None if subjects is None else sorted(subjects),
-        "prefix": prefix,
-    }
-    before = {(row[1], row[3]): row for row in conn.execute(SQL["read_open"], params)}
-    wanted = {finding.key: finding for finding in findings}
-    new = [finding for key, finding in wanted.items() if key not in before]
-    other = [
-        (before[key][0], finding)
-        for key, finding in wanted.items()
-        if key in before and _says_other(finding, before[key])
-    ]
-    over = [row[0] for key, row in before.items() if key not in wanted and key not in keeps]
-    if new:
-        _open(conn, new, now)
-    if other:
-        _change(conn, other)
-    if over:
-        conn.execute(SQL["end"], {"ids": over, "now": now})
-    return Changes(len(new), len(other), len(over))
-
-
-def _says_other(finding: Finding, row: Sequence[Any]) -> bool:
-    _, _, severity, _, _, job_id, *_ = row
-    summary = finding.summary if finding.keeps_numbers else row[11]
-    wanted = finding.severity, finding.about.job_id, finding.summary
-    return (severity, job_id, summary) != wanted
-
-
-def _open(conn: Connection, findings: Sequence[Finding], now: datetime) -> None:
-    params = {
-        **{
-            name: [getattr(finding, name) for finding in findings]
-            for name in ("kind", "severity", "subject", "since", "summary", "advice")
-        },
-        **{
-            name: [getattr(finding.about, name) for finding in findings]
-            for name in ("series_id", "job_id", "node_id", "vm_name", "job_type", "repository_id")
-        },
-        "noticed_at": [now] * len(findings),
-        "evidence": [orjson.dumps(finding.evidence).decode() for finding in findings],
-    }
-    conn.execute(SQL["open"], params)
-
-
-def _change(conn: Connection, changed: Sequence[tuple[int, Finding]]) -> None:
-    params = {
-        "id": [number for number, _ in changed],
-        "severity": [finding.severity for _, finding in changed],
-        "job_id": [finding.about.job_id for _, finding in changed],
-        "summary": [finding.summary for _, finding in changed],
-        "evidence": [orjson.dumps(finding.evidence).decode() for _, finding in changed],
-    }
-    conn.execute(SQL["change"], params)
-
-
-def open_missing(conn: Connection, findings: Sequence[Finding], now: datetime) -> Changes:
-    """Open the items of the findings that are not open; end none."""
-    before = read_open(conn, sorted({finding.kind for finding in findings}))
-    new = [finding for finding in findings if finding.key not in before]
-    if new:
-        _open(conn, new, now)
-    return Changes(opened=len(new))
-
-
-def read_open(conn: Connection, kinds: Sequence[str]) -> dict[tuple[str, str], datetime]:
-    """Since when the open items of these kinds are, by kind and subject."""
-    rows = conn.execute(SQL["read_open"], {"kinds": list(kinds), "subjects": None, "prefix": ""})
-    return {(row[1], row[3]): row[10] for row in rows}
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Item:
     """A stored item. `until` is None while it is open."""
 
     id: int
     kind: str
     severity: str
+    rank: int  # of the severity, 1: the worst
     subject: str
     series_id: int | None
     job_id: str | None
@@ -147,3 +44,74 @@ class Item:
     acknowledged_at: datetime | None
     acknowledged_by: str | None
     note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFilter:
+    """Filters for items; None does not restrict. `state`: open, ended or all."""
+
+    state: str = "open"
+    kinds: Sequence[str] | None = None
+    severities: Sequence[str] | None = None
+    is_acknowledged: bool | None = None
+    vm_name: str | None = None
+    job_type: str | None = None
+    repository_id: str | None = None
+    node_id: str | None = None
+    job_id: str | None = None
+    series_id: int | None = None
+
+
+Key = tuple[bool, int, datetime, int]  # whether it has ended, rank, since, id
+
+_STATES: dict[str, LiteralString] = {
+    "open": "until IS NULL",
+    "ended": "until IS NOT NULL",
+    "all": "true",
+}
+_CONDITIONS: dict[str, LiteralString] = {
+    "kinds": "kind = ANY(%(kinds)s::text[])",
+    "severities": "severity = ANY(%(severities)s::text[])",
+    "is_acknowledged": "(acknowledged_at IS NOT NULL) = %(is_acknowledged)s",
+    "vm_name": "vm_name = %(vm_name)s",
+    "job_type": "job_type = %(job_type)s",
+    "repository_id": "repository_id = %(repository_id)s",
+    "node_id": "node_id = %(node_id)s",
+    "job_id": "job_of(job_id) = %(job_id)s",
+    "series_id": "series_id = %(series_id)s",
+}
+_AFTER: LiteralString = (
+    "((until IS NOT NULL), rank, since, id)"
+    " > (%(ended)s, %(rank)s::smallint, %(since)s::timestamptz, %(id)s::bigint)"
+)
+
+
+def list_items(
+    conn: Connection, wanted: ItemFilter, limit: int, after: Key | None = None
+) -> list[Item]:
+    """At most `limit` items: open ones first, by severity, then the oldest first."""
+    chosen: list[LiteralString] = [_STATES[wanted.state]]
+    values: dict[str, Any] = {"limit": limit}
+    for name, condition in _CONDITIONS.items():
+        value = getattr(wanted, name)
+        if value is not None:
+            chosen.append(condition)
+            values[name] = list(value) if isinstance(value, tuple) else value
+    if after is not None:
+        chosen.append(_AFTER)
+        values |= dict(zip(("ended", "rank", "since", "id"), after, strict=True))
+    query = SQL["list_items"].replace("{conditions}", " AND ".join(chosen))
+    with conn.cursor(row_factory=class_row(Item)) as cursor:
+        return cursor.execute(query, values).fetchall()
+
+
+def read_item(conn: Connection, item_id: int) -> Item | None:
+    """One item; None if unknown."""
+    with conn.cursor(row_factory=class_row(Item)) as cursor:
+        return cursor.execute(SQL["read_item"], {"id": item_id}).fetchone()
+
+
+def acknowledge(conn: Connection, item_id: int, by: str, note: str | None) -> bool:
+    """Note who has seen an item; the first stays. False if it is unknown."""
+    params = {"id": item_id, "by": by, "note": note}
+    return conn.execute(SQL["acknowledge"], params).rowcount == 1

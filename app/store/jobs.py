@@ -33,7 +33,8 @@ class JobFilter:
     """Filters for jobs; None does not restrict.
 
     `started_from` (inclusive) and `started_before` (exclusive) apply to `started_at`. `active`
-    selects jobs that ran at some time of a range; a pending one has not run.
+    selects jobs that ran at some time of a range; a pending one has not run. `attention`: kinds of
+    open items about the run, or `any`.
     """
 
     statuses: tuple[str, ...] | None = None
@@ -44,11 +45,18 @@ class JobFilter:
     started_before: datetime | None = None
     active: Range | None = None
     job_id: str | None = None
+    result: str | None = None
+    attention: tuple[str, ...] | None = None
 
     @property
     def has_range(self) -> bool:
         """Whether it restricts the time."""
         return (self.started_from, self.started_before, self.active) != (None, None, None)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it restricts what was found about the runs."""
+        return (self.result, self.attention) != (None, None)
 
 
 Key = tuple[datetime | int | float, int]  # what the list is sorted by, and `id`
@@ -71,6 +79,7 @@ class Job:
     repository_id: str | None
     backup_type: str | None
     status: str
+    result: str | None
     current_phase: str | None
     bytes_transferred: int
     total_bytes: int | None
@@ -122,6 +131,10 @@ _RUN = {
     "run": "run_of(job_id)",
     "runs": "coalesce((SELECT runs FROM job_runs WHERE job_runs.job_id = job_of(jobs.job_id)), 1)",
 }
+_RESULT = {
+    "result": "CASE WHEN status = 'completed' THEN"
+    " (SELECT result FROM series_runs WHERE series_runs.id = jobs.id) END",
+}
 # The columns have defaults; here what was not reported is NULL.
 _UNKNOWN = {
     "total_bytes": f"CASE WHEN {_time_of('total_bytes')} IS NULL"
@@ -166,8 +179,8 @@ _DISK = (
 QUERIES = load_queries(
     "jobs",
     disk=_DISK,
-    job_columns=_columns({**_RUN, **_UNKNOWN}),
-    listed_columns=_columns({**_RUN, **_UNKNOWN, **_SHORT}),
+    job_columns=_columns({**_RUN, **_RESULT, **_UNKNOWN}),
+    listed_columns=_columns({**_RUN, **_RESULT, **_UNKNOWN, **_SHORT}),
     short_error_message=f"{_SHORT['error_message']} AS error_message",
     cut_evidence=_cut("evidence ->> 'error'"),
     longest_text=str(LONGEST_LISTED),
@@ -184,6 +197,8 @@ class JobDetail(Job):
     """
 
     performance_metrics: dict[str, Any] | None
+    findings: list[dict[str, Any]]
+    series_id: int | None
     disks: list[dict[str, Any]]
 
 
@@ -215,15 +230,19 @@ class JobEvent:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine: its jobs counted by status, and its newest job's fields."""
+    """A machine: its jobs counted by status, how many completed with a warning, and its newest
+    job's fields.
+    """
 
     vm_name: str
     by_status: dict[str, int]
+    warnings: int
     job_id: str
     run: int
     runs: int
     job_type: str
     status: str
+    result: str | None
     started_at: datetime
     completed_at: datetime | None
     newest_update_at: datetime | None
@@ -286,13 +305,26 @@ def count_jobs_by_status(conn: Connection, wanted: JobFilter) -> dict[str, int]:
     Reads kept counts, unless the filter has a range or a job_id: then it reads the keys of the jobs
     in that range.
     """
-    if wanted.has_range or wanted.job_id is not None:
+    if wanted.has_range or wanted.is_judged or wanted.job_id is not None:
         name, wanted = "count_jobs", _with_statuses(wanted)
     else:
         name = "read_counts" if wanted.vm_name is None else "read_counts_of_machine"
     statement = _Statement(wanted)
     rows = statement.run(conn, statement.format(name, conditions=statement.conditions())).fetchall()
     return dict.fromkeys(JOB_STATUSES, 0) | dict(rows)
+
+
+def count_warnings(conn: Connection, wanted: JobFilter) -> int:
+    """How many completed runs, of those that a filter selects, have the result `warning`."""
+    if wanted.statuses is not None and "completed" not in wanted.statuses:
+        return 0
+    if wanted.result not in (None, "warning"):
+        return 0
+    statement = _Statement(replace(wanted, statuses=None, result=None))
+    query = statement.format("count_warnings", conditions=statement.conditions())
+    row = statement.run(conn, query).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def list_events(conn: Connection, name: str, limit: int, after_id: int = 0) -> list[JobEvent]:
@@ -349,6 +381,10 @@ _CONDITIONS: Mapping[str, LiteralString] = {
     "active": "active_during && tstzrange(%(active_from)s, %(active_before)s)"
     " AND status <> 'pending'",
     "job_id": "job_id = ANY(runs_of(%(job_id)s))",
+    "result": "status = 'completed' AND"
+    " id IN (SELECT id FROM series_runs WHERE result = %(result)s)",
+    "attention": "job_id IN (SELECT job_id FROM attention WHERE until IS NULL"
+    " AND ('any' = ANY(%(attention)s::text[]) OR kind = ANY(%(attention)s::text[])))",
 }
 # For a job that has ended, and for another: an index has the former.
 _SECONDS: LiteralString = (
@@ -381,8 +417,9 @@ class _Statement:
             if each.name != "active" and getattr(wanted, each.name) is not None
         }
         self._direction = SQL("ASC") if order.is_ascending else SQL("DESC")
-        if wanted.statuses is not None:
-            self._values["statuses"] = list(wanted.statuses)
+        for name in ("statuses", "attention"):
+            if getattr(wanted, name) is not None:
+                self._values[name] = list(getattr(wanted, name))
         if wanted.active is not None:
             self._values |= dict(zip(("active_from", "active_before"), wanted.active, strict=True))
         if after is not None:
@@ -401,6 +438,7 @@ class _Statement:
         needs_own_plan = (
             sum(value is not None for value in columns) > 1
             or wanted.has_range
+            or wanted.is_judged
             or self._order.sort != "started_at"
         )
         return conn.execute(

@@ -42,6 +42,7 @@ CASE WHEN jobs.{_time_of("total_bytes", JOB_FIELDS)} IS NOT NULL OR total_bytes 
 named_percent, error_message, warnings, clock_skew_seconds, last_telemetry_at, result, findings
 """
 
+
 SQL = load_queries("series", run_columns=_RUN_COLUMNS, disk_bytes_time=_DISK_BYTES_TIME)
 
 

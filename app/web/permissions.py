@@ -35,4 +35,5 @@ READ = Permission(Scope.READ)
 PAGE = Permission(Scope.READ, is_page=True)
 PUSH = Permission(Scope.INGEST)
 PUSH_SNAPSHOT = Permission(Scope.INGEST, job_type=SNAPSHOTS)
+ADMIN = Permission(Scope.ADMIN)
 ANY_TOKEN = Permission()  # for OPTIONS, and for paths without a route

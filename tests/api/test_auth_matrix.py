@@ -46,7 +46,7 @@ BODIES: dict[str, Any] = {
     "registration.register_job": {"job_type": "backup", "job_id": "matrix"},
     "registration.complete_job": {"status": "completed"},
 }
-VALUES = {"kind": "jobs", "job_type": "backup"}
+VALUES = {"kind": "jobs", "job_type": "backup", "item_id": "1", "series_id": "1"}
 
 
 APP = make_routes(requires_tokens=True)

@@ -757,6 +757,7 @@ def test_the_summary_counts_every_status(client: FlaskClient, database: Database
             "failed": 2,
             "cancelled": 0,
         },
+        "by_result": {"good": 0, "warning": 0},
     }
     assert get(client, "/jobs/summary", vm_name="vm1", repository_id="r")["total"] == 1
 
@@ -810,12 +811,14 @@ def test_a_machine_shows_its_newest_job_and_counts(client: FlaskClient, database
     assert machine["jobs"] == 2
     assert machine["by_status"]["completed"] == machine["by_status"]["failed"] == 1
     assert machine["by_status"]["running"] == 0
+    assert machine["by_result"] == {"good": 1, "warning": 0}
     assert machine["last_job"] == {
         "job_id": "vm1-new",
         "run": 1,
         "runs": 1,
         "job_type": "backup",
         "status": "failed",
+        "result": None,
         "started_at": "2025-10-10T12:01:40Z",
         "completed_at": "2025-10-10T12:02:40.500000Z",
         "bytes_transferred": 7,

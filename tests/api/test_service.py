@@ -397,17 +397,27 @@ def operations(client: FlaskClient) -> dict[str, Any]:
     [
         (
             "/jobs",
-            "status job_type vm_name repository_id from to active_from active_to job_id q sort "
-            "order limit format cursor",
+            "status job_type vm_name repository_id from to active_from active_to job_id result "
+            "attention q sort order limit format cursor",
         ),
         (
             "/jobs/summary",
-            "status job_type vm_name repository_id from to active_from active_to job_id",
+            "status job_type vm_name repository_id from to active_from active_to job_id result "
+            "attention",
         ),
         ("/jobs/{job_id}", "run"),
         ("/jobs/{job_id}/runs", "limit format cursor"),
         ("/jobs/{job_id}/events", "limit cursor run"),
         ("/jobs/{job_id}/updates", "limit format cursor run"),
+        (
+            "/attention",
+            "state kind severity acknowledged vm_name job_type repository_id node_id job_id "
+            "series_id limit format cursor",
+        ),
+        (
+            "/series",
+            "state attention vm_name job_type repository_id limit format cursor",
+        ),
         ("/machines", "limit cursor"),
         ("/nodes", "limit format cursor"),
         ("/nodes/{node_id}/history", "metrics points from to"),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -114,9 +113,9 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(owner: Database, config: Config) -> Iterator[Fleet]:
+def fleet(owner: Database, config: Config) -> Fleet:
     find_attention._thresholds.clear()
-    yield Fleet(owner, config)
+    return Fleet(owner, config)
 
 
 # Ended runs.

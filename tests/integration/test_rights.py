@@ -24,7 +24,9 @@ from tools import engine_template
 from tools.hub_process import HubProcess
 
 # What only tasks and commands of the owner run; everything else faces the network.
-OWNERS_AREAS = {"rollups", "retention", "repair", "summaries", "counts"}
+OWNERS_AREAS = {"rollups", "retention", "repair", "summaries", "counts"} | {
+    *("series", "findings", "live_runs", "conditions"),
+}
 OWNERS_BLOCKS = {
     "read_silent_jobs",
     "stall_jobs",

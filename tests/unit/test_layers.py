@@ -63,6 +63,7 @@ MAY_IMPORT = {
         "app.domain",
         "app.background",
         "app.lifeline",
+        "app.auth.scopes",
         POOL,
         *BASE,
     },

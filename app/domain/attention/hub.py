@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from app.clock import isoformat
 from app.domain.attention.items import Finding, Severity
 from app.domain.attention.words import duration, instant, size
 
@@ -61,7 +60,7 @@ def task_finding(task: LateTask) -> Finding:
 def ingest_finding(last_beat_at: datetime) -> Finding:
     """No web process accepts updates."""
     summary = f"No web process has accepted updates since {instant(last_beat_at)}."
-    evidence = {"last_beat_at": isoformat(last_beat_at)}
+    evidence = {"last_beat_at": last_beat_at}
     return Finding("hub", "critical", "ingest", last_beat_at, summary, evidence=evidence)
 
 
@@ -71,14 +70,14 @@ def retention_finding(trusted_at: datetime) -> Finding:
         "Nothing is dropped at present: the hub's clock was set ahead. Old updates take up space "
         "until it has kept this time for a day."
     )
-    evidence = {"clock_trusted_at": isoformat(trusted_at)}
+    evidence = {"clock_trusted_at": trusted_at}
     return Finding("hub", "warning", "retention", trusted_at, summary, evidence=evidence)
 
 
 def restart_finding(started_at: datetime) -> Finding:
     """The embedded database was restarted while the hub ran."""
     summary = f"The embedded database ended and was started again {instant(started_at)}."
-    evidence = {"started_at": isoformat(started_at)}
+    evidence = {"started_at": started_at}
     return Finding("hub", "warning", "engine", started_at, summary, evidence=evidence)
 
 
@@ -88,7 +87,7 @@ def token_finding(token: ExpiringToken, now: datetime, ends_soon: timedelta) -> 
     severity: Severity = "critical" if has_expired else "warning"
     verb = "expired" if has_expired else "expires"
     summary = f"The token “{token.name}” {verb} {instant(token.expires_at)}."
-    evidence = {"token_id": token.token_id, "expires_at": isoformat(token.expires_at)}
+    evidence = {"token_id": token.token_id, "expires_at": token.expires_at}
     since = token.expires_at - ends_soon
     return Finding("hub", severity, f"token:{token.token_id}", since, summary, evidence=evidence)
 

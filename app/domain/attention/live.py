@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from app.clock import isoformat
 from app.domain.attention.items import About, Finding
 from app.domain.attention.series import CLOCK_SECONDS, Series, clock_finding, loss_finding
 from app.domain.attention.words import duration, instant, run_title, size
@@ -146,7 +145,7 @@ def hung_finding(run: LiveRun, threshold_seconds: float) -> Finding:
         f"(allowed: {duration(threshold_seconds)}){moved}."
     )
     evidence = {
-        "last_progress_at": isoformat(since),
+        "last_progress_at": since,
         "threshold_seconds": round(threshold_seconds),
         "bytes_transferred": run.bytes,
         "current_phase": run.phase,
@@ -189,7 +188,7 @@ def never_started_finding(run: LiveRun) -> Finding:
     registered_at = run.registered_at
     assert registered_at is not None
     summary = f"{run.title} was registered {instant(registered_at)} and has not begun."
-    evidence = {"registered_at": isoformat(registered_at)}
+    evidence = {"registered_at": registered_at}
     since = registered_at + NEVER_STARTED
     return Finding("overdue", "critical", run.item_subject, since, summary, run.about, evidence)
 

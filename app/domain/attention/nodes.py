@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.clock import isoformat
 from app.domain.attention.items import About, Finding, Severity
 from app.domain.attention.words import instant
 from app.domain.rules import RuleSet, Subject
@@ -49,7 +48,7 @@ def node_findings(node: NodeNow, rules: RuleSet, open_subjects: Collection[str])
 
 def _offline(node: NodeNow, about: About) -> Finding:
     summary = f"The node {node.node_id} has sent nothing since {instant(node.last_seen_at)}."
-    evidence = {"last_seen_at": isoformat(node.last_seen_at)}
+    evidence = {"last_seen_at": node.last_seen_at}
     subject = f"node:{node.node_id}"
     return Finding("node_offline", "critical", subject, node.last_seen_at, summary, about, evidence)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from app.domain.attention.usual import Usual
 from app.domain.attention.words import duration, run_title, runs, size, times
 
 Result = Literal["good", "warning"]
+RESULTS: tuple[Result, ...] = get_args(Result)
 
 LEAST_SHARE = 0.99  # of the total; senders round, and files shrink meanwhile
 # Smaller differences are of no interest, however many times they are the usual.

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.clock import isoformat
 from app.domain.attention.items import About, Finding, Kind, Severity
 from app.domain.attention.rhythm import Rhythm, learn_rhythm
 from app.domain.attention.run import Run
@@ -150,7 +149,7 @@ def loss_finding(about: About, subject: str, since: datetime, warning: str) -> F
 def _stalled_finding(series: Series, run: Run) -> Finding:
     since = run.last_seen_at or run.started_at
     summary = f"{run.title} has sent nothing since {instant(since)}."
-    evidence = {"last_seen_at": isoformat(since)}
+    evidence = {"last_seen_at": since}
     about = series.about(run)
     return Finding("silent", "warning", series.subject, since, summary, about, evidence)
 
@@ -165,7 +164,7 @@ def _of_newest_end(series: Series, ended: Sequence[Run], state: SeriesState) -> 
         kind: Kind = "silent" if newest.ended_by == "detector" else "failed"
         evidence: dict[str, Any] = {
             "failures": state.failures,
-            "last_good_at": _iso(_end_of(state.last_good)),
+            "last_good_at": _end_of(state.last_good),
             "error": newest.error,
         }
         summary = _failed_sentence(newest, state, len(ended))
@@ -181,7 +180,7 @@ def _of_newest_end(series: Series, ended: Sequence[Run], state: SeriesState) -> 
             for each in judgements:
                 evidence |= each.evidence
             if state.last_good is not None and wanted == "suspicious":
-                evidence["last_good_at"] = _iso(state.last_good.ended_at)
+                evidence["last_good_at"] = state.last_good.ended_at
             since = _first_with(ended, wanted).ended_at
             assert since is not None
             found.append(Finding(wanted, severity, series.subject, since, summary, about, evidence))
@@ -240,9 +239,9 @@ def overdue_finding(
         f"{duration(rhythm.distance_seconds)}.{good}"
     )
     evidence = {
-        "expected_at": _iso(rhythm.next_at),
+        "expected_at": rhythm.next_at,
         "usual_distance_seconds": round(rhythm.distance_seconds),
-        "last_good_at": _iso(last_good_at),
+        "last_good_at": last_good_at,
     }
     about = replace(series.about(), job_id=last_run)
     subject, since = series.subject, rhythm.overdue_at
@@ -255,7 +254,3 @@ def _last_sign(run: Run) -> datetime:
 
 def _end_of(run: Run | None) -> datetime | None:
     return None if run is None else run.ended_at
-
-
-def _iso(at: datetime | None) -> str | None:
-    return None if at is None else isoformat(at)

@@ -86,6 +86,9 @@ ORDER BY found.position
 -- name: read_job
 -- One statement, so that the job and its disks are of the same commit.
 SELECT {job_columns}, performance_metrics,
+       coalesce((SELECT findings FROM series_runs
+                 WHERE series_runs.id = jobs.id AND status = 'completed'), '[]') AS findings,
+       (SELECT series_id FROM series_runs WHERE series_runs.id = jobs.id) AS series_id,
        (SELECT coalesce(jsonb_agg({disk} ORDER BY disk.disk_index), '[]')
         FROM job_disks AS disk WHERE disk.job_id = jobs.job_id) AS disks
 FROM jobs
@@ -93,6 +96,12 @@ WHERE job_id = find_run(%(name)s)
 
 -- name: count_jobs
 SELECT status, count(*) FROM jobs WHERE {conditions} GROUP BY status
+
+-- name: count_warnings
+SELECT count(*)
+FROM jobs
+WHERE id IN (SELECT id FROM series_runs WHERE result = 'warning')
+  AND status = 'completed' AND {conditions}
 
 -- The kept counts and the changes that are not added to them yet, in one snapshot.
 -- name: read_counts
@@ -168,15 +177,20 @@ WITH RECURSIVE names AS (
     GROUP BY vm_name, status
     HAVING sum(jobs) <> 0
 )
-SELECT names.vm_name, counts.by_status, job_of(newest.job_id) AS job_id,
+SELECT names.vm_name, counts.by_status,
+       (SELECT count(*) FROM series JOIN series_runs ON series_id = series.id
+        WHERE series.vm_name = names.vm_name AND result = 'warning') AS warnings,
+       job_of(newest.job_id) AS job_id,
        run_of(newest.job_id) AS run,
        coalesce((SELECT runs FROM job_runs WHERE job_id = job_of(newest.job_id)), 1) AS runs,
        newest.job_type, newest.status,
+       (SELECT result FROM series_runs WHERE id = newest.id AND newest.status = 'completed')
+           AS result,
        newest.started_at, newest.completed_at, newest.newest_update_at,
        newest.bytes_transferred, newest.error_message
 FROM names
 CROSS JOIN LATERAL (
-    SELECT job_id, job_type, status, started_at, completed_at, newest_update_at,
+    SELECT id, job_id, job_type, status, started_at, completed_at, newest_update_at,
            bytes_transferred, {short_error_message}
     FROM jobs WHERE jobs.vm_name = names.vm_name
     ORDER BY jobs.started_at DESC, jobs.id DESC LIMIT 1) AS newest

@@ -1,0 +1,36 @@
+-- Opens, changes and ends items of attention. An item is open until `until`.
+
+-- name: read_open
+SELECT id, kind, severity, subject, series_id, job_id, node_id, vm_name, job_type, repository_id,
+       since, summary, evidence
+FROM attention
+WHERE until IS NULL
+  AND kind = ANY(%(kinds)s::text[])
+  AND (%(subjects)s::text[] IS NULL OR subject = ANY(%(subjects)s::text[]))
+  AND starts_with(subject, %(prefix)s)
+
+-- name: open
+INSERT INTO attention (
+    kind, severity, subject, series_id, job_id, node_id, vm_name, job_type, repository_id, since,
+    noticed_at, summary, advice, evidence)
+SELECT v.*
+FROM unnest(
+    %(kind)s::text[], %(severity)s::text[], %(subject)s::text[], %(series_id)s::bigint[],
+    %(job_id)s::text[], %(node_id)s::text[], %(vm_name)s::text[], %(job_type)s::text[],
+    %(repository_id)s::text[], %(since)s::timestamptz[], %(noticed_at)s::timestamptz[],
+    %(summary)s::text[], %(advice)s::text[], %(evidence)s::jsonb[]) AS v
+ON CONFLICT (kind, subject) WHERE until IS NULL DO NOTHING
+
+-- A condition that became worse or is about another run now. Acknowledged is what was known.
+-- name: change
+UPDATE attention SET
+    severity = v.severity, job_id = v.job_id, summary = v.summary, evidence = v.evidence,
+    acknowledged_at = CASE WHEN v.severity = attention.severity THEN acknowledged_at END,
+    acknowledged_by = CASE WHEN v.severity = attention.severity THEN acknowledged_by END
+FROM unnest(%(id)s::bigint[], %(severity)s::text[], %(job_id)s::text[], %(summary)s::text[],
+            %(evidence)s::jsonb[]) AS v (id, severity, job_id, summary, evidence)
+WHERE attention.id = v.id
+
+-- name: end
+UPDATE attention SET until = greatest(since, %(now)s)
+WHERE id = ANY(%(ids)s::bigint[]) AND until IS NULL
