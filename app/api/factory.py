@@ -11,7 +11,17 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.routing import BaseConverter, PathConverter
 
 from app import __version__
-from app.api import dashboard, history, jobs, nodes, registration, service, signin, telemetry
+from app.api import (
+    dashboard,
+    history,
+    jobs,
+    nodes,
+    registration,
+    rules,
+    service,
+    signin,
+    telemetry,
+)
 from app.api.context import EXTENSION, hub_of
 from app.api.errors import register_error_handlers
 from app.api.hooks import register_hooks
@@ -126,6 +136,7 @@ def _register_blueprints(app: Flask) -> None:
         nodes.blueprint,
         telemetry.snapshots,
         history.blueprint,
+        rules.blueprint,
         service.blueprint,
         signin.blueprint,
     ):

@@ -39,6 +39,9 @@ SETTINGS = (
     "mute_until",
 )
 
+# Those that are about jobs rather than nodes.
+JOB_SETTINGS = tuple(name for name in SETTINGS if "percent" not in name)
+
 _WILDCARDS = re.compile(r"\*|\?|\[[^]]+\]")
 
 
@@ -59,7 +62,8 @@ class Subject:
 def subject_of(
     job_type: str, phase: str | None, vm_name: str | None, run_key: str, node_id: str | None = None
 ) -> Subject:
-    """The subject of a run, from its row."""
+    """The subject of a run, from its row; `pending` stands for no phase."""
+    phase = None if phase == "pending" else phase
     return Subject(job_type, phase, vm_name, split_key(run_key)[0], node_id)
 
 
@@ -191,6 +195,11 @@ class RuleSet:
     def is_muted(self, subject: Subject, now: datetime) -> bool:
         """Whether a rule mutes the subject now."""
         return self.mute(subject, now) is not None
+
+    def has_mute_ended(self, after: datetime, until: datetime) -> bool:
+        """Whether a rule's mute ended between two instants."""
+        ends = (rule.settings.get("mute_until") for rule in self.rules)
+        return any(end is not None and after < end <= until for end in ends)
 
     def least(self, name: str) -> Any:
         """The smallest value that any rule has for a setting; None: no rule sets it."""

@@ -28,7 +28,7 @@ class SilentJob:
     last_telemetry_at: datetime
     key: str  # of the run
     job_type: str
-    phase: str | None
+    phase: str
     vm_name: str | None
     interval_seconds: int | None
     pause_seconds: int | None
@@ -82,13 +82,19 @@ def forget_old_beats(conn: Connection) -> None:
     conn.execute(SQL["forget_old_beats"])
 
 
-def read_watches(conn: Connection, now: datetime | None = None) -> tuple[datetime, list[Watch]]:
-    """The clock, and the watches of the web processes that beat now."""
+def read_clock(conn: Connection, now: datetime | None = None) -> datetime:
+    """The database's clock, or `now`."""
     row = conn.execute(SQL["read_clock"], {"now": now}).fetchone()
     assert row is not None
+    return row[0]  # type: ignore[no-any-return]
+
+
+def read_watches(conn: Connection, now: datetime | None = None) -> tuple[datetime, list[Watch]]:
+    """The clock, and the watches of the web processes that beat now."""
+    now = read_clock(conn, now)
     with conn.cursor(row_factory=class_row(Watch)) as cursor:
-        params = {"now": row[0], **_BOUNDS}
-        return row[0], cursor.execute(SQL["read_watches"], params).fetchall()
+        params = {"now": now, **_BOUNDS}
+        return now, cursor.execute(SQL["read_watches"], params).fetchall()
 
 
 def reset_future_jobs(conn: Connection, now: datetime) -> int:

@@ -33,6 +33,7 @@ OPEN = Permission(is_open=True)
 HEALTH = Permission(is_open=True, any_host=True)
 READ = Permission(Scope.READ)
 PAGE = Permission(Scope.READ, is_page=True)
+ADMIN = Permission(Scope.ADMIN)
 PUSH = Permission(Scope.INGEST)
 PUSH_SNAPSHOT = Permission(Scope.INGEST, job_type=SNAPSHOTS)
 ANY_TOKEN = Permission()  # for OPTIONS, and for paths without a route

@@ -45,7 +45,7 @@ def evidence(conn: Connection, job_id: str = "j") -> dict[str, Any]:
 
 def set_rule(conn: Connection, settings: dict[str, Any], **conditions: str) -> int:
     with conn.transaction():
-        return put_rule(conn, Match(**conditions), settings).id
+        return put_rule(conn, Match(**conditions), settings)[0].id
 
 
 def age(conn: Connection, seconds: float, job_id: str = "j") -> None:

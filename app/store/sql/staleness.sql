@@ -67,10 +67,10 @@ WHERE jobs.id = ahead.id
 
 -- One page by (started_at, id), from jobs_status_idx: every job of the status is looked at. An index
 -- by last_telemetry_at would have to be written at each update of a job (docs/decisions/0020). NULL
--- is never silent: an older sender without telemetry. `pending` stands for no phase.
+-- is never silent: an older sender without telemetry.
 -- name: read_silent_jobs
-SELECT id, started_at, last_telemetry_at, job_id, job_type, nullif(current_phase, 'pending'),
-       vm_name, interval_seconds, pause_seconds
+SELECT id, started_at, last_telemetry_at, job_id, job_type, current_phase, vm_name,
+       interval_seconds, pause_seconds
 FROM jobs
 WHERE status = %(status)s
   AND last_telemetry_at <= %(silent_since)s
