@@ -9,14 +9,22 @@ from datetime import datetime
 
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.staleness import Watch, fail_text, silent_since, stall_text
+from app.domain.rules import Maintenance, RuleSet, subject_of
+from app.domain.staleness import (
+    SilenceRules,
+    Threshold,
+    Thresholds,
+    Watch,
+    fail_text,
+    silent_since,
+    stall_text,
+)
 from app.store import staleness as store
-from app.store.staleness import ChangedJob, SilentJob, StatusChange
+from app.store.rules import read_maintenance, read_rules
+from app.store.staleness import ChangedJob, SilentJob, Verdict
 from jobs.pages import change_page, read_pages
 
 logger = logging.getLogger("hub.tasks.stale")
-
-ChangeJobs = Callable[[Connection, Sequence[int], StatusChange], list[ChangedJob]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,63 +41,121 @@ class Sweep:
     watched_seconds: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One of the two changes of status: of which jobs, at which of their thresholds."""
+
+    status: str
+    least: Callable[[SilenceRules], int]
+    threshold: Callable[[Thresholds], Threshold]
+    text: Callable[[int], str]
+    change: Callable[[Connection, Sequence[Verdict], datetime, datetime | None], list[ChangedJob]]
+
+
+_FAIL = _Step(
+    "stalled",
+    lambda rules: rules.least_fail,
+    lambda thresholds: thresholds.fail,
+    fail_text,
+    store.fail_jobs,
+)
+_STALL = _Step(
+    "running",
+    lambda rules: rules.least_stall,
+    lambda thresholds: thresholds.stall,
+    stall_text,
+    store.stall_jobs,
+)
+
+
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Sweep:
     """Mark the jobs stalled or failed that have been silent for too long."""
     is_by_clock = now is None
     with database.reading() as conn:
         now, watches = store.read_watches(conn, now)
+        rules = read_rules(conn)
+        maintenance = read_maintenance(conn, now)
         if ahead := store.reset_future_jobs(conn, now):
             logger.warning(
                 "the clock was set back; the silence of %d jobs is counted from now", ahead
             )
-    clock = now if is_by_clock else None
-    stall = _status_change(now, clock, watches, config.stale_after_seconds, stall_text)
-    fail = _status_change(now, clock, watches, config.fail_after_seconds, fail_text)
+    detector = _Detector(
+        database, config, now if is_by_clock else None, watches, rules, maintenance
+    )
     # Failed first, so that a job that is stalled in this run is failed in a later one.
-    failed, not_failed = _change_all(database, "stalled", store.fail_jobs, fail)
-    stalled, not_stalled = _change_all(database, "running", store.stall_jobs, stall)
+    failed, not_failed = detector.run(_FAIL)
+    stalled, not_stalled = detector.run(_STALL)
     watched = max((watch.seconds for watch in watches), default=None)
     return Sweep(stalled, failed, not_failed + not_stalled, watched)
 
 
-def _status_change(
-    now: datetime,
-    clock: datetime | None,
-    watches: list[Watch],
-    threshold_seconds: int,
-    text: Callable[[int], str],
-) -> StatusChange | None:
-    since = silent_since(watches, threshold_seconds)
-    if since is None:
-        return None
-    return StatusChange(now, since, threshold_seconds, text(threshold_seconds), clock)
+class _Detector:
+    """One sweep: which jobs are due a status, by the rules of the moment."""
 
+    def __init__(
+        self,
+        database: Database,
+        config: Config,
+        clock: datetime | None,
+        watches: list[Watch],
+        rules: RuleSet,
+        maintenance: Maintenance,
+    ) -> None:
+        """`clock`: see `store.stall_jobs`. The moment is that of the maintenance."""
+        self._database = database
+        self._clock = clock
+        self._watches = watches
+        self._maintenance = maintenance
+        self._rules = SilenceRules(rules, config.stale_after_seconds, config.fail_after_seconds)
+        self._silent_since: dict[int, datetime | None] = {}  # by threshold
 
-def _change_all(
-    database: Database, status: str, change_jobs: ChangeJobs, status_change: StatusChange | None
-) -> tuple[int, int]:
-    """Change the silent jobs of a status; return how many were changed, and how many failed."""
-    if status_change is None:
-        return 0, 0
-    changed = errors = 0
+    def run(self, step: _Step) -> tuple[int, int]:
+        """Change the silent jobs of a status; return how many were changed, and could not be."""
+        since = self._since(step.least(self._rules))
+        if since is None:
+            return 0, 0
+        changed = errors = 0
 
-    def read(conn: Connection, after: SilentJob | None, limit: int) -> list[SilentJob]:
-        since = status_change.silent_since
-        return store.read_silent_jobs(conn, status, since, after=after, limit=limit)
+        def read(conn: Connection, after: SilentJob | None, limit: int) -> list[SilentJob]:
+            return store.read_silent_jobs(conn, step.status, since, after=after, limit=limit)
 
-    def change(conn: Connection, ids: Sequence[int]) -> list[ChangedJob]:
-        return change_jobs(conn, ids, status_change)
+        for page in read_pages(self._database, read):
+            due = {job.id: verdict for job in page if (verdict := self._judge(step, job))}
+            if due:
+                page_changed, page_errors = self._change(step, due)
+                changed += page_changed
+                errors += page_errors
+        return changed, errors
 
-    for page in read_pages(database, read):
-        ids = [job.id for job in page]
-        changed_jobs, failures = change_page(database, ids, change, "stale job with id")
-        changed += len(changed_jobs)
-        errors += failures
-        for job in changed_jobs:
+    def _judge(self, step: _Step, job: SilentJob) -> Verdict | None:
+        """What the job is due, unless it has not been silent for its own threshold yet."""
+        subject = subject_of(job.job_type, job.phase, job.vm_name, job.key)
+        thresholds = self._rules.of(subject, job.interval_seconds, job.pause_seconds)
+        threshold = step.threshold(thresholds)
+        since = self._since(threshold.seconds)
+        if since is None or job.last_telemetry_at > since:
+            return None
+        planned = self._maintenance.last_covered(subject)
+        if planned is not None and planned > since:
+            return None
+        return Verdict(job.id, since, threshold, step.text(threshold.seconds))
+
+    def _since(self, threshold_seconds: int) -> datetime | None:
+        if threshold_seconds not in self._silent_since:
+            self._silent_since[threshold_seconds] = silent_since(self._watches, threshold_seconds)
+        return self._silent_since[threshold_seconds]
+
+    def _change(self, step: _Step, due: dict[int, Verdict]) -> tuple[int, int]:
+        def change(conn: Connection, ids: Sequence[int]) -> list[ChangedJob]:
+            verdicts = [due[each] for each in ids]
+            return step.change(conn, verdicts, self._maintenance.now, self._clock)
+
+        jobs, errors = change_page(self._database, list(due), change, "stale job with id")
+        for job in jobs:
             logger.warning(
                 "Stale job %s: %s",
                 job.job_id,
-                status_change.text,
+                job.text,
                 extra={"job_id": job.job_id, "silent_seconds": round(job.silent_seconds, 1)},
             )
-    return changed, errors
+        return len(jobs), errors

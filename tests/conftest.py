@@ -52,6 +52,8 @@ TABLES = (
     "ingest_beats",
     "hub_absences",
     "tokens",
+    "rules",
+    "maintenance",
     "rollup_refreshes",
     "wide_writes",
     "stale_hours",

@@ -42,6 +42,7 @@ def make_update(seconds: float = -60, status: str = "running", **changes: Any) -
     disks = changes.pop("disks", {})
     job_id = changes.pop("job_id", "j")
     lost_updates = changes.pop("lost_updates", 0)
+    interval = changes.pop("interval", 0)
     return Update(
         "backup",
         job_id,
@@ -51,6 +52,7 @@ def make_update(seconds: float = -60, status: str = "running", **changes: Any) -
         disks=disks,
         time=micros(seconds),
         lost_updates=lost_updates,
+        interval=interval,
     )
 
 

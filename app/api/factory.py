@@ -18,6 +18,7 @@ from app.api import (
     jobs,
     nodes,
     registration,
+    rules,
     service,
     signin,
     telemetry,
@@ -137,6 +138,7 @@ def _register_blueprints(app: Flask) -> None:
         attention.blueprint,
         telemetry.snapshots,
         history.blueprint,
+        rules.blueprint,
         service.blueprint,
         signin.blueprint,
     ):

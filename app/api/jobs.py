@@ -12,18 +12,23 @@ from flask_smorest import Blueprint
 from app.api.answers import conditional_json, table
 from app.api.context import hub
 from app.api.needs import needs
-from app.clock import from_micros, isoformat, to_micros
+from app.clock import from_micros, isoformat, to_micros, utc_now
 from app.domain.estimates import Estimate, duration_seconds
 from app.domain.job_lists import Order
+from app.domain.rules import RuleSet, Schedule, subject_of
 from app.domain.runs import run_name
+from app.domain.staleness import SilenceRules
 from app.domain.statuses import JOB_STATUSES
 from app.domain.texts import shorten
+from app.domain.thresholds import applied_thresholds
 from app.errors import no_such_run
 from app.schemas import jobs as schemas
 from app.schemas.fields import normalise_identifier
 from app.schemas.queries import RunQuery, encode_cursor, page_query, run_field, table_query
+from app.schemas.rules import show_settings
 from app.store import jobs as store
 from app.store.estimates import read_estimates
+from app.store.rules import read_rules
 from app.web.paths import read_identifier
 from app.web.permissions import READ
 
@@ -225,7 +230,24 @@ def job_body(job_id: str, run: int | None = None) -> dict[str, Any]:
         if job is None:
             raise no_such_run(name)
         estimate = read_estimates(conn, [job]).get(job.id)
-    return {**_job(job, estimate), "disks": [_disk(disk) for disk in job.disks]}
+        rules = read_rules(conn)
+    return {
+        **_job(job, estimate),
+        "thresholds": _thresholds(job, rules),
+        "disks": [_disk(disk) for disk in job.disks],
+    }
+
+
+def _thresholds(job: store.Job, rules: RuleSet) -> dict[str, Any]:
+    config = hub().config
+    silence = SilenceRules(rules, config.stale_after_seconds, config.fail_after_seconds)
+    subject = subject_of(job.job_type, job.current_phase, job.vm_name, job.key)
+    shown = applied_thresholds(
+        rules, silence, subject, job.interval_seconds, job.pause_seconds, utc_now()
+    )
+    if isinstance(schedule := shown["schedule"]["value"], Schedule):
+        shown["schedule"]["value"] = show_settings({"schedule": schedule})
+    return shown
 
 
 def _job_filter(query: dict[str, Any]) -> store.JobFilter:

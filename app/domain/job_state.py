@@ -79,7 +79,8 @@ class JobState:
     `shown_error` is the error_message of the job's row. `has_telemetry`: an update began the run,
     so `started_at` is not the time of its registration. `has_disk_progress`: bytes, percent or
     status of a disk have changed since the row was written. `skew`: how far the sender's clock is
-    ahead of the hub's (µs), if an update has shown it.
+    ahead of the hub's (µs), if an update has shown it. `interval`: how often the sender reports, in
+    seconds: the longest that it has named, 0 if none.
     """
 
     run: str
@@ -100,6 +101,7 @@ class JobState:
     begins_at: int | None = None
     is_announced: bool = False
     skew: int | None = None
+    interval: int = 0
 
     @property
     def has_ended(self) -> bool:

@@ -20,6 +20,8 @@ from datetime import datetime, timedelta
 from fnmatch import translate
 from typing import Any
 
+from app.domain.runs import split_key
+
 # From the most specific field to the least.
 CONDITIONS = ("job_id", "vm_name", "node_id", "phase", "job_type")
 PATTERN_CONDITIONS = ("job_id", "vm_name", "node_id")
@@ -37,6 +39,9 @@ SETTINGS = (
     "mute_until",
 )
 
+# Those that are about jobs rather than nodes.
+JOB_SETTINGS = tuple(name for name in SETTINGS if "percent" not in name)
+
 _WILDCARDS = re.compile(r"\*|\?|\[[^]]+\]")
 
 
@@ -52,6 +57,14 @@ class Subject:
     vm_name: str | None = None
     job_id: str | None = None
     node_id: str | None = None
+
+
+def subject_of(
+    job_type: str, phase: str | None, vm_name: str | None, run_key: str, node_id: str | None = None
+) -> Subject:
+    """The subject of a run, from its row; `pending` stands for no phase."""
+    phase = None if phase == "pending" else phase
+    return Subject(job_type, phase, vm_name, split_key(run_key)[0], node_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +144,15 @@ class Applied:
     rule_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What one rule has for one setting. `rank`: 0 for the most specific rule."""
+
+    rank: int
+    matcher: Matcher
+    applied: Applied
+
+
 class RuleSet:
     """Every rule at one time. It does not change."""
 
@@ -138,34 +160,37 @@ class RuleSet:
         self.rules = sorted(
             rules, key=lambda rule: (rule.match.specificity(), rule.id), reverse=True
         )
-        self._by_setting: dict[str, list[tuple[Matcher, Applied]]] = {}
-        for rule in self.rules:
+        self._settings: dict[str, _Setting] = {}
+        for rank, rule in enumerate(self.rules):
             matcher = rule.match.compile()
             for name, value in rule.settings.items():
-                entry = (matcher, Applied(value, rule.id))
-                self._by_setting.setdefault(name, []).append(entry)
+                entry = _Entry(rank, matcher, Applied(value, rule.id))
+                self._settings.setdefault(name, _Setting()).add(entry)
+
+    def sets(self, name: str) -> bool:
+        """Whether any rule has this setting."""
+        return name in self._settings
 
     def setting(self, name: str, subject: Subject) -> Applied | None:
         """What the most specific rule sets for the subject; None: no rule does.
 
         `schedule` is a `Schedule`, `mute_until` a datetime, everything else a number.
         """
-        return next(self._matching(name, subject), None)
+        entry = self._find(name, subject)
+        return None if entry is None else entry.applied
 
     def rhythm(self, subject: Subject) -> Applied | None:
         """`overdue_after_seconds` (int) or `schedule` (Schedule), whichever is more specific."""
-        found = (self.setting(name, subject) for name in ("overdue_after_seconds", "schedule"))
-        order = {rule.id: place for place, rule in enumerate(self.rules)}
-        return min(
-            (applied for applied in found if applied is not None),
-            key=lambda applied: order[applied.rule_id],
-            default=None,
-        )
+        found = [self._find(name, subject) for name in ("overdue_after_seconds", "schedule")]
+        first = min((e for e in found if e is not None), key=lambda e: e.rank, default=None)
+        return None if first is None else first.applied
 
     def mute(self, subject: Subject, now: datetime) -> Applied | None:
         """The most specific rule that mutes the subject now. One that has expired mutes nothing."""
-        muting = (each for each in self._matching("mute_until", subject) if each.value > now)
-        return next(muting, None)
+        setting = self._settings.get("mute_until")
+        matching = setting.matching(subject) if setting else ()
+        muting = [entry for entry in matching if entry.applied.value > now]
+        return min(muting, key=lambda entry: entry.rank).applied if muting else None
 
     def is_muted(self, subject: Subject, now: datetime) -> bool:
         """Whether a rule mutes the subject now."""
@@ -173,17 +198,57 @@ class RuleSet:
 
     def has_mute_ended(self, after: datetime, until: datetime) -> bool:
         """Whether a rule's mute ended between two instants."""
-        muted = self._by_setting.get("mute_until", ())
-        return any(after < applied.value <= until for _, applied in muted)
+        ends = (rule.settings.get("mute_until") for rule in self.rules)
+        return any(end is not None and after < end <= until for end in ends)
 
     def least(self, name: str) -> Any:
         """The smallest value that any rule has for a setting; None: no rule sets it."""
-        return min((applied.value for _, applied in self._by_setting.get(name, ())), default=None)
+        values = (rule.settings[name] for rule in self.rules if name in rule.settings)
+        return min(values, default=None)
 
-    def _matching(self, name: str, subject: Subject) -> Iterator[Applied]:
-        for matcher, applied in self._by_setting.get(name, ()):
-            if matcher.holds(subject):
-                yield applied
+    def _find(self, name: str, subject: Subject) -> _Entry | None:
+        setting = self._settings.get(name)
+        return None if setting is None else setting.find(subject)
+
+
+class _Setting:
+    """The rules that have one setting, by an exact condition of theirs: a subject meets few."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[tuple[str, str], list[_Entry]] = {}
+        self._others: list[_Entry] = []  # only with patterns, or without conditions
+
+    def add(self, entry: _Entry) -> None:
+        """Add a less specific rule than all before."""
+        if entry.matcher.exact:
+            self._by_name.setdefault(entry.matcher.exact[0], []).append(entry)
+        else:
+            self._others.append(entry)
+
+    def find(self, subject: Subject) -> _Entry | None:
+        """The most specific rule that matches."""
+        found: _Entry | None = None
+        for entries in self._candidates(subject):
+            for entry in entries:
+                if found is not None and entry.rank > found.rank:
+                    break
+                if entry.matcher.holds(subject):
+                    found = entry
+                    break
+        return found
+
+    def matching(self, subject: Subject) -> Iterator[_Entry]:
+        """Every rule that matches, in any order."""
+        for entries in self._candidates(subject):
+            yield from (entry for entry in entries if entry.matcher.holds(subject))
+
+    def _candidates(self, subject: Subject) -> Iterator[list[_Entry]]:
+        if self._by_name:
+            for name in CONDITIONS:
+                value = getattr(subject, name)
+                if value is not None and (entries := self._by_name.get((name, value))):
+                    yield entries
+        yield self._others
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,9 @@
 
 Only time in which a web process takes updates, from its start to its last beat, counts as silence.
 A restart of the hub does not, nor time in which only the tasks run.
+
+How long a job may be silent is set by a rule, else by the settings of the hub. What is known of its
+cadence can only raise that (docs/decisions/0032).
 """
 
 from __future__ import annotations
@@ -9,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
+
+from app.domain.rules import Applied, RuleSet, Subject
 
 BEAT_SECONDS = 2  # silence may be noticed this long after its threshold
 # Seven failed beats in a row. With fewer, a database that is briefly busy would look like a hub
@@ -17,6 +23,101 @@ BEAT_GAP_SECONDS = 15
 # A time further in the future was written before the database's clock was set back. A smaller
 # difference may come from another transaction, which read the clock later.
 FUTURE_SECONDS = 15
+# Of a sender that reports every 60 s, two updates may be lost before it is silent.
+MISSED_UPDATES = 3
+# A pause of many times the threshold was an outage, not a cadence.
+MOST_TIMES_RAISED = 10
+
+RaisedBy = Literal["interval", "pause", "stall_after_seconds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """How long a job may be silent before its status changes.
+
+    `rule_id`: the rule that sets it; None: the hub's settings do. `raised_by`: why it is longer
+    than that says.
+    """
+
+    seconds: int
+    rule_id: int | None = None
+    raised_by: RaisedBy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Of one job: when it is stalled, and when it is failed, which is always later."""
+
+    stall: Threshold
+    fail: Threshold
+
+
+def judge_silence(
+    stall: Threshold, fail: Threshold, margin: int, interval: int | None, pause: int | None
+) -> Thresholds:
+    """The thresholds of a job, from those that are set, its interval and its longest pause (s).
+
+    - It is failed later than it is stalled: where that is not so, by `margin`.
+    - It may miss some updates of its interval.
+    - A pause that was not the end of the job may come again (hysteresis), but hardly an outage.
+
+    Whatever delays the stall delays the failure by as much.
+    """
+    if fail.seconds <= stall.seconds:
+        fail = Threshold(stall.seconds + margin, fail.rule_id, "stall_after_seconds")
+    by_interval = MISSED_UPDATES * (interval or 0)
+    most = max(fail.seconds, MOST_TIMES_RAISED * stall.seconds)
+    by_pause = min(MISSED_UPDATES * (pause or 0), most)
+    delay = max(by_interval, by_pause) - stall.seconds
+    if delay <= 0:
+        return Thresholds(stall, fail)
+    raised_by: RaisedBy = "interval" if by_interval >= by_pause else "pause"
+    return Thresholds(
+        Threshold(stall.seconds + delay, stall.rule_id, raised_by),
+        Threshold(fail.seconds + delay, fail.rule_id, raised_by),
+    )
+
+
+class SilenceRules:
+    """The thresholds of any job, by the rules and the hub's settings (in seconds)."""
+
+    def __init__(self, rules: RuleSet, stall_after_seconds: int, fail_after_seconds: int) -> None:
+        self._rules = rules
+        self._stall = Threshold(stall_after_seconds)
+        self._fail = Threshold(fail_after_seconds)
+        self._margin = fail_after_seconds - stall_after_seconds
+        self._judged: dict[tuple[object, ...], Thresholds] = {}
+
+    @property
+    def least_stall(self) -> int:
+        """No job is stalled sooner."""
+        return min(self._stall.seconds, self._rules.least("stall_after_seconds") or 2**31)
+
+    @property
+    def least_fail(self) -> int:
+        """No job is failed sooner."""
+        return min(self._fail.seconds, self._rules.least("fail_after_seconds") or 2**31)
+
+    def of(self, subject: Subject, interval: int | None, pause: int | None) -> Thresholds:
+        """The thresholds of a job with this interval and longest pause (s)."""
+        stall = self._rules.setting("stall_after_seconds", subject)
+        fail = self._rules.setting("fail_after_seconds", subject)
+        key = (stall, fail, interval, pause)
+        judged = self._judged.get(key)  # few differ: a sweep looks at thousands of jobs
+        if judged is None:
+            judged = judge_silence(
+                _threshold(stall, self._stall),
+                _threshold(fail, self._fail),
+                self._margin,
+                interval,
+                pause,
+            )
+            self._judged[key] = judged
+        return judged
+
+
+def _threshold(applied: Applied | None, default: Threshold) -> Threshold:
+    return default if applied is None else Threshold(applied.value, applied.rule_id)
 
 
 @dataclass(frozen=True, slots=True)

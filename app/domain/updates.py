@@ -18,8 +18,9 @@ class Update:
     `time` is when the series stores it (different for a shifted update); `seq` tells apart
     different updates of one instant. `notes` are warnings about this update alone, code to
     sentence. `lost_updates`: how many the sender dropped before it; ignored in `content`.
-    `is_start`: the sender names it the first of a run; ignored likewise. `run`: the run that it
-    belongs to (`app.domain.runs.run_key`).
+    `is_start`: the sender names it the first of a run; ignored likewise, as is `interval`: how
+    often the sender reports (s), 0 if it does not say. `run`: the run that it belongs to
+    (`app.domain.runs.run_key`).
     """
 
     job_type: str
@@ -35,6 +36,7 @@ class Update:
     sender_time: int | None = None
     lost_updates: int = 0
     is_start: bool = False
+    interval: int = 0
     run: str = ""
 
     @property

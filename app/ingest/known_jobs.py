@@ -141,5 +141,6 @@ def _continues(state: JobState, update: Update) -> bool:
         and update.is_telemetry
         and not update.is_start
         and not update.lost_updates
+        and update.interval <= state.interval
         and (update.timestamp is None or state.newest is None or update.timestamp > state.newest)
     )

@@ -33,6 +33,8 @@ def register(conn: Connection, registration: dict[str, Any]) -> bool:
         newest, is_new = _begin_run(conn, runs), True
     is_changed = registrations.register(conn, newest.run, registration)
     registrations.note_registration(conn, newest.run)
+    if interval := registration.get("interval_seconds"):
+        store.raise_intervals(conn, {newest.run: interval})
     if is_new or is_changed:
         _show(conn, newest.run, is_new=is_new)
     return is_new

@@ -437,6 +437,7 @@ class _Transaction:
             store.insert_updates(self.conn, new, self.now, self.runs_written.moved_times)
             pipeline.sync()  # the database works on it while the jobs are changed
             self._take(new, existing)
+            self._raise_intervals(new)
             rebuilds = [
                 self.changes[run] for run in sorted(touched) if self.changes[run].must_rebuild
             ]
@@ -446,6 +447,16 @@ class _Transaction:
             rebuild(self.conn, rebuilds, self.dropped_before)
             written = store.write_jobs(self.conn, self._rows(touched, new), self.now)
         return written
+
+    def _raise_intervals(self, new: list[Update]) -> None:
+        """Write what senders newly say about how often they report: seldom anything."""
+        raised: dict[str, int] = {}
+        for update in new:
+            state = self.changes[update.run].state
+            if update.interval > state.interval:
+                state.interval = raised[update.run] = update.interval
+        if raised:
+            store.raise_intervals(self.conn, raised)
 
     def _rows(self, touched: set[str], new: list[Update]) -> list[store.JobRow]:
         named_disks: dict[str, set[int]] = defaultdict(set)

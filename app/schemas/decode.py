@@ -36,6 +36,7 @@ from app.schemas.fields import (
 from app.schemas.updates import (
     HIGHEST_DISK_INDEX,
     LARGEST_LOSS,
+    LONGEST_INTERVAL,
     BatchItemSchema,
     CompletionSchema,
     UpdateSchema,
@@ -86,6 +87,7 @@ _Update = _struct(
         "job_type": str,
         "timestamp": str,
         "lost_updates": Annotated[int, msgspec.Meta(ge=0, le=LARGEST_LOSS)],
+        "interval_seconds": Annotated[int, msgspec.Meta(ge=1, le=LONGEST_INTERVAL)],
         "new_run": bool,
         **_types(JOB_FIELDS),
         "disks": list[_Disk],  # type: ignore[valid-type]  # made at run time
@@ -354,6 +356,7 @@ def _from_struct(read: Any, job_type: str, job_id: str) -> Update:
         data["progress_percent"] += 0.0  # -0.0 becomes 0.0
     lost_updates = data.pop("lost_updates", 0)
     is_start = data.pop("new_run", False)
+    interval = data.pop("interval_seconds", 0)
     return Update(
         job_type,
         job_id,
@@ -364,6 +367,7 @@ def _from_struct(read: Any, job_type: str, job_id: str) -> Update:
         notes,
         lost_updates=lost_updates,
         is_start=is_start,
+        interval=interval,
     )
 
 
@@ -377,6 +381,7 @@ def _from_data(data: dict[str, Any], job_type: str, job_id: str) -> Update:
         disks[index] = clamp_percent(disk, notes)
     lost_updates = data.pop("lost_updates", 0)
     is_start = data.pop("new_run", False)
+    interval = data.pop("interval_seconds", 0)
     status = data.pop("status")
     named = _rename({n: value for n, value in data.items() if value or n not in IDENTITY_FIELDS})
     update = Update(
@@ -389,6 +394,7 @@ def _from_data(data: dict[str, Any], job_type: str, job_id: str) -> Update:
         notes,
         lost_updates=lost_updates,
         is_start=is_start,
+        interval=interval,
     )
     return _with_cut_texts(update)
 

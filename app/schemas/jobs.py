@@ -13,6 +13,8 @@ from app.domain.chart import SpeedSource
 from app.domain.estimates import Basis
 from app.domain.fields import JOB_FIELDS, Field, Kind
 from app.domain.job_lists import MOST_EXAMINED, SORTS
+from app.domain.rules import JOB_SETTINGS
+from app.domain.staleness import RaisedBy
 from app.domain.statuses import DISK_STATUSES, JOB_STATUSES, REPORTED_STATUSES
 from app.domain.texts import LONGEST_LISTED
 from app.schemas.fields import Text
@@ -245,6 +247,17 @@ class JobItemSchema(Schema):
             "to 5 s, and if no update arrived in time to tell."
         ),
     )
+    interval_seconds = fields.Integer(
+        allow_none=True,
+        metadata=about("How often its sender reports, as it says, seconds; null: it does not say."),
+    )
+    pause_seconds = fields.Integer(
+        allow_none=True,
+        metadata=about(
+            "The longest silence, in seconds, after which it had been stalled or failed and "
+            "reported again; null: none."
+        ),
+    )
     duration_seconds = fields.Float(
         allow_none=True,
         metadata=about("From start to end, or to the newest update of a live job, seconds."),
@@ -264,8 +277,40 @@ class FindingSchema(Schema):
     evidence = fields.Dict(metadata=about("The numbers behind it."))
 
 
+class AppliedSchema(Schema):
+    """The value of one threshold for a job, and where it comes from."""
+
+    value = fields.Raw(
+        allow_none=True,
+        metadata=about(
+            "A number; of `mute_until` an instant, of `schedule` an object with `schedule` and "
+            "`timezone`. Null: no rule sets it."
+        ),
+    )
+    rule_id = fields.Integer(
+        allow_none=True, metadata=about("The rule that sets it; null: the hub's settings, or none.")
+    )
+    raised_by = fields.String(
+        allow_none=True,
+        metadata=about(
+            "Why it is more than was set: `interval`, of the sender; `pause`, after which the job "
+            "had reported again; `stall_after_seconds`, as it is failed later than it is stalled.",
+            enum=list(get_args(RaisedBy)),
+        ),
+    )
+
+
+class ThresholdsSchema(Schema):
+    """What applies to a job in its current phase, by the most specific rule for each."""
+
+    class Meta:
+        include: ClassVar = {name: fields.Nested(AppliedSchema) for name in JOB_SETTINGS}
+
+
 class JobSchema(JobItemSchema):
     """One job with its disks and, once it has ended, its summary."""
+
+    thresholds = fields.Nested(ThresholdsSchema)
 
     performance_metrics = fields.Dict(
         allow_none=True, metadata=about("The summary of an ended job: speeds, duration, chart.")

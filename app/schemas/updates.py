@@ -36,6 +36,7 @@ HIGHEST_DISK_INDEX = 1023
 _MOST = {"maxItems": HIGHEST_DISK_INDEX + 1}
 MOST_NAMED = 20  # updates of a batch that changed nothing: of a backlog it may be all
 LARGEST_LOSS = 2**31 - 1  # PostgreSQL's integer
+LONGEST_INTERVAL = 86_400  # seconds
 RESERVED_JOB_TYPES = frozenset({"batch", "history", "snapshot"})
 _JOB_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,49}", re.ASCII)
 
@@ -68,6 +69,17 @@ def _status(allowed: tuple[str, ...], meaning: str, **kwargs: Any) -> Text:
         validate=OneOf(allowed, error=f"Must be one of: {', '.join(allowed)}."),
         metadata={"description": meaning},
         **kwargs,
+    )
+
+
+def _interval() -> StrictInteger:
+    return StrictInteger(
+        low=1,
+        high=LONGEST_INTERVAL,
+        **_optional(
+            "How often the sender reports, in seconds: the job is not silent before three times "
+            "that. The longest that is named in a run counts. Not part of the update itself."
+        ),
     )
 
 
@@ -162,6 +174,7 @@ class UpdateSchema(IdentitySchema):
             "is a repeat, and the larger count is kept."
         ),
     )
+    interval_seconds = _interval()
     new_run = StrictBoolean(
         **_optional(
             "True in the first update of a run, if the job's id may have been used before. Without "
@@ -207,6 +220,7 @@ class RegistrationSchema(NamedJobSchema, IdentitySchema):
     """A job that is about to start."""
 
     total_bytes = StrictInteger(**_optional("Bytes to move in all."))
+    interval_seconds = _interval()
     new_run = StrictBoolean(
         **_optional(
             "True if this is another run of a job that has ended, even if it ended just now. A run "

@@ -502,6 +502,12 @@ def write_jobs(conn: Connection, rows: Sequence[JobRow], now: int) -> JobsWritte
     return written
 
 
+def raise_intervals(conn: Connection, seconds: Mapping[str, int]) -> None:
+    """Note how often the senders of some runs report, unless they have named longer intervals."""
+    columns = {"job_id": list(seconds), "seconds": list(seconds.values())}
+    execute(conn, SQL["raise_intervals"], columns)
+
+
 def delete_other_disks(conn: Connection, states: Sequence[JobState]) -> None:
     """Delete the rows of disks that are not in the states of their jobs."""
     kept = [(state.run, index) for state in states for index in state.disks]
@@ -657,7 +663,7 @@ def _registers(names: Iterable[str], times: list[int | None], values: Sequence[A
 
 
 def _job_state(row: Sequence[Any]) -> JobState:
-    registers = _registers(JOB_FIELDS, row[10], row[16:])
+    registers = _registers(JOB_FIELDS, row[10], row[17:])
     if row[12] is not None and "error_message" in registers.values:
         registers.values["error_message"] = row[12].get("error_message")
     return JobState(
@@ -673,10 +679,11 @@ def _job_state(row: Sequence[Any]) -> JobState:
         warnings=row[9],
         registers=registers,
         registered=row[11],
-        shown_error=row[16 + _ERROR_MESSAGE],
+        shown_error=row[17 + _ERROR_MESSAGE],
         begins_at=_optional_micros(row[13]),
         is_announced=row[14],
         skew=_offset(row[15]),
+        interval=row[16],
     )
 
 

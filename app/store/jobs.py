@@ -97,6 +97,8 @@ class Job:
     last_progress_at: datetime | None
     clock_offset_seconds: float | None
     clock_skew_seconds: float | None
+    interval_seconds: int | None
+    pause_seconds: int | None
 
     @property
     def key(self) -> str:

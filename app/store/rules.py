@@ -18,9 +18,13 @@ from app.domain.rules import (
     RuleSet,
     Schedule,
 )
+from app.errors import Conflict
 from app.store.sql import load_queries
 
 SQL = load_queries("rules")
+
+MOST_RULES = 1_000  # which every sweep reads
+MOST_WINDOWS = 1_000  # open or planned
 
 
 def read_rules(conn: Connection) -> RuleSet:
@@ -29,8 +33,11 @@ def read_rules(conn: Connection) -> RuleSet:
         return RuleSet([_rule(row) for row in cursor.execute(SQL["read_rules"])])
 
 
-def put_rule(conn: Connection, match: Match, settings: dict[str, Any]) -> Rule:
-    """Create the rule with these conditions, or replace its settings. It keeps its id."""
+def put_rule(conn: Connection, match: Match, settings: dict[str, Any]) -> tuple[Rule, bool]:
+    """Create the rule with these conditions, or replace its settings; it keeps its id.
+
+    Returns the rule, and whether it is new. Raises Conflict if there are MOST_RULES.
+    """
     schedule: Schedule | None = settings.get("schedule")
     params = {
         **{name: getattr(match, name) for name in CONDITIONS},
@@ -41,7 +48,9 @@ def put_rule(conn: Connection, match: Match, settings: dict[str, Any]) -> Rule:
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(SQL["put_rule"], params).fetchone()
     assert row is not None
-    return _rule(row)
+    if row["is_new"] and row["rules"] >= MOST_RULES:
+        raise Conflict(f"There are {MOST_RULES} rules already: delete some, or use patterns.")
+    return _rule(row), row["is_new"]
 
 
 def delete_rule(conn: Connection, rule_id: int) -> Rule | None:
@@ -61,7 +70,7 @@ def read_maintenance(conn: Connection, now: datetime, *, grace_seconds: float = 
 def insert_window(
     conn: Connection, from_at: datetime, to_at: datetime, match: Match, reason: str
 ) -> MaintenanceWindow:
-    """Plan a maintenance window."""
+    """Plan a maintenance window. Raises Conflict if there are MOST_WINDOWS."""
     params = {
         **{name: getattr(match, name) for name in CONDITIONS},
         "from_at": from_at,
@@ -71,6 +80,8 @@ def insert_window(
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(SQL["insert_window"], params).fetchone()
     assert row is not None
+    if row["windows"] >= MOST_WINDOWS:
+        raise Conflict(f"There are {MOST_WINDOWS} maintenance windows already: end some.")
     return _window(row)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import orjson
 from psycopg.rows import class_row
 
 from app.database.pool import Connection
-from app.domain.staleness import BEAT_GAP_SECONDS, FUTURE_SECONDS, Watch
+from app.domain.staleness import BEAT_GAP_SECONDS, FUTURE_SECONDS, Threshold, Watch
 from app.store.sql import load_queries
 
 SQL = load_queries("staleness")
@@ -18,20 +19,37 @@ _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _BOUNDS = {"gap_seconds": BEAT_GAP_SECONDS, "future_seconds": FUTURE_SECONDS}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones take three times as long to make, and a sweep reads thousands
 class SilentJob:
-    """A job that may be stale; also the key of the next page."""
+    """A job that may be stale: what its thresholds depend on; also the key of the next page."""
 
     id: int
     started_at: datetime
+    last_telemetry_at: datetime
+    key: str  # of the run
+    job_type: str
+    phase: str
+    vm_name: str | None
+    interval_seconds: int | None
+    pause_seconds: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A status that a silent job is due, by its threshold."""
+
+    id: int
+    silent_since: datetime  # with a later sign of life the job is left alone
+    threshold: Threshold
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class StatusChange:
-    """A change of the status of silent jobs or nodes; instants on the database's clock."""
+    """A change of the status of silent nodes; instants on the database's clock."""
 
     now: datetime
-    silent_since: datetime  # a job with a later sign of life is left alone
+    silent_since: datetime  # a node with a later sign of life is left alone
     threshold_seconds: int
     text: str
     clock: datetime | None = None  # not applied if it shows an earlier time; None: for tests
@@ -42,6 +60,7 @@ class ChangedJob:
     """A job whose status was changed, and how long it had been silent."""
 
     job_id: str
+    text: str
     silent_seconds: float
 
 
@@ -100,33 +119,52 @@ def read_silent_jobs(
         "after_id": 0 if after is None else after.id,
         "limit": limit,
     }
-    with conn.cursor(row_factory=class_row(SilentJob)) as cursor:
-        return cursor.execute(SQL["read_silent_jobs"], params).fetchall()
+    return [SilentJob(*row) for row in conn.execute(SQL["read_silent_jobs"], params)]
 
 
 def stall_jobs(
-    conn: Connection, ids: Sequence[int], status_change: StatusChange
+    conn: Connection, verdicts: Sequence[Verdict], now: datetime, clock: datetime | None
 ) -> list[ChangedJob]:
-    """Mark the jobs stalled that are still running and silent; ascending by job_id."""
-    return _change_status(conn, "stall_jobs", ids, status_change)
+    """Mark the jobs stalled that are still running and silent; ascending by job_id.
+
+    Not applied if the database's clock shows an earlier time than `clock`; None: for tests.
+    """
+    return _change_status(conn, "stall_jobs", verdicts, now, clock)
 
 
 def fail_jobs(
-    conn: Connection, ids: Sequence[int], status_change: StatusChange
+    conn: Connection, verdicts: Sequence[Verdict], now: datetime, clock: datetime | None
 ) -> list[ChangedJob]:
-    """Mark the jobs failed that are still stalled and silent, with their unfinished disks."""
-    return _change_status(conn, "fail_jobs", ids, status_change)
+    """Mark the jobs failed that are still stalled and silent, with their unfinished disks.
+
+    Otherwise as `stall_jobs`.
+    """
+    return _change_status(conn, "fail_jobs", verdicts, now, clock)
 
 
 def _change_status(
-    conn: Connection, name: str, ids: Sequence[int], status_change: StatusChange
+    conn: Connection,
+    name: str,
+    verdicts: Sequence[Verdict],
+    now: datetime,
+    clock: datetime | None,
 ) -> list[ChangedJob]:
     params = {
-        "ids": list(ids),
-        "now": status_change.now,
-        "silent_since": status_change.silent_since,
-        "threshold_seconds": status_change.threshold_seconds,
-        "text": status_change.text,
-        "clock": status_change.clock,
+        "ids": [verdict.id for verdict in verdicts],
+        "silent_since": [verdict.silent_since for verdict in verdicts],
+        "texts": [verdict.text for verdict in verdicts],
+        "evidence": [_evidence(verdict.threshold) for verdict in verdicts],
+        "now": now,
+        "clock": clock,
     }
-    return [ChangedJob(job_id, silent) for job_id, silent in conn.execute(SQL[name], params)]
+    return [ChangedJob(*row) for row in conn.execute(SQL[name], params)]
+
+
+def _evidence(threshold: Threshold) -> str:
+    """As JSON: the threshold, and what set and raised it, if anything did."""
+    evidence: dict[str, int | str] = {"threshold_seconds": threshold.seconds}
+    if threshold.rule_id is not None:
+        evidence["rule_id"] = threshold.rule_id
+    if threshold.raised_by is not None:
+        evidence["threshold_raised_by"] = threshold.raised_by
+    return orjson.dumps(evidence).decode()

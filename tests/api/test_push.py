@@ -14,7 +14,8 @@ from flask.testing import FlaskClient
 
 from app.clock import utc_now
 from app.database.pool import Database
-from app.store.staleness import StatusChange, fail_jobs, stall_jobs
+from app.domain.staleness import Threshold
+from app.store.staleness import Verdict, fail_jobs, stall_jobs
 from tests.factories import NOW, at, make_body
 
 URL = "/api/v1/telemetry/backup/job-1"
@@ -595,10 +596,10 @@ def _change_status(database: Database, status: str) -> tuple[Any, ...]:
     with database.transaction() as conn:
         row = conn.execute("SELECT id, clock_timestamp() FROM jobs").fetchone()
         assert row is not None
-        status_change = StatusChange(row[1], row[1], 60, "silent")
-        stall_jobs(conn, [row[0]], status_change)
+        due = [Verdict(row[0], row[1], Threshold(60), "silent")]
+        stall_jobs(conn, due, row[1], None)
         if status == "failed":
-            fail_jobs(conn, [row[0]], status_change)
+            fail_jobs(conn, due, row[1], None)
     return _state(database)
 
 

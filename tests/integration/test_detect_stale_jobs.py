@@ -15,11 +15,12 @@ import pytest
 
 from app.config import Config
 from app.database.pool import Connection, Database
+from app.domain.staleness import Threshold
 from app.domain.updates import Update
 from app.ingest.registration import register
 from app.ingest.transaction import Receipt, store_updates
 from app.store import staleness
-from app.store.staleness import StatusChange
+from app.store.staleness import Verdict
 from jobs import pages
 from jobs.detect_stale_jobs import Sweep, run_once
 from tests.factories import NOW, make_update
@@ -74,11 +75,11 @@ def test_a_clock_that_is_set_back_during_a_sweep_stalls_no_job(
 ) -> None:
     store(conn, make_update())
     began = detector.moment(HOUR)
-    status_change = StatusChange(began, began - timedelta(seconds=60), 60, STALLED, clock=began)
-    assert staleness.stall_jobs(conn, [job(conn)["id"]], status_change) == []
-    assert staleness.stall_jobs(conn, [job(conn)["id"]], replace(status_change, clock=None))
-    assert staleness.fail_jobs(conn, [job(conn)["id"]], status_change) == []
-    assert staleness.fail_jobs(conn, [job(conn)["id"]], replace(status_change, clock=None))
+    due = [verdict(detector, job(conn)["id"], HOUR)]
+    assert staleness.stall_jobs(conn, due, began, began) == []
+    assert staleness.stall_jobs(conn, due, began, None)
+    assert staleness.fail_jobs(conn, due, began, began) == []
+    assert staleness.fail_jobs(conn, due, began, None)
 
 
 def test_a_beat_a_little_ahead_makes_no_job_silent(
@@ -294,14 +295,15 @@ def test_the_scan_uses_its_index(conn: Connection) -> None:
 # Beside ingest, and beside itself.
 
 
-def status_change(detector: Detector[Sweep], seconds: float) -> StatusChange:
-    now = detector.moment(seconds)
-    return StatusChange(now, now - timedelta(seconds=60), 60, STALLED)
+def verdict(detector: Detector[Sweep], row_id: int, seconds: float) -> Verdict:
+    since = detector.moment(seconds) - timedelta(seconds=60)
+    return Verdict(row_id, since, Threshold(60), STALLED)
 
 
-def silent_ids(conn: Connection, given: StatusChange) -> list[int]:
-    jobs = staleness.read_silent_jobs(conn, "running", given.silent_since, after=None, limit=9)
-    return [silent.id for silent in jobs]
+def due_jobs(conn: Connection, detector: Detector[Sweep], seconds: float) -> list[Verdict]:
+    since = detector.moment(seconds) - timedelta(seconds=60)
+    jobs = staleness.read_silent_jobs(conn, "running", since, after=None, limit=9)
+    return [verdict(detector, silent.id, seconds) for silent in jobs]
 
 
 @pytest.mark.parametrize("status", ["running", "completed"])
@@ -309,13 +311,13 @@ def test_an_update_after_the_scan_saves_the_job(
     conn: Connection, detector: Detector[Sweep], status: str
 ) -> None:
     store(conn, make_update(-60))
-    given = status_change(detector, 60)
-    ids = silent_ids(conn, given)
-    assert len(ids) == 1
+    now = detector.moment(60)
+    due = due_jobs(conn, detector, 60)
+    assert len(due) == 1
     store(conn, make_update(-50, status))
     with conn.transaction():
-        assert staleness.stall_jobs(conn, ids, given) == []
-        assert staleness.fail_jobs(conn, ids, given) == []
+        assert staleness.stall_jobs(conn, due, now, None) == []
+        assert staleness.fail_jobs(conn, due, now, None) == []
     assert job(conn)["status"] == status
 
 
@@ -324,12 +326,12 @@ def test_a_job_that_is_just_being_updated_is_left_alone(
     conn: Connection, detector: Detector[Sweep], database: Database
 ) -> None:
     store(conn, make_update(-60))
-    given = status_change(detector, 60)
+    now = detector.moment(60)
     other = database.connect()
     try:
         store_updates(other, [make_update(-50)], 28)  # holds the row's lock, not yet committed
         with conn.transaction():
-            assert staleness.stall_jobs(conn, silent_ids(conn, given), given) == []
+            assert staleness.stall_jobs(conn, due_jobs(conn, detector, 60), now, None) == []
         other.commit()
     finally:
         other.close()
@@ -561,7 +563,7 @@ def test_verdicts_leave_no_trace_in_the_row(conn: Connection, detector: Detector
     store(conn, make_update(-30, job_id="judged"))
     store(conn, *updates("spared"), make_update(-30, job_id="spared"))
     hub_times = {"id", "job_id", "created_at", "last_telemetry_at", "last_progress_at"}
-    hub_times.add("clock_skew_seconds")  # measured at arrival
+    hub_times |= {"clock_skew_seconds", "pause_seconds"}  # measured at arrival
     judged, spared = (job(conn, name) for name in ("judged", "spared"))
     for name in judged.keys() - hub_times:
         assert judged[name] == spared[name], name

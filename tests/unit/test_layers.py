@@ -46,7 +46,7 @@ MAY_IMPORT = {
     # How the hub is run.
     "app.__main__": {"app.commands", "app.__version__", *BASE},
     "app.commands": {"app.auth", "app.checks", "app.database", "app.domain", "app.store"}
-    | {"app.background", "app.lifeline", "app.schemas.fields", "app.schemas.updates", *BASE},
+    | {"app.background", "app.lifeline", "app.schemas", *BASE},
     "app.commands.repair": {"app.database", "app.domain", "app.ingest", "app.store", *BASE},
     "app.checks": {"app.store", "app.domain", "app.database", *BASE},
     "app.database": {"app.background", *BASE},
@@ -79,6 +79,7 @@ HOME = {
     "marshmallow": {"app.schemas"},
     "msgspec": {"app.schemas"},
     "apscheduler": {"jobs.scheduler"},
+    "cronsim": {"app.schemas", "app.domain.attention"},
     "psycopg": {"app.store", "app.database", "app.checks", "app.ingest"},
     "psycopg_pool": {"app.database"},
     "granian": {"app.commands"},

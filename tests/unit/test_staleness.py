@@ -6,7 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.domain.staleness import Watch, fail_text, go_duration, silent_since, stall_text
+from app.domain.rules import Match, Rule, RuleSet, Subject
+from app.domain.staleness import (
+    SilenceRules,
+    Threshold,
+    Watch,
+    fail_text,
+    go_duration,
+    judge_silence,
+    silent_since,
+    stall_text,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -64,3 +74,82 @@ def test_watches_of_two_processes_do_not_add_up() -> None:
     assert silent_since([Watch(before(3600), before(50)), Watch(before(40), NOW)], 60) == before(
         110
     )
+
+
+# The thresholds of a job.
+
+
+def seconds_of(
+    stall: int = 60, fail: int = 300, *, interval: int | None = None, pause: int | None = None
+) -> tuple[int, int]:
+    judged = judge_silence(Threshold(stall), Threshold(fail), 240, interval, pause)
+    assert judged.stall.seconds < judged.fail.seconds
+    return judged.stall.seconds, judged.fail.seconds
+
+
+def test_without_a_rule_or_a_cadence_the_settings_count() -> None:
+    assert seconds_of() == (60, 300)
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [(1, (60, 300)), (20, (60, 300)), (21, (63, 303)), (600, (1800, 2040))],
+)
+def test_a_sender_may_miss_two_of_its_updates(interval: int, expected: tuple[int, int]) -> None:
+    assert seconds_of(interval=interval) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "pause", "expected"),
+    [
+        ((5, 10), 9, (27, 32)),  # every 9 s against a threshold of 5 s
+        ((5, 10), 45, (50, 55)),  # no more than ten times the threshold …
+        ((60, 300), 61, (183, 423)),
+        ((60, 300), 18_000, (600, 840)),  # … however long an outage was
+        ((60, 86_400), 1000, (3000, 89_340)),  # … or the failure threshold, if that is longer
+    ],
+)
+def test_a_pause_that_was_not_the_end_may_come_again(
+    given: tuple[int, int], pause: int, expected: tuple[int, int]
+) -> None:
+    assert seconds_of(*given, pause=pause) == expected
+
+
+@pytest.mark.parametrize("pause", [5, 9, 20, 49])
+def test_a_steady_sender_slower_than_the_threshold_is_called_silent_once(pause: int) -> None:
+    assert seconds_of(5, 10, pause=pause)[0] > pause
+
+
+def test_a_failure_threshold_below_that_of_the_stall_is_put_after_it() -> None:
+    judged = judge_silence(Threshold(600, 7), Threshold(300), 240, None, None)
+    assert judged.stall == Threshold(600, 7)
+    assert judged.fail == Threshold(840, None, "stall_after_seconds")
+
+
+def test_what_raised_a_threshold_is_named() -> None:
+    by_interval = judge_silence(Threshold(60, 7), Threshold(300), 240, 30, 20)
+    assert by_interval.stall == Threshold(90, 7, "interval")
+    by_pause = judge_silence(Threshold(60), Threshold(300, 8), 240, 20, 30)
+    assert by_pause.fail == Threshold(330, 8, "pause")
+
+
+def test_each_threshold_comes_from_its_own_most_specific_rule() -> None:
+    rules = RuleSet(
+        [
+            Rule(1, Match(job_type="backup"), {"stall_after_seconds": 30}),
+            Rule(2, Match(vm_name="a"), {"fail_after_seconds": 900}),
+            Rule(3, Match(vm_name="b"), {"stall_after_seconds": 20}),
+        ]
+    )
+    silence = SilenceRules(rules, 60, 300)
+    assert (silence.least_stall, silence.least_fail) == (20, 300)
+    of_a = silence.of(Subject("backup", vm_name="a"), None, None)
+    assert (of_a.stall, of_a.fail) == (Threshold(30, 1), Threshold(900, 2))
+    of_b = silence.of(Subject("backup", vm_name="b"), None, None)
+    assert (of_b.stall, of_b.fail) == (Threshold(20, 3), Threshold(300))
+    assert silence.of(Subject("restore"), None, None).stall == Threshold(60)
+
+
+def test_no_job_is_judged_sooner_than_the_least_thresholds() -> None:
+    silence = SilenceRules(RuleSet(), 60, 300)
+    assert (silence.least_stall, silence.least_fail) == (60, 300)

@@ -5,7 +5,8 @@
 SELECT job_id, job_type, status, ended_by, started_at, completed_at, newest_update_at,
        last_telemetry_at IS NOT NULL AND (completed_at IS NULL OR started_at <> created_at),
        clock_offset_seconds, warnings, field_times, registered,
-       before_verdict, begins_at, is_announced, clock_skew_seconds, {job_fields: $named}
+       before_verdict, begins_at, is_announced, clock_skew_seconds, coalesce(interval_seconds, 0),
+       {job_fields: $named}
 FROM jobs
 WHERE job_id = ANY(%(job_ids)s::text[])
 ORDER BY job_id
@@ -197,6 +198,12 @@ UPDATE jobs SET
 FROM unnest(%(job_id)s::text[], %(warnings)s::text[]) AS v (job_id, warnings)
 WHERE jobs.job_id = v.job_id
 
+-- name: raise_intervals
+-- The longest counts, whatever the order of the updates.
+UPDATE jobs SET interval_seconds = greatest(jobs.interval_seconds, v.seconds)
+FROM unnest(%(job_id)s::text[], %(seconds)s::integer[]) AS v (job_id, seconds)
+WHERE jobs.job_id = v.job_id
+
 -- name: update_jobs
 -- An update undoes a status change by the detector. A registration does not: the row keeps the
 -- detector's message (see job_columns). For the summary see warn_jobs. A job with a version has not
@@ -210,6 +217,12 @@ UPDATE jobs SET
             SELECT dropped_before FROM series_edges WHERE series = 'job_speed_1m')
         THEN jobs.performance_metrics END,
     ended_by = v.ended_by,
+    -- The silence that the detector judged was a pause, which may come again.
+    pause_seconds = CASE
+        WHEN v.has_life AND jobs.before_verdict IS NOT NULL THEN greatest(
+            jobs.pause_seconds, 1,
+            least(extract(epoch FROM from_micros(%(now)s) - jobs.last_telemetry_at), 604800))
+        ELSE jobs.pause_seconds END,
     started_at = from_micros(v.started_at),
     completed_at = from_micros(v.completed_at),
     newest_update_at = from_micros(v.newest),

@@ -27,7 +27,7 @@ ON CONFLICT ON CONSTRAINT rules_conditions_once DO UPDATE SET
     memory_percent = excluded.memory_percent,
     mute_until = excluded.mute_until,
     changed_at = now()
-RETURNING *
+RETURNING *, xmax = 0 AS is_new, (SELECT count(*) FROM rules) AS rules
 
 -- name: delete_rule
 DELETE FROM rules WHERE id = %(id)s RETURNING *
@@ -35,12 +35,13 @@ DELETE FROM rules WHERE id = %(id)s RETURNING *
 -- name: read_maintenance
 SELECT * FROM maintenance
 WHERE to_at > %(now)s - interval '400 days'
+ORDER BY to_at DESC, id DESC
 
 -- name: insert_window
 INSERT INTO maintenance (from_at, to_at, job_id, vm_name, node_id, phase, job_type, reason)
 VALUES (%(from_at)s, %(to_at)s, %(job_id)s, %(vm_name)s, %(node_id)s, %(phase)s, %(job_type)s,
         %(reason)s)
-RETURNING *
+RETURNING *, (SELECT count(*) FROM maintenance WHERE to_at > now()) AS windows
 
 -- name: end_window
 UPDATE maintenance SET to_at = least(to_at, greatest(from_at, clock_timestamp()))

@@ -69,7 +69,8 @@ WHERE jobs.id = ahead.id
 -- by last_telemetry_at would have to be written at each update of a job (docs/decisions/0020). NULL
 -- is never silent: an older sender without telemetry.
 -- name: read_silent_jobs
-SELECT id, started_at
+SELECT id, started_at, last_telemetry_at, job_id, job_type, current_phase, vm_name,
+       interval_seconds, pause_seconds
 FROM jobs
 WHERE status = %(status)s
   AND last_telemetry_at <= %(silent_since)s
@@ -83,33 +84,34 @@ LIMIT %(limit)s
 -- has reported since would look silent.
 -- name: stall_jobs
 WITH due AS MATERIALIZED (
-    SELECT id
-    FROM jobs
-    WHERE id = ANY(%(ids)s::bigint[])
-      AND status = 'running' AND last_telemetry_at <= %(silent_since)s
+    SELECT jobs.id, v.text, v.evidence
+    FROM unnest(
+        %(ids)s::bigint[], %(silent_since)s::timestamptz[], %(texts)s::text[],
+        %(evidence)s::text[]) AS v (id, silent_since, text, evidence)
+    JOIN jobs ON jobs.id = v.id
+    WHERE status = 'running' AND last_telemetry_at <= v.silent_since
       AND (%(clock)s::timestamptz IS NULL OR clock_timestamp() >= %(clock)s)
-    FOR NO KEY UPDATE SKIP LOCKED
+    FOR NO KEY UPDATE OF jobs SKIP LOCKED
 ), stalled AS (
     UPDATE jobs SET
         status = 'stalled',
         before_verdict = jsonb_build_object('error_message', jobs.error_message),
-        error_message = %(text)s
+        error_message = due.text
     FROM due
     WHERE jobs.id = due.id
-    RETURNING jobs.job_id, jobs.last_telemetry_at
+    RETURNING jobs.job_id, jobs.last_telemetry_at, due.text, due.evidence
 ), noted AS (
     INSERT INTO job_events (job_id, time, kind, from_status, to_status, actor, reason, evidence)
-    SELECT job_id, %(now)s, 'transition', 'running', 'stalled', 'detector', %(text)s,
-           jsonb_build_object(
+    SELECT job_id, %(now)s, 'transition', 'running', 'stalled', 'detector', text,
+           evidence::jsonb || jsonb_build_object(
                'last_seen',
                to_char(last_telemetry_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
                'silent_seconds',
-               round(extract(epoch FROM %(now)s - last_telemetry_at), 3),
-               'threshold_seconds', %(threshold_seconds)s::integer)
+               round(extract(epoch FROM %(now)s - last_telemetry_at), 3))
     FROM stalled
     ORDER BY job_id
 )
-SELECT job_id, extract(epoch FROM %(now)s - last_telemetry_at)::double precision
+SELECT job_id, text, extract(epoch FROM %(now)s - last_telemetry_at)::double precision
 FROM stalled
 ORDER BY job_id
 
@@ -117,14 +119,16 @@ ORDER BY job_id
 -- update plus the time that the hub has waited.
 -- name: fail_jobs
 WITH due AS MATERIALIZED (
-    SELECT id, job_id
-    FROM jobs
-    WHERE id = ANY(%(ids)s::bigint[])
-      AND status = 'stalled' AND last_telemetry_at <= %(silent_since)s
+    SELECT jobs.id, job_id, v.text, v.evidence
+    FROM unnest(
+        %(ids)s::bigint[], %(silent_since)s::timestamptz[], %(texts)s::text[],
+        %(evidence)s::text[]) AS v (id, silent_since, text, evidence)
+    JOIN jobs ON jobs.id = v.id
+    WHERE status = 'stalled' AND last_telemetry_at <= v.silent_since
       AND (%(clock)s::timestamptz IS NULL OR clock_timestamp() >= %(clock)s)
-    FOR NO KEY UPDATE SKIP LOCKED
+    FOR NO KEY UPDATE OF jobs SKIP LOCKED
 ), hidden AS (
-    SELECT due.id, coalesce(disks.statuses, '{}') AS disks
+    SELECT due.id, due.text, due.evidence, coalesce(disks.statuses, '{}') AS disks
     FROM due
     CROSS JOIN LATERAL (
         SELECT jsonb_object_agg(disk_index, status) AS statuses
@@ -142,23 +146,22 @@ WITH due AS MATERIALIZED (
             %(now)s + coalesce(jobs.newest_update_at - jobs.last_telemetry_at, interval '0'),
         before_verdict = coalesce(jobs.before_verdict, '{}')
             || jsonb_build_object('disks', hidden.disks),
-        error_message = %(text)s
+        error_message = hidden.text
     FROM hidden
     WHERE jobs.id = hidden.id
-    RETURNING jobs.job_id, jobs.last_telemetry_at, hidden.disks
+    RETURNING jobs.job_id, jobs.last_telemetry_at, hidden.text, hidden.evidence, hidden.disks
 ), noted AS (
     INSERT INTO job_events (job_id, time, kind, from_status, to_status, actor, reason, evidence)
-    SELECT job_id, %(now)s, 'transition', 'stalled', 'failed', 'detector', %(text)s,
-           jsonb_build_object(
+    SELECT job_id, %(now)s, 'transition', 'stalled', 'failed', 'detector', text,
+           evidence::jsonb || jsonb_build_object(
                'last_seen',
                to_char(last_telemetry_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
                'silent_seconds',
                round(extract(epoch FROM %(now)s - last_telemetry_at), 3),
-               'threshold_seconds', %(threshold_seconds)s::integer,
                'unfinished_disks', disks)
     FROM failed
     ORDER BY job_id
 )
-SELECT job_id, extract(epoch FROM %(now)s - last_telemetry_at)::double precision
+SELECT job_id, text, extract(epoch FROM %(now)s - last_telemetry_at)::double precision
 FROM failed
 ORDER BY job_id
