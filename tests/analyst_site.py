@@ -13,7 +13,7 @@ from app.database.pool import Connection, Database
 from app.domain.rollups import ROLLUPS
 from app.domain.updates import Fields, Update
 from app.store.summaries import write_summary
-from jobs import detect_stale_jobs
+from jobs import detect_stale_jobs, find_attention, judge_runs
 from tests.conftest import TABLES
 from tests.storing import store
 
@@ -119,6 +119,7 @@ ENDED = [
     Run("replication-web01-1", "web01", 9 * HOUR, "cancelled", fraction=0.5),
     Run("backup-erp-shifted", "erp-app", -2 * HOUR),
     Run("backup-laptop-late", "laptop", 40 * MINUTE),
+    Run("backup-vpn-last", "vpn01", 3 * DAY),
 ]
 REVIVED = Run("backup-pgtest1-revived", "pgtest1", 2 * HOUR)
 DEAD = Run("backup-web01-dead", "web01", 2 * HOUR, None, fraction=0.5)
@@ -177,6 +178,11 @@ def fill_site(database: Database, config: Config) -> None:
         ended = conn.execute("SELECT job_id FROM jobs WHERE completed_at IS NOT NULL").fetchall()
         for (job_id,) in ended:
             write_summary(conn, job_id, *summarise_job(conn, job_id))
+        conn.execute(HANGING)
+    judge_runs.run_once(database, config)
+    find_attention.run_once(database, config)
+    with database.transaction() as conn:
+        conn.execute(ACKNOWLEDGED)
 
 
 # The hub heard everything just now; let it have heard each update when it was sent.
@@ -207,6 +213,11 @@ UPDATE job_disks SET bytes_transferred = bytes_transferred - 1000
 WHERE job_id = 'backup-web01-differs' AND disk_index = 1;
 INSERT INTO tasks (task_id, interval_seconds, last_finished_at)
 VALUES ('detect_stale_jobs', 30, now() - interval '10 seconds')
+"""
+ACKNOWLEDGED = """
+UPDATE attention
+SET acknowledged_at = now(), acknowledged_by = 'anna', note = 'False alarm: the clock was set.'
+WHERE kind = 'clock'
 """
 HANGING = """
 UPDATE jobs SET last_progress_at = now() - interval '30 minutes'

@@ -6,7 +6,7 @@
 
 DROP VIEW IF EXISTS job_performance, job_updates, telemetry_history, telemetry_coverage,
     update_frequency, stale_statistics, aggregation_check, running_verdicts, backup_jobs,
-    backup_disks;
+    backup_disks, attention_items, series_state, series_usual;
 
 -- Without a filter on job_id this adds up every hour of every job; with one (a constant, or = ANY
 -- of an array) only those of the job, by the rollup's index. What the rollups lack is taken from the
@@ -147,6 +147,30 @@ SELECT job_disks.job_id AS backup_job_id, disk_index, job_disks.bytes_transferre
 FROM job_disks
 JOIN jobs USING (job_id)
 WHERE job_type = 'backup';
+
+CREATE VIEW attention_items AS
+SELECT id, kind, severity, subject, since, noticed_at, until,
+       extract(epoch FROM coalesce(until, now()) - since)::double precision AS lasted_seconds,
+       until IS NULL AS is_open, summary, advice, evidence, series_id, job_id, node_id, vm_name,
+       job_type, repository_id, acknowledged_at, acknowledged_by, note
+FROM attention;
+
+CREATE VIEW series_state AS
+SELECT id AS series_id, vm_name, job_id, job_type, repository_id, backup_type, state, runs,
+       failures, last_run, last_started_at, last_ended_at, last_good_run, last_good_at,
+       distance_seconds, next_expected_at, overdue_at, coalesce(overdue_at <= now(), false) AS is_late
+FROM series;
+
+CREATE VIEW series_usual AS
+SELECT id AS series_id, vm_name, job_id, job_type, repository_id, backup_type, value.name,
+       value.unit, (usual ->> 'runs')::integer AS counted_runs,
+       (usual #>> ARRAY[value.name, 'median'])::double precision AS median,
+       (usual #>> ARRAY[value.name, 'low'])::double precision AS low,
+       (usual #>> ARRAY[value.name, 'high'])::double precision AS high
+FROM series
+CROSS JOIN (VALUES ('bytes', 'bytes'), ('seconds', 'seconds'), ('bps', 'bytes per second'))
+    AS value (name, unit)
+WHERE usual ? value.name;
 
 COMMENT ON VIEW job_performance IS
     'Speeds of each job with telemetry, over all its history. Filter by job_id: otherwise it reads '
@@ -326,3 +350,72 @@ COMMENT ON COLUMN backup_disks.status IS
 COMMENT ON COLUMN backup_disks.error_message IS 'The sender''s error text.';
 COMMENT ON COLUMN backup_disks.size_gb IS
     'Size, units of 1024^3 bytes: as registered, else the bytes to move; NULL: not known.';
+
+COMMENT ON VIEW attention_items IS
+    'What needed or needs attention (docs/attention.md): one row each, for ever. Open: until is NULL.';
+COMMENT ON COLUMN attention_items.id IS 'The number by which it is acknowledged.';
+COMMENT ON COLUMN attention_items.kind IS
+    'silent, hung, failed, suspicious, unusual, overdue, overlapping, slow, node_offline, node_limit, '
+    'clock, losing or hub.';
+COMMENT ON COLUMN attention_items.severity IS 'critical, warning or info.';
+COMMENT ON COLUMN attention_items.subject IS
+    'What it is about, as one text. A subject has at most one open item of a kind.';
+COMMENT ON COLUMN attention_items.since IS 'When the condition began.';
+COMMENT ON COLUMN attention_items.noticed_at IS 'When the hub noticed it.';
+COMMENT ON COLUMN attention_items.until IS 'When the hub noticed its end; NULL: it is open.';
+COMMENT ON COLUMN attention_items.lasted_seconds IS 'Seconds from since to until, or to now.';
+COMMENT ON COLUMN attention_items.is_open IS 'Whether it is open.';
+COMMENT ON COLUMN attention_items.summary IS 'What is wrong, as a sentence.';
+COMMENT ON COLUMN attention_items.advice IS 'What to check.';
+COMMENT ON COLUMN attention_items.evidence IS 'The numbers behind it.';
+COMMENT ON COLUMN attention_items.series_id IS 'The series; NULL: it is about a node or the hub.';
+COMMENT ON COLUMN attention_items.job_id IS 'The run: the key in jobs; NULL: none.';
+COMMENT ON COLUMN attention_items.node_id IS 'The node; NULL: none.';
+COMMENT ON COLUMN attention_items.vm_name IS 'The machine; NULL: none.';
+COMMENT ON COLUMN attention_items.job_type IS 'The type of the series or run; NULL: none.';
+COMMENT ON COLUMN attention_items.repository_id IS 'The repository; NULL: none.';
+COMMENT ON COLUMN attention_items.acknowledged_at IS 'When it was acknowledged; NULL: it was not.';
+COMMENT ON COLUMN attention_items.acknowledged_by IS 'By whom: the name of a token.';
+COMMENT ON COLUMN attention_items.note IS 'What they wrote.';
+
+COMMENT ON VIEW series_state IS
+    'The state of each series: the runs of one type, repository and backup type of a machine, or of '
+    'a job without a machine.';
+COMMENT ON COLUMN series_state.series_id IS 'The number of the series.';
+COMMENT ON COLUMN series_state.vm_name IS 'The machine; NULL: its runs name none.';
+COMMENT ON COLUMN series_state.job_id IS 'The job, where no machine is named; else NULL.';
+COMMENT ON COLUMN series_state.job_type IS 'backup, replication, restore…';
+COMMENT ON COLUMN series_state.repository_id IS 'The repository; NULL: none is named.';
+COMMENT ON COLUMN series_state.backup_type IS 'full, incremental…; NULL: none is named.';
+COMMENT ON COLUMN series_state.state IS
+    'Of the newest ended run: good, warning, failed or cancelled; running or new if none has ended.';
+COMMENT ON COLUMN series_state.runs IS 'How many runs it has.';
+COMMENT ON COLUMN series_state.failures IS 'Failed runs since the last completed one.';
+COMMENT ON COLUMN series_state.last_run IS 'The newest run: the key in jobs.';
+COMMENT ON COLUMN series_state.last_started_at IS 'When it began, sender''s clock.';
+COMMENT ON COLUMN series_state.last_ended_at IS 'When it ended; NULL: it is live.';
+COMMENT ON COLUMN series_state.last_good_run IS
+    'The newest run that completed without a contradiction: the key in jobs; NULL: none is known.';
+COMMENT ON COLUMN series_state.last_good_at IS 'When it ended.';
+COMMENT ON COLUMN series_state.distance_seconds IS
+    'The usual time between two starts, seconds; NULL: it has no rhythm.';
+COMMENT ON COLUMN series_state.next_expected_at IS 'When the next run is expected.';
+COMMENT ON COLUMN series_state.overdue_at IS 'When the series is overdue, unless a good run comes.';
+COMMENT ON COLUMN series_state.is_late IS
+    'Whether that time is over. The item of kind overdue takes account of absences and maintenance.';
+
+COMMENT ON VIEW series_usual IS
+    'What is usual for each series that has at least five good runs: one row for size, duration and '
+    'mean speed each. Below low and above high is unusual.';
+COMMENT ON COLUMN series_usual.series_id IS 'The number of the series.';
+COMMENT ON COLUMN series_usual.vm_name IS 'The machine; NULL: its runs name none.';
+COMMENT ON COLUMN series_usual.job_id IS 'The job, where no machine is named; else NULL.';
+COMMENT ON COLUMN series_usual.job_type IS 'backup, replication, restore…';
+COMMENT ON COLUMN series_usual.repository_id IS 'The repository; NULL: none is named.';
+COMMENT ON COLUMN series_usual.backup_type IS 'full, incremental…; NULL: none is named.';
+COMMENT ON COLUMN series_usual.name IS 'bytes, seconds or bps.';
+COMMENT ON COLUMN series_usual.unit IS 'The unit of the following values.';
+COMMENT ON COLUMN series_usual.counted_runs IS 'The good runs that were counted, 20 at most.';
+COMMENT ON COLUMN series_usual.median IS 'Their median.';
+COMMENT ON COLUMN series_usual.low IS 'The lowest usual value.';
+COMMENT ON COLUMN series_usual.high IS 'The highest usual value.';

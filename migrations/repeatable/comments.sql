@@ -166,6 +166,75 @@ COMMENT ON COLUMN rules.mute_until IS
     'Setting: until when what the rule matches needs no attention; NULL: not set.';
 COMMENT ON COLUMN rules.changed_at IS 'When it was made or last changed, hub''s clock.';
 
+COMMENT ON TABLE series IS
+    'The series of runs: those of one type, repository and backup type of a machine, or of a job '
+    'without a machine. What is usual for each, and its state.';
+COMMENT ON COLUMN series.id IS 'The number of the series.';
+COMMENT ON COLUMN series.vm_name IS 'The machine; NULL: its runs name none.';
+COMMENT ON COLUMN series.job_id IS 'The job, where no machine is named; else NULL.';
+COMMENT ON COLUMN series.job_type IS 'backup, replication, restore…';
+COMMENT ON COLUMN series.repository_id IS 'The repository; NULL: none is named.';
+COMMENT ON COLUMN series.backup_type IS 'full, incremental…; NULL: none is named.';
+COMMENT ON COLUMN series.state IS
+    'Of the newest ended run: good, warning, failed or cancelled; running or new if none has ended.';
+COMMENT ON COLUMN series.runs IS 'How many runs it has.';
+COMMENT ON COLUMN series.last_run IS 'The newest run: the key in jobs.';
+COMMENT ON COLUMN series.last_started_at IS 'When it began, sender''s clock.';
+COMMENT ON COLUMN series.last_ended_at IS 'When it ended; NULL: it is live.';
+COMMENT ON COLUMN series.last_good_run IS
+    'The newest run that completed without a contradiction: the key in jobs; NULL: none is known.';
+COMMENT ON COLUMN series.last_good_at IS 'When it ended.';
+COMMENT ON COLUMN series.failures IS 'Failed runs since the last completed one.';
+COMMENT ON COLUMN series.usual IS
+    'Median, low and high of bytes, seconds and bytes per second of the good runs, and how many '
+    'runs were counted; see series_usual.';
+COMMENT ON COLUMN series.distance_seconds IS
+    'The usual time between two starts, seconds; NULL: it has no rhythm.';
+COMMENT ON COLUMN series.next_expected_at IS 'When the next run is expected.';
+COMMENT ON COLUMN series.overdue_at IS 'When the series is overdue, unless a good run comes.';
+COMMENT ON COLUMN series.pace_step_seconds IS 'The step of pace_low, seconds.';
+COMMENT ON COLUMN series.pace_low IS
+    'What earlier runs had moved at least after one step, two steps and so on, bytes.';
+
+COMMENT ON TABLE series_runs IS 'The series that each run belongs to, and its result.';
+COMMENT ON COLUMN series_runs.id IS 'The run: jobs.id.';
+COMMENT ON COLUMN series_runs.series_id IS 'Its series.';
+COMMENT ON COLUMN series_runs.started_at IS 'When it began, sender''s clock: jobs.started_at.';
+COMMENT ON COLUMN series_runs.result IS
+    'Of a completed run: good or warning. NULL: it has not been judged, or did not complete.';
+COMMENT ON COLUMN series_runs.findings IS
+    'Why it is a warning: kind (suspicious or unusual), summary and evidence of each reason.';
+
+COMMENT ON TABLE changed_runs IS 'The runs that have changed since they were judged.';
+COMMENT ON COLUMN changed_runs.n IS 'Counts the changes, in their order.';
+COMMENT ON COLUMN changed_runs.id IS 'The run: jobs.id.';
+
+COMMENT ON TABLE attention IS
+    'What needed or needs attention, and since when (docs/attention.md); see attention_items.';
+COMMENT ON COLUMN attention.id IS 'The number by which it is acknowledged.';
+COMMENT ON COLUMN attention.kind IS
+    'silent, hung, failed, suspicious, unusual, overdue, overlapping, slow, node_offline, node_limit, '
+    'clock, losing or hub.';
+COMMENT ON COLUMN attention.severity IS 'critical, warning or info.';
+COMMENT ON COLUMN attention.rank IS 'The severity as a number: 1 is the worst.';
+COMMENT ON COLUMN attention.subject IS
+    'What it is about, as one text. A subject has at most one open item of a kind.';
+COMMENT ON COLUMN attention.series_id IS 'The series; NULL: it is about a node or the hub.';
+COMMENT ON COLUMN attention.job_id IS 'The run: the key in jobs; NULL: none.';
+COMMENT ON COLUMN attention.node_id IS 'The node; NULL: none.';
+COMMENT ON COLUMN attention.vm_name IS 'The machine; NULL: none.';
+COMMENT ON COLUMN attention.job_type IS 'The type of the series or run; NULL: none.';
+COMMENT ON COLUMN attention.repository_id IS 'The repository; NULL: none.';
+COMMENT ON COLUMN attention.since IS 'When the condition began.';
+COMMENT ON COLUMN attention.noticed_at IS 'When the hub noticed it.';
+COMMENT ON COLUMN attention.until IS 'When the hub noticed its end; NULL: it is open.';
+COMMENT ON COLUMN attention.summary IS 'What is wrong, as a sentence.';
+COMMENT ON COLUMN attention.advice IS 'What to check.';
+COMMENT ON COLUMN attention.evidence IS 'The numbers behind it.';
+COMMENT ON COLUMN attention.acknowledged_at IS 'When it was acknowledged; NULL: it was not.';
+COMMENT ON COLUMN attention.acknowledged_by IS 'By whom: the name of a token.';
+COMMENT ON COLUMN attention.note IS 'What they wrote.';
+
 COMMENT ON TABLE maintenance IS
     'Windows of planned silence: what matches is not called silent, hung, overdue or offline then.';
 COMMENT ON COLUMN maintenance.id IS 'The number by which it is ended.';
@@ -333,6 +402,12 @@ COMMENT ON COLUMN schema_migrations.checksum IS 'SHA-256 of its text when it was
 COMMENT ON COLUMN schema_migrations.applied_at IS 'When it was last applied.';
 
 COMMENT ON FUNCTION count_inserted_jobs() IS 'Trigger of jobs: logs how many were inserted.';
+COMMENT ON FUNCTION note_inserted_runs() IS 'Trigger of jobs: notes new runs, to be judged.';
+COMMENT ON FUNCTION note_changed_run() IS
+    'Trigger of jobs: notes a run whose status, identity or summary changed, to be judged.';
+COMMENT ON FUNCTION note_newest_runs() IS 'Lets the newest run of every series be judged again.';
+COMMENT ON FUNCTION note_changed_rules() IS
+    'Trigger of rules: lets the newest run of every series be judged again.';
 COMMENT ON FUNCTION count_deleted_jobs() IS 'Trigger of jobs: logs how many were deleted.';
 COMMENT ON FUNCTION count_moved_job() IS
     'Trigger of jobs: logs that a job has another status, type, machine or repository.';

@@ -316,6 +316,38 @@ def test_warnings_estimates_and_false_alarms(analyst: Analyst) -> None:
     assert steps == ["running", "stalled", "failed", "running", "completed"]
 
 
+def test_what_needs_attention_is_listed_with_the_worst_first(analyst: Analyst) -> None:
+    found = ask(analyst, "What needs attention")
+    severities = [row["severity"] for row in found]
+    assert severities == sorted(severities, key=["critical", "warning", "info"].index)
+    kinds = {(row["kind"], row["job_id"]) for row in found}
+    assert ("silent", DEAD.job_id) in kinds
+    assert ("failed", "backup-mail01-failed") in kinds
+    assert ("silent", STALLED.job_id) in kinds
+    assert ("hung", "restore-mail01-hung") in kinds
+
+
+def test_unusual_runs_and_false_alarms_are_counted(analyst: Analyst) -> None:
+    usual = by(ask(analyst, "What is usual for a machine"), "name", "counted_runs", "median")
+    assert usual == {
+        "seconds": (11, pytest.approx(720)),
+        "bytes": (11, pytest.approx(100 * MIB * 720)),
+        "bps": (11, pytest.approx(100 * MIB)),
+    }
+    reasons = {(row["job_id"], row["kind"]) for row in ask(analyst, "Why runs have a warning")}
+    assert ("backup-pgtest1-day1", "unusual") in reasons
+    assert ("backup-web01-empty", "suspicious") in reasons
+    columns = ("items", "false_alarms", "false_percent")
+    alarms = by(ask(analyst, "False alarms per week"), "kind", *columns)
+    assert alarms["clock"] == (1, 1, 100)
+    assert alarms["hung"] == (1, 0, 0)
+
+
+def test_a_machine_without_a_good_run_for_two_days_is_listed(analyst: Analyst) -> None:
+    found = by(ask(analyst, "Machines without a good run for two days"), "vm_name", "failures")
+    assert found == {"vpn01": 0}
+
+
 def test_busy_nodes_before_a_failure(analyst: Analyst) -> None:
     (found,) = ask(analyst, "Busy nodes before failures")
     assert (found["job_id"], found["node_id"]) == ("backup-mail01-failed", "node-a")
