@@ -237,9 +237,15 @@ def end_warnings(state: JobState, disks: dict[int, DiskColumns]) -> dict[str, st
         warnings["unfinished_disks"] = (
             f"The job completed while these disks had not: disk {', '.join(unfinished)}."
         )
-    if not (reported if summed is None else summed):
+    if _has_reported_bytes(state) and not (reported if summed is None else summed):
         warnings["no_bytes"] = "The job completed with 0 bytes transferred."
     return warnings
+
+
+def _has_reported_bytes(state: JobState) -> bool:
+    """Whether the bytes of the job, or of a disk, are known: what is not reported is not zero."""
+    reported = (state.registers, *state.disks.values())
+    return any("bytes_transferred" in registers.values for registers in reported)
 
 
 END_WARNINGS = ("bytes_differ", "unfinished_disks", "no_bytes")

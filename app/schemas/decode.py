@@ -89,6 +89,7 @@ _Update = _struct(
         "lost_updates": Annotated[int, msgspec.Meta(ge=0, le=LARGEST_LOSS)],
         "interval_seconds": Annotated[int, msgspec.Meta(ge=1, le=LONGEST_INTERVAL)],
         "new_run": bool,
+        "dry_run": bool,
         **_types(JOB_FIELDS),
         "disks": list[_Disk],  # type: ignore[valid-type]  # made at run time
     },
@@ -356,6 +357,8 @@ def _from_struct(read: Any, job_type: str, job_id: str) -> Update:
         data["progress_percent"] += 0.0  # -0.0 becomes 0.0
     lost_updates = data.pop("lost_updates", 0)
     is_start = data.pop("new_run", False)
+    if data.pop("dry_run", False):
+        notes["dry_run"] = _DRY_RUN
     interval = data.pop("interval_seconds", 0)
     return Update(
         job_type,
@@ -381,6 +384,8 @@ def _from_data(data: dict[str, Any], job_type: str, job_id: str) -> Update:
         disks[index] = clamp_percent(disk, notes)
     lost_updates = data.pop("lost_updates", 0)
     is_start = data.pop("new_run", False)
+    if data.pop("dry_run", False):
+        notes["dry_run"] = _DRY_RUN
     interval = data.pop("interval_seconds", 0)
     status = data.pop("status")
     named = _rename({n: value for n, value in data.items() if value or n not in IDENTITY_FIELDS})
@@ -403,6 +408,9 @@ _UNSET = (
     "The sender sends a timestamp that was never set, such as 0001-01-01T00:00:00Z. The time of "
     "arrival is used instead, and updates that are sent again are not recognised."
 )
+
+
+_DRY_RUN = "The sender says that this is a dry run: nothing is copied."
 
 
 def _micros(instant: datetime | None, notes: dict[str, str]) -> int | None:

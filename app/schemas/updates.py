@@ -183,6 +183,13 @@ class UpdateSchema(IdentitySchema):
         )
     )
 
+    dry_run = StrictBoolean(
+        **_optional(
+            "True if the run copies nothing and only shows what it would do. Its "
+            "result is `warning` when it completes."
+        )
+    )
+
     @validates_schema
     def _disks_once(self, data: dict[str, Any], **_: Any) -> None:
         _reject_repeated_disks(data)

@@ -275,7 +275,7 @@ def test_unfinished_disks_end_as_their_job_does(client: FlaskClient, end: str) -
 
 
 def test_completed_without_a_byte_is_flagged(client: FlaskClient) -> None:
-    client.post(URL, json={"status": "completed"})
+    client.post(URL, json={"status": "completed", "bytes_transferred": 0})
     assert any("0 bytes" in warning for warning in job(client)["warnings"])
 
 

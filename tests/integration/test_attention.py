@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
 from app.clock import to_micros, utc_now
 from app.config import Config
@@ -362,3 +363,33 @@ def test_a_wrong_clock_is_an_item_of_the_series(fleet: Fleet) -> None:
 def test_updates_that_arrived_late_are_not_a_wrong_clock(fleet: Fleet) -> None:
     fleet.update("j", 300, bytes_transferred=5)
     assert fleet.find() == {}
+
+
+# What a sender says of itself.
+
+
+def test_a_dry_run_is_not_a_good_run(client: FlaskClient, fleet: Fleet) -> None:
+    url = "/api/v1/telemetry/backup/dry"
+    body = {"bytes_transferred": 5, "total_bytes": 5, "vm_name": "db1"}
+    client.post(url, json={**body, "status": "running", "dry_run": True})
+    client.post(url, json={**body, "status": "completed", "dry_run": True, "unknown": 1})
+    assert fleet.find() == {"suspicious": "It was a dry run: nothing was copied."}
+    answer = client.get("/api/v1/jobs/dry").get_json()
+    assert answer["warnings"] == ["The sender says that this is a dry run: nothing is copied."]
+    refused = client.post(url, json={**body, "status": "running", "dry_run": "yes"})
+    assert refused.get_json()["errors"] == {"dry_run": ["Must be true or false."]}
+
+
+def test_a_sender_without_bytes_is_not_said_to_have_moved_none(
+    client: FlaskClient, fleet: Fleet
+) -> None:
+    url = "/api/v1/telemetry/backup/"
+    client.post(f"{url}quiet", json={"status": "completed", "vm_name": "db1"})
+    client.post(
+        f"{url}none", json={"status": "completed", "vm_name": "db2", "bytes_transferred": 0}
+    )
+    assert client.get("/api/v1/jobs/quiet").get_json()["warnings"] == []
+    assert client.get("/api/v1/jobs/none").get_json()["warnings"] == [
+        "The job completed with 0 bytes transferred."
+    ]
+    assert fleet.find() == {"suspicious": "It completed with 0 bytes."}
