@@ -15,9 +15,16 @@ from datetime import datetime
 from app.config import Config
 from app.database.pool import Connection, Database
 from app.domain.attention.items import Finding
-from app.domain.attention.rhythm import MOST_RUNS, Rhythm, follow_schedule
+from app.domain.attention.rhythm import MOST_STARTS, Rhythm, follow_schedule, learn_rhythm
 from app.domain.attention.run import Judgement, Result, Run, judge
-from app.domain.attention.series import RUN_KINDS, Series, findings_of, is_good, state_of
+from app.domain.attention.series import (
+    MOST_RUNS,
+    RUN_KINDS,
+    Series,
+    findings_of,
+    is_good,
+    state_of,
+)
 from app.domain.attention.usual import FACTOR, GoodRun, pace_of, usual_of
 from app.domain.attention.usual import MOST_RUNS as MOST_USUAL_RUNS
 from app.domain.rules import RuleSet, Schedule, Subject
@@ -71,14 +78,16 @@ def _judge(conn: Connection, ids: Sequence[int], touched: Sequence[int], now: da
     known = store.read_series(conn, touched)
     histories = store.read_histories(conn, touched, MOST_RUNS)
     judged = _judge_runs(conn, ids, known, histories, rules)
+    if judged:
+        store.write_results(conn, judged)
+    starts = store.read_starts(conn, touched, MOST_STARTS)
     findings: list[Finding] = []
     for series in known:
         history = histories.get(series.id)
         if history:
-            findings += _keep_series(conn, series, history, rules, now)
+            rhythm = _scheduled(rules, series, history) or learn_rhythm(starts.get(series.id, ()))
+            findings += _keep_series(conn, series, history, rhythm, rules, now)
     store.delete_empty_series(conn, [each.id for each in known if each.id not in histories])
-    if judged:
-        store.write_results(conn, judged)
     subjects = [each.subject for each in known]
     return findings_store.reconcile(conn, RUN_KINDS, findings, now, subjects=subjects)
 
@@ -115,7 +124,12 @@ def _judge_runs(
 
 
 def _keep_series(
-    conn: Connection, series: Series, history: Sequence[Run], rules: RuleSet, now: datetime
+    conn: Connection,
+    series: Series,
+    history: Sequence[Run],
+    rhythm: Rhythm | None,
+    rules: RuleSet,
+    now: datetime,
 ) -> list[Finding]:
     """Store the state of a series; return what needs attention."""
     good = [run for run in history if is_good(run) and run.is_settled][:MOST_USUAL_RUNS]
@@ -123,7 +137,7 @@ def _keep_series(
     counted = [GoodRun(run.seconds, run.bytes, progress.get(run.id, ())) for run in good]
     subject = _subject_of(series, history[0])
     factor = rules.setting("unusual_factor", subject)
-    state = state_of(history, _scheduled(rules, subject, history))
+    state = state_of(history, rhythm)
     usual = usual_of(counted, factor.value if factor else FACTOR)
     store.write_state(conn, series.id, state, usual, pace_of(counted))
     if rules.is_muted(subject, now):
@@ -135,9 +149,9 @@ def _good_runs(history: Sequence[Run]) -> list[GoodRun]:
     return [GoodRun(run.seconds, run.bytes) for run in history if is_good(run)]
 
 
-def _scheduled(rules: RuleSet, subject: Subject, history: Sequence[Run]) -> Rhythm | None:
+def _scheduled(rules: RuleSet, series: Series, history: Sequence[Run]) -> Rhythm | None:
     """The rhythm that a rule names: a schedule, or how long after a good run the next is due."""
-    applied = rules.rhythm(subject)
+    applied = rules.rhythm(_subject_of(series, history[0]))
     if applied is None:
         return None
     good = next((run for run in history if is_good(run)), history[-1])

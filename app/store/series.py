@@ -89,6 +89,13 @@ def read_runs(conn: Connection, ids: Sequence[int]) -> list[tuple[int, Run]]:
     return [(series_id, _run(*columns)) for series_id, *columns in rows]
 
 
+def read_starts(conn: Connection, ids: Sequence[int], limit: int) -> dict[int, list[datetime]]:
+    """When the newest good runs of each series began, ascending; by their stored results."""
+    params = {"series": list(ids), "limit": limit, "bad": '[{"kind": "suspicious"}]'}
+    rows = conn.execute(SQL["read_starts"], params)
+    return {series_id: starts[::-1] for series_id, starts in rows if starts}
+
+
 def _run(
     number: int,
     key: str,

@@ -1,25 +1,27 @@
 """When a series usually runs: learnt from the starts of its runs, or from a schedule.
 
-A series has a rhythm if most distances between its runs are alike. A distance is compared with
-those after the same day of the week, so that a job that rests at weekends is not expected then.
-Days are UTC days.
+A series has a rhythm if most distances between its runs are alike. What is expected after a run is
+what followed runs at the same time of earlier weeks, so that a job that rests at night or at
+weekends is not expected then. Until two weeks say so, it is the usual distance, but not at a time at
+which nothing ran a week before, and not at a weekend of which nothing is known yet.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from statistics import median
+from statistics import median, median_high
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
 FEWEST_RUNS = 4
-MOST_RUNS = 60
+MOST_STARTS = 400  # of hourly runs more than two weeks
 MOST_DISTANCES = 20
+MOST_WEEKS = 5
 # A run is overdue after half a distance more than expected, and a tenth of what was to be waited.
 LATE_SHARE = 0.5
 LATE_EXTRA = 0.1
@@ -27,8 +29,13 @@ ALIKE = 0.25  # a distance is alike if it differs by less than this share
 REGULAR_SHARE = 0.6  # of the distances are alike in a rhythm
 # A start within a tenth of the usual distance after another is a retry, or made by hand.
 _AGAIN_SHARE = 0.1
-_WEEKEND = (5, 6)
-_DAY = timedelta(days=1)
+_DAY = 86_400.0
+_WEEK = 7 * _DAY
+_SATURDAY = 5
+# The same time of another week: less than this, so that a change to summer time does not matter.
+_SAME_TIME = 3 * 3_600.0
+# Series with a larger distance have days between their runs anyway.
+_LONGEST_WITH_REST = 1.25 * _DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +54,66 @@ class Rhythm:
 
 
 def learn_rhythm(starts: Sequence[datetime]) -> Rhythm | None:
-    """The rhythm of a series from the starts of its completed runs, ascending; None without one."""
-    starts = _without_repeats(starts[-MOST_RUNS:])
-    if len(starts) < FEWEST_RUNS:
+    """The rhythm of a series from the starts of its good runs, ascending; None without one."""
+    times = _without_repeats([start.timestamp() for start in starts[-MOST_STARTS:]])
+    if len(times) < FEWEST_RUNS:
         return None
-    distances = [(later - earlier).total_seconds() for earlier, later in pairwise(starts)]
+    distances = [later - earlier for earlier, later in pairwise(times)]
     usual = median(distances[-MOST_DISTANCES:])
-    by_day: dict[int, list[float]] = defaultdict(list)
-    for start, distance in zip(starts, distances, strict=False):
-        by_day[start.weekday()].append(distance)
-
-    def expected_after(start: datetime) -> float:
-        after_this_day = by_day[start.weekday()]
-        return median(after_this_day) if len(after_this_day) > 1 else usual
-
-    alike = [
-        abs(distance - expected_after(start)) <= ALIKE * expected_after(start)
-        for start, distance in zip(starts, distances, strict=False)
-    ][-MOST_DISTANCES:]
-    if sum(alike) < REGULAR_SHARE * len(alike):
+    recent = range(max(0, len(distances) - MOST_DISTANCES), len(distances))
+    alike = sum(
+        _is_alike(distances[n], usual) or _is_alike(distances[n], _expected_after(times, n, usual))
+        for n in recent
+    )
+    # One of them is the median, and alike by itself.
+    if alike < REGULAR_SHARE * len(recent) + 1:
         return None
-    next_at = starts[-1] + timedelta(seconds=expected_after(starts[-1]))
-    if usual > 0.75 * _DAY.total_seconds():
-        next_at = _after_rest(next_at, {start.weekday() for start in starts})
-    waited = (next_at - starts[-1]).total_seconds()
+    waited = _expected_after(times, len(times) - 1, usual)
     late = LATE_SHARE * min(usual, waited) + LATE_EXTRA * waited
+    next_at = datetime.fromtimestamp(times[-1] + waited, UTC)
     return Rhythm(usual, next_at, next_at + timedelta(seconds=late))
+
+
+def _is_alike(distance: float, expected: float) -> bool:
+    return abs(distance - expected) <= ALIKE * expected
+
+
+def _expected_after(times: Sequence[float], place: int, usual: float) -> float:
+    """How long after a start the next is expected, by what was before."""
+    tolerance = min(ALIKE * usual, _SAME_TIME)
+    followed = []
+    for weeks in range(1, MOST_WEEKS + 1):
+        nearest = _nearest(times, times[place] - weeks * _WEEK)
+        if abs(times[nearest] + weeks * _WEEK - times[place]) <= tolerance and nearest < place:
+            followed.append(times[nearest + 1] - times[nearest])
+    if len(followed) > 1:
+        return median_high(followed)
+    expected = max(usual, *followed) if followed else usual
+    if usual > _LONGEST_WITH_REST:
+        return expected
+    return _after_rest(times, times[place] + expected, usual, tolerance) - times[place]
+
+
+def _nearest(times: Sequence[float], time: float) -> int:
+    """The place of the start that is nearest to a time."""
+    after = bisect_left(times, time)
+    if after == 0 or (after < len(times) and times[after] - time < time - times[after - 1]):
+        return min(after, len(times) - 1)
+    return after - 1
+
+
+def _after_rest(times: Sequence[float], at: float, usual: float, tolerance: float) -> float:
+    """The first of the times `at`, one distance later and so on at which a run may be expected."""
+    end = at + _WEEK
+    while at < end:
+        week_before = at - _WEEK
+        if week_before >= times[0] - tolerance:
+            if abs(times[_nearest(times, week_before)] - week_before) <= tolerance:
+                break
+        elif datetime.fromtimestamp(at, UTC).weekday() < _SATURDAY:
+            break
+        at += usual
+    return at
 
 
 def follow_schedule(schedule: str, zone: str, after: datetime) -> Rhythm:
@@ -89,22 +130,15 @@ def follow_schedule(schedule: str, zone: str, after: datetime) -> Rhythm:
     return Rhythm(distance, first, first + timedelta(seconds=late))
 
 
-def _without_repeats(starts: Sequence[datetime]) -> list[datetime]:
+def _without_repeats(times: Sequence[float]) -> list[float]:
     """The starts without those shortly after another one."""
-    distances = [(later - earlier).total_seconds() for earlier, later in pairwise(starts)]
+    distances = [later - earlier for earlier, later in pairwise(times)]
     if not distances:
-        return list(starts)
+        return list(times)
     # Repeats are the small distances: the usual one is looked for among the larger half.
     usual = median(sorted(distances)[len(distances) // 2 :])
-    kept = [starts[0]]
-    for start in starts[1:]:
-        if (start - kept[-1]).total_seconds() > _AGAIN_SHARE * usual:
-            kept.append(start)
+    kept = [times[0]]
+    for time in times[1:]:
+        if time - kept[-1] > _AGAIN_SHARE * usual:
+            kept.append(time)
     return kept
-
-
-def _after_rest(at: datetime, days: set[int]) -> datetime:
-    """The same instant, on the next day that is not a weekend day on which nothing ever ran."""
-    while at.weekday() in _WEEKEND and at.weekday() not in days:
-        at += _DAY
-    return at

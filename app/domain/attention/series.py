@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.domain.attention.items import About, Finding, Kind, Severity
-from app.domain.attention.rhythm import Rhythm, learn_rhythm
+from app.domain.attention.rhythm import Rhythm
 from app.domain.attention.run import Run
 from app.domain.attention.words import duration, instant, runs
 from app.domain.rules import Subject
 
+MOST_RUNS = 60  # the newest of a series that its state follows from
 # Nothing new is noticed about a series that has not run for so long: it was given up.
 RETIRED_AFTER = timedelta(days=60)
 CLOCK_SECONDS = 60.0
@@ -71,11 +72,8 @@ class SeriesState:
     rhythm: Rhythm | None
 
 
-def state_of(history: Sequence[Run], rhythm: Rhythm | None = None) -> SeriesState:
-    """The state of a series from its newest runs, newest first.
-
-    `rhythm` is that of a schedule; without one it is learnt.
-    """
+def state_of(history: Sequence[Run], rhythm: Rhythm | None) -> SeriesState:
+    """The state of a series from its newest runs, newest first, and its rhythm."""
     ended = [run for run in history if run.ended_at is not None]
     is_live = any(run.is_live for run in history)
     failures = 0
@@ -90,8 +88,6 @@ def state_of(history: Sequence[Run], rhythm: Rhythm | None = None) -> SeriesStat
         state = ended[0].result or "good"
     else:
         state = ended[0].status
-    if rhythm is None:
-        rhythm = learn_rhythm([run.started_at for run in reversed(ended) if is_good(run)])
     return SeriesState(state, history[0] if history else None, last_good, failures, rhythm)
 
 

@@ -3,7 +3,9 @@
 Spreads are those of logarithms, because sizes and durations vary by factors: a run of a hundredth
 of the usual size is as unusual as one of a hundred times the size. A value is unusual if it differs
 from the median by more than four times the median absolute deviation (scaled to the standard
-deviation of a normal distribution) and by a factor of at least two.
+deviation of a normal distribution) and by a factor of at least two. Of few runs this deviation is
+often small by chance: a value that is within a factor of two of what twice the upper quartile of
+the deviations allows is usual as well (docs/attention.md has what that prevents).
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ DEVIATIONS = 4.0
 _TO_SIGMA = 1.4826  # from the median absolute deviation of a normal distribution
 # Few runs underestimate the spread: with n of them it is taken to be 1 + 4/n times as wide.
 _SMALL_SAMPLE = 4.0
+# The same for the upper quartile of the deviations, which is 1.15 standard deviations.
+_QUARTILES = 2.0
+_SMALL_SAMPLE_QUARTILE = 2.0
 PACE_STEPS = 20
 
 
@@ -80,11 +85,17 @@ def band(values: Sequence[float], factor: float = FACTOR) -> Band | None:
     if len(logs) < FEWEST_RUNS:
         return None
     middle = median(logs)
-    deviation = median(abs(each - middle) for each in logs) * _TO_SIGMA
-    deviation *= 1 + _SMALL_SAMPLE / len(logs)
-    width = max(DEVIATIONS * deviation, math.log(factor))
+    width = _width([abs(each - middle) for each in logs], factor)
     low = 0.0 if 0 in values else math.exp(middle - width)
     return Band(math.exp(middle), low, math.exp(min(middle + width, 700.0)))
+
+
+def _width(deviations: Sequence[float], factor: float) -> float:
+    """How far from the median a logarithm is usual."""
+    count = len(deviations)
+    scaled = median(deviations) * _TO_SIGMA * (1 + _SMALL_SAMPLE / count)
+    upper = sorted(deviations)[round(0.75 * (count - 1))] * (1 + _SMALL_SAMPLE_QUARTILE / count)
+    return max(DEVIATIONS * scaled, math.log(factor) + _QUARTILES * upper)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,14 @@ class Pace:
 
     step_seconds: float
     low: list[int]
+
+    def least_bytes(self, seconds: float) -> int:
+        """What is the least after so many seconds; 0 before the first step.
+
+        The same as in the query read_slow. The last step counts for all that is later.
+        """
+        step = min(len(self.low), int(seconds / self.step_seconds))
+        return self.low[step - 1] if step else 0
 
 
 def pace_of(runs: Sequence[GoodRun]) -> Pace | None:

@@ -59,6 +59,19 @@ CROSS JOIN LATERAL (
 ) AS run
 ORDER BY series.id, run.started_at DESC, run.id DESC
 
+-- When the newest good runs of each series began. A row without a result is a run that did not
+-- complete; one that contradicts itself is not good (app/domain/attention/series.py, is_good).
+-- name: read_starts
+SELECT series.id,
+       ARRAY(
+           SELECT started_at
+           FROM series_runs
+           WHERE series_id = series.id AND result IS NOT NULL
+             AND NOT findings @> %(bad)s::jsonb
+           ORDER BY started_at DESC, id DESC
+           LIMIT %(limit)s)
+FROM unnest(%(series)s::bigint[]) AS series (id)
+
 -- name: read_runs
 SELECT placed.series_id, {run_columns}
 FROM (
