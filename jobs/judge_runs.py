@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.attention.items import Finding
 from app.domain.attention.rhythm import MOST_STARTS, Rhythm, follow_schedule, learn_rhythm
 from app.domain.attention.run import Judgement, Result, Run, judge
 from app.domain.attention.series import (
@@ -32,11 +32,12 @@ from app.store import findings as findings_store
 from app.store import series as store
 from app.store.findings import Changes
 from app.store.rules import read_rules
+from app.store.series import KeptSeries
 from app.store.staleness import read_clock
 
 logger = logging.getLogger("hub.tasks.judge")
 
-PAGE_CHANGES = 500
+PAGE_CHANGES = 100  # a page blocks the embedded database
 # After an upgrade every run is judged. The next run of the task continues, so that a process can
 # stop soon.
 LONGEST_RUN_SECONDS = 20.0
@@ -80,14 +81,17 @@ def _judge(conn: Connection, ids: Sequence[int], touched: Sequence[int], now: da
     judged = _judge_runs(conn, ids, known, histories, rules)
     if judged:
         store.write_results(conn, judged)
-    starts = store.read_starts(conn, touched, MOST_STARTS)
-    findings: list[Finding] = []
-    for series in known:
-        history = histories.get(series.id)
-        if history:
-            rhythm = _scheduled(rules, series, history) or learn_rhythm(starts.get(series.id, ()))
-            findings += _keep_series(conn, series, history, rhythm, rules, now)
+    kept = _keep_series(conn, known, histories, judged, rules)
+    store.write_states(conn, kept)
     store.delete_empty_series(conn, [each.id for each in known if each.id not in histories])
+    states = {each.series_id: each.state for each in kept}
+    findings = [
+        finding
+        for series in known
+        if (history := histories.get(series.id))
+        and not rules.is_muted(_subject_of(series, history[0]), now)
+        for finding in findings_of(series, history, states[series.id], now)
+    ]
     subjects = [each.subject for each in known]
     return findings_store.reconcile(conn, RUN_KINDS, findings, now, subjects=subjects)
 
@@ -125,24 +129,35 @@ def _judge_runs(
 
 def _keep_series(
     conn: Connection,
-    series: Series,
-    history: Sequence[Run],
-    rhythm: Rhythm | None,
+    known: Sequence[Series],
+    histories: Mapping[int, Sequence[Run]],
+    judged: Collection[int],
     rules: RuleSet,
-    now: datetime,
-) -> list[Finding]:
-    """Store the state of a series; return what needs attention."""
-    good = [run for run in history if is_good(run) and run.is_settled][:MOST_USUAL_RUNS]
-    progress = store.read_progress(conn, good)
-    counted = [GoodRun(run.seconds, run.bytes, progress.get(run.id, ())) for run in good]
-    subject = _subject_of(series, history[0])
-    factor = rules.setting("unusual_factor", subject)
-    state = state_of(history, rhythm)
-    usual = usual_of(counted, factor.value if factor else FACTOR)
-    store.write_state(conn, series.id, state, usual, pace_of(counted))
-    if rules.is_muted(subject, now):
-        return []
-    return findings_of(series, history, state, now)
+) -> list[KeptSeries]:
+    """What is to be stored of each series. What is usual changes only with a judged run."""
+    starts = store.read_starts(conn, [series.id for series in known], MOST_STARTS)
+    good = {
+        series_id: [run for run in history if is_good(run) and run.is_settled][:MOST_USUAL_RUNS]
+        for series_id, history in histories.items()
+        if any(run.id in judged for run in history)
+    }
+    progress = store.read_progress(conn, chain.from_iterable(good.values()))
+    kept = []
+    for series in known:
+        history = histories.get(series.id)
+        if not history:
+            continue
+        rhythm = _scheduled(rules, series, history) or learn_rhythm(starts.get(series.id, ()))
+        usual = pace = None
+        if series.id in good:
+            counted = [
+                GoodRun(run.seconds, run.bytes, progress.get(run.id, ())) for run in good[series.id]
+            ]
+            factor = rules.setting("unusual_factor", _subject_of(series, history[0]))
+            usual = usual_of(counted, factor.value if factor else FACTOR)
+            pace = pace_of(counted)
+        kept.append(KeptSeries(series.id, state_of(history, rhythm), usual, pace))
+    return kept
 
 
 def _good_runs(history: Sequence[Run]) -> list[GoodRun]:

@@ -47,6 +47,16 @@ SQL = load_queries("series", run_columns=_RUN_COLUMNS, disk_bytes_time=_DISK_BYT
 
 
 @dataclass(frozen=True, slots=True)
+class KeptSeries:
+    """What is stored of a series. `usual` is None if it has not changed, and `pace` with it."""
+
+    series_id: int
+    state: SeriesState
+    usual: Usual | None
+    pace: Pace | None
+
+
+@dataclass(frozen=True, slots=True)
 class OverdueSeries:
     """A series whose rhythm says that a good run is missing."""
 
@@ -181,13 +191,19 @@ def write_results(
     conn.execute(SQL["write_results"], params)
 
 
-def write_state(
-    conn: Connection, series_id: int, state: SeriesState, usual: Usual, pace: Pace | None
-) -> None:
-    """Store what is known of a series."""
+def write_states(conn: Connection, kept: Sequence[KeptSeries]) -> None:
+    """Store what is known of series."""
+    columns = [_columns(each) for each in kept]
+    if columns:
+        conn.execute(SQL["write_states"], {name: [c[name] for c in columns] for name in columns[0]})
+
+
+def _columns(kept: KeptSeries) -> dict[str, Any]:
+    state, pace = kept.state, kept.pace
     last, good, rhythm = state.last, state.last_good, state.rhythm
-    params = {
-        "id": series_id,
+    usual = None if kept.usual is None else orjson.dumps(to_json(kept.usual)).decode()
+    return {
+        "id": kept.series_id,
         "state": state.state,
         "last_run": last and last.key,
         "last_started_at": last and last.started_at,
@@ -195,14 +211,13 @@ def write_state(
         "last_good_run": good and good.key,
         "last_good_at": good and good.ended_at,
         "failures": state.failures,
-        "usual": orjson.dumps(to_json(usual)).decode(),
+        "usual": usual,
         "distance_seconds": rhythm and rhythm.distance_seconds,
         "next_expected_at": rhythm and rhythm.next_at,
         "overdue_at": rhythm and rhythm.overdue_at,
         "pace_step_seconds": pace and pace.step_seconds,
-        "pace_low": pace and pace.low,
+        "pace_low": pace and str(pace.low).replace("[", "{").replace("]", "}"),
     }
-    conn.execute(SQL["write_state"], params)
 
 
 def delete_empty_series(conn: Connection, ids: Sequence[int]) -> None:

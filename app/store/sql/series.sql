@@ -109,23 +109,32 @@ FROM series
 WHERE id = ANY(%(ids)s::bigint[])
 ORDER BY id
 
--- name: write_state
+-- name: write_states
 UPDATE series SET
-    state = %(state)s,
+    state = v.state,
     runs = (SELECT count(*) FROM series_runs WHERE series_id = series.id),
-    last_run = %(last_run)s,
-    last_started_at = %(last_started_at)s,
-    last_ended_at = %(last_ended_at)s,
-    last_good_run = %(last_good_run)s,
-    last_good_at = %(last_good_at)s,
-    failures = %(failures)s,
-    usual = %(usual)s::jsonb,
-    distance_seconds = %(distance_seconds)s,
-    next_expected_at = %(next_expected_at)s,
-    overdue_at = %(overdue_at)s,
-    pace_step_seconds = %(pace_step_seconds)s,
-    pace_low = %(pace_low)s::bigint[]
-WHERE id = %(id)s
+    last_run = v.last_run,
+    last_started_at = v.last_started_at,
+    last_ended_at = v.last_ended_at,
+    last_good_run = v.last_good_run,
+    last_good_at = v.last_good_at,
+    failures = v.failures,
+    usual = coalesce(v.usual, series.usual),
+    distance_seconds = v.distance_seconds,
+    next_expected_at = v.next_expected_at,
+    overdue_at = v.overdue_at,
+    pace_step_seconds = CASE WHEN v.usual IS NULL THEN series.pace_step_seconds
+                             ELSE v.pace_step_seconds END,
+    pace_low = CASE WHEN v.usual IS NULL THEN series.pace_low ELSE v.pace_low::bigint[] END
+FROM unnest(
+    %(id)s::bigint[], %(state)s::text[], %(last_run)s::text[], %(last_started_at)s::timestamptz[],
+    %(last_ended_at)s::timestamptz[], %(last_good_run)s::text[], %(last_good_at)s::timestamptz[],
+    %(failures)s::integer[], %(usual)s::jsonb[], %(distance_seconds)s::double precision[],
+    %(next_expected_at)s::timestamptz[], %(overdue_at)s::timestamptz[],
+    %(pace_step_seconds)s::double precision[], %(pace_low)s::text[]
+) AS v (id, state, last_run, last_started_at, last_ended_at, last_good_run, last_good_at, failures,
+        usual, distance_seconds, next_expected_at, overdue_at, pace_step_seconds, pace_low)
+WHERE series.id = v.id
 
 -- A series that lost all its runs, because their identity became known later.
 -- name: delete_empty_series
