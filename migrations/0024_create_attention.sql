@@ -41,6 +41,7 @@ CREATE TABLE series_runs (
     id bigint NOT NULL,
     series_id bigint NOT NULL,
     started_at timestamptz NOT NULL,
+    is_live boolean NOT NULL,
     result text,
     findings jsonb NOT NULL DEFAULT '[]',
     CONSTRAINT series_runs_pkey PRIMARY KEY (id),
@@ -49,6 +50,8 @@ CREATE TABLE series_runs (
 );
 CREATE INDEX series_runs_series_idx ON series_runs (series_id, started_at DESC, id DESC);
 COMMENT ON INDEX series_runs_series_idx IS 'The newest runs of a series.';
+CREATE INDEX series_runs_live_idx ON series_runs (series_id, started_at, id) WHERE is_live;
+COMMENT ON INDEX series_runs_live_idx IS 'The task find_attention: live runs.';
 CREATE INDEX series_runs_warning_idx ON series_runs (series_id, id) WHERE result = 'warning';
 COMMENT ON INDEX series_runs_warning_idx IS
     'GET /jobs?result=warning, counts of completed runs by result.';

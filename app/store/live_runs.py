@@ -17,7 +17,8 @@ RECENT_RUNS = 20
 # The pauses of so long before the newest update are looked at: a day-long run has many updates.
 _RECENT = timedelta(hours=6)
 _COLUMNS = """jobs.id, jobs.job_id, jobs.job_type, jobs.vm_name, jobs.repository_id,
-series_runs.series_id, field_times[{phase}] IS NOT NULL AS has_phase, current_phase,
+(SELECT series_id FROM series_runs WHERE series_runs.id = jobs.id) AS series_id,
+field_times[{phase}] IS NOT NULL AS has_phase, current_phase,
 bytes_transferred, total_bytes, progress_percent, jobs.started_at, registered_at, newest_update_at,
 last_telemetry_at, last_progress_at, clock_skew_seconds, warnings ->> 'sender_lost' AS loss"""
 _PLACES = {name: place for place, name in enumerate(JOB_FIELDS, 1)}

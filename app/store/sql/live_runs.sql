@@ -1,11 +1,10 @@
--- What live runs show of themselves: no progress, too little, or a second run beside them. Each reads
--- the live jobs once, from jobs_status_idx.
+-- What live runs show of themselves: no progress, too little, or a second run beside them. The live
+-- jobs are read from jobs_status_idx or series_runs_live_idx, never all runs.
 
 -- Runs that report but have not progressed for some time.
 -- name: read_motionless
 SELECT {run_columns}
 FROM jobs
-LEFT JOIN series_runs USING (id)
 WHERE status = 'running' AND last_progress_at <= %(since)s
 
 -- Runs that have moved less than half of what is the least at their age, by their sender's clock. The
@@ -14,13 +13,13 @@ WHERE status = 'running' AND last_progress_at <= %(since)s
 SELECT {run_columns}, age.seconds,
        pace_low[least(cardinality(pace_low), floor(age.seconds / pace_step_seconds)::integer)],
        (usual -> 'bytes' ->> 'median')::double precision
-FROM jobs
-JOIN series_runs USING (id)
-JOIN series ON series.id = series_runs.series_id
+FROM series_runs AS placed
+JOIN series ON series.id = placed.series_id
+JOIN jobs ON jobs.id = placed.id
 CROSS JOIN LATERAL (
     SELECT extract(epoch FROM newest_update_at - jobs.started_at)::double precision AS seconds
 ) AS age
-WHERE status = 'running' AND pace_step_seconds > 0
+WHERE placed.is_live AND status = 'running' AND pace_step_seconds > 0
   AND age.seconds >= greatest(pace_step_seconds, %(least_seconds)s)
   AND bytes_transferred * 2 < pace_low[
       least(cardinality(pace_low), floor(age.seconds / pace_step_seconds)::integer)]
@@ -29,36 +28,34 @@ WHERE status = 'running' AND pace_step_seconds > 0
 -- Two live runs of one series, and when the second began.
 -- name: read_overlapping
 SELECT series.id, series.vm_name, series.job_id, series.job_type, series.repository_id,
-       series.backup_type, live.runs, live.since
+       series.backup_type, array_agg(jobs.job_id ORDER BY jobs.started_at, jobs.id),
+       (array_agg(jobs.started_at ORDER BY jobs.started_at, jobs.id))[2]
 FROM (
-    SELECT series_id, array_agg(jobs.job_id ORDER BY jobs.started_at, jobs.id) AS runs,
-           (array_agg(jobs.started_at ORDER BY jobs.started_at, jobs.id))[2] AS since
-    FROM jobs
-    JOIN series_runs USING (id)
-    WHERE status IN ('running', 'stalled')
-    GROUP BY series_id
-    HAVING count(*) > 1
-) AS live
-JOIN series ON series.id = live.series_id
+    SELECT series_id FROM series_runs WHERE is_live GROUP BY series_id HAVING count(*) > 1
+) AS several
+JOIN series ON series.id = several.series_id
+JOIN series_runs AS placed ON placed.series_id = series.id AND placed.is_live
+JOIN jobs ON jobs.id = placed.id
+WHERE jobs.status IN ('running', 'stalled')
+GROUP BY series.id
+HAVING count(*) > 1
 ORDER BY series.id
 
 -- Runs that were registered long ago and never began, without a later run of their series.
 -- name: read_never_started
 SELECT {run_columns}
 FROM jobs
-JOIN series_runs USING (id)
 WHERE status = 'pending' AND registered_at BETWEEN %(after)s AND %(before)s
   AND NOT EXISTS (
-      SELECT FROM series_runs AS later
-      WHERE later.series_id = series_runs.series_id
-        AND (later.started_at, later.id) > (series_runs.started_at, jobs.id))
+      SELECT FROM series_runs AS mine JOIN series_runs AS later USING (series_id)
+      WHERE mine.id = jobs.id
+        AND (later.started_at, later.id) > (mine.started_at, mine.id))
 ORDER BY jobs.id
 
 -- Live runs whose senders' clocks are ahead, or whose senders have lost updates.
 -- name: read_troubled_senders
 SELECT {run_columns}
 FROM jobs
-JOIN series_runs USING (id)
 WHERE status IN ('running', 'stalled')
   AND (clock_skew_seconds > %(clock_seconds)s OR warnings ? 'sender_lost')
 

@@ -19,7 +19,8 @@ ON CONFLICT DO NOTHING
 -- The series that runs belonged to before, and do now.
 -- name: place_runs
 WITH places AS (
-    SELECT jobs.id, jobs.started_at, series.id AS series_id
+    SELECT jobs.id, jobs.started_at, status IN ('running', 'stalled') AS is_live,
+           series.id AS series_id
     FROM jobs
     JOIN series ON series.vm_name IS NOT DISTINCT FROM jobs.vm_name
         AND series.job_id IS NOT DISTINCT FROM
@@ -31,12 +32,13 @@ WITH places AS (
 ), before AS (
     SELECT series_id FROM series_runs WHERE id = ANY(%(ids)s::bigint[])
 ), placed AS (
-    INSERT INTO series_runs (id, series_id, started_at)
-    SELECT id, series_id, started_at FROM places
+    INSERT INTO series_runs (id, series_id, started_at, is_live)
+    SELECT id, series_id, started_at, is_live FROM places
     ON CONFLICT (id) DO UPDATE SET
-        series_id = excluded.series_id, started_at = excluded.started_at
-    WHERE (series_runs.series_id, series_runs.started_at)
-          IS DISTINCT FROM (excluded.series_id, excluded.started_at)
+        series_id = excluded.series_id, started_at = excluded.started_at,
+        is_live = excluded.is_live
+    WHERE (series_runs.series_id, series_runs.started_at, series_runs.is_live)
+          IS DISTINCT FROM (excluded.series_id, excluded.started_at, excluded.is_live)
 )
 SELECT series_id FROM before
 UNION
