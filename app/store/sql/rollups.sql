@@ -99,16 +99,18 @@ DELETE FROM stale_hours WHERE rollup = %(rollup)s AND claim = %(claim)s
 -- name: forget_dropped_hours
 DELETE FROM stale_hours WHERE rollup = %(rollup)s AND hour < %(edge)s
 
--- Unless something before the part has never been refreshed. `epoch`: no refresh of everything has
--- succeeded yet.
+-- Unless something before the part has never been refreshed: then a chunk, which takes longer to
+-- find out than that the part follows the last one. `epoch`: no refresh of everything has succeeded
+-- yet.
 -- name: note_refreshed_until
 INSERT INTO rollup_refreshes AS known (rollup, refreshed_at, refreshed_until)
 SELECT %(rollup)s, TIMESTAMPTZ 'epoch', %(end)s
-WHERE NOT EXISTS (
-    SELECT FROM source_chunks(%(rollup)s), coalesce(
-        (SELECT refreshed_until FROM rollup_refreshes WHERE rollup = %(rollup)s),
-        '-infinity') AS until
-    WHERE until < %(start)s AND range_start < %(start)s AND range_end > until)
+FROM (SELECT coalesce(
+        (SELECT refreshed_until FROM rollup_refreshes WHERE rollup = %(rollup)s), '-infinity')
+    ) AS last (until)
+WHERE until >= %(start)s
+   OR NOT EXISTS (
+       SELECT FROM source_chunks(%(rollup)s) WHERE range_start < %(start)s AND range_end > until)
 ON CONFLICT (rollup) DO UPDATE
     SET refreshed_until = greatest(known.refreshed_until, excluded.refreshed_until)
 
