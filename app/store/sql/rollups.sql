@@ -126,12 +126,13 @@ WHERE rollup.view_schema = current_schema() AND rollup.view_name = %(rollup)s
   AND chunks.is_compressed
   AND chunks.range_start < %(end)s AND chunks.range_end > %(start)s
 
--- Both functions run in the first transaction of the refresh.
+-- Both functions run in the first transaction of the refresh. TimescaleDB from 2.28 on would commit
+-- every ten buckets, the newest first: readers would miss what is before them until the end.
 -- name: refresh
 CALL refresh_continuous_aggregate(
     record_stale_hours(%(rollup)s, %(start)s, %(end)s, %(claim)s),
     refreshable_from(%(source)s, %(start)s::timestamptz), %(end)s::timestamptz,
-    force => %(force)s)
+    force => %(force)s, options => '{"buckets_per_batch": 0}')
 
 -- The parameter cannot be set for one CALL: it is refused inside a transaction.
 -- name: begin_one_snapshot
