@@ -10,6 +10,7 @@ from app.domain.window import EPOCH
 
 _NAIVE_EPOCH = EPOCH.replace(tzinfo=None)  # for what is written as UTC
 _MICROSECOND = timedelta(microseconds=1)
+_MICROS_PER_SECOND = 1_000_000
 
 
 def utc_now() -> datetime:
@@ -47,6 +48,16 @@ def to_micros(instant: datetime) -> int:
 def from_micros(micros: int) -> datetime:
     """The inverse of `to_micros`."""
     return EPOCH + timedelta(microseconds=micros)
+
+
+def micros_to_seconds(micros: int | None) -> float | None:
+    """A clock offset as it is stored; None stays None."""
+    return None if micros is None else micros / _MICROS_PER_SECOND
+
+
+def seconds_to_micros(seconds: float | None) -> int | None:
+    """A stored clock offset, rounded to whole microseconds; None stays None."""
+    return None if seconds is None else round(seconds * _MICROS_PER_SECOND)
 
 
 def isoformat(instant: datetime) -> str:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import groupby, pairwise
 from statistics import median_low
 
@@ -32,7 +33,7 @@ class Row:
     phase: str | None = None
     seq: int = 0
 
-    @property
+    @cached_property
     def time(self) -> datetime:
         return START + timedelta(seconds=self.seconds)
 

@@ -24,8 +24,9 @@ from app.database.pool import Connection
 from app.errors import MigrationError, first_line
 
 MIGRATIONS_DIR = ROOT / "migrations"
-OLDEST_TIMESCALEDB = (2, 20)  # the first with the features that the schema uses
-NEWEST_TIMESCALEDB = (2, 29)  # of those with which the whole test suite was run
+# Of those with which the whole test suite was run (docs/decisions/0028).
+OLDEST_TIMESCALEDB = (2, 23)
+NEWEST_TIMESCALEDB = (2, 29)
 _LOCK_KEY = 7_305_118_042  # any number, the same in every hub: one migration at a time
 # While a migration waits for a table, all later users of it wait too: the pushes of other hubs.
 LOCK_WAIT_SECONDS = 5
@@ -149,8 +150,9 @@ def server_complaint(version: str | None, licence: str) -> str | None:
             "DATABASE_URL to use the embedded one."
         )
     if version_tuple(version) < OLDEST_TIMESCALEDB:
+        oldest = ".".join(map(str, OLDEST_TIMESCALEDB))
         return (
-            f"TimescaleDB {version} is too old: the hub needs 2.20 or newer "
+            f"TimescaleDB {version} is too old: the hub needs {oldest} or newer "
             "(ALTER EXTENSION timescaledb UPDATE)."
         )
     if licence != "timescale":

@@ -7,6 +7,7 @@ from app.domain.runs import split_key
 from app.ingest.runs import Written, move_all, runs_of, written_changes
 from app.ingest.transaction import make_row, rebuild
 from app.store import ingest as store
+from app.store.runs import read_ends
 
 
 def divide_run(conn: Connection, key: str) -> int:
@@ -16,7 +17,7 @@ def divide_run(conn: Connection, key: str) -> int:
     runs = locked.runs.get(job_id) or runs_of(locked.states[job_id])
     before = len(runs.runs)
     run = next(run for run in runs.runs if run.key == key)
-    ends = store.read_ends(conn, key, run.first or 0, run.newest or 0)
+    ends = read_ends(conn, key, run.first or 0, run.newest or 0)
     if not ends:
         return 0
     runs.divide_after(run, ends[0][0])

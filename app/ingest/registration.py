@@ -14,6 +14,7 @@ from app.ingest.runs import runs_of
 from app.ingest.transaction import make_row, rebuild
 from app.store import ingest as store
 from app.store import registration as registrations
+from app.store.runs import create_runs
 
 
 def register(conn: Connection, registration: dict[str, Any]) -> bool:
@@ -53,7 +54,7 @@ def _is_over(conn: Connection, state: JobState, registration: dict[str, Any]) ->
 
 def _begin_run(conn: Connection, runs: JobRuns) -> JobState:
     key = runs.begin(runs.newest.clock_offset).key
-    store.create_runs(conn, runs, is_registered=True)
+    create_runs(conn, runs, is_registered=True)
     return store.lock_jobs(conn, [key]).states[key]
 
 

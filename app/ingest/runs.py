@@ -13,7 +13,8 @@ from app.domain.lifecycle import Change, Event
 from app.domain.runs import JobRuns, Run
 from app.domain.statuses import END_STATUSES, LIVE_STATUSES
 from app.domain.updates import Update
-from app.store import ingest as store
+from app.store import runs as store
+from app.store.ingest import lock_jobs
 
 
 def runs_of(state: JobState) -> JobRuns:
@@ -141,7 +142,7 @@ def _write(conn: Connection, runs: JobRuns, written: Written) -> None:
 def written_changes(conn: Connection, written: Written) -> list[Change]:
     """The changes of the runs that were created, and of those that must be rebuilt, locked."""
     keys = written.created | written.moved.keys()
-    states = store.lock_jobs(conn, keys).states if keys else {}
+    states = lock_jobs(conn, keys).states if keys else {}
     changes = [Change(state, is_new=key in written.created) for key, state in states.items()]
     for change in changes:
         if change.is_new:

@@ -1,6 +1,6 @@
 """Reads and writes of one ingest transaction. Instants are microseconds.
 
-Nothing here commits but `write_at_once`.
+Nothing here commits but `write_at_once`. The runs of a job are written by `runs`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from typing import Any, LiteralString
 import orjson
 from psycopg.rows import TupleRow
 
-from app.clock import from_micros, isoformat, to_micros
+from app.clock import (
+    from_micros,
+    isoformat,
+    micros_to_seconds,
+    seconds_to_micros,
+    to_micros,
+)
 from app.database.pool import Connection
 from app.domain.fields import DISK_FIELDS, JOB_FIELDS
 from app.domain.job_state import (
@@ -26,7 +32,7 @@ from app.domain.job_state import (
     Registers,
 )
 from app.domain.lifecycle import Change, Event
-from app.domain.runs import JobRuns, Move, Run, split_key
+from app.domain.runs import JobRuns, Run, split_key
 from app.domain.updates import Fields, Update
 from app.store import wide_writes
 from app.store.arrays import Cursor, execute
@@ -37,9 +43,8 @@ SQL = load_queries("ingest") | wide_writes.SQL
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 Instant = tuple[str, int]  # a job and a time
-_MICROS = 1_000_000
-_MINUTE = 60 * _MICROS
-_DAY = 86_400 * _MICROS
+_MINUTE = 60_000_000
+_DAY = 86_400_000_000
 _JOB_COLUMNS, _DISK_COLUMNS = tuple(JOB_FIELDS), tuple(DISK_FIELDS)
 _ERROR_MESSAGE = list(JOB_FIELDS).index("error_message")
 
@@ -149,7 +154,7 @@ def _run(row: Sequence[Any]) -> Run:
         _optional_micros(first),
         _optional_micros(newest),
         _optional_micros(ended_at),
-        _offset(clock_offset),
+        seconds_to_micros(clock_offset),
     )
 
 
@@ -182,74 +187,6 @@ def create_missing_jobs(conn: Connection, job_types: dict[str, str]) -> set[str]
         {"job_ids": list(job_types), "job_types": list(job_types.values())},
     )
     return {row[0] for row in rows}
-
-
-def create_runs(conn: Connection, runs: JobRuns, *, is_registered: bool = False) -> set[str]:
-    """Create the rows of the runs that were added to a locked job; return their keys."""
-    created = runs.created
-    latest = runs.written_before(runs.newest)
-    execute(
-        conn,
-        SQL["create_runs"],
-        {
-            "job_id": [run.key for run in created],
-            "before": [runs.written_before(run).key for run in created],
-            "begins_at": [run.begins_at for run in created],
-            "is_announced": [run.is_announced for run in created],
-            "clock_offset_seconds": [_seconds(run.clock_offset) for run in created],
-            "is_registered": [is_registered for _ in created],
-        },
-    )
-    counted = {
-        "job_id": [runs.job_id],
-        "runs": [len(runs.runs)],
-        "newest": [runs.newest.key],
-    }
-    execute(conn, SQL["count_runs"], counted)
-    set_begins(conn, [latest])  # so that its row has another version
-    keys = {run.key for run in created}
-    created.clear()
-    return keys
-
-
-def set_begins(conn: Connection, runs: Sequence[Run]) -> None:
-    """Write when runs begin, and whether their senders announced it."""
-    execute(
-        conn,
-        SQL["set_begins"],
-        {
-            "job_id": [run.key for run in runs],
-            "begins_at": [run.begins_at for run in runs],
-            "is_announced": [run.is_announced for run in runs],
-        },
-    )
-
-
-def move_updates(conn: Connection, move: Move) -> list[int]:
-    """Let updates of one run, and its sender's losses, belong to another from an instant on.
-
-    Return the hours (µs) in which it had some, for `insert_updates`.
-    """
-    params = {"source": move.source.key, "target": move.target.key, "from_at": move.from_at}
-    row = conn.execute(SQL["move_updates"], params).fetchone()
-    assert row is not None
-    return [to_micros(hour) for hour in row[0]]
-
-
-def read_ends(conn: Connection, key: str, first: int, last: int) -> list[tuple[int, str]]:
-    """The ends that are stored of a run between two instants: time and status, ascending."""
-    params = {"job_id": key, **_bounds(first, last)}
-    rows = execute(conn, SQL["read_ends"], params, prepare=False)
-    return [(to_micros(time), status) for time, status in rows]
-
-
-def read_extent(conn: Connection, key: str, first: int, last: int) -> tuple[int, int] | None:
-    """The times of the first and the last update of a run between two instants, if any."""
-    params = {"job_id": key, **_bounds(first, last)}
-    row = execute(conn, SQL["read_extent"], params, prepare=False).fetchone()
-    if row is None or row[0] is None:
-        return None
-    return to_micros(row[0]), to_micros(row[1])
 
 
 def find_updates(conn: Connection, instants: Iterable[Instant]) -> dict[Instant, list[Update]]:
@@ -575,9 +512,9 @@ def _life_of(states: Sequence[JobState]) -> dict[str, list[Any]]:
         "job_id": [state.run for state in states],
         "started_at": [state.started_at for state in states],
         "newest": [state.newest for state in states],
-        "clock_offset_seconds": [_seconds(state.clock_offset) for state in states],
+        "clock_offset_seconds": [micros_to_seconds(state.clock_offset) for state in states],
         "warnings": [_json(state.warnings) for state in states],
-        "skew": [_seconds(state.skew) for state in states],
+        "skew": [micros_to_seconds(state.skew) for state in states],
     }
 
 
@@ -675,14 +612,14 @@ def _job_state(row: Sequence[Any]) -> JobState:
         completed_at=_optional_micros(row[5]),
         newest=_optional_micros(row[6]),
         has_telemetry=row[7],
-        clock_offset=_offset(row[8]),
+        clock_offset=seconds_to_micros(row[8]),
         warnings=row[9],
         registers=registers,
         registered=row[11],
         shown_error=row[17 + _ERROR_MESSAGE],
         begins_at=_optional_micros(row[13]),
         is_announced=row[14],
-        skew=_offset(row[15]),
+        skew=seconds_to_micros(row[15]),
         interval=row[16],
     )
 
@@ -725,11 +662,3 @@ def _evidence(event: Event) -> str:
 
 def _optional_micros(instant: datetime | None) -> int | None:
     return None if instant is None else to_micros(instant)
-
-
-def _offset(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds * _MICROS)
-
-
-def _seconds(micros: int | None) -> float | None:
-    return None if micros is None else micros / _MICROS

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.clock import to_micros
+from app.clock import micros_to_seconds, seconds_to_micros, to_micros
 from app.database.pool import Connection
 from app.domain.fields import METRICS
 from app.domain.snapshots import Snapshot
@@ -15,7 +15,6 @@ from app.store.sql import load_queries
 from app.store.wide_writes import note_write
 
 SQL = load_queries("snapshots")
-_MICROS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +44,7 @@ def lock_nodes(conn: Connection, node_ids: Iterable[str]) -> LockedNodes:
     return LockedNodes(
         now=to_micros(row[0]),
         dropped_before=to_micros(row[1]),
-        offsets={
-            node_id: None if offset is None else round(offset * _MICROS)
-            for node_id, offset, _, _ in nodes
-        },
+        offsets={node_id: seconds_to_micros(offset) for node_id, offset, _, _ in nodes},
         offline={node_id for node_id, _, is_offline, _ in nodes if is_offline},
         newest={node_id: to_micros(at) for node_id, _, _, at in nodes if at is not None},
     )
@@ -103,7 +99,7 @@ def update_nodes(
             "now": now,
             "node_ids": node_ids,
             "oldest": list(oldest.values()),
-            "clock_offsets": [None if o is None else o / _MICROS for o in clock_offsets],
+            "clock_offsets": [micros_to_seconds(offset) for offset in clock_offsets],
         },
     )
     execute(conn, SQL["show_newest_snapshots"], {"node_ids": node_ids})

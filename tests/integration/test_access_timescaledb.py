@@ -38,7 +38,9 @@ def test_rollups_compression_and_retention_go_on(
     conn: Connection, database: Database, config: Config, changed: str
 ) -> None:
     short = replace(config, late_data_days=1, raw_retention_days=2, rollup_1m_retention_days=30)
-    add_updates(conn, every(HOUR, NOW - 4 * DAY, NOW))
+    # Only what is dropped and what is written to later: each hour of a chunk costs 20 ms.
+    add_updates(conn, every(HOUR, NOW - 74 * HOUR, NOW - 72 * HOUR))
+    add_updates(conn, every(HOUR, NOW - 32 * HOUR, NOW))
     refresh_rollups.run_once(database, short, NOW)
     late = NOW - 5 * HOUR + MINUTE
     add_updates(conn, [late], job_id="late")

@@ -143,7 +143,7 @@ def test_our_own_files_are_well_named_and_applied(database: Database) -> None:
     ("version", "licence", "sentence"),
     [
         (None, "", "has no TimescaleDB extension"),
-        ("2.19.3", "timescale", "2.19.3 is too old"),
+        ("2.22.1", "timescale", "2.22.1 is too old: the hub needs 2.23 or newer"),
         ("2.23.1", "apache", "timescaledb.license = 'apache'"),
     ],
 )
@@ -153,7 +153,7 @@ def test_server_that_lacks_something_is_told_so(
     assert sentence in (server_complaint(version, licence) or "")
 
 
-@pytest.mark.parametrize("version", ["2.20.0", "2.23.0-dev", "3.0.0"])
+@pytest.mark.parametrize("version", ["2.23.0", "2.23.0-dev", "3.0.0"])
 def test_new_enough_server_is_accepted(version: str) -> None:
     assert server_complaint(version, "timescale") is None
 

@@ -52,7 +52,10 @@ def hub(database: Database) -> Iterator[Connection]:
 
 def refresh(conn: Connection, from_at: datetime, before_at: datetime) -> None:
     for name in ROLLUPS:
-        conn.execute(f"CALL refresh_continuous_aggregate('{name}', %s, %s)", [from_at, before_at])
+        conn.execute(
+            f"CALL refresh_continuous_aggregate('{name}', %s, %s, options => %s)",
+            [from_at, before_at, '{"buckets_per_batch": 0}'],
+        )
 
 
 def set_edge(conn: Connection, series: str, dropped_before: datetime) -> None:

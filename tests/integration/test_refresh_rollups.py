@@ -563,6 +563,15 @@ def test_one_rollup_that_fails_does_not_stop_the_others(
     assert "disk_speed_1m could not be refreshed" in caplog.messages
 
 
+def test_a_step_is_committed_at_once(conn: Connection, tick: Tick) -> None:
+    """TimescaleDB from 2.28 on would commit every ten buckets, the newest ones first."""
+    add_updates(conn, every(MINUTE, NOW - 2 * HOUR, NOW))
+    tick()
+    buckets = versions(conn, "job_speed_1m")
+    assert len(buckets) == 2 * 60 - 1  # the last minute is not settled
+    assert len(set(buckets.values())) == 2  # until noon, and after it
+
+
 def test_a_rollup_that_is_not_there_is_a_failure(conn: Connection, tick: Tick) -> None:
     conn.execute("ALTER MATERIALIZED VIEW node_telemetry_1h RENAME TO elsewhere")
     try:

@@ -99,16 +99,18 @@ DELETE FROM stale_hours WHERE rollup = %(rollup)s AND claim = %(claim)s
 -- name: forget_dropped_hours
 DELETE FROM stale_hours WHERE rollup = %(rollup)s AND hour < %(edge)s
 
--- Unless something before the part has never been refreshed. `epoch`: no refresh of everything has
--- succeeded yet.
+-- Unless something before the part has never been refreshed: then a chunk, which takes longer to
+-- find out than that the part follows the last one. `epoch`: no refresh of everything has succeeded
+-- yet.
 -- name: note_refreshed_until
 INSERT INTO rollup_refreshes AS known (rollup, refreshed_at, refreshed_until)
 SELECT %(rollup)s, TIMESTAMPTZ 'epoch', %(end)s
-WHERE NOT EXISTS (
-    SELECT FROM source_chunks(%(rollup)s), coalesce(
-        (SELECT refreshed_until FROM rollup_refreshes WHERE rollup = %(rollup)s),
-        '-infinity') AS until
-    WHERE until < %(start)s AND range_start < %(start)s AND range_end > until)
+FROM (SELECT coalesce(
+        (SELECT refreshed_until FROM rollup_refreshes WHERE rollup = %(rollup)s), '-infinity')
+    ) AS last (until)
+WHERE until >= %(start)s
+   OR NOT EXISTS (
+       SELECT FROM source_chunks(%(rollup)s) WHERE range_start < %(start)s AND range_end > until)
 ON CONFLICT (rollup) DO UPDATE
     SET refreshed_until = greatest(known.refreshed_until, excluded.refreshed_until)
 
@@ -124,12 +126,13 @@ WHERE rollup.view_schema = current_schema() AND rollup.view_name = %(rollup)s
   AND chunks.is_compressed
   AND chunks.range_start < %(end)s AND chunks.range_end > %(start)s
 
--- Both functions run in the first transaction of the refresh.
+-- Both functions run in the first transaction of the refresh. TimescaleDB from 2.28 on would commit
+-- every ten buckets, the newest first: readers would miss what is before them until the end.
 -- name: refresh
 CALL refresh_continuous_aggregate(
     record_stale_hours(%(rollup)s, %(start)s, %(end)s, %(claim)s),
     refreshable_from(%(source)s, %(start)s::timestamptz), %(end)s::timestamptz,
-    force => %(force)s)
+    force => %(force)s, options => '{"buckets_per_batch": 0}')
 
 -- The parameter cannot be set for one CALL: it is refused inside a transaction.
 -- name: begin_one_snapshot
