@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 from typing import Any
 
 import pytest
 
-from app.config import Config
+from app.config import ROOT, Config
 from app.database.pool import Database
 from app.domain.rules import Match
 from app.store.rules import read_maintenance, read_rules
@@ -105,6 +107,21 @@ def test_maintenance_is_begun_listed_and_ended(env: dict[str, str], database: Da
     assert past["state"] == "ended"
     unknown = call_app("maintenance", "end", str(window.id + 1), **env)
     assert "no maintenance window" in sentence(unknown)
+
+
+def test_the_commands_of_the_operations_guide_work(env: dict[str, str]) -> None:
+    """All but the ids, which are those of the guide's reader."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    commands = re.findall(r"^# hub ((?:rules|maintenance) .+)$", page, re.MULTILINE)
+    assert len(commands) >= 10
+    for command in commands:
+        done = call_app(*shlex.split(command), **env)
+        if command.split()[1] in ("delete", "end"):
+            assert "There is no" in sentence(done)
+        elif "--from" in command:  # a planned time, which will be in the past
+            assert done.stderr == "" or "--to: Must be in the future" in done.stderr
+        else:
+            assert (done.returncode, done.stderr) == (0, ""), command
 
 
 @pytest.mark.parametrize(
