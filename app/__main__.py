@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from app.commands import config, demo, doctor, migrate, repair, token
+    from app.commands import config, demo, doctor, maintenance, migrate, repair, rules, token
 
     parser = argparse.ArgumentParser(prog="python -m app", description="Telemetry Hub")
     parser.add_argument("--version", action="version", version=__version__)
@@ -44,6 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     config.add_arguments(add("config", config.run, "show the settings, and where each comes from"))
     add("doctor", doctor.run, "check that the database's schema is what the hub needs")
     token.add_arguments(add("token", token.run, "make, list and revoke tokens; make their key"))
+    rules.add_arguments(
+        add("rules", rules.run, "list, set and delete thresholds of jobs, machines and nodes")
+    )
+    maintenance.add_arguments(
+        add("maintenance", maintenance.run, "begin, list and end planned silence")
+    )
     repair.add_arguments(
         add("repair", repair.run, "correct the bytes of completed jobs, or rebuild rollups")
     )

@@ -9,8 +9,9 @@ from datetime import datetime
 
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.rules import Maintenance, RuleSet, subject_of
+from app.domain.rules import Maintenance, RuleSet, Subject, subject_of
 from app.domain.staleness import (
+    Reach,
     SilenceRules,
     Threshold,
     Thresholds,
@@ -23,6 +24,8 @@ from app.store import staleness as store
 from app.store.rules import read_maintenance, read_rules
 from app.store.staleness import ChangedJob, SilentJob, Verdict
 from jobs.pages import change_page, read_pages
+
+MOST_KNOWN = 20_000  # thresholds, of 0.4 KiB
 
 logger = logging.getLogger("hub.tasks.stale")
 
@@ -46,7 +49,7 @@ class _Step:
     """One of the two changes of status: of which jobs, at which of their thresholds."""
 
     status: str
-    least: Callable[[SilenceRules], int]
+    reach: Callable[[SilenceRules], Reach]
     threshold: Callable[[Thresholds], Threshold]
     text: Callable[[int], str]
     change: Callable[[Connection, Sequence[Verdict], datetime, datetime | None], list[ChangedJob]]
@@ -54,18 +57,35 @@ class _Step:
 
 _FAIL = _Step(
     "stalled",
-    lambda rules: rules.least_fail,
+    SilenceRules.reach_of_fail,
     lambda thresholds: thresholds.fail,
     fail_text,
     store.fail_jobs,
 )
 _STALL = _Step(
     "running",
-    lambda rules: rules.least_stall,
+    SilenceRules.reach_of_stall,
     lambda thresholds: thresholds.stall,
     stall_text,
     store.stall_jobs,
 )
+
+
+Known = dict[tuple[object, ...], Thresholds]
+_known: tuple[object, Known] = (None, {})
+
+
+def _known_by(rules: RuleSet, config: Config) -> Known:
+    """The thresholds that earlier sweeps have found, if the rules and settings are the same."""
+    global _known
+    basis = (rules.rules, config.stale_after_seconds, config.fail_after_seconds)
+    if _known[0] != basis:
+        _known = (basis, {})
+    return _known[1]
+
+
+def _subject(job: SilentJob) -> Subject:
+    return subject_of(job.job_type, job.phase, job.vm_name, job.key)
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Sweep:
@@ -107,17 +127,27 @@ class _Detector:
         self._watches = watches
         self._maintenance = maintenance
         self._rules = SilenceRules(rules, config.stale_after_seconds, config.fail_after_seconds)
+        self._known = _known_by(rules, config)
         self._silent_since: dict[int, datetime | None] = {}  # by threshold
 
     def run(self, step: _Step) -> tuple[int, int]:
         """Change the silent jobs of a status; return how many were changed, and could not be."""
-        since = self._since(step.least(self._rules))
-        if since is None:
+        reach = step.reach(self._rules)
+        since, least_since = self._since(reach.seconds), self._since(reach.least_seconds)
+        if least_since is None:
             return 0, 0
         changed = errors = 0
 
         def read(conn: Connection, after: SilentJob | None, limit: int) -> list[SilentJob]:
-            return store.read_silent_jobs(conn, step.status, since, after=after, limit=limit)
+            return store.read_silent_jobs(
+                conn,
+                step.status,
+                since,
+                least_since=least_since,
+                conditions=reach.conditions,
+                after=after,
+                limit=limit,
+            )
 
         for page in read_pages(self._database, read):
             due = {job.id: verdict for job in page if (verdict := self._judge(step, job))}
@@ -129,16 +159,32 @@ class _Detector:
 
     def _judge(self, step: _Step, job: SilentJob) -> Verdict | None:
         """What the job is due, unless it has not been silent for its own threshold yet."""
-        subject = subject_of(job.job_type, job.phase, job.vm_name, job.key)
-        thresholds = self._rules.of(subject, job.interval_seconds, job.pause_seconds)
-        threshold = step.threshold(thresholds)
+        threshold = step.threshold(self._thresholds(job))
         since = self._since(threshold.seconds)
         if since is None or job.last_telemetry_at > since:
             return None
-        planned = self._maintenance.last_covered(subject)
+        planned = self._maintenance.last_covered(_subject(job))
         if planned is not None and planned > since:
             return None
         return Verdict(job.id, since, threshold, step.text(threshold.seconds))
+
+    def _thresholds(self, job: SilentJob) -> Thresholds:
+        """Kept for the next sweeps: many jobs are looked at again and again."""
+        key = (
+            job.job_type,
+            job.phase,
+            job.vm_name,
+            job.key,
+            job.interval_seconds,
+            job.pause_seconds,
+        )
+        thresholds = self._known.get(key)
+        if thresholds is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            thresholds = self._rules.of(_subject(job), job.interval_seconds, job.pause_seconds)
+            self._known[key] = thresholds
+        return thresholds
 
     def _since(self, threshold_seconds: int) -> datetime | None:
         if threshold_seconds not in self._silent_since:

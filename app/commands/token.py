@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import secrets
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,9 +18,8 @@ from app.auth.keys import create_key_file, read_keys, rotate_key_file
 from app.auth.scopes import ENDS_SOON, SNAPSHOTS, Claims, Scope
 from app.auth.tokens import mint
 from app.clock import isoformat, utc_now
+from app.commands.terminal import duration_up_to, print_table, tell, transaction
 from app.config import Config
-from app.database.attach import attached_database
-from app.database.pool import Connection
 from app.errors import ConfigError
 from app.schemas.updates import job_type_problem
 from app.store import tokens as store
@@ -35,8 +30,6 @@ LONGEST_LIFE = timedelta(days=3650)
 LONGEST_NAME = 100
 EFFECTIVE_SECONDS = 30
 
-_LIFE = re.compile(r"([1-9][0-9]{0,6})([smhdw])", re.ASCII)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _NO_KEY_FILE = (
     "HUB_TOKEN_KEY_FILE is not set: set it to the file with the token key, for this command and "
     "for the hub (`python -m app token key FILE` makes one)."
@@ -67,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     create.add_argument(
         "--expires",
-        type=_life,
+        type=duration_up_to(LONGEST_LIFE),
         default=DEFAULT_LIFE,
         metavar="TIME",
         help="how long it is valid, such as 90d, 12h or 4w (default: 365d)",
@@ -114,10 +107,10 @@ def _create(config: Config, args: argparse.Namespace) -> int:
     row = TokenRow(
         claims.token_id, claims.name, args.scope, sorted(claims.job_types), now, claims.expires_at
     )
-    with _transaction(config) as conn:
+    with transaction(config) as conn:
         store.insert_token(conn, row)
     print(mint(claims, keys, now))
-    _tell(
+    tell(
         f"Token {row.id} ({_describe(row)}) is valid until {isoformat(row.expires_at)}. "
         "Save it now: it cannot be shown again."
     )
@@ -125,30 +118,26 @@ def _create(config: Config, args: argparse.Namespace) -> int:
 
 
 def _list(config: Config, args: argparse.Namespace) -> int:
-    with _transaction(config) as conn:
+    with transaction(config) as conn:
         rows = [row for row in store.read_tokens(conn) if args.all or _state(row) in _LIVE]
     if args.json:
         for row in rows:
             print(json.dumps(_as_json(row)))
         return 0
-    cells = [("ID", "SCOPE", "EXPIRES", "STATE", "JOB TYPES", "NAME"), *map(_cells, rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    for line in cells:
-        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        print(text.rstrip())
+    print_table([("ID", "SCOPE", "EXPIRES", "STATE", "JOB TYPES", "NAME"), *map(_cells, rows)])
     return 0
 
 
 def _revoke(config: Config, args: argparse.Namespace) -> int:
-    with _transaction(config) as conn:
+    with transaction(config) as conn:
         revoked = {token_id: store.revoke_token(conn, token_id) for token_id in args.ids}
     for token_id, row in revoked.items():
         if row is None:
-            _tell(f"hub: There is no token {token_id!r}: `python -m app token list` lists them.")
+            tell(f"hub: There is no token {token_id!r}: `python -m app token list` lists them.")
         else:
             print(f"revoked {row.id} ({_describe(row)})")
     if any(revoked.values()):
-        _tell(f"The hub refuses it within {EFFECTIVE_SECONDS} s.")
+        tell(f"The hub refuses it within {EFFECTIVE_SECONDS} s.")
     return 0 if all(revoked.values()) else 1
 
 
@@ -158,24 +147,18 @@ def _key(config: Config, args: argparse.Namespace) -> int:
         raise ConfigError(_NO_KEY_FILE)
     if args.rotate:
         rotate_key_file(path)
-        _tell(
+        tell(
             f"{path} has a new key, which signs from now on. A running hub reads it within "
             f"{EFFECTIVE_SECONDS} s. Tokens signed with the previous key stay valid; rotate again "
             "when all of them have been replaced."
         )
         return 0
     create_key_file(path)
-    _tell(
+    tell(
         f"{path} has a new key, which only you can read. Start the hub and make tokens with "
         f"HUB_TOKEN_KEY_FILE={path.absolute()}"
     )
     return 0
-
-
-@contextmanager
-def _transaction(config: Config) -> Iterator[Connection]:
-    with attached_database(config) as database, database.connect() as conn:
-        yield conn
 
 
 _LIVE = ("valid", "ends soon")
@@ -206,10 +189,6 @@ def _as_json(row: TokenRow) -> dict[str, Any]:
     return {**cells, **instants, "state": _state(row)}
 
 
-def _tell(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
-
-
 # The values of options.
 
 
@@ -224,13 +203,3 @@ def _job_type(text: str) -> str:
     if problem:
         raise argparse.ArgumentTypeError(f"{text!r} is not a job type: {problem}")
     return text
-
-
-def _life(text: str) -> timedelta:
-    found = _LIFE.fullmatch(text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a time such as 90d, 12h or 4w")
-    life = timedelta(**{_UNITS[found[2]]: int(found[1])})
-    if life > LONGEST_LIFE:
-        raise argparse.ArgumentTypeError(f"{text!r} is longer than {LONGEST_LIFE.days}d")
-    return life

@@ -42,7 +42,8 @@ SETTINGS = (
 # Those that are about jobs rather than nodes.
 JOB_SETTINGS = tuple(name for name in SETTINGS if "percent" not in name)
 
-_WILDCARDS = re.compile(r"\*|\?|\[[^]]+\]")
+WILDCARD_SET = re.compile(r"\[[^]]+\]")  # one character of some
+_WILDCARDS = re.compile(rf"\*|\?|{WILDCARD_SET.pattern}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,11 @@ class RuleSet:
     def is_muted(self, subject: Subject, now: datetime) -> bool:
         """Whether a rule mutes the subject now."""
         return self.mute(subject, now) is not None
+
+    def below(self, name: str, most: Any) -> list[tuple[Match, Any]]:
+        """The conditions and values of the rules that set a setting to less than `most`."""
+        values = ((rule.match, rule.settings.get(name)) for rule in self.rules)
+        return [(match, value) for match, value in values if value is not None and value < most]
 
     def has_mute_ended(self, after: datetime, until: datetime) -> bool:
         """Whether a rule's mute ended between two instants."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from app.domain.rules import Applied, RuleSet, Subject
+from app.domain.rules import CONDITIONS, Applied, RuleSet, Subject, is_pattern
 
 BEAT_SECONDS = 2  # silence may be noticed this long after its threshold
 # Seven failed beats in a row. With fewer, a database that is briefly busy would look like a hub
@@ -78,42 +78,61 @@ def judge_silence(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which jobs a sweep has to look at: a superset of those that are due a status.
+
+    `seconds`: every job that has been silent for so long. `least_seconds`: those that have been
+    silent for so long, and meet one of the `conditions`; of each field, exact names and patterns.
+    """
+
+    seconds: int
+    least_seconds: int
+    conditions: dict[str, list[str]]
+
+
 class SilenceRules:
     """The thresholds of any job, by the rules and the hub's settings (in seconds)."""
 
     def __init__(self, rules: RuleSet, stall_after_seconds: int, fail_after_seconds: int) -> None:
-        self._rules = rules
+        self.rules = rules
         self._stall = Threshold(stall_after_seconds)
         self._fail = Threshold(fail_after_seconds)
         self._margin = fail_after_seconds - stall_after_seconds
-        self._judged: dict[tuple[object, ...], Thresholds] = {}
-
-    @property
-    def least_stall(self) -> int:
-        """No job is stalled sooner."""
-        return min(self._stall.seconds, self._rules.least("stall_after_seconds") or 2**31)
-
-    @property
-    def least_fail(self) -> int:
-        """No job is failed sooner."""
-        return min(self._fail.seconds, self._rules.least("fail_after_seconds") or 2**31)
 
     def of(self, subject: Subject, interval: int | None, pause: int | None) -> Thresholds:
         """The thresholds of a job with this interval and longest pause (s)."""
-        stall = self._rules.setting("stall_after_seconds", subject)
-        fail = self._rules.setting("fail_after_seconds", subject)
-        key = (stall, fail, interval, pause)
-        judged = self._judged.get(key)  # few differ: a sweep looks at thousands of jobs
-        if judged is None:
-            judged = judge_silence(
-                _threshold(stall, self._stall),
-                _threshold(fail, self._fail),
-                self._margin,
-                interval,
-                pause,
-            )
-            self._judged[key] = judged
-        return judged
+        return judge_silence(
+            _threshold(self.rules.setting("stall_after_seconds", subject), self._stall),
+            _threshold(self.rules.setting("fail_after_seconds", subject), self._fail),
+            self._margin,
+            interval,
+            pause,
+        )
+
+    def reach_of_stall(self) -> Reach:
+        """Which running jobs may be due."""
+        return self._reach("stall_after_seconds", self._stall.seconds)
+
+    def reach_of_fail(self) -> Reach:
+        """Which stalled jobs may be due."""
+        return self._reach("fail_after_seconds", self._fail.seconds)
+
+    def _reach(self, name: str, default: int) -> Reach:
+        """One exact condition of each rule that sets less than the default, else a pattern."""
+        seconds = least = default
+        conditions: dict[str, list[str]] = {}
+        for match, value in self.rules.below(name, default):
+            if match.node_id is not None:
+                continue  # no job has a node
+            named = [(n, c) for n in CONDITIONS if (c := getattr(match, n)) is not None]
+            if not named:
+                seconds = value
+                continue
+            field, condition = min(named, key=lambda each: is_pattern(*each))
+            conditions.setdefault(field, []).append(condition)
+            least = min(least, value)
+        return Reach(seconds, min(least, seconds), conditions)
 
 
 def _threshold(applied: Applied | None, default: Threshold) -> Threshold:

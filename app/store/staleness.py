@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import orjson
 from psycopg.rows import class_row
 
 from app.database.pool import Connection
+from app.domain.rules import WILDCARD_SET, is_pattern
 from app.domain.staleness import BEAT_GAP_SECONDS, FUTURE_SECONDS, Threshold, Watch
 from app.store.sql import load_queries
 
@@ -106,20 +109,50 @@ def reset_future_jobs(conn: Connection, now: datetime) -> int:
 def read_silent_jobs(
     conn: Connection,
     status: str,
-    silent_since: datetime,
+    silent_since: datetime | None,
     *,
+    least_since: datetime | None = None,
+    conditions: Mapping[str, Sequence[str]] = MappingProxyType({}),
     after: SilentJob | None,
     limit: int,
 ) -> list[SilentJob]:
-    """Jobs of a status without an update after `silent_since`, oldest first; no lock."""
+    """Jobs of a status without an update after `silent_since`, oldest first; no lock.
+
+    With `least_since`, also those without one after it that meet one of the `conditions`, or may
+    (`app.domain.staleness.Reach`).
+    """
     params = {
         "status": status,
         "silent_since": silent_since,
+        "least_since": least_since or silent_since,
+        **_conditions(conditions),
         "after_at": _BEGINNING if after is None else after.started_at,
         "after_id": 0 if after is None else after.id,
         "limit": limit,
     }
     return [SilentJob(*row) for row in conn.execute(SQL["read_silent_jobs"], params)]
+
+
+def _conditions(conditions: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """As parameters, exact names and LIKE patterns apart."""
+    params: dict[str, list[str]] = {
+        "job_types": list(conditions.get("job_type", ())),
+        "phases": list(conditions.get("phase", ())),
+    }
+    for field, exact, patterns in (
+        ("vm_name", "vm_names", "vm_patterns"),
+        ("job_id", "job_names", "job_patterns"),
+    ):
+        given = conditions.get(field, ())
+        params[exact] = [each for each in given if not is_pattern(field, each)]
+        params[patterns] = [as_like(each) for each in given if is_pattern(field, each)]
+    return params
+
+
+def as_like(pattern: str) -> str:
+    """A LIKE pattern for all that a shell pattern matches; it matches more where that has `[…]`."""
+    escaped = re.sub(r"[\\%_]", r"\\\g<0>", re.sub(WILDCARD_SET, "?", pattern))
+    return escaped.replace("*", "%").replace("?", "_")
 
 
 def stall_jobs(

@@ -107,10 +107,13 @@ WHERE status = 'completed';
 
 -- A view cannot read the hub's settings: the thresholds are the defaults of app/config.py, unless
 -- set for the session or the database, as in SET hub.stale_after_seconds = '120'. A process without
--- a beat for 15 s does not count (app/domain/staleness.py).
+-- a beat for 15 s does not count (app/domain/staleness.py). Which rule is the most specific is decided
+-- in app/domain/rules.py: where one may set other thresholds, or maintenance may cover the silence,
+-- the view says so.
 CREATE VIEW running_verdicts AS
 SELECT job_id, job_type, vm_name, status, last_telemetry_at, silent_seconds,
-       CASE WHEN silent_seconds > fail_after_seconds THEN 'should_be_failed'
+       CASE WHEN by_rule THEN 'by_rule'
+            WHEN silent_seconds > fail_after_seconds THEN 'should_be_failed'
             WHEN silent_seconds > stale_after_seconds AND status = 'running'
             THEN 'should_be_stalled'
             ELSE 'OK' END AS verdict,
@@ -121,11 +124,32 @@ SELECT job_id, job_type, vm_name, status, last_telemetry_at, silent_seconds,
 FROM (
     SELECT job_id, job_type, vm_name, status, last_telemetry_at,
            extract(epoch FROM now() - last_telemetry_at)::double precision AS silent_seconds,
-           coalesce(nullif(current_setting('hub.stale_after_seconds', true), ''), '60')::integer
-               AS stale_after_seconds,
-           coalesce(nullif(current_setting('hub.fail_after_seconds', true), ''), '300')::integer
-               AS fail_after_seconds
+           stall + delay AS stale_after_seconds, fail + delay AS fail_after_seconds,
+           EXISTS (
+               SELECT FROM (
+                   SELECT job_id, vm_name, node_id, phase, job_type FROM rules
+                   WHERE num_nonnulls(stall_after_seconds, fail_after_seconds) > 0
+                   UNION ALL
+                   SELECT job_id, vm_name, node_id, phase, job_type FROM maintenance
+                   WHERE from_at <= now() AND to_at > jobs.last_telemetry_at) AS given
+               WHERE node_id IS NULL
+                 AND coalesce(given.job_type, jobs.job_type) = jobs.job_type
+                 AND coalesce(given.phase, jobs.current_phase) = jobs.current_phase
+                 AND (given.vm_name IS NULL OR given.vm_name = jobs.vm_name
+                      OR given.vm_name ~ '[*?[]')
+                 AND (given.job_id IS NULL OR given.job_id = job_of(jobs.job_id)
+                      OR given.job_id ~ '[*?[]')) AS by_rule
     FROM jobs
+    CROSS JOIN LATERAL (SELECT
+        coalesce(nullif(current_setting('hub.stale_after_seconds', true), ''), '60')::integer
+            AS stall,
+        coalesce(nullif(current_setting('hub.fail_after_seconds', true), ''), '300')::integer
+            AS fail) AS setting
+    -- As judge_silence() in app/domain/staleness.py.
+    CROSS JOIN LATERAL (SELECT greatest(
+        3 * coalesce(interval_seconds, 0) - stall,
+        least(3 * coalesce(pause_seconds, 0), greatest(fail, 10 * stall)) - stall, 0)
+            AS delay) AS raised
     WHERE status IN ('running', 'stalled')) AS live;
 
 CREATE VIEW backup_jobs AS
@@ -304,7 +328,8 @@ COMMENT ON COLUMN running_verdicts.last_telemetry_at IS
     'When its last update arrived, hub''s clock; NULL: an older sender, never stalled or failed.';
 COMMENT ON COLUMN running_verdicts.silent_seconds IS
     'Seconds since then, including time in which the hub was down, which the detector ignores.';
-COMMENT ON COLUMN running_verdicts.verdict IS 'OK, should_be_stalled or should_be_failed.';
+COMMENT ON COLUMN running_verdicts.verdict IS
+    'OK, should_be_stalled, should_be_failed; or by_rule: a rule or maintenance may decide otherwise.';
 COMMENT ON COLUMN running_verdicts.stale_after_seconds IS
     'The threshold used: the setting hub.stale_after_seconds of this session, else 60.';
 COMMENT ON COLUMN running_verdicts.fail_after_seconds IS

@@ -22,7 +22,7 @@ from app.config import ROOT, Config
 from app.database.addresses import ENGINE_FILE, owner_dsn
 from app.database.migrate import MIGRATIONS_DIR
 from app.database.pool import Connection, Database
-from app.domain.staleness import BEAT_GAP_SECONDS
+from app.domain.staleness import BEAT_GAP_SECONDS, Threshold, judge_silence
 from tests.analyst_site import (
     DAILY,
     DEAD,
@@ -200,6 +200,48 @@ def test_verdicts_follow_the_sessions_thresholds(site: Database, analyst: Analys
     with site.transaction() as conn:  # what is left of them in the session says nothing
         found = dict(conn.execute("SELECT job_id, verdict FROM running_verdicts").fetchall())
     assert found[LIVE] == "OK"
+
+
+def test_verdicts_follow_the_interval_and_the_pauses_of_a_job(site: Database) -> None:
+    """By the same thresholds as the detector's."""
+    query = "SELECT stale_after_seconds, fail_after_seconds FROM running_verdicts WHERE job_id = %s"
+    with site.reading() as conn, conn.transaction(force_rollback=True):
+        for interval, pause in ((None, None), (10, 9), (100, 70), (None, 70), (None, 9000)):
+            conn.execute(
+                "UPDATE jobs SET interval_seconds = %s, pause_seconds = %s WHERE job_id = %s",
+                [interval, pause, LIVE],
+            )
+            judged = judge_silence(Threshold(60), Threshold(300), 240, interval, pause)
+            row = conn.execute(query, [LIVE]).fetchone()
+            assert row == (judged.stall.seconds, judged.fail.seconds), (interval, pause)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ("INSERT INTO rules (job_type, memory_percent) VALUES ('backup', 90)", "should_be_stalled"),
+        ("INSERT INTO rules (vm_name, stall_after_seconds) VALUES ('x', 9)", "should_be_stalled"),
+        ("INSERT INTO rules (vm_name, stall_after_seconds) VALUES ('web01', 9)", "by_rule"),
+        ("INSERT INTO rules (job_id, fail_after_seconds) VALUES ('*-quiet', 9)", "by_rule"),
+        (
+            "INSERT INTO maintenance (from_at, to_at, reason) "
+            "VALUES (now() - interval '9 days', now() - interval '1 s', 'r')",
+            "by_rule",
+        ),
+        (
+            "INSERT INTO maintenance (from_at, to_at, reason) "
+            "VALUES (now() - interval '9 days', now() - interval '8 days', 'r')",
+            "should_be_stalled",
+        ),
+    ],
+)
+def test_a_verdict_that_a_rule_or_maintenance_may_change_is_not_given(
+    site: Database, change: str, verdict: str
+) -> None:
+    with site.reading() as conn, conn.transaction(force_rollback=True):
+        conn.execute(change.encode())
+        found = dict(conn.execute("SELECT job_id, verdict FROM running_verdicts").fetchall())
+    assert found["backup-web01-quiet"] == verdict
 
 
 def test_a_hub_that_takes_no_updates_watches_no_job(site: Database, analyst: Analyst) -> None:

@@ -281,6 +281,8 @@ def test_the_scan_uses_its_index(conn: Connection) -> None:
     params = {
         "status": "running",
         "silent_since": NOW,
+        "least_since": NOW,
+        **staleness._conditions({"vm_name": ["a", "b*"]}),
         "after_at": NOW,
         "after_id": 0,
         "limit": 10,

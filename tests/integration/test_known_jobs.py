@@ -81,9 +81,10 @@ def test_running_job_is_neither_read_nor_locked_again(
         (-90, {}),
         (-30, {"status": "completed"}),
         (-30, {"lost_updates": 2}),
+        (-30, {"interval": 60}),
         (-40 * 86_400, {}),  # shifted
     ],
-    ids=["tie", "late", "end", "losses", "wrong clock"],
+    ids=["tie", "late", "end", "losses", "interval", "wrong clock"],
 )
 def test_any_other_update_locks_its_job(
     make: Make, conn: Connection, locked: list[set[str]], update: tuple[float, dict[str, Any]]
@@ -94,6 +95,21 @@ def test_any_other_update_locks_its_job(
     seconds, changes = update
     store_known(conn, known, make(seconds, **changes), make(-20, job_id="other"))
     assert locked == [{"j"}]
+
+
+def test_an_interval_that_is_known_needs_no_lock(
+    make: Make, conn: Connection, locked: list[set[str]]
+) -> None:
+    known = KnownJobs()
+    store_known(conn, known, make(-60, interval=60))
+    del locked[:]
+    store_known(conn, known, make(-50, interval=60), make(-40, interval=30))
+    assert locked == []
+    assert row(conn, "interval_seconds") == (60,)
+    store_known(conn, known, make(-30, interval=90))
+    store_known(conn, known, make(-20, interval=90))
+    assert locked == [{"j"}]
+    assert row(conn, "interval_seconds") == (90,)
 
 
 def test_job_that_another_process_ended_is_not_written(make: Make, conn: Connection) -> None:

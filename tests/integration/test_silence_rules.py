@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from app.config import Config
 from app.database.pool import Connection, Database
-from app.domain.rules import Match
+from app.domain.rules import Match, is_pattern
 from app.ingest.registration import register
+from app.store import staleness
 from app.store.rules import end_window, insert_window, put_rule, read_maintenance, read_rules
+from app.store.staleness import as_like
 from jobs.detect_stale_jobs import Sweep, run_once
 from tests.factories import make_update
 from tests.integration.detector import HOUR, Detector
@@ -62,8 +68,7 @@ def age(conn: Connection, seconds: float, job_id: str = "j") -> None:
 def test_a_job_is_stalled_and_failed_by_its_rule(
     conn: Connection, detector: Detector[Sweep]
 ) -> None:
-    store(conn, make_update(vm_name="fast"))
-    store(conn, make_update(job_id="other", vm_name="slow"))
+    store(conn, make_update(vm_name="fast"), make_update(job_id="other", vm_name="slow"))
     fast = set_rule(conn, {"stall_after_seconds": 10, "fail_after_seconds": 20}, vm_name="fast")
     set_rule(conn, {"stall_after_seconds": 600}, vm_name="slow")
     assert detector.sweep(9).stalled == 0
@@ -89,14 +94,65 @@ def test_a_job_is_stalled_and_failed_by_its_rule(
 
 @pytest.mark.parametrize(
     "conditions",
-    [{"job_type": "backup"}, {"phase": "snapshot"}, {"job_id": "j"}, {"vm_name": "vm-*"}, {}],
+    [
+        {"job_type": "backup"},
+        {"phase": "snapshot"},
+        {"job_id": "j"},
+        {"job_id": "*[j]"},
+        {"vm_name": "vm-*"},
+        {"vm_name": "vm-1"},
+        {},
+    ],
 )
+@pytest.mark.parametrize("seconds", [20, 120])  # less and more than the settings
 def test_a_rule_is_found_by_each_condition(
-    conn: Connection, detector: Detector[Sweep], conditions: dict[str, str]
+    conn: Connection, detector: Detector[Sweep], conditions: dict[str, str], seconds: int
 ) -> None:
     store(conn, make_update(vm_name="vm-1", current_phase="snapshot"))
-    set_rule(conn, {"stall_after_seconds": 120}, **conditions)
-    assert (detector.sweep(119).stalled, detector.sweep(120).stalled) == (0, 1)
+    set_rule(conn, {"stall_after_seconds": seconds}, **conditions)
+    assert (detector.sweep(seconds - 1).stalled, detector.sweep(seconds).stalled) == (0, 1)
+
+
+def test_of_a_tight_rule_only_jobs_are_read_that_it_may_be_about(
+    conn: Connection, detector: Detector[Sweep]
+) -> None:
+    for name in ("pg-1", "pg_1", "db-1"):
+        store(conn, make_update(job_id=name, vm_name=name))
+
+    def names(**conditions: list[str]) -> list[str]:
+        found = staleness.read_silent_jobs(
+            conn,
+            "running",
+            None,
+            least_since=detector.moment(0),
+            conditions=conditions,
+            after=None,
+            limit=9,
+        )
+        return sorted(job.key for job in found)
+
+    assert names() == []
+    assert names(vm_name=["pg-?", "nothing"]) == ["pg-1"]
+    assert names(vm_name=["*_1"], job_id=["d[ab]-1"]) == ["db-1", "pg_1"]
+    assert names(job_type=["backup"]) == ["db-1", "pg-1", "pg_1"]
+
+
+@given(
+    st.text("ab-_%\\*?[!]", max_size=8).filter(lambda text: is_pattern("vm_name", text)),
+    st.text("ab-_%\\[]", max_size=5),
+)
+@settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+def test_a_like_pattern_matches_all_that_the_shell_pattern_does(pattern: str, text: str) -> None:
+    if fnmatchcase(text, pattern):
+        assert _like(as_like(pattern), text)
+
+
+def _like(pattern: str, text: str) -> bool:
+    """As PostgreSQL's LIKE."""
+    parts = re.split(r"(\\.|%|_)", pattern)
+    forms = {"%": ".*", "_": "."}
+    regex = "".join(forms.get(part, re.escape(part.removeprefix("\\"))) for part in parts if part)
+    return re.fullmatch(regex, text, re.DOTALL) is not None
 
 
 def test_a_rule_of_a_job_is_of_all_its_runs(conn: Connection, detector: Detector[Sweep]) -> None:

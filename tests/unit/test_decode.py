@@ -84,6 +84,7 @@ UPDATES = _objects(
         "error": TEXTS,
         "timestamp": TIMESTAMPS,
         "lost_updates": NUMBERS | st.sampled_from([2**31 - 1, 2**31]),
+        "interval_seconds": NUMBERS | st.sampled_from([1, 86_400, 86_401]),
         "vm_name": TEXTS,
         "repository_id": TEXTS,
         "backup_type": TEXTS,
@@ -180,6 +181,8 @@ def test_common_update_takes_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> N
     assert decode_update(body, "backup", "j").fields == {"bytes_transferred": 5}
     telling = body.replace(b'"running"', b'"running","lost_updates":7')
     assert decode_update(telling, "backup", "j").lost_updates == 7
+    telling = body.replace(b'"running"', b'"running","interval_seconds":600')
+    assert decode_update(telling, "backup", "j").interval == 600
 
 
 @pytest.mark.parametrize(
@@ -219,6 +222,9 @@ def test_common_update_takes_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> N
         (b'{"status":"running","lost_updates":true}', "lost_updates"),
         (b'{"status":"running","lost_updates":"3"}', "lost_updates"),
         (b'{"status":"running","lost_updates":NaN}', "lost_updates"),
+        (b'{"status":"running","interval_seconds":0}', "interval_seconds"),
+        (b'{"status":"running","interval_seconds":86401}', "interval_seconds"),
+        (b'{"status":"running","interval_seconds":1.5}', "interval_seconds"),
         (b'{"status":"running","progress_percent":1e999}', "progress_percent"),
         (b'{"status":"sleeping"}', "status"),
         (b"{}", "status"),
@@ -407,6 +413,14 @@ def test_what_was_lost_is_not_part_of_what_the_update_says(count: bytes, lost: i
         update.content(),
         update.tie_key(),
     )
+
+
+def test_how_often_its_sender_reports_is_not_part_of_what_the_update_says() -> None:
+    plain = b'{"status":"running","eta_seconds":3,"timestamp":"2026-01-31T12:00:00Z"}'
+    telling = plain.replace(b'"eta', b'"interval_seconds":60.0,"eta')
+    update, same = (decode_update(body, "backup", "j") for body in (telling, plain))
+    assert (update.interval, same.interval) == (60, 0)
+    assert (same.fields, same.content()) == (update.fields, update.content())
 
 
 def test_batch_of_one_bad_among_999_good_keeps_the_good() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from app.domain.rules import Match, Rule, RuleSet, Subject
 from app.domain.staleness import (
+    Reach,
     SilenceRules,
     Threshold,
     Watch,
@@ -142,7 +143,8 @@ def test_each_threshold_comes_from_its_own_most_specific_rule() -> None:
         ]
     )
     silence = SilenceRules(rules, 60, 300)
-    assert (silence.least_stall, silence.least_fail) == (20, 300)
+    assert silence.reach_of_stall() == Reach(60, 20, {"job_type": ["backup"], "vm_name": ["b"]})
+    assert silence.reach_of_fail() == Reach(300, 300, {})
     of_a = silence.of(Subject("backup", vm_name="a"), None, None)
     assert (of_a.stall, of_a.fail) == (Threshold(30, 1), Threshold(900, 2))
     of_b = silence.of(Subject("backup", vm_name="b"), None, None)
@@ -150,6 +152,22 @@ def test_each_threshold_comes_from_its_own_most_specific_rule() -> None:
     assert silence.of(Subject("restore"), None, None).stall == Threshold(60)
 
 
-def test_no_job_is_judged_sooner_than_the_least_thresholds() -> None:
-    silence = SilenceRules(RuleSet(), 60, 300)
-    assert (silence.least_stall, silence.least_fail) == (60, 300)
+@pytest.mark.parametrize(
+    ("match", "expected"),
+    [
+        (Match(), Reach(10, 10, {})),
+        (Match(vm_name="pg-*"), Reach(60, 10, {"vm_name": ["pg-*"]})),
+        # The exact one is quicker to look for.
+        (Match(vm_name="pg-*", phase="snapshot"), Reach(60, 10, {"phase": ["snapshot"]})),
+        (Match(job_id="j", job_type="backup"), Reach(60, 10, {"job_id": ["j"]})),
+        (Match(node_id="n"), Reach(60, 60, {})),
+    ],
+)
+def test_a_sweep_looks_at_few_jobs_for_a_narrow_rule(match: Match, expected: Reach) -> None:
+    rules = RuleSet([Rule(1, match, {"stall_after_seconds": 10})])
+    assert SilenceRules(rules, 60, 300).reach_of_stall() == expected
+
+
+def test_a_longer_threshold_than_that_of_the_settings_needs_no_look() -> None:
+    rules = RuleSet([Rule(1, Match(vm_name="a"), {"stall_after_seconds": 600})])
+    assert SilenceRules(rules, 60, 300).reach_of_stall() == Reach(60, 60, {})

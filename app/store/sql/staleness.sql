@@ -67,13 +67,19 @@ WHERE jobs.id = ahead.id
 
 -- One page by (started_at, id), from jobs_status_idx: every job of the status is looked at. An index
 -- by last_telemetry_at would have to be written at each update of a job (docs/decisions/0020). NULL
--- is never silent: an older sender without telemetry.
+-- is never silent: an older sender without telemetry. Of the jobs that have been silent for a shorter
+-- time only those are read that a rule may be about.
 -- name: read_silent_jobs
 SELECT id, started_at, last_telemetry_at, job_id, job_type, current_phase, vm_name,
        interval_seconds, pause_seconds
 FROM jobs
 WHERE status = %(status)s
-  AND last_telemetry_at <= %(silent_since)s
+  AND last_telemetry_at <= %(least_since)s::timestamptz
+  AND (last_telemetry_at <= %(silent_since)s::timestamptz
+       OR job_type = ANY(%(job_types)s::text[]) OR current_phase = ANY(%(phases)s::text[])
+       OR vm_name = ANY(%(vm_names)s::text[]) OR vm_name LIKE ANY(%(vm_patterns)s::text[])
+       OR job_of(job_id) = ANY(%(job_names)s::text[])
+       OR job_of(job_id) LIKE ANY(%(job_patterns)s::text[]))
   AND (started_at, id) > (%(after_at)s::timestamptz, %(after_id)s::bigint)
 ORDER BY started_at, id
 LIMIT %(limit)s

@@ -129,6 +129,15 @@ def push(
             "of the last one, or if that was never reported.",
         ),
     ] = False,
+    interval: Annotated[
+        Optional[int],
+        typer.Option(
+            min=1,
+            max=86_400,
+            help="Seconds between the updates of the job: the hub waits for three of them before "
+            "it calls the job silent.",
+        ),
+    ] = None,
     url: Url = None,
     spool: Spool = None,
     no_spool: Annotated[
@@ -159,6 +168,7 @@ def push(
         "backup_type": backup_type,
         "timestamp": timestamp,
         "new_run": new_run or None,
+        "interval_seconds": interval,
     }
     raise typer.Exit(push_update(update, url=url, spool=spool, keeps=not no_spool))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from dataclasses import replace
@@ -24,6 +25,7 @@ logger = logging.getLogger("telemetry_client.tracker")
 POLLS_PER_INTERVAL = 25  # with the usual five seconds, five times a second
 SHORTEST_POLL_SECONDS = 0.01
 LARGEST_LOSS = 2**31 - 1  # the hub's limit of lost_updates
+LONGEST_INTERVAL = 86_400  # the hub's limit of interval_seconds
 _ROOM_FOR_LISTS = len(',"disks":[],"lost_updates":2147483647')
 
 
@@ -212,6 +214,9 @@ class Capture:
             identity=self._job.identity if is_start else None,
             disks=[],
         )
+        if is_start:
+            seconds = min(math.ceil(self._job.interval_seconds), LONGEST_INTERVAL)
+            body["interval_seconds"] = seconds  # the hub waits for three of them
         if is_start and not self._job.resumes:
             body["new_run"] = True
         return body

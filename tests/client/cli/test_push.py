@@ -32,6 +32,13 @@ def test_an_update_that_the_hub_takes(shell: Shell, faulty_hub: FaultyHub) -> No
     }
 
 
+def test_a_script_tells_how_often_it_pushes(shell: Shell, faulty_hub: FaultyHub) -> None:
+    push = ("push", "backup-1", "--status", "running", "--interval")
+    assert shell.telemetry(*push, "600").returncode == 0
+    assert faulty_hub.accepted[0]["interval_seconds"] == 600
+    assert shell.telemetry(*push, "0").returncode == 64
+
+
 def test_a_repeat_is_said_to_be_one(shell: Shell) -> None:
     push = ("push", "j", "--status", "running", "--timestamp", "2026-01-01T00:00:00Z")
     assert shell.telemetry(*push).stdout == b"accepted\n"

@@ -69,6 +69,19 @@ def test_start_and_end_are_sent_if_nothing_else_is(
     assert (tracker.stats.captured, tracker.stats.sent, tracker.stats.failed) == (2, 2, 0)
 
 
+@pytest.mark.parametrize(
+    ("interval", "told"), [(0.1, 1), (5.0, 5), (59.5, 60), (90_000.0, 86_400), (math.nan, 5)]
+)
+def test_the_first_update_tells_how_often_others_follow(
+    faulty_hub: FaultyHub, options: dict[str, Any], interval: float, told: int
+) -> None:
+    options["interval_seconds"] = interval
+    with ProgressTracker("backup-1", **options):
+        pass
+    first, *others = received(faulty_hub, "interval_seconds")
+    assert (first, set(others)) == (told, {None})
+
+
 def test_every_phase_is_told_in_order_however_fast_they_come(
     faulty_hub: FaultyHub, options: dict[str, Any]
 ) -> None:
