@@ -13,7 +13,7 @@ from app.domain.rules import Subject
 
 HUNG_SECONDS = 900
 PAUSES = 5  # times the longest pause of the run so far
-PHASE_LENGTHS = 2  # times the longest that an earlier run was in a phase without bytes
+PHASE_LENGTHS = 3  # times the longest that an earlier run was in a phase without bytes
 # A phase that does not move bytes may take long, and nothing is known of it in the first run.
 UNKNOWN_PHASE_SECONDS = 7_200
 FEWEST_PHASES = 3  # of earlier runs, for one that reports no progress
@@ -52,6 +52,7 @@ class LiveRun:
     last_progress_at: datetime | None
     clock_skew_seconds: float | None
     loss: str | None
+    reports_progress: bool  # it has reported bytes or a percent
 
     @property
     def title(self) -> str:
@@ -96,7 +97,10 @@ class LiveRun:
 
 @dataclass(frozen=True, slots=True)
 class SlowRun:
-    """A run that has moved less than half of `least_bytes`, the least that is usual at its age."""
+    """A run that has moved less than half of `least_bytes`, the least that is usual at its age.
+
+    The same as Pace.is_behind.
+    """
 
     run: LiveRun
     age_seconds: float
@@ -127,8 +131,8 @@ def hung_after(
     """After how many seconds without progress a run is hung; None: that cannot be said.
 
     `reports_progress`: whether the run has reported bytes or a percent. `earlier_*`: in how many
-    earlier runs of the series it was in the same phase, for how long at most, whether bytes moved in
-    it, and for how long at most they did not.
+    earlier runs of the series it was in the same phase, for how long at most, whether bytes moved
+    in it, and for how long at most they did not.
     """
     seconds = max(base_seconds, PAUSES * longest_pause)
     if not reports_progress:

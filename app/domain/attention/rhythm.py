@@ -2,8 +2,8 @@
 
 A series has a rhythm if most distances between its runs are alike. What is expected after a run is
 what followed runs at the same time of earlier weeks, so that a job that rests at night or at
-weekends is not expected then. Until two weeks say so, it is the usual distance, but not at a time at
-which nothing ran a week before, and not at a weekend of which nothing is known yet.
+weekends is not expected then. Until two weeks say so, it is the usual distance, but not at a time
+at which nothing ran a week before, and not at a weekend of which nothing is known yet.
 """
 
 from __future__ import annotations
@@ -115,9 +115,10 @@ def _after_rest(times: Sequence[float], first: float, usual: float, tolerance: f
         if at - _WEEK >= times[0] - tolerance:
             if ran_near(at - _WEEK):
                 return at
-        elif datetime.fromtimestamp(at, UTC).weekday() < _SATURDAY:
-            if usual > _DAY / 2 or ran_near(at - _DAY):  # it may rest at night
-                return at
+        elif datetime.fromtimestamp(at, UTC).weekday() < _SATURDAY and (
+            usual > _DAY / 2 or ran_near(at - _DAY)  # it may rest at night
+        ):
+            return at
         at += usual
     return first
 

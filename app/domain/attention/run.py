@@ -168,8 +168,10 @@ def _unusual(run: Run, usual: Usual) -> list[Judgement]:
         speed = run.bytes / run.seconds
         ratio = usual.bps.ratio(speed)
         # A small run is slow because of what does not depend on its size.
-        took_so_long = usual.seconds is not None and ratio is not None and (
-            (run.seconds > usual.seconds.median) == (ratio < 1)
+        took_so_long = (
+            usual.seconds is not None
+            and ratio is not None
+            and ((run.seconds > usual.seconds.median) == (ratio < 1))
         )
         if ratio is not None and took_so_long and size_ratio is None:
             summary = (

@@ -125,9 +125,13 @@ class Pace:
         step = min(len(self.low), int(seconds / self.step_seconds))
         return self.low[step - 1] if step > 0 else 0
 
-    def is_behind(self, seconds: float, moved: float) -> bool:
-        """Whether a run that has moved so much after so many seconds is slow."""
-        return moved < SLOW_SHARE * self.least_bytes(seconds - SLOW_SECONDS)
+    def is_behind(self, seconds: float, moved: float, total: float | None = None) -> bool:
+        """Whether a run that has moved so much of its total after so many seconds is slow.
+
+        A small run has less to move: it is slow only before half of its total.
+        """
+        least = self.least_bytes(seconds - SLOW_SECONDS)
+        return moved < SLOW_SHARE * (min(least, total) if total else least)
 
 
 def pace_of(runs: Sequence[GoodRun]) -> Pace | None:
