@@ -21,7 +21,6 @@ from app.domain.attention.items import Finding, Kind
 from app.domain.attention.live import (
     HUNG_SECONDS,
     NEVER_STARTED,
-    SLOW_SECONDS,
     LiveRun,
     hung_after,
     hung_finding,
@@ -44,6 +43,7 @@ from app.store import conditions, live_runs
 from app.store import findings as findings_store
 from app.store import series as series_store
 from app.store.findings import Changes
+from app.store.live_runs import EarlierPhase
 from app.store.rules import read_maintenance, read_rules
 from app.store.series import OverdueSeries
 from app.store.staleness import read_watches
@@ -121,6 +121,8 @@ def _find_hung(conn: Connection, now: Now, config: Config) -> list[Finding]:
         if now.is_silenced(run.rule_subject):
             continue
         threshold = _hung_threshold(conn, now, run)
+        if threshold is None:
+            continue
         long_silent = silent_since(now.watches, round(threshold))
         is_open = now.opened.get(("hung", run.item_subject)) == run.last_progress_at
         if is_open or (long_silent is not None and run.last_progress_at <= long_silent):
@@ -131,17 +133,18 @@ def _find_hung(conn: Connection, now: Now, config: Config) -> list[Finding]:
 def _kept(conn: Connection, now: Now) -> list[Finding]:
     """The open items of hung runs, while the hub has not watched long enough to find others."""
     return [
-        hung_finding(run, _hung_threshold(conn, now, run))
+        hung_finding(run, threshold)
         for run in live_runs.read_motionless(conn, now.at)
         if now.opened.get(("hung", run.item_subject)) == run.last_progress_at
+        and (threshold := _hung_threshold(conn, now, run)) is not None
     ]
 
 
 # By run and its last progress: while a run does not go on, neither do its pauses.
-_thresholds: dict[tuple[str, datetime | None, float], float] = {}
+_thresholds: dict[tuple[str, datetime | None, float], float | None] = {}
 
 
-def _hung_threshold(conn: Connection, now: Now, run: LiveRun) -> float:
+def _hung_threshold(conn: Connection, now: Now, run: LiveRun) -> float | None:
     applied = now.rules.setting("hung_after_seconds", run.rule_subject)
     if applied is not None:
         return float(applied.value)
@@ -153,25 +156,27 @@ def _hung_threshold(conn: Connection, now: Now, run: LiveRun) -> float:
     return _thresholds[key]
 
 
-def _learn_threshold(conn: Connection, run: LiveRun) -> float:
+def _learn_threshold(conn: Connection, run: LiveRun) -> float | None:
     pause = live_runs.read_longest_pause(conn, run)
-    if run.series_id is None or run.phase is None:
-        return hung_after(HUNG_SECONDS, pause, may_be_still=run.may_be_still)
-    earlier = live_runs.read_earlier_phase(conn, run.series_id, run.phase)
+    earlier = EarlierPhase()
+    if run.series_id is not None and run.phase is not None:
+        earlier = live_runs.read_earlier_phase(conn, run.series_id, run.phase)
     return hung_after(
         HUNG_SECONDS,
         pause,
+        reports_progress=run.reports_progress,
         may_be_still=run.may_be_still,
         earlier_runs=earlier.runs,
         earlier_seconds=earlier.longest_seconds,
         earlier_moved=earlier.moves_bytes,
+        earlier_pause=earlier.longest_pause,
     )
 
 
 def _find_slow(conn: Connection, now: Now, config: Config) -> list[Finding]:
     return [
         slow_finding(slow)
-        for slow in live_runs.read_slow(conn, SLOW_SECONDS)
+        for slow in live_runs.read_slow(conn)
         if not now.is_silenced(slow.run.rule_subject)
     ]
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from app.database.pool import Connection
 from app.domain.attention.live import LiveRun, Overlap, SlowRun
 from app.domain.attention.series import CLOCK_SECONDS, Series
+from app.domain.attention.usual import SLOW_SECONDS, SLOW_SHARE
 from app.domain.fields import JOB_FIELDS
 from app.domain.runs import split_key
 from app.store.sql import load_queries
@@ -20,15 +21,21 @@ _COLUMNS = """jobs.id, jobs.job_id, jobs.job_type, jobs.vm_name, jobs.repository
 (SELECT series_id FROM series_runs WHERE series_runs.id = jobs.id) AS series_id,
 field_times[{phase}] IS NOT NULL AS has_phase, current_phase,
 bytes_transferred, total_bytes, progress_percent, jobs.started_at, registered_at, newest_update_at,
-last_telemetry_at, last_progress_at, clock_skew_seconds, warnings ->> 'sender_lost' AS loss"""
+last_telemetry_at, last_progress_at, clock_skew_seconds, warnings ->> 'sender_lost' AS loss,
+field_times[{bytes}] IS NOT NULL OR field_times[{percent}] IS NOT NULL
+    OR bytes_transferred > 0 OR progress_percent > 0 AS reports_progress"""
 _PLACES = {name: place for place, name in enumerate(JOB_FIELDS, 1)}
 
 SQL = load_queries(
     "live_runs",
-    run_columns=_COLUMNS.format(phase=_PLACES["current_phase"]),
+    run_columns=_COLUMNS.format(
+        phase=_PLACES["current_phase"],
+        bytes=_PLACES["bytes_transferred"],
+        percent=_PLACES["progress_percent"],
+    ),
     bytes_are_known=f"field_times[{_PLACES['bytes_transferred']}] IS NOT NULL",
 )
-_RUN_COLUMNS = 18
+_RUN_COLUMNS = 19
 
 
 def read_motionless(conn: Connection, since: datetime) -> list[LiveRun]:
@@ -36,16 +43,16 @@ def read_motionless(conn: Connection, since: datetime) -> list[LiveRun]:
     return [_run(row) for row in conn.execute(SQL["read_motionless"], {"since": since})]
 
 
-def read_slow(conn: Connection, least_seconds: float) -> list[SlowRun]:
-    """Running jobs, at least so old, that have moved less than half of the least that is usual."""
+def read_slow(conn: Connection) -> list[SlowRun]:
+    """Running jobs that have moved less than half of the least that is usual at their age."""
+    params = {"slack": SLOW_SECONDS, "share": SLOW_SHARE}
     return [
-        SlowRun(_run(row), *row[_RUN_COLUMNS:])
-        for row in conn.execute(SQL["read_slow"], {"least_seconds": least_seconds})
+        SlowRun(_run(row), *row[_RUN_COLUMNS:]) for row in conn.execute(SQL["read_slow"], params)
     ]
 
 
 def read_overlapping(conn: Connection) -> list[Overlap]:
-    """The series with two or more live runs."""
+    """The series with two or more live runs at the same time."""
     rows = conn.execute(SQL["read_overlapping"])
     return [Overlap(Series(*row[:6]), tuple(row[6]), row[7]) for row in rows]
 
@@ -79,11 +86,12 @@ def read_longest_pause(conn: Connection, run: LiveRun) -> float:
 @dataclass(frozen=True, slots=True)
 class EarlierPhase:
     """What a phase was in earlier runs of a series: how many had it, how long, and whether bytes
-    moved in it. The seconds are the most that one run was in it."""
+    moved in it. The seconds are the most that one run was in it, and went without bytes."""
 
-    runs: int
-    longest_seconds: float
-    moves_bytes: bool
+    runs: int = 0
+    longest_seconds: float = 0.0
+    moves_bytes: bool = False
+    longest_pause: float = 0.0
 
 
 def read_earlier_phase(conn: Connection, series_id: int, phase: str) -> EarlierPhase:
@@ -94,7 +102,30 @@ def read_earlier_phase(conn: Connection, series_id: int, phase: str) -> EarlierP
     for run, length, moved in conn.execute(SQL["read_earlier_phases"], params):
         seconds[run] += length
         moves = moves or bool(moved)
-    return EarlierPhase(len(seconds), max(seconds.values(), default=0.0), moves)
+    pause = read_earlier_pause(conn, series_id) if moves else 0.0
+    return EarlierPhase(len(seconds), max(seconds.values(), default=0.0), moves, pause)
+
+
+def read_earlier_pause(conn: Connection, series_id: int) -> float:
+    """The longest time between two progresses in the newest completed runs of a series, seconds.
+
+    From their summaries, so no more exact than a step of their charts.
+    """
+    rows = conn.execute(
+        SQL["read_earlier_progress"], {"series_id": series_id, "limit": RECENT_RUNS}
+    )
+    return max((_longest_pause(*row) for row in rows), default=0.0)
+
+
+def _longest_pause(times: list[float], *values: list[float | None]) -> float:
+    longest = at = 0.0
+    known: list[float] = [0.0] * len(values)
+    for place, time in enumerate(times):
+        now = [row[place] if place < len(row) else None for row in values]
+        if any(new is not None and new > old for new, old in zip(now, known, strict=True)):
+            longest, at = max(longest, time - at), time
+        known = [old if new is None else new for new, old in zip(now, known, strict=True)]
+    return longest
 
 
 def _run(row: tuple[object, ...]) -> LiveRun:

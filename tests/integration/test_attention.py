@@ -277,8 +277,53 @@ def test_a_phase_without_bytes_may_take_as_long_as_before(fleet: Fleet) -> None:
     fleet.update("j", 3_990, current_phase="verify", bytes_transferred=9)
     fleet.set_progress("j", 3_990)
     assert fleet.find() == {}
-    fleet.set_progress("j", 7_300)
+    fleet.set_progress("j", 10_900)
     assert list(fleet.find()) == ["hung"]
+
+
+def test_a_run_that_never_reports_progress_is_not_hung(fleet: Fleet) -> None:
+    fleet.update("j", 7_000, current_phase="running")
+    fleet.set_progress("j", 7_000)
+    assert fleet.find() == {}
+
+
+def test_a_run_without_progress_may_take_three_times_as_long_as_earlier_ones(fleet: Fleet) -> None:
+    for days in (4, 3, 2):
+        for ago in (0, 1_800, 3_600):
+            fleet.update(f"j{days}", days * DAY - ago, current_phase="running")
+        fleet.update(f"j{days}", days * DAY - 3_601, status="completed")
+    fleet.update("j", 7_000, current_phase="running")
+    fleet.set_progress("j", 7_000)
+    assert fleet.find() == {}
+    find_attention._thresholds.clear()
+    fleet.set_progress("j", 10_900)
+    assert list(fleet.find()) == ["hung"]
+
+
+def test_pauses_of_earlier_runs_are_usual(fleet: Fleet) -> None:
+    for days in (3, 2):  # a file of half an hour in each
+        for ago, done in ((0, 0), (60, 1), (1_860, 2), (1_920, 3)):
+            fleet.update(
+                f"j{days}", days * DAY - ago, current_phase="transferring", bytes_transferred=done
+            )
+        fleet.update(f"j{days}", days * DAY - 1_930, status="completed", bytes_transferred=3)
+    for ago, done in ((3_000, 0), (2_990, 1)):
+        fleet.update("j", ago, current_phase="transferring", bytes_transferred=done)
+    fleet.set_progress("j", 2_990)
+    assert fleet.find() == {}
+    find_attention._thresholds.clear()
+    fleet.set_progress("j", 5_600)
+    assert list(fleet.find()) == ["hung"]
+
+
+def test_a_run_that_died_does_not_overlap_the_next(fleet: Fleet) -> None:
+    fleet.update("a", 600, bytes_transferred=5)
+    fleet.update("a", 200, bytes_transferred=6)
+    fleet.update("b", 180, bytes_transferred=5)
+    fleet.update("b", 10, bytes_transferred=6)
+    assert fleet.find() == {}
+    fleet.update("a", 5, bytes_transferred=7)
+    assert list(fleet.find()) == ["overlapping"]
 
 
 def test_a_hub_that_was_away_finds_no_run_hung(fleet: Fleet) -> None:
@@ -298,6 +343,7 @@ def test_a_hub_that_was_away_finds_no_run_hung(fleet: Fleet) -> None:
 def test_two_live_runs_of_a_series_overlap(fleet: Fleet) -> None:
     fleet.update("a", 600, bytes_transferred=5)
     fleet.update("b", 300, bytes_transferred=5)
+    fleet.update("a", 10, bytes_transferred=6)
     found = fleet.find()
     assert found == {"overlapping": "2 runs of the backup of db1 are live: a, b."}
     fleet.update("b", 0, status="completed", bytes_transferred=5)

@@ -12,10 +12,10 @@ from app.domain.rules import Subject
 
 HUNG_SECONDS = 900
 PAUSES = 5  # times the longest pause of the run so far
-PHASE_LENGTHS = 2  # times the longest that an earlier run was in a phase without bytes
+PHASE_LENGTHS = 3  # times the longest that an earlier run was in a phase without bytes
 # A phase that does not move bytes may take long, and nothing is known of it in the first run.
-UNKNOWN_PHASE_SECONDS = 3_600
-SLOW_SECONDS = 300  # younger runs vary too much
+UNKNOWN_PHASE_SECONDS = 7_200
+FEWEST_PHASES = 3  # of earlier runs, for one that reports no progress
 NEVER_STARTED = timedelta(hours=6)
 
 # Phases of the programs that this hub is for in which no bytes move, as senders name them.
@@ -51,6 +51,7 @@ class LiveRun:
     last_progress_at: datetime | None
     clock_skew_seconds: float | None
     loss: str | None
+    reports_progress: bool  # it has reported bytes or a percent
 
     @property
     def title(self) -> str:
@@ -95,7 +96,10 @@ class LiveRun:
 
 @dataclass(frozen=True, slots=True)
 class SlowRun:
-    """A run that has moved less than half of `least_bytes`, the least that is usual at its age."""
+    """A run that has moved less than half of `least_bytes`, the least that is usual at its age.
+
+    The same as Pace.is_behind.
+    """
 
     run: LiveRun
     age_seconds: float
@@ -116,20 +120,29 @@ def hung_after(
     base_seconds: float,
     longest_pause: float,
     *,
-    may_be_still: bool,
+    reports_progress: bool = True,
+    may_be_still: bool = False,
     earlier_runs: int = 0,
     earlier_seconds: float = 0.0,
     earlier_moved: bool = False,
-) -> float:
-    """After how many seconds without progress a run is hung.
+    earlier_pause: float = 0.0,
+) -> float | None:
+    """After how many seconds without progress a run is hung; None: that cannot be said.
 
-    `earlier_*`: in how many earlier runs of the series it was in the same phase, for how long at
-    most, and whether bytes moved in it.
+    `reports_progress`: whether the run has reported bytes or a percent. `earlier_*`: in how many
+    earlier runs of the series it was in the same phase, for how long at most, whether bytes moved
+    in it, and for how long at most they did not.
     """
     seconds = max(base_seconds, PAUSES * longest_pause)
+    if not reports_progress:
+        if earlier_runs < FEWEST_PHASES:
+            return None
+        return max(seconds, PHASE_LENGTHS * earlier_seconds)
     if earlier_runs and not earlier_moved:
         return max(seconds, PHASE_LENGTHS * earlier_seconds)
-    if may_be_still and not earlier_runs:
+    if earlier_moved:
+        return max(seconds, PHASE_LENGTHS * earlier_pause)
+    if may_be_still:
         return max(seconds, UNKNOWN_PHASE_SECONDS)
     return seconds
 

@@ -32,7 +32,9 @@ _AGAIN_SHARE = 0.1
 _DAY = 86_400.0
 _WEEK = 7 * _DAY
 _SATURDAY = 5
-# The same time of another week: less than this, so that a change to summer time does not matter.
+# The same time of another week is less than half a distance away, and at most this. So a change to
+# summer time does not matter.
+_SAME_TIME_SHARE = 0.45
 _SAME_TIME = 3 * 3_600.0
 # Series with a larger distance have days between their runs anyway.
 _LONGEST_WITH_REST = 1.25 * _DAY
@@ -80,7 +82,7 @@ def _is_alike(distance: float, expected: float) -> bool:
 
 def _expected_after(times: Sequence[float], place: int, usual: float) -> float:
     """How long after a start the next is expected, by what was before."""
-    tolerance = min(ALIKE * usual, _SAME_TIME)
+    tolerance = min(_SAME_TIME_SHARE * usual, _SAME_TIME)
     followed = []
     for weeks in range(1, MOST_WEEKS + 1):
         nearest = _nearest(times, times[place] - weeks * _WEEK)
@@ -102,18 +104,23 @@ def _nearest(times: Sequence[float], time: float) -> int:
     return after - 1
 
 
-def _after_rest(times: Sequence[float], at: float, usual: float, tolerance: float) -> float:
-    """The first of the times `at`, one distance later and so on at which a run may be expected."""
-    end = at + _WEEK
-    while at < end:
-        week_before = at - _WEEK
-        if week_before >= times[0] - tolerance:
-            if abs(times[_nearest(times, week_before)] - week_before) <= tolerance:
-                break
-        elif datetime.fromtimestamp(at, UTC).weekday() < _SATURDAY:
-            break
+def _after_rest(times: Sequence[float], first: float, usual: float, tolerance: float) -> float:
+    """The first of the times `first`, one distance later and so on at which a run is expected."""
+
+    def ran_near(time: float) -> bool:
+        return abs(times[_nearest(times, time)] - time) <= tolerance
+
+    at = first
+    while at < first + _WEEK:
+        if at - _WEEK >= times[0] - tolerance:
+            if ran_near(at - _WEEK):
+                return at
+        elif datetime.fromtimestamp(at, UTC).weekday() < _SATURDAY and (
+            usual > _DAY / 2 or ran_near(at - _DAY)  # it may rest at night
+        ):
+            return at
         at += usual
-    return at
+    return first
 
 
 def follow_schedule(schedule: str, zone: str, after: datetime) -> Rhythm:

@@ -168,7 +168,13 @@ def _unusual(run: Run, usual: Usual) -> list[Judgement]:
     if not found and usual.bps is not None and run.bytes and run.seconds >= LEAST_SECONDS:
         speed = run.bytes / run.seconds
         ratio = usual.bps.ratio(speed)
-        if ratio is not None and size_ratio is None:
+        # A small run is slow because of what does not depend on its size.
+        took_so_long = (
+            usual.seconds is not None
+            and ratio is not None
+            and ((run.seconds > usual.seconds.median) == (ratio < 1))
+        )
+        if ratio is not None and took_so_long and size_ratio is None:
             summary = (
                 f"Its mean speed was {size(speed)}/s, {_compared(ratio, 'faster', 'slower')} than "
                 f"usual ({size(usual.bps.median)}/s, {basis})."

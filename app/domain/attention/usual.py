@@ -28,6 +28,8 @@ _SMALL_SAMPLE = 4.0
 _QUARTILES = 2.0
 _SMALL_SAMPLE_QUARTILE = 2.0
 PACE_STEPS = 20
+SLOW_SHARE = 0.5  # of the least that is usual, of a slow run
+SLOW_SECONDS = 300.0  # a run may be behind by so much
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,16 @@ class GoodRun:
     seconds: float
     bytes: int | None
     progress: Sequence[tuple[float, float]] = ()
+
+    def bytes_at(self, seconds: float) -> float:
+        """What it had moved after so many seconds; 0 if its progress is not known."""
+        after = bisect_right(self.progress, seconds, key=lambda point: point[0])
+        if after == len(self.progress):
+            return self.progress[-1][1] if self.progress else 0.0
+        end, end_bytes = self.progress[after]
+        start, start_bytes = self.progress[after - 1] if after else (0.0, 0.0)
+        share = (seconds - start) / ((end - start) or 1.0)
+        return start_bytes + share * (end_bytes - start_bytes)
 
 
 def usual_of(runs: Sequence[GoodRun], factor: float = FACTOR) -> Usual:
@@ -111,31 +123,31 @@ class Pace:
         The same as in the query read_slow. The last step counts for all that is later.
         """
         step = min(len(self.low), int(seconds / self.step_seconds))
-        return self.low[step - 1] if step else 0
+        return self.low[step - 1] if step > 0 else 0
+
+    def is_behind(self, seconds: float, moved: float, total: float | None = None) -> bool:
+        """Whether a run that has moved so much of its total after so many seconds is slow.
+
+        A small run has less to move: it is slow only before half of its total.
+        """
+        least = self.least_bytes(seconds - SLOW_SECONDS)
+        return moved < SLOW_SHARE * (min(least, total) if total else least)
 
 
 def pace_of(runs: Sequence[GoodRun]) -> Pace | None:
-    """The lower quartile of the bytes at equal elapsed times, from the newest good runs."""
+    """The least bytes at equal elapsed times, from the newest good runs.
+
+    It is the lowest decile one step earlier, so that a snapshot may take longer than usual.
+    """
     known = [run for run in runs[:MOST_RUNS] if run.progress and run.seconds > 0]
     if len(known) < FEWEST_RUNS:
         return None
     step = median(run.seconds for run in known) / PACE_STEPS
     low = []
-    for number in range(1, PACE_STEPS + 1):
-        reached = sorted(_bytes_at(run, number * step) for run in known)
-        low.append(int(reached[len(reached) // 4]))
+    for number in range(PACE_STEPS):
+        reached = sorted(run.bytes_at(number * step) for run in known)
+        low.append(int(reached[len(reached) // 10]))
     return Pace(step, low)
-
-
-def _bytes_at(run: GoodRun, seconds: float) -> float:
-    """What a run had moved after so many seconds."""
-    after = bisect_right(run.progress, seconds, key=lambda point: point[0])
-    if after == len(run.progress):
-        return run.progress[-1][1]
-    end, end_bytes = run.progress[after]
-    start, start_bytes = run.progress[after - 1] if after else (0.0, 0.0)
-    share = (seconds - start) / ((end - start) or 1.0)
-    return start_bytes + share * (end_bytes - start_bytes)
 
 
 def to_json(usual: Usual) -> dict[str, Any]:

@@ -7,38 +7,54 @@ SELECT {run_columns}
 FROM jobs
 WHERE status = 'running' AND last_progress_at <= %(since)s
 
--- Runs that have moved less than half of what is the least at their age, by their sender's clock. The
--- last step counts for all that is later.
+-- Runs that have moved less than they should have at their age, by their sender's clock: see Pace in
+-- app/domain/attention/usual.py. The last step counts for all that is later.
 -- name: read_slow
-SELECT {run_columns}, age.seconds,
-       pace_low[least(cardinality(pace_low), floor(age.seconds / pace_step_seconds)::integer)],
-       (usual -> 'bytes' ->> 'median')::double precision
+SELECT {run_columns}, age.seconds, least.bytes, (usual -> 'bytes' ->> 'median')::double precision
 FROM series_runs AS placed
 JOIN series ON series.id = placed.series_id
 JOIN jobs ON jobs.id = placed.id
 CROSS JOIN LATERAL (
     SELECT extract(epoch FROM newest_update_at - jobs.started_at)::double precision AS seconds
 ) AS age
+CROSS JOIN LATERAL (
+    SELECT least(pace_low[
+        least(cardinality(pace_low), floor((age.seconds - %(slack)s) / pace_step_seconds)::integer)
+    ], nullif(total_bytes, 0)) AS bytes
+) AS least
 WHERE placed.is_live AND status = 'running' AND pace_step_seconds > 0
-  AND age.seconds >= greatest(pace_step_seconds, %(least_seconds)s)
-  AND bytes_transferred * 2 < pace_low[
-      least(cardinality(pace_low), floor(age.seconds / pace_step_seconds)::integer)]
+  AND age.seconds >= pace_step_seconds + %(slack)s
+  AND bytes_transferred < %(share)s * least.bytes
   AND {bytes_are_known}
 
--- Two live runs of one series, and when the second began.
+-- Live runs of one series that are at work at the same time, by their sender's clock, and since when.
+-- One that died is not: it has no update after the start of the other.
 -- name: read_overlapping
 SELECT series.id, series.vm_name, series.job_id, series.job_type, series.repository_id,
-       series.backup_type, array_agg(jobs.job_id ORDER BY jobs.started_at, jobs.id),
-       (array_agg(jobs.started_at ORDER BY jobs.started_at, jobs.id))[2]
+       series.backup_type, live.runs, live.since
 FROM (
-    SELECT series_id FROM series_runs WHERE is_live GROUP BY series_id HAVING count(*) > 1
-) AS several
-JOIN series ON series.id = several.series_id
-JOIN series_runs AS placed ON placed.series_id = series.id AND placed.is_live
-JOIN jobs ON jobs.id = placed.id
-WHERE jobs.status IN ('running', 'stalled')
-GROUP BY series.id
-HAVING count(*) > 1
+    SELECT series_id, array_agg(job_id ORDER BY started_at, id) AS runs,
+           (array_agg(started_at ORDER BY started_at, id))[2] AS since
+    FROM (
+        SELECT placed.series_id, jobs.id, jobs.job_id, jobs.started_at,
+               newest_update_at > min(jobs.started_at) OVER (
+                   PARTITION BY placed.series_id ORDER BY jobs.started_at, jobs.id
+                   ROWS BETWEEN 1 FOLLOWING AND 1 FOLLOWING) AS outlasts_next,
+               jobs.started_at < max(newest_update_at) OVER (
+                   PARTITION BY placed.series_id ORDER BY jobs.started_at, jobs.id
+                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS begins_within
+        FROM (
+            SELECT series_id FROM series_runs WHERE is_live GROUP BY series_id HAVING count(*) > 1
+        ) AS several
+        JOIN series_runs AS placed ON placed.series_id = several.series_id AND placed.is_live
+        JOIN jobs ON jobs.id = placed.id
+        WHERE status IN ('running', 'stalled')
+    ) AS compared
+    WHERE outlasts_next OR begins_within
+    GROUP BY series_id
+    HAVING count(*) > 1
+) AS live
+JOIN series ON series.id = live.series_id
 ORDER BY series.id
 
 -- Runs that were registered long ago and never began, without a later run of their series.
@@ -93,3 +109,18 @@ FROM (
 ) AS run
 CROSS JOIN LATERAL jsonb_array_elements(performance_metrics -> 'phases') AS phase
 WHERE phase ->> 'phase' = %(phase)s
+
+-- When the newest completed runs of the series had moved how much: times, bytes and percents of the
+-- charts in their summaries.
+-- name: read_earlier_progress
+SELECT jsonb_path_query_array(performance_metrics, '$.chart_data[*].t'),
+       jsonb_path_query_array(performance_metrics, '$.chart_data[*].b'),
+       jsonb_path_query_array(performance_metrics, '$.chart_data[*].p')
+FROM (
+    SELECT id FROM series_runs
+    WHERE series_id = %(series_id)s
+    ORDER BY started_at DESC, id DESC
+    LIMIT %(limit)s
+) AS recent
+JOIN jobs USING (id)
+WHERE status = 'completed' AND performance_metrics IS NOT NULL
