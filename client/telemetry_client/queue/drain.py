@@ -14,12 +14,15 @@ from telemetry_client.errors import QueueError
 from telemetry_client.queue.protocol import Entry, Queue
 from telemetry_client.wire.backoff import after_retry_after, around
 from telemetry_client.wire.results import Accepted, Refused, Rejection, Result, Unreachable
+from telemetry_client.wire.verdicts import REFUSING
 
 logger = logging.getLogger("telemetry_client.drain")
 
 PROBE_BATCH = 10  # the size of a batch that only finds out whether the hub is back
 SPLIT_SECONDS = 0.1  # between halves of a refused batch: the hub is there and answers
 IDLE_SECONDS = 1.0  # between checks of an empty queue: other processes fill it too
+# Of a hub, or of a proxy that decides by the content: other entries may pass.
+_MAY_BLAME_ENTRY = frozenset({HTTPStatus.FORBIDDEN, *REFUSING})
 
 
 class PushClient(Protocol):
@@ -47,7 +50,8 @@ class Drain:
     Entries that the token does not allow wait, since another sender may have the right token: the
     drain goes on with the entries behind them. A batch that the hub refuses or fails on as a whole
     is halved from one step to the next until the bad entry is alone, so that only this one is given
-    up or uses a try; then batches grow again.
+    up or uses a try; then batches grow again. A proxy may refuse a body too, for its size or its
+    content: such a batch is halved likewise, and an entry that does not pass alone waits.
     """
 
     def __init__(
@@ -153,17 +157,23 @@ class Drain:
         return self._settle_unreachable(group, result), False
 
     def _settle_unreachable(self, group: list[Entry], result: Unreachable) -> float:
+        is_too_large = result.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        if is_too_large and len(group) > 1:  # for a proxy, which passes smaller ones on
+            self._limit = len(group) // 2
+            return min(SPLIT_SECONDS, self._pace_seconds)
         self._note_away(result)
         if result.spends_try and len(group) == 1:
             self._mark_failed(group[0], result.reason)
-        elif result.spends_try:
+        elif result.spends_try or (result.status in REFUSING and len(group) > 1):
             self._limit = len(group) // 2
+        elif result.status in _MAY_BLAME_ENTRY:
+            self._after = max(entry.id for entry in group)
         if result.retry_after_seconds is not None:
             return after_retry_after(result.retry_after_seconds)
-        if result.status == HTTPStatus.FORBIDDEN:
-            self._after = max(entry.id for entry in group)
         # A hub that answers 500 or 403 is there: look for the entries it means at the usual pace.
-        is_there = result.spends_try or result.status == HTTPStatus.FORBIDDEN
+        is_there = result.is_from_hub and (
+            result.spends_try or result.status == HTTPStatus.FORBIDDEN
+        )
         return around(self._pace_seconds if is_there else self._probe_seconds)
 
     def _settle_accepted(self, group: list[Entry], result: Accepted) -> None:

@@ -133,7 +133,7 @@ class Backlog:
             self._outcomes.dead(reason)
 
     def _on_away(self, result: Unreachable) -> None:
-        if result.status != HTTPStatus.FORBIDDEN:
+        if result.status != HTTPStatus.FORBIDDEN or not result.is_from_hub:
             self.hub_failed(result)
             return
         # The hub is there, and what it forbids may be updates of jobs that have another token.
