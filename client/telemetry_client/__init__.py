@@ -8,6 +8,7 @@ from telemetry_client.queue import DeadLetter, Drain, Entry, MemoryQueue, Queue,
 from telemetry_client.settings import Settings, job_type_of
 from telemetry_client.tracker import ProgressAggregator, ProgressTracker, TrackerStats
 from telemetry_client.wire.client import HealthReport, TelemetryClient
+from telemetry_client.wire.names import new_job_id
 from telemetry_client.wire.poster import TelemetryPoster
 from telemetry_client.wire.results import Accepted, Refused, Rejection, Result, Unreachable
 
@@ -37,4 +38,5 @@ __all__ = [
     "TrackerStats",
     "Unreachable",
     "job_type_of",
+    "new_job_id",
 ]

@@ -126,6 +126,11 @@ def _drain(queue: TelemetryQueue, url: str | None, wait_seconds: float) -> int:
 def _report(queue: TelemetryQueue, drain: Drain, seconds: float) -> int:
     sent, left = drain.stats.sent, queue.get_queue_size()
     print(f"{sent} sent in {duration_text(seconds)}, {left} left, {drain.stats.dead} refused.")
+    if unapplied := drain.stats.not_applied:
+        print(
+            f"{unapplied} of them are stored and did not change their job: newer updates or its end"
+            " came before."
+        )
     if drain.is_away:
         print("The hub cannot be reached; `telemetry doctor` checks why.", file=sys.stderr)
         return UNREACHABLE

@@ -117,7 +117,7 @@ class ErrorPrinter(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg not in self._printed:
             self._printed.add(record.msg)
-            self._print(f"{record.getMessage()} (shown once; the tool keeps running)")
+            self._print(f"{record.getMessage()} (shown once; the tool is not affected)")
 
 
 def route_logging(say: Callable[[str], None]) -> None:

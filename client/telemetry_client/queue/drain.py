@@ -42,6 +42,7 @@ class DrainStats:
     duplicates: int = 0
     dead: int = 0  # entries that were refused, or failed too often
     failed: int = 0  # requests that did not get through
+    not_applied: int = 0  # entries that are stored and did not change their job
 
 
 class Drain:
@@ -66,6 +67,7 @@ class Drain:
         on_sent: Callable[[list[Entry]], None] | None = None,
         on_dead: Callable[[Entry, str], None] | None = None,
         on_away: Callable[[Unreachable], None] | None = None,
+        on_not_applied: Callable[[Entry, str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.queue = queue
@@ -79,6 +81,7 @@ class Drain:
         self._on_sent = on_sent
         self._on_dead = on_dead
         self._on_away = on_away
+        self._on_not_applied = on_not_applied
         self._clock = clock
         self._limit = batch  # less while a bad entry is searched for
         self._after = 0  # the token does not allow what waits up to this id
@@ -180,6 +183,7 @@ class Drain:
         rejected = {rejection.index: rejection for rejection in result.rejected}
         sent = [entry for index, entry in enumerate(group) if index not in rejected]
         self._acknowledge(sent, result.duplicates)
+        self._note_not_applied(group, result)
         goes_on = True
         for index, rejection in rejected.items():
             if rejection.names_fields:
@@ -196,6 +200,7 @@ class Drain:
         result = push(entry.payload)
         if isinstance(result, Accepted) and not result.rejected:
             self._acknowledge([entry], result.duplicates)
+            self._note_not_applied([entry], result)
         elif isinstance(result, Refused):
             self._mark_dead(entry, f"{result.status}: {result.reason}")
         elif isinstance(result, Accepted) or result.spends_try:
@@ -213,6 +218,12 @@ class Drain:
         self.stats.duplicates += duplicates
         if self._on_sent is not None:
             self._on_sent(entries)
+
+    def _note_not_applied(self, group: list[Entry], result: Accepted) -> None:
+        self.stats.not_applied += len(result.not_applied)
+        if self._on_not_applied is not None:
+            for item in result.not_applied:
+                self._on_not_applied(group[item.index], item.reason)
 
     def _mark_failed(self, entry: Entry, reason: str) -> None:
         self.queue.mark_failed(entry.id, self._max_retries, reason=reason)

@@ -50,6 +50,7 @@ class Backlog:
                 on_sent=self._on_sent,
                 on_dead=self._on_dead,
                 on_away=self._on_away,
+                on_not_applied=self._on_not_applied,
             )
             for queue in queues
         ]
@@ -131,6 +132,12 @@ class Backlog:
         if entry.payload.get("job_id") == self._job_id:
             self.add(-1)
             self._outcomes.dead(reason)
+
+    def _on_not_applied(self, entry: Entry, reason: str) -> None:
+        # Updates that waited are often older than those that are in the hub. An end is not.
+        is_end = entry.payload.get("status", "running") != "running"
+        if is_end and entry.payload.get("job_id") == self._job_id:
+            self._outcomes.not_applied(reason)
 
     def _on_away(self, result: Unreachable) -> None:
         if result.status != HTTPStatus.FORBIDDEN or not result.is_from_hub:

@@ -230,8 +230,8 @@ class Delivery:
                 self._post(client, [parcel])
 
     def _accepted(self, parcels: Sequence[Parcel], result: Accepted) -> None:
-        if result.not_applied is not None:
-            self.outcomes.not_applied(result.not_applied)
+        for item in result.not_applied[:1]:
+            self.outcomes.not_applied(item.reason)
         rejected = {rejection.index: rejection for rejection in result.rejected}
         for index, parcel in enumerate(parcels):
             rejection = rejected.get(index)

@@ -154,7 +154,8 @@ class TelemetryClient:
         positions = list(encoded)
         refused = [replace(item, index=positions[item.index]) for item in result.rejected]
         rejected = sorted([*refused, *rejections], key=lambda rejection: rejection.index)
-        return replace(result, rejected=tuple(rejected))
+        unapplied = [replace(item, index=positions[item.index]) for item in result.not_applied]
+        return replace(result, rejected=tuple(rejected), not_applied=tuple(unapplied))
 
     def _post_items(self, path: str, key: str, items: list[bytes]) -> Result:
         body = b'{"%s":[%s]}' % (key.encode(), b",".join(items))

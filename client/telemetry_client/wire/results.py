@@ -21,15 +21,25 @@ class Rejection:
 
 
 @dataclass(frozen=True)
+class NotApplied:
+    """One item that is stored, is not a repeat, and did not change its job."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Accepted:
     """The hub has stored it, except what is `rejected` (batches only).
 
-    `not_applied`: why one of them, a new one, did not change its job.
+    `not_applied`: of a batch, the first 20. `run`: of a single update, the run that it belongs to;
+    None if the hub does not say.
     """
 
     duplicates: int = 0
     rejected: tuple[Rejection, ...] = ()
-    not_applied: str | None = None
+    not_applied: tuple[NotApplied, ...] = ()
+    run: int | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,14 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from telemetry_client.wire.results import Accepted, Refused, Rejection, Result, Unreachable
+from telemetry_client.wire.results import (
+    Accepted,
+    NotApplied,
+    Refused,
+    Rejection,
+    Result,
+    Unreachable,
+)
 from telemetry_client.wire.transport import Answer
 
 # This payload will never be accepted, whenever it is sent.
@@ -42,10 +49,13 @@ def judge_push(answer: Answer) -> Result:
     if not isinstance(receipt, Mapping) or receipt.get("accepted") is not True:
         return judge_failure(answer)
     is_repeat = receipt.get("duplicate") is True
-    reason = None
-    if receipt.get("applied") is False and not is_repeat:
-        reason = _one_line(str(receipt.get("reason") or "no reason was given"))
-    return Accepted(duplicates=int(is_repeat), not_applied=reason)
+    is_unapplied = receipt.get("applied") is False and not is_repeat
+    run = receipt.get("run")
+    return Accepted(
+        duplicates=int(is_repeat),
+        not_applied=_not_applied([{**receipt, "index": 0}], 1) if is_unapplied else (),
+        run=run if isinstance(run, int) else None,
+    )
 
 
 def judge_batch(answer: Answer, count: int) -> Result:
@@ -61,7 +71,7 @@ def judge_batch(answer: Answer, count: int) -> Result:
         is_whole = False
     if not is_whole:
         return _foreign(answer)
-    return Accepted(duplicates, rejected, _first_reason(receipt.get("not_applied")))
+    return Accepted(duplicates, rejected, _not_applied(receipt.get("not_applied"), count))
 
 
 def judge_failure(answer: Answer) -> Refused | Unreachable:
@@ -137,12 +147,13 @@ def _foreign(answer: Answer) -> Unreachable:
     )
 
 
-def _first_reason(not_applied: Any) -> str | None:
-    """The reason of the first item that changed nothing; older hubs do not list them."""
-    if not isinstance(not_applied, list) or not not_applied:
-        return None
-    first = not_applied[0]
-    return _one_line(str(first.get("reason"))) if isinstance(first, Mapping) else None
+def _not_applied(items: Any, count: int) -> tuple[NotApplied, ...]:
+    """The items that changed nothing; older hubs do not list them."""
+    return tuple(
+        NotApplied(item["index"], _one_line(str(item.get("reason") or "no reason was given")))
+        for item in (items if isinstance(items, list) else [])
+        if isinstance(item, Mapping) and item.get("index") in range(count)
+    )
 
 
 def _rejection(item: Mapping[str, Any], count: int) -> Rejection:

@@ -10,6 +10,7 @@ import pytest
 from app.errors import RequestError, Unavailable
 from app.web.problems import answer_failure, problem
 from telemetry_client import Accepted, Refused, Unreachable
+from telemetry_client.wire.results import NotApplied
 from telemetry_client.wire.transport import Answer
 from telemetry_client.wire.verdicts import is_problem, judge_batch, judge_failure, judge_push
 
@@ -127,9 +128,22 @@ def test_a_200_that_is_not_the_hubs_acknowledges_nothing(body: Any) -> None:
 
 def test_a_push_that_changed_nothing_says_why() -> None:
     receipt = {"accepted": True, "duplicate": False, "applied": False, "reason": "It is old."}
-    assert judge_push(make_answer(200, receipt)) == Accepted(not_applied="It is old.")
+    unapplied = (NotApplied(0, "It is old."),)
+    assert judge_push(make_answer(200, receipt)) == Accepted(not_applied=unapplied)
+    assert judge_push(make_answer(200, {**receipt, "run": 7})) == Accepted(
+        not_applied=unapplied, run=7
+    )
     repeat = {**receipt, "duplicate": True}
     assert judge_push(make_answer(200, repeat)) == Accepted(duplicates=1)
+
+
+def test_a_batch_says_which_items_changed_nothing() -> None:
+    receipt = {"accepted": 3, "duplicates": 0, "rejected": []}
+    items = [{"index": 0, "reason": "It is old."}, {"index": 2, "reason": None}, {"index": 3}]
+    assert judge_batch(make_answer(200, {**receipt, "not_applied": items}), 3) == Accepted(
+        not_applied=(NotApplied(0, "It is old."), NotApplied(2, "no reason was given"))
+    )
+    assert judge_batch(make_answer(200, receipt), 3) == Accepted(), "older hubs do not list them"
 
 
 @pytest.mark.parametrize(
