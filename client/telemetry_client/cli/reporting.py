@@ -75,6 +75,7 @@ class Reporter:
             self._has_end.wait()
             assert self._end is not None
             _end_tracker(tracker, self._end)
+            tracker.close()
         except Exception as exc:
             self._say(f"no telemetry for this run: {exc}")
         finally:

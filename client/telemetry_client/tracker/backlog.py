@@ -31,6 +31,7 @@ class Backlog:
         closing: threading.Event,
     ) -> None:
         self.is_away = False  # the hub cannot be reached
+        self.is_hub_busy = False  # it is away because the hub asked to come back later
         self._job_id = job_id
         self._outcomes = outcomes
         self._on_back = on_back
@@ -96,6 +97,7 @@ class Backlog:
 
     def hub_answered(self) -> None:
         """The hub can be reached: send what waits at once if it could not be reached before."""
+        self.is_hub_busy = False
         if self.is_away:
             self.is_away = False
             self.schedule(0.0, replace=True)
@@ -106,6 +108,7 @@ class Backlog:
         self._outcomes.failed(result.reason)
         # A 500 is about an update: the hub is there, and the drain finds out which one it is.
         self.is_away = self.is_away or not result.spends_try
+        self.is_hub_busy = result.is_from_hub and result.retry_after_seconds is not None
 
     def schedule_retry(self, retry_after_seconds: float | None) -> None:
         """Make all drains due after a failure."""

@@ -275,8 +275,8 @@ class ProgressTracker:
         self._finish("cancelled", reason)
 
     def _finish(self, status: str, error: object) -> None:
-        """Only the first end counts. Waits until the hub has it, and what the spool holds, while
-        the hub can be reached; at most until the deadline.
+        """Only the first end counts. Waits until the hub has it, and what the spool holds, at most
+        until the deadline. If the hub cannot be reached, waits until it is on disk.
         """
         try:
             capture, delivery = self._capture, self._delivery
@@ -292,12 +292,12 @@ class ProgressTracker:
             )
             self._is_over = True
             self._feed.wake.set()
-            if not delivery.done.wait(seconds):
+            if delivery.wait_for_end(seconds):
                 capture.spool_rest(EXIT_SECONDS)
                 delivery.give_up()
             if not delivery.is_delivered:
                 logger.error(
-                    "FAILED to send telemetry update, the end of the job is not in the hub: "
+                    "FAILED to send telemetry update, the end of the job is not in the hub yet: "
                     "job_id=%s",
                     self.job_id,
                 )
@@ -311,6 +311,14 @@ class ProgressTracker:
         except Exception:
             return END_DEADLINE_SECONDS
         return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), threading.TIMEOUT_MAX)
+
+    def close(self) -> None:
+        """Stop sending, without an end of the job. What the hub does not have is in the spool."""
+        if self._capture is not None and self._delivery is not None and os.getpid() == self._pid:
+            self._first_end.acquire(blocking=False)  # an end that comes now is not sent
+            self._is_over = True
+            self._capture.stop(EXIT_SECONDS)
+            self._delivery.give_up()
 
     def flush(self, timeout_seconds: float = FLUSH_SECONDS) -> bool:
         """Wait until every change of state is on disk or in the hub; returns whether it is."""
