@@ -118,6 +118,7 @@ def test_memory_is_bounded_and_the_newest_stay(
         for number in range(10):
             outbox.put(snapshot(number))
         assert outbox.dropped_total == 7
+        assert sum(kept.get("lost_snapshots", 0) for kept in outbox._kept) == 7
         faulty_hub.probability = 0.0
         wait_until(lambda: counted(faulty_hub) == [7, 8, 9])
 

@@ -388,11 +388,11 @@ def test_a_loss_that_nothing_tells_of_is_kept(
     assert queue.get_stats()["lost_untold"] == 0
 
 
-def test_a_snapshot_is_lost_without_words(spool_path: Path, clock: Clock) -> None:
+def test_the_next_snapshot_reports_those_that_were_lost(spool_path: Path, clock: Clock) -> None:
     with make_small(spool_path, clock, 1) as queue:
-        queue.enqueue({"node_id": "n", "cpu_percent": 1})
-        queue.enqueue({"node_id": "n", "cpu_percent": 2})
-        assert queue.dequeue()[0].payload == {"node_id": "n", "cpu_percent": 2}
+        for percent in (1, 2, 3):
+            queue.enqueue({"node_id": "n", "cpu_percent": percent})
+        assert queue.dequeue()[0].payload == {"node_id": "n", "cpu_percent": 3, "lost_snapshots": 2}
 
 
 # Dead letters.

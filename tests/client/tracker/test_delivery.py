@@ -181,7 +181,7 @@ def test_an_end_is_tried_again_while_the_hub_is_there(
 ) -> None:
     """A stale connection, or a hub that is busy."""
     faulty_hub.retry_after = "0.3"
-    tracker = ProgressTracker("backup-1", **patient)
+    tracker = ProgressTracker("backup-1", **patient | {"interval_seconds": 3_600.0})
     wait_until(lambda: tracker.stats.sent == 1)
     faulty_hub.next_faults.extend(faults)
     tracker.complete()
