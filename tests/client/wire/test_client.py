@@ -421,8 +421,8 @@ def test_health_without_a_server(faulty_hub: FaultyHub, hub_client: TelemetryCli
 def test_the_real_hub_means_the_same(real_hub: HubProcess) -> None:
     with TelemetryClient(f"http://127.0.0.1:{real_hub.port}") as client:
         update = make_update("backup-client-ü 1")
-        assert client.push(update) == Accepted()
-        assert client.push(update) == Accepted(duplicates=1)
+        assert client.push(update) == Accepted(run=1)
+        assert client.push(update) == Accepted(duplicates=1, run=1)
         refused = client.push(make_update("backup-client-1", bytes_transferred=-1))
         assert isinstance(refused, Refused)
         assert refused.reason.startswith("bytes_transferred: ")
