@@ -48,7 +48,7 @@ class Queue(Protocol):
     def enqueue(
         self, payload: Mapping[str, Any], *, important: bool = False, leased: bool = False
     ) -> int:
-        """Add a payload and return its id; ids ascend from 1 and are never reused.
+        """Add a payload and return its id; ids ascend and are never reused.
 
         `important`: a change of state. `leased`: the caller sends it itself and then calls
         `mark_sent` or `release`; until the lease ends it is not handed out.
