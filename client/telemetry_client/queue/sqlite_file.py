@@ -19,8 +19,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
-from telemetry_client.errors import QueueError
-from telemetry_client.queue.sqlite_errors import DamagedFile, is_busy, is_corrupt, reason_of
+from telemetry_client.errors import DiskFull, QueueError
+from telemetry_client.queue.sqlite_errors import (
+    DamagedFile,
+    is_busy,
+    is_corrupt,
+    is_full,
+    reason_of,
+)
 
 logger = logging.getLogger("telemetry_client.queue")
 
@@ -142,8 +148,9 @@ class SQLiteFile:
 
     def _open_to_read(self) -> sqlite3.Connection:
         _require_database(self.path)
-        # Without a log no process has it open, and to take part in locking would leave files.
-        form = "mode=ro" if os.path.exists(self.path + "-wal") else "immutable=1"
+        # Without a log no process has written to it, and to take part in locking would leave files,
+        # for which a full disk has no room.
+        form = "mode=ro" if _size_of(self.path + "-wal") else "immutable=1"
         return _connect(f"{Path(self.path).as_uri()}?{form}", uri=True)
 
     def _make_directory(self) -> None:
@@ -224,7 +231,8 @@ class SQLiteFile:
         return stat.st_dev, stat.st_ino
 
     def _translated(self, exc: sqlite3.Error) -> QueueError:
-        return QueueError(f"{self.path}: {reason_of(exc)}")
+        kind = DiskFull if is_full(exc) else QueueError
+        return kind(f"{self.path}: {reason_of(exc)}")
 
     # A forked child that has its parent's connection, even unused, corrupts the file for both
     # (https://sqlite.org/howtocorrupt.html, 2.6). So the connection is closed before each fork.
@@ -321,6 +329,14 @@ def _use_wal(conn: sqlite3.Connection) -> None:
             if not is_busy(exc) or time.monotonic() > deadline:
                 raise
         time.sleep(0.01)
+
+
+def _size_of(path: str) -> int:
+    """In bytes; 0 for a file that does not exist."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _set_aside(path: str) -> bool:
