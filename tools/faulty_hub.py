@@ -23,7 +23,8 @@ from urllib.parse import unquote, urlsplit
 
 FAULTS = ("reset", "timeout", "500", "502", "503", "429", "401", "half", "garbage", "400")
 # On request only, by `next_faults`: "dribble" (a byte now and then), "dribble_headers" (the same,
-# and never to an end), "redirect", "portal" (200 and a login page), "huge", "retry_date".
+# and never to an end), "redirect", "portal" (200 and a login page), "page400" (a proxy's page with
+# this or another status), "huge".
 # With these the request may have been taken, and the sender cannot know.
 SILENT = frozenset({"reset", "timeout", "half", "garbage", "dribble"})
 
@@ -73,7 +74,8 @@ class FaultyHub:
     fault at each push, drawn from `faults`. `next_faults`: these come first, None for none.
     `slow_seconds`: before each answer. A predicate says which payloads are `poison` (400; in a
     batch rejected alone), `whole_poison` (400, the whole batch with it), `crash` (500, likewise),
-    `broken` (500; in a batch rejected alone, without a field).
+    `broken` (500; in a batch rejected alone, without a field), `blocked` (a proxy's page, 400). A
+    proxy also refuses bodies of more than `largest_body` bytes (413).
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class FaultyHub:
         self.token = token
         self.certificate = certificate  # with its key: the hub then speaks TLS, as `localhost`
         self.next_faults: deque[str | None] = deque()
+        self.fault_of_all: str | None = None  # of every request, a GET too
         self.slow_seconds = 0.0
         self.hold_seconds = 30.0  # of a "timeout"
         self.dribble_seconds = 0.1
@@ -100,6 +103,8 @@ class FaultyHub:
         self.whole_poison: Predicate = never
         self.crash: Predicate = never
         self.broken: Predicate = never
+        self.blocked: Predicate = never
+        self.largest_body: int | None = None
         self.requests: list[Request] = []
         self.accepted: list[dict[str, Any]] = []  # in the order in which they came; no repeats
         self.duplicates = 0
@@ -154,6 +159,7 @@ class FaultyHub:
     def choose_fault(self, request: Request) -> str | None:
         with self._lock:
             self.requests.append(request)
+            request.fault = self.fault_of_all
             if request.method == "POST":
                 if self.next_faults:
                     request.fault = self.next_faults.popleft()
@@ -183,6 +189,10 @@ class FaultyHub:
             items = request.items
         except (ValueError, OSError):
             return _problem(400, "body: Is not JSON.", {"body": ["Is not JSON."]})
+        if self.largest_body is not None and len(request.raw) > self.largest_body:
+            return _page(413, "413 Request Entity Too Large")
+        if any(map(self.blocked, items)):
+            return _page(400, "Request blocked")
         return self._take(request, path, items)
 
     def _take(self, request: Request, path: str, items: list[dict[str, Any]]) -> Answer:
@@ -347,11 +357,14 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "garbage":
             return Answer(200, b'{"accepted": tru\xff\x00<html>')
         if fault == "portal":
-            return Answer(200, b"<html>Welcome! Please sign in.</html>")
+            return _page(200, "Sign in")
         if fault == "redirect":
-            return Answer(302, b"", {"Location": f"{self.server.hub.url}/login"})
+            secrets = "user:hunter2@sso.example.org/login?state=s3cret"
+            return Answer(302, b"", {"Location": f"https://{secrets}"})
         if fault == "huge":
             return Answer(200, b" " * (2 << 20))
+        if fault.startswith("page"):
+            return _page(int(fault.removeprefix("page")), "An error of a proxy")
         answer = _problem(int(fault), "Injected.")
         if fault in ("503", "429"):
             answer.headers["Retry-After"] = self.server.hub.retry_after
@@ -390,13 +403,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.close()
 
 
-def _json(body: Mapping[str, Any], status: int = 200) -> Answer:
-    return Answer(status, json.dumps(body).encode())
+def _json(body: Mapping[str, Any]) -> Answer:
+    return Answer(200, json.dumps(body).encode())
+
+
+def _page(status: int, title: str) -> Answer:
+    """What a proxy answers in the hub's place."""
+    page = f"<html><head><title>{title}</title></head><body>…</body></html>"
+    return Answer(status, page.encode(), {"Content-Type": "text/html"})
 
 
 def _problem(status: int, detail: str, errors: Mapping[str, list[str]] | None = None) -> Answer:
-    body: dict[str, Any] = {"type": "about:blank", "title": "Failed", "status": status}
-    body["detail"] = detail
+    kind = f"urn:telemetry-hub:problem:{status}"
+    body: dict[str, Any] = {"type": kind, "title": "Failed", "status": status, "detail": detail}
     if errors:
         body["errors"] = errors
-    return _json(body, status)
+    return Answer(status, json.dumps(body).encode(), {"Content-Type": "application/problem+json"})

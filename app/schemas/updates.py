@@ -328,7 +328,13 @@ class SnapshotReceiptSchema(BatchReceiptSchema):
 class ProblemSchema(Schema):
     """RFC 9457 problem details."""
 
-    type = fields.String()
+    type = fields.String(
+        metadata={
+            "description": "Begins with `urn:telemetry-hub:problem:`: the answer is the hub's, not "
+            "that of a proxy.",
+            "example": "urn:telemetry-hub:problem:bad-request",
+        }
+    )
     title = fields.String()
     status = fields.Integer()
     detail = fields.String(metadata={"description": "A sentence for people."})

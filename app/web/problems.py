@@ -16,6 +16,9 @@ from app.web.request import Answer
 logger = logging.getLogger("hub.web")
 
 PROBLEM_JSON = "application/problem+json"
+# Marks a problem as the hub's: senders give a payload up only for such an answer. A proxy's answer
+# with the same status must not have this prefix.
+PROBLEM_TYPE = "urn:telemetry-hub:problem:"
 _UNEXPECTED = "Internal error; the reason is in the hub's log."
 
 
@@ -27,9 +30,10 @@ def problem(
     headers: Iterable[tuple[str, str]] = (),
 ) -> Answer:
     """One problem. `errors` maps a field's path (`disks.0.status`) to the reasons."""
+    title = HTTPStatus(status).phrase
     body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "type": PROBLEM_TYPE + title.lower().replace(" ", "-"),
+        "title": title,
         "status": status,
         "detail": detail,
     }

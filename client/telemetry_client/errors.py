@@ -9,3 +9,7 @@ class TelemetryError(Exception):
 
 class QueueError(TelemetryError):
     """A queue's file cannot be used; the message names it and says why."""
+
+
+class DiskFull(QueueError):
+    """A queue's file cannot be written because its disk is full, or failing. It may be readable."""

@@ -423,6 +423,7 @@ def test_bad_request_is_refused_with_a_reason(
     answer = client.post(f"/api/v1/telemetry/{path}", data=body, headers=headers)
     problem = answer.get_json()
     assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
+    assert problem["type"].startswith("urn:telemetry-hub:problem:"), "senders look for it"
     assert problem["detail"].startswith(field)
     if status == 400:
         assert field in problem["errors"]
@@ -458,6 +459,7 @@ def test_unknown_paths_and_methods_answer_problems(
 ) -> None:
     answer = client.open(path, method=method)
     assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
+    assert answer.get_json()["type"].startswith("urn:telemetry-hub:problem:")
     assert answer.headers["X-Request-ID"]
 
 

@@ -25,7 +25,7 @@ import sqlite3, sys
 from pathlib import Path
 from telemetry_client import (
     Accepted, Drain, ProgressAggregator, ProgressTracker, QueueError, Refused, TelemetryClient,
-    TelemetryQueue, Unreachable,
+    TelemetryQueue, Unreachable, track,
 )
 from telemetry_client.queue import sqlite_file
 
@@ -67,6 +67,28 @@ with TelemetryClient(url) as client, ProgressTracker(
     tracker.update_progress(5, 10, phase="copying")
 assert tracker.is_delivered, tracker.stats
 
+# Loops: how one is left shows in the interpreter's instructions.
+def loop(how):
+    for _ in track([b"x", b"y"], job_id=f"loop-{how}", client=client, spool=spool):
+        try:
+            if how == "break":
+                break
+            if how == "return":
+                return 7
+            if how == "raise":
+                raise KeyError(how)
+            if how == "call":
+                int("seven")
+        finally:
+            "left".upper()
+
+with TelemetryClient(url) as client:
+    for how in ("all", "break", "return", "raise", "call"):
+        try:
+            loop(how)
+        except (KeyError, ValueError):
+            pass
+
 # Files that cannot be used: SQLite's errors are recognised.
 sqlite_file.BUSY_SECONDS = 0.1
 locked = folder / "locked.db"
@@ -83,7 +105,8 @@ with TelemetryQueue(locked) as queue:
 damaged = folder / "damaged.db"
 damaged.write_bytes(b"SQLite format 3\\0" + b"this is not a database " * 100)
 with TelemetryQueue(damaged) as queue:
-    assert queue.enqueue({"job_id": "a"}) == 1
+    queue.enqueue({"job_id": "a"})
+    assert queue.get_queue_size() == 1
 assert len(list(folder.glob("damaged.db.corrupt-*"))) == 1
 
 import telemetry_client.readers
@@ -170,7 +193,16 @@ def test_a_round_with(
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split() == [version, str(site / "telemetry_client" / "__init__.py")]
-    ends = [item["job_id"] for item in hub.accepted if item.get("status") == "completed"]
-    assert ends == ["backup-2", "backup-3"]
+    ends = {item["job_id"]: item["status"] for item in hub.accepted if "status" in item}
+    assert ends == {
+        "backup-1": "running",
+        "backup-2": "completed",
+        "backup-3": "completed",
+        "loop-all": "completed",
+        "loop-break": "cancelled",
+        "loop-return": "cancelled",
+        "loop-raise": "failed",
+        "loop-call": "failed",
+    }
     (disk,) = [item["disks"][0] for item in hub.accepted if "disks" in item][-1:]
     assert (disk["status"], disk["disk_index"]) == ("completed", 0)

@@ -86,6 +86,30 @@ def test_the_package_loads_nothing_of_the_command_line_or_the_agent() -> None:
     assert not loaded & {"typer", "rich", "click", "psutil", "websockets", "asyncio", "app"}
 
 
+WITHOUT_POSIX = """
+import sys
+import asyncio, psutil, subprocess, websockets.asyncio.server  # they know both systems
+
+for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty"):
+    sys.modules[name] = None  # importing it fails, as on Windows
+import os, signal
+for module, names in (
+    (os, ("register_at_fork", "fork", "posix_spawnp")),
+    (signal, ("SIGCHLD", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "pthread_sigmask")),
+):
+    for name in names:
+        delattr(module, name)
+import telemetry_client, telemetry_client.cli.app
+import telemetry_client.agent.collector, telemetry_client.agent.daemon
+import telemetry_client.agent.stream
+"""
+
+
+def test_only_exec_needs_posix() -> None:
+    """The rest imports what every system has. It has not been run on Windows."""
+    subprocess.run([sys.executable, "-c", WITHOUT_POSIX], check=True, timeout=60)
+
+
 def test_a_user_without_a_name_or_a_home_is_told_what_to_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,6 @@ If a sensor fails, only its own fields are left out. "gb" and "mb" are 1024³ an
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
@@ -15,13 +14,14 @@ from typing import Any, TypeVar
 
 import psutil
 
+from telemetry_client.agent.containers import container_memory
+from telemetry_client.agent.disks import ROOT, MountReader, partitions
 from telemetry_client.agent.rates import Rate
 
 logger = logging.getLogger("telemetry_client.agent")
 
 GIGABYTE = 1024**3
 TOP_PROCESSES = 5
-ROOT = os.path.abspath(os.sep)  # "/", and the system's drive on Windows
 
 Message = dict[str, Any]
 _Value = TypeVar("_Value")
@@ -39,6 +39,7 @@ class Collector:
         self._clock = clock
         self._received, self._sent = Rate(), Rate()
         self._read, self._written = Rate(), Rate()
+        self._mounts = MountReader()
         self._broken: set[str] = set()
 
     def prime(self) -> None:
@@ -55,7 +56,7 @@ class Collector:
             "metrics": {
                 "cpu": self._cpu(),
                 "memory": self._memory(),
-                "disk": {"disk_usage": self._disk_usage(), "disk_io": self._disk_io()},
+                "disk": {**self._disks(), "disk_io": self._disk_io()},
                 "network": self._network(),
                 "processes": self._processes(),
                 "system": _known(uptime_seconds=self._sense("uptime", uptime_seconds)),
@@ -73,16 +74,9 @@ class Collector:
         )
 
     def _memory(self) -> Message:
-        memory = self._sense("memory", psutil.virtual_memory)
+        memory = self._sense("memory", _memory)
         swap = self._sense("swap", psutil.swap_memory)
-        found: Message = {}
-        if memory is not None:
-            found |= {
-                "memory_total_gb": _gigabytes(memory.total),
-                "memory_used_gb": _gigabytes(memory.used),
-                "memory_available_gb": _gigabytes(memory.available),
-                "memory_usage_percent": memory.percent,
-            }
+        found: Message = {} if memory is None else memory
         if swap is not None:
             found |= {
                 "swap_total_gb": _gigabytes(swap.total),
@@ -91,29 +85,30 @@ class Collector:
             }
         return found
 
-    def _disk_usage(self) -> Message:
-        """Each mounted disk. No network file systems: one may block for ever without its server."""
+    def _disks(self) -> Message:
+        """How full each device is, by its first mount, and which mounts do not answer."""
         usages: Message = {}
-        for mount in self._mounts():
-            usage = self._sense(f"disk {mount}", partial(psutil.disk_usage, mount))
-            if usage is not None:
-                usages[mount] = {
-                    "total_gb": _gigabytes(usage.total),
-                    "used_gb": _gigabytes(usage.used),
-                    "free_gb": _gigabytes(usage.free),
-                    "usage_percent": usage.percent,
-                }
-        return usages
+        devices: set[str] = set()
+        for partition in self._sense("partitions", partitions) or []:
+            if partition.device not in devices:
+                usage = self._disk_usage(partition.mountpoint)
+                if usage is not None:
+                    devices.add(partition.device)
+                    usages[partition.mountpoint] = usage
+        if not usages and (root := self._disk_usage(ROOT)):  # the disk below a container's overlay
+            usages[ROOT] = root
+        return {"disk_usage": usages, **_known(skipped=self._mounts.hanging or None)}
 
-    def _mounts(self) -> list[str]:
-        """The root, and the first mount of each other device: sandboxes, containers and snapshots
-        mount some of them again.
-        """
-        partitions = self._sense("partitions", lambda: psutil.disk_partitions(all=False)) or []
-        mounts: dict[str, str] = {}
-        for partition in sorted(partitions, key=lambda partition: len(partition.mountpoint)):
-            mounts.setdefault(partition.device, partition.mountpoint)
-        return list(dict.fromkeys((ROOT, *mounts.values())))
+    def _disk_usage(self, mount: str) -> Message | None:
+        usage = self._sense(f"disk {mount}", partial(self._mounts.usage, mount))
+        if usage is None:
+            return None
+        return {
+            "total_gb": _gigabytes(usage.total),
+            "used_gb": _gigabytes(usage.used),
+            "free_gb": _gigabytes(usage.free),
+            "usage_percent": usage.percent,
+        }
 
     def _disk_io(self) -> Message:
         counters = self._sense("disk counters", lambda: psutil.disk_io_counters(nowrap=False))
@@ -179,6 +174,24 @@ def uptime_seconds() -> int:
     if hasattr(time, "CLOCK_BOOTTIME"):
         return int(time.clock_gettime(time.CLOCK_BOOTTIME))
     return max(0, int(time.time() - psutil.boot_time()))
+
+
+def _memory() -> Message:
+    """Of the container, or else of the machine."""
+    machine = psutil.virtual_memory()
+    total, used, available = machine.total, machine.used, machine.available
+    percent = machine.percent
+    container = container_memory()
+    if container is not None and 0 < container.total < machine.total:
+        total, used = container.total, min(container.used, container.total)
+        available = total - used
+        percent = round(100 * used / total, 1)
+    return {
+        "memory_total_gb": _gigabytes(total),
+        "memory_used_gb": _gigabytes(used),
+        "memory_available_gb": _gigabytes(available),
+        "memory_usage_percent": percent,
+    }
 
 
 def _connection_count() -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 from telemetry_client.errors import QueueError
 from telemetry_client.queue import TelemetryQueue
+from telemetry_client.queue.payload import losses_of
 from telemetry_client.wire.client import TelemetryClient
 from telemetry_client.wire.results import Refused, Unreachable
 
@@ -29,7 +30,9 @@ Snapshot = Mapping[str, Any]
 
 
 class Outbox:
-    """Accepts snapshots without waiting. When full it drops the oldest, and counts them."""
+    """Accepts snapshots without waiting. When full it drops the oldest, and the newest one reports
+    how many (`lost_snapshots`).
+    """
 
     def __init__(
         self,
@@ -60,7 +63,10 @@ class Outbox:
     def put(self, snapshot: Snapshot) -> None:
         """Add a snapshot."""
         with self._lock:
-            self.dropped_total += len(self._kept) == self._kept.maxlen
+            if len(self._kept) == self._kept.maxlen:
+                self.dropped_total += 1
+                lost = 1 + losses_of(self._kept.popleft())
+                snapshot = {**snapshot, "lost_snapshots": lost}
             self._kept.append(snapshot)
         self._wake.set()
 

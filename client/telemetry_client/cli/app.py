@@ -66,7 +66,8 @@ def exec_command(
     job_id: Annotated[
         Optional[str],
         typer.Option(
-            help="Id of the job. [default: $MIGRATEKIT_JOB_ID, else <type>-<machine>-<epoch>]"
+            help="Id of the job. "
+            "[default: $MIGRATEKIT_JOB_ID, else <type>-<machine>-<epoch>-<random>]"
         ),
     ] = None,
     vm_name: VmName = None,

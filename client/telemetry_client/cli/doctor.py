@@ -82,6 +82,14 @@ def look(url: str | None) -> Iterator[Finding]:
 
 
 def judge_hub(url: str, report: HealthReport) -> Finding:
+    if report.answered_by is not None:
+        return Finding(
+            "fail",
+            "hub",
+            f"{url} does not answer as a hub: {report.answered_by}.",
+            "A proxy, a sign-in page or another program answers in its place. Check SHA_API_URL,"
+            " and whether the proxy passes /api/v1/ on to the hub.",
+        )
     if not report.is_reachable:
         return Finding(
             "fail",
@@ -102,14 +110,21 @@ def judge_token(result: Result, has_token: bool) -> Finding:
     prefix = f"with{'' if has_token else 'out'} TELEMETRY_TOKEN"
     if isinstance(result, Accepted):
         return Finding("ok", "token", f"{prefix} the hub accepts updates.")
-    status = result.status
-    if status in (401, 403):
-        detail = f"{prefix} the hub answers {status}: {result.reason}"
+    if isinstance(result, Unreachable) and result.is_from_hub and result.status in (401, 403):
+        detail = f"{prefix} the hub answers {result.status}: {result.reason}"
         return Finding(
             "fail",
             "token",
             detail,
             "Create a token with the scope `ingest` on the hub's machine, and set TELEMETRY_TOKEN.",
+        )
+    if isinstance(result, Unreachable) and result.status is not None and not result.is_from_hub:
+        return Finding(
+            "fail",
+            "token",
+            f"an update does not get to the hub: {result.reason}.",
+            "A proxy or a sign-in page answers in its place. Until it passes POST requests on,"
+            " updates are kept.",
         )
     if isinstance(result, Unreachable):
         return Finding(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import socket
 import stat
 import threading
 import time
@@ -40,7 +39,7 @@ from telemetry_client.readers import (
 )
 from telemetry_client.settings import FALLBACK_JOB_TYPE, Settings, job_type_of
 from telemetry_client.tracker.throughput import Throughput, eta_seconds
-from telemetry_client.wire.cleaning import HIDDEN
+from telemetry_client.wire.names import machine_name, new_job_id
 
 # An update is sent every 5 s: averaging over as long hides no peak that the hub could show.
 _SPEED_SECONDS = 5.0
@@ -248,11 +247,11 @@ def identify(
     backup_type: str | None,
 ) -> JobIdentity:
     """The job: from the options, else the environment, else the command line and the machine."""
-    machine = socket.gethostname().partition(".")[0] or "localhost"
+    machine = machine_name()
     job_id = job_id or Settings.from_env().job_id
     if job_id is None:
         job_type = job_type or FALLBACK_JOB_TYPE
-        job_id = _id_of(f"{job_type}-{vm_name or machine}-{int(time.time())}")
+        job_id = new_job_id(job_type, vm_name or machine)
     try:
         repository_id = repository_id or repository_of(command, os.environ)
     except Exception:
@@ -264,8 +263,3 @@ def identify(
         repository_id=repository_id,
         backup_type=backup_type,
     )
-
-
-def _id_of(text: str) -> str:
-    """The text without characters that a job id must not contain."""
-    return HIDDEN.sub("_", text.replace("/", "_"))

@@ -35,11 +35,7 @@ def push_update(
         print(f"refused: {exc}", file=sys.stderr)
         return REFUSED
     if isinstance(result, Accepted):
-        print("accepted (a repeat: the hub had it already)" if result.duplicates else "accepted")
-        if result.not_applied is not None:
-            print(f"The job did not change: {result.not_applied}.", file=sys.stderr)
-            if "has already ended" in result.not_applied:
-                print("If this is another run of the job, use --new-run.", file=sys.stderr)
+        _print_receipt(result)
         return ACCEPTED
     if isinstance(result, Refused):
         print(f"refused ({result.status}):", file=sys.stderr)
@@ -52,6 +48,19 @@ def push_update(
     else:
         print("The update is not kept.", file=sys.stderr)
     return UNREACHABLE
+
+
+def _print_receipt(receipt: Accepted) -> None:
+    """Whether the update changed its job; that it is stored, the exit status says."""
+    run = "" if receipt.run is None else f" to run {receipt.run}"
+    if receipt.duplicates:
+        print("stored before (a repeat)")
+    elif not receipt.not_applied:
+        print(f"applied{run}")
+    for item in receipt.not_applied:
+        print(f"stored, not applied{run}: {item.reason}")
+        if "has already ended" in item.reason:
+            print("If this is another run of the job, use --new-run.", file=sys.stderr)
 
 
 def _keep(update: Mapping[str, Any], spool: Path | None) -> None:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from telemetry_client.cli.bar import duration_text
-from telemetry_client.errors import QueueError
-from telemetry_client.queue import DeadLetter, TelemetryQueue
+from telemetry_client.errors import DiskFull, QueueError
+from telemetry_client.queue import DeadLetter, MemoryQueue, Queue, TelemetryQueue
 from telemetry_client.queue.drain import Drain
 from telemetry_client.settings import default_spool
 from telemetry_client.wire.client import TelemetryClient
@@ -29,8 +29,12 @@ def show_stats(path: Path | None) -> int:
 
 
 def drain_queue(path: Path | None, url: str | None, wait_seconds: float) -> int:
-    """Send everything that may be sent now."""
-    return _with_queue(path, lambda queue: _drain(queue, url, wait_seconds))
+    """Send everything that may be sent now, also from a full disk."""
+    try:
+        return _with_queue(path, lambda queue: _drain(queue, url, wait_seconds))
+    except DiskFull as exc:
+        print(str(exc), file=sys.stderr)
+    return _with_queue(path, lambda queue: _drain_copy(queue, url, wait_seconds), read_only=True)
 
 
 def show_dead(path: Path | None, limit: int) -> int:
@@ -53,6 +57,8 @@ def _with_queue(
         with TelemetryQueue(path, read_only=read_only) as queue:
             return use(queue)
     except QueueError as exc:
+        if isinstance(exc, DiskFull) and not read_only:
+            raise
         print(str(exc), file=sys.stderr)
         return FAILED
 
@@ -101,7 +107,24 @@ def _replay(queue: TelemetryQueue, ids: Sequence[int] | None) -> int:
     return OK
 
 
-def _drain(queue: TelemetryQueue, url: str | None, wait_seconds: float) -> int:
+def _drain_copy(queue: TelemetryQueue, url: str | None, wait_seconds: float) -> int:
+    """Send a copy of what waits. Nothing can be removed from the file; the hub stores a repeat
+    once.
+    """
+    entries = queue.peek()
+    copy = MemoryQueue(len(entries) + 1)
+    for entry in entries:
+        copy.enqueue(entry.payload)
+    status = _drain(copy, url, wait_seconds)
+    print(
+        f"The {len(entries)} entries stay in {queue.db_path}, which cannot be written. They are"
+        " sent again when there is room; the hub recognises repeats.",
+        file=sys.stderr,
+    )
+    return status
+
+
+def _drain(queue: Queue, url: str | None, wait_seconds: float) -> int:
     began = time.monotonic()
     try:
         client = TelemetryClient(url)
@@ -123,9 +146,14 @@ def _drain(queue: TelemetryQueue, url: str | None, wait_seconds: float) -> int:
     return _report(queue, drain, time.monotonic() - began)
 
 
-def _report(queue: TelemetryQueue, drain: Drain, seconds: float) -> int:
+def _report(queue: Queue, drain: Drain, seconds: float) -> int:
     sent, left = drain.stats.sent, queue.get_queue_size()
     print(f"{sent} sent in {duration_text(seconds)}, {left} left, {drain.stats.dead} refused.")
+    if unapplied := drain.stats.not_applied:
+        print(
+            f"{unapplied} of them are stored and did not change their job: newer updates or its end"
+            " came before."
+        )
     if drain.is_away:
         print("The hub cannot be reached; `telemetry doctor` checks why.", file=sys.stderr)
         return UNREACHABLE

@@ -75,6 +75,7 @@ class Reporter:
             self._has_end.wait()
             assert self._end is not None
             _end_tracker(tracker, self._end)
+            tracker.close()
         except Exception as exc:
             self._say(f"no telemetry for this run: {exc}")
         finally:
@@ -117,7 +118,7 @@ class ErrorPrinter(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg not in self._printed:
             self._printed.add(record.msg)
-            self._print(f"{record.getMessage()} (shown once; the tool keeps running)")
+            self._print(f"{record.getMessage()} (shown once; the tool is not affected)")
 
 
 def route_logging(say: Callable[[str], None]) -> None:

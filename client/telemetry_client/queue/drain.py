@@ -14,12 +14,15 @@ from telemetry_client.errors import QueueError
 from telemetry_client.queue.protocol import Entry, Queue
 from telemetry_client.wire.backoff import after_retry_after, around
 from telemetry_client.wire.results import Accepted, Refused, Rejection, Result, Unreachable
+from telemetry_client.wire.verdicts import REFUSING
 
 logger = logging.getLogger("telemetry_client.drain")
 
 PROBE_BATCH = 10  # the size of a batch that only finds out whether the hub is back
 SPLIT_SECONDS = 0.1  # between halves of a refused batch: the hub is there and answers
 IDLE_SECONDS = 1.0  # between checks of an empty queue: other processes fill it too
+# Of a hub, or of a proxy that decides by the content: other entries may pass.
+_MAY_BLAME_ENTRY = frozenset({HTTPStatus.FORBIDDEN, *REFUSING})
 
 
 class PushClient(Protocol):
@@ -39,6 +42,7 @@ class DrainStats:
     duplicates: int = 0
     dead: int = 0  # entries that were refused, or failed too often
     failed: int = 0  # requests that did not get through
+    not_applied: int = 0  # entries that are stored and did not change their job
 
 
 class Drain:
@@ -47,7 +51,8 @@ class Drain:
     Entries that the token does not allow wait, since another sender may have the right token: the
     drain goes on with the entries behind them. A batch that the hub refuses or fails on as a whole
     is halved from one step to the next until the bad entry is alone, so that only this one is given
-    up or uses a try; then batches grow again.
+    up or uses a try; then batches grow again. A proxy may refuse a body too, for its size or its
+    content: such a batch is halved likewise, and an entry that does not pass alone waits.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class Drain:
         on_sent: Callable[[list[Entry]], None] | None = None,
         on_dead: Callable[[Entry, str], None] | None = None,
         on_away: Callable[[Unreachable], None] | None = None,
+        on_not_applied: Callable[[Entry, str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.queue = queue
@@ -75,6 +81,7 @@ class Drain:
         self._on_sent = on_sent
         self._on_dead = on_dead
         self._on_away = on_away
+        self._on_not_applied = on_not_applied
         self._clock = clock
         self._limit = batch  # less while a bad entry is searched for
         self._after = 0  # the token does not allow what waits up to this id
@@ -153,23 +160,30 @@ class Drain:
         return self._settle_unreachable(group, result), False
 
     def _settle_unreachable(self, group: list[Entry], result: Unreachable) -> float:
+        is_too_large = result.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        if is_too_large and len(group) > 1:  # for a proxy, which passes smaller ones on
+            self._limit = len(group) // 2
+            return min(SPLIT_SECONDS, self._pace_seconds)
         self._note_away(result)
         if result.spends_try and len(group) == 1:
             self._mark_failed(group[0], result.reason)
-        elif result.spends_try:
+        elif result.spends_try or (result.status in REFUSING and len(group) > 1):
             self._limit = len(group) // 2
+        elif result.status in _MAY_BLAME_ENTRY:
+            self._after = max(entry.id for entry in group)
         if result.retry_after_seconds is not None:
             return after_retry_after(result.retry_after_seconds)
-        if result.status == HTTPStatus.FORBIDDEN:
-            self._after = max(entry.id for entry in group)
         # A hub that answers 500 or 403 is there: look for the entries it means at the usual pace.
-        is_there = result.spends_try or result.status == HTTPStatus.FORBIDDEN
+        is_there = result.is_from_hub and (
+            result.spends_try or result.status == HTTPStatus.FORBIDDEN
+        )
         return around(self._pace_seconds if is_there else self._probe_seconds)
 
     def _settle_accepted(self, group: list[Entry], result: Accepted) -> None:
         rejected = {rejection.index: rejection for rejection in result.rejected}
         sent = [entry for index, entry in enumerate(group) if index not in rejected]
         self._acknowledge(sent, result.duplicates)
+        self._note_not_applied(group, result)
         goes_on = True
         for index, rejection in rejected.items():
             if rejection.names_fields:
@@ -186,6 +200,7 @@ class Drain:
         result = push(entry.payload)
         if isinstance(result, Accepted) and not result.rejected:
             self._acknowledge([entry], result.duplicates)
+            self._note_not_applied([entry], result)
         elif isinstance(result, Refused):
             self._mark_dead(entry, f"{result.status}: {result.reason}")
         elif isinstance(result, Accepted) or result.spends_try:
@@ -203,6 +218,12 @@ class Drain:
         self.stats.duplicates += duplicates
         if self._on_sent is not None:
             self._on_sent(entries)
+
+    def _note_not_applied(self, group: list[Entry], result: Accepted) -> None:
+        self.stats.not_applied += len(result.not_applied)
+        if self._on_not_applied is not None:
+            for item in result.not_applied:
+                self._on_not_applied(group[item.index], item.reason)
 
     def _mark_failed(self, entry: Entry, reason: str) -> None:
         self.queue.mark_failed(entry.id, self._max_retries, reason=reason)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from telemetry_client.queue.leases import LEASED
-from telemetry_client.queue.payload import decode, encode, is_update, lost_updates_of
+from telemetry_client.queue.payload import decode, encode, loss_field, losses_of
 from telemetry_client.queue.statistics import increment, size
 
-# The next update of the job that may still be changed: it was never handed out.
-_NEXT_UPDATE = """
+# The next entry of the stream that may still be changed: it was never handed out.
+_NEXT_ENTRY = """
 SELECT id, payload FROM telemetry_queue
 WHERE stream = :stream AND id > :id AND handed_out = 0 AND tries = 0
 ORDER BY id LIMIT 1
@@ -56,14 +56,14 @@ def _evict(conn: sqlite3.Connection, ids: list[int], counter: str) -> None:
         stream, text = conn.execute(query, (entry_id,)).fetchone()
         conn.execute("DELETE FROM telemetry_queue WHERE id = ?", (entry_id,))
         payload = decode(text)
-        if stream is not None and is_update(payload):
-            _report_loss(conn, entry_id, stream, 1 + lost_updates_of(payload))
+        if stream is not None:
+            _report_loss(conn, entry_id, stream, 1 + losses_of(payload))
     increment(conn, counter, len(ids))
 
 
 def _report_loss(conn: sqlite3.Connection, entry_id: int, stream: str, lost: int) -> None:
-    """Add to `lost_updates` of the job's next update, or keep the count for `take_losses`."""
-    row = conn.execute(_NEXT_UPDATE, {"stream": stream, "id": entry_id}).fetchone()
+    """Add to what the stream's next entry reports, or keep the count for `take_losses`."""
+    row = conn.execute(_NEXT_ENTRY, {"stream": stream, "id": entry_id}).fetchone()
     if row is None:
         conn.execute(
             "INSERT INTO telemetry_losses (stream, count) VALUES (?, ?)"
@@ -72,5 +72,5 @@ def _report_loss(conn: sqlite3.Connection, entry_id: int, stream: str, lost: int
         )
         return
     payload = decode(row[1])
-    payload["lost_updates"] = lost_updates_of(payload) + lost
+    payload[loss_field(payload)] = losses_of(payload) + lost
     conn.execute("UPDATE telemetry_queue SET payload = ? WHERE id = ?", (encode(payload), row[0]))

@@ -178,6 +178,12 @@ class TelemetryQueue:
 
         self._file.run(work)
 
+    def peek(self) -> list[Entry]:
+        """Everything that waits, leased or not, oldest first. Leases and changes nothing."""
+        query = "SELECT id, payload, tries, queued_at FROM telemetry_queue ORDER BY id"
+        rows = self._file.run(lambda conn: conn.execute(query).fetchall(), writes=False)
+        return [Entry(row[0], decode(row[1]), row[2], row[3]) for row in rows]
+
     # Dead letters.
 
     def dead_letters(self, limit: int = 100) -> list[DeadLetter]:

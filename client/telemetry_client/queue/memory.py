@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from telemetry_client.queue.payload import is_update, lost_updates_of, rank_of, stream_of
+from telemetry_client.queue.payload import losses_of, rank_of, stream_of
 from telemetry_client.queue.protocol import LEASE_SECONDS, Entry
 from telemetry_client.wire.backoff import backoff_seconds
 
@@ -177,5 +177,5 @@ class MemoryQueue:
 
     def _drop(self, slot: _Slot) -> None:
         payload = self._slots.pop(slot.entry.id).entry.payload
-        if slot.stream is not None and is_update(payload):
-            self._losses[slot.stream] += 1 + lost_updates_of(payload)
+        if slot.stream is not None:
+            self._losses[slot.stream] += 1 + losses_of(payload)

@@ -28,14 +28,14 @@ def rank_of(payload: Mapping[str, Any], important: bool) -> int:
     return IMPORTANT if important or payload.get("error") else ORDINARY
 
 
-def is_update(payload: Mapping[str, Any]) -> bool:
-    """Whether it is an update of a job, whose loss is reported to the hub."""
-    return payload.get("job_id") is not None
+def loss_field(payload: Mapping[str, Any]) -> str:
+    """The field in which a payload reports how many of its stream were lost before it."""
+    return "lost_snapshots" if payload.get("job_id") is None else "lost_updates"
 
 
-def lost_updates_of(payload: Mapping[str, Any]) -> int:
-    """How many lost updates a payload reports."""
-    lost = payload.get("lost_updates")
+def losses_of(payload: Mapping[str, Any]) -> int:
+    """How many lost ones a payload reports."""
+    lost = payload.get(loss_field(payload))
     return lost if isinstance(lost, int) and lost > 0 else 0
 
 

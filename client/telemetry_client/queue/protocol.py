@@ -41,14 +41,14 @@ class Queue(Protocol):
 
     A payload belongs to the stream of its `job_id`, or of its `node_id`; each stream is sent in
     order. A full queue evicts ordinary updates first, then changes of state, then ends of jobs, the
-    oldest of each first, and never a leased entry. Evicted updates of a job are counted: in
-    `lost_updates` of a later update of the job, or for `take_losses`.
+    oldest of each first, and never a leased entry. What is evicted is counted: in `lost_updates` or
+    `lost_snapshots` of a later entry of the stream, or for `take_losses`.
     """
 
     def enqueue(
         self, payload: Mapping[str, Any], *, important: bool = False, leased: bool = False
     ) -> int:
-        """Add a payload and return its id; ids ascend from 1 and are never reused.
+        """Add a payload and return its id; ids ascend and are never reused.
 
         `important`: a change of state. `leased`: the caller sends it itself and then calls
         `mark_sent` or `release`; until the lease ends it is not handed out.
@@ -96,7 +96,9 @@ class Queue(Protocol):
         ...
 
     def take_losses(self, stream: str) -> int:
-        """How many updates of a job were evicted and not reported yet; resets the count."""
+        """How many of a job's updates or a node's snapshots (`node/<id>`) were evicted and not
+        reported yet; resets the count.
+        """
         ...
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ CREATE TABLE telemetry_dead (
     reason text NOT NULL,
     died_at real NOT NULL
 );
--- Evicted updates of a job that no later entry of the job could report.
+-- What was evicted of a job or node, and no later entry of it could report.
 CREATE TABLE telemetry_losses (
     stream text PRIMARY KEY,
     count integer NOT NULL

@@ -74,6 +74,10 @@ class Spool:
         entry_id = self.memory.enqueue(body, important=important, leased=leased)
         return Parcel(body, self.memory, entry_id)
 
+    def is_on_disk(self, parcel: Parcel) -> bool:
+        """Whether it outlives the process."""
+        return parcel.queue is not None and parcel.queue is self.disk
+
     def mark_sent(self, parcel: Parcel) -> None:
         """The hub has stored it."""
         self._settle(parcel, lambda queue: queue.mark_sent(parcel.id))

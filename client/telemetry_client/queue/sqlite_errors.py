@@ -42,6 +42,11 @@ def reason_of(exc: sqlite3.Error) -> str:
     return _REASONS.get(result_code(exc)) or f"it cannot be used: {exc}"
 
 
+def is_full(exc: sqlite3.Error) -> bool:
+    """Whether the disk has no room, or fails."""
+    return result_code(exc) in (FULL, IOERR)
+
+
 def is_busy(exc: sqlite3.Error) -> bool:
     """Whether another connection has locked the file."""
     return result_code(exc) in (BUSY, LOCKED)

@@ -19,8 +19,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
-from telemetry_client.errors import QueueError
-from telemetry_client.queue.sqlite_errors import DamagedFile, is_busy, is_corrupt, reason_of
+from telemetry_client.errors import DiskFull, QueueError
+from telemetry_client.queue.sqlite_errors import (
+    DamagedFile,
+    is_busy,
+    is_corrupt,
+    is_full,
+    reason_of,
+)
 
 logger = logging.getLogger("telemetry_client.queue")
 
@@ -31,6 +37,7 @@ BUSY_SECONDS = 5.0  # a transaction takes under a millisecond; after 5 s a proce
 FORK_WAIT_SECONDS = 1.0  # how long a fork waits for a transaction of another thread
 _MEMORY = ":memory:"
 _HEADER = b"SQLite format 3\0"
+_ASIDE = ".corrupt-"
 
 
 class SQLiteFile:
@@ -49,6 +56,7 @@ class SQLiteFile:
         self._lock = threading.RLock()
         self._conn: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None  # of the file that `_conn` has open
+        self._was_open = False  # there was a file here before, which may have been another one
         self._refusal: str | None = None  # why it cannot be used any more
         self._is_held_for_fork = False
         _files.add(self)
@@ -114,6 +122,7 @@ class SQLiteFile:
     def _connect(self) -> sqlite3.Connection:
         conn = self._open_to_read() if self._read_only else self._open()
         try:
+            self._was_open = self._identity is not None
             self._identity = self._identity_now()
             self._refuse_foreign(conn)
             if not self._read_only:
@@ -139,8 +148,9 @@ class SQLiteFile:
 
     def _open_to_read(self) -> sqlite3.Connection:
         _require_database(self.path)
-        # Without a log no process has it open, and to take part in locking would leave files.
-        form = "mode=ro" if os.path.exists(self.path + "-wal") else "immutable=1"
+        # Without a log no process has written to it, and to take part in locking would leave files,
+        # for which a full disk has no room.
+        form = "mode=ro" if _size_of(self.path + "-wal") else "immutable=1"
         return _connect(f"{Path(self.path).as_uri()}?{form}", uri=True)
 
     def _make_directory(self) -> None:
@@ -171,10 +181,18 @@ class SQLiteFile:
     def _check(self, conn: sqlite3.Connection) -> None:
         """Create the tables in a new file, and find damage before use."""
         if conn.execute("PRAGMA user_version").fetchone() == (0,):
-            _create(conn)
+            _create(conn, ids_before=self._ids_before())
         (problem,) = conn.execute("PRAGMA quick_check(1)").fetchone()
         if problem != "ok":
             raise DamagedFile(problem)
+
+    def _ids_before(self) -> int:
+        """The id that a new file continues from. In place of another file, above all of that one's:
+        a process that still has an entry of it must not settle another entry with the same id.
+        """
+        if self.path == _MEMORY or not (self._was_open or _set_aside(self.path)):
+            return 0
+        return time.time_ns() // 1_000_000  # no file has had a thousand entries each second
 
     def _disconnect(self) -> None:
         conn, self._conn = self._conn, None
@@ -190,7 +208,7 @@ class SQLiteFile:
         if identity is None or identity != self._identity_now():
             return  # another process was first, and has created a new one
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
-        aside = f"{self.path}.corrupt-{stamp}"
+        aside = f"{self.path}{_ASIDE}{stamp}"
         try:
             for suffix in ("-wal", "-shm"):  # first: a new file must not find them
                 if os.path.exists(self.path + suffix):
@@ -213,7 +231,8 @@ class SQLiteFile:
         return stat.st_dev, stat.st_ino
 
     def _translated(self, exc: sqlite3.Error) -> QueueError:
-        return QueueError(f"{self.path}: {reason_of(exc)}")
+        kind = DiskFull if is_full(exc) else QueueError
+        return kind(f"{self.path}: {reason_of(exc)}")
 
     # A forked child that has its parent's connection, even unused, corrupts the file for both
     # (https://sqlite.org/howtocorrupt.html, 2.6). So the connection is closed before each fork.
@@ -312,7 +331,23 @@ def _use_wal(conn: sqlite3.Connection) -> None:
         time.sleep(0.01)
 
 
-def _create(conn: sqlite3.Connection) -> None:
+def _size_of(path: str) -> int:
+    """In bytes; 0 for a file that does not exist."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _set_aside(path: str) -> bool:
+    """Whether a damaged file of this name was renamed."""
+    folder, name = os.path.split(path)
+    with suppress(OSError):
+        return any(each.startswith(name + _ASIDE) for each in os.listdir(folder))
+    return False
+
+
+def _create(conn: sqlite3.Connection, *, ids_before: int) -> None:
     """Create the tables, unless another process just did."""
     schema = resources.files("telemetry_client.queue").joinpath("schema.sql").read_text("utf-8")
     conn.execute("BEGIN IMMEDIATE")
@@ -320,6 +355,10 @@ def _create(conn: sqlite3.Connection) -> None:
         if conn.execute("PRAGMA user_version").fetchone() == (0,):
             for statement in schema.split(";\n"):
                 conn.execute(statement)
+            if ids_before:
+                row = ("telemetry_queue", ids_before)
+                conn.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", row)
+                conn.execute("INSERT INTO telemetry_counters VALUES ('ids_before', ?)", row[1:])
             conn.execute(f"PRAGMA user_version={VERSION}")
         conn.execute("COMMIT")
     except BaseException:

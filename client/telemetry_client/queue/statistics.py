@@ -44,9 +44,10 @@ def read_statistics(
     ).fetchone()
     (dead,) = conn.execute("SELECT count(*) FROM telemetry_dead").fetchone()
     (lost,) = conn.execute("SELECT coalesce(sum(count), 0) FROM telemetry_losses").fetchone()
-    # Ids are never reused, so the last one given is the number of entries so far.
-    last = conn.execute("SELECT seq FROM sqlite_sequence").fetchone()
     counters = dict(conn.execute("SELECT name, count FROM telemetry_counters"))
+    # Ids are never reused, so the last one given tells the number of entries so far.
+    last = conn.execute("SELECT seq FROM sqlite_sequence").fetchone()
+    enqueued = last[0] - counters.get("ids_before", 0) if last else 0
     return {
         "queue_size": total,
         "pending": total - leased,
@@ -55,6 +56,6 @@ def read_statistics(
         "dead": dead,
         "oldest_age_seconds": None if oldest is None else now - oldest,
         "lost_untold": lost,
-        "enqueued_total": last[0] if last else 0,
+        "enqueued_total": enqueued,
         **{name: counters.get(name, 0) for name in COUNTERS},
     }

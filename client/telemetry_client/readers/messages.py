@@ -5,20 +5,12 @@ from __future__ import annotations
 import re
 from collections import deque
 
+from telemetry_client.wire.credentials import without_credentials
+
 KEPT = 4
 LONGEST_MESSAGE = 300
 LONGEST_TEXT = 900
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-# The user in an address: up to its last @, or up to the @ if a password contains a slash.
-_AUTHORITY = re.compile(r"(?<=://)[^/\s@]*(?:@[^/\s@]*)*@")
-_SLASHED_PASSWORD = re.compile(r"(?<=://)[^/\s:@]*:(?!\d*(?:/|$))[^\s@]*@")
-_SECRET_QUERY = re.compile(r"(?<=[?&;])([^=&#\s]+)=[^&#\s'\"]+")
-# `pass=x`, as in rclone's `:sftp,host=h,pass="x":path`, whose quotes its log may escape.
-_SECRET_OPTION = re.compile(
-    r"""([\w-]*(?:pass|secret|token|key|credential|auth|sas_url)[\w-]*)="""
-    r"""(?:\\?"[^"]*"|\\?'[^']*'|[^\s,:;&'"]+)""",
-    re.IGNORECASE,
-)
 
 
 class Messages:
@@ -50,14 +42,3 @@ def clean(text: str) -> str:
     plain = _ESCAPES.sub("", plain)
     line = "".join(char if char.isprintable() else " " for char in plain)
     return " ".join(line.split())[:LONGEST_MESSAGE]
-
-
-def without_credentials(text: str) -> str:
-    """The text without passwords: `user:password@` and queries of addresses, and `pass=…`."""
-    if "=" in text:
-        text = _SECRET_OPTION.sub(r"\1=…", text)
-    if "://" not in text:
-        return text
-    text = _AUTHORITY.sub("", text)
-    text = _SLASHED_PASSWORD.sub("", text)
-    return _SECRET_QUERY.sub(r"\1=…", text)

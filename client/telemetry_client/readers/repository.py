@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from telemetry_client.readers.arguments import Arguments, arguments_of
-from telemetry_client.readers.messages import without_credentials
 from telemetry_client.wire.cleaning import LONGEST_NAME
+from telemetry_client.wire.credentials import without_credentials
 
 # Switches of rclone without a value; all other options are taken to have one.
 _RCLONE_SWITCHES = frozenset(

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from telemetry_client.progress import DiskProgress, Progress
 from telemetry_client.tracker.throughput import Throughput, eta_seconds
@@ -37,7 +37,9 @@ class _Share:
 class ProgressAggregator:
     """The progress of a job that many threads work on. Thread-safe; ignores invalid values.
 
-    With a tracker it becomes the tracker's source, read when an update is due.
+    With a tracker it becomes the tracker's source, read when an update is due. Not for worker
+    processes: nothing that it counts in a forked child reaches the job, which is logged once, and
+    it cannot be pickled. Let workers return their bytes, and add them here.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class ProgressAggregator:
         self._tracker = tracker
         self._total = clean_integer(total_bytes, "total_bytes", _warn)
         self._clock = clock
+        self._is_forked = False  # this is a child's copy, whose counts the tracker does not see
         self._lock = threading.RLock()  # a signal handler may interrupt an addition and add
         self._shares: dict[int | None, _Share] = {}
         self._throughput = Throughput()
@@ -58,6 +61,9 @@ class ProgressAggregator:
         if tracker is not None:
             # Weak, because the tracker's thread keeps its source alive.
             tracker.use_source(_weak_source(self))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a ProgressAggregator cannot be sent to another process: {_FORKED}")
 
     def add_disk(self, index: int, total_bytes: int | None = None) -> None:
         """Add a disk that the job is going to move."""
@@ -76,6 +82,8 @@ class ProgressAggregator:
             if whole is None:
                 return
             count = whole
+        if self._is_forked:
+            _warn_forked()
         with self._lock:
             share = self._shares.get(disk) if type(disk) is int or disk is None else None
             if share is None:
@@ -90,6 +98,8 @@ class ProgressAggregator:
         count = clean_integer(total_so_far, "bytes", _warn)
         if count is None:
             return
+        if self._is_forked:
+            _warn_forked()
         with self._lock:
             share = self._share_for(disk)
             share.moved += max(0, count - share.bytes)
@@ -177,6 +187,13 @@ def _warn(field: str, sentence: str) -> None:
         logger.warning("%s", sentence)
 
 
+_FORKED = "let workers return their bytes, and add them in the process of the tracker"
+
+
+def _warn_forked() -> None:
+    _warn("fork", f"Bytes that a forked process adds do not reach the job: {_FORKED}.")
+
+
 _aggregators: weakref.WeakSet[ProgressAggregator] = weakref.WeakSet()
 
 
@@ -184,6 +201,7 @@ def _renew_locks() -> None:
     """The thread that held a lock does not exist in the child."""
     for aggregator in list(_aggregators):
         aggregator._lock = threading.RLock()
+        aggregator._is_forked = aggregator._tracker is not None
 
 
 if hasattr(os, "register_at_fork"):

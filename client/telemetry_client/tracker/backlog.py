@@ -31,6 +31,7 @@ class Backlog:
         closing: threading.Event,
     ) -> None:
         self.is_away = False  # the hub cannot be reached
+        self.is_hub_busy = False  # it is away because the hub asked to come back later
         self._job_id = job_id
         self._outcomes = outcomes
         self._on_back = on_back
@@ -50,6 +51,7 @@ class Backlog:
                 on_sent=self._on_sent,
                 on_dead=self._on_dead,
                 on_away=self._on_away,
+                on_not_applied=self._on_not_applied,
             )
             for queue in queues
         ]
@@ -95,6 +97,7 @@ class Backlog:
 
     def hub_answered(self) -> None:
         """The hub can be reached: send what waits at once if it could not be reached before."""
+        self.is_hub_busy = False
         if self.is_away:
             self.is_away = False
             self.schedule(0.0, replace=True)
@@ -105,6 +108,7 @@ class Backlog:
         self._outcomes.failed(result.reason)
         # A 500 is about an update: the hub is there, and the drain finds out which one it is.
         self.is_away = self.is_away or not result.spends_try
+        self.is_hub_busy = result.is_from_hub and result.retry_after_seconds is not None
 
     def schedule_retry(self, retry_after_seconds: float | None) -> None:
         """Make all drains due after a failure."""
@@ -132,8 +136,14 @@ class Backlog:
             self.add(-1)
             self._outcomes.dead(reason)
 
+    def _on_not_applied(self, entry: Entry, reason: str) -> None:
+        # Updates that waited are often older than those that are in the hub. An end is not.
+        is_end = entry.payload.get("status", "running") != "running"
+        if is_end and entry.payload.get("job_id") == self._job_id:
+            self._outcomes.not_applied(reason)
+
     def _on_away(self, result: Unreachable) -> None:
-        if result.status != HTTPStatus.FORBIDDEN:
+        if result.status != HTTPStatus.FORBIDDEN or not result.is_from_hub:
             self.hub_failed(result)
             return
         # The hub is there, and what it forbids may be updates of jobs that have another token.

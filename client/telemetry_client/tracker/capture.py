@@ -17,7 +17,7 @@ from telemetry_client.tracker.feed import Change, Feed
 from telemetry_client.tracker.job import Job
 from telemetry_client.tracker.sampler import Sampler, progress_of
 from telemetry_client.wire.body import LARGEST_BODY, Body, disk_bodies, size_of, to_body
-from telemetry_client.wire.cleaning import LONGEST_ERROR, clean_progress, clean_text
+from telemetry_client.wire.cleaning import clean_error, clean_progress, clean_text
 from telemetry_client.wire.timestamps import Stamps
 
 logger = logging.getLogger("telemetry_client.tracker")
@@ -136,7 +136,7 @@ class Capture:
             return True
         if phase := clean_text(change.phase, "phase", self._sampler.warn):
             self._sampler.phase = phase
-        error = clean_text(change.error, "error", self._sampler.warn, LONGEST_ERROR)
+        error = clean_error(change.error, "error", self._sampler.warn)
         progress = replace(progress, phase=self._sampler.phase, error=error)
         body = self._body(progress, change)
         self._log_due(change.kind)

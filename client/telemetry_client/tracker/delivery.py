@@ -6,9 +6,12 @@ does not get through goes to the spool, which is drained once the hub answers ag
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -22,7 +25,11 @@ from telemetry_client.wire.safe_client import SafeClient
 
 logger = logging.getLogger("telemetry_client.tracker")
 
+END_RETRY_SECONDS = 0.1  # after the first failure of the end: a connection may have been stale
 END_PROBE_SECONDS = 2.0  # the end has a deadline to meet
+AWAY_SECONDS = 0.2  # what a job waits for a hub that cannot be reached, once its end is on disk
+SILENT_SECONDS = 2.0  # a hub that has not answered for so long counts as away; as to connect
+_POLL_SECONDS = 0.02
 MAX_EXPRESS = 100  # changes of state that are posted at once; more of them wait for the drain
 
 
@@ -57,6 +64,10 @@ class Delivery:
         self._posting: list[Parcel] = []
         self._end: Parcel | None = None  # until it is settled
         self._end_at = 0.0
+        self._end_tries = 0
+        self._end_on_disk_at: float | None = None
+        self._posting_since: float | None = None
+        self._pid = os.getpid()
         self._is_end_spooled = False  # given back to the spool, at the deadline
         self._deadline: float | None = None
         self._wake = threading.Event()
@@ -102,9 +113,35 @@ class Delivery:
             self._spool.mark_sent(end)
             lost = body.get("lost_updates", 0) + losses
             end = self._spool.keep({**body, "lost_updates": lost}, important=True, leased=True)
+        now = time.monotonic()
         self._end = end
-        self._deadline = time.monotonic() + deadline_seconds
+        self._end_on_disk_at = now if self._spool.is_on_disk(end) else None
+        self._deadline = now + deadline_seconds
         self._wake.set()
+
+    def wait_for_end(self, seconds: float) -> bool:
+        """Wait until the hub has the end and the backlog, and return whether to stop trying.
+
+        Waits `seconds` at most, and for a hub that cannot be reached AWAY_SECONDS after the end is
+        on disk. Then this keeps trying until the deadline or the exit of the process.
+        """
+        until = time.monotonic() + seconds
+        while not self.done.wait(_POLL_SECONDS):
+            now = time.monotonic()
+            if now >= until:
+                return True
+            if self._is_away_at(now):
+                _lingering.add(self)
+                return False
+        return False
+
+    def _is_away_at(self, now: float) -> bool:
+        """Whether the end is on disk, and the hub has had its time."""
+        since, kept_at = self._posting_since, self._end_on_disk_at
+        if kept_at is None or now < kept_at + AWAY_SECONDS:
+            return False
+        is_silent = since is not None and now >= since + SILENT_SECONDS
+        return is_silent or (self._backlog.is_away and not self._backlog.is_hub_busy)
 
     def spool(self, body: Body) -> None:
         """Put a change of state into the spool, without posting it. For any thread."""
@@ -217,7 +254,9 @@ class Delivery:
         bodies = [parcel.body for parcel in parcels]
         for body in bodies:
             _log_attempt(body)
+        self._posting_since = time.monotonic()
         result = client.push(bodies[0]) if len(bodies) == 1 else client.push_batch(bodies)
+        self._posting_since = None
         if isinstance(result, Accepted):
             self._accepted(parcels, result)
         elif isinstance(result, Unreachable):
@@ -230,8 +269,8 @@ class Delivery:
                 self._post(client, [parcel])
 
     def _accepted(self, parcels: Sequence[Parcel], result: Accepted) -> None:
-        if result.not_applied is not None:
-            self.outcomes.not_applied(result.not_applied)
+        for item in result.not_applied[:1]:
+            self.outcomes.not_applied(item.reason)
         rejected = {rejection.index: rejection for rejection in result.rejected}
         for index, parcel in enumerate(parcels):
             rejection = rejected.get(index)
@@ -254,8 +293,9 @@ class Delivery:
 
     def _retry_later(self, parcel: Parcel, retry_after_seconds: float | None) -> None:
         if parcel is self._end:
-            wait = backlog.with_jitter(retry_after_seconds or END_PROBE_SECONDS)
-            self._end_at = time.monotonic() + wait
+            probe = END_PROBE_SECONDS if self._end_tries else END_RETRY_SECONDS
+            self._end_tries += 1
+            self._end_at = time.monotonic() + backlog.with_jitter(retry_after_seconds or probe)
         else:
             self._put_back(parcel)
 
@@ -297,6 +337,17 @@ class Delivery:
                 self._is_end_spooled = True
                 rest.append(self._end)
             return rest
+
+
+# Deliveries that keep trying although their job has gone on.
+_lingering: weakref.WeakSet[Delivery] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_to_spool() -> None:
+    for delivery in list(_lingering):
+        if delivery._pid == os.getpid():
+            delivery.give_up()
 
 
 def _drain_deque(parcels: deque[Parcel]) -> list[Parcel]:

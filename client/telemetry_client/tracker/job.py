@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from telemetry_client.settings import Settings, job_type_of
 from telemetry_client.tracker.cadence import INTERVAL_SECONDS, PERCENT_STEP
 from telemetry_client.wire.cleaning import clean_text, job_id_problem, job_type_problem
+from telemetry_client.wire.credentials import without_credentials
 
 logger = logging.getLogger("telemetry_client.tracker")
 
@@ -55,6 +56,8 @@ def job_of(
         name: clean_text(value, name, lambda _, sentence: logger.warning("%s", sentence))
         for name, value in identity.items()
     }
+    if repository := clean.get("repository_id"):
+        clean["repository_id"] = without_credentials(repository)
     return Job(
         job_id,
         given_type,

@@ -17,12 +17,14 @@ from telemetry_client.queue.file_queue import TelemetryQueue
 from telemetry_client.queue.protocol import Queue
 from telemetry_client.queue.spool import Spool
 from telemetry_client.settings import default_spool
+from telemetry_client.tracker import current
 from telemetry_client.tracker.cadence import INTERVAL_SECONDS, PERCENT_STEP
 from telemetry_client.tracker.capture import Capture
 from telemetry_client.tracker.delivery import Delivery
 from telemetry_client.tracker.feed import Change, Feed, Source
 from telemetry_client.tracker.job import Job, job_of
 from telemetry_client.tracker.outcomes import Counters
+from telemetry_client.tracker.signals import EXIT_STATUSES
 from telemetry_client.wire.cleaning import clean_disk_index
 from telemetry_client.wire.client import TelemetryClient
 
@@ -54,7 +56,8 @@ class TrackerStats:
 
 class ProgressTracker:
     """Reports the progress of a job to the hub. Thread-safe. As a context manager it also ends the
-    job: completed, failed with the exception's message, or cancelled by Ctrl-C.
+    job: completed, failed with the exception's message, or cancelled by Ctrl-C. `async with` does
+    so without blocking the event loop.
 
     Without a job id, as an argument or in MIGRATEKIT_JOB_ID, it does nothing. `spool`: a path, a
     queue, None for the default place, False for none. `source` is called for the progress when an
@@ -92,6 +95,7 @@ class ProgressTracker:
         self._first_end = threading.Lock()  # acquired by the first end, and never released
         self._delivery: Delivery | None = None
         self._capture: Capture | None = None
+        self._entered: current.Entered | None = None
         self._end_deadline_seconds = end_deadline_seconds
         identity = {"vm_name": vm_name, "repository_id": repository_id, "backup_type": backup_type}
         try:
@@ -275,8 +279,8 @@ class ProgressTracker:
         self._finish("cancelled", reason)
 
     def _finish(self, status: str, error: object) -> None:
-        """Only the first end counts. Waits until the hub has it, and what the spool holds, while
-        the hub can be reached; at most until the deadline.
+        """Only the first end counts. Waits until the hub has it, and what the spool holds, at most
+        until the deadline. If the hub cannot be reached, waits until it is on disk.
         """
         try:
             capture, delivery = self._capture, self._delivery
@@ -292,12 +296,12 @@ class ProgressTracker:
             )
             self._is_over = True
             self._feed.wake.set()
-            if not delivery.done.wait(seconds):
+            if delivery.wait_for_end(seconds):
                 capture.spool_rest(EXIT_SECONDS)
                 delivery.give_up()
             if not delivery.is_delivered:
                 logger.error(
-                    "FAILED to send telemetry update, the end of the job is not in the hub: "
+                    "FAILED to send telemetry update, the end of the job is not in the hub yet: "
                     "job_id=%s",
                     self.job_id,
                 )
@@ -312,6 +316,14 @@ class ProgressTracker:
             return END_DEADLINE_SECONDS
         return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), threading.TIMEOUT_MAX)
 
+    def close(self) -> None:
+        """Stop sending, without an end of the job. What the hub does not have is in the spool."""
+        if self._capture is not None and self._delivery is not None and os.getpid() == self._pid:
+            self._first_end.acquire(blocking=False)  # an end that comes now is not sent
+            self._is_over = True
+            self._capture.stop(EXIT_SECONDS)
+            self._delivery.give_up()
+
     def flush(self, timeout_seconds: float = FLUSH_SECONDS) -> bool:
         """Wait until every change of state is on disk or in the hub; returns whether it is."""
         event = threading.Event()
@@ -321,7 +333,22 @@ class ProgressTracker:
         self._feed.wake.set()
         return event.wait(timeout_seconds)
 
+    def end_with(self, exc: BaseException | None) -> None:
+        """End the job as a block that was left with this exception; None: at its end."""
+        code = exc.code if isinstance(exc, SystemExit) else None
+        if exc is None or (isinstance(exc, SystemExit) and not code):
+            self.complete()
+        elif isinstance(code, int) and code in EXIT_STATUSES:
+            self.cancel(EXIT_STATUSES[code])
+        elif isinstance(exc, SystemExit):
+            self.fail(code if isinstance(code, str) else f"exit status {code}")
+        elif isinstance(exc, Exception):
+            self.fail(_message_of(exc))
+        else:  # KeyboardInterrupt, a cancelled coroutine
+            self.cancel(type(exc).__name__)
+
     def __enter__(self) -> ProgressTracker:
+        self._entered = current.enter(self)
         return self
 
     def __exit__(
@@ -330,14 +357,23 @@ class ProgressTracker:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if exc is None or (isinstance(exc, SystemExit) and not exc.code):
-            self.complete()
-        elif isinstance(exc, SystemExit):
-            self.fail(exc.code if isinstance(exc.code, str) else f"exit status {exc.code}")
-        elif isinstance(exc, Exception):
-            self.fail(_message_of(exc))
-        else:  # KeyboardInterrupt, a cancelled coroutine
-            self.cancel(type(exc).__name__)
+        current.leave(self._entered)
+        self.end_with(exc)
+
+    async def __aenter__(self) -> ProgressTracker:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """The end waits for the hub in a thread: other tasks of the event loop go on."""
+        import asyncio  # here, so that programs without it do not load it
+
+        current.leave(self._entered)
+        await asyncio.get_running_loop().run_in_executor(None, self.end_with, exc)
 
     # -- the outcome --------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from telemetry_client.progress import DiskProgress, Progress
+from telemetry_client.wire.credentials import without_credentials
 
 LARGEST_INTEGER = 2**63 - 1  # the hub's bigint
 HIGHEST_DISK_INDEX = 1023
@@ -50,7 +51,7 @@ def clean_progress(progress: Progress, warn: Warn = ignore) -> Progress:
         phase=clean_text(progress.phase, "phase", warn),
         disks=tuple(by_index[index] for index in sorted(by_index)),
         percent=clean_percent(progress.percent, "percent", warn),
-        error=clean_text(progress.error, "error", warn, LONGEST_ERROR),
+        error=clean_error(progress.error, "error", warn),
     )
 
 
@@ -66,7 +67,7 @@ def clean_disk(disk: DiskProgress, warn: Warn = ignore) -> DiskProgress | None:
         total_bytes=clean_integer(disk.total_bytes, "disk total_bytes", warn),
         speed_bps=clean_integer(disk.speed_bps, "disk speed_bps", warn),
         status=_clean_disk_status(disk.status, warn),
-        error=clean_text(disk.error, "disk error", warn, LONGEST_ERROR),
+        error=clean_error(disk.error, "disk error", warn),
         percent=clean_percent(disk.percent, "disk percent", warn),
     )
 
@@ -152,6 +153,12 @@ def clean_text(
         warn(name, f"{name} is cut to {longest} characters.")
         clean = clean[: longest - 1] + "…"
     return clean or None
+
+
+def clean_error(value: Any, name: str, warn: Warn = ignore) -> str | None:
+    """The text of an error, without the credentials that it quotes."""
+    text = clean_text(value, name, warn, LONGEST_ERROR)
+    return None if text is None else without_credentials(text)
 
 
 def _shown(value: Any) -> str:

@@ -12,17 +12,16 @@ from urllib.parse import quote
 
 from telemetry_client.settings import Settings, job_type_of
 from telemetry_client.wire.backoff import parse_date
-from telemetry_client.wire.results import (
-    Accepted,
-    Refused,
-    Rejection,
-    Result,
-    Unreachable,
+from telemetry_client.wire.results import Accepted, Refused, Rejection, Result, Unreachable
+from telemetry_client.wire.transport import Answer, Transport
+from telemetry_client.wire.verdicts import (
+    NOT_THE_HUB,
+    describe_foreign,
     describe_problem,
+    is_problem,
     judge_batch,
     judge_push,
 )
-from telemetry_client.wire.transport import Answer, Transport
 
 PREFIX = "/api/v1"
 BATCH_PATH = f"{PREFIX}/telemetry/batch"
@@ -43,6 +42,7 @@ class HealthReport:
     )
     latency_seconds: float | None = None
     reason: str | None = None  # why it is not reachable
+    answered_by: str | None = None  # what answered in its place
 
 
 class TelemetryClient:
@@ -82,7 +82,7 @@ class TelemetryClient:
         answer = self._transport.post(path, body)
         if isinstance(answer, Unreachable):
             return answer
-        return judge_push(answer.status, answer.json, answer.retry_after_seconds)
+        return judge_push(answer)
 
     def push_batch(self, updates: Sequence[Mapping[str, Any]]) -> Result:
         """Push many updates of any jobs; each is accepted or rejected by itself."""
@@ -107,8 +107,9 @@ class TelemetryClient:
             return HealthReport(is_reachable=False, reason=answer.reason)
         body = answer.json
         if not isinstance(body, Mapping) or answer.status not in (200, 503) or "checks" not in body:
-            reason = describe_problem(answer.status, body) if answer.status != 200 else None
-            return HealthReport(False, reason=reason or "the response is not from a hub")
+            if is_problem(answer):
+                return HealthReport(False, reason=describe_problem(answer.status, body))
+            return HealthReport(False, reason=NOT_THE_HUB, answered_by=describe_foreign(answer))
         return HealthReport(
             is_reachable=True,
             status=str(body.get("status")),
@@ -153,7 +154,8 @@ class TelemetryClient:
         positions = list(encoded)
         refused = [replace(item, index=positions[item.index]) for item in result.rejected]
         rejected = sorted([*refused, *rejections], key=lambda rejection: rejection.index)
-        return replace(result, rejected=tuple(rejected))
+        unapplied = [replace(item, index=positions[item.index]) for item in result.not_applied]
+        return replace(result, rejected=tuple(rejected), not_applied=tuple(unapplied))
 
     def _post_items(self, path: str, key: str, items: list[bytes]) -> Result:
         body = b'{"%s":[%s]}' % (key.encode(), b",".join(items))
@@ -161,7 +163,7 @@ class TelemetryClient:
         answer = self._transport.post(path, packed, headers={"Content-Encoding": "gzip"})
         if isinstance(answer, Unreachable):
             return answer
-        return judge_batch(answer.status, answer.json, len(items), answer.retry_after_seconds)
+        return judge_batch(answer, len(items))
 
 
 def push_snapshot_to(transport: Transport, path: str, snapshot: Mapping[str, Any]) -> Result:
@@ -172,7 +174,7 @@ def push_snapshot_to(transport: Transport, path: str, snapshot: Mapping[str, Any
     answer = transport.post(path, body)
     if isinstance(answer, Unreachable):
         return answer
-    return judge_batch(answer.status, answer.json, 1, answer.retry_after_seconds)
+    return judge_batch(answer, 1)
 
 
 def _encode(payload: Mapping[str, Any]) -> bytes | Refused:

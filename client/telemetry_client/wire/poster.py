@@ -85,6 +85,6 @@ def _error(result: Result) -> str | None:
         return f"rejected: {result.rejected[0].reason}" if result.rejected else None
     if isinstance(result, Refused):
         return f"refused with status {result.status}: {result.reason}"
-    if result.status is None:
+    if not result.is_from_hub:
         return result.reason
     return f"status {result.status}: {result.reason}"

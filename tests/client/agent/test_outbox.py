@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from telemetry_client import TelemetryClient, TelemetryQueue
 from telemetry_client.agent.outbox import Outbox
+from tests.client.tools import full_disk
 from tools.faulty_hub import FaultyHub
 from tools.hub_process import free_port, wait_until
 
@@ -36,17 +36,6 @@ def started(path: Path, client: TelemetryClient, **options: Any) -> Iterator[Out
         yield outbox
     finally:
         outbox.close()
-
-
-@contextmanager
-def full_disk(room: int) -> Iterator[None]:
-    """No file may grow beyond `room` bytes: writing fails as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def snapshot(number: int) -> dict[str, Any]:
@@ -118,6 +107,7 @@ def test_memory_is_bounded_and_the_newest_stay(
         for number in range(10):
             outbox.put(snapshot(number))
         assert outbox.dropped_total == 7
+        assert sum(kept.get("lost_snapshots", 0) for kept in outbox._kept) == 7
         faulty_hub.probability = 0.0
         wait_until(lambda: counted(faulty_hub) == [7, 8, 9])
 

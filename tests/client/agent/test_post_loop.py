@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from telemetry_client import TelemetryClient, TelemetryQueue
+from telemetry_client import Accepted, TelemetryClient, TelemetryQueue
 from telemetry_client.agent.daemon import restart_delay
 from telemetry_client.agent.post_loop import Lane, PostLoop
+from tests.client.agent.conftest import LocalHub
+from tests.factories import at
 from tools.faulty_hub import FaultyHub
 from tools.hub_process import wait_until
 
@@ -42,6 +44,19 @@ def test_queue_and_spool_are_emptied(
     loop.stop()
     loop.wait(2)
     assert [dict(item) for item in faulty_hub.accepted] == [SNAPSHOT, END]
+
+
+def test_a_hub_accepts_a_snapshot_that_reports_losses(tmp_path: Path, hub: LocalHub) -> None:
+    with (
+        TelemetryQueue(tmp_path / "queue.db", max_size=1) as queue,
+        TelemetryClient(hub.url) as client,
+    ):
+        for second in range(3):
+            queue.enqueue({"node_id": "node-1", "timestamp": at(second - 60), "cpu_percent": 1.0})
+        (entry,) = queue.dequeue()
+        assert entry.payload["lost_snapshots"] == 2
+        assert client.push_snapshot(entry.payload) == Accepted()
+    assert len(hub.snapshots()) == 1
 
 
 def test_what_others_put_in_later_goes_too(

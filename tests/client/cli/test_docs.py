@@ -64,6 +64,6 @@ def test_commands_print_what_the_page_says(
 def test_programs_end_their_job(program: str, hub_shell: Shell, real_hub: HubProcess) -> None:
     done = hub_shell.run([sys.executable, "-c", program])
     assert (done.returncode, done.stderr) == (0, b"")
-    (job_id,) = re.findall(r'ProgressTracker\("([^"]+)"', program)
+    (job_id,) = re.findall(r'(?:ProgressTracker\(|job_id=)"([^"]+)"', program)
     status, _, job = real_hub.request("GET", f"/api/v1/jobs/{job_id}")
     assert (status, job["status"], job["bytes_transferred"]) == (200, "completed", 50_000_000)

@@ -69,6 +69,37 @@ def test_something_else_at_the_address_is_not_taken_for_a_hub(
     assert outcomes(shell)[1]["hub"] == "fail"
 
 
+@pytest.mark.parametrize(
+    ("fault", "described"),
+    [
+        ("redirect", "302 Found of BaseHTTP"),
+        ("portal", "the page 'Sign in'"),
+        ("page404", "404 Not Found of BaseHTTP"),
+        ("page413", "the page 'An error of a proxy'"),
+    ],
+)
+def test_what_answers_in_the_hubs_place_is_named(
+    shell: Shell, faulty_hub: FaultyHub, fault: str, described: str
+) -> None:
+    faulty_hub.fault_of_all = fault
+    status, found, text = outcomes(shell)
+    assert (status, found["hub"]) == (1, "fail")
+    assert "token" not in found
+    assert f"{faulty_hub.url} does not answer as a hub: " in text
+    assert described in text
+    assert "hunter2" not in text
+
+
+def test_a_proxy_that_lets_only_reading_through_is_named(
+    shell: Shell, faulty_hub: FaultyHub
+) -> None:
+    faulty_hub.next_faults.append("page403")
+    status, found, text = outcomes(shell)
+    assert (status, found["hub"], found["token"]) == (1, "ok", "fail")
+    assert "the page 'An error of a proxy'" in text
+    assert "Create a token" not in text
+
+
 def test_a_bad_address_is_a_finding(shell: Shell) -> None:
     shell.env["SHA_API_URL"] = "nonsense"
     status, found, text = outcomes(shell)
@@ -78,7 +109,7 @@ def test_a_bad_address_is_a_finding(shell: Shell) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_wrong_token_fails(status: int) -> None:
-    finding = judge_token(Unreachable("no", status=status), has_token=True)
+    finding = judge_token(Unreachable("no", status=status, is_from_hub=True), has_token=True)
     assert finding.outcome == "fail"
     assert "TELEMETRY_TOKEN" in finding.detail
     assert "ingest" in finding.advice

@@ -17,7 +17,7 @@ def test_an_update_that_the_hub_takes(shell: Shell, faulty_hub: FaultyHub) -> No
         *("push", "backup-vm1-1", "--status", "running", "--bytes", "50", "--total", "200"),
         *("--phase", "transferring", "--vm-name", "vm1"),
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"accepted\n", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"applied\n", b"")
     (update,) = faulty_hub.accepted
     assert update.pop("timestamp").endswith("Z")
     assert update == {
@@ -41,7 +41,7 @@ def test_a_script_tells_how_often_it_pushes(shell: Shell, faulty_hub: FaultyHub)
 
 def test_a_repeat_is_said_to_be_one(shell: Shell) -> None:
     push = ("push", "j", "--status", "running", "--timestamp", "2026-01-01T00:00:00Z")
-    assert shell.telemetry(*push).stdout == b"accepted\n"
+    assert shell.telemetry(*push).stdout == b"applied\n"
     assert b"repeat" in shell.telemetry(*push).stdout
 
 

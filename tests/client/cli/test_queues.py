@@ -7,6 +7,7 @@ from typing import Any
 
 from telemetry_client import TelemetryQueue
 from tests.client.cli.conftest import Shell
+from tests.client.tools import full_disk
 from tools.faulty_hub import FaultyHub
 
 
@@ -24,6 +25,26 @@ def counted(shell: Shell) -> dict[str, str]:
     done = shell.telemetry("queue", "stats")
     assert done.returncode == 0, done.stderr
     return dict(line.split(maxsplit=1) for line in done.stdout.decode().splitlines())
+
+
+def test_a_queue_on_a_full_disk_can_be_drained(shell: Shell, faulty_hub: FaultyHub) -> None:
+    shell.spool.parent.mkdir()
+    with TelemetryQueue(shell.spool) as queue:
+        for number in range(30):
+            queue.enqueue({"job_id": "backup-1", "status": "running", "bytes_transferred": number})
+    before = shell.spool.read_bytes()
+    with full_disk():
+        done = shell.telemetry("queue", "drain")
+    assert done.returncode == 0, done.stderr
+    assert b"the disk is full or failing" in done.stderr
+    assert b"30 sent" in done.stdout
+    assert b"The 30 entries stay in " in done.stderr
+    assert [update["bytes_transferred"] for update in faulty_hub.accepted] == list(range(30))
+    assert shell.spool.read_bytes() == before
+    assert b"30 sent" in shell.telemetry("queue", "drain").stdout, "there is room again"
+    assert (len(faulty_hub.accepted), faulty_hub.duplicates) == (30, 30)
+    with TelemetryQueue(shell.spool) as queue:
+        assert queue.get_queue_size() == 0
 
 
 def test_stats_count_what_waits(shell: Shell) -> None:

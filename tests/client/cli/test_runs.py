@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from telemetry_client import Accepted
 from telemetry_client.tracker import ProgressTracker
 from telemetry_client.wire.client import TelemetryClient
-from tests.client.cli.conftest import Shell
+from telemetry_client.wire.timestamps import now_stamp
+from tests.client.cli.conftest import TELEMETRY, Shell, below_exec
 from tools.faulty_hub import FaultyHub
-from tools.hub_process import HubProcess
+from tools.hub_process import HubProcess, wait_until
 
 
 @pytest.fixture
@@ -85,6 +89,47 @@ def test_exec_begins_a_run_each_time(shell: Shell, real_hub: HubProcess, url: st
     assert runs(real_hub, "backup-cron") == [(1, "completed"), (2, "failed")]
 
 
+def test_jobs_of_cron_that_begin_in_one_second_are_jobs_of_their_own(
+    shell: Shell, faulty_hub: FaultyHub
+) -> None:
+    command = [*TELEMETRY, "exec", "--job-type", "backup", "--", "true"]
+    for job in [shell.start(command) for _ in range(3)]:
+        assert job.wait(60) == 0
+    first = [update for update in faulty_hub.accepted if update.get("new_run")]
+    assert len({update["job_id"] for update in first}) == 3
+    for update in first:
+        assert update["vm_name"] == socket.gethostname()
+        assert update["job_id"].startswith(f"backup-{socket.gethostname()}-")
+
+
+@pytest.mark.parametrize("is_away_at_first", [False, True])
+def test_exec_says_that_its_end_did_not_change_the_job(
+    shell: Shell, real_hub: HubProcess, is_away_at_first: bool
+) -> None:
+    """Sent at once, or from the spool."""
+    job_id = f"backup-ended-{is_away_at_first}"
+    target = f"http://127.0.0.1:{real_hub.port}"
+    with FaultyHub(target) as hub, TelemetryClient(target) as other:
+        if is_away_at_first:
+            hub.fault_of_all = "page502"
+        tool = shell.fake("tool", "sys.stdin.readline()")
+        exec_command = below_exec([tool], "--job-id", job_id, "--wait", "30")
+        running = shell.start(
+            exec_command,
+            env={**shell.env, "SHA_API_URL": hub.url},
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        wait_until(lambda: bool(hub.pushes))
+        later = {"job_id": job_id, "job_type": "backup", "timestamp": now_stamp()}
+        assert isinstance(other.push({**later, "status": "cancelled"}), Accepted)
+        hub.fault_of_all = None
+        _, printed = running.communicate(b"end\n", timeout=60)
+    assert running.returncode == 0
+    assert b"does not change its job" in printed
+    assert b"the job has already ended: cancelled" in printed
+
+
 def test_push_reports_that_the_job_did_not_change(
     shell: Shell, real_hub: HubProcess, url: str
 ) -> None:
@@ -92,13 +137,11 @@ def test_push_reports_that_the_job_did_not_change(
         done = shell.telemetry("push", "backup-p", "--status", status, "--url", url, *options)
         return done.returncode, done.stdout, done.stderr
 
-    assert push("completed") == (0, b"accepted\n", b"")
+    assert push("completed") == (0, b"applied to run 1\n", b"")
     status, printed, error = push("running")
-    assert (status, printed) == (0, b"accepted\n")
-    assert error.decode().splitlines() == [
-        "The job did not change: the job has already ended: completed.",
-        "If this is another run of the job, use --new-run.",
-    ]
-    assert push("running", "--new-run") == (0, b"accepted\n", b"")
-    assert push("failed") == (0, b"accepted\n", b"")
+    assert status == 0, "it is stored"
+    assert printed == b"stored, not applied to run 1: the job has already ended: completed\n"
+    assert error == b"If this is another run of the job, use --new-run.\n"
+    assert push("running", "--new-run") == (0, b"applied to run 2\n", b"")
+    assert push("failed") == (0, b"applied to run 2\n", b"")
     assert runs(real_hub, "backup-p") == [(1, "completed"), (2, "failed")]

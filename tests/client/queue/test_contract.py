@@ -289,13 +289,17 @@ def test_losses_are_counted_by_job_and_reported_once(make_queue: MakeQueue) -> N
     queue.enqueue({"node_id": "a"})
     assert (queue.take_losses("a"), queue.take_losses("b")) == (5, 1)
     assert (queue.take_losses("a"), queue.take_losses("node/a")) == (0, 0)
+    queue.enqueue(update("a"))
+    assert (queue.take_losses("a"), queue.take_losses("node/a")) == (0, 1)
 
 
-def test_evicted_snapshots_are_not_counted(make_queue: MakeQueue) -> None:
+def test_evicted_snapshots_are_counted_by_node(make_queue: MakeQueue) -> None:
+    """By the newest snapshot, or for `take_losses`."""
     queue = make_queue(1)
-    for _ in range(2):
+    for _ in range(3):
         queue.enqueue({"node_id": "n"})
-    assert queue.take_losses("node/n") == 0
+    (entry,) = queue.dequeue()
+    assert entry.payload.get("lost_snapshots", 0) + queue.take_losses("node/n") == 2
 
 
 def test_many_threads_lose_nothing(make_queue: MakeQueue) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from telemetry_client import Entry, QueueError, TelemetryClient, TelemetryQueue
 from telemetry_client.queue.drain import Drain
-from telemetry_client.wire.results import Result, Unreachable, judge_batch
+from telemetry_client.wire.results import Accepted, Rejection, Result, Unreachable
 from tests.client.queue.clock import Clock
 from tests.factories import at
 from tools.faulty_hub import FAULTS, FaultyHub
@@ -244,6 +244,53 @@ def test_entries_are_released_if_the_hub_goes_away_while_they_are_pushed_alone(
     assert queue.get_stats()["leased"] == queue.get_stats()["failed_total"] == 0
 
 
+def test_a_proxy_that_refuses_a_large_batch_gets_smaller_ones(
+    drain: Drain, queue: TelemetryQueue, faulty_hub: FaultyHub, clock: Clock
+) -> None:
+    """As nginx does at its client_max_body_size, with a page of its own."""
+    faulty_hub.largest_body = 600
+    for number in range(100):
+        queue.enqueue(update(str(number), number, error=f"{number}"))
+    assert run_dry(drain, clock) < 60
+    assert len(faulty_hub.accepted) == 100
+    assert queue.get_stats()["failed_total"] == queue.get_stats()["dead"] == 0
+
+
+def test_what_a_proxy_blocks_waits_and_delays_nothing(
+    drain: Drain, queue: TelemetryQueue, faulty_hub: FaultyHub, clock: Clock
+) -> None:
+    faulty_hub.blocked = lambda item: item["bytes_transferred"] == 13
+    for number in range(30):
+        queue.enqueue(update(str(number), number))
+    for _ in range(20):
+        clock += drain.step() or 0.0
+    assert queue.get_queue_size() == 1
+    assert queue.get_stats()["failed_total"] == queue.get_stats()["dead"] == 0
+    faulty_hub.blocked = lambda item: False
+    run_dry(drain, clock)
+    assert len(faulty_hub.accepted) == 30
+
+
+@pytest.mark.parametrize(
+    "fault", ["portal", "redirect", "page400", "page404", "page422", "page500"]
+)
+def test_a_page_in_the_hubs_place_costs_nothing(
+    drain: Drain, queue: TelemetryQueue, faulty_hub: FaultyHub, clock: Clock, fault: str
+) -> None:
+    for number in range(20):
+        queue.enqueue(update(str(number), number))
+    faulty_hub.next_faults.extend([fault] * 20)
+    for _ in range(20):
+        clock += drain.step() or 0.0
+    assert (faulty_hub.accepted, queue.dead_letters()) == ([], [])
+    assert queue.get_stats()["failed_total"] == 0
+    assert run_dry(drain, clock) < 120
+    assert len(faulty_hub.accepted) == 20
+
+
+_NOT_ALLOWED = "This token may push only jobs of type backup."
+
+
 class BackupsOnly(TelemetryClient):
     """With a token for one type of job, as the hub answers it."""
 
@@ -257,14 +304,16 @@ class BackupsOnly(TelemetryClient):
     def push_batch(self, updates: Sequence[Mapping[str, Any]]) -> Result:
         mine = [update["job_type"] == "backup" for update in updates]
         if not any(mine):
-            return Unreachable("This token may push only jobs of type backup.", status=403)
+            return Unreachable(_NOT_ALLOWED, status=403, is_from_hub=True)
         self.taken += [
             update.get("bytes_transferred") for update in updates if update["job_type"] == "backup"
         ]
-        other = {"job_type": ["This token may push only jobs of type backup."]}
-        rejected = [{"index": i, "errors": other} for i, is_mine in enumerate(mine) if not is_mine]
-        answer = {"accepted": sum(mine), "duplicates": 0, "rejected": rejected}
-        return judge_batch(200, answer, len(updates))
+        rejected = [
+            Rejection(i, _NOT_ALLOWED, names_fields=False)
+            for i, is_mine in enumerate(mine)
+            if not is_mine
+        ]
+        return Accepted(rejected=tuple(rejected))
 
 
 def test_what_the_token_does_not_allow_waits_and_delays_nothing(

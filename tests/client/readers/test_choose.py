@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from telemetry_client.readers import Missing, reader_for, repository_of
-from telemetry_client.readers.messages import clean, without_credentials
+from telemetry_client.readers.messages import clean
 from telemetry_client.readers.pv import Pv
 from telemetry_client.readers.rsync import Rsync
+from telemetry_client.wire.credentials import without_credentials
 
 READ = [
     "restic backup --json /home",

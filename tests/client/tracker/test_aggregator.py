@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,6 +180,40 @@ def test_a_forked_child_does_not_hang_on_a_lock() -> None:
         assert time.monotonic() < deadline, "the child hangs"
         time.sleep(0.01)
     aggregator._lock.release()
+
+
+FORKED = """
+import multiprocessing, sys
+from telemetry_client import ProgressAggregator, ProgressTracker
+
+def copy(size):
+    work.add_bytes(size)
+    return size
+
+with ProgressTracker("backup-1", spool=sys.argv[1], end_deadline_seconds=0) as tracker:
+    work = ProgressAggregator(tracker)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        for size in pool.imap_unordered(copy, [10, 20, 30]):
+            work.add_bytes(size)
+    assert work.progress().bytes_transferred == 60, work.progress()
+"""
+
+
+def test_a_worker_process_is_told_that_its_bytes_do_not_count(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(tmp_path / "spool.db")],
+        env={**os.environ, "SHA_API_URL": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("do not reach the job: let workers return their bytes") == 1
+
+
+def test_it_cannot_be_sent_to_another_process() -> None:
+    with pytest.raises(TypeError, match="let workers return their bytes"):
+        pickle.dumps(ProgressAggregator())
 
 
 def test_counting_costs_less_than_the_job_notices() -> None:

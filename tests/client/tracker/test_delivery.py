@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +135,88 @@ def test_a_hub_that_hangs_holds_the_end_of_a_job_no_longer_than_its_deadline(
     kept = payloads(queue)  # nothing is leased any more
     assert phases(kept) == [None, "copying"]
     assert kept[-1]["status"] == "completed"
+
+
+# The end of a job, whose deadline below is so long that a test that waits for it fails.
+
+
+@pytest.fixture
+def patient(options: dict[str, Any]) -> dict[str, Any]:
+    return options | {"end_deadline_seconds": 300.0}
+
+
+def test_a_hub_that_is_away_holds_no_end_up_and_gets_it_later(
+    faulty_hub: FaultyHub, patient: dict[str, Any], queue: TelemetryQueue
+) -> None:
+    faulty_hub.go_down()
+    tracker = ProgressTracker("backup-1", **patient)
+    began = time.monotonic()
+    tracker.complete()
+    assert time.monotonic() - began < 20
+    assert not tracker.is_delivered
+    with TelemetryQueue(queue.db_path) as other:
+        assert other.get_queue_size() == 2, "the start and the end are on disk"
+    faulty_hub.come_up()
+    wait_until(lambda: tracker.is_delivered)
+    wait_until(lambda: queue.get_queue_size() == 0)
+    assert [update["status"] for update in faulty_hub.accepted].count("completed") == 1
+
+
+def test_a_hub_that_is_silent_counts_as_away(
+    faulty_hub: FaultyHub, patient: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "SILENT_SECONDS", 0.1)
+    faulty_hub.probability, faulty_hub.faults = 1.0, ("timeout",)
+    began = time.monotonic()
+    with TelemetryClient(faulty_hub.url, timeout=30.0) as client:
+        tracker = ProgressTracker("backup-1", **patient | {"client": client})
+        tracker.complete()
+        assert time.monotonic() - began < 20
+        tracker.close()
+
+
+@pytest.mark.parametrize("faults", [["reset"], ["page502"], ["429", "429"], ["503", "503"]])
+def test_an_end_is_tried_again_while_the_hub_is_there(
+    faulty_hub: FaultyHub, patient: dict[str, Any], faults: list[str]
+) -> None:
+    """A stale connection, or a hub that is busy."""
+    faulty_hub.retry_after = "0.3"
+    tracker = ProgressTracker("backup-1", **patient | {"interval_seconds": 3_600.0})
+    wait_until(lambda: tracker.stats.sent == 1)
+    faulty_hub.next_faults.extend(faults)
+    tracker.complete()
+    wait_until(lambda: tracker.is_delivered)
+    assert faulty_hub.accepted[-1]["status"] == "completed"
+
+
+LEAVES = """
+import sys
+from telemetry_client import ProgressTracker, TelemetryClient
+options = {"client": TelemetryClient("http://127.0.0.1:9"), "spool": sys.argv[1]}
+ProgressTracker("backup-1", end_deadline_seconds=300, **options).complete()
+"""
+
+
+def test_an_end_that_is_still_tried_when_the_process_exits_can_be_sent_at_once(
+    spool_path: Path,
+) -> None:
+    subprocess.run([sys.executable, "-c", LEAVES, str(spool_path)], check=True, timeout=60)
+    with TelemetryQueue(spool_path) as queue:
+        assert [update["status"] for update in payloads(queue)] == ["running", "completed"]
+
+
+def test_closing_leaves_everything_in_the_spool(
+    faulty_hub: FaultyHub, patient: dict[str, Any], queue: TelemetryQueue
+) -> None:
+    faulty_hub.go_down()
+    tracker = ProgressTracker("backup-1", **patient)
+    tracker.set_phase("copying")
+    tracker.close()
+    tracker.set_phase("not heard")
+    tracker.complete()
+    wait_until(lambda: len(payloads(queue)) == 2)
+    assert phases(payloads(queue)) == [None, "copying"]
+    assert not tracker.is_active
 
 
 def test_a_slow_hub_loses_nothing(faulty_hub: FaultyHub, options: dict[str, Any]) -> None:

@@ -18,7 +18,6 @@ import pytest
 import urllib3
 
 from telemetry_client import Accepted, Refused, Rejection, TelemetryClient, Unreachable
-from telemetry_client.wire.results import judge_batch, judge_failure, judge_push
 from tests.factories import make_body
 from tools.faulty_hub import FaultyHub
 from tools.hub_process import HubProcess, free_port
@@ -105,74 +104,7 @@ def test_connections_are_kept(faulty_hub: FaultyHub, hub_client: TelemetryClient
     assert len(faulty_hub.accepted) == 40
 
 
-# What the hub's answers mean.
-
-
-@pytest.mark.parametrize("status", [400, 409, 413, 415, 422])
-def test_a_refusal_is_final_and_names_fields(status: int) -> None:
-    answer = {"detail": "x", "errors": {"disks.0.status": ["Is odd.", "Truly."], "error": ["No."]}}
-    assert judge_failure(status, answer) == Refused(
-        status, "disks.0.status: Is odd. Truly.; error: No."
-    )
-
-
-@pytest.mark.parametrize("status", [401, 402, 403, 404, 408, 425, 429, 502, 503, 504])
-def test_an_outage_spends_no_try(status: int) -> None:
-    result = judge_failure(status, None, 7.0)
-    assert isinstance(result, Unreachable)
-    assert (result.spends_try, result.status, result.retry_after_seconds) == (False, status, 7.0)
-
-
-@pytest.mark.parametrize("status", [500, 501, 405, 418, 505, 599])
-def test_any_other_failure_spends_a_try(status: int) -> None:
-    result = judge_failure(status, {"detail": "The hub failed."})
-    assert isinstance(result, Unreachable)
-    assert result.spends_try
-    assert result.reason == "The hub failed."
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        None,
-        [],
-        "accepted",
-        {},
-        {"accepted": False},
-        {"accepted": 1},
-        {"ok": True},
-    ],
-)
-def test_a_200_that_is_not_the_hubs_acknowledges_nothing(answer: Any) -> None:
-    result = judge_push(200, answer)
-    assert isinstance(result, Unreachable)
-    assert not result.spends_try
-    assert result.status == 200
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        None,
-        {"accepted": 3},
-        {"accepted": 2, "duplicates": 0, "rejected": []},  # and the third?
-        {"accepted": "3", "duplicates": 0, "rejected": []},
-        {"accepted": 2, "duplicates": 0, "rejected": [{"index": 3, "errors": {}}]},
-        {"accepted": 2, "duplicates": 0, "rejected": [{"index": 0}]},
-        {"accepted": 2, "duplicates": 0, "rejected": 1},
-    ],
-)
-def test_a_batch_is_acknowledged_whole_or_not(answer: Any) -> None:
-    result = judge_batch(200, answer, 3)
-    assert isinstance(result, Unreachable)
-    assert not result.spends_try
-
-
-def test_a_reason_is_one_line_of_bounded_length() -> None:
-    result = judge_failure(400, {"errors": {"error": ["a\nb\x1b[31m" + "x" * 10_000]}})
-    assert isinstance(result, Refused)
-    assert result.reason.startswith("error: a b [31m")
-    assert len(result.reason) <= 500
+# What a batch says.
 
 
 def test_a_batch_says_which_item_was_rejected(
@@ -228,15 +160,12 @@ def test_an_unknown_host_is_a_connection_error() -> None:
     [
         ("reset", Unreachable("connection_error")),
         ("half", Unreachable("connection_error")),
-        ("garbage", Unreachable("the response is not from a hub", status=200)),
-        ("portal", Unreachable("the response is not from a hub", status=200)),
-        ("redirect", Unreachable("302 Found", status=302)),
         ("huge", Unreachable("the response is too large for a hub", status=200)),
-        ("500", Unreachable("Injected.", spends_try=True, status=500)),
-        ("502", Unreachable("Injected.", status=502)),
-        ("503", Unreachable("Injected.", 7.0, status=503)),
-        ("429", Unreachable("Injected.", 7.0, status=429)),
-        ("401", Unreachable("Injected.", status=401)),
+        ("500", Unreachable("Injected.", spends_try=True, status=500, is_from_hub=True)),
+        ("502", Unreachable("Injected.", status=502, is_from_hub=True)),
+        ("503", Unreachable("Injected.", 7.0, status=503, is_from_hub=True)),
+        ("429", Unreachable("Injected.", 7.0, status=429, is_from_hub=True)),
+        ("401", Unreachable("Injected.", status=401, is_from_hub=True)),
         ("400", Refused(400, "Injected.")),
     ],
 )
@@ -250,6 +179,33 @@ def test_each_fault_has_its_result(
     assert hub_client.push_batch([make_update()]) == expected
     repeat = hub_client.push(make_update())  # the pool has no broken connection in it
     assert isinstance(repeat, Accepted)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "described"),
+    [
+        ("garbage", 200, "application/json"),
+        ("portal", 200, "the page 'Sign in'"),
+        ("redirect", 302, "a redirect to https://sso.example.org/login"),
+        ("page400", 400, "the page 'An error of a proxy'"),
+        ("page404", 404, "the page"),
+        ("page413", 413, "the page"),
+        ("page500", 500, "the page"),
+    ],
+)
+def test_what_answers_in_the_hubs_place_is_described(
+    faulty_hub: FaultyHub, hub_client: TelemetryClient, fault: str, status: int, described: str
+) -> None:
+    for push in (hub_client.push, lambda update: hub_client.push_batch([update])):
+        faulty_hub.next_faults.append(fault)
+        result = push(make_update())
+        assert isinstance(result, Unreachable)
+        assert (result.status, result.spends_try, result.is_from_hub) == (status, False, False)
+        assert result.reason.startswith(f"the response is not from a hub: {status} ")
+        assert described in result.reason
+        assert "BaseHTTP" in result.reason  # the program, as its header says
+        assert "hunter2" not in result.reason
+        assert "s3cret" not in result.reason
 
 
 def took(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -465,8 +421,8 @@ def test_health_without_a_server(faulty_hub: FaultyHub, hub_client: TelemetryCli
 def test_the_real_hub_means_the_same(real_hub: HubProcess) -> None:
     with TelemetryClient(f"http://127.0.0.1:{real_hub.port}") as client:
         update = make_update("backup-client-ü 1")
-        assert client.push(update) == Accepted()
-        assert client.push(update) == Accepted(duplicates=1)
+        assert client.push(update) == Accepted(run=1)
+        assert client.push(update) == Accepted(duplicates=1, run=1)
         refused = client.push(make_update("backup-client-1", bytes_transferred=-1))
         assert isinstance(refused, Refused)
         assert refused.reason.startswith("bytes_transferred: ")

@@ -63,7 +63,6 @@ def test_no_server_is_a_connection_error() -> None:
         ("503", "status 503: Injected."),
         ("401", "status 401: Injected."),
         ("400", "refused with status 400: Injected."),
-        ("portal", "status 200: the response is not from a hub"),
     ],
 )
 def test_each_fault_has_its_error(
@@ -71,6 +70,13 @@ def test_each_fault_has_its_error(
 ) -> None:
     faulty_hub.next_faults.append(fault)
     assert poster.post_snapshot(SNAPSHOT) == (False, error)
+
+
+def test_another_answer_is_described(faulty_hub: FaultyHub, poster: TelemetryPoster) -> None:
+    faulty_hub.next_faults.append("portal")
+    stored, error = poster.post_snapshot(SNAPSHOT)
+    assert not stored
+    assert str(error).startswith("the response is not from a hub: 200 OK of ")
 
 
 def test_it_tries_again_until_it_is_stored(faulty_hub: FaultyHub, poster: TelemetryPoster) -> None:
