@@ -35,7 +35,7 @@ class Capture:
         self._feed = feed
         self._delivery = delivery
         self._log = LimitedLog(logger)
-        self._sampler = Sampler(job.job_id, feed, self._log)
+        self._sampler = Sampler(job.job_id, feed, self._log, job.interval_seconds)
         self._stamps = Stamps()
         self._disk_changes = DiskChanges()
         self._last: Moment | None = None

@@ -12,21 +12,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry_client.readers import End, Reader
-from telemetry_client.readers.borg import Borg
 from telemetry_client.readers.lines import LONGEST_LINE, Lines
-from telemetry_client.readers.pv import Pv
-from telemetry_client.readers.rclone import Rclone
-from telemetry_client.readers.restic import Restic
-from telemetry_client.readers.rsync import Rsync
+from telemetry_client.readers.pattern import PatternReader
+from telemetry_client.readers.tools.borg import BorgReader
+from telemetry_client.readers.tools.pv import PvReader
+from telemetry_client.readers.tools.rclone import RcloneReader
+from telemetry_client.readers.tools.restic import ResticReader
+from telemetry_client.readers.tools.rsync import RsyncReader
 from telemetry_client.wire.cleaning import LARGEST_INTEGER, clean_progress
 from tests.client.readers.captures import FOLDER
 
 READERS: dict[str, Callable[[], Reader]] = {
-    "restic": Restic,
-    "rclone": Rclone,
-    "borg": Borg,
-    "rsync": Rsync,
-    "pv": lambda: Pv(5_000_000, has_bytes=True, has_elapsed=True),
+    "plain": Reader,
+    "restic": ResticReader,
+    "rclone": RcloneReader,
+    "borg": lambda: BorgReader(has_json=True),
+    "rsync": RsyncReader,
+    "pv": lambda: PvReader(5_000_000, has_bytes=True, has_elapsed=True),
+    "pattern": lambda: PatternReader(
+        [r"(?P<done>\d\S* ?[kMG]?i?B?)\D+(?P<total>\d+)?", r"(?P<percent>[\d.]+)%(?P<phase>.*)"]
+    ),
 }
 CAPTURED = [path.read_bytes()[:4000] for path in sorted(FOLDER.iterdir())]
 each_reader = pytest.mark.parametrize("make", READERS.values(), ids=READERS.keys())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
-from telemetry_client.readers import Missing, reader_for, repository_of
+from telemetry_client.readers import choose_reader, repository_of
 from telemetry_client.readers.messages import clean, without_credentials
-from telemetry_client.readers.pv import Pv
-from telemetry_client.readers.rsync import Rsync
+from telemetry_client.readers.tools.pv import PvReader
+from telemetry_client.readers.tools.rsync import RsyncReader
 
 READ = [
     "restic backup --json /home",
@@ -22,6 +24,8 @@ READ = [
     "rclone copy a b --use-json-log --log-level INFO",
     "borg --log-json --progress create ::a /home",
     "borg create -p --log-json ::a /home",
+    "borg --log-json --progress prune --keep-last 1",
+    "borg compact --log-json --progress",
     "rsync -a --info=progress2 a b",
     "rsync -a --info=stats1,progress2 a b",
     "pv -n -b",
@@ -29,52 +33,185 @@ READ = [
     "pv -n -s 20M",
     "pv -ns 20M",
 ]
+RCLONE_FLAGS = "--use-json-log --stats 5s --stats-log-level NOTICE"
 LACKING = {
     "restic backup /home": "--json",
     "restic backup --json=false /home": "--json",
     "restic backup -- --json": "--json",
-    "rclone copy a b": "--use-json-log --stats 5s --stats-log-level NOTICE",
-    "rclone copy a b --use-json-log": "--use-json-log --stats 5s --stats-log-level NOTICE",
-    "rclone copy a b --use-json-log -v -q": "--use-json-log --stats 5s --stats-log-level NOTICE",
+    "restic backup -q --json /home": "--json and without -q",
+    "restic -r /srv prune": "RESTIC_PROGRESS_FPS=1 in its environment",
+    "rclone copy a b": RCLONE_FLAGS,
+    "rclone copy a b --use-json-log": RCLONE_FLAGS,
+    "rclone copy a b --use-json-log -v -q": RCLONE_FLAGS,
     "rclone copy a b --use-json-log -v --log-file=x": "its log on stderr, not --log-file",
+    "rclone copy a b --use-json-log -v --log-systemd": "its log on stderr, not --log-systemd",
+    "rclone copy a b --use-json-log -v --syslog": "its log on stderr, not --syslog",
+    "rclone copy a b -P --use-json-log -v": f"{RCLONE_FLAGS} and without -P",
+    "rclone copy a b --progress --use-json-log -v": f"{RCLONE_FLAGS} and without -P",
+    "rclone copy a b --use-json-log -v --stats 0": "--stats 5s",
+    "rclone copy a b --use-json-log -v --stats=0s": "--stats 5s",
     "borg create ::a /home": "--log-json --progress",
     "borg create --log-json ::a /home": "--log-json --progress",
+    "borg prune --keep-last 1": "--log-json --progress",
     "rsync -a --progress a b": "--info=progress2",
+    "rsync -a --info=progress1 a b": "--info=progress2",
+    "rsync -a --info=progress2,progress0 a b": "--info=progress2",
+    "rsync -aq --info=progress2 a b": "--info=progress2 and without -q",
+    "rsync -a --quiet --info=progress2 a b": "--info=progress2 and without -q",
     "pv a": "-n -b",
     "pv -n": "-b, or -s with the size,",
     "pv -n -l -b": "bytes, not lines (-l)",
+    "pv -n -q -b": "-n -b and without -q",
 }
-UNREAD = ["true", "sh -c 'restic backup --json'", "restic snapshots", "borg list", "", "sudo"]
+UNREAD = ["true", "restic snapshots", "borg list", "", "sudo", "./backup.sh"]
 
 
 @pytest.mark.parametrize("line", READ)
 def test_a_command_that_says_how_far_it_is_has_a_reader(line: str) -> None:
-    reader = reader_for(line.split())
-    assert reader is not None
-    assert not isinstance(reader, Missing)
-    assert reader.tool in line
+    choice = choose_reader(line.split())
+    assert choice.reader.reads_progress
+    assert choice.hint is None
+    assert choice.reader.tool in line
 
 
-@pytest.mark.parametrize(("line", "hint"), LACKING.items())
-def test_a_command_that_does_not_is_told_the_flag(line: str, hint: str) -> None:
-    reader = reader_for(line.split())
-    assert reader == Missing(hint=hint, tool=line.split()[0])
+@pytest.mark.parametrize(("line", "flags"), LACKING.items())
+def test_a_command_that_does_not_is_told_the_flag(line: str, flags: str) -> None:
+    choice = choose_reader(line.split())
+    tool = line.split()[0]
+    assert not choice.reader.reads_progress
+    assert choice.hint is not None
+    assert choice.hint.startswith(
+        f"{tool} does not report its progress: run it with {flags} to see it."
+    )
 
 
 @pytest.mark.parametrize("line", UNREAD)
 def test_other_commands_have_no_reader(line: str) -> None:
-    assert reader_for(line.split()) is None
+    choice = choose_reader(line.split())
+    assert (choice.reader.reads_progress, choice.hint) == (False, None)
 
 
-def test_rclone_takes_its_options_from_the_environment_as_well() -> None:
-    environ = {"RCLONE_USE_JSON_LOG": "true", "RCLONE_VERBOSE": "1"}
-    assert not isinstance(reader_for(["rclone", "copy", "a", "b"], environ), Missing)
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"RCLONE_STATS": "0"},
+        {"RCLONE_PROGRESS": "true"},
+        {"RCLONE_LOG_FILE": "/x"},
+        {"RCLONE_LOG_SYSTEMD": "true"},
+        {"RCLONE_QUIET": "true", "RCLONE_VERBOSE": "0"},
+    ],
+)
+def test_rclone_has_its_options_in_the_environment_as_well(environ: dict[str, str]) -> None:
+    command = ["rclone", "copy", "a", "b"]
+    readable = {"RCLONE_USE_JSON_LOG": "true", "RCLONE_VERBOSE": "1"}
+    assert choose_reader(command, readable).reader.reads_progress
+    assert not choose_reader(command, {**readable, **environ}).reader.reads_progress
+    assert choose_reader(command, {"RCLONE_DRY_RUN": "true"}).reader.is_dry_run
 
 
+def test_restic_counts_the_steps_of_other_commands_if_it_may() -> None:
+    environ = {"RESTIC_PROGRESS_FPS": "1"}
+    assert choose_reader(["restic", "check"], environ).reader.reads_progress
+    hint = choose_reader(["restic", "check", "-q"], environ).hint
+    assert hint is not None
+    assert "without --json or -q" in hint
+
+
+@pytest.mark.parametrize(
+    ("line", "tool", "via"),
+    [
+        ("sudo -Eu x restic backup --json /", "restic", "sudo"),
+        ("sudo -n -E -u x RESTIC_PASSWORD=y restic backup --json /", "restic", "sudo"),
+        ("runuser -u x -- restic backup --json /", "restic", "runuser"),
+        ("runuser x -c 'restic backup --json /'", "restic", "runuser"),
+        ("su - x -c 'restic backup --json /'", "restic", "su"),
+        ("flock -n /run/lock restic backup --json /", "restic", "flock"),
+        ("flock -w 5 /run/lock -c 'restic backup --json /'", "restic", "flock"),
+        ("sh -c 'restic backup --json /'", "restic", "sh"),
+        ("bash -ec 'exec restic backup --json \"/a b\"'", "restic", "bash"),
+        ("sh -c 'A=b nice restic backup --json /'", "restic", "sh nice"),
+        ("bash -o pipefail -c 'restic backup --json /'", "restic", "bash"),
+        ("ssh -p 22 -i key u@host sudo restic backup --json /", "restic", "ssh sudo"),
+        ("docker exec -it -u x box restic backup --json /", "restic", "docker"),
+        ("podman exec box restic backup --json /", "restic", "podman"),
+        ("kubectl exec pod -n ns -- restic backup --json /", "restic", "kubectl"),
+        ("chroot /mnt rsync -a --info=progress2 a b", "rsync", "chroot"),
+        ("taskset -c 0-3 rsync -a --info=progress2 a b", "rsync", "taskset"),
+        ("systemd-inhibit --what=sleep rsync -a --info=progress2 a b", "rsync", "systemd-inhibit"),
+    ],
+)
+def test_a_tool_is_found_behind_what_runs_it(line: str, tool: str, via: str) -> None:
+    choice = choose_reader(shlex.split(line))
+    assert choice.call is not None
+    assert (choice.call.tool, " ".join(choice.call.via)) == (tool, via)
+    assert choice.reader.reads_progress
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sh -c 'cd / && restic backup --json .'",
+        "sh -c 'restic backup --json / | tee log'",
+        "bash -c 'restic backup --json $DIRS'",
+        "docker run restic/restic backup --json /",
+        "flock /run/lock sh -c 'restic check; restic backup --json /'",
+    ],
+)
+def test_where_it_is_not_sure_the_option_is_named(line: str) -> None:
+    choice = choose_reader(shlex.split(line))
+    assert (choice.call, choice.reader.reads_progress) == (None, False)
+    assert choice.hint is not None
+    assert "--tool restic" in choice.hint
+    if "check" in line:
+        return  # its first call is another one
+    named = choose_reader(shlex.split(line), tool="restic")
+    assert (named.reader.reads_progress, named.hint) == (True, None)
+    assert named.reader.end(3).status == "completed"
+
+
+def test_a_script_is_read_as_the_tool_that_is_named() -> None:
+    choice = choose_reader(["./nightly.sh"], tool="rsync")
+    assert choice.reader.tool == "rsync"
+    progress = choice.reader.feed(
+        b"  1,000  50%  1.00MB/s  0:00:01 (xfr#1, to-chk=1/2)\n", "stdout"
+    )
+    assert progress is not None
+    assert progress.bytes_transferred == 1000
+    assert choice.reader.end(24).status == "completed"
+    with pytest.raises(KeyError):
+        choose_reader(["./nightly.sh"], tool="nothing")
+
+
+@pytest.mark.parametrize(
+    ("line", "output", "status"),
+    [
+        ("flock -n /lock borg create ::a", "", "failed"),  # another process has the lock
+        ("flock -n -E 9 /lock borg create ::a", "", "completed"),
+        ("sudo borg create ::a", "sudo: a password is required", "failed"),
+        ("sudo borg create ::a", "/x: file changed while we backed it up", "completed"),
+        ("docker exec box borg create ::a", "Error: No such container: box", "failed"),
+    ],
+)
+def test_a_status_of_what_runs_the_tool_is_not_one_of_the_tool(
+    line: str, output: str, status: str
+) -> None:
+    """1 is a warning of borg."""
+    reader = choose_reader(line.split()).reader
+    reader.feed(output.encode() + b"\n", "stderr")
+    assert reader.end(1).status == status
+
+
+def test_a_timeout_is_not_a_warning_of_borg() -> None:
+    assert choose_reader("timeout 60 borg create ::a".split()).reader.end(124).status == "failed"
+
+
+@pytest.mark.parametrize(
+    "info", ["--info=progress2", "--info progress2", "--info=PROGRESS2", "--info=ALL2"]
+)
 @pytest.mark.parametrize(("flag", "base"), [("-ah", 1000), ("-ahh", 1024)])
-def test_rsync_is_read_in_its_own_units(flag: str, base: int) -> None:
-    reader = reader_for(["rsync", flag, "--info=progress2", "a", "b"])
-    assert isinstance(reader, Rsync)
+def test_rsync_is_read_in_its_own_units(info: str, flag: str, base: int) -> None:
+    reader = choose_reader(["rsync", flag, *info.split(), "a", "b"]).reader
+    assert isinstance(reader, RsyncReader)
     progress = reader.feed(b"         19.07M 100%  7.90MB/s    0:00:07 (xfr#1, to-chk=0/1)\n")
     assert progress is not None
     assert progress.bytes_transferred == round(19.07 * base**2)
@@ -85,18 +222,18 @@ def test_rsync_is_read_in_its_own_units(flag: str, base: int) -> None:
     [("1,234,567", 1_234_567), ("1.234.567", 1_234_567), ("1,23K", 1_230), ("999", 999)],
 )
 def test_rsync_writes_numbers_in_the_way_of_its_locale(digits: str, count: int) -> None:
-    progress = Rsync().feed(f"\r {digits}  50%  7.90MB/s    0:00:07\r".encode())
+    progress = RsyncReader().feed(f"\r {digits}  50%  7.90MB/s    0:00:07\r".encode())
     assert progress is not None
     assert progress.bytes_transferred == count
 
 
 def test_the_total_of_pv_is_the_size_of_its_inputs() -> None:
     sizes = {"a": 10, "b": 20, "-": 5}
-    reader = reader_for(["pv", "-n", "-i", "2", "a", "b"], size_of=sizes.get)
-    assert isinstance(reader, Pv)
+    reader = choose_reader(["pv", "-n", "-i", "2", "a", "b"], size_of=sizes.get).reader
+    assert isinstance(reader, PvReader)
     assert reader._total == 30
-    from_stdin = reader_for(["pv", "-n"], size_of=sizes.get)
-    assert isinstance(from_stdin, Pv)
+    from_stdin = choose_reader(["pv", "-n"], size_of=sizes.get).reader
+    assert isinstance(from_stdin, PvReader)
     assert from_stdin._total == 5
 
 
