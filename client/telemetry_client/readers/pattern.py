@@ -10,7 +10,8 @@ from telemetry_client.readers.base import Reader, Stream, count_of
 
 GROUPS = ("done", "total", "percent", "speed", "phase")
 LONGEST_LINE = 2_000  # characters; a careless expression must not take long
-_NUMBER = re.compile(r"(\d+(?:[.,' ]\d+)*)\s*([kKMGTPE]?)(i?)", re.ASCII)
+_NUMBER = re.compile(r"(\d+(?:[.,' ]\d+)*)\s*([kmgtpe]?)(i?)(?=b|\W|$)", re.ASCII | re.IGNORECASE)
+_NAMED_PHASES = 200  # of more, only every hundredth is named: each costs an update
 _POWERS = " KMGTPE"
 _ALMOST_ALL = 99.99  # 100 means completed
 
@@ -20,7 +21,8 @@ class PatternReader(Reader):
 
     Groups: `done`, `total`, `percent`, `speed` and `phase`. Sizes may have a unit: with an `i`, as
     in MiB, it is a power of 1024; without, of `base`. A line of stderr that is not progress is kept
-    as a message. `scale`: how many bytes are 1 of `done` and `total`.
+    as a message, unless it matches `noise`. A total without `done` is kept for the lines that have
+    none. `scale`: how many bytes are 1 of `done` and `total`.
     """
 
     streams: tuple[Stream, ...] = ("stdout", "stderr")
@@ -34,6 +36,7 @@ class PatternReader(Reader):
         scale: int = 1,
         streams: tuple[Stream, ...] = ("stdout", "stderr"),
         total_bytes: int | None = None,
+        noise: str | None = None,
     ) -> None:
         super().__init__()
         self.streams = streams
@@ -41,6 +44,8 @@ class PatternReader(Reader):
         self._base = base
         self._scale = scale
         self._total = total_bytes
+        self._noise = re.compile(noise) if noise is not None else None
+        self._phases_count = 0
 
     def take(self, line: str, stream: Stream) -> None:
         for pattern in self._patterns:
@@ -48,7 +53,8 @@ class PatternReader(Reader):
             if match is not None:
                 self._take_groups({k: v.strip() for k, v in match.groupdict().items() if v})
                 return
-        super().take(line, stream)
+        if self._noise is None or not self._noise.search(line):
+            super().take(line, stream)
 
     def _take_groups(self, found: dict[str, str]) -> None:
         progress = self.progress
@@ -56,13 +62,22 @@ class PatternReader(Reader):
         if done is not None:
             total = self._total if total is None else total
             progress = replace(progress, bytes_transferred=done, total_bytes=total)
+        elif total is not None:
+            self._total = total
         elif speed is not None:  # otherwise it is measured
             progress = replace(progress, speed_bps=speed // self._scale)
         percent = percent_in(found.get("percent"))
         if percent is not None:
             progress = replace(progress, percent=percent)
-        phase = found.get("phase", progress.phase or "transferring")[:100]
-        self.progress = replace(progress, phase=phase)
+        self.progress = replace(progress, phase=self._phase(found.get("phase")))
+
+    def _phase(self, named: str | None) -> str:
+        before = self.progress.phase or "transferring"
+        if named is None or named == before:
+            return before
+        self._phases_count += 1
+        is_one_of_many = self._phases_count > _NAMED_PHASES and self._phases_count % 100
+        return before if is_one_of_many else named[:100]
 
     def _bytes(self, text: str | None) -> int | None:
         size = size_in(text, self._base)

@@ -20,7 +20,7 @@ from telemetry_client.readers.tools.rclone import RcloneReader
 from telemetry_client.readers.tools.restic import ResticReader
 from telemetry_client.readers.tools.rsync import RsyncReader
 from telemetry_client.wire.cleaning import LARGEST_INTEGER, clean_progress
-from tests.client.readers.captures import FOLDER
+from tests.client.readers.captures import FOLDERS
 
 READERS: dict[str, Callable[[], Reader]] = {
     "plain": Reader,
@@ -33,7 +33,7 @@ READERS: dict[str, Callable[[], Reader]] = {
         [r"(?P<done>\d\S* ?[kMG]?i?B?)\D+(?P<total>\d+)?", r"(?P<percent>[\d.]+)%(?P<phase>.*)"]
     ),
 }
-CAPTURED = [path.read_bytes()[:4000] for path in sorted(FOLDER.iterdir())]
+CAPTURED = [path.read_bytes()[:4000] for folder in FOLDERS for path in sorted(folder.iterdir())]
 each_reader = pytest.mark.parametrize("make", READERS.values(), ids=READERS.keys())
 
 numbers = st.integers() | st.floats() | st.booleans() | st.none() | st.text(max_size=5)

@@ -77,10 +77,150 @@ RUNS = [
         *(5_000_000, 5_000_000, "transferring"),
     ),
     Run(
+        *("borg-json", f"{BORG} create --json ::a", 0, "completed"),
+        *(42_000_501, None, "finalizing"),
+    ),
+    Run(
+        *("borg-prune", f"{BORG} prune --keep-last 1", 0, "completed", None, None, "prune"),
+        percent=0.0,
+    ),
+    Run(
+        *("borg-compact", f"{BORG} compact", 0, "completed"),
+        *(None, None, "repository.compact_segments", 100 * 14 / 15),
+    ),
+    Run(
+        *("restic-check", "env RESTIC_PROGRESS_FPS=5 restic check", 0, "completed"),
+        *(None, None, "snapshots", 99.99),
+    ),
+    Run(
+        *("restic-copy", "env RESTIC_PROGRESS_FPS=5 restic copy --from-repo x", 0, "completed"),
+        *(None, None, "packs copied", 99.99),
+    ),
+    Run(
+        *("pg_basebackup-files", "pg_basebackup -P -D base", 0, "completed"),
+        *(36_620 * 1024, 36_620 * 1024, "transferring"),
+    ),
+    Run(
+        *("pg_dump-verbose", "pg_dump -v postgres", 0, "completed", None, None),
+        'dumping contents of table "public.small"',
+    ),
+    Run(
+        *("pg_dump-failed", "pg_dump -v none", 1, "failed", None, None, None),
+        error="pg_dump exited with 1: pg_dump: error: connection to server on socket",
+    ),
+    Run(
+        *("pg_restore-verbose", "pg_restore -v -d r d", 0, "completed", None, None),
+        'processing data for table "public.small"',
+    ),
+    Run(
+        *("pgbackrest-backup", "pgbackrest --stanza=main backup", 0, "completed"),
+        *(round(55.6 * 1024**2), None, "backup", 54.08),
+    ),
+    Run(
+        *("tar-echo", "tar --checkpoint=2000 --checkpoint-action=echo=%T -cf x d", 0, "completed"),
+        *(120_012_800, None, "transferring"),
+    ),
+    Run(
+        *("tar-records", "tar --checkpoint=2000 -b 40 -cf x d", 0, "completed"),
+        *(4000 * 512 * 40, None, "transferring"),
+    ),
+    Run(
+        *("dd-count", "dd if=/dev/zero bs=1M count=12000 of=x status=progress", 0, "completed"),
+        *(12_582_912_000, 12_582_912_000, "transferring"),
+    ),
+    Run(
+        *("qemu-img-convert", "qemu-img convert -p -O qcow2 a b", 0, "completed"),
+        *(None, None, "transferring", 99.99),
+    ),
+    Run(
+        *("mbuffer-file", "mbuffer -i a -o b", 0, "completed"),
+        *(round(38.1 * 1024**2), None, "transferring", 84.0),
+    ),
+    Run(
+        *("curl-meter", "curl http://h/x -o x", 0, "completed"),
+        *(round(38.1 * 1024**2), round(38.1 * 1024**2), "transferring", 99.99),
+    ),
+    Run(
+        *("curl-bar", "curl -# http://h/x -o x", 0, "completed"),
+        *(None, None, "transferring", 99.99),
+    ),
+    Run(
+        *("curl-failed", "curl http://h/x -o x", 7, "failed", 0, None, "transferring", 0.0),
+        error="curl exited with 7: curl: (7) Failed to connect to 127.0.0.1 port 18098",
+    ),
+    Run(
+        *("duplicity-full", "duplicity full --progress d file:///d", 0, "completed"),
+        *(120_297_611, None, "transferring", 99.99),
+    ),
+    Run(
+        *("kopia-snapshot", "kopia snapshot create --progress /srv", 0, "completed"),
+        *(261_000_000, None, "transferring", 99.99),
+    ),
+    Run(
+        *("s5cmd-cp", "s5cmd --show-progress cp a s3://b", 0, "completed"),
+        *(round(2.73 * 1024**3), round(2.73 * 1024**3), "transferring", 99.99),
+    ),
+    Run(
+        *("aws-sync", "aws s3 sync data s3://bucket", 0, "completed"),
+        *(10 * 1024**2, 10 * 1024**2, "transferring"),
+    ),
+    Run(
+        *("aws-failed", "aws s3 sync data s3://bucket", 1, "failed"),
+        *(1024**2, 10 * 1024**2, "transferring"),
+        error="aws exited with 1: upload failed: data/b to s3://bucket/b An error occurred",
+    ),
+    Run(
+        *("zfs-parsable", "zfs send -P -v -R pool/fs@b", 0, "completed"),
+        *(3_900_000, 4_000_000, "transferring"),
+        error="zfs has completed with 3900000 of 4000000 bytes",
+    ),
+    Run(
+        *("zfs-verbose", "zfs send -v pool/fs@a", 0, "completed"),
+        *(4 * 1024**2, 4 * 1024**2, "transferring"),
+    ),
+    Run(
+        *("mariabackup-backup", "mariadb-backup --backup --target-dir=/b", 0, "completed"),
+        *(None, None, "completed OK!"),
+    ),
+    Run(
+        *("mydumper-dump", "mydumper -v 3 -o d", 0, "completed"),
+        *(None, None, "dumping data for `shop`.`orders`"),
+    ),
+    Run(
+        *("mydumper-percent", "mydumper --verbose=3 -o d", 0, "completed"),
+        *(None, None, "`shop`.`orders`", 60.0),
+    ),
+    Run(
+        *("myloader-load", "myloader -v 3 -d d", 0, "completed", None, None),
+        "restoring `shop`.`orders`",
+    ),
+    Run(
+        *("proxmox-backup-client-backup", "proxmox-backup-client backup a.pxar:/a", 0, "completed"),
+        *(5 * 1024**3, None, "backup"),
+    ),
+    Run(
+        *("vzdump-qemu", "vzdump 100", 0, "completed", 32 * 1024**3, 32 * 1024**3),
+        "Finished Backup of VM 100",
+    ),
+    Run(
+        *("vzdump-old", "vzdump 101", 255, "failed", 4_123_456_000, 34_359_738_368),
+        "Starting Backup of VM 101",
+        error="vzdump exited with 255",
+    ),
+    Run(
+        *("robocopy-summary", "robocopy a b /MIR", 3, "completed"),
+        *(190 * 1024, None, "transferring"),
+    ),
+    Run(
         *("pv-failed", f"{PV} -s 1", 2, "failed", None, None, None),
         error="pv exited with 2: pv: /nonexist: No such file or directory",
     ),
 ]
+
+
+def reader_of(command: str) -> Reader:
+    environ = {"RESTIC_PROGRESS_FPS": "5"} if "RESTIC_PROGRESS_FPS" in command else {}
+    return choose_reader(command.split(), environ).reader
 
 
 def run(reader: Reader, name: str, exit_status: int, chunk: int = 1 << 20) -> End:
@@ -92,7 +232,7 @@ def run(reader: Reader, name: str, exit_status: int, chunk: int = 1 << 20) -> En
 
 @pytest.mark.parametrize("case", RUNS, ids=lambda case: case.name)
 def test_a_real_run_comes_to_its_end(case: Run) -> None:
-    reader = choose_reader(case.command.split()).reader
+    reader = reader_of(case.command)
     assert reader.reads_progress
     end = run(reader, case.name, case.exit_status)
     assert end.status == case.status
@@ -105,7 +245,7 @@ def test_a_real_run_comes_to_its_end(case: Run) -> None:
 
 def progress_of(command: str, name: str) -> list[Progress]:
     """The progress after each line of stdout or stderr, as it changes."""
-    reader = choose_reader(command.split()).reader
+    reader = reader_of(command)
     seen: list[Progress] = []
     for data, stream in captured(name):
         lines = data.replace(b"\r", b"\n").splitlines(keepends=True)

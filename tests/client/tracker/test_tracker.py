@@ -115,7 +115,7 @@ def test_speed_and_time_left_are_measured_when_the_job_tells_none(
 ) -> None:
     options["interval_seconds"] = 0.2
     with ProgressTracker("backup-1", total_bytes=10**6, **options) as tracker:
-        for number in range(40):
+        for number in range(130):  # more than a second
             tracker.update_progress(number * 1_000)
             time.sleep(0.01)
         fields = ("transfer_speed_bps", "eta_seconds", "bytes_transferred")

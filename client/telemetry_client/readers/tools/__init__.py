@@ -11,7 +11,6 @@ from telemetry_client.readers.tool import Tool
 
 # Other names of the same tool.
 _ALIASES = {
-    "bsdtar": "tar",
     "gtar": "tar",
     "mariadb-backup": "mariabackup",
     "xtrabackup": "mariabackup",

@@ -82,6 +82,7 @@ class BorgReader(Reader):
     def __init__(self, *, has_json: bool = False) -> None:
         super().__init__()
         self.streams = ("stdout", "stderr") if has_json else ("stderr",)
+        self._has_final_size = False  # from stdout, which may be read before the rest of stderr
 
     def take(self, line: str, stream: Stream) -> None:
         record = json_object(line)
@@ -102,13 +103,14 @@ class BorgReader(Reader):
         match = _ORIGINAL_SIZE.match(line)  # of the archive, in the output of --json
         if match is not None:
             size = count_of(int(match[1]))
+            self._has_final_size = True
             self.progress = replace(self.progress, bytes_transferred=size)
         elif stream == "stderr":
             self.messages.add(line)
 
     def _take_archive(self, record: Mapping[str, Any]) -> None:
         done = count_of(record.get("original_size"))
-        if done:  # the first record has 0, the last one has no sizes
+        if done and not self._has_final_size:  # the first record has 0, the last one has no sizes
             self.progress = replace(self.progress, bytes_transferred=done, phase="transferring")
 
     def _take_percent(self, record: Mapping[str, Any]) -> None:
