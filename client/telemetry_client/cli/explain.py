@@ -47,7 +47,7 @@ def _exits_text(exits: Mapping[int, Outcome]) -> str:
     groups: dict[Outcome, list[int]] = {}
     for status, outcome in sorted(exits.items()):
         groups.setdefault(outcome, []).append(status)
-    texts = [f"{_ranges(statuses)} {_status_text(outcome)}" for outcome, statuses in groups.items()]
+    texts = [f"{ranges(statuses)} {_status_text(outcome)}" for outcome, statuses in groups.items()]
     zero = [] if 0 in exits else ["0 completed"]
     return "; ".join([*zero, *texts, "any other: failed, or cancelled by a signal"])
 
@@ -57,7 +57,7 @@ def _status_text(outcome: Outcome) -> str:
     return f"{outcome.status}{' with a warning' if warns else ''} ({outcome.meaning})"
 
 
-def _ranges(numbers: Sequence[int]) -> str:
+def ranges(numbers: Sequence[int]) -> str:
     """`1, 100–123`."""
     ranges: list[list[int]] = []
     for number in numbers:

@@ -1,8 +1,8 @@
 """What tools write, byte for byte.
 
-`captured` is what the tools of Debian 12 really wrote: restic 0.14.0, rclone 1.60.1, borg 1.2.4,
-rsync 3.5.0, pv 1.6.20, tar 1.34, dd 9.1, qemu-img 7.2, mbuffer 20230301, curl 7.88, duplicity
-0.8.22, PostgreSQL 15.20, pgBackRest 2.45. Long ones are shortened in the middle.
+`captured` is what the tools of Debian 12 really wrote: restic 0.14.0, rclone 1.60.1 (and 1.75.2 of
+PyPI), borg 1.2.4, rsync 3.5.0, pv 1.6.20, tar 1.34, dd 9.1, qemu-img 7.2, mbuffer 20230301, curl
+7.88, duplicity 0.8.22, PostgreSQL 15.20, pgBackRest 2.45. Long ones are shortened in the middle.
 
 `recorded` is what their documents or their source show, of tools that cannot be run here:
 

@@ -43,6 +43,7 @@ RUNS = [
         error="restic exited with 1: Fatal: unable to open config file: stat /srv/none/config",
     ),
     Run("rclone-copy", RCLONE, 0, "completed", 20_000_000, 20_000_000, "transferring"),
+    Run("rclone-1.75", RCLONE, 0, "completed", 42_000_000, 42_000_000, "transferring"),
     Run(
         *("rclone-failed", RCLONE, 3, "failed", 0, None, "checking"),
         error="Local file system at /nonexist: error reading source root directory",
@@ -179,7 +180,7 @@ RUNS = [
         *(4 * 1024**2, 4 * 1024**2, "transferring"),
     ),
     Run(
-        *("mariabackup-backup", "mariadb-backup --backup --target-dir=/b", 0, "completed"),
+        *("mariabackup-backup", "mariabackup --backup --target-dir=/b", 0, "completed"),
         *(None, None, "completed OK!"),
     ),
     Run(
