@@ -33,6 +33,7 @@ class Throughput:
     ) -> None:
         self._smoothing_seconds = smoothing_seconds
         self._interval_seconds = interval_seconds
+        self._first_at = 0.0
         self._last: tuple[float, int] | None = None  # the last step
         self._now = 0.0
         self._bytes = 0.0  # both decay, so that the quotient is right from the first step on
@@ -43,6 +44,7 @@ class Throughput:
         """Add the count at an instant of a monotonic clock, whether it has changed or not."""
         if self._last is None:
             self._last, self._now = (at_seconds, count), at_seconds
+            self._first_at = at_seconds
             return
         self._now = max(at_seconds, self._now)
         last_at, last_count = self._last
@@ -57,13 +59,15 @@ class Throughput:
     @property
     def bps(self) -> int | None:
         """Bytes per second at the last sample; None while that cannot be told."""
-        quiet = self._quiet_seconds
-        if self.is_silent or (not self._distances and quiet >= SHORTEST_SPEED_SECONDS):
+        if self._now - self._first_at < SHORTEST_SPEED_SECONDS:
+            return None
+        if self.is_silent or not self._distances:
             return 0
         count, seconds = self._bytes, self._seconds
-        if quiet > self._usual_seconds:
+        quiet = self._quiet_seconds
+        if quiet > self._usual_seconds or seconds < SHORTEST_SPEED_SECONDS:
             count, seconds = self._with(0, quiet)
-        return round(count / seconds) if seconds >= SHORTEST_SPEED_SECONDS else None
+        return round(count / seconds)
 
     @property
     def is_silent(self) -> bool:

@@ -124,6 +124,19 @@ def test_speed_and_time_left_are_measured_when_the_job_tells_none(
     assert eta == math.ceil((10**6 - done) / speed)
 
 
+def test_the_heartbeat_of_a_job_that_hangs_has_no_speed(
+    faulty_hub: FaultyHub, options: dict[str, Any]
+) -> None:
+    options["interval_seconds"] = 0.2
+    with ProgressTracker("backup-1", **options) as tracker:
+        tracker.report(Progress(500, 1_000, speed_bps=123, eta_seconds=4))
+        time.sleep(1.2)
+    updates = faulty_hub.accepted[1:-1]
+    assert updates[0]["transfer_speed_bps"] == 123
+    assert updates[-1]["transfer_speed_bps"] == 0
+    assert "eta_seconds" not in updates[-1]
+
+
 def test_what_the_job_tells_of_speed_and_time_is_kept(
     faulty_hub: FaultyHub, options: dict[str, Any]
 ) -> None:
