@@ -29,7 +29,15 @@ from telemetry_client.cli.relay import Relay, plan_pipes
 from telemetry_client.cli.reporting import JobIdentity, Reporter, route_logging
 from telemetry_client.cli.screen import Screen
 from telemetry_client.progress import Progress
-from telemetry_client.readers import Choice, End, Reader, Stream, choose_reader, repository_of
+from telemetry_client.readers import (
+    Choice,
+    End,
+    LastLines,
+    Reader,
+    Stream,
+    choose_reader,
+    repository_of,
+)
 from telemetry_client.settings import FALLBACK_JOB_TYPE, Settings, job_type_of
 from telemetry_client.wire.cleaning import HIDDEN
 
@@ -85,10 +93,13 @@ class _Run:
         self._name, self._exits = choice.reader.tool, choice.reader.exits
         self._hint = choice.hint
         self._wait_seconds = wait_seconds
-        if choice.reader.is_dry_run:
-            job = as_dry_run(job)
         self._reporter = Reporter(
-            job, url=url, spool=spool, wait_seconds=wait_seconds, say=self.screen.say
+            job,
+            url=url,
+            spool=spool,
+            wait_seconds=wait_seconds,
+            is_dry_run=choice.reader.is_dry_run,
+            say=self.screen.say,
         )
         self._reading = threading.Lock()
         self._newest = Progress()
@@ -196,7 +207,7 @@ class _Run:
                 return end
         except Exception:
             pass
-        plain = Reader()
+        plain = LastLines()
         plain.tool, plain.exits = self._name, self._exits
         return plain.end(exit_status)
 
@@ -230,14 +241,9 @@ def choose(
     except Exception:
         if tool is not None or patterns:
             raise
-    reader = Reader()  # let the tool report an invalid command line
+    reader = LastLines()  # let the tool report an invalid command line
     reader.tool = os.path.basename(command[0])
     return Choice(reader)
-
-
-def as_dry_run(job: JobIdentity) -> JobIdentity:
-    """The hub has no field for it: the type of the backup keeps it apart from real ones."""
-    return replace(job, backup_type=" ".join(filter(None, (job.backup_type, "dry run"))))
 
 
 def _size_of(name: str) -> int | None:

@@ -24,8 +24,8 @@ _CANCELLING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # For tools that report whole percents only: 100 means completed.
 HIGHEST_PERCENT = 99.0
 LONGEST_ETA_SECONDS = 10 * 365 * 86_400  # more is an overflow or a division by almost nothing
+_LAST_BYTES = 1 << 14  # of stderr: more than the longest error
 _SHORT_OF_TOTAL = 0.99  # a completed run with less than this part of its total is worth a warning
-DRY_RUN = "dry run: nothing was written"
 
 
 @dataclass(frozen=True)
@@ -67,19 +67,20 @@ class End:
     status: EndStatus
     error: str | None
     progress: Progress
+    is_dry_run: bool = False
 
 
 class Reader:
     """Reads the output of one run of a tool, line by line (`take`). No output makes it raise.
 
-    This class itself only keeps the last lines of stderr, for any tool. `tool` and `exits` describe
+    `tool` and `exits` describe
     the tool; `via` the programs that run it, and `doubtful` the statuses that may be theirs: these
     are not a success unless the tool has reported progress. `is_dry_run`: nothing is written,
     whatever the tool counts.
     """
 
     streams: tuple[Stream, ...] = ("stderr",)  # the ones it needs
-    reads_progress = False
+    reads_progress = True
 
     def __init__(self) -> None:
         self.tool = "tool"
@@ -92,7 +93,7 @@ class Reader:
         self._lines: dict[Stream, Lines] = {}
 
     def take(self, line: str, stream: Stream) -> None:
-        """Set `self.progress` or add to `self.messages` from a line."""
+        """Set `self.progress` from a line; a line of stderr without progress is a message."""
         if stream == "stderr":
             self.messages.add(line)
 
@@ -111,20 +112,22 @@ class Reader:
 
     def end(self, exit_status: int) -> End:
         """The end of the run. `exit_status` is negative for a signal, as in subprocess."""
-        for stream, lines in self._lines.items():
-            for line in lines.flush():
-                self.take(line, stream)
+        self._flush()
         outcome = self._outcome(exit_status)
         progress = self._shown()
         error = None
         if outcome.status != "completed" or not outcome.is_fine:
             words = str(self.messages) or outcome.meaning
             error = describe_exit(self.tool, exit_status, words)
-        elif self.is_dry_run:
-            error = DRY_RUN
         else:
             error = _shortfall(self.tool, progress)
-        return End(outcome.status, error, progress)
+        return End(outcome.status, error, progress, self.is_dry_run)
+
+    def _flush(self) -> None:
+        """Take the lines that have no end yet."""
+        for stream, lines in self._lines.items():
+            for line in lines.flush():
+                self.take(line, stream)
 
     @property
     def has_read(self) -> bool:
@@ -141,6 +144,25 @@ class Reader:
     def _shown(self) -> Progress:
         progress = plausible(self.progress)
         return without_bytes(progress) if self.is_dry_run else progress
+
+
+class LastLines(Reader):
+    """Of a tool without progress: its last lines on stderr. Cheap, however much it writes."""
+
+    reads_progress = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = b""
+
+    def feed(self, data: bytes, stream: Stream | None = None) -> Progress | None:
+        if stream != "stdout":
+            self._last = (self._last + data)[-_LAST_BYTES:]
+        return None
+
+    def _flush(self) -> None:
+        super().feed(self._last, "stderr")
+        super()._flush()
 
 
 def plain_outcome(exit_status: int) -> Outcome:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from telemetry_client.readers.base import Reader
+from telemetry_client.readers.base import LastLines, Reader
 from telemetry_client.readers.call import Call, SizeOf, no_size
 from telemetry_client.readers.messages import without_credentials
 from telemetry_client.readers.pattern import PatternReader
@@ -51,7 +51,7 @@ def choose_reader(
         found = described.reader(call)
         missing = found if isinstance(found, Missing) else None
         reader = found if isinstance(found, Reader) else None
-    reader = reader or Reader()
+    reader = reader or LastLines()
     reader.tool = os.path.basename(command[0]) if command else ""
     if described is None or call is None:
         return Choice(reader, hint=_mention(command))

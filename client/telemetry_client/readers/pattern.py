@@ -26,7 +26,6 @@ class PatternReader(Reader):
     """
 
     streams: tuple[Stream, ...] = ("stdout", "stderr")
-    reads_progress = True
 
     def __init__(
         self,

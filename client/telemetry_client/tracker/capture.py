@@ -212,6 +212,8 @@ class Capture:
             identity=self._job.identity if is_start else None,
             disks=[],
         )
+        if self._feed.is_dry_run:
+            body["dry_run"] = True
         if is_start and not self._job.resumes:
             body["new_run"] = True
         return body

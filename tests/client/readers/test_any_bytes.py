@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry_client.readers import End, Reader
+from telemetry_client.readers import End, LastLines, Reader
 from telemetry_client.readers.lines import LONGEST_LINE, Lines
 from telemetry_client.readers.pattern import PatternReader
 from telemetry_client.readers.tools.borg import BorgReader
@@ -23,7 +23,7 @@ from telemetry_client.wire.cleaning import LARGEST_INTEGER, clean_progress
 from tests.client.readers.captures import FOLDERS
 
 READERS: dict[str, Callable[[], Reader]] = {
-    "plain": Reader,
+    "last lines": LastLines,
     "restic": ResticReader,
     "rclone": RcloneReader,
     "borg": lambda: BorgReader(has_json=True),

@@ -199,14 +199,14 @@ def test_a_dry_run_moves_no_bytes(command: str) -> None:
     assert (progress.bytes_transferred, progress.total_bytes) == (0, None)
     assert progress.percent == 50.0
     end = reader.end(0)
-    assert (end.status, end.error) == ("completed", "dry run: nothing was written")
+    assert (end.status, end.error, end.is_dry_run) == ("completed", None, True)
 
 
 def test_restic_says_itself_that_it_was_a_dry_run() -> None:
     reader = choose_reader(["./script"], tool="restic").reader
     feed(reader, {"message_type": "summary", "total_bytes_processed": 9, "dry_run": True})
     end = reader.end(0)
-    assert (end.progress.bytes_transferred, end.error) == (0, "dry run: nothing was written")
+    assert (end.progress.bytes_transferred, end.is_dry_run) == (0, True)
 
 
 def test_an_error_that_rclone_overcame_is_not_one_of_the_job() -> None:

@@ -77,8 +77,6 @@ class BorgReader(Reader):
     borg does not count files before `create`: no total, and so no percent. `extract` has both.
     """
 
-    reads_progress = True
-
     def __init__(self, *, has_json: bool = False) -> None:
         super().__init__()
         self.streams = ("stdout", "stderr") if has_json else ("stderr",)

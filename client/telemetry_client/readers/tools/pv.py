@@ -50,7 +50,6 @@ class PvReader(Reader):
     """Without the size of its input, pv prints a percent that has no meaning."""
 
     streams = ("stderr",)
-    reads_progress = True
 
     def __init__(
         self,

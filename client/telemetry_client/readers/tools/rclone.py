@@ -132,7 +132,6 @@ class RcloneReader(Reader):
     """
 
     streams = ("stderr",)
-    reads_progress = True
 
     def take(self, line: str, stream: Stream) -> None:
         record = json_object(line)

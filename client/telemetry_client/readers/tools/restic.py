@@ -86,7 +86,6 @@ class ResticReader(Reader):
     """`is_restore` None: it may be a backup or a restore."""
 
     streams = ("stdout", "stderr")
-    reads_progress = True
 
     def __init__(self, *, is_restore: bool | None = None) -> None:
         super().__init__()

@@ -96,7 +96,6 @@ class RsyncReader(Reader):
     """
 
     streams = ("stdout", "stderr")
-    reads_progress = True
 
     def __init__(self, base: int = 1000) -> None:
         super().__init__()

@@ -42,8 +42,6 @@ TOOL = Zfs()
 class ZfsSendReader(Reader):
     """The total is that of all snapshots, while the bytes are counted for each."""
 
-    reads_progress = True
-
     def __init__(self) -> None:
         super().__init__()
         self._snapshot = ""
