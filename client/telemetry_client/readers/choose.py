@@ -15,6 +15,8 @@ from telemetry_client.readers.tools import find, known_name
 from telemetry_client.readers.wrappers import Found, arguments_of, find_tool, mentioned_tool
 from telemetry_client.wire.cleaning import LONGEST_NAME
 
+_ANY_FAILURE = frozenset(range(1, 256))  # of a script: its other commands may fail as well
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -44,22 +46,23 @@ def choose_reader(
     `tool`, ValueError for an invalid pattern.
     """
     call = _call_of(command, environ or {}, size_of, tool)
-    described = find(call.tool) if call else None
-    missing = None
-    reader: Reader | None = PatternReader(patterns) if patterns else None
-    if reader is None and described is not None and call is not None:
-        found = described.reader(call)
-        missing = found if isinstance(found, Missing) else None
-        reader = found if isinstance(found, Reader) else None
-    reader = reader or LastLines()
-    reader.tool = os.path.basename(command[0]) if command else ""
-    if described is None or call is None:
-        return Choice(reader, hint=_mention(command))
+    if call is None:
+        return _unknown(command, patterns)
+    described = find(call.tool)
+    found = PatternReader(patterns) if patterns else described.reader(call)
+    reader = found if isinstance(found, Reader) else LastLines()
     reader.tool = call.tool
     reader.exits = described.exits(call)
     reader.via, reader.doubtful = call.via, call.doubtful
     reader.is_dry_run = described.is_dry_run(call)
-    return Choice(reader, described, call, _hint(call, missing))
+    hint = _hint(call, found) if isinstance(found, Missing) else None
+    return Choice(reader, described, call, hint)
+
+
+def _unknown(command: Sequence[str], patterns: Sequence[str]) -> Choice:
+    reader = PatternReader(patterns) if patterns else LastLines()
+    reader.tool = os.path.basename(command[0]) if command else ""
+    return Choice(reader, hint=None if patterns else _mention(command))
 
 
 def repository_of(command: Sequence[str], environ: Mapping[str, str]) -> str | None:
@@ -80,18 +83,17 @@ def _call_of(
         if found is None or found.tool != name:
             given = arguments_of(name, command)
             if given is None:
-                return Call(name, is_blind=True)
-            found = Found(name, given)
+                return Call(name, is_blind=True, doubtful=_ANY_FAILURE)
+            found = Found(name, given, doubtful=_ANY_FAILURE)
     if found is None:
         return None
     if found.is_elsewhere:
         environ, size_of = {}, no_size
+    environ = {**environ, **found.variables}
     return Call(found.tool, found.given, environ, size_of, found.via, found.doubtful)
 
 
-def _hint(call: Call, missing: Missing | None) -> str | None:
-    if missing is None:
-        return None
+def _hint(call: Call, missing: Missing) -> str:
     return (
         f"{call.tool} does not report its progress: run it with {missing.hint} to see it. "
         "Until then the hub only knows that it is running."

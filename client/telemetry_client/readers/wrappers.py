@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from telemetry_client.readers.call import Call
 from telemetry_client.readers.tools import known_name
@@ -22,13 +22,15 @@ class Found:
     """A known tool and its arguments, up to a `--`.
 
     `via`: the programs that run it, outermost first. `doubtful`: exit statuses that one of these
-    may return without a word. `is_elsewhere`: it has another environment and other files than we.
+    may return without a word. `variables` are set for it in the command line. `is_elsewhere`: it
+    has another environment and other files than we.
     """
 
     tool: str
     given: tuple[str, ...]
     via: tuple[str, ...] = ()
     doubtful: frozenset[int] = frozenset()
+    variables: Mapping[str, str] = field(default_factory=dict)
     is_elsewhere: bool = False
 
 
@@ -120,13 +122,14 @@ def find_tool(command: Sequence[str]) -> Found | None:
     words: list[str] | None = list(command)
     via: list[str] = []
     doubtful: frozenset[int] = frozenset()
+    variables: dict[str, str] = {}
     is_elsewhere = False
     while words and len(via) < _DEEPEST:
         name = os.path.basename(words[0])
         if tool := known_name(name):
             given = words[1:]
             given = given[: given.index("--")] if "--" in given else given
-            return Found(tool, tuple(given), tuple(via), doubtful, is_elsewhere)
+            return Found(tool, tuple(given), tuple(via), doubtful, variables, is_elsewhere)
         wrapper = _WRAPPERS.get(name)
         if wrapper is None:
             return None
@@ -134,6 +137,9 @@ def find_tool(command: Sequence[str]) -> Found | None:
         doubtful |= wrapper.doubtful(words[1:])
         is_elsewhere |= wrapper.is_elsewhere
         words = _inside(words[1:], wrapper)
+        while words and (words[0] == "exec" or _ASSIGNMENT.match(words[0])):
+            variable, equals, value = words.pop(0).partition("=")
+            variables.update({variable: value} if equals else {})
     return None
 
 
@@ -164,7 +170,7 @@ def arguments_of(tool: str, command: Sequence[str]) -> tuple[str, ...] | None:
 
 
 def _inside(words: list[str], wrapper: Wrapper) -> list[str] | None:
-    """The command that a wrapper runs; None if that is not sure."""
+    """The command that a wrapper runs, after variables; None if that is not sure."""
     if wrapper.needs:
         if not words or words[0] != wrapper.needs:
             return None
@@ -180,7 +186,7 @@ def _inside(words: list[str], wrapper: Wrapper) -> list[str] | None:
             break
         if _takes_value(word, wrapper):
             position += 2
-        elif word.startswith("-") or (not leading and _ASSIGNMENT.match(word)):
+        elif word.startswith("-"):
             position += 1
         elif leading:
             leading -= 1
@@ -221,9 +227,6 @@ def _simple_command(line: str) -> list[str] | None:
     if _SHELL_SYNTAX.search(re.sub(r"'[^']*'", "", line)):
         return None
     try:
-        words = shlex.split(line)
+        return shlex.split(line)
     except ValueError:
         return None
-    while words and (words[0] == "exec" or _ASSIGNMENT.match(words[0])):
-        words = words[1:]
-    return words

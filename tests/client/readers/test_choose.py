@@ -188,7 +188,36 @@ def test_where_it_is_not_sure_the_option_is_named(line: str) -> None:
         return  # its first call is another one
     named = choose_reader(shlex.split(line), tool="restic")
     assert (named.reader.reads_progress, named.hint) == (True, None)
+    assert named.reader.end(3).status == "failed"  # it may be a status of another command
+    named.reader.feed(b'{"message_type": "summary", "total_bytes_processed": 9}\n', "stdout")
     assert named.reader.end(3).status == "completed"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "env -u X RESTIC_PROGRESS_FPS=1 restic check",
+        "sudo -n RESTIC_PROGRESS_FPS=1 restic check",
+        "sh -c 'RESTIC_PROGRESS_FPS=1 exec restic check'",
+        "ssh host RESTIC_PROGRESS_FPS=1 restic check",
+    ],
+)
+def test_variables_in_the_command_line_are_those_of_the_tool(line: str) -> None:
+    assert choose_reader(shlex.split(line)).reader.reads_progress
+    without = shlex.split(line.replace("RESTIC_PROGRESS_FPS=1", ""))
+    assert choose_reader(without).hint is not None
+
+
+def test_our_environment_is_not_that_of_another_machine() -> None:
+    environ = {"RESTIC_PROGRESS_FPS": "1"}
+    assert choose_reader(["sudo", "restic", "check"], environ).reader.reads_progress
+    assert not choose_reader(["ssh", "host", "restic", "check"], environ).reader.reads_progress
+
+
+def test_an_expression_needs_no_hint() -> None:
+    line = ["sh", "-c", "cd / && restic backup ."]
+    choice = choose_reader(line, patterns=["(?P<percent>[0-9]+)%"])
+    assert (choice.reader.reads_progress, choice.hint) == (True, None)
 
 
 def test_a_script_is_read_as_the_tool_that_is_named() -> None:
