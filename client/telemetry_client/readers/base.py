@@ -73,10 +73,9 @@ class End:
 class Reader:
     """Reads the output of one run of a tool, line by line (`take`). No output makes it raise.
 
-    `tool` and `exits` describe
-    the tool; `via` the programs that run it, and `doubtful` the statuses that may be theirs: these
-    are not a success unless the tool has reported progress. `is_dry_run`: nothing is written,
-    whatever the tool counts.
+    `tool` and `exits` describe the tool; `via` the programs that run it, and `doubtful` the
+    statuses that may be theirs: these are not a success unless the tool has reported progress.
+    `is_dry_run`: nothing is written, whatever the tool counts.
     """
 
     streams: tuple[Stream, ...] = ("stderr",)  # the ones it needs

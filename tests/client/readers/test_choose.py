@@ -15,6 +15,7 @@ READ = [
     "restic backup --json /home",
     "/usr/bin/restic -r /srv/restic --json backup /home",
     "restic_0.18.0 backup --json /home",
+    "restic --verbose --exclude x backup --json /home",
     "sudo -u backup restic backup --json /home",
     "env RESTIC_PASSWORD=x nice -n 10 ionice -c 3 restic backup --json /home",
     "timeout -k 10 3600 restic restore latest --json --target /tmp",
@@ -85,7 +86,17 @@ LACKING = {
     "robocopy a b /NJS": "its job summary, without /NJS or /LOG",
     "btrfs send a": "a pipe through pv -n -b or mbuffer, and telemetry exec in front of that,",
 }
-UNREAD = ["true", "restic snapshots", "borg list", "", "sudo", "./backup.sh"]
+UNREAD = [
+    "true",
+    "restic snapshots",
+    "kopia snapshot list",
+    "aws s3 ls",
+    "zfs list",
+    "borg list",
+    "",
+    "sudo",
+    "./backup.sh",
+]
 
 
 @pytest.mark.parametrize("line", READ)

@@ -22,7 +22,7 @@ class Kopia(Tool):
 
     def reader(self, call: Call) -> Reader | Missing | None:
         if not call.is_blind:
-            if not {"create", "snap"} & set(call.given):
+            if call.words()[:2] not in (["snapshot", "create"], ["snap", "create"]):
                 return None
             if not call.has("--progress"):  # by default only on a terminal
                 return Missing("--progress")

@@ -5,7 +5,7 @@ https://www.postgresql.org/docs/current/app-pgdump.html
 
 from __future__ import annotations
 
-from telemetry_client.readers.base import Exits, Reader, failed
+from telemetry_client.readers.base import Reader
 from telemetry_client.readers.call import Call
 from telemetry_client.readers.pattern import PatternReader
 from telemetry_client.readers.tool import Missing, Tool
@@ -23,9 +23,6 @@ class PgDump(Tool):
         if not (call.is_blind or call.has("--verbose", "v")):
             return Missing("--verbose")
         return PatternReader([_TABLE, _STEP], streams=("stderr",), noise=_NOISE)
-
-    def exits(self, call: Call) -> Exits:
-        return {1: failed("errors, see its messages")}
 
     def repository(self, call: Call) -> str | None:
         return call.value("-f", "--file") if call.tool != "pg_restore" else None

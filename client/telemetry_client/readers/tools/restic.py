@@ -30,12 +30,13 @@ _STEADY_SECONDS = 2
 _VALUED = (
     *"-r --repo -p --password-file --password-command --key-hint -o --option --cache-dir".split(),
     *"--cacert --tls-client-cert --limit-upload --limit-download --repository-file".split(),
-    *"--compression --pack-size --retry-lock --verbose".split(),
+    *"--compression --pack-size --retry-lock".split(),
 )
+_COUNTING = frozenset("check prune forget copy rewrite repair".split())
+_COMMANDS = frozenset(("backup", "restore", *_COUNTING))
 # `[0:05] 66.67%  2 / 3 packs copied`
 _COUNTED = r"^\[[\d:]+\] (?P<percent>[\d.]+)%\s+\d+ / \d+ (?P<phase>\S.*)"
 _EXITS = {
-    1: failed("the command failed"),
     2: failed("restic crashed"),
     10: failed("the repository does not exist"),
     11: failed("the repository is locked"),
@@ -52,14 +53,14 @@ class Restic(Tool):
     )
 
     def reader(self, call: Call) -> Reader | Missing | None:
-        command = call.command(_VALUED)
         if call.is_blind:
             return ResticReader()
+        command = _command(call)
         if command in ("backup", "restore"):
             if call.has("--json") and not call.has("--quiet", "q"):
                 return ResticReader(is_restore=command == "restore")
             return Missing("--json" if not call.has("--json") else "--json and without -q")
-        if command not in ("check", "prune", "forget", "copy", "rewrite", "repair"):
+        if command not in _COUNTING:
             return None
         is_silent = call.has("--json") or call.has("--quiet", "q")
         if is_silent or not call.environ.get("RESTIC_PROGRESS_FPS"):
@@ -68,7 +69,7 @@ class Restic(Tool):
         return PatternReader([_COUNTED])
 
     def exits(self, call: Call) -> Exits:
-        if call.is_blind or call.command(_VALUED) == "backup":
+        if call.is_blind or _command(call) == "backup":
             return {**_EXITS, 3: warning("some files could not be read")}
         return {**_EXITS, 3: failed("some snapshots could not be removed")}
 
@@ -80,6 +81,11 @@ class Restic(Tool):
 
 
 TOOL = Restic()
+
+
+def _command(call: Call) -> str:
+    """The first word that is a command of interest: options with a value may come before it."""
+    return next((word for word in call.words(_VALUED) if word in _COMMANDS), "")
 
 
 class ResticReader(Reader):

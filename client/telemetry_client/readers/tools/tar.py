@@ -37,11 +37,8 @@ class Tar(Tool):
 
     def exits(self, call: Call) -> Exits:
         if _compares(call):
-            return {1: failed("some files differ"), 2: failed("errors, see its messages")}
-        return {
-            1: warning("some files changed while they were read"),
-            2: failed("errors, see its messages"),
-        }
+            return {1: failed("some files differ")}
+        return {1: warning("some files changed while they were read")}
 
     def repository(self, call: Call) -> str | None:
         return call.value("-f", "--file")
