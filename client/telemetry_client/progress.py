@@ -33,7 +33,10 @@ class Progress:
 
 
 def percent_of(done: int | None, total: int | None) -> float | None:
-    """`done` of `total` in percent, 0 to 100, two decimals rounded down; None if unknown."""
-    if done is None or total is None or total <= 0 or done < 0:
+    """`done` of `total` in percent, 0 to 100, two decimals rounded down; None if unknown.
+
+    More than the total is unknown: then that is not the total.
+    """
+    if done is None or total is None or total <= 0 or not 0 <= done <= total:
         return None
-    return min(done * 10_000 // total / 100, 100.0)  # down, so that only all of it is 100
+    return done * 10_000 // total / 100  # down, so that only all of it is 100

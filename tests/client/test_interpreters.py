@@ -110,8 +110,10 @@ with TelemetryQueue(damaged) as queue:
 assert len(list(folder.glob("damaged.db.corrupt-*"))) == 1
 
 import telemetry_client.readers
-reader = telemetry_client.readers.reader_for(["sudo", "restic", "backup", "--json", "/"])
-assert reader.end(0).status == "completed"
+from telemetry_client.readers.tools import find, names
+choice = telemetry_client.readers.choose_reader(["sudo", "restic", "backup", "--json", "/"])
+assert choice.reader.end(3).status == "completed"
+assert [find(name).name for name in names()] == names()
 print("%d.%d" % sys.version_info[:2], telemetry_client.__file__)
 """
 

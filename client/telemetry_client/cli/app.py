@@ -84,12 +84,39 @@ def exec_command(
     progress: Annotated[
         bool, typer.Option(help="Show a progress bar if standard error is a terminal.")
     ] = True,
+    tool: Annotated[
+        Optional[str],
+        typer.Option(help="Read the output as that of this tool, whatever runs it: a script, …"),
+    ] = None,
+    progress_regex: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            help="Read progress from lines that match; with the groups done, total, percent, speed "
+            "or phase, as in (?P<percent>[0-9.]+)%. May be repeated."
+        ),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show how the command would be read; run nothing.")
+    ] = False,
 ) -> NoReturn:
     """Run a tool and push its progress.
 
     Its exit code, signals and output are unchanged, whatever the hub does.
     """
-    from telemetry_client.cli.execute import execute, identify
+    from telemetry_client.cli.execute import choose, execute, identify
+
+    patterns = progress_regex or []
+    try:
+        choice = choose(command, tool=tool, patterns=patterns)
+    except KeyError:
+        from telemetry_client.readers.tools import names
+
+        known = ", ".join(names())
+        raise typer.BadParameter(
+            f"{tool!r} is not known; known are: {known}.", param_hint="--tool"
+        ) from None
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc), param_hint="--progress-regex") from None
 
     job = identify(
         command,
@@ -99,7 +126,20 @@ def exec_command(
         repository_id=repository_id,
         backup_type=backup_type,
     )
-    execute(command, job, url=url, spool=spool, wait_seconds=wait, shows_bar=progress)
+    if explain:
+        from telemetry_client.cli.explain import explain as explanation
+
+        typer.echo(explanation(choice, job, patterns=patterns))
+        raise typer.Exit
+    execute(
+        command,
+        job,
+        url=url,
+        spool=spool,
+        wait_seconds=wait,
+        shows_bar=progress,
+        choice=choice,
+    )
 
 
 @app.command()

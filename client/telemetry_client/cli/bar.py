@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 
 from telemetry_client.cli.screen import STDERR, Screen
 from telemetry_client.progress import Progress, percent_of
+from telemetry_client.tracker.throughput import Pace
 
 _REDRAW_SECONDS = 0.2
 _NARROWEST = 20
@@ -31,9 +34,11 @@ class Bar(threading.Thread):
         self._stopping = threading.Event()
 
     def run(self) -> None:
+        pace = Pace()
         try:
             while not self._stopping.wait(_REDRAW_SECONDS):
-                self._screen.draw(lambda: render(self._newest(), self._label, _columns()))
+                progress = pace.add_to(self._newest(), time.monotonic())
+                self._screen.draw(partial(render, progress, self._label, _columns()))
         except Exception:  # never fail because of the bar
             pass
 

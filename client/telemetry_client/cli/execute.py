@@ -29,20 +29,17 @@ from telemetry_client.cli.reporting import JobIdentity, Reporter, route_logging
 from telemetry_client.cli.screen import Screen
 from telemetry_client.progress import Progress
 from telemetry_client.readers import (
+    Choice,
     End,
-    Missing,
+    LastLines,
     Reader,
     Stream,
-    plain_end,
-    reader_for,
+    choose_reader,
     repository_of,
 )
 from telemetry_client.settings import FALLBACK_JOB_TYPE, Settings, job_type_of
-from telemetry_client.tracker.throughput import Throughput, eta_seconds
 from telemetry_client.wire.names import machine_name, new_job_id
 
-# An update is sent every 5 s: averaging over as long hides no peak that the hub could show.
-_SPEED_SECONDS = 5.0
 # Added to the wait for the delivery of the end, if a call takes longer than it should.
 _GRACE_SECONDS = 0.5
 
@@ -55,11 +52,13 @@ def execute(
     spool: Path | None = None,
     wait_seconds: float = 5.0,
     shows_bar: bool = True,
+    choice: Choice | None = None,
 ) -> NoReturn:
-    """Run the command, then exit as it did."""
+    """Run the command, then exit as it did. `choice`: how to read it, from `choose`."""
     signals = Signals()
     signals.hold()
-    run = _Run(command, job, url=url, spool=spool, wait_seconds=wait_seconds)
+    choice = choose(command) if choice is None else choice
+    run = _Run(command, job, choice, url=url, spool=spool, wait_seconds=wait_seconds)
     try:
         tool, relays = run.start(signals)
     except CannotRun as exc:
@@ -81,6 +80,7 @@ class _Run:
         self,
         command: Sequence[str],
         job: JobIdentity,
+        choice: Choice,
         *,
         url: str | None,
         spool: Path | None,
@@ -88,24 +88,36 @@ class _Run:
     ) -> None:
         self.screen = Screen()
         self._command = command
-        self._name = os.path.basename(command[0])
+        self._reader: Reader | None = choice.reader
+        self._name, self._exits = choice.reader.tool, choice.reader.exits
+        self._hint = choice.hint
         self._wait_seconds = wait_seconds
         self._reporter = Reporter(
-            job, url=url, spool=spool, wait_seconds=wait_seconds, say=self.screen.say
+            job,
+            url=url,
+            spool=spool,
+            wait_seconds=wait_seconds,
+            is_dry_run=choice.reader.is_dry_run,
+            say=self.screen.say,
         )
-        choice = _choose(command)
-        self._hint = choice if isinstance(choice, Missing) else None
-        self._reader = choice if isinstance(choice, Reader) else None
         self._reading = threading.Lock()
-        self._throughput = Throughput(_SPEED_SECONDS)
         self._newest = Progress()
         self._owns_terminal = False
 
     def start(self, signals: Signals) -> tuple[Tool, list[Relay]]:
-        """Start the tool, with pipes for what the reader needs. Raises CannotRun."""
+        """Start the tool, with pipes for what the reader needs. Raises CannotRun.
+
+        A terminal is left to a tool without progress: behind a pipe it may behave differently.
+        """
         pipes: dict[int, int] = {}
         relays = []
-        plan = plan_pipes(self._reader.streams) if self._reader is not None else []
+        assert self._reader is not None
+        streams = self._reader.streams
+        if self._reader.reads_progress:
+            streams = streams if "stderr" in streams else (*streams, "stderr")
+        elif os.isatty(2):
+            streams = ()
+        plan = plan_pipes(streams)
         for target, descriptors, stream in plan:
             source, sink = os.pipe()
             pipes.update(dict.fromkeys(descriptors, sink))
@@ -127,12 +139,10 @@ class _Run:
         route_logging(self.screen.say)
         self._reporter.start()
         if self._hint is not None:
-            self.screen.say(
-                f"{self._hint.tool} does not report its progress: run it with {self._hint.hint} "
-                "to see it. Until then the hub only knows that it is running."
-            )
+            self.screen.say(self._hint)
         # If the tool writes to the terminal itself, a bar would end up inside its lines.
-        if not (shows_bar and self._reader is not None and self._owns_terminal and is_wanted()):
+        reads = self._reader is not None and self._reader.reads_progress
+        if not (shows_bar and reads and self._owns_terminal and is_wanted()):
             return None
         bar = Bar(self.screen, self._name, lambda: self._newest)
         bar.start()
@@ -168,20 +178,8 @@ class _Run:
         return look
 
     def _take(self, progress: Progress) -> None:
-        self._newest = self._with_speed(progress)
-        self._reporter.report(self._newest)
-
-    def _with_speed(self, progress: Progress) -> Progress:
-        """Add speed and time left if the tool does not report them."""
-        done = progress.bytes_transferred
-        if done is None or progress.speed_bps is not None:
-            return progress
-        self._throughput.sample(time.monotonic(), done)
-        speed = self._throughput.bps
-        left = progress.eta_seconds
-        if left is None:
-            left = eta_seconds(done, progress.total_bytes, speed)
-        return replace(progress, speed_bps=speed, eta_seconds=left)
+        self._newest = progress
+        self._reporter.report(progress)
 
     def fail_to_start(self, reason: str, signals: Signals) -> None:
         occupy_closed_streams()
@@ -200,13 +198,25 @@ class _Run:
         self._deliver(end, signals)
 
     def _describe_end(self, exit_status: int) -> End:
-        if self._reader is None:
-            return plain_end(self._name, exit_status)
+        reader = self._reader
         try:
-            end = self._reader.end(exit_status)
-            return replace(end, progress=self._with_speed(end.progress))
+            if reader is not None:
+                end = reader.end(exit_status)
+                self._say_if_nothing_was_read(reader, end)
+                return end
         except Exception:
-            return plain_end(self._name, exit_status)
+            pass
+        plain = LastLines()
+        plain.tool, plain.exits = self._name, self._exits
+        return plain.end(exit_status)
+
+    def _say_if_nothing_was_read(self, reader: Reader, end: End) -> None:
+        """The tool has another version than those that are known, or options that hide progress."""
+        if reader.reads_progress and not reader.has_read and end.status == "completed":
+            self.screen.say(
+                f"{self._name}'s output contained no progress: the hub only knows that it has run. "
+                "`telemetry exec --explain` shows what was expected."
+            )
 
     def _deliver(self, end: End, signals: Signals) -> None:
         """A signal ends the wait: what is not delivered by then is in the spool."""
@@ -221,11 +231,18 @@ def _is_ending(info: struct_siginfo | None) -> bool:
     return info is not None and info.si_signo in ENDING
 
 
-def _choose(command: Sequence[str]) -> Reader | Missing | None:
+def choose(
+    command: Sequence[str], *, tool: str | None = None, patterns: Sequence[str] = ()
+) -> Choice:
+    """How to read the output of a command. Raises KeyError or ValueError for a wrong option."""
     try:
-        return reader_for(command, os.environ, _size_of)
-    except Exception:  # let the tool report an invalid command line
-        return None
+        return choose_reader(command, os.environ, _size_of, tool=tool, patterns=patterns)
+    except Exception:
+        if tool is not None or patterns:
+            raise
+    reader = LastLines()  # let the tool report an invalid command line
+    reader.tool = os.path.basename(command[0])
+    return Choice(reader)
 
 
 def _size_of(name: str) -> int | None:

@@ -37,6 +37,7 @@ class Reporter:
         url: str | None,
         spool: Path | None,
         wait_seconds: float,
+        is_dry_run: bool,
         say: Callable[[str], None],
     ) -> None:
         self.job = job
@@ -44,6 +45,7 @@ class Reporter:
         self._url = url
         self._spool = spool
         self._wait_seconds = wait_seconds
+        self._is_dry_run = is_dry_run
         self._say = say
         self._tracker: ProgressTracker | None = None
         self._newest = Progress()
@@ -71,6 +73,8 @@ class Reporter:
     def _run(self) -> None:
         try:
             self._tracker = tracker = self._make_tracker()
+            if self._is_dry_run:
+                tracker.mark_dry_run()
             tracker.report(self._newest)
             self._has_end.wait()
             assert self._end is not None
@@ -97,6 +101,8 @@ class Reporter:
 
 def _end_tracker(tracker: ProgressTracker, end: End) -> None:
     tracker.report(end.progress)
+    if end.is_dry_run:
+        tracker.mark_dry_run()
     if end.status == "failed":
         tracker.fail(end.error or "the tool failed")
     elif end.status == "cancelled":

@@ -1,7 +1,6 @@
 """Readers: turn the output of a backup tool into progress. No I/O."""
 
-from telemetry_client.readers.base import End, Missing, Reader, Stream, plain_end
-from telemetry_client.readers.choose import reader_for
-from telemetry_client.readers.repository import repository_of
+from telemetry_client.readers.base import End, LastLines, Reader, Stream
+from telemetry_client.readers.choose import Choice, choose_reader, repository_of
 
-__all__ = ["End", "Missing", "Reader", "Stream", "plain_end", "reader_for", "repository_of"]
+__all__ = ["Choice", "End", "LastLines", "Reader", "Stream", "choose_reader", "repository_of"]

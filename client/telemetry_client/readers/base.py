@@ -6,11 +6,11 @@ import json
 import math
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
 
-from telemetry_client.progress import Progress
+from telemetry_client.progress import Progress, percent_of
 from telemetry_client.readers.lines import Lines
 from telemetry_client.readers.messages import Messages
 from telemetry_client.wire.cleaning import LARGEST_INTEGER
@@ -23,6 +23,41 @@ EndStatus = Literal["completed", "failed", "cancelled"]
 _CANCELLING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # For tools that report whole percents only: 100 means completed.
 HIGHEST_PERCENT = 99.0
+LONGEST_ETA_SECONDS = 10 * 365 * 86_400  # more is an overflow or a division by almost nothing
+_LAST_BYTES = 1 << 14  # of stderr: more than the longest error
+_SHORT_OF_TOTAL = 0.99  # a completed run with less than this part of its total is worth a warning
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an exit status of a tool means. `completed` is with a warning, unless `is_fine`."""
+
+    status: EndStatus
+    meaning: str
+    is_fine: bool = False
+
+
+Exits = Mapping[int, Outcome]
+
+
+def fine(meaning: str) -> Outcome:
+    """The job is completed."""
+    return Outcome("completed", meaning, is_fine=True)
+
+
+def warning(meaning: str) -> Outcome:
+    """The job is completed, with a warning."""
+    return Outcome("completed", meaning)
+
+
+def cancelled(meaning: str) -> Outcome:
+    """The job was stopped on purpose."""
+    return Outcome("cancelled", meaning)
+
+
+def failed(meaning: str) -> Outcome:
+    """The job has failed, for a reason that the exit status tells."""
+    return Outcome("failed", meaning)
 
 
 @dataclass(frozen=True)
@@ -32,33 +67,34 @@ class End:
     status: EndStatus
     error: str | None
     progress: Progress
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A known tool whose output cannot be read without the flag in `hint`."""
-
-    tool: str
-    hint: str
+    is_dry_run: bool = False
 
 
 class Reader:
-    """Reads the output of one run of a tool, line by line (`take`). No output makes it raise."""
+    """Reads the output of one run of a tool, line by line (`take`). No output makes it raise.
 
-    tool = "tool"
+    `tool` and `exits` describe the tool; `via` the programs that run it, and `doubtful` the
+    statuses that may be theirs: these are not a success unless the tool has reported progress.
+    `is_dry_run`: nothing is written, whatever the tool counts.
+    """
+
     streams: tuple[Stream, ...] = ("stderr",)  # the ones it needs
-    fine_statuses: tuple[int, ...] = (0,)
-    warning_statuses: tuple[int, ...] = ()  # completed with a warning
-    cancelled_statuses: tuple[int, ...] = ()
+    reads_progress = True
 
     def __init__(self) -> None:
+        self.tool = "tool"
+        self.exits: Exits = {}
+        self.via: tuple[str, ...] = ()
+        self.doubtful: frozenset[int] = frozenset()
+        self.is_dry_run = False
         self.progress = Progress()
         self.messages = Messages()
         self._lines: dict[Stream, Lines] = {}
 
     def take(self, line: str, stream: Stream) -> None:
-        """Set `self.progress` or add to `self.messages` from a line."""
-        raise NotImplementedError
+        """Set `self.progress` from a line; a line of stderr without progress is a message."""
+        if stream == "stderr":
+            self.messages.add(line)
 
     def feed(self, data: bytes, stream: Stream | None = None) -> Progress | None:
         """Take bytes of the output; returns the new progress, None if it is unchanged.
@@ -71,41 +107,72 @@ class Reader:
         # Repeated lines are skipped: thousands of them would slow the tool down.
         for line, _ in groupby(self._lines.setdefault(stream, Lines()).feed(data)):
             self.take(line, stream)
-        return self.progress if self.progress is not before else None
+        return self._shown() if self.progress is not before else None
 
     def end(self, exit_status: int) -> End:
         """The end of the run. `exit_status` is negative for a signal, as in subprocess."""
+        self._flush()
+        outcome = self._outcome(exit_status)
+        progress = self._shown()
+        error = None
+        if outcome.status != "completed" or not outcome.is_fine:
+            words = str(self.messages) or outcome.meaning
+            error = describe_exit(self.tool, exit_status, words)
+        else:
+            error = _shortfall(self.tool, progress)
+        return End(outcome.status, error, progress, self.is_dry_run)
+
+    def _flush(self) -> None:
+        """Take the lines that have no end yet."""
         for stream, lines in self._lines.items():
             for line in lines.flush():
                 self.take(line, stream)
-        status = self._status(exit_status)
-        error = None
-        if status != "completed" or exit_status in self.warning_statuses:
-            error = describe_exit(self.tool, exit_status, self.messages)
-        return End(status, error, self.progress)
 
-    def _status(self, exit_status: int) -> EndStatus:
-        if exit_status in self.fine_statuses or exit_status in self.warning_statuses:
-            return "completed"
-        return "cancelled" if exit_status in self.cancelled_statuses else plain_status(exit_status)
+    @property
+    def has_read(self) -> bool:
+        """Whether the output has contained progress."""
+        return self.progress != Progress()
+
+    def _outcome(self, exit_status: int) -> Outcome:
+        outcome = self.exits.get(exit_status)
+        is_unsure = exit_status in self.doubtful and not self.has_read
+        if outcome is None or is_unsure or self.messages.is_by(self.via):
+            return plain_outcome(exit_status)
+        return outcome
+
+    def _shown(self) -> Progress:
+        progress = plausible(self.progress)
+        return without_bytes(progress) if self.is_dry_run else progress
 
 
-def plain_status(exit_status: int) -> EndStatus:
+class LastLines(Reader):
+    """Of a tool without progress: its last lines on stderr. Cheap, however much it writes."""
+
+    reads_progress = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = b""
+
+    def feed(self, data: bytes, stream: Stream | None = None) -> Progress | None:
+        if stream != "stdout":
+            self._last = (self._last + data)[-_LAST_BYTES:]
+        return None
+
+    def _flush(self) -> None:
+        super().feed(self._last, "stderr")
+        super()._flush()
+
+
+def plain_outcome(exit_status: int) -> Outcome:
     """What an exit status means by convention."""
     if exit_status == 0:
-        return "completed"
+        return fine("")
     signals = {-number for number in _CANCELLING} | {128 + number for number in _CANCELLING}
-    return "cancelled" if exit_status in signals else "failed"
+    return cancelled("") if exit_status in signals else failed("")
 
 
-def plain_end(tool: str, exit_status: int) -> End:
-    """The end of a tool whose output was not read."""
-    status = plain_status(exit_status)
-    error = None if status == "completed" else describe_exit(tool, exit_status)
-    return End(status, error, Progress())
-
-
-def describe_exit(tool: str, exit_status: int, messages: Messages | None = None) -> str:
+def describe_exit(tool: str, exit_status: int, words: str = "") -> str:
     """`restic exited with 1: …`, or which signal ended it."""
     if exit_status < 0:
         try:
@@ -115,7 +182,44 @@ def describe_exit(tool: str, exit_status: int, messages: Messages | None = None)
         sentence = f"{tool} was ended by {name}"
     else:
         sentence = f"{tool} exited with {exit_status}"
-    return f"{sentence}: {messages}" if messages else sentence
+    return f"{sentence}: {words}" if words else sentence
+
+
+def _shortfall(tool: str, progress: Progress) -> str | None:
+    """A warning about a run that completed with less than its total: its input was cut off."""
+    done, total = progress.bytes_transferred, progress.total_bytes
+    if done is None or total is None or done >= total * _SHORT_OF_TOTAL:
+        return None
+    return f"{tool} has completed with {done} of {total} bytes"
+
+
+# ---------------------------------------------------------------------------------------------
+# What a progress may be.
+
+
+def plausible(progress: Progress) -> Progress:
+    """The progress without what cannot be: unknown is better than wrong."""
+    done, total, eta = progress.bytes_transferred, progress.total_bytes, progress.eta_seconds
+    if total is not None and (total <= 0 or (done is not None and done > total)):
+        total = None
+    is_over = done is not None and done == total
+    if eta is not None and (eta > LONGEST_ETA_SECONDS or (eta == 0 and not is_over)):
+        eta = None
+    if (total, eta) == (progress.total_bytes, progress.eta_seconds):
+        return progress
+    return replace(progress, total_bytes=total, eta_seconds=eta)
+
+
+def without_bytes(progress: Progress) -> Progress:
+    """The progress of a run that moves no bytes: its percent stays."""
+    percent = percent_of(progress.bytes_transferred, progress.total_bytes)
+    return replace(
+        progress,
+        bytes_transferred=0,
+        total_bytes=None,
+        speed_bps=None,
+        percent=progress.percent if percent is None else percent,
+    )
 
 
 # ---------------------------------------------------------------------------------------------

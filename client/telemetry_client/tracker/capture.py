@@ -37,7 +37,7 @@ class Capture:
         self._feed = feed
         self._delivery = delivery
         self._log = LimitedLog(logger)
-        self._sampler = Sampler(job.job_id, feed, self._log)
+        self._sampler = Sampler(job.job_id, feed, self._log, job.interval_seconds)
         self._stamps = Stamps()
         self._disk_changes = DiskChanges()
         self._last: Moment | None = None
@@ -217,6 +217,8 @@ class Capture:
         if is_start:
             seconds = min(math.ceil(self._job.interval_seconds), LONGEST_INTERVAL)
             body["interval_seconds"] = seconds  # the hub waits for three of them
+        if self._feed.is_dry_run:
+            body["dry_run"] = True
         if is_start and not self._job.resumes:
             body["new_run"] = True
         return body

@@ -63,6 +63,7 @@ class Feed:
         "disks",
         "dropped",
         "error",
+        "is_dry_run",
         "numbers",
         "phase",
         "source",
@@ -75,6 +76,7 @@ class Feed:
         self.total = total  # used if the numbers contain none
         self.phase: Any = None
         self.error: Any = None
+        self.is_dry_run = False
         self.disks: dict[int, DiskProgress] = {}
         self.changes: deque[Change] = deque()
         self.dropped = 0  # changes of state that came faster than they can be written

@@ -9,7 +9,7 @@ from dataclasses import replace
 from telemetry_client.log_limit import LimitedLog
 from telemetry_client.progress import Progress
 from telemetry_client.tracker.feed import Feed, Numbers, Source
-from telemetry_client.tracker.throughput import Throughput, eta_seconds
+from telemetry_client.tracker.throughput import Pace
 from telemetry_client.wire.cleaning import clean_progress
 
 logger = logging.getLogger("telemetry_client.tracker")
@@ -18,13 +18,13 @@ logger = logging.getLogger("telemetry_client.tracker")
 class Sampler:
     """For the capturing thread. `phase`: the job's current one, as it last reported it."""
 
-    def __init__(self, job_id: str, feed: Feed, log: LimitedLog) -> None:
+    def __init__(self, job_id: str, feed: Feed, log: LimitedLog, interval_seconds: float) -> None:
         self.phase: str | None = None
         self.is_asking = False  # the source's code is running
         self._job_id = job_id
         self._feed = feed
         self._log = log
-        self._speed = Throughput()
+        self._pace = Pace(interval_seconds)
         self._source_phase: str | None = None
         self._from_source = Progress()  # the source's last answer
 
@@ -38,7 +38,8 @@ class Sampler:
         progress = clean_progress(replace(progress, disks=disks), self.warn)
         if progress.phase is not None and progress.phase != self._source_phase:
             self._source_phase = self.phase = progress.phase
-        return self._with_speed(replace(_with_disk_sums(progress), phase=self.phase))
+        progress = replace(_with_disk_sums(progress), phase=self.phase)
+        return self._pace.add_to(progress, time.monotonic())
 
     def warn(self, field: str, sentence: str) -> None:
         """Log that a value is left out or changed, once for each field."""
@@ -63,17 +64,6 @@ class Sampler:
         finally:
             self.is_asking = False
         return self._from_source
-
-    def _with_speed(self, progress: Progress) -> Progress:
-        done = progress.bytes_transferred
-        if done is None:
-            return progress
-        self._speed.sample(time.monotonic(), done)
-        speed = self._speed.bps if progress.speed_bps is None else progress.speed_bps
-        eta = progress.eta_seconds
-        if eta is None:
-            eta = eta_seconds(done, progress.total_bytes, speed)
-        return replace(progress, speed_bps=speed, eta_seconds=eta)
 
 
 def progress_of(numbers: Numbers) -> Progress:

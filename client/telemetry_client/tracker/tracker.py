@@ -202,6 +202,10 @@ class ProgressTracker:
         except Exception:
             self._log_failure("store a phase")
 
+    def mark_dry_run(self) -> None:
+        """The job writes nothing, and only shows what it would do. Part of every later update."""
+        self._feed.is_dry_run = True
+
     def report_error(self, message: object) -> None:
         """An error that does not end the job; sent at once, the same one only once in a row."""
         try:

@@ -57,14 +57,18 @@ def test_output_is_the_same_byte_for_byte(shell: Shell, tool: str, is_merged: bo
 
 @pytest.mark.parametrize("status", [0, 3, 130, 255])
 def test_the_exit_code_is_the_tools(shell: Shell, faulty_hub: FaultyHub, status: int) -> None:
-    tool = shell.fake("restic", f"sys.exit({status})")
+    summary = '{"message_type": "summary", "total_bytes_processed": 9}'
+    tool = shell.fake("restic", f"print('{summary}'); sys.exit({status})")
     done = shell.exec([tool, "backup", "--json"])
     assert (done.returncode, done.stderr) == (status, b"")
     end = faulty_hub.accepted[-1]
     expected = {0: "completed", 3: "completed", 130: "cancelled"}.get(status, "failed")
     assert end["status"] == expected
     errors = {update["error"] for update in faulty_hub.accepted if "error" in update}
-    assert errors == ({f"restic exited with {status}"} if status else set())
+    meanings = {3: ": some files could not be read", 130: ": interrupted"}
+    assert errors == (
+        {f"restic exited with {status}{meanings.get(status, '')}"} if status else set()
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
@@ -73,7 +77,7 @@ def test_a_tool_killed_by_a_signal_is_seen_to_be(
 ) -> None:
     tool = shell.fake("unknown", f"os.kill(os.getpid(), {int(number)})")
     assert shell.exec([tool]).returncode == -number
-    assert faulty_hub.accepted[-1]["error"] == f"unknown was ended by {number.name}"
+    assert faulty_hub.accepted[-1]["error"].startswith(f"unknown was ended by {number.name}")
 
 
 def test_a_tool_that_is_not_there_is_127_and_a_failed_job(
@@ -329,3 +333,116 @@ def test_a_command_that_is_not_there_is_named_without_what_else_is_in_it(
 ) -> None:
     assert shell.exec(command).returncode == 127
     assert faulty_hub.accepted[-1]["error"] == error
+
+
+def test_the_last_lines_of_any_failed_tool_are_its_error(
+    shell: Shell, faulty_hub: FaultyHub
+) -> None:
+    shell.fake(
+        "pg_dump",
+        "print('pg_dump: error: connection to postgres://u:secret@h/x failed', file=sys.stderr)\n"
+        "sys.exit(1)",
+    )
+    done = shell.exec(["pg_dump", "x"])
+    assert done.returncode == 1
+    assert b"u:secret@h" in done.stderr  # what the tool writes is left alone
+    assert faulty_hub.accepted[-1]["error"] == (
+        "pg_dump exited with 1: pg_dump: error: connection to postgres://h/x failed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "expected"),
+    [
+        ("restic backup /x", 3, "completed"),
+        ("borg create ::a /x", 1, "completed"),
+        ("borg create ::a /x", 100, "completed"),
+        ("rsync -a x y", 24, "completed"),
+        ("rsync -a x y", 20, "cancelled"),
+        ("rsync -a x y", 23, "failed"),
+    ],
+)
+def test_exit_codes_have_their_meaning_without_progress(
+    shell: Shell, faulty_hub: FaultyHub, command: str, status: int, expected: str
+) -> None:
+    shell.fake(command.split()[0], f"sys.exit({status})")
+    assert shell.exec(command.split()).returncode == status
+    assert faulty_hub.accepted[-1]["status"] == expected
+
+
+def test_a_pipe_that_was_cut_short_is_a_warning(shell: Shell, faulty_hub: FaultyHub) -> None:
+    shell.fake("pv", "print(30_000_000, file=sys.stderr)")
+    assert shell.exec("pv -nb -s 100000000".split()).returncode == 0
+    end = faulty_hub.accepted[-1]
+    assert (end["status"], end["bytes_transferred"]) == ("completed", 30_000_000)
+    errors = [update["error"] for update in faulty_hub.accepted if "error" in update]
+    assert errors == ["pv has completed with 30000000 of 100000000 bytes"]
+
+
+def test_a_dry_run_is_marked(shell: Shell, faulty_hub: FaultyHub) -> None:
+    shell.fake("rsync", "print('  9,000 100%  1.00MB/s  0:00:00 (xfr#1, to-chk=0/1)')")
+    shell.exec("rsync -an --info=progress2 a b".split())
+    last = faulty_hub.accepted[-1]
+    assert (last["status"], last["bytes_transferred"], last["dry_run"]) == ("completed", 0, True)
+    assert not any("error" in update for update in faulty_hub.accepted)
+
+
+def test_output_without_the_expected_progress_is_said(shell: Shell) -> None:
+    shell.fake("restic", "print('another version')")
+    done = shell.exec(["restic", "backup", "--json", "/x"])
+    assert done.stdout == b"another version\n"
+    assert done.stderr.startswith(b"telemetry: restic's output contained no progress")
+
+
+def test_a_script_is_read_as_the_tool_that_is_named(shell: Shell, faulty_hub: FaultyHub) -> None:
+    tool = shell.fake("nightly", "print('  9,000 100%  1.00MB/s  0:00:00 (xfr#1, to-chk=0/1)')")
+    assert shell.exec([tool], "--tool", "rsync").stderr == b""
+    assert faulty_hub.accepted[-1]["bytes_transferred"] == 9000
+
+
+def test_any_output_is_read_by_a_regular_expression(shell: Shell, faulty_hub: FaultyHub) -> None:
+    tool = shell.fake(
+        "dumper", "print('copying: 1.5 MiB of 3 MiB', flush=True); time.sleep(1); sys.exit(4)"
+    )
+    regex = r"^(?P<phase>\w+): (?P<done>.+) of (?P<total>.+)$"
+    assert shell.exec([tool], "--progress-regex", regex).returncode == 4
+    last = faulty_hub.accepted[-1]
+    assert (last["bytes_transferred"], last["total_bytes"]) == (1_572_864, 3_145_728)
+    assert (last["status"], last["progress_percent"]) == ("failed", 50.0)
+    assert "copying" in [update.get("current_phase") for update in faulty_hub.accepted]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--tool", "nothing"], "'nothing' is not known; known are: "),
+        (["--progress-regex", "("], "is not a regular expression"),
+        (["--progress-regex", "x"], "must have named groups"),
+        (["--progress-regex", "(?P<bytes>x)"], "must have named groups, and only these"),
+    ],
+)
+def test_a_wrong_option_runs_nothing(shell: Shell, options: list[str], words: str) -> None:
+    done = shell.telemetry("exec", *options, "--", "touch", "ran")
+    assert done.returncode == 64
+    assert words in " ".join(done.stderr.decode().replace("│", " ").split())
+    assert not (shell.folder / "ran").exists()
+
+
+def test_explain_shows_how_a_command_is_read(shell: Shell, faulty_hub: FaultyHub) -> None:
+    command = "sudo -u x rsync -an --info=progress2 a host:/b".split()
+    done = shell.telemetry("exec", "--explain", "--job-id", "backup-7", "--", *command)
+    assert done.returncode == 0
+    facts = dict(line.split(":", 1) for line in done.stdout.decode().splitlines())
+    facts = {name: text.strip() for name, text in facts.items()}
+    assert facts["tool"] == "rsync, behind sudo"
+    assert facts["read"] == "bytes; percent and time left once rsync has listed all files"
+    assert facts["repository"] == "host:/b"
+    assert facts["dry run"].startswith("yes")
+    assert "24 completed with a warning (some files vanished" in facts["exit codes"]
+    assert faulty_hub.accepted == []
+    missing = shell.telemetry("exec", "--explain", "--", "restic", "backup", "/").stdout
+    assert b"run it with --json" in missing
+    unknown = shell.telemetry("exec", "--explain", "--", "./backup.sh").stdout
+    assert b"not known (name a known one with --tool)" in unknown
+    regex = shell.telemetry("exec", "--explain", "--progress-regex", "(?P<done>x)", "--", "x")
+    assert b"lines that match (?P<done>x)" in regex.stdout

@@ -87,10 +87,10 @@ def test_a_broken_reader_is_said_once_and_the_tool_runs(
     shell: Shell, faulty_hub: FaultyHub, plain_output: bytes
 ) -> None:
     breaks = (
-        "from telemetry_client.readers.restic import Restic\n"
+        "from telemetry_client.readers.tools.restic import ResticReader\n"
         "from telemetry_client.cli import main\n"
         "def take(*_): raise RuntimeError('broken')\n"
-        "Restic.take = take\nmain()"
+        "ResticReader.take = take\nmain()"
     )
     done = shell.run([sys.executable, "-c", breaks, *below_exec(COMMAND)[3:]])
     assert (done.returncode, done.stdout) == (5, plain_output)

@@ -11,24 +11,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry_client.readers import End, Reader
-from telemetry_client.readers.borg import Borg
+from telemetry_client.readers import End, LastLines, Reader
 from telemetry_client.readers.lines import LONGEST_LINE, Lines
-from telemetry_client.readers.pv import Pv
-from telemetry_client.readers.rclone import Rclone
-from telemetry_client.readers.restic import Restic
-from telemetry_client.readers.rsync import Rsync
+from telemetry_client.readers.pattern import PatternReader
+from telemetry_client.readers.tools.borg import BorgReader
+from telemetry_client.readers.tools.pv import PvReader
+from telemetry_client.readers.tools.rclone import RcloneReader
+from telemetry_client.readers.tools.restic import ResticReader
+from telemetry_client.readers.tools.rsync import RsyncReader
 from telemetry_client.wire.cleaning import LARGEST_INTEGER, clean_progress
-from tests.client.readers.captures import FOLDER
+from tests.client.readers.captures import FOLDERS
 
 READERS: dict[str, Callable[[], Reader]] = {
-    "restic": Restic,
-    "rclone": Rclone,
-    "borg": Borg,
-    "rsync": Rsync,
-    "pv": lambda: Pv(5_000_000, has_bytes=True, has_elapsed=True),
+    "last lines": LastLines,
+    "restic": ResticReader,
+    "rclone": RcloneReader,
+    "borg": lambda: BorgReader(has_json=True),
+    "rsync": RsyncReader,
+    "pv": lambda: PvReader(5_000_000, has_bytes=True, has_elapsed=True),
+    "pattern": lambda: PatternReader(
+        [r"(?P<done>\d\S* ?[kMG]?i?B?)\D+(?P<total>\d+)?", r"(?P<percent>[\d.]+)%(?P<phase>.*)"]
+    ),
 }
-CAPTURED = [path.read_bytes()[:4000] for path in sorted(FOLDER.iterdir())]
+CAPTURED = [path.read_bytes()[:4000] for folder in FOLDERS for path in sorted(folder.iterdir())]
 each_reader = pytest.mark.parametrize("make", READERS.values(), ids=READERS.keys())
 
 numbers = st.integers() | st.floats() | st.booleans() | st.none() | st.text(max_size=5)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
-from telemetry_client.readers import Missing, reader_for, repository_of
+from telemetry_client.readers import choose_reader, repository_of
 from telemetry_client.readers.messages import clean
-from telemetry_client.readers.pv import Pv
-from telemetry_client.readers.rsync import Rsync
+from telemetry_client.readers.tools.pv import PvReader
+from telemetry_client.readers.tools.rsync import RsyncReader
 from telemetry_client.wire.credentials import without_credentials
 
 READ = [
     "restic backup --json /home",
     "/usr/bin/restic -r /srv/restic --json backup /home",
     "restic_0.18.0 backup --json /home",
+    "restic --verbose --exclude x backup --json /home",
     "sudo -u backup restic backup --json /home",
     "env RESTIC_PASSWORD=x nice -n 10 ionice -c 3 restic backup --json /home",
     "timeout -k 10 3600 restic restore latest --json --target /tmp",
@@ -23,6 +26,12 @@ READ = [
     "rclone copy a b --use-json-log --log-level INFO",
     "borg --log-json --progress create ::a /home",
     "borg create -p --log-json ::a /home",
+    "borg --log-json --progress prune --keep-last 1",
+    "borg compact --log-json --progress",
+    "mariadb-backup --backup --target-dir=/b",
+    "pg_restore -v -d x y",
+    "tar --checkpoint=100 -cf x y",
+    "dd if=a of=b status=progress",
     "rsync -a --info=progress2 a b",
     "rsync -a --info=stats1,progress2 a b",
     "pv -n -b",
@@ -30,52 +39,242 @@ READ = [
     "pv -n -s 20M",
     "pv -ns 20M",
 ]
+RCLONE_FLAGS = "--use-json-log --stats 5s --stats-log-level NOTICE"
 LACKING = {
     "restic backup /home": "--json",
     "restic backup --json=false /home": "--json",
     "restic backup -- --json": "--json",
-    "rclone copy a b": "--use-json-log --stats 5s --stats-log-level NOTICE",
-    "rclone copy a b --use-json-log": "--use-json-log --stats 5s --stats-log-level NOTICE",
-    "rclone copy a b --use-json-log -v -q": "--use-json-log --stats 5s --stats-log-level NOTICE",
+    "restic backup -q --json /home": "--json and without -q",
+    "restic -r /srv prune": "RESTIC_PROGRESS_FPS=1 in its environment",
+    "rclone copy a b": RCLONE_FLAGS,
+    "rclone copy a b --use-json-log": RCLONE_FLAGS,
+    "rclone copy a b --use-json-log -v -q": RCLONE_FLAGS,
     "rclone copy a b --use-json-log -v --log-file=x": "its log on stderr, not --log-file",
+    "rclone copy a b --use-json-log -v --log-systemd": "its log on stderr, not --log-systemd",
+    "rclone copy a b --use-json-log -v --syslog": "its log on stderr, not --syslog",
+    "rclone copy a b -P --use-json-log -v": f"{RCLONE_FLAGS} and without -P",
+    "rclone copy a b --progress --use-json-log -v": f"{RCLONE_FLAGS} and without -P",
+    "rclone copy a b --use-json-log -v --stats 0": "--stats 5s",
+    "rclone copy a b --use-json-log -v --stats=0s": "--stats 5s",
     "borg create ::a /home": "--log-json --progress",
     "borg create --log-json ::a /home": "--log-json --progress",
+    "borg prune --keep-last 1": "--log-json --progress",
     "rsync -a --progress a b": "--info=progress2",
+    "rsync -a --info=progress1 a b": "--info=progress2",
+    "rsync -a --info=progress2,progress0 a b": "--info=progress2",
+    "rsync -aq --info=progress2 a b": "--info=progress2 and without -q",
+    "rsync -a --quiet --info=progress2 a b": "--info=progress2 and without -q",
     "pv a": "-n -b",
     "pv -n": "-b, or -s with the size,",
     "pv -n -l -b": "bytes, not lines (-l)",
+    "pv -n -q -b": "-n -b and without -q",
+    "tar -cf x y": "--checkpoint=1000 --checkpoint-action=echo=%T",
+    "tar --checkpoint --checkpoint-action=dot -cf x y": "--checkpoint-action=echo=%T",
+    "dd if=a of=b": "status=progress",
+    "curl -sS http://h/ -o x": "its progress meter, not -s,",
+    "mbuffer -q -o x": "its status, not -q,",
+    "qemu-img convert a b": "-p",
+    "pg_basebackup -D x": "-P",
+    "pg_dump x": "--verbose",
+    "pgbackrest backup --log-level-console=info": "--log-level-console=detail",
+    "mydumper -o x": "--verbose=3",
+    "duplicity full a b": "--progress",
+    "kopia snapshot create a": "--progress",
+    "aws s3 sync a b --no-progress": "its progress, not --no-progress,",
+    "s5cmd cp a b": "--show-progress",
+    "zfs send a@b": "-v, and -P for exact numbers",
+    "vzdump 100 --quiet": "its log, not --quiet,",
+    "robocopy a b /NJS": "its job summary, without /NJS or /LOG",
+    "btrfs send a": "a pipe through pv -n -b or mbuffer, and telemetry exec in front of that,",
 }
-UNREAD = ["true", "sh -c 'restic backup --json'", "restic snapshots", "borg list", "", "sudo"]
+UNREAD = [
+    "true",
+    "restic snapshots",
+    "kopia snapshot list",
+    "aws s3 ls",
+    "zfs list",
+    "borg list",
+    "",
+    "sudo",
+    "./backup.sh",
+]
 
 
 @pytest.mark.parametrize("line", READ)
 def test_a_command_that_says_how_far_it_is_has_a_reader(line: str) -> None:
-    reader = reader_for(line.split())
-    assert reader is not None
-    assert not isinstance(reader, Missing)
-    assert reader.tool in line
+    choice = choose_reader(line.split())
+    assert choice.reader.reads_progress
+    assert choice.hint is None
+    assert choice.reader.tool in line
 
 
-@pytest.mark.parametrize(("line", "hint"), LACKING.items())
-def test_a_command_that_does_not_is_told_the_flag(line: str, hint: str) -> None:
-    reader = reader_for(line.split())
-    assert reader == Missing(hint=hint, tool=line.split()[0])
+@pytest.mark.parametrize(("line", "flags"), LACKING.items())
+def test_a_command_that_does_not_is_told_the_flag(line: str, flags: str) -> None:
+    choice = choose_reader(line.split())
+    tool = line.split()[0]
+    assert not choice.reader.reads_progress
+    assert choice.hint is not None
+    assert choice.hint.startswith(
+        f"{tool} does not report its progress: run it with {flags} to see it."
+    )
 
 
 @pytest.mark.parametrize("line", UNREAD)
 def test_other_commands_have_no_reader(line: str) -> None:
-    assert reader_for(line.split()) is None
+    choice = choose_reader(line.split())
+    assert (choice.reader.reads_progress, choice.hint) == (False, None)
 
 
-def test_rclone_takes_its_options_from_the_environment_as_well() -> None:
-    environ = {"RCLONE_USE_JSON_LOG": "true", "RCLONE_VERBOSE": "1"}
-    assert not isinstance(reader_for(["rclone", "copy", "a", "b"], environ), Missing)
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"RCLONE_STATS": "0"},
+        {"RCLONE_PROGRESS": "true"},
+        {"RCLONE_LOG_FILE": "/x"},
+        {"RCLONE_LOG_SYSTEMD": "true"},
+        {"RCLONE_QUIET": "true", "RCLONE_VERBOSE": "0"},
+    ],
+)
+def test_rclone_has_its_options_in_the_environment_as_well(environ: dict[str, str]) -> None:
+    command = ["rclone", "copy", "a", "b"]
+    readable = {"RCLONE_USE_JSON_LOG": "true", "RCLONE_VERBOSE": "1"}
+    assert choose_reader(command, readable).reader.reads_progress
+    assert not choose_reader(command, {**readable, **environ}).reader.reads_progress
+    assert choose_reader(command, {"RCLONE_DRY_RUN": "true"}).reader.is_dry_run
 
 
+def test_restic_counts_the_steps_of_other_commands_if_it_may() -> None:
+    environ = {"RESTIC_PROGRESS_FPS": "1"}
+    assert choose_reader(["restic", "check"], environ).reader.reads_progress
+    hint = choose_reader(["restic", "check", "-q"], environ).hint
+    assert hint is not None
+    assert "without --json or -q" in hint
+
+
+@pytest.mark.parametrize(
+    ("line", "tool", "via"),
+    [
+        ("sudo -Eu x restic backup --json /", "restic", "sudo"),
+        ("sudo -n -E -u x RESTIC_PASSWORD=y restic backup --json /", "restic", "sudo"),
+        ("runuser -u x -- restic backup --json /", "restic", "runuser"),
+        ("runuser x -c 'restic backup --json /'", "restic", "runuser"),
+        ("su - x -c 'restic backup --json /'", "restic", "su"),
+        ("flock -n /run/lock restic backup --json /", "restic", "flock"),
+        ("flock -w 5 /run/lock -c 'restic backup --json /'", "restic", "flock"),
+        ("sh -c 'restic backup --json /'", "restic", "sh"),
+        ("bash -ec 'exec restic backup --json \"/a b\"'", "restic", "bash"),
+        ("sh -c 'A=b nice restic backup --json /'", "restic", "sh nice"),
+        ("bash -o pipefail -c 'restic backup --json /'", "restic", "bash"),
+        ("ssh -p 22 -i key u@host sudo restic backup --json /", "restic", "ssh sudo"),
+        ("docker exec -it -u x box restic backup --json /", "restic", "docker"),
+        ("podman exec box restic backup --json /", "restic", "podman"),
+        ("kubectl exec pod -n ns -- restic backup --json /", "restic", "kubectl"),
+        ("chroot /mnt rsync -a --info=progress2 a b", "rsync", "chroot"),
+        ("taskset -c 0-3 rsync -a --info=progress2 a b", "rsync", "taskset"),
+        ("systemd-inhibit --what=sleep rsync -a --info=progress2 a b", "rsync", "systemd-inhibit"),
+    ],
+)
+def test_a_tool_is_found_behind_what_runs_it(line: str, tool: str, via: str) -> None:
+    choice = choose_reader(shlex.split(line))
+    assert choice.call is not None
+    assert (choice.call.tool, " ".join(choice.call.via)) == (tool, via)
+    assert choice.reader.reads_progress
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sh -c 'cd / && restic backup --json .'",
+        "sh -c 'restic backup --json / | tee log'",
+        "bash -c 'restic backup --json $DIRS'",
+        "docker run restic/restic backup --json /",
+        "flock /run/lock sh -c 'restic check; restic backup --json /'",
+    ],
+)
+def test_where_it_is_not_sure_the_option_is_named(line: str) -> None:
+    choice = choose_reader(shlex.split(line))
+    assert (choice.call, choice.reader.reads_progress) == (None, False)
+    assert choice.hint is not None
+    assert "--tool restic" in choice.hint
+    if "check" in line:
+        return  # its first call is another one
+    named = choose_reader(shlex.split(line), tool="restic")
+    assert (named.reader.reads_progress, named.hint) == (True, None)
+    assert named.reader.end(3).status == "failed"  # it may be a status of another command
+    named.reader.feed(b'{"message_type": "summary", "total_bytes_processed": 9}\n', "stdout")
+    assert named.reader.end(3).status == "completed"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "env -u X RESTIC_PROGRESS_FPS=1 restic check",
+        "sudo -n RESTIC_PROGRESS_FPS=1 restic check",
+        "sh -c 'RESTIC_PROGRESS_FPS=1 exec restic check'",
+        "ssh host RESTIC_PROGRESS_FPS=1 restic check",
+    ],
+)
+def test_variables_in_the_command_line_are_those_of_the_tool(line: str) -> None:
+    assert choose_reader(shlex.split(line)).reader.reads_progress
+    without = shlex.split(line.replace("RESTIC_PROGRESS_FPS=1", ""))
+    assert choose_reader(without).hint is not None
+
+
+def test_our_environment_is_not_that_of_another_machine() -> None:
+    environ = {"RESTIC_PROGRESS_FPS": "1"}
+    assert choose_reader(["sudo", "restic", "check"], environ).reader.reads_progress
+    assert not choose_reader(["ssh", "host", "restic", "check"], environ).reader.reads_progress
+
+
+def test_an_expression_needs_no_hint() -> None:
+    line = ["sh", "-c", "cd / && restic backup ."]
+    choice = choose_reader(line, patterns=["(?P<percent>[0-9]+)%"])
+    assert (choice.reader.reads_progress, choice.hint) == (True, None)
+
+
+def test_a_script_is_read_as_the_tool_that_is_named() -> None:
+    choice = choose_reader(["./nightly.sh"], tool="rsync")
+    assert choice.reader.tool == "rsync"
+    progress = choice.reader.feed(
+        b"  1,000  50%  1.00MB/s  0:00:01 (xfr#1, to-chk=1/2)\n", "stdout"
+    )
+    assert progress is not None
+    assert progress.bytes_transferred == 1000
+    assert choice.reader.end(24).status == "completed"
+    with pytest.raises(KeyError):
+        choose_reader(["./nightly.sh"], tool="nothing")
+
+
+@pytest.mark.parametrize(
+    ("line", "output", "status"),
+    [
+        ("flock -n /lock borg create ::a", "", "failed"),  # another process has the lock
+        ("flock -n -E 9 /lock borg create ::a", "", "completed"),
+        ("sudo borg create ::a", "sudo: a password is required", "failed"),
+        ("sudo borg create ::a", "/x: file changed while we backed it up", "completed"),
+        ("docker exec box borg create ::a", "Error: No such container: box", "failed"),
+    ],
+)
+def test_a_status_of_what_runs_the_tool_is_not_one_of_the_tool(
+    line: str, output: str, status: str
+) -> None:
+    """1 is a warning of borg."""
+    reader = choose_reader(line.split()).reader
+    reader.feed(output.encode() + b"\n", "stderr")
+    assert reader.end(1).status == status
+
+
+def test_a_timeout_is_not_a_warning_of_borg() -> None:
+    assert choose_reader("timeout 60 borg create ::a".split()).reader.end(124).status == "failed"
+
+
+@pytest.mark.parametrize(
+    "info", ["--info=progress2", "--info progress2", "--info=PROGRESS2", "--info=ALL2"]
+)
 @pytest.mark.parametrize(("flag", "base"), [("-ah", 1000), ("-ahh", 1024)])
-def test_rsync_is_read_in_its_own_units(flag: str, base: int) -> None:
-    reader = reader_for(["rsync", flag, "--info=progress2", "a", "b"])
-    assert isinstance(reader, Rsync)
+def test_rsync_is_read_in_its_own_units(info: str, flag: str, base: int) -> None:
+    reader = choose_reader(["rsync", flag, *info.split(), "a", "b"]).reader
+    assert isinstance(reader, RsyncReader)
     progress = reader.feed(b"         19.07M 100%  7.90MB/s    0:00:07 (xfr#1, to-chk=0/1)\n")
     assert progress is not None
     assert progress.bytes_transferred == round(19.07 * base**2)
@@ -86,18 +285,18 @@ def test_rsync_is_read_in_its_own_units(flag: str, base: int) -> None:
     [("1,234,567", 1_234_567), ("1.234.567", 1_234_567), ("1,23K", 1_230), ("999", 999)],
 )
 def test_rsync_writes_numbers_in_the_way_of_its_locale(digits: str, count: int) -> None:
-    progress = Rsync().feed(f"\r {digits}  50%  7.90MB/s    0:00:07\r".encode())
+    progress = RsyncReader().feed(f"\r {digits}  50%  7.90MB/s    0:00:07\r".encode())
     assert progress is not None
     assert progress.bytes_transferred == count
 
 
 def test_the_total_of_pv_is_the_size_of_its_inputs() -> None:
     sizes = {"a": 10, "b": 20, "-": 5}
-    reader = reader_for(["pv", "-n", "-i", "2", "a", "b"], size_of=sizes.get)
-    assert isinstance(reader, Pv)
+    reader = choose_reader(["pv", "-n", "-i", "2", "a", "b"], size_of=sizes.get).reader
+    assert isinstance(reader, PvReader)
     assert reader._total == 30
-    from_stdin = reader_for(["pv", "-n"], size_of=sizes.get)
-    assert isinstance(from_stdin, Pv)
+    from_stdin = choose_reader(["pv", "-n"], size_of=sizes.get).reader
+    assert isinstance(from_stdin, PvReader)
     assert from_stdin._total == 5
 
 

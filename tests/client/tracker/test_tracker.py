@@ -128,13 +128,26 @@ def test_speed_and_time_left_are_measured_when_the_job_tells_none(
 ) -> None:
     options["interval_seconds"] = 0.2
     with ProgressTracker("backup-1", total_bytes=10**6, **options) as tracker:
-        for number in range(40):
+        for number in range(130):  # more than a second
             tracker.update_progress(number * 1_000)
             time.sleep(0.01)
         fields = ("transfer_speed_bps", "eta_seconds", "bytes_transferred")
         speed, eta, done = received(faulty_hub, *fields)[-1]
     assert 1_000 < speed <= 110_000
     assert eta == math.ceil((10**6 - done) / speed)
+
+
+def test_the_heartbeat_of_a_job_that_hangs_has_no_speed(
+    faulty_hub: FaultyHub, options: dict[str, Any]
+) -> None:
+    options["interval_seconds"] = 0.2
+    with ProgressTracker("backup-1", **options) as tracker:
+        tracker.report(Progress(500, 1_000, speed_bps=123, eta_seconds=4))
+        time.sleep(1.2)
+    updates = faulty_hub.accepted[1:-1]
+    assert updates[0]["transfer_speed_bps"] == 123
+    assert updates[-1]["transfer_speed_bps"] == 0
+    assert "eta_seconds" not in updates[-1]
 
 
 def test_what_the_job_tells_of_speed_and_time_is_kept(

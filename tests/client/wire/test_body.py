@@ -60,7 +60,7 @@ def body_of(progress: Progress, **options: Any) -> dict[str, Any]:
         (1, 3, 33.33),
         (99_999, 100_000, 99.99),  # only all of it is 100
         (100, 100, 100.0),
-        (200, 100, 100.0),
+        (101, 100, None),  # then it is not the total
         (0, 100, 0.0),
         (0, 0, None),
         (5, None, None),

@@ -9,14 +9,46 @@ import re
 from dataclasses import replace
 
 from telemetry_client.readers.base import HIGHEST_PERCENT, Reader, Stream
+from telemetry_client.readers.call import Call, size_in_1024s
+from telemetry_client.readers.tool import Missing, Tool
 
 _NUMBERS = re.compile(r"\d{1,18}(?:\.\d+)?(?: \d{1,18}(?:\.\d+)?){0,3}", re.ASCII)
+_VALUED = (
+    *"-s -i -w -H -N -L -B -R -P -d -A -F -D".split(),
+    *("--size", "--interval", "--width", "--height", "--name", "--rate-limit", "--buffer-size"),
+    *("--remote", "--pidfile", "--watchfd", "--last-written", "--format", "--delay-start"),
+)
 
 
-class Pv(Reader):
+class Pv(Tool):
+    name = "pv"
+    reads = "bytes (-b), else percent; the total if pv reads files or has -s"
+
+    def reader(self, call: Call) -> Reader | Missing | None:
+        if call.is_blind:
+            return PvReader(has_bytes=True)
+        if not call.has("--numeric", "n"):
+            return Missing("-n -b")
+        if call.has("--line-mode", "l"):
+            return Missing("bytes, not lines (-l)")
+        if call.has("--quiet", "q"):
+            return Missing("-n -b and without -q")
+        total = size_in_1024s(call.value("-s", "--size"))
+        if total is None:
+            sizes = [call.size_of(name) for name in call.words(_VALUED) or ["-"]]
+            total = sum(size or 0 for size in sizes) if all(sizes) else None
+        has_bytes = call.has("--bytes", "b")
+        if total is None and not has_bytes:
+            return Missing("-b, or -s with the size,")
+        return PvReader(total, has_bytes=has_bytes, has_elapsed=call.has("--timer", "t"))
+
+
+TOOL = Pv()
+
+
+class PvReader(Reader):
     """Without the size of its input, pv prints a percent that has no meaning."""
 
-    tool = "pv"
     streams = ("stderr",)
 
     def __init__(
