@@ -33,7 +33,9 @@ from app.domain.attention.nodes import (
     DISK_CRITICAL_PERCENT,
     DISK_WARNING_PERCENT,
     HYSTERESIS_PERCENT,
+    LOSING_SHOWN,
     MEMORY_PERCENT,
+    losing_finding,
     node_findings,
 )
 from app.domain.attention.series import RETIRED_AFTER, overdue_finding
@@ -97,6 +99,8 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
         for look_kinds, look in _LOOKS:
             findings = look(conn, state, config)
             changes += findings_store.reconcile(conn, look_kinds, findings, at)
+        losing = _find_losing_nodes(conn, state)
+        changes += findings_store.reconcile(conn, ("losing",), losing, at, prefix="node:")
         senders = [
             finding
             for run in live_runs.read_troubled_senders(conn)
@@ -242,6 +246,14 @@ def _find_nodes(conn: Connection, now: Now, config: Config) -> list[Finding]:
         for node in conditions.read_nodes(conn, disk - slack, memory - slack)
         if not now.is_silenced(Subject(node_id=node.node_id))
         for finding in node_findings(node, rules, open_subjects)
+    ]
+
+
+def _find_losing_nodes(conn: Connection, now: Now) -> list[Finding]:
+    return [
+        losing_finding(node)
+        for node in conditions.read_losing_nodes(conn, now.at - LOSING_SHOWN)
+        if not now.is_silenced(Subject(node_id=node.node_id))
     ]
 
 

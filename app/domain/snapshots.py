@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 class Snapshot:
     """One set of a node's metrics, only those reported. Instants as in `Update`.
 
-    `notes`: why values were changed or not kept, by metric.
+    `notes`: why values were changed or not kept, by metric. `lost`: how many its sender had to drop
+    before it; not part of what it reports.
     """
 
     node_id: str
@@ -19,6 +20,7 @@ class Snapshot:
     seq: int = 0
     sender_time: int | None = None
     notes: dict[str, list[str]] = field(default_factory=dict)
+    lost: int = 0
 
     @property
     def sender(self) -> str:

@@ -55,6 +55,9 @@ def store_snapshots(
         oldest = _earliest_times(new)
         _mark_online(conn, locked.offline & oldest.keys(), now)
         store.update_nodes(conn, oldest, offsets, now)
+        lost = _losses(new)
+        if lost:
+            store.count_lost(conn, lost, now)
     return receipts
 
 
@@ -66,6 +69,15 @@ def _earliest_times(snapshots: Iterable[Snapshot]) -> dict[str, int]:
             snapshot.time, earliest.get(snapshot.node_id, snapshot.time)
         )
     return earliest
+
+
+def _losses(snapshots: Iterable[Snapshot]) -> dict[str, int]:
+    """How many snapshots each node has lost before these; only nodes that have."""
+    lost: dict[str, int] = {}
+    for snapshot in snapshots:
+        if snapshot.lost:
+            lost[snapshot.node_id] = lost.get(snapshot.node_id, 0) + snapshot.lost
+    return lost
 
 
 def _mark_online(conn: Connection, node_ids: set[str], now: int) -> None:

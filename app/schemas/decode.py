@@ -447,8 +447,9 @@ def _decode_snapshot(schema: Schema, data: Any) -> Snapshot:
     return Snapshot(
         loaded.pop("node_id"),
         _micros(loaded.pop("timestamp", None), {}),
-        {name: value for name, value in loaded.items() if value is not None},
+        {name: value for name, value in loaded.items() if name in METRICS and value is not None},
         notes=notes,
+        lost=loaded.get("lost_snapshots") or 0,
     )
 
 

@@ -34,6 +34,7 @@ from app.schemas.queries import (
 )
 
 DEFAULT_METRICS = ("cpu_percent", "memory_percent", "disk_percent", "load_avg_1m")
+LARGEST_LOSS = 2**31 - 1
 HIGHEST_MEASURE = 10**15  # far above any real value; sums over a chart stay finite
 
 
@@ -82,6 +83,15 @@ class SnapshotSchema(Schema):
     timestamp = Timestamp(
         allow_none=True,
         metadata=about("When it was taken, RFC 3339 with offset; absent: on arrival."),
+    )
+
+    lost_snapshots = StrictInteger(
+        high=LARGEST_LOSS,
+        allow_none=True,
+        metadata=about(
+            "How many snapshots the sender had to drop since the last one it delivered; "
+            "absent or 0: none."
+        ),
     )
 
     @post_load
@@ -134,6 +144,10 @@ class NodeSchema(Schema):
         "`offline` after HUB_NODE_OFFLINE_SECONDS without a snapshot while the hub took them; "
         "the next new snapshot brings it back."
     )
+    lost_snapshots = fields.Integer(
+        metadata=about("How many snapshots its agent had to drop so far, as far as it says.")
+    )
+    lost_at = instant("When it last said so; the hub's clock.", allow_none=True)
     state_since = instant("When the state last changed, or the node was first seen; hub's clock.")
     age_seconds = fields.Float(metadata=about("Seconds since the last snapshot arrived."))
     first_seen_at = instant("The hub's clock.")

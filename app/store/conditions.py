@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from app.database.pool import Connection
 from app.domain.attention.hub import ExpiringToken
-from app.domain.attention.nodes import MEMORY_SECONDS, NodeNow
+from app.domain.attention.nodes import MEMORY_SECONDS, LosingNode, NodeNow
 from app.store.sql import load_queries
 
 SQL = load_queries("conditions")
@@ -20,6 +20,12 @@ def read_nodes(conn: Connection, disk_percent: float, memory_percent: float) -> 
         "memory_seconds": MEMORY_SECONDS,
     }
     return [NodeNow(*row) for row in conn.execute(SQL["read_nodes"], params)]
+
+
+def read_losing_nodes(conn: Connection, since: datetime) -> list[LosingNode]:
+    """The nodes whose agents have reported lost snapshots after `since`."""
+    rows = conn.execute(SQL["read_losing_nodes"], {"since": since})
+    return [LosingNode(*row) for row in rows]
 
 
 def read_presence(conn: Connection) -> datetime | None:

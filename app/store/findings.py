@@ -38,14 +38,13 @@ def reconcile(
     *,
     subjects: Collection[str] | None = None,
     prefix: str = "",
-    keeps: Collection[tuple[str, str]] = (),
 ) -> Changes:
     """Make the open items of these kinds those of the findings.
 
     Only items of `subjects`, if given, and whose subject begins with `prefix`, are looked at.
 
     New ones are opened, those that say something else are changed, and those without a finding
-    end, except those in `keeps`, by kind and subject.
+    end.
     """
     params = {
         "kinds": list(kinds),
@@ -60,7 +59,7 @@ def reconcile(
         for key, finding in wanted.items()
         if key in before and _says_other(finding, before[key])
     ]
-    over = [row[0] for key, row in before.items() if key not in wanted and key not in keeps]
+    over = [row[0] for key, row in before.items() if key not in wanted]
     if new:
         _open(conn, new, now)
     if other:

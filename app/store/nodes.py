@@ -38,6 +38,8 @@ class Node:
     last_seen_at: datetime
     newest_snapshot_at: datetime
     clock_offset_seconds: float | None
+    lost_snapshots: int
+    lost_at: datetime | None
     age_seconds: float
     metrics: dict[str, float | None]
 

@@ -105,6 +105,12 @@ def update_nodes(
     execute(conn, SQL["show_newest_snapshots"], {"node_ids": node_ids})
 
 
+def count_lost(conn: Connection, lost: Mapping[str, int], now: int) -> None:
+    """Count snapshots that locked nodes have lost, by node."""
+    params = {"now": now, "node_ids": list(lost), "lost": list(lost.values())}
+    execute(conn, SQL["count_lost"], params)
+
+
 def _snapshot(row: Sequence[Any]) -> Snapshot:
     time = to_micros(row[1])
     sender_time = None if row[3] is None else to_micros(row[3])

@@ -200,6 +200,9 @@ COMMENT ON TABLE series_runs IS 'The series that each run belongs to, and its re
 COMMENT ON COLUMN series_runs.id IS 'The run: jobs.id.';
 COMMENT ON COLUMN series_runs.series_id IS 'Its series.';
 COMMENT ON COLUMN series_runs.started_at IS 'When it began, sender''s clock: jobs.started_at.';
+COMMENT ON COLUMN nodes.lost_snapshots IS
+    'Snapshots that its agent had to drop so far, as far as it says.';
+COMMENT ON COLUMN nodes.lost_at IS 'When it last said so, hub''s clock; NULL: never.';
 COMMENT ON COLUMN series_runs.is_live IS 'Whether it was running or stalled when it was last judged.';
 COMMENT ON COLUMN series_runs.result IS
     'Of a completed run: good or warning. NULL: it has not been judged, or did not complete.';

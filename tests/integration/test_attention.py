@@ -439,3 +439,68 @@ def test_a_sender_without_bytes_is_not_said_to_have_moved_none(
         "The job completed with 0 bytes transferred."
     ]
     assert fleet.find() == {"suspicious": "It completed with 0 bytes."}
+
+
+# Nodes.
+
+
+def snapshot(client: FlaskClient, **metrics: Any) -> None:
+    answer = client.post("/api/v1/telemetry/snapshot", json={"node_id": "n1", **metrics})
+    assert answer.status_code == 200, answer.get_data()
+
+
+def test_a_nearly_full_disk_is_critical_and_ends_with_hysteresis(
+    client: FlaskClient, fleet: Fleet
+) -> None:
+    found = []
+    for percent in (89, 97, 94, 89, 87.9, 89):
+        snapshot(client, disk_percent=percent)
+        fleet.look()
+        found.append([(item["kind"], item["severity"]) for item in fleet.items()])
+    assert found == [
+        *([], [("node_limit", "critical")], [("node_limit", "warning")]),
+        *([("node_limit", "warning")], [], []),
+    ]
+
+
+def test_full_memory_counts_after_ten_minutes(client: FlaskClient, fleet: Fleet) -> None:
+    for minutes in range(12, -1, -1):
+        time = fleet.now - timedelta(minutes=minutes)
+        snapshot(client, memory_percent=96, timestamp=time.isoformat())
+        if minutes == 5:
+            fleet.look()
+            assert fleet.items() == []
+    fleet.look()
+    assert [item["summary"] for item in fleet.items()] == [
+        "The memory of n1 is at least 95 % full for 10 min."
+    ]
+
+
+def test_an_offline_node_is_open_until_it_is_back(client: FlaskClient, fleet: Fleet) -> None:
+    snapshot(client, cpu_percent=1)
+    with fleet.owner.transaction() as conn:
+        conn.execute("UPDATE nodes SET state = 'offline'")
+    fleet.look()
+    assert [item["kind"] for item in fleet.items()] == ["node_offline"]
+    snapshot(client, cpu_percent=2)
+    fleet.look()
+    assert fleet.items() == []
+
+
+def test_an_agent_that_drops_snapshots_is_losing(client: FlaskClient, fleet: Fleet) -> None:
+    time = fleet.now.isoformat()
+    for _ in range(2):  # the second is a repeat
+        snapshot(client, cpu_percent=1, lost_snapshots=3, timestamp=time)
+    fleet.look()
+    [item] = fleet.items()
+    assert item["kind"] == "losing"
+    assert item["evidence"]["lost_snapshots"] == 3
+    node = client.get("/api/v1/nodes/n1").get_json()
+    assert node["lost_snapshots"] == 3
+    assert node["lost_at"] is not None
+    refused = client.post(
+        "/api/v1/telemetry/snapshot", json={"node_id": "n1", "lost_snapshots": -1}
+    )
+    assert list(refused.get_json()["errors"]) == ["lost_snapshots"]
+    fleet.look(later=2 * DAY)
+    assert fleet.items() == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.domain.attention.items import About, Finding, Severity
@@ -15,6 +15,7 @@ DISK_WARNING_PERCENT = 90.0
 DISK_CRITICAL_PERCENT = 95.0
 MEMORY_PERCENT = 95.0
 MEMORY_SECONDS = 600
+LOSING_SHOWN = timedelta(days=1)  # after the last loss
 HYSTERESIS_PERCENT = 2.0  # an item ends that far below its limit
 
 
@@ -44,6 +45,26 @@ def node_findings(node: NodeNow, rules: RuleSet, open_subjects: Collection[str])
     if memory is not None:
         found.append(memory)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class LosingNode:
+    """A node whose agent has dropped snapshots: how many so far, and when it last said so."""
+
+    node_id: str
+    lost: int
+    lost_at: datetime
+
+
+def losing_finding(node: LosingNode) -> Finding:
+    """An agent had to drop snapshots."""
+    summary = (
+        f"The agent of {node.node_id} has lost {node.lost} snapshots so far (last reported "
+        f"{instant(node.lost_at)})."
+    )
+    evidence = {"lost_snapshots": node.lost, "last_reported_at": node.lost_at}
+    subject, about = f"node:{node.node_id}", About(node_id=node.node_id)
+    return Finding("losing", "warning", subject, node.lost_at, summary, about, evidence)
 
 
 def _offline(node: NodeNow, about: About) -> Finding:

@@ -16,6 +16,9 @@ SELECT nodes.node_id, state, state_since, last_seen_at, disk_percent, memory_per
 FROM nodes
 WHERE state = 'offline' OR disk_percent >= %(disk_percent)s OR memory_percent >= %(memory_percent)s
 
+-- name: read_losing_nodes
+SELECT node_id, lost_snapshots, lost_at FROM nodes WHERE lost_at > %(since)s ORDER BY node_id
+
 -- name: read_presence
 SELECT last_beat_at FROM ingest_presence
 

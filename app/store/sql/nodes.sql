@@ -3,7 +3,7 @@
 
 -- name: list_nodes
 SELECT node_id, state, state_since, first_seen_at, last_seen_at, newest_snapshot_at,
-       clock_offset_seconds,
+       clock_offset_seconds, lost_snapshots, lost_at,
        greatest(0, extract(epoch FROM now() - last_seen_at))::double precision AS age_seconds,
        {metrics}
 FROM nodes
@@ -13,7 +13,7 @@ LIMIT %(limit)s
 
 -- name: read_node
 SELECT node_id, state, state_since, first_seen_at, last_seen_at, newest_snapshot_at,
-       clock_offset_seconds,
+       clock_offset_seconds, lost_snapshots, lost_at,
        greatest(0, extract(epoch FROM now() - last_seen_at))::double precision AS age_seconds,
        {metrics}
 FROM nodes

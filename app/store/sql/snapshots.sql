@@ -53,6 +53,11 @@ FROM unnest(%(node_ids)s::text[], %(oldest)s::bigint[], %(clock_offsets)s::doubl
     AS v (node_id, oldest, clock_offset_seconds)
 WHERE nodes.node_id = v.node_id
 
+-- name: count_lost
+UPDATE nodes SET lost_snapshots = lost_snapshots + v.lost, lost_at = from_micros(%(now)s)
+FROM unnest(%(node_ids)s::text[], %(lost)s::bigint[]) AS v (id, lost)
+WHERE nodes.node_id = v.id
+
 -- name: show_newest_snapshots
 UPDATE nodes SET
     newest_snapshot_at = newest.time,
