@@ -101,7 +101,9 @@ def test_three_days_a_week() -> None:
     assert near(rhythm_of(times).next_at, times[-1].replace(hour=22, minute=0) + 3 * DAY)
 
 
-@pytest.mark.parametrize("first_day", [datetime(2026, 3, 9, tzinfo=UTC), datetime(2026, 10, 5, tzinfo=UTC)])
+@pytest.mark.parametrize(
+    "first_day", [datetime(2026, 3, 9, tzinfo=UTC), datetime(2026, 10, 5, tzinfo=UTC)]
+)
 def test_summer_time_makes_nothing_overdue(first_day: datetime) -> None:
     zone = ZoneInfo("Europe/Berlin")
     for hour in (1, 22, 23):
