@@ -19,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install run lock tools test quick lint format types fuzz chaos trace-push bench growth eta overload \
+.PHONY: help setup install run lock tools test quick lint format types fuzz chaos trace-push bench growth eta attention overload \
 	backlog soak screenshots
 
 help: ## list these commands
@@ -82,6 +82,9 @@ growth: setup ## compare requests with 1,000 to 1,000,000 jobs, for half an hour
 
 eta: $(VENV)/.dev ## how right estimates of the time left are, over shapes of runs
 	@$(BIN)/python bench/eta.py
+
+attention: $(VENV)/.dev ## what the hub notices of a simulated fleet, and what it says without reason
+	@$(BIN)/python bench/attention.py
 
 overload: setup ## offer the hub three times what it can take
 	@$(BIN)/python bench/overload.py

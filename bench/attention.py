@@ -2,11 +2,11 @@
 
     python bench/attention.py [--machines 200] [--nights 60] [--seed 1] [--all]
 
-200 machines for 60 nights in virtual time: their runs, the troubles that are planted among them, and
-a hub that looks every 30 s. The rules are those of the hub (app.domain.attention); the times at
-which its tasks look are computed. Prints for each kind how many troubles there were, how many were found
-within their bound, how late, and how many alarms had no cause. Ends with 1 if a trouble was missed
-or the false alarms are more than one per machine and year. `--all` prints each of them.
+200 machines for 60 nights in virtual time: their runs, the troubles that are planted among them,
+and a hub that looks every 30 s. The rules are those of the hub (app.domain.attention); the times
+at which its tasks look are computed. Prints for each kind how many troubles there were, how many
+were found within their bound, how late, and how many alarms had no cause. Ends with 1 if a trouble
+was missed or the false alarms are more than one per machine and year. `--all` prints each of them.
 `tests/unit/test_attention_simulation.py` runs the same with fewer machines.
 """
 
@@ -873,9 +873,8 @@ def report(balance: Balance, *, is_long: bool) -> None:
     for plan, trouble in balance.missed:
         print(f"missed {trouble.kind} {moment(trouble.at):%a %d %b %H:%M} {plan.series.title}")
     for plan, alarm in balance.false:
-        print(
-            f"false  {alarm.kind} {moment(alarm.at):%a %d %b %H:%M} {plan.series.title}: {alarm.summary}"
-        )
+        where = f"{moment(alarm.at):%a %d %b %H:%M} {plan.series.title}"
+        print(f"false  {alarm.kind} {where}: {alarm.summary}")
 
 
 if __name__ == "__main__":

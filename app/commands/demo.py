@@ -1,7 +1,8 @@
 """`python -m app demo`: simulated senders, so that a new user sees charts within a minute.
 
 It pushes a day of history and then live data until it is stopped. It uses HTTP and the standard
-library only, as any sender could. `app.commands.simulation` generates the data.
+library only, as any sender could. `app.commands.simulation` generates the data, and
+`app.commands.troubles` what needs attention.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.clock import isoformat, utc_now
+from app.commands import troubles
 from app.commands.simulation import (
     HISTORY,
     NODES,
@@ -32,6 +34,7 @@ from app.commands.simulation import (
     snapshots,
     updates,
 )
+from app.commands.troubles import FULL_NODE, TroubledJob, TroubledSenders
 from app.config import Config
 
 PREFIX = "/api/v1"
@@ -123,8 +126,10 @@ def run(config: Config, args: argparse.Namespace) -> int:
         client.get("/health")
         now = utc_now().replace(microsecond=0)
         senders = Senders(args.seed, now, args.speed)
+        troubled = TroubledSenders(now)
         nodes = {node_id: snapshots(node_id, args.seed) for node_id in NODES}
-        _backfill(client, senders, nodes, args.seed, now)
+        nodes[FULL_NODE] = troubles.full_node(args.seed)
+        _backfill(client, senders, troubled, nodes, args.seed, now)
         _print_addresses(url.rstrip("/") + PREFIX, senders.jobs)
     except _HubAway as exc:
         print(f"demo: No hub answers at {url} ({exc}). Start one with `make run`.", file=sys.stderr)
@@ -132,20 +137,28 @@ def run(config: Config, args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 0
     seconds = None if args.minutes is None else args.minutes * 60
-    _LiveSenders(client, senders, nodes).run(seconds)
+    _LiveSenders(client, senders, troubled, nodes).run(seconds)
     return 0
 
 
 def _backfill(
     client: _HubClient,
     senders: Senders,
+    troubled: TroubledSenders,
     nodes: dict[str, Iterator[Body]],
     seed: int,
     now: datetime,
 ) -> None:
-    """Push a day of history in the order of time, so that a batch covers few hours."""
+    """Push a day of history, and the nights of troubled machines, in the order of time, so that a
+    batch covers few hours.
+    """
     began = time.monotonic()
-    past = [*_past_updates(plan_history(seed, now), seed), *senders.past(now)]
+    past: list[tuple[datetime, SimulatedJob | TroubledJob, Body]] = [
+        *_past_updates(plan_history(seed, now), seed),
+        *senders.past(now),
+        *troubles.past(now),
+        *troubled.past(),
+    ]
     items = [
         {"job_id": job.job_id, "job_type": job.job_type, "timestamp": isoformat(at), **body}
         for at, job, body in sorted(past, key=lambda entry: entry[0])
@@ -155,6 +168,7 @@ def _backfill(
     count = HISTORY // timedelta(seconds=SNAPSHOT_SECONDS)
     times = [now - timedelta(seconds=SNAPSHOT_SECONDS * (count - i)) for i in range(count)]
     health = [{**next(node), "timestamp": isoformat(at)} for at in times for node in nodes.values()]
+    health.append(troubles.gone_node(seed, now))
     for batch in _chunks(health):
         _push_batch(client, "/telemetry/snapshot", {"snapshots": batch})
     print(
@@ -199,6 +213,8 @@ def _print_addresses(base: str, jobs: list[SimulatedJob]) -> None:
         ("jobs, newest first", "/jobs?limit=10"),
         ("jobs by status", "/jobs/summary"),
         ("machines", "/machines"),
+        ("what needs attention", "/attention"),
+        ("series of runs", "/series"),
         ("a running job", f"/jobs/{running}"),
         ("its chart", f"/telemetry/history/{running}?points=60"),
         ("a chart as CSV", f"/telemetry/history/{completed}?format=csv"),
@@ -208,17 +224,27 @@ def _print_addresses(base: str, jobs: list[SimulatedJob]) -> None:
         ("the hub's metrics", "/metrics"),
     ):
         print(f"  {meaning:<24} {base}{path}")
-    print("\nPushing live data every 5 seconds; stop with Ctrl-C.", flush=True)
+    print(
+        "\nA silent run is noticed after a minute, a node that is gone after three, "
+        "a hung run after 15."
+        "\nPushing live data every 5 seconds; stop with Ctrl-C.",
+        flush=True,
+    )
 
 
 class _LiveSenders:
     """Pushes live data. What the hub does not accept now is kept and sent later, in order."""
 
     def __init__(
-        self, client: _HubClient, senders: Senders, nodes: dict[str, Iterator[Body]]
+        self,
+        client: _HubClient,
+        senders: Senders,
+        troubled: TroubledSenders,
+        nodes: dict[str, Iterator[Body]],
     ) -> None:
         self._client = client
         self._senders = senders
+        self._troubled = troubled
         self._nodes = nodes
         self._backlog: deque[Push] = deque(maxlen=LARGEST_BACKLOG)
         self._sent_count = self._refused_count = 0
@@ -251,6 +277,7 @@ class _LiveSenders:
     def _tick(self, tick: int) -> None:
         now = utc_now()
         self._backlog.extend(self._senders.tick(now))
+        self._backlog.extend(self._troubled.tick(now))
         if tick % (SNAPSHOT_SECONDS // PUSH_SECONDS) == 0:
             stamp = {"timestamp": isoformat(now)}
             self._backlog.extend(

@@ -17,6 +17,7 @@ MOST_RUNS = 60  # the newest of a series that its state follows from
 # Nothing new is noticed about a series that has not run for so long: it was given up.
 RETIRED_AFTER = timedelta(days=60)
 CLOCK_SECONDS = 60.0
+SAME_SKEW_SECONDS = 30.0  # between two runs a clock hardly drifts
 # The items of a series that follow from its runs alone. The others depend on the time as well.
 RUN_KINDS: tuple[Kind, ...] = (*("silent", "failed", "suspicious", "unusual", "clock", "losing"),)
 
@@ -122,11 +123,15 @@ def findings_of(
 
 
 def _is_clock_wrong(history: Sequence[Run]) -> bool:
-    """A clock that seems to be behind may be updates that arrived late: then only in one run."""
+    """A clock that seems to be behind may be updates that arrived late: not equally late twice."""
     skews = [run.clock_skew_seconds or 0.0 for run in history[:2]]
     if skews[0] > CLOCK_SECONDS:
         return True
-    return len(skews) == 2 and max(skews) < -CLOCK_SECONDS
+    return (
+        len(skews) == 2
+        and max(skews) < -CLOCK_SECONDS
+        and abs(skews[0] - skews[1]) < SAME_SKEW_SECONDS
+    )
 
 
 def clock_finding(about: About, subject: str, since: datetime, skew: float) -> Finding:
