@@ -22,6 +22,9 @@ Item = TypeVar("Item")
 
 # What removes the iterator of a loop from the stack at `break` and `return`. None of them raises.
 _LEAVING = frozenset({"POP_TOP", "POP_ITER", "END_FOR"})
+# The loop is in a generator that was closed, or was left before this: by what, cannot be known.
+_UNKNOWN = frozenset({None, "YIELD_VALUE", "RESUME"})
+_LEFT = "the loop was left before its end"
 
 
 class track(Iterator[Item], Generic[Item]):  # called as a function
@@ -33,8 +36,9 @@ class track(Iterator[Item], Generic[Item]):  # called as a function
 
     A loop that is left early is cancelled, and one that raises has failed. A bare `for` gets to
     know only where: with `with track(…) as items: for item in items: …` the message of the
-    exception is reported too, and Ctrl-C is told from a failure. The other options are those of
-    `ProgressTracker`, and `tracker` is the tracker.
+    exception is reported too, and Ctrl-C is told from a failure. Within another generator, such as
+    `tqdm(track(…))`, a bare loop that is left early has failed, whatever the reason. The other
+    options are those of `ProgressTracker`, and `tracker` is the tracker.
     """
 
     def __init__(
@@ -90,7 +94,7 @@ class track(Iterator[Item], Generic[Item]):  # called as a function
     ) -> None:
         if not self._is_over and exc is None:
             self._is_over = True
-            self.tracker.cancel("the loop was left before its end")
+            self.tracker.cancel(_LEFT)
         self._is_over = True
         self.tracker.__exit__(kind, exc, traceback)
 
@@ -100,10 +104,11 @@ class track(Iterator[Item], Generic[Item]):  # called as a function
             return
         self._is_over = True
         frame = sys._getframe(1)
-        if frame.f_code is not self._loop:
-            self.tracker.fail("the loop was left before its end")
-        elif _is_left_on_purpose(frame):
-            self.tracker.cancel("the loop was left before its end")
+        instruction = _instruction_of(frame) if frame.f_code is self._loop else None
+        if instruction in _LEAVING:
+            self.tracker.cancel(_LEFT)
+        elif instruction in _UNKNOWN:  # a failed job must not look like one that was stopped
+            self.tracker.fail(_LEFT)
         else:
             place = f"{os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"
             self.tracker.fail(f"an exception ended the loop ({place})")
@@ -140,10 +145,10 @@ class track(Iterator[Item], Generic[Item]):  # called as a function
             self.tracker.end_with(exc)
 
 
-def _is_left_on_purpose(frame: FrameType) -> bool:
-    """Whether a loop is left by `break` or `return`.
+def _instruction_of(frame: FrameType) -> str:
+    """The instruction that a frame executes.
 
     An exception in flight cannot be seen from here. But it was raised by some other instruction
     than the one that removes a loop's iterator.
     """
-    return opcode.opname[frame.f_code.co_code[frame.f_lasti]] in _LEAVING
+    return opcode.opname[frame.f_code.co_code[frame.f_lasti]]

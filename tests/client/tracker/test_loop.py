@@ -196,6 +196,20 @@ def test_a_block_whose_loop_ends_is_completed(
     assert end_of(faulty_hub)["status"] == "completed"
 
 
+def test_a_loop_within_a_generator_has_failed_if_it_is_left(
+    faulty_hub: FaultyHub, places: dict[str, Any]
+) -> None:
+    """Whether by `break` or by an exception cannot be known."""
+
+    def wrap(items: track[Any]) -> Iterator[Any]:
+        yield from (item for item in items)
+
+    for _ in wrap(track(BLOCKS, job_id="backup-1", **places)):
+        break
+    end = end_of(faulty_hub)
+    assert (end["status"], end["error"]) == ("failed", "the loop was left before its end")
+
+
 def test_a_loop_that_is_left_where_it_cannot_be_seen_has_failed(
     faulty_hub: FaultyHub, places: dict[str, Any]
 ) -> None:
