@@ -213,9 +213,10 @@ def test_the_page_of_an_only_run_stays_with_it(page: Page, hub: HubProcess) -> N
     open_path(page, "/machines/machine-of-reused")
     page.get_by_role("link", name="reused", exact=True).click()
     wait_ready(page)
-    expect(page.get_by_role("heading", level=1)).to_have_text("reused")
-    begin_run(hub, "reused", 30)
     heading = page.get_by_role("heading", level=1)
+    expect(heading).to_have_text("reused")
+    expect(page.get_by_text("of the first run")).to_be_visible()  # it has been read
+    begin_run(hub, "reused", 30)
     expect(heading).to_have_text("reused · run 1", timeout=FOLLOWED_WITHIN_MS)
     expect(page).to_have_title("reused · run 1 – Telemetry Hub")
     expect(page).to_have_url(re.compile(r"/jobs/reused\?run=1$"))
