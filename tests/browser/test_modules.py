@@ -174,6 +174,54 @@ def test_a_look_in_the_address(
     assert found == [look, filters]
 
 
+def test_only_completed_runs_have_a_result(blank: Page) -> None:
+    statuses = ["running", "completed", "failed"]
+    for chosen, result, selected in [
+        ([], "", statuses),
+        ([], "warning", ["completed"]),
+        (["failed"], "", ["failed"]),
+        (["failed"], "warning", []),
+    ]:
+        filters = {"status": chosen, "result": result}
+        found = call(blank, "views/overview/requests.js", "selectedStatuses", filters, statuses)
+        assert found == selected
+
+
+NOTHING = dict.fromkeys(("job_id", "run", "node_id", "vm_name", "job_type", "repository_id"))
+
+
+@pytest.mark.parametrize(
+    ("item", "text", "href"),
+    [
+        ({"job_id": "a/b", "run": 1, "vm_name": "m"}, "a/b", "/jobs/a%2Fb?run=1"),
+        ({"job_id": "nightly", "run": 3}, "nightly · run 3", "/jobs/nightly?run=3"),
+        ({"node_id": "n"}, "n", "/nodes/n"),
+        ({"vm_name": "m", "job_type": "backup"}, "m", "/machines/m"),
+        ({"kind": "hub"}, "This hub", None),
+    ],
+)
+def test_what_an_item_is_about(
+    blank: Page, item: dict[str, Any], text: str, href: str | None
+) -> None:
+    given = {"kind": "failed", **NOTHING, **item}
+    found = call(blank, "views/overview/attention.js", "subjectOf", given)
+    assert found == {"text": text, "href": href}
+
+
+@pytest.mark.parametrize(
+    ("session", "may"),
+    [
+        ({"required": False, "by_cookie": False, "scope": None}, True),
+        ({"required": True, "by_cookie": True, "scope": "read"}, False),
+        ({"required": True, "by_cookie": True, "scope": "admin"}, False),
+        ({"required": True, "by_cookie": False, "scope": "admin"}, True),
+        ({"required": True, "by_cookie": False, "scope": "read"}, False),
+    ],
+)
+def test_what_a_session_may_do(blank: Page, session: dict[str, Any], may: bool) -> None:
+    assert call(blank, "lib/session.js", "mayChange", session) is may
+
+
 @pytest.mark.parametrize(
     ("ends", "value", "note"),
     [
