@@ -86,7 +86,7 @@ def test_a_browser_that_may_only_read_says_how_to_acknowledge(new_page: NewPage,
     page.route("**/api/v1/session", lambda route: route.fulfill(json=READ_ONLY))
     open_overview(page)
     first = panel(page).locator(".attention-item").first
-    first.get_by_text("How to acknowledge").click()
+    first.get_by_text(re.compile("^Acknowledge …")).click()
     expect(first).to_contain_text(re.compile(r"curl -X POST http.*/attention/\d+/acknowledge"))
     expect(panel(page).get_by_role("button", name=re.compile("^Acknowledge"))).to_have_count(0)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
@@ -163,7 +163,7 @@ def test_runs_with_a_warning_are_selected_by_a_chip(page: Page) -> None:
     expect(page.locator(".badge[data-look=completed]:visible")).to_have_count(0)
     page.reload()
     expect(shown).to_be_visible()
-    page.get_by_role("button", name=re.compile("^Failed")).click()
+    page.get_by_role("button", name=re.compile("^failed")).click()
     expect(page).to_have_url(re.compile(r"\?status=failed$"))
     expect(chip).to_have_attribute("aria-pressed", "false")
 

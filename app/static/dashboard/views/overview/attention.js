@@ -179,6 +179,9 @@ export function subjectOf({
   return { text: kind === "hub" ? "This hub" : (type ?? "This hub"), href: null };
 }
 
+/** "node offline". @param {AttentionItem} item */
+const kindText = ({ kind }) => kind.replaceAll("_", " ");
+
 /** "ann", "ann: the disk is on its way". @param {AttentionItem} item */
 export const noteText = ({ acknowledged_by: by, note }) => [by, note].filter(Boolean).join(": ");
 
@@ -214,14 +217,7 @@ function makeRow(item, acknowledge) {
     { class: "attention-item", dataset: { item: item.id } },
     part.badge,
     h("div", { class: "attention-what" }, part.subject, part.about),
-    h(
-      "div",
-      { class: "attention-why" },
-      part.summary,
-      part.advice,
-      part.seen,
-      part.problem,
-    ),
+    h("div", { class: "attention-why" }, part.summary, part.advice, part.seen, part.problem),
     part.since,
     h("div", { class: "attention-act no-print" }, part.button, part.how),
   );
@@ -240,7 +236,7 @@ function updateRow(node, item, mayAcknowledge) {
       part.badge,
       statusIcon(item.severity),
       h("span", { class: "visually-hidden" }, `${item.severity}: `),
-      item.kind.replaceAll("_", " "),
+      kindText(item),
     );
   }
   const about = [item.vm_name, item.job_type, item.repository_id].filter(
@@ -260,25 +256,26 @@ function updateRow(node, item, mayAcknowledge) {
   part.seen.hidden = !isSeen;
   if (isSeen) replace(part.seen, "Acknowledged by ", h("bdi", null, noteText(item)));
   part.button.hidden = isSeen || mayAcknowledge !== true;
-  setAttribute(
-    part.button,
-    "aria-label",
-    `Acknowledge ${item.kind.replaceAll("_", " ")} of ${text}`,
-  );
+  setAttribute(part.button, "aria-label", `Acknowledge ${kindText(item)} of ${text}`);
   part.how.hidden = isSeen || mayAcknowledge !== false;
   if (!part.how.hidden && !part.how.childElementCount) replace(part.how, howTo(item));
 }
 
 /** How to acknowledge an item elsewhere. @param {AttentionItem} item */
-function howTo({ id }) {
-  const url = new URL(apiUrl(`/attention/${id}/acknowledge`), location.href);
+function howTo(item) {
+  const url = new URL(apiUrl(`/attention/${item.id}/acknowledge`), location.href);
   const command =
     `curl -X POST ${url} -H "Authorization: Bearer $TOKEN" ` +
     `-H "Content-Type: application/json" -d '{"note": "known"}'`;
   return [
-    h("summary", null, "How to acknowledge"),
+    h(
+      "summary",
+      null,
+      "Acknowledge …",
+      h("span", { class: "visually-hidden" }, ` ${kindText(item)} of ${subjectOf(item).text}`),
+    ),
     h("p", { class: "small" }, "This browser may only read. With a token of scope admin:"),
-    copyable(command, { label: "command", shown: h("code", null, command) }),
+    copyable(command, { label: "command", shown: h("code", { class: "small" }, command) }),
   ];
 }
 
