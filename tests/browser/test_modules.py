@@ -118,6 +118,134 @@ def test_an_age_as_text(blank: Page, seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [
+        (2, 3, "66.7 %"),
+        (1, 3, "33.3 %"),
+        (0, 3, "0 %"),
+        (3, 3, "100 %"),
+        (9_999, 10_000, "99.9 %"),
+        (1, 10_000, "0.1 %"),
+        (0, 0, "–"),
+    ],
+)
+def test_a_share_is_rounded(blank: Page, part: int, whole: int, text: str) -> None:
+    assert call(blank, "lib/format.js", "share", part, whole) == text
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "look"),
+    [
+        ("completed", "warning", "warning"),
+        ("completed", "good", "completed"),
+        ("completed", None, "completed"),
+        ("running", "warning", "running"),  # of the time before it was revived
+        ("failed", None, "failed"),
+        ("transferring", None, "transferring"),
+    ],
+)
+def test_how_a_run_looks(blank: Page, status: str, result: str | None, look: str) -> None:
+    assert call(blank, "lib/looks.js", "lookOf", {"status": status, "result": result}) == look
+
+
+@pytest.mark.parametrize(
+    ("query", "look", "filters"),
+    [
+        ("result=warning", "warning", {"status": None, "result": "warning"}),
+        ("status=completed&result=good", "completed", {"status": "completed", "result": "good"}),
+        ("status=completed", "completed", {"status": "completed", "result": "good"}),
+        ("status=failed", "failed", {"status": "failed", "result": None}),
+        ("status=warning&result=bad", "warning", {"status": None, "result": "warning"}),
+        ("status=constructor", None, {"status": None, "result": None}),
+        ("", None, {"status": None, "result": None}),
+    ],
+)
+def test_a_look_in_the_address(
+    blank: Page, query: str, look: str | None, filters: dict[str, Any]
+) -> None:
+    found = blank.evaluate(
+        """async (query) => {
+            const {lookFilter, readLook} = await import("/static/dashboard/lib/looks.js");
+            const look = readLook(new URLSearchParams(query));
+            return [look, lookFilter(look)];
+        }""",
+        query,
+    )
+    assert found == [look, filters]
+
+
+def test_only_completed_runs_have_a_result(blank: Page) -> None:
+    statuses = ["running", "completed", "failed"]
+    for chosen, result, selected in [
+        ([], "", statuses),
+        ([], "warning", ["completed"]),
+        (["failed"], "", ["failed"]),
+        (["failed"], "warning", []),
+    ]:
+        filters = {"status": chosen, "result": result}
+        found = call(blank, "views/overview/requests.js", "selectedStatuses", filters, statuses)
+        assert found == selected
+
+
+NOTHING = dict.fromkeys(("job_id", "run", "node_id", "vm_name", "job_type", "repository_id"))
+
+
+@pytest.mark.parametrize(
+    ("item", "text", "href"),
+    [
+        ({"job_id": "a/b", "run": 1, "vm_name": "m"}, "a/b", "/jobs/a%2Fb?run=1"),
+        ({"job_id": "nightly", "run": 3}, "nightly · run 3", "/jobs/nightly?run=3"),
+        ({"node_id": "n"}, "n", "/nodes/n"),
+        ({"vm_name": "m", "job_type": "backup"}, "m", "/machines/m"),
+        ({"kind": "hub"}, "This hub", None),
+    ],
+)
+def test_what_an_item_is_about(
+    blank: Page, item: dict[str, Any], text: str, href: str | None
+) -> None:
+    given = {"kind": "failed", **NOTHING, **item}
+    found = call(blank, "views/overview/attention.js", "subjectOf", given)
+    assert found == {"text": text, "href": href}
+
+
+@pytest.mark.parametrize(
+    ("session", "may"),
+    [
+        ({"required": False, "by_cookie": False, "scope": None}, True),
+        ({"required": True, "by_cookie": True, "scope": "read"}, False),
+        ({"required": True, "by_cookie": True, "scope": "admin"}, False),
+        ({"required": True, "by_cookie": False, "scope": "admin"}, True),
+        ({"required": True, "by_cookie": False, "scope": "read"}, False),
+    ],
+)
+def test_what_a_session_may_do(blank: Page, session: dict[str, Any], may: bool) -> None:
+    assert call(blank, "lib/session.js", "mayChange", session) is may
+
+
+@pytest.mark.parametrize(
+    ("ends", "value", "note"),
+    [
+        (["good"] * 8 + ["warning", "failed"], "80.0 %",
+         "8 good, 1 with a warning, of the last 10 ended runs"),
+        (["good", None, "failed"], "66.7 %", "2 good of the last 3 ended runs"),
+        (["good", "running"], "100 %", "1 good of one ended run; 1 not ended"),
+        (["running"], "–", "no ended runs yet; 1 not ended"),
+    ],
+)  # fmt: skip
+def test_the_success_rate_counts_good_runs(
+    blank: Page, ends: list[str | None], value: str, note: str
+) -> None:
+    runs = [
+        a_run(1, status=end) if end in ("failed", "running") else a_run(1, result=end)
+        for end in ends
+    ]
+    assert call(blank, "views/machine.js", "machineFigures", runs)[3] == {
+        "value": value,
+        "note": note,
+    }
+
+
+@pytest.mark.parametrize(
     ("name", "arguments", "result"),
     [
         ("niceScale", [0], {"max": 1, "interval": 1}),
@@ -319,7 +447,7 @@ def test_a_trend_highlights_one_run_and_names_each(blank: Page) -> None:
         """async (runs) => {
             const {trendOption} = await import("/static/dashboard/charts/trend.js");
             const options = {measure: "duration", current: runs[1]};
-            const {series, tooltip} = trendOption(runs, options, {status: {}});
+            const {series, tooltip} = trendOption(runs, options, {look: {}});
             return [
                 series[0].data.map(({itemStyle}) => itemStyle.borderWidth),
                 runs.map((_, dataIndex) => tooltip.formatter([{dataIndex}]).split("\\n").at(-1)),
@@ -342,13 +470,14 @@ def test_a_donut_has_a_part_for_each_status(blank: Page) -> None:
     parts = blank.evaluate(
         """async () => {
             const {donutOption} = await import("/static/dashboard/charts/donut.js");
-            const theme = {status: {completed: "green", failed: "red"}};
+            const theme = {look: {completed: "green", failed: "red"}};
             const parts = (counts) => donutOption(counts, {selected: "failed"}, theme)
                 .series[0].data.map(({name, value, itemStyle}) => [name, value, itemStyle.opacity]);
-            return [parts({completed: 3, failed: 1, running: 0}), parts({})];
+            return [parts({completed: 3, warning: 2, failed: 1, running: 0}), parts({})];
         }"""
     )
-    assert parts == [[["completed", 3, 0.3], ["failed", 1, 1]], [["no runs", 0, None]]]
+    with_runs = [["completed", 3, 0.3], ["warning", 2, 0.3], ["failed", 1, 1]]
+    assert parts == [with_runs, [["no runs", 0, None]]]
 
 
 @pytest.mark.parametrize(

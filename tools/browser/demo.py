@@ -17,6 +17,7 @@ from app.commands.simulation import PUSH_SECONDS, SimulatedJob, snapshots, updat
 from tools.hub_process import HubProcess
 
 BULK = 10_000
+JUDGED = 300  # the newest of them; to judge all takes a minute on a busy machine
 BATCH = 1_000
 MB = 1_000_000
 GB = 1_000_000_000
@@ -33,6 +34,8 @@ PENDING = "backup-winad01-pending"
 NIGHTS = [f"backup-fileserver-night-{night}" for night in range(1, 6)]  # the last one failed
 NIGHTLY = "nightly-web02"  # a run each night; the second one failed
 NIGHTLY_RUNS = 3
+ARCHIVE = "archive"  # a machine; its last run completed, and moved nothing
+EMPTY = "backup-archive-empty"
 GAPS = "restore-mail01-gaps"
 LONG = "backup-erp-app-long"
 LONG_UPDATES = 5_000
@@ -69,12 +72,13 @@ class Demo:
 def seed(hub: HubProcess) -> Demo:
     """Fill an empty hub."""
     demo = Demo(datetime.now(UTC).replace(microsecond=0))
-    made = (_nights, _nightly, _live, _gaps, _hostile)
+    made = (_nights, _nightly, _archive, _live, _gaps, _hostile)
     push(hub, itertools.chain.from_iterable(updates_at(demo.now) for updates_at in made))
     _register(hub)
     _push_nodes(hub, demo.now)
     with psycopg.connect(hub.owner_dsn(), prepare_threshold=None) as conn:
         conn.execute(_BULK, {"count": BULK})
+        conn.execute(_JUDGE_FEW, {"last": f"bulk-{JUDGED:05}"})
         _insert_series(conn, LONG, LONG_UPDATES, demo.now - timedelta(hours=9))
         _insert_series(conn, DAY, 4 * LONG_UPDATES, demo.now - timedelta(hours=40))
         conn.execute(_ABSENCE, {"from": _gap_time(demo.now, 60), "to": _gap_time(demo.now, 68)})
@@ -137,6 +141,24 @@ def _nightly(now: datetime) -> Iterator[Body]:
         started_at = now - timedelta(days=NIGHTLY_RUNS + 1 - number)
         fails = {"fate": "failed", "until_percent": 40} if number == 2 else {}
         yield from run(NIGHTLY, make_job("web02", started_at, 3 + number, **fails))
+
+
+def _archive(now: datetime) -> Iterator[Body]:
+    for night in range(1, 4):
+        started_at = now - timedelta(days=night)
+        yield from run(f"backup-{ARCHIVE}-night-{night}", make_job(ARCHIVE, started_at, 5))
+    for minute, status in ((30, "running"), (20, "completed")):
+        yield {
+            "job_id": EMPTY,
+            "job_type": "backup",
+            "status": status,
+            "timestamp": isoformat(now - timedelta(minutes=minute)),
+            "vm_name": ARCHIVE,
+            "repository_id": "repo-main",
+            "backup_type": "incremental",
+            "bytes_transferred": 0,
+            "total_bytes": 52 * GB,
+        }
 
 
 def _live(now: datetime) -> Iterator[Body]:
@@ -229,6 +251,12 @@ FROM generate_series(1, %(count)s) AS i,
                           ELSE 'completed' END AS status,
                      (i %% 97 + 3) * 1000000000::bigint AS total) AS one,
      LATERAL (SELECT CASE status WHEN 'completed' THEN total ELSE total / 3 END AS moved) AS two
+"""
+
+# Before the transaction ends, and the task sees what has changed.
+_JUDGE_FEW = """
+DELETE FROM changed_runs
+WHERE id IN (SELECT id FROM jobs WHERE job_id > %(last)s AND job_id LIKE 'bulk-%%')
 """
 
 # It arrives now: what arrived before the last refresh is taken to be in the rollups.

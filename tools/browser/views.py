@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from playwright.sync_api import Page
 
-from tools.browser.demo import GAPS, LIVE, NIGHTLY, NIGHTS
+from tools.browser.demo import EMPTY, GAPS, LIVE, NIGHTLY, NIGHTS
 
 VIEWS = {
     "overview": "/",
@@ -14,6 +14,7 @@ VIEWS = {
     "machine": "/machines/fileserver",
     "job": f"/jobs/{LIVE}",
     "failed": f"/jobs/{NIGHTS[-1]}",
+    "warning": f"/jobs/{EMPTY}",
     "run": f"/jobs/{NIGHTLY}?run=2",
     "performance": f"/jobs/{GAPS}?tab=performance",
     "disks": f"/jobs/{GAPS}?tab=performance&disks=all",

@@ -5,6 +5,7 @@ import { ApiError, get, isUnavailable, onConnection } from "./lib/api.js";
 import { h, replace } from "./lib/dom.js";
 import { clock, utc } from "./lib/format.js";
 import { live } from "./lib/live.js";
+import { readSession } from "./lib/session.js";
 import { startTicker } from "./lib/ticker.js";
 import { BASE } from "./lib/urls.js";
 
@@ -30,8 +31,8 @@ const ROUTES = [
 const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 const main = element("main");
-/** @type {View & {path: string | null}} */
-let shown = { path: null, unmount() {} };
+/** `mark` is shown before the page's title. @type {View & {path: string | null, mark: string}} */
+let shown = { path: null, mark: "", unmount() {} };
 let lastNavigation = 0; // a view that is ready after a later navigation is dropped
 
 /** @param {string} href an address of this page */
@@ -64,7 +65,7 @@ async function show({ moves, restores = false }) {
   const navigation = lastNavigation;
   const isCurrent = () => navigation === lastNavigation;
   shown.unmount();
-  shown = { path: location.pathname, unmount() {} };
+  shown = { path: location.pathname, mark: "", unmount() {} };
   if (moves && !restores) scrollTo(0, 0);
   const root = h("div", { class: "page" });
   const slow = setTimeout(() => {
@@ -149,9 +150,11 @@ function loadOthers() {
   for (const route of ROUTES) route.load().catch(() => {}); // tried again when it is needed
 }
 
-function updateTitle() {
+function updateTitle(mark = shown.mark) {
+  shown.mark = mark;
   const heading = main.querySelector("h1");
-  document.title = heading?.textContent ? `${heading.textContent} – ${SITE}` : SITE;
+  const title = heading?.textContent ? `${heading.textContent} – ${SITE}` : SITE;
+  document.title = mark + title;
 }
 
 /** Takes title and focus from the view's heading. @param {boolean} moves */
@@ -239,10 +242,10 @@ function showConnection({ ok, since }) {
 
 /** Shows "Sign out" to a browser that has signed in by a cookie. */
 async function showSession() {
-  const { data } = await get("/session").catch(() => ({ data: {} }));
+  const session = await readSession().catch(() => null);
   const form = element("session");
-  form.hidden = !data.by_cookie;
-  form.title = data.name ? `Signed in as ${data.name}` : "";
+  form.hidden = !session?.by_cookie;
+  form.title = session?.name ? `Signed in as ${session.name}` : "";
 }
 
 fixLinks();

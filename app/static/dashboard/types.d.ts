@@ -5,6 +5,9 @@
 type Instant = string;
 type JobStatus = "pending" | "running" | "stalled" | "completed" | "failed" | "cancelled";
 type ByStatus = Record<JobStatus, number>;
+/** Of a completed run. */
+type RunResult = "good" | "warning";
+type ByResult = Record<RunResult, number>;
 
 interface Page<T> {
   items: T[];
@@ -31,6 +34,8 @@ interface Job {
   repository_id: string | null;
   backup_type: string | null;
   status: JobStatus;
+  /** Null: not completed, or not judged yet. */
+  result: RunResult | null;
   current_phase: string | null;
   bytes_transferred: number;
   /** Null or 0: not known. */
@@ -55,8 +60,16 @@ interface Job {
 }
 
 interface JobDetail extends Job {
+  findings: Finding[];
   performance_metrics: Record<string, unknown> | null;
   disks: JobDisk[];
+}
+
+/** Why a run is not good. */
+interface Finding {
+  kind: "suspicious" | "unusual";
+  summary: string;
+  evidence: Record<string, unknown>;
 }
 
 interface JobDisk {
@@ -86,6 +99,7 @@ interface JobEvent {
 interface JobSummary {
   total: number;
   by_status: ByStatus;
+  by_result: ByResult;
 }
 
 interface LastJob {
@@ -94,6 +108,7 @@ interface LastJob {
   runs: number;
   job_type: string;
   status: JobStatus;
+  result: RunResult | null;
   started_at: Instant;
   completed_at: Instant | null;
   bytes_transferred: number;
@@ -105,6 +120,7 @@ interface Machine {
   vm_name: string;
   jobs: number;
   by_status: ByStatus;
+  by_result: ByResult;
   last_job: LastJob;
 }
 
@@ -186,7 +202,41 @@ interface NodeHistory {
   series: { t: number[] } & { [metric: string]: { mean: (number | null)[] } };
 }
 
+type Severity = "critical" | "warning" | "info";
+
+/** Something that an operator should know. */
+interface AttentionItem {
+  id: number;
+  kind: string;
+  severity: Severity;
+  job_id: string | null;
+  run: number | null;
+  node_id: string | null;
+  vm_name: string | null;
+  job_type: string | null;
+  repository_id: string | null;
+  since: Instant;
+  summary: string;
+  advice: string;
+  acknowledged_at: Instant | null;
+  acknowledged_by: string | null;
+  note: string | null;
+}
+
+/** GET /session */
+interface Session {
+  /** Whether the hub requires tokens. */
+  required: boolean;
+  by_cookie: boolean;
+  name: string | null;
+  scope: "ingest" | "read" | "admin" | null;
+}
+
 // The views.
+
+/** See lib/looks.js. */
+type RunLook = JobStatus | "warning";
+type ByLook = Record<RunLook, number>;
 
 type Query = Record<string, string | number | null | undefined>;
 /** What `h` takes as a child; null, undefined, false and "" show nothing. */
@@ -199,8 +249,8 @@ interface ViewContext {
   restores: boolean;
   navigate: (href: string) => void;
   setQuery: (changes: Query, options?: { push?: boolean }) => void;
-  /** Takes the page's title from its heading, which has changed. */
-  updateTitle: () => void;
+  /** Takes the page's title from its heading, which has changed, with `mark` before it. */
+  updateTitle: (mark?: string) => void;
   /** Leaves the view, and shows the same address again. */
   reload: () => void;
 }
@@ -303,7 +353,7 @@ interface Theme extends Record<`gap_${GapReason}`, string> {
   progress: string;
   phase: string;
   phaseAlternate: string;
-  status: Record<JobStatus, string>;
+  look: Record<RunLook, string>;
   series: string[];
   font: string;
 }

@@ -1,16 +1,16 @@
 /** Runs by status as a ring; the counts are in an HTML legend. */
 
-import { percent } from "../lib/format.js";
-import { STATUSES } from "./theme.js";
+import { share } from "../lib/format.js";
+import { lookCount, lookText, RUN_LOOKS } from "../lib/looks.js";
 
 /**
  * The option of ECharts; `selected` is highlighted.
- * @param {Partial<ByStatus>} byStatus
+ * @param {Partial<ByLook>} byLook
  * @param {{selected: string | null}} options
  * @param {Theme} theme
  */
-export function donutOption(byStatus, { selected }, theme) {
-  const total = STATUSES.reduce((sum, status) => sum + (byStatus[status] ?? 0), 0);
+export function donutOption(byLook, { selected }, theme) {
+  const total = RUN_LOOKS.reduce((sum, look) => sum + (byLook[look] ?? 0), 0);
   return {
     title: {
       text: String(total),
@@ -24,7 +24,7 @@ export function donutOption(byStatus, { selected }, theme) {
     tooltip: {
       trigger: "item",
       formatter: (/** @type {ChartItem<number>} */ { name, value }) =>
-        `${name}: ${value} (${percent((100 * value) / total)})`,
+        `${lookText(name)}: ${value} (${share(value, total)})`,
     },
     series: [
       {
@@ -36,12 +36,12 @@ export function donutOption(byStatus, { selected }, theme) {
         data:
           total === 0
             ? [empty(theme)]
-            : STATUSES.filter((status) => byStatus[status]).map((status) => ({
-                name: status,
-                value: byStatus[status],
+            : RUN_LOOKS.filter((look) => byLook[look]).map((look) => ({
+                name: look,
+                value: byLook[look],
                 itemStyle: {
-                  color: theme.status[status],
-                  opacity: selected && selected !== status ? 0.3 : 1,
+                  color: theme.look[look],
+                  opacity: selected && selected !== look ? 0.3 : 1,
                   borderColor: theme.surface,
                   borderWidth: 2,
                 },
@@ -56,8 +56,10 @@ function empty(theme) {
   return { name: "no runs", value: 0, itemStyle: { color: theme.grid }, tooltip: { show: false } };
 }
 
-/** A description of the ring. @param {Partial<ByStatus>} byStatus */
-export function donutLabel(byStatus) {
-  const parts = STATUSES.filter((status) => byStatus[status]).map((s) => `${byStatus[s]} ${s}`);
+/** A description of the ring. @param {Partial<ByLook>} byLook */
+export function donutLabel(byLook) {
+  const parts = RUN_LOOKS.filter((look) => byLook[look]).map((look) =>
+    lookCount(byLook[look] ?? 0, look),
+  );
   return `Runs by status: ${parts.join(", ") || "none"}.`;
 }

@@ -1,5 +1,7 @@
 /** The colours of the charts, read from the style sheet, which alone defines the themes. */
 
+import { RUN_LOOKS } from "../lib/looks.js";
+
 const TOKENS = {
   text: "--text",
   muted: "--chart-label",
@@ -16,8 +18,6 @@ const TOKENS = {
   gap_hub_away: "--status-stalled",
   gap_sender_lost: "--status-failed",
 };
-/** @type {JobStatus[]} */
-export const STATUSES = ["completed", "running", "stalled", "pending", "failed", "cancelled"];
 const SERIES = 6;
 
 /**
@@ -35,7 +35,7 @@ export function readTheme(root = document.documentElement) {
   };
   const theme = /** @type {any} */ ({
     ...Object.fromEntries(Object.entries(TOKENS).map(([name, token]) => [name, colour(token)])),
-    status: Object.fromEntries(STATUSES.map((status) => [status, colour(`--status-${status}`)])),
+    look: Object.fromEntries(RUN_LOOKS.map((look) => [look, colour(`--status-${look}`)])),
     series: Array.from({ length: SERIES }, (_, index) => colour(`--chart-${index + 1}`)),
     font: getComputedStyle(document.body).fontFamily,
   });

@@ -1,6 +1,7 @@
 /** Durations or sizes of the last runs as bars, oldest first. */
 
 import { bytes, duration, time } from "../lib/format.js";
+import { lookOf, lookText } from "../lib/looks.js";
 import { runKey, runText } from "../lib/runs.js";
 import { valueAxis } from "./chart.js";
 import { byteUnit, niceScale, secondsStep } from "./scale.js";
@@ -45,19 +46,20 @@ export function trendOption(runs, { measure, current }, theme) {
       formatter: (/** @type {ChartItem[]} */ [{ dataIndex }]) => {
         const run = runs[dataIndex];
         const name = [plain(run.job_id, 40), runText(run)].filter(Boolean).join(" · ");
-        return `${time(run.started_at)}\n${text(value(run))}\n${run.status}\n${name}`;
+        return `${time(run.started_at)}\n${text(value(run))}\n${lookText(lookOf(run))}\n${name}`;
       },
     },
     series: [
       {
         type: "bar",
         barMaxWidth: 26,
+        barMinHeight: 3, // a run that moved nothing is seen as well
         barCategoryGap: "25%",
         cursor: "pointer",
         data: runs.map((run) => ({
           value: (value(run) ?? 0) / axis.factor,
           itemStyle: {
-            color: theme.status[run.status],
+            color: theme.look[lookOf(run)],
             borderColor: theme.text,
             borderWidth: current && runKey(run) === runKey(current) ? 2 : 0,
           },

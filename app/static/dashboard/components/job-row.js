@@ -25,7 +25,7 @@ export function jobRowHead() {
 
 /** @param {Job} job */
 const makeParts = (job) => ({
-  badge: statusBadge(job.status),
+  badge: statusBadge(job),
   link: h("a", { class: "job-link" }, jobName()),
   about: h("span", { class: "job-about muted small" }),
   trouble: h("span", { class: "job-trouble small" }),
@@ -64,14 +64,14 @@ export function updateJobRow(row, job) {
   const part = parts.get(row);
   if (!part) return;
   const isLive = LIVE_STATUSES.includes(job.status);
-  updateStatusBadge(part.badge, job.status);
+  updateStatusBadge(part.badge, job);
   setAttribute(part.link, "href", jobUrl(job));
   updateJobName(childElements(part.link)[0], job);
   renderDetails(part.about, job);
   renderProblems(part.trouble, job);
   updateProgressBar(part.bar, job.progress_percent, {
     label: `Progress of ${runName(job)}`,
-    status: job.status,
+    of: job,
   });
   part.bar.hidden = job.status === "completed" || job.status === "pending";
   setText(part.moved, movedText(job, isLive));

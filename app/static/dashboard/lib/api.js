@@ -61,34 +61,61 @@ export async function get(path, params = {}, { signal } = {}) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
   if (known) headers["If-None-Match"] = known.etag;
-  const sentAt = performance.now();
-  let response;
-  let text;
-  try {
-    // no-store: the browser's cache would turn every 304 into a 200, to be parsed again.
-    response = await fetch(url, { headers, cache: "no-store", signal: withTimeout(signal) });
-    updateClock(response.headers.get("Date"), sentAt, performance.now());
-    text = response.status === 304 ? "" : await response.text();
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    setConnection(false);
-    throw new ApiError({ status: 0, detail: "The hub could not be reached." });
-  }
-  setConnection(!UNAVAILABLE.has(response.status));
+  // no-store: the browser's cache would turn every 304 into a 200, to be parsed again.
+  const { response, text } = await send(url, { headers, cache: "no-store" }, signal);
   if (response.status === 401) signIn();
   if (response.status === 304 && known) {
     store(url, known);
     return { data: known.data, status: 304, notModified: true, serverNow: serverNow() };
   }
+  const data = read(response, text);
+  const etag = response.headers.get("ETag");
+  if (etag) store(url, { etag, data, size: text.length });
+  return { data, status: response.status, notModified: false, serverNow: serverNow() };
+}
+
+/**
+ * POST a body to an address of the API; returns the response's body. Throws ApiError.
+ * @param {string} path
+ * @param {object} body
+ */
+export async function post(path, body) {
+  const headers = { Accept: "application/json", "Content-Type": "application/json" };
+  const init = { method: "POST", headers, body: JSON.stringify(body) };
+  const { response, text } = await send(apiUrl(path), init);
+  return read(response, text);
+}
+
+/**
+ * Throws ApiError if the hub does not respond, or an AbortError.
+ * @param {string} url
+ * @param {RequestInit} init
+ * @param {AbortSignal} [signal]
+ */
+async function send(url, init, signal) {
+  const sentAt = performance.now();
+  try {
+    const response = await fetch(url, { ...init, signal: withTimeout(signal) });
+    updateClock(response.headers.get("Date"), sentAt, performance.now());
+    const text = response.status === 304 ? "" : await response.text();
+    setConnection(!UNAVAILABLE.has(response.status));
+    return { response, text };
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    setConnection(false);
+    throw new ApiError({ status: 0, detail: "The hub could not be reached." });
+  }
+}
+
+/** The body of a response. Throws ApiError. @param {globalThis.Response} response @param {string} text */
+function read(response, text) {
   const data = parse(text);
   if (!response.ok) throw new ApiError({ ...data, status: response.status });
   if (data === undefined) {
     const detail = "The hub's response is not valid JSON.";
     throw new ApiError({ status: response.status, detail });
   }
-  const etag = response.headers.get("ETag");
-  if (etag) store(url, { etag, data, size: text.length });
-  return { data, status: response.status, notModified: false, serverNow: serverNow() };
+  return data;
 }
 
 /**

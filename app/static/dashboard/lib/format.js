@@ -69,6 +69,18 @@ export function percent(value) {
   return `${cut === 0 || cut === 100 ? cut : cut.toFixed(1)} %`;
 }
 
+/**
+ * A part of a whole in percent, rounded; only all of it is 100 %, and only nothing 0 %: "66.7 %".
+ * @param {number} part
+ * @param {number} whole
+ */
+export function share(part, whole) {
+  if (!whole) return UNKNOWN;
+  if (part === 0 || part === whole) return part ? "100 %" : "0 %";
+  const rounded = Math.round((1000 * part) / whole) / 10;
+  return `${Math.min(Math.max(rounded, 0.1), 99.9).toFixed(1)} %`;
+}
+
 const COUNT = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
 /** A count: "10,000". @param {Value} value */

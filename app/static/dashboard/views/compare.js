@@ -269,7 +269,7 @@ function comparedTable(compared) {
     ],
     rows: compared.map(({ job, run }, index) => [
       index ? time(job.started_at) : h("strong", null, time(job.started_at)),
-      statusBadge(job.status),
+      statusBadge(job),
       duration(job.duration_seconds),
       bytes(job.bytes_transferred),
       speed(effectiveSpeed(job)),

@@ -12,6 +12,7 @@ import { readRun } from "../lib/runs.js";
 import { compareUrl, jobUrl, machineUrl } from "../lib/urls.js";
 import { detailsPanel } from "./job/details.js";
 import { errorBlock } from "./job/error-block.js";
+import { findingsBlock } from "./job/findings-block.js";
 import { notFoundState } from "./job/not-found.js";
 import { performancePanel } from "./job/performance.js";
 import { LIVE_STATUSES } from "./job/runs.js";
@@ -32,10 +33,11 @@ export function mount(root, { params, query, navigate, setQuery, updateTitle, re
   let job = null;
   let every = LIVE_MS;
   const name = jobName({ job_id: jobId, run: wantedRun ?? 1, runs: wantedRun ?? 1 }); // at least
-  const badge = statusBadge("pending");
+  const badge = statusBadge({ status: "pending" });
   const facts = h("p", { class: "job-facts" });
   const selectors = h("div", { class: "selectors no-print" });
   const error = errorBlock();
+  const findings = findingsBlock();
   const state = h("div", null, loading("Loading job …"));
   const panels = {
     summary: summaryPanel(),
@@ -80,6 +82,7 @@ export function mount(root, { params, query, navigate, setQuery, updateTitle, re
     ),
     selectors,
     error.node,
+    findings.node,
     state,
     view.node,
   );
@@ -101,8 +104,9 @@ export function mount(root, { params, query, navigate, setQuery, updateTitle, re
     if (data.runs !== job?.runs) showHead(data);
     job = data;
     replace(state);
-    updateStatusBadge(badge, data.status);
+    updateStatusBadge(badge, data);
     error.update(data);
+    findings.update(data);
     panels.summary.update(data);
     await showTab(data, signal);
     adjustInterval(data);

@@ -1,19 +1,27 @@
 /** One machine: its success rate, runs with their errors, and trends. */
 
 import { donutLabel, donutOption } from "../charts/donut.js";
-import { STATUSES } from "../charts/theme.js";
 import { kpiCard, updateKpiCard } from "../components/kpi.js";
 import { emptyState, errorState, loading } from "../components/states.js";
 import { statusIcon } from "../components/status.js";
 import { dataTable } from "../components/table.js";
 import { get } from "../lib/api.js";
 import { childElements, h, replace, setAttribute, setText } from "../lib/dom.js";
-import { bytes, count, duration, percent, shortTime, speed, UNKNOWN } from "../lib/format.js";
+import { bytes, count, duration, share, shortTime, speed, UNKNOWN } from "../lib/format.js";
 import { live } from "../lib/live.js";
+import {
+  countLooks,
+  lookCount,
+  lookFilter,
+  lookOf,
+  lookText,
+  RUN_LOOKS,
+  readLook,
+} from "../lib/looks.js";
 import { compareUrl, machinesUrl } from "../lib/urls.js";
 import { chartFigure } from "./job/figure.js";
 import { runList } from "./job/run-list.js";
-import { effectiveSpeed, lastCompleted, repositories, successRate } from "./job/runs.js";
+import { countEnds, effectiveSpeed, lastCompleted, repositories } from "./job/runs.js";
 import { jobSelector, machineSelector } from "./job/selectors.js";
 import { trendCharts } from "./job/trends.js";
 
@@ -25,7 +33,7 @@ const EVERY_MS = 2000;
 export function mount(root, { params, query, navigate, setQuery }) {
   const vmName = params.name;
   let repository = query.get("repository");
-  let status = STATUSES.find((one) => one === query.get("status")) ?? null;
+  let look = readLook(query);
   let pages = 1;
   const state = h("div", null, loading("Loading machine …"));
   const body = h("div", { class: "page", hidden: true });
@@ -42,7 +50,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
   const cards = machineCards();
   const compare = h("a", { class: "button no-print" }, "Compare the last run");
   const donut = statusDonut({
-    choose: (chosen) => choose({ status: chosen === status ? null : chosen }),
+    choose: (chosen) => choose({ look: chosen === look ? null : chosen }),
   });
   const trends = trendCharts({ navigate });
   const listTitle = h("h2", null, "Runs");
@@ -69,7 +77,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
       type: "button",
       class: "button no-print",
       hidden: true,
-      on: { click: () => choose({ status: null }) },
+      on: { click: () => choose({ look: null }) },
     },
     "Show all statuses",
   );
@@ -101,12 +109,12 @@ export function mount(root, { params, query, navigate, setQuery }) {
     ),
   );
 
-  /** @param {{repository?: string | null, status?: JobStatus | null}} changes */
+  /** @param {{repository?: string | null, look?: RunLook | null}} changes */
   function choose(changes) {
     if (changes.repository !== undefined) repository = changes.repository;
-    if (changes.status !== undefined) status = changes.status;
+    if (changes.look !== undefined) look = changes.look;
     pages = 1;
-    setQuery({ repository, status });
+    setQuery({ repository, ...lookFilter(look) });
     refreshing.refresh();
   }
 
@@ -118,7 +126,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
       get("/jobs", { ...filters, limit: LAST_RUNS }, { signal }),
       // The choice of repositories does not depend on the selected one.
       repository ? get("/jobs", { vm_name: vmName, limit: LAST_RUNS }, { signal }) : null,
-      loadRuns({ ...filters, status }, pages, signal),
+      loadRuns({ ...filters, ...lookFilter(look) }, pages, signal),
     ]);
     /** @type {Job[]} */
     const recent = last.data.items;
@@ -143,7 +151,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
     showRepositories(repositories((all ?? last).data.items));
     cards.update(recent);
     showRuns(listed);
-    await Promise.all([donut.update(summary.data.by_status, status), trends.update(recent)]);
+    await Promise.all([donut.update(countLooks(summary.data), look), trends.update(recent)]);
   }
 
   /** @param {string[]} names */
@@ -164,18 +172,18 @@ export function mount(root, { params, query, navigate, setQuery }) {
 
   /** @param {{items: Job[], hasMore: boolean}} runs */
   function showRuns({ items, hasMore }) {
-    setText(listTitle, status ? `Runs: ${status}` : "Runs");
+    setText(listTitle, look ? `Runs: ${lookText(look)}` : "Runs");
     runs.update(items);
     replace(
       listState,
       !items.length &&
         emptyState(
-          status ? `No ${status} runs` : "No runs",
+          look ? `No runs: ${lookText(look)}` : "No runs",
           "Choose another status or repository.",
         ),
     );
     more.hidden = !hasMore;
-    showAll.hidden = !status;
+    showAll.hidden = !look;
   }
 
   const refreshing = live(refresh, {
@@ -235,82 +243,88 @@ function machineCards() {
 export function machineFigures(runs) {
   const last = lastCompleted(runs);
   const when = last
-    ? `completed ${shortTime(last.completed_at)}`
+    ? `${lookText(lookOf(last))} ${shortTime(last.completed_at)}`
     : `none of the last ${count(runs.length)} completed`;
-  const rate = successRate(runs);
-  const alive = rate.live ? `; ${rate.live} not ended` : "";
+  const ends = countEnds(runs);
   return [
     { value: bytes(last?.bytes_transferred), note: when },
     { value: duration(last?.duration_seconds), note: "of that run" },
     { value: speed(last && effectiveSpeed(last)), note: "bytes ÷ duration of that run" },
     {
-      value: percent(rate.percent),
-      note: rate.ended
-        ? `${rate.completed} of the last ${rate.ended} ended runs${alive}`
-        : `no ended runs yet${alive}`,
+      value: share(ends.good, ends.ended),
+      note: endsText(ends),
     },
   ];
 }
 
+/** "8 good, 1 with a warning, of the last 10 ended runs". @param {ReturnType<typeof countEnds>} ends */
+function endsText({ good, warning, ended, live: alive }) {
+  const rest = alive ? `; ${alive} not ended` : "";
+  if (!ended) return `no ended runs yet${rest}`;
+  const warnings = warning ? `, ${lookCount(warning, "warning")},` : "";
+  const of = ended === 1 ? "of one ended run" : `of the last ${ended} ended runs`;
+  return `${good} good${warnings} ${of}${rest}`;
+}
+
 /**
  * Runs by status, with a legend of buttons that filter the list.
- * @param {{choose: (status: JobStatus) => void}} options
+ * @param {{choose: (look: RunLook) => void}} options
  */
 function statusDonut({ choose }) {
   const figure = chartFigure({
     title: "Runs by status",
     kind: "chart-donut",
     onClick: ({ name }) => {
-      const status = STATUSES.find((one) => one === name);
-      if (status) choose(status);
+      const look = RUN_LOOKS.find((one) => one === name);
+      if (look) choose(look);
     },
   });
   const legend = h("ul", { class: "donut-legend" });
   let drawn = "";
   figure.canvasSlot.after(legend);
   const buttons = new Map(
-    STATUSES.map((status) => {
+    RUN_LOOKS.map((look) => {
       const number = h("span", { class: "num" });
       const node = h(
         "button",
         {
           type: "button",
           class: "legend-item",
-          dataset: { look: status },
+          dataset: { look },
           "aria-pressed": "false",
-          on: { click: () => choose(status) },
+          on: { click: () => choose(look) },
         },
-        statusIcon(status),
-        h("span", { class: "legend-name" }, status),
+        statusIcon(look),
+        h("span", { class: "legend-name" }, lookText(look)),
         number,
       );
       legend.append(h("li", null, node));
-      return [status, { node, number }];
+      return [look, { node, number }];
     }),
   );
   return {
     node: figure.node,
     dispose: figure.dispose,
-    /** @param {ByStatus} byStatus @param {JobStatus | null} selected */
-    async update(byStatus, selected) {
-      const text = JSON.stringify([byStatus, selected]);
+    /** @param {ByLook} byLook @param {RunLook | null} selected */
+    async update(byLook, selected) {
+      const text = JSON.stringify([byLook, selected]);
       if (text === drawn) return;
       drawn = text;
-      for (const [status, { node, number }] of buttons) {
-        setText(number, count(byStatus[status] ?? 0));
-        setAttribute(node, "aria-pressed", String(status === selected));
+      for (const [look, { node, number }] of buttons) {
+        setText(number, count(byLook[look] ?? 0));
+        setAttribute(node, "aria-pressed", String(look === selected));
       }
-      for (const [index, status] of STATUSES.entries()) {
-        childElements(legend)[index].hidden = !byStatus[status] && status !== selected;
+      for (const [index, look] of RUN_LOOKS.entries()) {
+        childElements(legend)[index].hidden = !byLook[look] && look !== selected;
       }
       await figure.show(
-        (theme) => donutOption(byStatus, { selected }, theme),
-        donutLabel(byStatus),
+        (theme) => donutOption(byLook, { selected }, theme),
+        donutLabel(byLook),
         () =>
           dataTable({
             caption: "Runs by status",
             columns: ["Status", { label: "Runs", class: "num" }],
-            rows: STATUSES.map((status) => [status, count(byStatus[status] ?? 0)]),
+            rows: RUN_LOOKS.map((look) => [lookText(look), count(byLook[look] ?? 0)]),
           }),
       );
     },

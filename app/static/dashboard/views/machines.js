@@ -6,6 +6,7 @@ import { timeElement, updateTime } from "../components/time.js";
 import { childElements, h, keyed, replace, setText } from "../lib/dom.js";
 import { bytes, count, duration } from "../lib/format.js";
 import { live } from "../lib/live.js";
+import { countLooks, lookCount, RUN_LOOKS } from "../lib/looks.js";
 import { jobUrl, machineUrl } from "../lib/urls.js";
 import { matching } from "./job/combobox.js";
 import { loadMachines } from "./job/selectors.js";
@@ -107,7 +108,7 @@ function makeMachine(machine) {
     h(
       "div",
       { class: "machine-last" },
-      statusBadge(machine.last_job.status),
+      statusBadge(machine.last_job),
       h("a", null, timeElement(null)),
       h("span", { class: "num" }),
     ),
@@ -123,8 +124,9 @@ function updateMachine(node, machine) {
   const [, last, counts, error] = childElements(node);
   const [badge, link, figures] = childElements(last);
   const [started] = /** @type {HTMLTimeElement[]} */ (childElements(link));
-  const { last_job: job, by_status: byStatus } = machine;
-  updateStatusBadge(badge, job.status);
+  const { last_job: job } = machine;
+  const byLook = countLooks(machine);
+  updateStatusBadge(badge, job);
   link.setAttribute("href", jobUrl(job));
   updateTime(started, job.started_at);
   setText(
@@ -133,9 +135,9 @@ function updateMachine(node, machine) {
       ? ""
       : `${bytes(job.bytes_transferred)} in ${duration(job.duration_seconds)}`,
   );
-  const parts = Object.entries(byStatus)
-    .filter(([, number]) => number)
-    .map(([status, number]) => `${count(number)} ${status}`);
+  const parts = RUN_LOOKS.filter((look) => byLook[look]).map((look) =>
+    lookCount(byLook[look], look),
+  );
   setText(
     counts,
     `${count(machine.jobs)} ${machine.jobs === 1 ? "run" : "runs"}: ${parts.join(", ")}`,

@@ -249,7 +249,7 @@ class Head {
         this.age,
       );
     this.badge.hidden = false;
-    updateStatusBadge(this.badge, node.state);
+    updateStatusBadge(this.badge, { status: node.state });
     setText(this.stateWord, node.state);
     updateTime(this.sinceElement, node.state_since);
     updateTime(this.age, node.last_seen_at);
@@ -450,7 +450,7 @@ async function showEvents(section, path, signal) {
       columns: ["Time", "State", "Reason"],
       rows: data.items.map((event) => [
         timeElement(event.time),
-        statusBadge(event.to_state),
+        statusBadge({ status: event.to_state }),
         event.reason,
       ]),
     }),

@@ -109,7 +109,7 @@ const parts = new WeakMap();
 /** @param {HubNode} node */
 const makeParts = (node) => ({
   id: node.node_id,
-  badge: statusBadge(node.state),
+  badge: statusBadge({ status: node.state }),
   age: ageElement(null),
   network: h("span", { class: "node-network num small" }),
   metrics: METRICS.map(() => ({
@@ -154,7 +154,7 @@ function updateNodeRow(row, node) {
   const part = parts.get(row);
   if (!part) return;
   row.classList.toggle("is-offline", node.state === "offline");
-  updateStatusBadge(part.badge, node.state);
+  updateStatusBadge(part.badge, { status: node.state });
   updateTime(part.age, node.last_seen_at);
   for (const [index, { metric, text }] of METRICS.entries()) {
     setText(part.metrics[index].value, text(node[metric]));

@@ -1,4 +1,7 @@
-/** All jobs: those in progress first, then the others, with counts, and filters in the address. */
+/**
+ * What needs attention, and all jobs: those in progress first, then the others, with counts, and
+ * filters in the address.
+ */
 
 import { jobRow, jobRowHead, updateJobRow } from "../components/job-row.js";
 import { emptyState, errorState, loading } from "../components/states.js";
@@ -11,6 +14,7 @@ import { PagedList } from "../lib/paged-list.js";
 import { runKey } from "../lib/runs.js";
 import { JOB_STATUSES, LIVE_STATUSES } from "../lib/statuses.js";
 import { jobUrl } from "../lib/urls.js";
+import { AttentionPanel } from "./overview/attention.js";
 import { activeFilters, FilterForm } from "./overview/filters.js";
 import {
   countsRequest,
@@ -24,20 +28,21 @@ import { searchForm } from "./overview/search.js";
 
 /**
  * @import { SavedPage } from "../lib/paged-list.js"
+ * @import { SavedItems } from "./overview/attention.js"
  * @import { Filters } from "./overview/requests.js"
  *
- * @typedef {{lists: SavedPage[][], scroll: number}} Position
+ * @typedef {{lists: SavedPage[][], items: SavedItems | null, scroll: number}} Position
  */
 
 /**
  * The position when the view was left, for "back".
  * @type {Position & {search: string | null}}
  */
-let saved = { search: null, lists: [], scroll: 0 };
+let saved = { search: null, lists: [], items: null, scroll: 0 };
 
 /** @param {HTMLElement} root @param {ViewContext} context @returns {View} */
-export function mount(root, { query, navigate, setQuery, restores }) {
-  const view = new Overview(readFilters(query), { navigate, setQuery });
+export function mount(root, { query, restores, ...context }) {
+  const view = new Overview(readFilters(query), context);
   root.append(view.node);
   root.classList.add("overview");
   if (restores && saved.search === location.search) view.restore(saved);
@@ -52,8 +57,11 @@ export function mount(root, { query, navigate, setQuery, restores }) {
 }
 
 class Overview {
-  /** @param {Filters} filters @param {Pick<ViewContext, "navigate" | "setQuery">} context */
-  constructor(filters, { navigate, setQuery }) {
+  /**
+   * @param {Filters} filters
+   * @param {Pick<ViewContext, "navigate" | "setQuery" | "updateTitle">} context
+   */
+  constructor(filters, { navigate, setQuery, updateTitle }) {
     this.filters = filters;
     this.setQuery = setQuery;
     this.lists = [
@@ -70,7 +78,11 @@ class Overview {
         () => this.#render(),
       ),
     ];
-    this.counts = new StatusChips((statuses) => this.#choose({ status: statuses }));
+    this.attention = new AttentionPanel({
+      onCount: updateTitle,
+      refresh: () => this.loop?.refresh(),
+    });
+    this.counts = new StatusChips((changes) => this.#choose(changes));
     this.form = new FilterForm(filters, (changes) => this.#choose(changes));
     this.message = h("div", null, loading("Loading jobs …"));
     this.sections = h(
@@ -86,6 +98,7 @@ class Overview {
         h("h1", null, "Jobs"),
         searchForm((id) => navigate(jobUrl({ job_id: id }))),
       ),
+      this.attention.node,
       h("div", { class: "overview-filters" }, this.counts.node, this.form.node),
       this.message,
       this.sections,
@@ -97,7 +110,7 @@ class Overview {
   }
 
   start() {
-    this.counts.show(null, this.filters.status);
+    this.counts.show(null, this.filters);
     this.loop = live(({ signal }) => this.#refresh(signal), {
       onError: (error, { first }) => first && this.#fail(error),
     });
@@ -109,11 +122,16 @@ class Overview {
   }
 
   save() {
-    return { lists: this.lists.map((list) => list.pages.save()), scroll: scrollY };
+    return {
+      lists: this.lists.map((list) => list.pages.save()),
+      items: this.attention.save(),
+      scroll: scrollY,
+    };
   }
 
   /** @param {Position} position */
-  restore({ lists, scroll }) {
+  restore({ lists, items, scroll }) {
+    this.attention.restore(items);
     for (const [index, list] of this.lists.entries()) list.pages.restore(lists[index]);
     replace(this.message);
     this.sections.hidden = false;
@@ -127,7 +145,8 @@ class Overview {
       this.summary = data;
       this.#render();
     });
-    await Promise.all([summary, ...this.lists.map((list) => list.refresh(signal))]);
+    const attention = this.attention.refresh(signal);
+    await Promise.all([attention, summary, ...this.lists.map((list) => list.refresh(signal))]);
   }
 
   /** @param {Partial<Filters>} changes */
@@ -135,7 +154,7 @@ class Overview {
     this.filters = { ...this.filters, ...changes };
     this.setQuery(this.#address());
     this.form.show(this.filters);
-    this.counts.show(this.summary, this.filters.status);
+    this.counts.show(this.summary, this.filters);
     for (const list of this.lists) list.reset();
     this.sections.classList.add("is-stale");
     this.sections.setAttribute("aria-busy", "true");
@@ -148,7 +167,7 @@ class Overview {
   }
 
   #render() {
-    this.counts.show(this.summary, this.filters.status);
+    this.counts.show(this.summary, this.filters);
     const selected = this.lists.filter((list) => list.statuses().length);
     if (!selected.every((list) => list.pages.isLoaded)) return;
     this.sections.classList.remove("is-stale");
@@ -256,48 +275,64 @@ class Section {
     this.table.hidden = isEmpty;
     this.emptyNote.hidden = !isEmpty;
     if (!summary || !isShown) return;
-    const title = this.filters().status.length ? this.statuses().join(", ") : this.title;
-    const capital = `${title[0].toUpperCase()}${title.slice(1)}`;
+    const { result } = this.filters();
+    const capital = this.#title();
     if (this.filters().text) {
       // The hub does not count the jobs that contain a text.
       setText(this.head, capital);
       setAttribute(this.table, "aria-rowcount", -1);
       return;
     }
-    const total = this.statuses().reduce((sum, status) => sum + summary.by_status[status], 0);
+    const total = result
+      ? summary.by_result[result]
+      : this.statuses().reduce((sum, status) => sum + summary.by_status[status], 0);
     setText(this.head, `${capital} (${count(total)})`);
     setAttribute(this.table, "aria-rowcount", total + 1);
   }
+
+  #title() {
+    const { status, result } = this.filters();
+    if (result) return `Completed ${result === "warning" ? "with" : "without"} a warning`;
+    const title = status.length ? this.statuses().join(", ") : this.title;
+    return `${title[0].toUpperCase()}${title.slice(1)}`;
+  }
 }
 
-/** Counts by status as toggle buttons of the filter. */
+/** @typedef {Pick<Filters, "status" | "result">} Chosen */
+
+/** Counts by status, and of warnings, as toggle buttons of the filter. */
 class StatusChips {
-  /** @param {(statuses: JobStatus[]) => void} choose */
+  /** @param {(changes: Chosen) => void} choose */
   constructor(choose) {
-    /** @type {JobStatus[]} */
-    this.chosen = [];
-    const toggle = (/** @type {JobStatus} */ status) =>
-      choose(
-        this.chosen.includes(status)
-          ? this.chosen.filter((each) => each !== status)
-          : [...this.chosen, status],
-      );
-    this.all = chip("All", null, () => choose([]));
+    /** @type {Chosen} */
+    this.chosen = { status: [], result: "" };
+    const toggle = (/** @type {JobStatus} */ status) => {
+      const before = this.chosen.result ? [] : this.chosen.status;
+      const after = before.filter((each) => each !== status);
+      choose({ status: after.length < before.length ? after : [...before, status], result: "" });
+    };
+    this.all = chip("All", null, () => choose({ status: [], result: "" }));
     this.chips = JOB_STATUSES.map((status) => chip(status, status, () => toggle(status)));
+    this.warning = chip("With a warning", "warning", () =>
+      choose({ status: [], result: this.chosen.result === "warning" ? "" : "warning" }),
+    );
+    const completed = JOB_STATUSES.indexOf("completed");
     this.node = h(
       "div",
       { class: "chips", role: "group", "aria-label": "Filter by status" },
       this.all,
-      this.chips,
+      this.chips.toSpliced(completed + 1, 0, this.warning),
     );
   }
 
-  /** @param {JobSummary | null} summary @param {JobStatus[]} chosen */
+  /** @param {JobSummary | null} summary @param {Chosen} chosen */
   show(summary, chosen) {
     this.chosen = chosen;
-    updateChip(this.all, chosen.length === 0, summary?.total);
+    const { status: statuses, result } = chosen;
+    updateChip(this.all, !statuses.length && !result, summary?.total);
+    updateChip(this.warning, result === "warning", summary?.by_result.warning);
     for (const [index, status] of JOB_STATUSES.entries()) {
-      updateChip(this.chips[index], chosen.includes(status), summary?.by_status[status]);
+      updateChip(this.chips[index], statuses.includes(status), summary?.by_status[status]);
     }
   }
 }
@@ -309,18 +344,18 @@ function updateChip(node, isOn, number) {
   node.classList.toggle("is-zero", number === 0);
 }
 
-/** @param {string} label @param {JobStatus | null} status @param {() => void} click */
-function chip(label, status, click) {
+/** @param {string} label @param {RunLook | null} look @param {() => void} click */
+function chip(label, look, click) {
   return h(
     "button",
     {
       type: "button",
       class: "chip",
-      dataset: { look: status },
+      dataset: { look },
       "aria-pressed": "false",
       on: { click },
     },
-    status && statusIcon(status),
+    look && statusIcon(look),
     h("span", { class: "chip-label" }, label),
     h("span", { class: "chip-count num" }),
   );

@@ -12,7 +12,7 @@ import { apiUrl } from "../../lib/urls.js";
 
 const GROUPS = {
   Identity: ["job_id", "run", "runs", "job_type", "vm_name", "repository_id", "backup_type", "id"],
-  State: ["status", "current_phase", "progress_percent", "error_message", "ended_by"],
+  State: ["status", "result", "current_phase", "progress_percent", "error_message", "ended_by"],
   Figures: [
     "bytes_transferred",
     "total_bytes",
@@ -33,7 +33,7 @@ const GROUPS = {
     "clock_skew_seconds",
   ],
 };
-const SHOWN_ELSEWHERE = ["hub_eta", "warnings", "disks", "performance_metrics"];
+const SHOWN_ELSEWHERE = ["hub_eta", "warnings", "disks", "findings", "performance_metrics"];
 const NESTED = ["chart_data", "gaps", "phases"]; // the Performance tab draws them
 
 export function detailsPanel() {
@@ -164,7 +164,7 @@ function fieldGroups(job) {
 export function fieldValue(name, value) {
   if (value === null || value === undefined || value === "")
     return h("span", { class: "unknown" }, UNKNOWN);
-  if (name === "status") return statusBadge(String(value));
+  if (name === "status") return statusBadge({ status: String(value) });
   if (name.endsWith("_at") || name === "time") return timeElement(String(value));
   if (typeof value === "number") return h("span", { class: "num" }, numberText(name, value));
   if (typeof value === "object") return h("code", { class: "json" }, JSON.stringify(value));
@@ -252,10 +252,10 @@ function eventItem(event) {
             "span",
             { class: "event-change" },
             event.from_status
-              ? statusBadge(event.from_status)
+              ? statusBadge({ status: event.from_status })
               : h("span", { class: "unknown" }, "new"),
             h("span", { "aria-label": "to" }, "→"),
-            statusBadge(String(event.to_status)),
+            statusBadge({ status: String(event.to_status) }),
           )
         : h("strong", null, "Warning"),
       h("span", { class: "event-actor" }, `by ${event.actor}`),

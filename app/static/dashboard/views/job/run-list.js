@@ -25,7 +25,7 @@ const parts = new WeakMap();
 
 /** @param {Job} run */
 const makeParts = (run) => ({
-  badge: statusBadge(run.status),
+  badge: statusBadge(run),
   link: h("a", null, jobName()),
   compare: h("a", { class: "run-compare" }, "Compare"),
   started: timeElement(run.started_at),
@@ -69,7 +69,7 @@ function kindText(run) {
 function updateRow(node, run) {
   const part = parts.get(node);
   if (!part) return;
-  updateStatusBadge(part.badge, run.status);
+  updateStatusBadge(part.badge, run);
   updateJobName(childElements(part.link)[0], run);
   setAttribute(part.link, "href", jobUrl(run));
   setAttribute(part.compare, "href", compareUrl(run));
@@ -78,7 +78,7 @@ function updateRow(node, run) {
   part.bar.hidden = !LIVE_STATUSES.includes(run.status);
   updateProgressBar(part.bar, run.progress_percent, {
     label: `Progress of ${runName(run)}`,
-    status: run.status,
+    of: run,
   });
   const values = [
     duration(run.duration_seconds),

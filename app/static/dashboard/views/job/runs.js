@@ -1,5 +1,6 @@
 /** Figures of several runs of a machine. Pure. */
 
+import { lookOf } from "../../lib/looks.js";
 import { runKey } from "../../lib/runs.js";
 
 /** @type {JobStatus[]} */
@@ -7,13 +8,13 @@ export const END_STATUSES = ["completed", "failed", "cancelled"];
 /** @type {JobStatus[]} */
 export const LIVE_STATUSES = ["pending", "running", "stalled"];
 
-/** The share of completed among ended runs; percent is null without any. @param {Job[]} runs */
-export function successRate(runs) {
+/** How many of the runs are good, completed with a warning, ended, and not ended. @param {Job[]} runs */
+export function countEnds(runs) {
   const ended = runs.filter((run) => END_STATUSES.includes(run.status));
-  const completed = ended.filter((run) => run.status === "completed").length;
+  const looks = ended.map(lookOf);
   return {
-    percent: ended.length ? (100 * completed) / ended.length : null,
-    completed,
+    good: looks.filter((look) => look === "completed").length,
+    warning: looks.filter((look) => look === "warning").length,
     ended: ended.length,
     live: runs.length - ended.length,
   };

@@ -56,7 +56,7 @@ export function summaryPanel() {
   function update(job) {
     updateProgressBar(bar, job.progress_percent, {
       label: "Progress of the job",
-      status: job.status,
+      of: job,
     });
     for (const [index, { value, note }] of summaryFigures(job).entries()) {
       updateKpiCard(cards[index], value, note);
@@ -122,7 +122,7 @@ function makeDisk(disk) {
     "li",
     { class: "disk" },
     h("span", { class: "disk-name" }, `Disk ${disk.disk_index}`),
-    statusBadge(disk.status),
+    statusBadge(disk),
     progressBar(null, { label: `Progress of disk ${disk.disk_index}` }),
     h("span", { class: "disk-figures num" }),
     h("p", { class: "error-text", dir: "auto" }),
@@ -135,10 +135,10 @@ function makeDisk(disk) {
 function updateDisk(node, disk) {
   const [, badge, bar, figures, error] = childElements(node);
   const total = disk.total_bytes || disk.size_bytes;
-  updateStatusBadge(badge, disk.status);
+  updateStatusBadge(badge, disk);
   updateProgressBar(bar, disk.progress_percent, {
     label: `Progress of disk ${disk.disk_index}`,
-    status: disk.status,
+    of: disk,
   });
   const rate = disk.status === "transferring" ? ` · ${speed(disk.transfer_speed_bps)}` : "";
   setText(figures, `${bytes(disk.bytes_transferred)}${total ? ` of ${bytes(total)}` : ""}${rate}`);

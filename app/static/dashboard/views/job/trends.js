@@ -70,7 +70,7 @@ function trendTable(runs, measure) {
       .reverse()
       .map((run) => [
         time(run.started_at),
-        statusBadge(run.status),
+        statusBadge(run),
         text(value(run)),
         h("a", { href: jobUrl(run) }, jobName(run)),
       ]),

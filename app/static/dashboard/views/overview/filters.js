@@ -15,7 +15,7 @@ export function activeFilters({ status, ...others }) {
   return (status.length ? 1 : 0) + Object.values(others).filter(Boolean).length;
 }
 
-/** All filters except the status. Calls `choose` when a field is left or Enter is pressed. */
+/** All filters except status and result. Calls `choose` when a field is left or Enter is pressed. */
 export class FilterForm {
   /** @param {Filters} filters @param {(changes: Partial<Filters>) => void} choose */
   constructor(filters, choose) {
@@ -72,7 +72,7 @@ export class FilterForm {
     );
     this.fields.machine.input.addEventListener("focus", () => this.#suggest(), { once: true });
     this.show(filters);
-    if (activeFilters({ ...filters, status: [] })) this.node.open = true;
+    if (activeFilters({ ...filters, status: [], result: "" })) this.node.open = true;
   }
 
   /** @param {Filters} filters */

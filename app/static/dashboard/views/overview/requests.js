@@ -4,6 +4,8 @@ import { serverNow } from "../../lib/clock.js";
 import { toDate } from "../../lib/format.js";
 import { JOB_STATUSES, LIVE_STATUSES } from "../../lib/statuses.js";
 
+/** @type {RunResult[]} */
+const RESULTS = ["good", "warning"];
 export const OTHER_STATUSES = JOB_STATUSES.filter((status) => !LIVE_STATUSES.includes(status));
 /** @type {Record<string, [string, number]>} label and seconds */
 export const SINCE = {
@@ -15,6 +17,7 @@ export const SINCE = {
 /** @type {Filters} */
 export const NO_FILTERS = {
   status: [],
+  result: "",
   text: "",
   type: "",
   machine: "",
@@ -25,10 +28,12 @@ export const NO_FILTERS = {
 };
 const MINUTE_MS = 60_000;
 const PAGE = 50;
+const SOME_ITEMS = 100;
 
 /**
- * @typedef {{status: JobStatus[], text: string, type: string, machine: string, repository: string, since: string,
- *   from: string, to: string}} Filters `since` is a key of SINCE, else `from` and `to` are instants
+ * @typedef {{status: JobStatus[], result: RunResult | "", text: string, type: string, machine: string,
+ *   repository: string, since: string, from: string, to: string}} Filters `since` is a key of SINCE,
+ *   else `from` and `to` are instants
  */
 
 /**
@@ -42,6 +47,7 @@ export function readFilters(query) {
   const statuses = text("status").split(",");
   return {
     status: statuses.flatMap((text) => JOB_STATUSES.filter((status) => status === text)),
+    result: RESULTS.find((result) => result === text("result")) ?? "",
     text: text("q"),
     type: text("type"),
     machine: text("machine"),
@@ -57,9 +63,10 @@ export function readFilters(query) {
  * @param {Filters} filters
  * @returns {Query}
  */
-function toParams({ status, type, machine, repository, since, from, to }) {
+function toParams({ status, result, type, machine, repository, since, from, to }) {
   return {
     status: status.length ? status.join(",") : null,
+    result,
     job_type: type,
     vm_name: machine,
     repository_id: repository,
@@ -74,17 +81,33 @@ function sinceInstant(seconds) {
   return new Date(minute - seconds * 1000).toISOString();
 }
 
-/** Those of `statuses` that the filters select. @param {Filters} filters @param {JobStatus[]} statuses */
-export function selectedStatuses({ status }, statuses) {
-  return status.length ? statuses.filter((each) => status.includes(each)) : statuses;
+/**
+ * Those of `statuses` that the filters select. Only completed runs have a result.
+ * @param {Filters} filters
+ * @param {JobStatus[]} statuses
+ */
+export function selectedStatuses({ status, result }, statuses) {
+  return statuses.filter(
+    (each) => (!status.length || status.includes(each)) && (result === "" || each === "completed"),
+  );
 }
 
 /**
- * Path and query of the counts of jobs, for every status.
+ * Path and query of the counts of jobs, for every status and result.
  * @param {Filters} filters
  * @returns {[string, Query]}
  */
-export const countsRequest = (filters) => ["/jobs/summary", toParams({ ...filters, status: [] })];
+export const countsRequest = (filters) => [
+  "/jobs/summary",
+  toParams({ ...filters, status: [], result: "" }),
+];
+
+/**
+ * Path and query of the open items of attention, the worst first.
+ * @param {number} [limit]
+ * @returns {[string, Query]}
+ */
+export const attentionRequest = (limit = SOME_ITEMS) => ["/attention", { limit }];
 
 /**
  * Path and query of a page of the jobs of `statuses`.
@@ -108,5 +131,9 @@ export function initialRequests(filters) {
   const lists = [LIVE_STATUSES, OTHER_STATUSES].filter(
     (statuses) => selectedStatuses(filters, statuses).length,
   );
-  return [countsRequest(filters), ...lists.map((statuses) => listRequest(filters, statuses))];
+  return [
+    attentionRequest(),
+    countsRequest(filters),
+    ...lists.map((statuses) => listRequest(filters, statuses)),
+  ];
 }
