@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.domain.chart import Bucket
 from app.domain.job_state import clamp_bigint, percent_of
+
+SHORTEST_STEP = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +89,26 @@ def _percent(percents: Sequence[int | None], sizes: Sequence[int | None]) -> int
 
 
 def derive_speeds(buckets: Sequence[Bucket], complete_until: datetime) -> list[Bucket]:
-    """The buckets with the speed since the one before, by their bytes; unknown after a restart.
+    """The buckets with the speed since an earlier one, by their bytes; unknown after a restart.
 
-    And of a step that begins later than `complete_until`, whose bytes are not those of its end.
+    And of a step that begins later than `complete_until`, whose bytes are not those of its end. A
+    step takes SHORTEST_STEP at least: bytes that were found to be there already are counted in an
+    instant, and are not a peak.
     """
     derived = []
     before: Bucket | None = None
     for bucket in buckets:
         speed = None
         if bucket.bytes is not None and bucket.at <= complete_until:
-            if before is not None and before.bytes is not None:
-                speed = _speed(bucket.bytes - before.bytes, (bucket.at - before.at).total_seconds())
-            if before is None or bucket.at > before.at or bucket.bytes > (before.bytes or 0):
+            moved = None if before is None or before.bytes is None else bucket.bytes - before.bytes
+            # Of one instant the last bytes count: senders stamp whole seconds.
+            if before is None or moved is None or moved < 0 or bucket.at == before.at:
+                before = bucket
+            elif bucket.at - before.at >= SHORTEST_STEP:
+                speed = round(moved / (bucket.at - before.at).total_seconds())
                 before = bucket
         derived.append(bucket if speed is None else _with_speed(bucket, speed))
     return derived
-
-
-def _speed(moved: int, seconds: float) -> int | None:
-    return round(moved / seconds) if moved >= 0 and seconds > 0 else None
 
 
 def _with_speed(bucket: Bucket, speed: int) -> Bucket:

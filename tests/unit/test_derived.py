@@ -39,6 +39,16 @@ def test_updates_of_one_instant_have_one_speed() -> None:
     ]
 
 
+def test_a_step_takes_a_second_at_least() -> None:
+    """restic counts files that have not changed in no time: 584 MB within 13 ms."""
+    burst = [bucket(0, 0), bucket(0.013, 584_000_000), bucket(0.4, 600_000_000)]
+    assert speeds(*burst) == [None, None, None]
+    assert speeds(*burst, bucket(2, 600_000_000)) == [*([None] * 3), 300_000_000]
+    assert speeds(*(bucket(n / 5, n * 20) for n in range(11)))[4:] == [
+        *(None, 100, None, None, None, None, 100)
+    ]
+
+
 def test_bytes_of_disks_add_up() -> None:
     job = [bucket(seconds) for seconds in (0, 10, 20)]
     disks = [

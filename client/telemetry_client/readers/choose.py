@@ -85,6 +85,7 @@ def _call_of(
             if given is None:
                 return Call(name, is_blind=True, doubtful=_ANY_FAILURE)
             found = Found(name, given, doubtful=_ANY_FAILURE)
+            size_of = no_size  # its standard input may be a pipe
     if found is None:
         return None
     if found.is_elsewhere:

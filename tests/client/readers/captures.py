@@ -9,7 +9,7 @@ PyPI), borg 1.2.4, rsync 3.5.0, pv 1.6.20, tar 1.34, dd 9.1, qemu-img 7.2, mbuff
   aws           the formats of awscli/customizations/s3/results.py, 1.38
   kopia         the format of cli/cli_progress.go
   s5cmd         the template of progressbar/progressbar.go
-  zfs           logs in openzfs/zfs, issue 10215 and pull request 6029
+  zfs           logs in reports and reviews of openzfs/zfs
   mariabackup   the log of a backup in MariaDB's documents
   mydumper      messages of src/mydumper and src/myloader; of 0.10 and of newer ones
   proxmox-…     the messages of proxmox-backup's client

@@ -295,6 +295,9 @@ def test_the_total_of_pv_is_the_size_of_its_inputs() -> None:
     reader = choose_reader(["pv", "-n", "-i", "2", "a", "b"], size_of=sizes.get).reader
     assert isinstance(reader, PvReader)
     assert reader._total == 30
+    pipeline = choose_reader(["sh", "-c", "x | pv -nb | y"], size_of=sizes.get, tool="pv").reader
+    assert isinstance(pipeline, PvReader)
+    assert pipeline._total is None
     from_stdin = choose_reader(["pv", "-n"], size_of=sizes.get).reader
     assert isinstance(from_stdin, PvReader)
     assert from_stdin._total == 5

@@ -41,7 +41,8 @@ _EXITS = dict.fromkeys((1, *range(100, 124)), warning("warnings, see its log"))
 class Borg(Tool):
     name = "borg"
     reads = (
-        "create: bytes before compression, and the final ones only with --json. "
+        "create: bytes before compression; at the end exact with --json, else those of the last "
+        "progress line. "
         "extract: bytes and total. check, prune, delete, compact: percent of each step"
     )
 
