@@ -39,7 +39,7 @@ def test_the_demo_has_one_of_each(owner: Database, config: Config) -> None:
         store(conn, *sorted(past, key=lambda update: update.time))
     fleet.now = utc_now()  # the clock of a sender is what it says as it arrives
     live = [
-        update_of(*path.split("/")[2:], body)
+        update_of(path.split("/")[2], path.split("/")[3], body)
         for at in (fleet.now, fleet.now + timedelta(seconds=1))
         for path, body in senders.tick(at)
     ]
