@@ -9,7 +9,7 @@ from typing import Any
 from app.database.pool import Connection
 from app.store.rollups import read_chunks, read_edges
 
-NOW = datetime(2026, 3, 5, 12, 30, 20, tzinfo=UTC)  # the clock of tasks under test
+NOW = datetime(2026, 3, 10, 12, 30, 20, tzinfo=UTC)  # the clock of tasks under test
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
