@@ -12,6 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.conftest import NewPage
 from tools.browser.demo import ARCHIVE, EMPTY, Demo
 from tools.browser.views import wait_ready
+from tools.browser.watch import Watch
 from tools.hub_process import HubProcess, wait_until
 
 SUMMARY = "It completed with 0 of 48.4 GiB."
@@ -112,7 +113,7 @@ def test_an_item_is_acknowledged_by_keyboard(page: Page, item: dict[str, Any], a
     assert not page.evaluate("axe.run('.attention').then(({violations}) => violations)")
 
 
-def test_a_refused_acknowledgement_says_why(page: Page, watch: Any) -> None:
+def test_a_refused_acknowledgement_says_why(page: Page, watch: Watch) -> None:
     watch.expect("status of 403")
     problem = {"title": "Forbidden", "detail": "This requires scope admin.", "status": 403}
     page.route(
@@ -137,7 +138,7 @@ def test_nothing_is_one_calm_line(page: Page) -> None:
     assert page.title() == "Jobs – Telemetry Hub"
 
 
-def test_a_list_that_fails_leaves_the_jobs_as_they_are(page: Page, watch: Any) -> None:
+def test_a_list_that_fails_leaves_the_jobs_as_they_are(page: Page, watch: Watch) -> None:
     watch.expect("status of 500")
     page.route(
         "**/api/v1/attention*",
