@@ -12,7 +12,9 @@ _BODY = re.compile(r"\$\$.*?\$\$", re.DOTALL)  # of a function
 _TABLE = re.compile(r"CREATE TABLE (\w+) \((.*?)\n\)", re.DOTALL)
 _ALTERED = re.compile(r"ALTER TABLE (\w+)\s+(.*)", re.DOTALL)
 _INDEX = re.compile(r"CREATE (UNIQUE )?INDEX (\w+)\s+ON \w+ (?:USING \w+ )?(\(.*?\))", re.DOTALL)
-_KEY = re.compile(r"CONSTRAINT (\w+) (?:PRIMARY KEY|UNIQUE) (\(.*?\))")
+_KEY = re.compile(
+    r"CONSTRAINT (\w+) (?:PRIMARY KEY|UNIQUE(?: NULLS NOT DISTINCT)?)\s+(\(.*?\))", re.DOTALL
+)
 _HYPERTABLE = re.compile(r"create_hypertable\(\s*'(\w+)'")
 _ROLLUP = re.compile(
     r"CREATE MATERIALIZED VIEW (\w+)\s.*?\sAS\n(SELECT .*)\nWITH NO DATA", re.DOTALL

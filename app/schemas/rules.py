@@ -33,7 +33,7 @@ from app.domain.rules import (
 from app.errors import InvalidInput
 from app.schemas.fields import StrictInteger, StrictNumber, Text, Timestamp, normalise_identifier
 from app.schemas.queries import CommaSeparated, QuerySchema, about, instant
-from app.schemas.updates import job_type_problem
+from app.schemas.updates import JOB_TYPE, job_type_problem
 
 LONGEST_CONDITION = 255
 LONGEST_REASON = 500
@@ -55,18 +55,25 @@ class _Known(Schema):
     }
 
 
-def _condition(meaning: str) -> Text:
-    return Text(longest=LONGEST_CONDITION, allow_none=True, metadata=about(meaning, minLength=1))
+def _condition(meaning: str, **schema: Any) -> Text:
+    metadata = {**about(meaning, minLength=1), **schema}
+    return Text(longest=LONGEST_CONDITION, allow_none=True, metadata=metadata)
+
+
+_NO_SLASH = r"^[^/\u0000]*$"
 
 
 class MatchSchema(_Known):
     """Conditions, which must all hold. Without any, it matches everything."""
 
-    job_id = _condition("The job, without the number of a run; or a shell pattern such as `pg-*`.")
+    job_id = _condition(
+        "The job, without the number of a run; or a shell pattern such as `pg-*`.",
+        pattern=_NO_SLASH,
+    )
     vm_name = _condition("The machine; or a shell pattern.")
-    node_id = _condition("The node; or a shell pattern.")
+    node_id = _condition("The node; or a shell pattern.", pattern=_NO_SLASH)
     phase = _condition("The current phase of the job.")
-    job_type = _condition("The type of the job.")
+    job_type = _condition("The type of the job.", **JOB_TYPE)
 
     @validates("job_id", "vm_name", "node_id", "phase", "job_type")
     def _check(self, value: str | None, data_key: str) -> None:
@@ -186,6 +193,9 @@ class RuleListSchema(Schema):
     items = fields.List(fields.Nested(RuleSchema))
 
 
+_SOME_TEXT = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+
+
 class WindowBodySchema(_Known):
     """A maintenance window that is to be planned."""
 
@@ -202,7 +212,9 @@ class WindowBodySchema(_Known):
         MatchSchema, load_default=Match, metadata=about("What is silent; default: everything.")
     )
     reason = Text(
-        longest=LONGEST_REASON, required=True, metadata=about("Why, for people.", minLength=1)
+        longest=LONGEST_REASON,
+        required=True,
+        metadata=about("Why, for people.", pattern=_SOME_TEXT),
     )
 
     @validates("reason")

@@ -96,7 +96,7 @@ class Server:
             call, route = partial(self._pushes.store, request, push), push.route
         else:
             call, route = self._find_chart(request, query)
-        body = None
+        body, is_reserved = None, False
         try:
             if not (request.headers.get("host", "") and request.method.isupper()):
                 _check_head(request, scope["http_version"])
@@ -109,12 +109,13 @@ class Server:
                 answer = complete(await call(body.content), request, route)
             if len(answer.body) > PIECE_BYTES:
                 self._prepare_large(answer, request)
+                is_reserved = bool(answer.body)
         except Exception as exc:
             answer = complete(problems.answer_failure(_explain(exc)), request, route)
         finally:
             if body is not None and body.reserved:
                 self._bodies.release(body)
-        if len(answer.body) > PIECE_BYTES:
+        if is_reserved:
             await self._send_large(answer, request, receive, send)
         else:
             await _send(answer, send)

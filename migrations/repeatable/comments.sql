@@ -240,7 +240,8 @@ COMMENT ON COLUMN attention.acknowledged_by IS 'By whom: the name of a token.';
 COMMENT ON COLUMN attention.note IS 'What they wrote.';
 
 COMMENT ON TABLE maintenance IS
-    'Windows of planned silence: what matches is not called silent, hung, overdue or offline then.';
+    'Windows of planned silence: what matches is neither stalled nor failed then, and needs no '
+    'attention.';
 COMMENT ON COLUMN maintenance.id IS 'The number by which it is ended.';
 COMMENT ON COLUMN maintenance.from_at IS 'When it begins, hub''s clock.';
 COMMENT ON COLUMN maintenance.to_at IS

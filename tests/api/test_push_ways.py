@@ -466,3 +466,11 @@ def test_body_of_a_failing_connection_is_refused(app: Flask) -> None:
     answer = Response.from_app(app.wsgi_app, environ)
     assert answer.status_code == 400
     assert list(json.loads(answer.data)["errors"]) == ["body"]
+
+
+def test_a_refusal_that_names_many_fields_is_sent(server: Server) -> None:
+    """It is larger than the answers that are sent at once."""
+    disks = [{"disk_index": n, "status": "odd"} for n in range(600)]
+    status, _, content = push_over(server, make_body(disks=disks))
+    assert status == 400
+    assert len(content["errors"]) == 600

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import schemathesis
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.generation import GenerationMode
 
+from app.clock import isoformat, utc_now
 from app.domain.job_lists import SORTS
 from app.schemas.fields import parse_timestamp
 from app.schemas.queries import MAX_LIMIT, decode_cursor, encode_cursor
@@ -59,6 +61,11 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         _agree_with_cursor(case.query)
         _limit_json(case.query)
     if isinstance(case.body, dict):
+        if case.operation.path.endswith("/rules"):
+            _agree_in_settings(case.body.get("settings"))
+        if case.operation.path.endswith("/maintenance"):
+            case.body.pop("from", None)
+            case.body["to"] = isoformat(utc_now() + timedelta(days=1))
         _agree_with_path(case.body, case.path_parameters or {})
         _name_disks_once(case.body)
 
@@ -100,6 +107,25 @@ def _agree_with_path(body: dict[str, Any], path: dict[str, Any]) -> None:
         # Others may be percent-encoded here.
         if is_repeated and re.fullmatch(r"[\w-]+", path[name], re.ASCII):
             body[name] = path[name]
+
+
+def _agree_in_settings(settings: Any) -> None:
+    """A schedule is a cron expression, thresholds are in order, and a rule sets something."""
+    if not isinstance(settings, dict):
+        return
+    named = [settings.pop(name, None) for name in ("schedule", "timezone")]
+    if any(named):
+        settings |= {"schedule": "0 22 * * 1-5", "timezone": "Europe/Berlin"}
+        settings.pop("overdue_after_seconds", None)
+    for lower, higher in (
+        ("stall_after_seconds", "fail_after_seconds"),
+        ("disk_percent_warning", "disk_percent_critical"),
+    ):
+        low, high = settings.get(lower), settings.get(higher)
+        if low is not None and high is not None and high <= low:
+            del settings[higher]
+    if all(value is None for value in settings.values()):
+        settings["memory_percent"] = 90
 
 
 def _name_disks_once(body: dict[str, Any]) -> None:
