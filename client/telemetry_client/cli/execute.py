@@ -40,6 +40,10 @@ from telemetry_client.readers import (
 from telemetry_client.settings import FALLBACK_JOB_TYPE, Settings, job_type_of
 from telemetry_client.wire.names import machine_name, new_job_id
 
+PIPE_HINT = (
+    "the status of this pipeline is that of its last command: run it with `bash -o pipefail -c`, "
+    "so that a failure of the others counts."
+)
 # Added to the wait for the delivery of the end, if a call takes longer than it should.
 _GRACE_SECONDS = 0.5
 
@@ -90,7 +94,9 @@ class _Run:
         self._command = command
         self._reader: Reader | None = choice.reader
         self._name, self._exits = choice.reader.tool, choice.reader.exits
-        self._hint = choice.hint
+        self._hints = [choice.hint] if choice.hint is not None else []
+        if choice.hides_failures:
+            self._hints.append(PIPE_HINT)
         self._wait_seconds = wait_seconds
         self._reporter = Reporter(
             job,
@@ -138,8 +144,8 @@ class _Run:
         """Start reporting. After the start of the tool, which must not wait for it."""
         route_logging(self.screen.say)
         self._reporter.start()
-        if self._hint is not None:
-            self.screen.say(self._hint)
+        for hint in self._hints:
+            self.screen.say(hint)
         # If the tool writes to the terminal itself, a bar would end up inside its lines.
         reads = self._reader is not None and self._reader.reads_progress
         if not (shows_bar and reads and self._owns_terminal and is_wanted()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from telemetry_client.cli.execute import PIPE_HINT
 from telemetry_client.cli.reporting import JobIdentity
 from telemetry_client.readers import Choice
 from telemetry_client.readers.base import Outcome
@@ -20,6 +21,7 @@ def explain(choice: Choice, job: JobIdentity, *, patterns: Sequence[str] = ()) -
         "read": _read_text(choice, patterns),
         "streams": " and ".join(sorted({*choice.reader.streams, "stderr"})),
         "missing": choice.hint,
+        "pipeline": PIPE_HINT if choice.hides_failures else None,
         "dry run": "yes: no bytes are reported" if choice.reader.is_dry_run else None,
         "exit codes": _exits_text(choice.reader.exits),
     }

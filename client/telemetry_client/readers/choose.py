@@ -11,7 +11,13 @@ from telemetry_client.readers.call import Call, SizeOf, no_size
 from telemetry_client.readers.pattern import PatternReader
 from telemetry_client.readers.tool import Missing, Tool
 from telemetry_client.readers.tools import find, known_name
-from telemetry_client.readers.wrappers import Found, arguments_of, find_tool, mentioned_tool
+from telemetry_client.readers.wrappers import (
+    Found,
+    arguments_of,
+    find_tool,
+    hides_failures,
+    mentioned_tool,
+)
 from telemetry_client.wire.cleaning import LONGEST_NAME
 from telemetry_client.wire.credentials import without_credentials
 
@@ -22,6 +28,7 @@ _ANY_FAILURE = frozenset(range(1, 256))  # of a script: its other commands may f
 class Choice:
     """What is known of a command. `hint`: a sentence about what would make its progress readable.
 
+    `hides_failures`: it is a pipeline, of which the status shows only the last part.
     `tool` and `call` are None for a program that is not known; its reader keeps last words only.
     """
 
@@ -29,6 +36,7 @@ class Choice:
     tool: Tool | None = None
     call: Call | None = None
     hint: str | None = None
+    hides_failures: bool = False
 
 
 def choose_reader(
@@ -56,13 +64,14 @@ def choose_reader(
     reader.via, reader.doubtful = call.via, call.doubtful
     reader.is_dry_run = described.is_dry_run(call)
     hint = _hint(call, found) if isinstance(found, Missing) else None
-    return Choice(reader, described, call, hint)
+    return Choice(reader, described, call, hint, hides_failures(command))
 
 
 def _unknown(command: Sequence[str], patterns: Sequence[str]) -> Choice:
     reader = PatternReader(patterns) if patterns else LastLines()
     reader.tool = os.path.basename(command[0]) if command else ""
-    return Choice(reader, hint=None if patterns else _mention(command))
+    hint = None if patterns else _mention(command)
+    return Choice(reader, hint=hint, hides_failures=hides_failures(command))
 
 
 def repository_of(command: Sequence[str], environ: Mapping[str, str]) -> str | None:

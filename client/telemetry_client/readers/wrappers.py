@@ -14,6 +14,7 @@ from telemetry_client.readers.tools import known_name
 _DEEPEST = 10  # wrappers inside wrappers
 # A shell command line with any of these is more than one command with its arguments.
 _SHELL_SYNTAX = re.compile(r"[|&;<>()$`\\\n*?\[\]{}~#!]")
+_PIPE = re.compile(r"(?<!\|)\|(?!\|)")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
 
 
@@ -151,6 +152,13 @@ def mentioned_tool(command: Sequence[str]) -> str | None:
     words = re.split(r"[\s|&;()]+", " ".join(command)) if wrapped else []
     tools = [known_name(os.path.basename(word)) for word in words[1:]]
     return next((tool for tool in tools if tool is not None), None)
+
+
+def hides_failures(command: Sequence[str]) -> bool:
+    """Whether a command is a shell's pipeline whose status is that of its last part only."""
+    is_shell = any(_WRAPPERS.get(os.path.basename(word)) is _SHELL for word in command)
+    unquoted = re.sub(r"'[^']*'|\"[^\"]*\"", "", " ".join(command))
+    return is_shell and bool(_PIPE.search(unquoted)) and "pipefail" not in unquoted
 
 
 def arguments_of(tool: str, command: Sequence[str]) -> tuple[str, ...] | None:

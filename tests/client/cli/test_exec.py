@@ -379,6 +379,13 @@ def test_a_pipe_that_was_cut_short_is_a_warning(shell: Shell, faulty_hub: Faulty
     assert errors == ["pv has completed with 30000000 of 100000000 bytes"]
 
 
+def test_a_pipeline_that_hides_failures_is_said(shell: Shell) -> None:
+    done = shell.exec(["sh", "-c", "false | cat"])
+    assert done.returncode == 0
+    assert b"bash -o pipefail -c" in done.stderr
+    assert shell.exec(["bash", "-o", "pipefail", "-c", "false | cat"]).returncode == 1
+
+
 def test_a_dry_run_is_marked(shell: Shell, faulty_hub: FaultyHub) -> None:
     shell.fake("rsync", "print('  9,000 100%  1.00MB/s  0:00:00 (xfr#1, to-chk=0/1)')")
     shell.exec("rsync -an --info=progress2 a b".split())

@@ -226,6 +226,24 @@ def test_our_environment_is_not_that_of_another_machine() -> None:
     assert not choose_reader(["ssh", "host", "restic", "check"], environ).reader.reads_progress
 
 
+@pytest.mark.parametrize(
+    ("line", "hides"),
+    [
+        ("sh -c 'pg_dump x | gzip > y'", True),
+        ("sudo bash -c 'pg_dump x |gzip'", True),
+        ("bash -o pipefail -c 'pg_dump x | gzip > y'", False),
+        ("bash -c 'set -o pipefail; pg_dump x | gzip > y'", False),
+        ("sh -c 'cd /x || exit 1; pg_dump x'", False),
+        ("sh -c 'grep \"a|b\" x'", False),
+        ("grep -E 'a|b' x", False),
+        ("sh -c 'pg_dump x'", False),
+    ],
+)
+def test_a_pipeline_that_hides_failures_is_seen(line: str, hides: bool) -> None:
+    assert choose_reader(shlex.split(line)).hides_failures == hides
+    assert choose_reader(shlex.split(line), tool="pg_dump").hides_failures == hides
+
+
 def test_an_expression_needs_no_hint() -> None:
     line = ["sh", "-c", "cd / && restic backup ."]
     choice = choose_reader(line, patterns=["(?P<percent>[0-9]+)%"])
