@@ -14,7 +14,7 @@ import psycopg
 
 from app.clock import isoformat
 from app.commands.simulation import PUSH_SECONDS, SimulatedJob, snapshots, updates
-from tools.hub_process import HubProcess
+from tools.hub_process import HubProcess, wait_until
 
 BULK = 10_000
 JUDGED = 300  # the newest of them; to judge all takes a minute on a busy machine
@@ -84,7 +84,14 @@ def seed(hub: HubProcess) -> Demo:
         conn.execute(_ABSENCE, {"from": _gap_time(demo.now, 60), "to": _gap_time(demo.now, 68)})
         conn.execute(_STALL, {"job_id": STALLED})
         conn.execute(_TAKE_OFFLINE, {"node_id": OFFLINE_NODE})
+    wait_until(lambda: _is_judged(hub), 120)  # else lists change while they are tested
     return demo
+
+
+def _is_judged(hub: HubProcess) -> bool:
+    with psycopg.connect(hub.owner_dsn(), prepare_threshold=None) as conn:
+        row = conn.execute(_JUDGED, {"job_id": EMPTY}).fetchone()
+    return row is not None and bool(row[0])
 
 
 def push(hub: HubProcess, items: Iterable[Body]) -> None:
@@ -257,6 +264,12 @@ FROM generate_series(1, %(count)s) AS i,
 _JUDGE_FEW = """
 DELETE FROM changed_runs
 WHERE id IN (SELECT id FROM jobs WHERE job_id > %(last)s AND job_id LIKE 'bulk-%%')
+"""
+
+_JUDGED = """
+SELECT NOT EXISTS (SELECT FROM changed_runs) AND EXISTS (
+    SELECT FROM series_runs JOIN jobs USING (id)
+    WHERE jobs.job_id = %(job_id)s AND result IS NOT NULL)
 """
 
 # It arrives now: what arrived before the last refresh is taken to be in the rollups.
