@@ -383,8 +383,8 @@ _CONDITIONS: Mapping[str, LiteralString] = {
     "active": "active_during && tstzrange(%(active_from)s, %(active_before)s)"
     " AND status <> 'pending'",
     "job_id": "job_id = ANY(runs_of(%(job_id)s))",
-    "result": "status = 'completed' AND"
-    " id IN (SELECT id FROM series_runs WHERE result = %(result)s)",
+    "result": "status = 'completed' AND (%(result)s = 'warning')"
+    " = EXISTS (SELECT FROM series_runs WHERE series_runs.id = jobs.id AND result = 'warning')",
     "attention": "job_id IN (SELECT job_id FROM attention WHERE until IS NULL"
     " AND ('any' = ANY(%(attention)s::text[]) OR kind = ANY(%(attention)s::text[])))",
 }

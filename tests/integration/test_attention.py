@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from app.clock import to_micros, utc_now
 from app.config import Config
 from app.database.pool import Database
+from app.domain.attention.hub import FreeSpace, space_finding
 from app.domain.updates import Update
 from jobs import detect_stale_jobs, find_attention, judge_runs, summarise_finished_jobs
 from tests.storing import store
@@ -504,3 +505,71 @@ def test_an_agent_that_drops_snapshots_is_losing(client: FlaskClient, fleet: Fle
     assert list(refused.get_json()["errors"]) == ["lost_snapshots"]
     fleet.look(later=2 * DAY)
     assert fleet.items() == []
+
+
+# The hub itself.
+
+
+def hub_items(fleet: Fleet) -> dict[str, tuple[str, str]]:
+    """Severity and summary of the open items of the hub, by subject; not those of this engine."""
+    with fleet.owner.connect() as conn:
+        rows = conn.execute(
+            "SELECT subject, severity, summary FROM attention"
+            " WHERE kind = 'hub' AND until IS NULL AND subject NOT IN ('engine', 'space')"
+        )
+        return {subject: (severity, summary) for subject, severity, summary in rows}
+
+
+def test_what_is_wrong_with_the_hub_is_listed(fleet: Fleet) -> None:
+    long_ago = fleet.now - timedelta(days=3)
+    with fleet.owner.transaction() as conn:
+        conn.execute(
+            "INSERT INTO tasks"
+            " (task_id, interval_seconds, created_at, last_finished_at, last_error) VALUES"
+            " ('late', 60, %(old)s, %(old)s, NULL), ('failing', 60, %(old)s, %(now)s, 'Why.')",
+            {"old": long_ago, "now": fleet.now},
+        )
+        conn.execute("INSERT INTO retention_clock VALUES (true, %s, 3)", [long_ago])
+        for name, days in (("soon", 10), ("later", 20), ("over", -1)):
+            conn.execute(
+                "INSERT INTO tokens (id, name, scope, job_types, created_at, expires_at)"
+                " VALUES (%(name)s, %(name)s, 'read', '{}', %(old)s, %(end)s)",
+                {"name": name, "old": long_ago, "end": fleet.now + timedelta(days=days)},
+            )
+    fleet.look()
+    found = hub_items(fleet)
+    assert found.keys() == {
+        *("task:late", "task:failing", "retention", "token:soon", "token:over"),
+    }
+    assert found["task:late"][0] == "critical"
+    assert found["task:failing"] == ("critical", "The task failing failed: Why.")
+    assert found["token:soon"][0] == "warning"
+    assert found["token:over"][0] == "critical"
+    with fleet.owner.transaction() as conn:
+        conn.execute("DELETE FROM ingest_beats")
+        conn.execute(
+            "INSERT INTO ingest_presence VALUES (true, %s) ON CONFLICT (is_only)"
+            " DO UPDATE SET last_beat_at = excluded.last_beat_at",
+            [long_ago],
+        )
+        conn.execute("DELETE FROM tasks")
+        conn.execute("DELETE FROM tokens")
+        conn.execute("DELETE FROM retention_clock")
+    find_attention.run_once(fleet.owner, fleet.config, fleet.now)
+    assert hub_items(fleet).keys() == {"ingest"}
+
+
+def test_a_disk_that_fills_up_is_noticed() -> None:
+    def after(minutes: int, free: int) -> FreeSpace:
+        return FreeSpace(datetime(2026, 3, 1, tzinfo=UTC) + timedelta(minutes=minutes), free, 1_000)
+
+    assert space_finding([after(0, 500), after(60, 499)]) is None
+    fast = space_finding([after(0, 500), after(60, 450)])
+    assert fast is not None
+    assert fast.severity == "critical"
+    assert "within a day" in fast.summary
+    for free, severity in ((90, "warning"), (40, "critical")):
+        short = space_finding([after(0, free)])
+        assert short is not None
+        assert short.severity == severity
+    assert space_finding([after(0, 500), after(5, 450)]) is None  # too short a time to say
