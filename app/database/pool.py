@@ -65,6 +65,8 @@ def translated_errors() -> Iterator[None]:
         raise DatabaseDamaged from exc
     except psycopg.errors.QueryCanceled as exc:
         raise Unavailable("The database took too long to answer: request less data.") from exc
+    except psycopg.errors.ProgramLimitExceeded:
+        raise  # the statement asks too much, as with a key too long for an index
     except (
         psycopg.OperationalError,
         psycopg.InterfaceError,

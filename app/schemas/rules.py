@@ -36,6 +36,7 @@ from app.schemas.queries import CommaSeparated, QuerySchema, about, instant
 from app.schemas.updates import JOB_TYPE, job_type_problem
 
 LONGEST_CONDITION = 255
+MOST_MATCH_BYTES = 2_000  # they are the key of an index, which holds 2,704 bytes at most
 LONGEST_REASON = 500
 LONGEST_WINDOW = timedelta(days=30)
 WINDOW_STATES = ("open", "planned", "ended")
@@ -83,6 +84,11 @@ class MatchSchema(_Known):
             raise ValidationError(problem)
         if value is not None and data_key in ("job_id", "node_id") and "/" in value:
             raise ValidationError("Must not contain a slash: a rule is about all runs of a job.")
+
+    @validates_schema(skip_on_field_errors=True)
+    def _check_together(self, data: dict[str, Any], **_: Any) -> None:
+        if sum(len(value.encode()) for value in data.values() if value) > MOST_MATCH_BYTES:
+            raise ValidationError(f"Must be at most {MOST_MATCH_BYTES} bytes in all, in UTF-8.")
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> Match:

@@ -151,6 +151,7 @@ def test_a_bad_setting_is_refused_by_name(
         ({"job_id": "nightly/2"}, "match.job_id"),
         ({"repository_id": "r"}, "match.repository_id"),
         ({"node_id": "a\0"}, "match.node_id"),
+        (dict.fromkeys(("job_id", "vm_name", "node_id"), 255 * "\U00020000"), "match"),
     ],
 )
 def test_a_bad_condition_is_refused_by_name(
