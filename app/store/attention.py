@@ -13,8 +13,9 @@ from app.database.pool import Connection
 from app.store.sql import load_queries
 
 _COLUMNS = """id, kind, severity, rank, subject, series_id, job_of(job_id) AS job_id,
-run_of(job_id) AS run, node_id, vm_name, job_type, repository_id, since, noticed_at, until, summary,
-advice, evidence, acknowledged_at, acknowledged_by, note"""
+CASE WHEN job_id IS NOT NULL THEN run_of(job_id) END AS run, node_id, vm_name, job_type,
+repository_id, since, noticed_at, until, summary, advice, evidence, acknowledged_at,
+acknowledged_by, note"""
 
 SQL = load_queries("attention", columns=_COLUMNS)
 

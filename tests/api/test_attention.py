@@ -130,6 +130,12 @@ def test_an_item_says_what_since_when_and_what_to_check(client: FlaskClient) -> 
 
 
 @pytest.mark.usefixtures("items")
+def test_an_item_about_no_job_has_no_run(client: FlaskClient) -> None:
+    [item] = get(client, "/attention?node_id=n&state=all")["items"]
+    assert (item["job_id"], item["run"]) == (None, None)
+
+
+@pytest.mark.usefixtures("items")
 def test_acknowledging(client: FlaskClient, owner: Database) -> None:
     number = get(client, "/attention?kind=slow")["items"][0]["id"]
     path = f"/api/v1/attention/{number}/acknowledge"
