@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.database.pool import Connection, DatabaseError
+from app.database.pool import Connection
 from app.errors import DatabaseUnavailable, HubError
 
 logger = logging.getLogger("hub.tasks")
@@ -25,7 +25,7 @@ class Attempts:
         """Log a failure and continue. Raises DatabaseUnavailable if the connection is lost."""
         try:
             yield
-        except (DatabaseError, HubError) as exc:
+        except Exception as exc:
             if self._conn.closed:
                 raise DatabaseUnavailable from exc
             logger.exception("%s could not be %s", name, self._aim)

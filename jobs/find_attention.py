@@ -50,6 +50,7 @@ from app.store.rules import read_maintenance, read_rules
 from app.store.series import OverdueSeries
 from app.store.staleness import read_watches
 from app.store.tasks import read_tasks
+from jobs.attempts import Attempts
 
 # After an absence senders deliver what they kept: a series is not overdue before.
 BACKLOG_TIME = timedelta(hours=1)
@@ -82,7 +83,11 @@ class Now:
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Found:
-    """Bring the items of attention up to date that depend on the time."""
+    """Bring the items of attention up to date that depend on the time.
+
+    A look that fails leaves its items as they are and stops no other. Raises HubError then, at the
+    end.
+    """
     with database.transaction() as conn:
         at, watches = read_watches(conn, now)
         kinds: tuple[Kind, ...] = ("hung", "slow", "overdue", "node_limit")
@@ -93,22 +98,31 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
             read_maintenance(conn, at, grace_seconds=config.stale_after_seconds),
             findings_store.read_open(conn, kinds),
         )
-        if state.rules.has_mute_ended(at - timedelta(seconds=3 * config.sweep_seconds), at):
+        if state.rules.has_mute_ended(_last_look(conn, at, config), at):
             series_store.note_newest_runs(conn)
         changes = Changes()
+        attempts = Attempts(conn, "looked for")
         for look_kinds, look in _LOOKS:
-            findings = look(conn, state, config)
-            changes += findings_store.reconcile(conn, look_kinds, findings, at)
-        losing = _find_losing_nodes(conn, state)
-        changes += findings_store.reconcile(conn, ("losing",), losing, at, prefix="node:")
-        senders = [
-            finding
-            for run in live_runs.read_troubled_senders(conn)
-            if not state.is_silenced(run.rule_subject)
-            for finding in sender_findings(run)
-        ]
-        changes += findings_store.open_missing(conn, senders, at)  # judge_runs ends them
+            with attempts.attempt(" and ".join(look_kinds)), conn.transaction():
+                findings = look(conn, state, config)
+                changes += findings_store.reconcile(conn, look_kinds, findings, at)
+        with attempts.attempt("losing nodes"), conn.transaction():
+            losing = _find_losing_nodes(conn, state)
+            changes += findings_store.reconcile(conn, ("losing",), losing, at, prefix="node:")
+        with attempts.attempt("clock and losing"), conn.transaction():
+            senders = _find_troubled_senders(conn, state)
+            changes += findings_store.open_missing(conn, senders, at)  # judge_runs ends them
+    attempts.raise_failed()  # what was found is committed
     return Found(changes.opened, changes.changed, changes.ended)
+
+
+def _last_look(conn: Connection, at: datetime, config: Config) -> datetime:
+    """When mutes that ended were last looked for, or somewhat earlier."""
+    recent = at - timedelta(seconds=2 * config.sweep_seconds)
+    ends = [
+        task.last_finished_at for task in read_tasks(conn, at) if task.task_id == "find_attention"
+    ]
+    return min([recent, *(end for end in ends if end is not None)])
 
 
 # Live runs.
@@ -128,8 +142,9 @@ def _find_hung(conn: Connection, now: Now, config: Config) -> list[Finding]:
         if threshold is None:
             continue
         long_silent = silent_since(now.watches, round(threshold))
-        is_open = now.opened.get(("hung", run.item_subject)) == run.last_progress_at
-        if is_open or (long_silent is not None and run.last_progress_at <= long_silent):
+        if _stays_hung(now, run, threshold) or (
+            long_silent is not None and run.last_progress_at <= long_silent
+        ):
             found.append(hung_finding(run, threshold))
     return found
 
@@ -139,9 +154,21 @@ def _kept(conn: Connection, now: Now) -> list[Finding]:
     return [
         hung_finding(run, threshold)
         for run in live_runs.read_motionless(conn, now.at)
-        if now.opened.get(("hung", run.item_subject)) == run.last_progress_at
+        if ("hung", run.item_subject) in now.opened
+        and not now.is_silenced(run.rule_subject)
         and (threshold := _hung_threshold(conn, now, run)) is not None
+        and _stays_hung(now, run, threshold)
     ]
+
+
+def _stays_hung(now: Now, run: LiveRun, threshold_seconds: float) -> bool:
+    """Whether its item is open already and a rule does not allow it more time by now."""
+    since = now.opened.get(("hung", run.item_subject))
+    return (
+        since == run.last_progress_at
+        and since is not None
+        and (now.at - since >= timedelta(seconds=threshold_seconds))
+    )
 
 
 # By run and its last progress: while a run does not go on, neither do its pauses.
@@ -190,6 +217,15 @@ def _find_overlapping(conn: Connection, now: Now, config: Config) -> list[Findin
         overlap_finding(overlap)
         for overlap in live_runs.read_overlapping(conn)
         if not now.is_silenced(overlap.series.rule_subject)
+    ]
+
+
+def _find_troubled_senders(conn: Connection, now: Now) -> list[Finding]:
+    return [
+        finding
+        for run in live_runs.read_troubled_senders(conn)
+        if not now.is_silenced(run.rule_subject)
+        for finding in sender_findings(run)
     ]
 
 

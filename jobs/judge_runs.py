@@ -28,6 +28,7 @@ from app.domain.attention.series import (
 from app.domain.attention.usual import FACTOR, GoodRun, pace_of, usual_of
 from app.domain.attention.usual import MOST_RUNS as MOST_USUAL_RUNS
 from app.domain.rules import RuleSet, Schedule, Subject
+from app.errors import DatabaseUnavailable
 from app.store import findings as findings_store
 from app.store import series as store
 from app.store.findings import Changes
@@ -45,33 +46,74 @@ LONGEST_RUN_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The result of a run of the task: runs that had changed, series, and items of attention."""
+    """The result of a run of the task: runs that had changed, series, and items of attention.
+
+    `errors`: changes that could not be judged. They are in the log, and are given up.
+    """
 
     runs: int
     series: int
     opened: int
     changed: int
     ended: int
+    errors: int = 0
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Judged:
-    """Judge the runs that have changed, in pages of one transaction each."""
-    runs = series = 0
+    """Judge the runs that have changed, in pages of one transaction each.
+
+    A page that fails is made smaller until the change that cannot be judged is alone: it stops no
+    other. Raises DatabaseUnavailable.
+    """
+    runs = series = errors = 0
     changes = Changes()
+    limit = PAGE_CHANGES
     give_up_at = time.monotonic() + LONGEST_RUN_SECONDS
-    while True:
-        with database.transaction() as conn:
-            ids = store.claim_changes(conn, PAGE_CHANGES)
-            if not ids:
-                break
-            clock = read_clock(conn, now)
-            touched = store.place_runs(conn, ids)
-            changes += _judge(conn, ids, touched, clock)
-        runs += len(ids)
-        series += len(touched)
-        if time.monotonic() > give_up_at:
+    while time.monotonic() < give_up_at:
+        try:
+            page = _judge_page(database, limit, now)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            if limit == 1:
+                _give_up(database)
+                errors += 1
+            limit = max(1, limit // 2)
+            continue
+        if page is None:
             break
-    return Judged(runs, series, changes.opened, changes.changed, changes.ended)
+        runs += page.runs
+        series += page.series
+        changes += page.changes
+        limit = min(PAGE_CHANGES, 2 * limit)
+    return Judged(runs, series, changes.opened, changes.changed, changes.ended, errors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What was judged in one transaction."""
+
+    runs: int
+    series: int
+    changes: Changes
+
+
+def _judge_page(database: Database, limit: int, now: datetime | None) -> _Page | None:
+    """Judge the runs of the oldest changes; None: nothing has changed."""
+    with database.transaction() as conn:
+        ids = store.claim_changes(conn, limit)
+        if not ids:
+            return None
+        clock = read_clock(conn, now)
+        touched = store.place_runs(conn, ids)
+        return _Page(len(ids), len(touched), _judge(conn, ids, touched, clock))
+
+
+def _give_up(database: Database) -> None:
+    """Forget the oldest change, which cannot be judged. Called while its error is handled."""
+    with database.transaction() as conn:
+        ids = store.claim_changes(conn, 1)
+    logger.exception("the run %s cannot be judged", ", ".join(map(str, ids)))
 
 
 def _judge(conn: Connection, ids: Sequence[int], touched: Sequence[int], now: datetime) -> Changes:

@@ -10,15 +10,25 @@ from flask.testing import FlaskClient
 
 from app.clock import to_micros, utc_now
 from app.config import Config
-from app.database.pool import Database
+from app.database.pool import Connection, Database
 from app.domain.attention.hub import FreeSpace, space_finding
+from app.domain.attention.items import Finding, Severity
+from app.domain.attention.run import Judgement, Run
+from app.domain.attention.usual import Usual
+from app.domain.rules import Match
 from app.domain.updates import Update
+from app.errors import HubError
+from app.store import live_runs
+from app.store.findings import reconcile
+from app.store.repair import repair_jobs
+from app.store.rules import put_rule
 from jobs import detect_stale_jobs, find_attention, judge_runs, summarise_finished_jobs
 from tests.storing import store
 
 GIB = 2**30
 HOUR = 3_600.0
 DAY = 24 * HOUR
+DAYS = timedelta(days=1)
 
 
 class Fleet:
@@ -217,6 +227,48 @@ def test_a_late_correction_ends_the_item(fleet: Fleet) -> None:
     assert fleet.find() == {}
 
 
+def test_huge_sizes_are_judged(fleet: Fleet) -> None:
+    fleet.nights(7, 1, done=2**63 - 1)
+    assert fleet.find() == {}
+    assert fleet.result_of("job-1") == "good"
+
+
+def test_a_cancelled_run_does_not_end_what_is_wrong(fleet: Fleet) -> None:
+    fleet.run(3, status="failed", error_message="disk full")
+    fleet.run(2, status="cancelled")
+    assert fleet.find() == {"failed": "The last run failed; there has been no good one."}
+
+
+def test_a_run_that_cannot_be_judged_stops_no_other(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        fleet.run(2, done=0, total_bytes=9, job_id=f"j{number}", vm_name=f"db{number}")
+    judge = judge_runs.judge
+
+    def fail_for_one(run: Run, usual: Usual) -> list[Judgement]:
+        return [] if 1 // (run.name != "j1") < 0 else judge(run, usual)
+
+    monkeypatch.setattr(judge_runs, "judge", fail_for_one)
+    fleet.judge()
+    assert [item["job_id"] for item in fleet.items()] == ["j0", "j2", "j3"]
+    assert judge_runs.run_once(fleet.owner, fleet.config).errors == 0  # it is not tried again
+    monkeypatch.undo()
+    fleet.update("j1", 2 * DAY - HOUR, status="completed", bytes_transferred=1, vm_name="db1")
+    fleet.judge()
+    assert {item["job_id"] for item in fleet.items()} == {"j0", "j1", "j2", "j3"}
+
+
+def test_repaired_bytes_are_judged_again(fleet: Fleet) -> None:
+    fleet.run(1, job_id="j", done=50, disks={0: {"bytes_transferred": 50, "status": "completed"}})
+    with fleet.owner.transaction() as conn:  # as older hubs stored it
+        conn.execute("UPDATE jobs SET bytes_transferred = 0")
+    assert list(fleet.find()) == ["suspicious"]
+    with fleet.owner.transaction() as conn:
+        repair_jobs(conn, ["j"])
+    assert fleet.find() == {}
+
+
 # Missing runs.
 
 
@@ -367,6 +419,85 @@ def test_a_run_that_is_far_behind_its_usual_progress_is_slow(fleet: Fleet) -> No
     found = fleet.find()
     assert found["slow"].startswith("l had moved 9 GiB after 30 min; usual are at least ")
     assert [item["job_id"] for item in fleet.items() if item["kind"] == "slow"] == ["l"]
+
+
+def test_a_run_that_is_old_in_a_series_of_short_ones_stops_no_other_look(fleet: Fleet) -> None:
+    for days in range(8, 1, -1):
+        fleet.run(days, seconds=0.002, job_id=f"j{days}")
+    fleet.update("j", 30 * DAY, bytes_transferred=1)
+    fleet.update("j", 0, bytes_transferred=2)
+    with fleet.owner.transaction() as conn:
+        conn.execute("UPDATE jobs SET started_at = %s WHERE job_id = 'j'", [fleet.now - 30 * DAYS])
+    fleet.judge()
+    with fleet.owner.transaction() as conn:
+        conn.execute("UPDATE series SET pace_step_seconds = 0.0001, pace_low = '{9}'")
+    fleet.look()
+    assert "slow" in {item["kind"] for item in fleet.items()}
+
+
+def test_a_look_that_fails_stops_no_other(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.nights(15, 6)
+    fleet.judge()
+
+    def fail(conn: Connection) -> list[object]:
+        return [conn.execute("SELECT 1 / 0")]
+
+    monkeypatch.setattr(live_runs, "read_slow", fail)
+    with pytest.raises(HubError, match=r"^slow could not be looked for"):
+        fleet.look()
+    assert [item["kind"] for item in fleet.items()] == ["overdue"]
+
+
+def test_a_sender_beside_a_newer_run_keeps_its_item(fleet: Fleet) -> None:
+    fleet.update("a", 100, bytes_transferred=1)
+    with fleet.owner.transaction() as conn:
+        conn.execute("UPDATE jobs SET clock_skew_seconds = 90")
+    assert list(fleet.find()) == ["clock"]
+    fleet.update("b", -1, bytes_transferred=1)
+    fleet.judge()
+    assert [item["kind"] for item in fleet.items()] == ["clock"]
+    assert fleet.items(ended=True) == []
+
+
+def test_a_rule_that_allows_more_ends_an_item_of_a_hung_run(fleet: Fleet) -> None:
+    fleet.update("j", 2_000, bytes_transferred=9, total_bytes=10_000)
+    fleet.set_progress("j", 1_000)
+    assert list(fleet.find()) == ["hung"]
+    with fleet.owner.transaction() as conn:
+        put_rule(conn, Match(), {"hung_after_seconds": 7_200})
+    assert fleet.find() == {}
+
+
+def test_a_mute_that_ended_while_no_task_ran_is_noticed(fleet: Fleet) -> None:
+    fleet.run(1, status="failed")
+    with fleet.owner.transaction() as conn:
+        put_rule(conn, Match(), {"mute_until": fleet.now + timedelta(minutes=5)})
+    assert fleet.find() == {}
+    with fleet.owner.transaction() as conn:
+        conn.execute(
+            "INSERT INTO tasks (task_id, interval_seconds, created_at, last_finished_at)"
+            " VALUES ('find_attention', 30, %(now)s, %(now)s)",
+            {"now": fleet.now},
+        )
+    fleet.now += timedelta(hours=1)
+    fleet.look()
+    assert list(fleet.find()) == ["failed"]
+
+
+def test_what_becomes_less_severe_stays_acknowledged(fleet: Fleet, owner: Database) -> None:
+    def find(severity: Severity) -> str | None:
+        with owner.transaction() as conn:
+            finding = Finding("node_limit", severity, "node:n:disk", fleet.now, severity)
+            reconcile(conn, ["node_limit"], [finding], fleet.now)
+            conn.execute(
+                "UPDATE attention SET acknowledged_at = now(), acknowledged_by = 'ann'"
+                " WHERE noticed_at = %s AND severity = 'critical' AND summary = 'critical'",
+                [fleet.now],
+            )
+        by = fleet.items()[0]["acknowledged_by"]
+        return None if by is None else str(by)
+
+    assert [find("critical"), find("warning")] == ["ann", "ann"]
 
 
 def test_a_silent_run_is_one_item_until_a_good_run(fleet: Fleet) -> None:

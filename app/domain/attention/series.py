@@ -106,27 +106,37 @@ def findings_of(
     """What of RUN_KINDS holds for a series, by its newest runs, newest first."""
     if not history or now - _last_sign(history[0]) > RETIRED_AFTER:
         return []
-    ended = [run for run in history if run.ended_at is not None]
     stalled = next((run for run in history if run.status == "stalled"), None)
+    ended = [run for run in history if run.ended_at is not None and run.status != "cancelled"]
     found = _of_newest_end(series, ended, state) if ended else []
     if stalled is not None and all(finding.kind != "silent" for finding in found):
         found.append(_stalled_finding(series, stalled))
-    newest = history[0]
-    skew = newest.clock_skew_seconds
-    if skew is not None and _is_clock_wrong(history):
-        found.append(clock_finding(series.about(newest), series.subject, newest.started_at, skew))
-    if newest.loss:
-        found.append(
-            loss_finding(series.about(newest), series.subject, newest.started_at, newest.loss)
-        )
+    found += _of_senders(series, history)
     return found
 
 
-def _is_clock_wrong(history: Sequence[Run]) -> bool:
+def _of_senders(series: Series, history: Sequence[Run]) -> list[Finding]:
+    """A wrong clock and losses, of the newest run and of those that are live beside it.
+
+    find_attention finds them in every live run: what it opens must not be ended by another's.
+    """
+    found = []
+    current = [history[0], *(run for run in history[1:] if run.is_live)]
+    fast = next((run for run in current if (run.clock_skew_seconds or 0.0) > CLOCK_SECONDS), None)
+    wrong = fast or (history[0] if _is_clock_behind(history) else None)
+    if wrong is not None and wrong.clock_skew_seconds is not None:
+        about, since = series.about(wrong), wrong.started_at
+        found.append(clock_finding(about, series.subject, since, wrong.clock_skew_seconds))
+    losing = next((run for run in current if run.loss), None)
+    if losing is not None and losing.loss:
+        about, since = series.about(losing), losing.started_at
+        found.append(loss_finding(about, series.subject, since, losing.loss))
+    return found
+
+
+def _is_clock_behind(history: Sequence[Run]) -> bool:
     """A clock that seems to be behind may be updates that arrived late: not equally late twice."""
     skews = [run.clock_skew_seconds or 0.0 for run in history[:2]]
-    if skews[0] > CLOCK_SECONDS:
-        return True
     return (
         len(skews) == 2
         and max(skews) < -CLOCK_SECONDS

@@ -28,6 +28,7 @@ _SMALL_SAMPLE = 4.0
 _QUARTILES = 2.0
 _SMALL_SAMPLE_QUARTILE = 2.0
 PACE_STEPS = 20
+MOST_BYTES = 2**63 - 1  # of PostgreSQL's bigint; the nearest float is above it
 SLOW_SHARE = 0.5  # of the least that is usual, of a slow run
 SLOW_SECONDS = 300.0  # a run may be behind by so much
 
@@ -146,7 +147,7 @@ def pace_of(runs: Sequence[GoodRun]) -> Pace | None:
     low = []
     for number in range(PACE_STEPS):
         reached = sorted(run.bytes_at(number * step) for run in known)
-        low.append(int(reached[len(reached) // 10]))
+        low.append(min(int(reached[len(reached) // 10]), MOST_BYTES))
     return Pace(step, low)
 
 

@@ -25,10 +25,11 @@ ON CONFLICT (kind, subject) WHERE until IS NULL DO NOTHING
 -- name: change
 UPDATE attention SET
     severity = v.severity, job_id = v.job_id, summary = v.summary, evidence = v.evidence,
-    acknowledged_at = CASE WHEN v.severity = attention.severity THEN acknowledged_at END,
-    acknowledged_by = CASE WHEN v.severity = attention.severity THEN acknowledged_by END
-FROM unnest(%(id)s::bigint[], %(severity)s::text[], %(job_id)s::text[], %(summary)s::text[],
-            %(evidence)s::jsonb[]) AS v (id, severity, job_id, summary, evidence)
+    acknowledged_at = CASE WHEN v.rank >= attention.rank THEN acknowledged_at END,
+    acknowledged_by = CASE WHEN v.rank >= attention.rank THEN acknowledged_by END
+FROM unnest(%(id)s::bigint[], %(severity)s::text[], %(rank)s::smallint[], %(job_id)s::text[],
+            %(summary)s::text[], %(evidence)s::jsonb[])
+    AS v (id, severity, rank, job_id, summary, evidence)
 WHERE attention.id = v.id
 
 -- name: end

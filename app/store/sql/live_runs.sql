@@ -19,7 +19,7 @@ CROSS JOIN LATERAL (
 ) AS age
 CROSS JOIN LATERAL (
     SELECT least(pace_low[
-        least(cardinality(pace_low), floor((age.seconds - %(slack)s) / pace_step_seconds)::integer)
+        least(cardinality(pace_low), floor((age.seconds - %(slack)s) / pace_step_seconds))::integer
     ], nullif(total_bytes, 0)) AS bytes
 ) AS least
 WHERE placed.is_live AND status = 'running' AND pace_step_seconds > 0

@@ -71,6 +71,8 @@ WITH summed AS (
            jsonb_build_object('bytes_before', before, 'bytes_after', after)
     FROM repaired
     ORDER BY id
+), judged_again AS (
+    INSERT INTO changed_runs (id) SELECT id FROM repaired
 )
 SELECT id, job_id, before, after FROM repaired ORDER BY id
 
