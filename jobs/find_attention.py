@@ -38,7 +38,7 @@ from app.domain.attention.nodes import (
     losing_finding,
     node_findings,
 )
-from app.domain.attention.series import RETIRED_AFTER, overdue_finding
+from app.domain.attention.series import RETIRED_AFTER, RUN_KINDS, overdue_finding
 from app.domain.rules import Maintenance, RuleSet, Subject
 from app.domain.staleness import Watch, silent_since
 from app.store import conditions, live_runs
@@ -54,7 +54,7 @@ from jobs.attempts import Attempts
 
 # After an absence senders deliver what they kept: a series is not overdue before.
 BACKLOG_TIME = timedelta(hours=1)
-MOST_PAUSES = 200  # read in one run; each reads a run's updates
+MOST_THRESHOLDS = 100_000  # kept in memory, of runs that do not go on
 SPACE_TIME = timedelta(hours=6)  # over which the growth of the database is measured
 
 
@@ -88,6 +88,7 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
     A look that fails leaves its items as they are and stops no other. Raises HubError then, at the
     end.
     """
+    _learn_thresholds(database, now)
     with database.transaction() as conn:
         at, watches = read_watches(conn, now)
         kinds: tuple[Kind, ...] = ("hung", "slow", "overdue", "node_limit")
@@ -100,6 +101,7 @@ def run_once(database: Database, config: Config, now: datetime | None = None) ->
         )
         if state.rules.has_mute_ended(_last_look(conn, at, config), at):
             series_store.note_newest_runs(conn)
+        series_store.note_retired(conn, at - RETIRED_AFTER, RUN_KINDS)
         changes = Changes()
         attempts = Attempts(conn, "looked for")
         for look_kinds, look in _LOOKS:
@@ -128,9 +130,29 @@ def _last_look(conn: Connection, at: datetime, config: Config) -> datetime:
 # Live runs.
 
 
+def _learn_thresholds(database: Database, now: datetime | None) -> None:
+    """Read what motionless runs are allowed, with a short transaction for each.
+
+    Storage that hangs stops many runs at once: one transaction for all of them would block the
+    embedded database.
+    """
+    with database.reading() as conn:
+        _, watches = read_watches(conn, now)
+        since = _motionless_since(watches, read_rules(conn))
+        runs = [] if since is None else live_runs.read_motionless(conn, since)
+    for run in runs:
+        if _threshold_key(run) not in _thresholds:
+            with database.reading() as conn:
+                _learned_threshold(conn, run)
+
+
+def _motionless_since(watches: list[Watch], rules: RuleSet) -> datetime | None:
+    base = min(HUNG_SECONDS, rules.least("hung_after_seconds") or HUNG_SECONDS)
+    return silent_since(watches, base)
+
+
 def _find_hung(conn: Connection, now: Now, config: Config) -> list[Finding]:
-    base = min(HUNG_SECONDS, now.rules.least("hung_after_seconds") or HUNG_SECONDS)
-    since = silent_since(now.watches, base)
+    since = _motionless_since(now.watches, now.rules)
     if since is None:
         return _kept(conn, now)
     found = []
@@ -179,12 +201,20 @@ def _hung_threshold(conn: Connection, now: Now, run: LiveRun) -> float | None:
     applied = now.rules.setting("hung_after_seconds", run.rule_subject)
     if applied is not None:
         return float(applied.value)
-    key = (run.key, run.last_progress_at, HUNG_SECONDS)
+    return _learned_threshold(conn, run)
+
+
+def _learned_threshold(conn: Connection, run: LiveRun) -> float | None:
+    key = _threshold_key(run)
     if key not in _thresholds:
-        if len(_thresholds) > 10_000:
+        if len(_thresholds) >= MOST_THRESHOLDS:
             _thresholds.clear()
         _thresholds[key] = _learn_threshold(conn, run)
     return _thresholds[key]
+
+
+def _threshold_key(run: LiveRun) -> tuple[str, datetime | None, float]:
+    return run.key, run.last_progress_at, HUNG_SECONDS
 
 
 def _learn_threshold(conn: Connection, run: LiveRun) -> float | None:

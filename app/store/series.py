@@ -226,7 +226,7 @@ def delete_empty_series(conn: Connection, ids: Sequence[int]) -> None:
 
 
 def read_overdue(conn: Connection, now: datetime, since: datetime) -> list[OverdueSeries]:
-    """The series that are overdue, of those that ran after `since`."""
+    """The series that are overdue, of those that ran, or should have, after `since`."""
     rows = conn.execute(SQL["read_overdue"], {"now": now, "since": since})
     return [
         OverdueSeries(Series(*row[:6]), Rhythm(*row[8:11]), last_run=row[6], last_good_at=row[7])
@@ -237,3 +237,8 @@ def read_overdue(conn: Connection, now: datetime, since: datetime) -> list[Overd
 def note_newest_runs(conn: Connection) -> None:
     """Let the newest run of every series be judged again."""
     conn.execute(SQL["note_newest_runs"])
+
+
+def note_retired(conn: Connection, since: datetime, kinds: Sequence[str]) -> None:
+    """Let series that have not run since then, and have open items of these kinds, be judged."""
+    conn.execute(SQL["note_retired"], {"since": since, "kinds": list(kinds)})

@@ -13,7 +13,7 @@ from app.config import Config
 from app.database.pool import Connection, Database
 from app.domain.attention.hub import FreeSpace, space_finding
 from app.domain.attention.items import Finding, Severity
-from app.domain.attention.run import Judgement, Run
+from app.domain.attention.run import Judgement, Run, judge
 from app.domain.attention.usual import Usual
 from app.domain.rules import Match
 from app.domain.updates import Update
@@ -114,6 +114,15 @@ class Fleet:
                 "SELECT result FROM series_runs JOIN jobs USING (id) WHERE job_id = %s", [job_id]
             ).fetchone()
         return None if row is None else row[0]
+
+    def age(self, days: float) -> None:
+        """Let every run be so much older than an update that is accepted now can make it."""
+        with self.owner.transaction() as conn:
+            conn.execute(
+                "UPDATE jobs SET started_at = started_at - %(by)s,"
+                " completed_at = completed_at - %(by)s",
+                {"by": days * DAYS},
+            )
 
     def set_progress(self, job_id: str, ago: float) -> None:
         """Let the last progress of a run be so many seconds ago, and its last update now."""
@@ -239,12 +248,20 @@ def test_a_cancelled_run_does_not_end_what_is_wrong(fleet: Fleet) -> None:
     assert fleet.find() == {"failed": "The last run failed; there has been no good one."}
 
 
+def test_a_failed_series_that_was_given_up_needs_no_attention(fleet: Fleet) -> None:
+    fleet.run(1, status="failed")
+    fleet.age(58)
+    assert list(fleet.find()) == ["failed"]
+    fleet.now += 2 * DAYS
+    fleet.look()
+    assert fleet.find() == {}
+
+
 def test_a_run_that_cannot_be_judged_stops_no_other(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
         fleet.run(2, done=0, total_bytes=9, job_id=f"j{number}", vm_name=f"db{number}")
-    judge = judge_runs.judge
 
     def fail_for_one(run: Run, usual: Usual) -> list[Judgement]:
         return [] if 1 // (run.name != "j1") < 0 else judge(run, usual)
@@ -285,6 +302,14 @@ def test_a_run_is_not_overdue_within_half_a_day(fleet: Fleet) -> None:
     fleet.nights(10, 1)
     assert fleet.find(later=0.4 * DAY) == {}
     assert list(fleet.find(later=0.7 * DAY)) == ["overdue"]
+
+
+def test_a_quarterly_run_that_is_missing_is_overdue(fleet: Fleet) -> None:
+    for quarter in range(4):
+        fleet.run(1, job_id=f"q{quarter}")
+        fleet.age(90)
+    fleet.age(80)
+    assert list(fleet.find()) == ["overdue"]
 
 
 def test_nothing_is_overdue_before_a_backlog_has_come_in(fleet: Fleet) -> None:

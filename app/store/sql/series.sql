@@ -147,7 +147,7 @@ DELETE FROM series WHERE id = ANY(%(ids)s::bigint[])
 SELECT id, vm_name, job_id, job_type, repository_id, backup_type, last_run, last_good_at,
        distance_seconds, next_expected_at, overdue_at
 FROM series
-WHERE overdue_at <= %(now)s AND last_started_at >= %(since)s
+WHERE overdue_at <= %(now)s AND greatest(overdue_at, last_started_at) >= %(since)s
   AND NOT EXISTS (
       SELECT FROM attention
       WHERE attention.series_id = series.id AND until IS NULL AND kind IN ('failed', 'silent'))
@@ -157,3 +157,13 @@ ORDER BY id
 
 -- name: note_newest_runs
 SELECT note_newest_runs()
+
+-- Each newest run once, although a series may have several items.
+-- name: note_retired
+INSERT INTO changed_runs (id)
+SELECT DISTINCT jobs.id
+FROM attention
+JOIN series ON series.id = attention.series_id
+JOIN jobs ON jobs.job_id = series.last_run
+WHERE until IS NULL AND kind = ANY(%(kinds)s::text[]) AND subject = 'series:' || series.id
+  AND coalesce(last_ended_at, last_started_at) < %(since)s
