@@ -49,7 +49,7 @@ from app.store.live_runs import EarlierPhase
 from app.store.rules import read_maintenance, read_rules
 from app.store.series import OverdueSeries
 from app.store.staleness import read_watches
-from app.store.tasks import read_tasks
+from app.store.tasks import read_tasks, waited_for_tasks_seconds
 from jobs.attempts import Attempts
 
 # After an absence senders deliver what they kept: a series is not overdue before.
@@ -325,10 +325,13 @@ def _find_losing_nodes(conn: Connection, now: Now) -> list[Finding]:
 
 def _find_hub(conn: Connection, now: Now, config: Config) -> list[Finding]:
     found: list[Finding] = []
+    up_seconds = waited_for_tasks_seconds(conn, now.at)
     for task in read_tasks(conn, now.at):
         since = task.last_finished_at or now.at
-        if task.is_late or task.last_error:
-            error = None if task.is_late else task.last_error
+        # After a start of the hub every task is behind for a moment.
+        is_late = task.is_late and up_seconds > task.late_after_seconds
+        if is_late or task.last_error:
+            error = None if is_late else task.last_error
             late = LateTask(task.task_id, since, task.interval_seconds, error)
             found.append(hub.task_finding(late))
     if not now.watches:

@@ -35,8 +35,11 @@ class TaskRun:
 
     @property
     def is_late(self) -> bool:
-        late_after = max(LATE_AFTER_INTERVALS * self.interval_seconds, LATE_AFTER_SECONDS)
-        return self.age_seconds > late_after
+        return self.age_seconds > self.late_after_seconds
+
+    @property
+    def late_after_seconds(self) -> int:
+        return max(LATE_AFTER_INTERVALS * self.interval_seconds, LATE_AFTER_SECONDS)
 
 
 def claim_task(

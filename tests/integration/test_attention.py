@@ -701,6 +701,10 @@ def test_what_is_wrong_with_the_hub_is_listed(fleet: Fleet) -> None:
     assert found["task:failing"] == ("critical", "The task failing failed: Why.")
     assert found["token:soon"][0] == "warning"
     assert found["token:over"][0] == "critical"
+    with fleet.owner.transaction() as conn:  # the hub has just been started
+        conn.execute("UPDATE ingest_beats SET up_since = beat_at - interval '2 minutes'")
+    find_attention.run_once(fleet.owner, fleet.config, fleet.now)
+    assert "task:late" not in hub_items(fleet)
     with fleet.owner.transaction() as conn:
         conn.execute("DELETE FROM ingest_beats")
         conn.execute(
