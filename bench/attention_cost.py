@@ -34,8 +34,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)  # of every sweep
 RUNS = 100  # of a series
 TROUBLED = 100
 _FILL = """
-INSERT INTO series (vm_name, job_type, state, runs, usual, pace_step_seconds, pace_low)
-SELECT 'vm' || n, 'backup', 'good', %(runs)s,
+INSERT INTO series (vm_name, name, job_type, state, runs, usual, pace_step_seconds, pace_low)
+SELECT 'vm' || n, 'vm' || n, 'backup', 'good', %(runs)s,
        '{"runs": 20, "has_empty_runs": false,
          "bytes": {"median": 1e9, "low": 5e8, "high": 2e9},
          "seconds": {"median": 3600, "low": 1800, "high": 7200}}',

@@ -6,6 +6,7 @@ CREATE TABLE series (
     id bigint GENERATED ALWAYS AS IDENTITY,
     vm_name text,
     job_id text,
+    name text NOT NULL,
     job_type text NOT NULL,
     repository_id text,
     backup_type text,
@@ -24,15 +25,15 @@ CREATE TABLE series (
     pace_step_seconds double precision,
     pace_low bigint[],
     CONSTRAINT series_pkey PRIMARY KEY (id),
-    CONSTRAINT series_key UNIQUE NULLS NOT DISTINCT
-        (vm_name, job_id, job_type, repository_id, backup_type),
     CONSTRAINT series_of_something CHECK ((vm_name IS NULL) <> (job_id IS NULL)),
     CONSTRAINT series_state_known CHECK (
         state IN ('new', 'running', 'good', 'warning', 'failed', 'cancelled'))
 ) WITH (fillfactor = 70);
+CREATE UNIQUE INDEX series_key ON series (vm_name, job_id, job_type, repository_id, backup_type)
+    NULLS NOT DISTINCT;
 CREATE INDEX series_overdue_idx ON series (overdue_at) WHERE overdue_at IS NOT NULL;
 COMMENT ON INDEX series_overdue_idx IS 'The task find_attention: series without a run for too long.';
-CREATE INDEX series_name_idx ON series (coalesce(vm_name, job_id), id);
+CREATE INDEX series_name_idx ON series (name, id);
 COMMENT ON INDEX series_name_idx IS 'GET /series, by keyset.';
 
 -- A table of its own: a change of a live job's row by another process makes its next update slower
@@ -95,8 +96,8 @@ CREATE TABLE attention (
     id bigint GENERATED ALWAYS AS IDENTITY,
     kind text NOT NULL,
     severity text NOT NULL,
-    rank smallint NOT NULL GENERATED ALWAYS AS (
-        CASE severity WHEN 'critical' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END) STORED,
+    rank smallint NOT NULL,
+    is_ended boolean NOT NULL DEFAULT false,
     subject text NOT NULL,
     series_id bigint,
     job_id text,
@@ -115,12 +116,13 @@ CREATE TABLE attention (
     note text,
     CONSTRAINT attention_pkey PRIMARY KEY (id),
     CONSTRAINT attention_severity_known CHECK (severity IN ('critical', 'warning', 'info')),
+    CONSTRAINT attention_ends_once CHECK (is_ended = (until IS NOT NULL)),
     CONSTRAINT attention_acknowledged_by_someone CHECK (
         (acknowledged_at IS NULL) = (acknowledged_by IS NULL))
 ) WITH (fillfactor = 70);
 CREATE UNIQUE INDEX attention_open_key ON attention (kind, subject) WHERE until IS NULL;
 COMMENT ON INDEX attention_open_key IS 'A subject has at most one open item of a kind.';
-CREATE INDEX attention_order_idx ON attention ((until IS NOT NULL), rank, since, id);
+CREATE INDEX attention_order_idx ON attention (is_ended, rank, since, id);
 COMMENT ON INDEX attention_order_idx IS 'GET /attention: open items first, the worst and oldest first.';
 CREATE INDEX attention_series_idx ON attention (series_id) WHERE series_id IS NOT NULL;
 COMMENT ON INDEX attention_series_idx IS 'The items of a series.';

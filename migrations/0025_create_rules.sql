@@ -22,9 +22,6 @@ CREATE TABLE rules (
     mute_until timestamptz,
     changed_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT rules_pkey PRIMARY KEY (id),
-    -- Two rules with the same conditions would contradict each other.
-    CONSTRAINT rules_conditions_once UNIQUE NULLS NOT DISTINCT
-        (job_id, vm_name, node_id, phase, job_type),
     CONSTRAINT rules_set_something CHECK (num_nonnulls(
         stall_after_seconds, fail_after_seconds, hung_after_seconds, overdue_after_seconds,
         schedule, unusual_factor, disk_percent_warning, disk_percent_critical, memory_percent,
@@ -40,6 +37,11 @@ CREATE TABLE rules (
         AND greatest(disk_percent_warning, disk_percent_critical, memory_percent) <= 100),
     CONSTRAINT rules_critical_above CHECK (disk_percent_critical > disk_percent_warning)
 );
+
+CREATE UNIQUE INDEX rules_conditions_once ON rules (job_id, vm_name, node_id, phase, job_type)
+    NULLS NOT DISTINCT;
+COMMENT ON INDEX rules_conditions_once IS
+    'Two rules with the same conditions would contradict each other.';
 
 CREATE TABLE maintenance (
     id bigint GENERATED ALWAYS AS IDENTITY,

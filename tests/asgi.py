@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from app.server.asgi import Server
 
 Messages = list[dict[str, Any]]
+Result = TypeVar("Result")
 
 
 def make_scope(**changes: Any) -> dict[str, Any]:
@@ -33,10 +34,10 @@ def make_scope(**changes: Any) -> dict[str, Any]:
     }
 
 
-def run_apart(work: Coroutine[Any, Any, None]) -> None:
+def run_apart(work: Coroutine[Any, Any, Result]) -> Result:
     """Run in a separate thread: the browser tests may have left a loop running in this one."""
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, work).result()
+        return pool.submit(asyncio.run, work).result()
 
 
 async def reach(condition: Callable[[], bool]) -> None:

@@ -10,7 +10,6 @@ from app.domain.attention.run import RESULTS
 from app.domain.statuses import JOB_STATUSES
 from app.schemas.fields import Text
 from app.schemas.queries import (
-    LARGEST_KEY,
     CommaSeparated,
     Cursor,
     TableQuery,
@@ -21,6 +20,7 @@ from app.schemas.queries import (
 )
 
 LONGEST_FILTER = 255
+LARGEST_ID = 10**18 - 1  # of 18 digits
 LONGEST_NOTE = 2_000
 LONGEST_NAME = 100
 SERIES_STATES = ("new", "running", "good", "warning", "failed", "cancelled")
@@ -28,7 +28,7 @@ SERIES_STATES = ("new", "running", "good", "warning", "failed", "cancelled")
 
 def _series_id() -> WholeNumber:
     return WholeNumber(
-        validate=Range(0, LARGEST_KEY, error="Must be {min} to {max}."),
+        validate=Range(0, LARGEST_ID, error="Must be {min} to {max}."),
         metadata=about("The number of a series."),
     )
 

@@ -66,8 +66,8 @@ class ItemFilter:
 Key = tuple[bool, int, datetime, int]  # whether it has ended, rank, since, id
 
 _STATES: dict[str, LiteralString] = {
-    "open": "until IS NULL",
-    "ended": "until IS NOT NULL",
+    "open": "NOT is_ended",
+    "ended": "is_ended",
     "all": "true",
 }
 _CONDITIONS: dict[str, LiteralString] = {
@@ -82,7 +82,7 @@ _CONDITIONS: dict[str, LiteralString] = {
     "series_id": "series_id = %(series_id)s",
 }
 _AFTER: LiteralString = (
-    "((until IS NOT NULL), rank, since, id)"
+    "(is_ended, rank, since, id)"
     " > (%(ended)s, %(rank)s::smallint, %(since)s::timestamptz, %(id)s::bigint)"
 )
 

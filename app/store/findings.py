@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from app.database.pool import Connection
-from app.domain.attention.items import SEVERITIES, Finding, Kind
+from app.domain.attention.items import Finding, Kind
 from app.store.sql import load_queries
 
 SQL = load_queries("findings")
@@ -80,7 +80,7 @@ def _open(conn: Connection, findings: Sequence[Finding], now: datetime) -> None:
     params = {
         **{
             name: [getattr(finding, name) for finding in findings]
-            for name in ("kind", "severity", "subject", "since", "summary", "advice")
+            for name in ("kind", "severity", "rank", "subject", "since", "summary", "advice")
         },
         **{
             name: [getattr(finding.about, name) for finding in findings]
@@ -98,7 +98,7 @@ def _change(conn: Connection, changed: Sequence[tuple[int, Finding]]) -> None:
     params = {
         "id": [number for number, _ in changed],
         "severity": [finding.severity for _, finding in changed],
-        "rank": [SEVERITIES.index(finding.severity) + 1 for _, finding in changed],
+        "rank": [finding.rank for _, finding in changed],
         "job_id": [finding.about.job_id for _, finding in changed],
         "summary": [finding.summary for _, finding in changed],
         "evidence": [

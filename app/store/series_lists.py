@@ -53,9 +53,7 @@ _CONDITIONS: dict[str, LiteralString] = {
     "repository_id": "series.repository_id = %(repository_id)s",
     "id": "series.id = %(id)s",
 }
-_AFTER: LiteralString = (
-    "(coalesce(series.vm_name, series.job_id), series.id) > (%(after_name)s, %(after_id)s::bigint)"
-)
+_AFTER: LiteralString = "(series.name, series.id) > (%(after_name)s, %(after_id)s::bigint)"
 
 
 def list_series(

@@ -172,6 +172,7 @@ COMMENT ON TABLE series IS
 COMMENT ON COLUMN series.id IS 'The number of the series.';
 COMMENT ON COLUMN series.vm_name IS 'The machine; NULL: its runs name none.';
 COMMENT ON COLUMN series.job_id IS 'The job, where no machine is named; else NULL.';
+COMMENT ON COLUMN series.name IS 'vm_name, or job_id: what lists are sorted by.';
 COMMENT ON COLUMN series.job_type IS 'backup, replication, restore…';
 COMMENT ON COLUMN series.repository_id IS 'The repository; NULL: none is named.';
 COMMENT ON COLUMN series.backup_type IS 'full, incremental…; NULL: none is named.';
@@ -220,6 +221,7 @@ COMMENT ON COLUMN attention.kind IS
     'silent, hung, failed, suspicious, unusual, overdue, overlapping, slow, node_offline, node_limit, '
     'clock, losing or hub.';
 COMMENT ON COLUMN attention.severity IS 'critical, warning or info.';
+COMMENT ON COLUMN attention.is_ended IS 'Whether it has ended: until is set.';
 COMMENT ON COLUMN attention.rank IS 'The severity as a number: 1 is the worst.';
 COMMENT ON COLUMN attention.subject IS
     'What it is about, as one text. A subject has at most one open item of a kind.';

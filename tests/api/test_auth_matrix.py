@@ -38,7 +38,9 @@ OPEN = {
     "POST /sign-out",
 }
 # Routes that only administrators may use.
-ADMIN = {"rules.put_rule", "rules.delete_rule", "rules.plan_window", "rules.end_window"}
+ADMIN = {"rules.put_rule", "rules.delete_rule", "rules.plan_window", "rules.end_window"} | {
+    "attention.acknowledge"
+}
 # Bodies that are valid enough for their job type to be checked.
 BODIES: dict[str, Any] = {
     "telemetry.push_update": make_body(),

@@ -32,6 +32,10 @@ class Row:
         return self.payload.get("job_id") or self.payload.get("node_id")
 
 
+def _loss_field(payload: dict[str, Any]) -> str:
+    return "lost_updates" if "job_id" in payload else "lost_snapshots"
+
+
 @dataclass
 class QueueModel:
     """`now` is the one clock."""
@@ -82,19 +86,18 @@ class QueueModel:
         return ready
 
     def evict(self, rows: list[Row], why: str) -> None:
-        """Each leaves word to the next update of its job that may still be changed."""
+        """Each leaves word to the next one of its job or node that may still be changed."""
         for row in rows:
             self.rows.remove(row)
-            if "job_id" in row.payload:
-                lost = 1 + row.payload.get("lost_updates", 0)
+            if row.stream is not None:
+                lost = 1 + row.payload.get(_loss_field(row.payload), 0)
                 later = (r for r in self.rows if r.stream == row.stream and r.id > row.id)
                 successor = next((r for r in later if not r.is_fixed and not r.tries), None)
                 if successor is None:
                     self.untold[row.stream] += lost
                 else:
-                    successor.payload["lost_updates"] = (
-                        successor.payload.get("lost_updates", 0) + lost
-                    )
+                    field = _loss_field(successor.payload)
+                    successor.payload[field] = successor.payload.get(field, 0) + lost
         self.counts[why] += len(rows)
 
     def acknowledge(self, row_ids: list[int]) -> None:

@@ -33,7 +33,9 @@ PAYLOADS = st.one_of(
             "lost_updates": st.integers(1, 3),
         },
     ),
-    st.just({"node_id": "n"}),
+    st.fixed_dictionaries(
+        {"node_id": st.just("n")}, optional={"lost_snapshots": st.integers(1, 3)}
+    ),
     st.just({"whatever": 1}),
 )
 

@@ -37,7 +37,8 @@ class Fleet:
     def __init__(self, owner: Database, config: Config) -> None:
         self.owner = owner
         self.config = config
-        self.now = utc_now().replace(microsecond=0)
+        self.began = utc_now()
+        self.now = self.began.replace(microsecond=0)
 
     def update(self, job_id: str, ago: float, **fields: Any) -> None:
         """One update, so many seconds before now."""
@@ -84,6 +85,8 @@ class Fleet:
         now = self.now + timedelta(seconds=later)
         with self.owner.transaction() as conn:
             conn.execute("DELETE FROM ingest_beats")
+            # Of a running application, which other tests use.
+            conn.execute("DELETE FROM hub_absences WHERE to_at >= %s", [self.began])
             conn.execute(
                 "INSERT INTO ingest_beats VALUES ('web', %s, %s)", [now - timedelta(days=1), now]
             )
@@ -717,6 +720,8 @@ def test_what_is_wrong_with_the_hub_is_listed(fleet: Fleet) -> None:
         conn.execute("DELETE FROM retention_clock")
     find_attention.run_once(fleet.owner, fleet.config, fleet.now)
     assert hub_items(fleet).keys() == {"ingest"}
+    with fleet.owner.transaction() as conn:
+        conn.execute("UPDATE ingest_presence SET last_beat_at = now()")
 
 
 def test_a_disk_that_fills_up_is_noticed() -> None:

@@ -26,8 +26,8 @@ UPDATE = (
     "eta_seconds, progress_percent, error_message, vm_name, sender_time"
 )
 DISK = "job_id, time, disk_index, status, bytes_transferred, progress_percent, error_message"
-EMPTY = """TRUNCATE jobs, job_runs, job_disks, job_events, sender_losses, job_telemetry,
-                    disk_telemetry"""
+EMPTY = """TRUNCATE jobs, series_runs, job_runs, job_disks, job_events, sender_losses,
+                    job_telemetry, disk_telemetry"""
 LOSS = "job_id, time, lost_updates"
 HUB_TIMES = "id, created_at, registered_at, last_telemetry_at, last_progress_at, clock_skew_seconds"
 

@@ -78,6 +78,11 @@ class Finding:
         return self.kind, self.subject
 
     @property
+    def rank(self) -> int:
+        """Of its severity: 1 is the worst."""
+        return SEVERITIES.index(self.severity) + 1
+
+    @property
     def advice(self) -> str:
         """What to check."""
         return ADVICE[self.kind]

@@ -61,6 +61,8 @@ interface Job {
 
 interface JobDetail extends Job {
   findings: Finding[];
+  /** What applies to the run, by setting. */
+  thresholds: Record<string, { value: unknown; rule_id: number | null; raised_by: string | null }>;
   performance_metrics: Record<string, unknown> | null;
   disks: JobDisk[];
 }

@@ -8,7 +8,7 @@ SELECT {columns} FROM attention WHERE id = %(id)s
 SELECT {columns}
 FROM attention
 WHERE {conditions}
-ORDER BY (until IS NOT NULL), rank, since, id
+ORDER BY is_ended, rank, since, id
 LIMIT %(limit)s
 
 -- name: acknowledge

@@ -9,8 +9,9 @@ RETURNING id
 
 -- A run belongs to the series of its machine, or of its job if it names no machine.
 -- name: add_missing_series
-INSERT INTO series (vm_name, job_id, job_type, repository_id, backup_type)
-SELECT DISTINCT vm_name, CASE WHEN vm_name IS NULL THEN job_of(job_id) END, job_type,
+INSERT INTO series (vm_name, job_id, name, job_type, repository_id, backup_type)
+SELECT DISTINCT vm_name, CASE WHEN vm_name IS NULL THEN job_of(job_id) END,
+       coalesce(vm_name, job_of(job_id)), job_type,
        repository_id, backup_type
 FROM jobs
 WHERE id = ANY(%(ids)s::bigint[])

@@ -12,5 +12,5 @@ SELECT series.id, series.vm_name, series.job_id, series.job_type, series.reposit
        series.usual, series.distance_seconds, series.next_expected_at, series.overdue_at
 FROM series
 WHERE {conditions}
-ORDER BY coalesce(series.vm_name, series.job_id), series.id
+ORDER BY series.name, series.id
 LIMIT %(limit)s

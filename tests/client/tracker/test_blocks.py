@@ -19,6 +19,7 @@ from telemetry_client import (
     current_tracker,
     tracked,
 )
+from tests.asgi import run_apart
 from tools.faulty_hub import FaultyHub
 from tools.hub_process import wait_until
 
@@ -62,7 +63,7 @@ def test_a_coroutine_function_is_a_run_too(faulty_hub: FaultyHub, places: dict[s
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(back_up(60), 0.1)
 
-    asyncio.run(run())
+    run_apart(run())
     assert ends(faulty_hub) == [("completed", None), ("cancelled", "CancelledError")]
 
 
@@ -88,7 +89,7 @@ def test_an_end_does_not_block_the_event_loop(
         assert tracker.is_delivered
         return turns
 
-    assert asyncio.run(asyncio.wait_for(run(), 60)) > 3
+    assert run_apart(asyncio.wait_for(run(), 60)) > 3
     assert ends(faulty_hub) == [("completed", None)]
 
 
@@ -109,7 +110,7 @@ def test_tasks_have_trackers_of_their_own(places: dict[str, Any]) -> None:
     async def run() -> list[bool]:
         return list(await asyncio.gather(job("backup-1"), job("backup-2")))
 
-    assert asyncio.run(run()) == [True, True]
+    assert run_apart(run()) == [True, True]
 
 
 TERMINATED = """

@@ -33,7 +33,14 @@ const GROUPS = {
     "clock_skew_seconds",
   ],
 };
-const SHOWN_ELSEWHERE = ["hub_eta", "warnings", "disks", "findings", "performance_metrics"];
+const SHOWN_ELSEWHERE = [
+  "hub_eta",
+  "warnings",
+  "disks",
+  "findings",
+  "performance_metrics",
+  "thresholds",
+];
 const NESTED = ["chart_data", "gaps", "phases"]; // the Performance tab draws them
 
 export function detailsPanel() {
@@ -139,9 +146,15 @@ function fieldGroups(job) {
   /** @type {Record<string, unknown>} */
   const values = { ...job };
   for (const [name, value] of Object.entries(job.hub_eta ?? {})) values[`hub_eta.${name}`] = value;
+  const thresholds = Object.entries(job.thresholds).filter(([, applied]) => applied.value !== null);
+  for (const [name, applied] of thresholds) values[`thresholds.${name}`] = applied.value;
   const named = new Set([...Object.values(GROUPS).flat(), ...SHOWN_ELSEWHERE]);
   const others = Object.keys(job).filter((name) => !named.has(name));
-  const groups = { ...GROUPS, ...(others.length ? { Other: others } : {}) };
+  const groups = {
+    ...GROUPS,
+    Thresholds: thresholds.map(([name]) => `thresholds.${name}`),
+    ...(others.length ? { Other: others } : {}),
+  };
   return Object.entries(groups).map(([title, names]) =>
     h(
       "div",
