@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -236,11 +237,17 @@ def _judge_indexes(conn: Connection, schema: Schema) -> Iterator[str]:
             yield f"The index {name} is missing."
             continue
         unique, valid, definition = found[name]
-        if unique < expected.is_unique or expected.columns not in definition.replace('"', ""):
+        is_on = _bare(expected.columns) in _bare(definition)
+        if unique < expected.is_unique or not is_on:
             kind = "unique " if expected.is_unique else ""
             yield f"The index {name} must be {kind}on {expected.columns}; it is: {definition}."
         if not valid:
             yield f"The index {name} is invalid: run REINDEX."
+
+
+def _bare(definition: str) -> str:
+    """Without what PostgreSQL writes otherwise: quotes, parentheses, functions in capitals."""
+    return re.sub(r'["()]', "", definition).lower()
 
 
 def _judge_counts(conn: Connection) -> Iterator[str]:

@@ -24,7 +24,8 @@ _COMPRESSED = re.compile(
 )
 _COLUMN = re.compile(
     r"(\w+) (double precision|\w+(?:\[\])?)"
-    r"(?: NOT NULL)?(?: DEFAULT ('(?:[^']|'')*'|[\w.]+(?:\(\))?))?(?: NOT NULL)?(?: GENERATED .*)?"
+    r"(?: NOT NULL)?(?: DEFAULT ('(?:[^']|'')*'|[\w.]+(?:\(\))?))?(?: NOT NULL)?"
+    r"(?: GENERATED [^,]*)?"
 )
 _ADDED = re.compile(rf"ADD COLUMN {_COLUMN.pattern}")
 _DROPPED_INDEX = re.compile(r"DROP INDEX (\w+)")

@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+import orjson
+
 from app.clock import isoformat
 from app.web.request import Answer
 
 _UNITS = (
-    (re.compile(r"(.*_at|time|received_at|sender_time)"), r"\1_utc"),
+    (re.compile(r"(.*_at|time|since|until)"), r"\1_utc"),
     (re.compile(r"(.*)_rate_mbps"), r"\1_megabytes_per_second"),
     (re.compile(r"(.*)_bps"), r"\1_bytes_per_second"),
     (re.compile(r"(.*)_mb"), r"\1_mebibytes"),
@@ -68,6 +70,8 @@ def _cell(value: Any) -> str:
         return isoformat(value)
     if isinstance(value, list):
         value = "; ".join(map(str, value))
+    if isinstance(value, dict):
+        value = orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
     if not isinstance(value, str):
         return str(value)
     text = f"'{value}" if _FORMULA.match(value) else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -133,6 +135,17 @@ def test_an_item_says_what_since_when_and_what_to_check(client: FlaskClient) -> 
 def test_an_item_about_no_job_has_no_run(client: FlaskClient) -> None:
     [item] = get(client, "/attention?node_id=n&state=all")["items"]
     assert (item["job_id"], item["run"]) == (None, None)
+
+
+@pytest.mark.usefixtures("items")
+def test_evidence_is_json_in_csv(client: FlaskClient, owner: Database) -> None:
+    with owner.transaction() as conn:
+        conn.execute("""UPDATE attention SET evidence = '{"error": null, "failures": 2}'""")
+    text = client.get("/api/v1/attention?format=csv").get_data(as_text=True)
+    [line, *_] = csv.DictReader(text.splitlines())
+    assert json.loads(line["evidence"]) == {"error": None, "failures": 2}
+    assert line["since_utc"].endswith("Z")
+    assert line["until_utc"] == ""
 
 
 @pytest.mark.usefixtures("items")
