@@ -61,9 +61,8 @@ CREATE TABLE maintenance (
 CREATE INDEX maintenance_to_idx ON maintenance (to_at);
 COMMENT ON INDEX maintenance_to_idx IS 'The windows that are open or recent: read_maintenance.';
 
--- NULL in every row so far, so the checks need no scan to hold.
 ALTER TABLE jobs
     ADD COLUMN interval_seconds integer,
     ADD COLUMN pause_seconds integer,
-    ADD CONSTRAINT jobs_interval_positive CHECK (interval_seconds > 0) NOT VALID,
-    ADD CONSTRAINT jobs_pause_positive CHECK (pause_seconds > 0) NOT VALID;
+    ADD CONSTRAINT jobs_interval_positive CHECK (interval_seconds > 0),
+    ADD CONSTRAINT jobs_pause_positive CHECK (pause_seconds > 0);

@@ -14,7 +14,7 @@ VALUES (
     %(stall_after_seconds)s, %(fail_after_seconds)s, %(hung_after_seconds)s,
     %(overdue_after_seconds)s, %(schedule)s, %(timezone)s, %(unusual_factor)s,
     %(disk_percent_warning)s, %(disk_percent_critical)s, %(memory_percent)s, %(mute_until)s)
-ON CONFLICT ON CONSTRAINT rules_conditions_once DO UPDATE SET
+ON CONFLICT (job_id, vm_name, node_id, phase, job_type) DO UPDATE SET
     stall_after_seconds = excluded.stall_after_seconds,
     fail_after_seconds = excluded.fail_after_seconds,
     hung_after_seconds = excluded.hung_after_seconds,
