@@ -80,10 +80,13 @@ ORDINARY_PATH = os.environ["PATH"]
 
 # How long an example takes is up to the machine and what else it does.
 hypothesis.settings.register_profile(
-    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "patient",
+    max_examples=60,  # `make fuzz` tries more
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("patient")
-# `make quick`: a fifth of the examples that `make test` tries.
+# `make quick`: a third of the examples that `make test` tries.
 hypothesis.settings.register_profile("quick", max_examples=20)
 
 

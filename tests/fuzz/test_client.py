@@ -161,7 +161,7 @@ def test_the_queue_holds_what_plain_lists_hold(monkeypatch: pytest.MonkeyPatch) 
     run_machine(
         QueueMachine,
         settings=settings(
-            max_examples=RUNS or 60,
+            max_examples=RUNS or 40,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
@@ -250,7 +250,7 @@ class Job:
 
 
 @pytest.mark.timeout(7200 if RUNS else 600)
-@settings(max_examples=RUNS // 10 or 12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=RUNS // 10 or 8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     steps=st.lists(STEPS, max_size=30),
     status=st.sampled_from(["completed", "failed", "cancelled"]),

@@ -474,7 +474,7 @@ def test_the_hub_shows_what_the_model_says(hub: Hub) -> None:
     run_machine(
         OnHub,
         settings=settings(
-            max_examples=RUNS or 20,
+            max_examples=RUNS or 14,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),

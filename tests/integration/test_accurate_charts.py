@@ -282,7 +282,7 @@ WORKS = st.sampled_from(
 
 @pytest.mark.timeout(0 if RUNS else 600)
 @settings(
-    max_examples=RUNS or 15,
+    max_examples=RUNS or 10,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
