@@ -92,7 +92,7 @@ def report(capsys: pytest.CaptureFixture[str], cases: int, memory: list[int]) ->
 
 def fuzz(hub: HubProcess, document: Path, token: str, *more: str) -> int:
     """One round; how many requests it made."""
-    size = ("-n", str(EXAMPLES), "--workers", "2")
+    size = ("-n", str(EXAMPLES), "--workers", "1")
     run = schemathesis(hub, document, token, *size, *more)
     assert run.returncode == 0, run.stdout + run.stderr
     made = re.search(r"([\d,]+) generated", run.stdout)

@@ -18,8 +18,9 @@ from tests.client.tools import need
 from tools.hub_process import HubProcess
 
 PAGE = "docs/operations.md"
-# Long enough for a busy machine to look at a job before it stalls, and before it fails.
-STALE, FAIL, SWEEP = 10, 25, 1
+# Long enough for a busy machine to look at a job before it stalls, and before it fails. The first
+# is three intervals of `telemetry exec`.
+STALE, FAIL, SWEEP = 15, 30, 1
 PATIENCE_SECONDS = 90.0
 # What the page waits for takes minutes at the default settings; here its questions are repeated.
 HURRIED = {
