@@ -45,7 +45,9 @@ INSERT INTO jobs (job_id, job_type, vm_name, status, bytes_transferred, total_by
                   started_at, completed_at, ended_by, newest_update_at, last_telemetry_at,
                   last_progress_at, performance_metrics)
 SELECT 'job-' || n, 'backup', 'vm' || (n %% (%(jobs)s / %(runs)s) + 1),
-       CASE WHEN is_live THEN 'running' ELSE 'completed' END, 1000000000, 1000000000,
+       CASE WHEN is_live THEN 'running' ELSE 'completed' END,
+       CASE WHEN is_live THEN 260000000 + (n::bigint * 7919 %% 740) * 1000000 ELSE 1000000000 END,
+       1000000000,
        array_fill(1::bigint, ARRAY[10]),
        times.started_at, CASE WHEN NOT is_live THEN times.started_at + interval '1 hour' END,
        CASE WHEN NOT is_live THEN 'sender' END,

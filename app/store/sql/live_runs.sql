@@ -15,7 +15,7 @@ FROM series_runs AS placed
 JOIN series ON series.id = placed.series_id
 JOIN jobs ON jobs.id = placed.id
 CROSS JOIN LATERAL (
-    SELECT extract(epoch FROM newest_update_at - jobs.started_at)::double precision AS seconds
+    SELECT date_part('epoch', newest_update_at - jobs.started_at) AS seconds
 ) AS age
 CROSS JOIN LATERAL (
     SELECT least(pace_low[
@@ -23,6 +23,9 @@ CROSS JOIN LATERAL (
     ], nullif(total_bytes, 0)) AS bytes
 ) AS least
 WHERE placed.is_live AND status = 'running' AND pace_step_seconds > 0
+  -- Implied by what follows, and known without the series.
+  AND newest_update_at > jobs.started_at + make_interval(secs => %(slack)s)
+  AND (total_bytes = 0 OR bytes_transferred < %(share)s * total_bytes)
   AND age.seconds >= pace_step_seconds + %(slack)s
   AND bytes_transferred < %(share)s * least.bytes
   AND {bytes_are_known}
