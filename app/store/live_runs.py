@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from app.database.pool import Connection
 from app.domain.attention.live import LiveRun, Overlap, SlowRun
@@ -128,20 +129,20 @@ def _longest_pause(times: list[float], *values: list[float | None]) -> float:
     return longest
 
 
-def _run(row: tuple[object, ...]) -> LiveRun:
+def _run(row: tuple[Any, ...]) -> LiveRun:
     number, key, job_type, vm_name, repository_id, series_id, has_phase, phase, *rest = row[
         :_RUN_COLUMNS
     ]
     name, run = split_key(str(key))
     return LiveRun(
-        number,  # type: ignore[arg-type]
+        number,
         str(key),
         name,
         run,
-        job_type,  # type: ignore[arg-type]
-        vm_name,  # type: ignore[arg-type]
-        repository_id,  # type: ignore[arg-type]
-        series_id,  # type: ignore[arg-type]
-        phase if has_phase else None,  # type: ignore[arg-type]
-        *rest,  # type: ignore[arg-type]
+        job_type,
+        vm_name,
+        repository_id,
+        series_id,
+        phase if has_phase else None,
+        *rest,
     )
