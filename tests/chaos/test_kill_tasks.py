@@ -77,7 +77,7 @@ def test_tasks_killed_in_the_middle(owner: Database, config: Config) -> None:
 
 # More than the tasks change in one transaction; a summary alone takes 10 ms.
 ROWS = 1500
-ENDED = int(lasting(ROWS, 300))
+ENDED = int(lasting(ROWS, 100))
 FILL_ROWS = f"""
 INSERT INTO jobs (job_id, job_type, status, last_telemetry_at)
 SELECT 'job-' || n, 'backup', 'running', now() - interval '1 hour'

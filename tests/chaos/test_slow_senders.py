@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.scenario import within
+from tests.chaos.scenario import lasting, within
 from tests.factories import make_body
 from tools.hub_process import HubProcess, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
-IDLE = 600
+IDLE = int(lasting(600, 200))
 THREADS = 96
-SLOW_SENDERS = 400
+SLOW_SENDERS = int(lasting(400, 150))
 REQUEST_SECONDS = 3
 WHOLE = json.dumps(make_body()).encode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from app.domain.rules import Match
 from app.domain.updates import Update
 from app.errors import HubError
 from app.store import live_runs
+from app.store import series as series_store
 from app.store.findings import reconcile
 from app.store.repair import repair_jobs
 from app.store.rules import put_rule
@@ -722,6 +724,22 @@ def test_what_is_wrong_with_the_hub_is_listed(fleet: Fleet) -> None:
     assert hub_items(fleet).keys() == {"ingest"}
     with fleet.owner.transaction() as conn:
         conn.execute("UPDATE ingest_presence SET last_beat_at = now()")
+
+
+def test_a_page_of_runs_is_not_compared_with_each_series(owner: Database, config: Config) -> None:
+    with owner.connect(autocommit=True) as conn:
+        conn.execute(
+            """INSERT INTO jobs (job_id, job_type, status, vm_name)
+               SELECT 'job-' || n, 'backup', 'running', nullif('vm-' || n % 300, 'vm-0')
+               FROM generate_series(1, 300) AS n"""
+        )
+        judge_runs.run_once(owner, config)
+        ids = [row[0] for row in conn.execute("SELECT id FROM jobs ORDER BY id LIMIT 100")]
+        explain = "EXPLAIN (ANALYZE, FORMAT JSON) " + series_store.SQL["place_runs"]
+        row = conn.execute(explain, {"ids": ids}).fetchone()
+    assert row is not None
+    compared = re.findall(r"'Rows Removed by (?:Join )?Filter': (\d+)", str(row[0]))
+    assert max(map(int, compared), default=0) <= 10  # for each run
 
 
 def test_a_disk_that_fills_up_is_noticed() -> None:

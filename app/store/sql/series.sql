@@ -17,13 +17,15 @@ FROM jobs
 WHERE id = ANY(%(ids)s::bigint[])
 ON CONFLICT DO NOTHING
 
--- The series that runs belonged to before, and do now.
+-- The series that runs belonged to before, and do now. Looked up by name: no index serves IS NOT
+-- DISTINCT FROM, and a page of runs would be compared with each series.
 -- name: place_runs
 WITH places AS (
     SELECT jobs.id, jobs.started_at, status IN ('running', 'stalled') AS is_live,
            series.id AS series_id
     FROM jobs
-    JOIN series ON series.vm_name IS NOT DISTINCT FROM jobs.vm_name
+    JOIN series ON series.name = coalesce(jobs.vm_name, job_of(jobs.job_id))
+        AND series.vm_name IS NOT DISTINCT FROM jobs.vm_name
         AND series.job_id IS NOT DISTINCT FROM
             CASE WHEN jobs.vm_name IS NULL THEN job_of(jobs.job_id) END
         AND series.job_type = jobs.job_type
