@@ -67,6 +67,11 @@ class Config:
         "address of the same database for the owner of its tables: for migrations, tasks, repair "
         "and doctor (default: DATABASE_URL, which gives the web workers the owner's rights)",
     )
+    read_url: str | None = _setting(
+        "HUB_READ_URL",
+        None,
+        "address of a standby of DATABASE_URL, from which charts and lists are read",
+    )
     token_key_file: Path | None = _setting(
         "HUB_TOKEN_KEY_FILE", None, "file with the keys that sign tokens (default: no tokens)"
     )
@@ -196,6 +201,11 @@ class Config:
             raise ConfigError(
                 "HUB_OWNER_URL is set and DATABASE_URL is not: the embedded database has its own "
                 "owner. Set both or neither."
+            )
+        if self.read_url is not None and self.database_url is None:
+            raise ConfigError(
+                "HUB_READ_URL is set and DATABASE_URL is not: the embedded database has no "
+                "standby. Set both or neither."
             )
         if self.is_embedded and self.port == self.embedded_port:
             raise ConfigError(

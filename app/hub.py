@@ -15,6 +15,7 @@ from app.charts.kept import KeptCharts
 from app.checks.probe import DatabaseProbe
 from app.config import Config
 from app.database.pool import Database
+from app.database.reads import Reads
 from app.domain.snapshots import Snapshot
 from app.domain.updates import Update
 from app.ingest.heartbeat import Heartbeat
@@ -42,6 +43,7 @@ class Hub:
 
     config: Config
     database: Database
+    reads: Reads
     writer: Writer
     heartbeat: Heartbeat
     admission: Admission
@@ -58,6 +60,7 @@ class Hub:
         """
         key_file, guard, watch = config.token_key_file, None, None
         database = Database.from_config(config)
+        reads = Reads(database, Database.of_standby(config))
         if key_file is not None:
             guard = Guard(read_keys(key_file))
             watch = TokenWatch(guard, database, key_file)
@@ -77,16 +80,18 @@ class Hub:
         hub = cls(
             config,
             database,
+            reads,
             writer,
             heartbeat,
             admission,
             Pushes(config, admission),
-            KeptCharts(database, draw, config.chart_cache_mb << 20),
+            KeptCharts(database, draw, config.chart_cache_mb << 20, reads),
             watch,
         )
         # Unlike atexit handlers, it also runs in web workers started by multiprocessing.
         Finalize(None, hub.close, exitpriority=100)
         database.open()
+        reads.start()
         writer.start()
         heartbeat.start()
         if watch is not None:
@@ -99,4 +104,5 @@ class Hub:
             self.watch.stop()
         self.heartbeat.stop()
         self.writer.stop()
+        self.reads.stop()
         self.database.close()

@@ -1,5 +1,6 @@
 """A real TimescaleDB for every test: the embedded engine, or a scratch database on the server that
-TEST_DATABASE_URL names. Migrated once a session, emptied before each test that asks for it.
+TEST_DATABASE_URL names. Migrated once a session, emptied before each test that asks for it. With
+TEST_STANDBY_URL, the address of a standby of that server, requests read from the standby.
 
 As in production, the application has the hub's rights and no more; what tasks do, and what only
 tests do to a database, the owner does.
@@ -185,10 +186,25 @@ def _scratch_database(server: str) -> Iterator[Config]:
     owner = urlsplit(server)._replace(path=f"/{name}")
     host = owner.netloc.rpartition("@")[2]
     hub = owner._replace(netloc=f"{name}:{LOGIN_PASSWORD}@{host}")
-    yield Config(database_url=urlunsplit(hub), owner_url=urlunsplit(owner), log_level="WARNING")
+    yield Config(
+        database_url=urlunsplit(hub),
+        owner_url=urlunsplit(owner),
+        read_url=_on_standby(hub.path, f"{name}:{LOGIN_PASSWORD}"),
+        log_level="WARNING",
+    )
     with psycopg.connect(server, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
         conn.execute(f"DROP ROLE {name}")
+
+
+def _on_standby(path: str, login: str) -> str | None:
+    """The same database on the standby that TEST_STANDBY_URL names, if it is set."""
+    standby = os.environ.get("TEST_STANDBY_URL")
+    if not standby:
+        return None
+    address = urlsplit(standby)
+    host = address.netloc.rpartition("@")[2]
+    return urlunsplit(address._replace(path=path, netloc=f"{login}@{host}"))
 
 
 def make_hub_login(conn: psycopg.Connection[Any], name: str) -> None:

@@ -41,7 +41,7 @@ def list_attention(query: dict[str, Any]) -> Response:
     if "cursor" in query:
         ended, rank, micros, item_id = query["cursor"]
         after = bool(ended), rank, from_micros(micros), item_id
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         found = store.list_items(conn, _filter(query), limit + 1, after)
     items = [vars(item) for item in found[:limit]]
     cursor = None
@@ -107,7 +107,7 @@ def acknowledge(item_id: int) -> Response:
 
 
 def _item_body(item_id: int) -> dict[str, Any]:
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         item = store.read_item(conn, item_id)
     if item is None:
         raise _no_such_item(item_id)
@@ -138,7 +138,7 @@ def list_series(query: dict[str, Any]) -> Response:
         job_type=query.get("job_type"),
         repository_id=query.get("repository_id"),
     )
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         found = series_store.list_series(conn, wanted, limit + 1, after)
     cursor = None
     if len(found) > limit:
@@ -158,7 +158,7 @@ def list_series(query: dict[str, Any]) -> Response:
 @needs(READ)
 def read_series(series_id: int) -> Response:
     """Return one series."""
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         found = series_store.read_one(conn, series_id)
     if found is None:
         raise NotFound(f"There is no series {series_id}.")

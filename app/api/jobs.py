@@ -45,7 +45,7 @@ blueprint = Blueprint("jobs", __name__, description="Jobs, their events, and mac
 def list_jobs(query: dict[str, Any]) -> Response:
     """List jobs, by default the newest run first."""
     order = Order(query["sort"], query["order"] == "asc")
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         page = store.list_jobs(
             conn, _job_filter(query), query["limit"], order, _read_key(query), query.get("q")
         )
@@ -92,7 +92,7 @@ def _encode_key(query: dict[str, Any], key: store.Key) -> str:
 @needs(READ)
 def summarise_jobs(query: dict[str, Any]) -> Response:
     """Count runs of jobs by status, and the completed ones by result."""
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         wanted = _job_filter(query)
         by_status = store.count_jobs_by_status(conn, wanted)
         warnings = store.count_warnings(conn, wanted)
@@ -141,7 +141,7 @@ def list_runs(query: dict[str, Any], job_id: str) -> Response:
     if "cursor" in query:
         micros, row_id = query["cursor"]
         after = from_micros(micros), row_id
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         wanted = store.JobFilter(job_id=job_id)
         page = store.list_jobs(conn, wanted, query["limit"], after=after)
         if not page.jobs and not store.job_exists(conn, job_id):
@@ -167,7 +167,7 @@ def list_events(query: dict[str, Any], job_id: str) -> Response:
     job_id = read_identifier("job_id", job_id)
     limit, after_id = query["limit"], query.get("cursor", [0])[0]
     name = run_name(job_id, query.get("run"))
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         found = store.list_events(conn, name, limit + 1, after_id)
         if not found and not store.job_exists(conn, name):
             raise no_such_run(name)
@@ -193,7 +193,7 @@ def list_updates(query: dict[str, Any], job_id: str) -> Response:
         micros, seq = query["cursor"]
         after = from_micros(micros), seq
     name = run_name(job_id, query.get("run"))
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         found = store.list_updates(conn, name, limit + 1, after)
     if found is None:
         raise no_such_run(name)
@@ -214,7 +214,7 @@ def list_updates(query: dict[str, Any], job_id: str) -> Response:
 def list_machines(query: dict[str, Any]) -> Response:
     """List machines, each with its newest job and its number of jobs by status."""
     limit, after_name = query["limit"], query.get("cursor", [""])[0]
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         found = store.list_machines(conn, limit + 1, after_name)
     cursor = None
     if len(found) > limit:
@@ -225,7 +225,7 @@ def list_machines(query: dict[str, Any]) -> Response:
 def job_body(job_id: str, run: int | None = None) -> dict[str, Any]:
     """The body of `GET /jobs/{job_id}`, timestamps as text. Raises NotFound."""
     name = run_name(job_id, run)
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         job = store.read_job(conn, name)
         if job is None:
             raise no_such_run(name)

@@ -34,7 +34,7 @@ blueprint = Blueprint("nodes", __name__, description="Nodes and their metrics.")
 def list_nodes(query: dict[str, Any]) -> Response:
     """List nodes by id."""
     limit, after_id = query["limit"], query.get("cursor", [""])[0]
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         found = store.list_nodes(conn, limit + 1, after_id)
     cursor = encode_cursor("nodes", found[limit - 1].node_id) if len(found) > limit else None
     page = [_node(node) for node in found[:limit]]
@@ -52,7 +52,7 @@ def list_nodes(query: dict[str, Any]) -> Response:
 def read_node(node_id: str) -> Response:
     """Return the current state of one node."""
     node_id = read_identifier("node_id", node_id)
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         node = store.read_node(conn, node_id)
     if node is None:
         raise _not_found(node_id)
@@ -71,7 +71,7 @@ def list_events(query: dict[str, Any], node_id: str) -> Response:
     """List the changes of a node's state, newest first."""
     node_id = read_identifier("node_id", node_id)
     limit, before_id = query["limit"], query.get("cursor", [None])[0]
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         found = store.list_events(conn, node_id, limit + 1, before_id)
         if not found and not store.node_exists(conn, node_id):
             raise _not_found(node_id)

@@ -41,7 +41,7 @@ def list_rules() -> Response:
 
     For each setting by itself, the first rule applies that sets it and whose conditions all hold.
     """
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         rules = store.read_rules(conn).rules
     return conditional_json({"items": [schemas.show_rule(rule) for rule in rules]})
 
@@ -86,7 +86,7 @@ def delete_rule(rule_id: int) -> Response:
 @needs(READ)
 def list_windows(query: dict[str, Any]) -> Response:
     """List maintenance windows, the last to end first."""
-    with hub().database.reading() as conn:
+    with hub().reads.reading() as conn:
         now = read_clock(conn)
         windows = store.read_maintenance(conn, now).windows
     items = [schemas.show_window(window, now) for window in windows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import flask
@@ -54,8 +55,9 @@ def read_health() -> Response:
         "writer": check_writer(writer),
         "tasks": check_tasks(look, config.task_interval(config.sweep_seconds)),
         "analysts": check_analysts(look),
+        "standby": asdict(hub().reads.state),
     }
-    states = {check["status"] for check in checks.values()}
+    states = {check["status"] for check in checks.values()} - {"none"}
     # A full or slow queue alone is not a 503: it drains, or the writer reports `refusing`. A load
     # balancer takes a hub that answers 503 out of service.
     is_accepting = (

@@ -15,7 +15,8 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from app.charts.job import History, read_history
-from app.database.pool import Database
+from app.database.pool import Connection, Database
+from app.database.reads import Reads
 from app.store import history as store
 
 # For changes that the version does not cover: those that an operator makes with SQL.
@@ -58,10 +59,18 @@ class KeptCharts(Generic[Drawn]):
     """Reads and draws charts, and keeps those of settled jobs. Thread-safe."""
 
     def __init__(
-        self, database: Database, draw: Callable[[History, str], Drawn], most_bytes: int
+        self,
+        database: Database,
+        draw: Callable[[History, str], Drawn],
+        most_bytes: int,
+        reads: Reads | None = None,
     ) -> None:
-        """`draw` gets a chart and its format. At most `most_bytes` are kept; 0: nothing is."""
+        """`draw` gets a chart and its format. At most `most_bytes` are kept; 0: nothing is.
+
+        Versions are those of `database`, charts are made from `reads`.
+        """
         self._database = database
+        self._reads = reads or Reads(database)
         self._draw = draw
         self._left = most_bytes
         self._lock = threading.Lock()
@@ -69,6 +78,9 @@ class KeptCharts(Generic[Drawn]):
 
     def read(self, query: ChartQuery) -> Drawn:
         """The current chart. Raises NotFound and DatabaseUnavailable."""
+        if self._reads.primary_is_away:
+            with self._reads.reading() as conn:
+                return self._draw(_read(conn, query), query.format)
         kept = self.find(query)
         held = None if kept is None else kept.version
         is_embedded = self._database.is_embedded
@@ -78,14 +90,8 @@ class KeptCharts(Generic[Drawn]):
         ):
             if kept is not None and version.text == held:
                 return kept.drawn
-            history = read_history(
-                conn,
-                query.name,
-                points=query.points,
-                from_at=query.from_at,
-                before_at=query.before_at,
-                disk=query.disk,
-            )
+            with self._reads.beside(conn) as current:
+                history = _read(current, query)
         drawn = self._draw(history, query.format)
         if version.is_settled and version.text is not None:
             self._keep(query, Kept(version.text, drawn, time.monotonic() + LONGEST_SECONDS))
@@ -102,7 +108,7 @@ class KeptCharts(Generic[Drawn]):
 
     def read_versions(self, names: Sequence[str]) -> dict[str, str]:
         """The current versions of runs; unknown runs are missing. Raises DatabaseUnavailable."""
-        with self._database.reading() as conn:
+        with self._reads.reading() as conn:
             return store.read_versions(conn, names)
 
     def _keep(self, query: ChartQuery, kept: Kept[Drawn]) -> None:
@@ -114,3 +120,14 @@ class KeptCharts(Generic[Drawn]):
             self._left -= kept.drawn.size
             while self._left < 0:
                 self._left += self._kept.popitem(last=False)[1].drawn.size
+
+
+def _read(conn: Connection, query: ChartQuery) -> History:
+    return read_history(
+        conn,
+        query.name,
+        points=query.points,
+        from_at=query.from_at,
+        before_at=query.before_at,
+        disk=query.disk,
+    )

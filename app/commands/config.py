@@ -39,5 +39,5 @@ def run(config: Config, args: argparse.Namespace) -> int:
 def _shown(variable: str, value: object) -> str:
     if value is None:
         return "-"
-    is_address = variable in ("DATABASE_URL", "HUB_OWNER_URL")
+    is_address = variable in ("DATABASE_URL", "HUB_OWNER_URL", "HUB_READ_URL")
     return without_password(str(value)) if is_address else str(value)

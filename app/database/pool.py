@@ -134,6 +134,13 @@ class Database:
         variable = "DATABASE_URL" if config.owner_url is None else "HUB_OWNER_URL"
         return cls(owner_dsn(config), is_embedded=config.is_embedded, variable=variable)
 
+    @classmethod
+    def of_standby(cls, config: Config) -> Database | None:
+        """The standby that requests read from, as the hub's own user; None if there is none."""
+        if config.read_url is None:
+            return None
+        return cls(config.read_url, is_embedded=False, variable="HUB_READ_URL")
+
     def open(self) -> None:
         """Start the pool, without waiting for the database."""
         self._pool.open(wait=False)

@@ -71,6 +71,17 @@ class AnalystsCheckSchema(Schema):
     )
 
 
+class StandbyCheckSchema(Schema):
+    """Whether reads use the standby of HUB_READ_URL. `none`: no such setting."""
+
+    status = fields.String(metadata={"enum": ["none", "ok", "behind", "down"]})
+    behind_seconds = fields.Float(
+        allow_none=True,
+        metadata={"description": "The age of what the standby shows; null if it is not known."},
+    )
+    detail = fields.String(allow_none=True)
+
+
 class ChecksSchema(Schema):
     """The parts of the hub."""
 
@@ -79,6 +90,7 @@ class ChecksSchema(Schema):
     writer = fields.Nested(WriterCheckSchema)
     tasks = fields.Nested(TasksCheckSchema)
     analysts = fields.Nested(AnalystsCheckSchema)
+    standby = fields.Nested(StandbyCheckSchema)
 
 
 class HealthSchema(Schema):

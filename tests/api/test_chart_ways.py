@@ -227,7 +227,8 @@ class TestEitherWay:
             assert count_of(app, rule) == before + 1
 
     def test_lost_database_is_answered_503(self, config: Config, get: Get) -> None:
-        nowhere = replace(config, database_url="postgresql://127.0.0.1:9/none", owner_url=None)
+        address = "postgresql://127.0.0.1:9/none"
+        nowhere = replace(config, database_url=address, owner_url=None, read_url=None)
         app = create_app(nowhere)
         hub_of(app).database._pool.timeout = 0.1
         try:

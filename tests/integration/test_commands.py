@@ -50,6 +50,7 @@ def test_config_shows_each_setting_with_its_source() -> None:
         ({"HUB_LOG_LEVEL": "LOUD"}, "HUB_LOG_LEVEL is 'LOUD'"),
         ({"HUB_FAIL_AFTER_SECONDS": "30"}, "HUB_STALE_AFTER_SECONDS (60) must be smaller than"),
         ({"HUB_OWNER_URL": "postgresql://db/hub"}, "HUB_OWNER_URL is set and DATABASE_URL is not"),
+        ({"HUB_READ_URL": "postgresql://db/hub"}, "HUB_READ_URL is set and DATABASE_URL is not"),
         ({"HUB_LATE_DATA_DAYS": "30"}, "HUB_LATE_DATA_DAYS (30) must be smaller than"),
         (
             {"HUB_RAW_RETENTION_DAYS": "365"},
@@ -119,7 +120,7 @@ def test_demo_without_a_hub_is_a_sentence() -> None:
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
-OPERATORS_NEED = 17
+OPERATORS_NEED = 18
 
 
 def shown_settings(*options: str, **env: str) -> list[str]:

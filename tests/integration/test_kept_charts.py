@@ -219,7 +219,7 @@ WORKS = st.sampled_from(
 
 @pytest.mark.timeout(0 if RUNS else 600)
 @settings(
-    max_examples=RUNS or 6,
+    max_examples=RUNS or 4,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -15,6 +15,7 @@ from app.config import ROOT
 # What a module may import of ours, besides its own package. The longest prefix of its name counts.
 BASE = {"app.clock", "app.config", "app.errors", "app.logs", "app.metrics"}
 POOL = "app.database.pool"
+READS = "app.database.reads"
 MAY_IMPORT = {
     "wsgi": {"app"},
     "app": set(),
@@ -34,11 +35,11 @@ MAY_IMPORT = {
     | {"app.store", "app.ingest", "app.checks.probe", "app.__version__", *BASE},
     "app.web": {"app.schemas", "app.ingest", "app.charts", "app.auth", "app.domain", *BASE},
     "app.hub": {"app.web", "app.charts", "app.auth", "app.ingest", "app.checks.probe"}
-    | {"app.domain", POOL, *BASE},
+    | {"app.domain", POOL, READS, *BASE},
     # What is done with them.
     "app.schemas": {"app.domain", "app.clock", "app.errors"},
     "app.ingest": {"app.store", "app.domain", "app.background", POOL, *BASE},
-    "app.charts": {"app.store", "app.domain", POOL, "app.errors"},
+    "app.charts": {"app.store", "app.domain", POOL, READS, "app.errors"},
     "app.auth": {"app.store", "app.background", POOL, "app.clock", "app.errors"},
     "app.auth.scopes": set(),
     "app.store": {"app.domain", POOL, "app.clock", "app.errors"},

@@ -10,6 +10,7 @@ from app.auth.guard import Guard
 from app.charts.kept import KeptCharts
 from app.config import Config
 from app.database.pool import Database
+from app.database.reads import Reads
 from app.hub import Hub
 from app.ingest.heartbeat import Heartbeat
 from app.ingest.queue import Item
@@ -75,6 +76,7 @@ class HeldServer(Server):
         hub = Hub(
             config,
             database,
+            Reads(database),
             self.writer,
             Heartbeat(database, lambda: True),
             admission,
