@@ -44,6 +44,18 @@ def without_password(dsn: str) -> str:
     return make_conninfo("", **{**parts, **hidden})
 
 
+def check_addresses(config: Config) -> None:
+    """Raise ConfigError if an address that is set is not valid."""
+    addresses = {
+        "DATABASE_URL": config.database_url,
+        "HUB_OWNER_URL": config.owner_url,
+        "HUB_READ_URL": config.read_url,
+    }
+    for variable, dsn in addresses.items():
+        if dsn is not None:
+            check_dsn(dsn, variable)
+
+
 def check_dsn(dsn: str, variable: str) -> None:
     """Raise ConfigError naming the setting if the address is not valid.
 

@@ -193,6 +193,15 @@ def test_start_with_a_mistyped_address_prints_no_password(tmp_path: Path) -> Non
         assert "not a valid database address" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "HUB_READ_URL"])
+def test_an_address_for_the_web_workers_is_checked_before_the_start(variable: str) -> None:
+    settings = {"DATABASE_URL": "postgresql://127.0.0.1:9/x", variable: INVALID_ADDRESSES[0]}
+    done = call_app("serve", HUB_OWNER_URL="postgresql://127.0.0.1:9/x", **settings)
+    assert done.returncode == 1
+    assert f"{variable} is not a valid database address" in done.stderr
+    assert "s3cret" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     "command", [["doctor"], ["repair", "--counts"], ["token", "list"]], ids=lambda words: words[0]
 )

@@ -10,6 +10,7 @@ from socket import AddressFamily
 
 from app.auth.keys import read_keys
 from app.config import Config
+from app.database.addresses import check_addresses
 from app.errors import StartError
 
 PORT_WAIT_SECONDS = 3.0  # the workers of a hub that was killed need a moment to end
@@ -21,6 +22,7 @@ def check_start(config: Config) -> str:
     The web server takes an IP address only. It would share a port that another program has
     (SO_REUSEPORT), and each would get some of the requests.
     """
+    check_addresses(config)  # a web worker would report it with a traceback, again and again
     family, address = _resolve(config.host)
     _require_safe_address(config)
     _require_certificate(config)
