@@ -28,7 +28,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from app.commands import config, demo, doctor, maintenance, migrate, repair, rules, token
+    from app.commands import (
+        backup,
+        config,
+        demo,
+        doctor,
+        maintenance,
+        migrate,
+        repair,
+        rules,
+        token,
+    )
 
     parser = argparse.ArgumentParser(prog="python -m app", description="Telemetry Hub")
     parser.add_argument("--version", action="version", version=__version__)
@@ -43,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", migrate.run, "bring the database's schema up to date")
     config.add_arguments(add("config", config.run, "show the settings, and where each comes from"))
     add("doctor", doctor.run, "check that the database's schema is what the hub needs")
+    backup.add_arguments(
+        add("backup", backup.run, "copy the embedded database into a file while the hub runs")
+    )
     token.add_arguments(add("token", token.run, "make, list and revoke tokens; make their key"))
     rules.add_arguments(
         add("rules", rules.run, "list, set and delete thresholds of jobs, machines and nodes")

@@ -36,6 +36,18 @@ const QUIET_EXCHANGES = 20;
 const QUIET_WAIT_MS = 3_600_000;
 const MIB = 1024 * 1024;
 
+// `python -m app backup` names its connection so. What it began ends with the connection, as in a
+// server: a backup, and a slot that keeps the WAL.
+const BACKUP_APPLICATION = "hub_backup";
+const END_BACKUP = `
+  DO $$
+  BEGIN
+    PERFORM pg_backup_stop(false);
+  EXCEPTION WHEN object_not_in_prerequisite_state THEN
+    NULL; -- it has ended
+  END $$;
+  SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots;`;
+
 /** @param {string} text */
 const digest = (text) => crypto.createHash("sha256").update(text).digest();
 
@@ -399,8 +411,9 @@ export class Bridge {
     }
     // The other users can make nothing that outlives a transaction.
     if (connection.user === "owner" && connection.hasWorked) {
+      const end = connection.application === BACKUP_APPLICATION ? END_BACKUP : "";
       this.#guard(() =>
-        this.#openSession.asOwner(() => this.#openEngine.query("UNLISTEN *; DISCARD TEMP")),
+        this.#openSession.asOwner(() => this.#openEngine.query(`${end}UNLISTEN *; DISCARD TEMP`)),
       );
       this.#unnamedOwner = null;
     }

@@ -176,11 +176,16 @@ export class Connection {
     return this.user === "analyst";
   }
 
+  /** The name that its client has given itself. */
+  get application() {
+    return this.settings.get("application_name") ?? this.#application;
+  }
+
   /** @param {Exchange} exchange @returns {object} what the log says of an exchange that failed */
   describe({ sql }) {
     return {
       user: this.user,
-      application: this.settings.get("application_name") ?? this.#application,
+      application: this.application,
       statement: Buffer.from(sql, "latin1").toString("utf8"),
     };
   }

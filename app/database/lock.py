@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.errors import EngineError
 
+LOCK_FILE = "engine.lock"
 RETRY_SECONDS = 0.05
 
 
@@ -19,7 +20,7 @@ def lock_directory(data_dir: Path, wait_seconds: float) -> int:
     """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(data_dir / "engine.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fd = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as exc:
         raise EngineError(
             f"HUB_DATA_DIR is {data_dir}, where the hub cannot write ({exc.strerror}): set it to "
