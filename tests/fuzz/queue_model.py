@@ -29,7 +29,9 @@ class Row:
 
     @property
     def stream(self) -> Any:
-        return self.payload.get("job_id") or self.payload.get("node_id")
+        if node_id := self.payload.get("node_id"):
+            return f"node/{node_id}"
+        return self.payload.get("job_id")
 
 
 def _loss_field(payload: dict[str, Any]) -> str:

@@ -112,7 +112,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.queues[owner].forget_dead(row_ids) == len(gone)
         self.model.dead = [row for row in self.model.dead if row not in gone]
 
-    @rule(owner=OWNERS, stream=st.sampled_from(["j", "k", "n"]))
+    @rule(owner=OWNERS, stream=st.sampled_from(["j", "k", "node/n"]))
     def take_losses(self, owner: str, stream: str) -> None:
         assert self.queues[owner].take_losses(stream) == self.model.untold.pop(stream, 0)
 

@@ -74,7 +74,7 @@ def test_a_backlog_of_a_thousand_is_gone_in_seconds(
     for number in range(1000):
         queue.enqueue(update(str(number % 4), number))
     seconds = run_dry(drain, clock)
-    assert 3.6 < seconds < 10  # ten batches, two a second: rate-limited, and within 30 s
+    assert 3.6 < seconds < 30  # ten batches, two a second: rate-limited, and within 30 s
     assert len(faulty_hub.pushes) == 10
     assert len(faulty_hub.accepted) == 1000 == drain.stats.sent
     for numbers in received(faulty_hub).values():
