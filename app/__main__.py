@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         repair,
         rules,
         token,
+        transfer,
     )
 
     parser = argparse.ArgumentParser(prog="python -m app", description="Telemetry Hub")
@@ -65,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     repair.add_arguments(
         add("repair", repair.run, "correct the bytes of completed jobs, or rebuild rollups")
+    )
+    transfer.add_export_arguments(
+        add("export", transfer.run_export, "write all that the hub keeps into files of CSV")
+    )
+    transfer.add_import_arguments(
+        add("import", transfer.run_import, "load an export into an empty database")
     )
     demo.add_arguments(add("demo", demo.run, "send simulated jobs and nodes to a hub"))
     return parser

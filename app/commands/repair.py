@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Iterator
 from datetime import datetime
 
+from app.commands.terminal import instant
 from app.config import Config
 from app.database.attach import attached_database
 from app.database.pool import Connection, Database, translated_errors
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{option}",
             dest=f"{option}_at",
             metavar="TIME",
-            type=_instant,
+            type=instant,
             help=f"with --rollups: {meaning} to rebuild, such as 2026-03-10T12:00:00Z",
         )
 
@@ -206,15 +207,3 @@ def _describe(rollup: Rollup, window: Window, from_at: datetime | None) -> str:
     is_cut = from_at is not None and window.from_at - from_at >= rollup.bucket
     why = f", where {rollup.source} begins," if is_cut else ""
     return f"from {window.from_at.isoformat()}{why} to {window.before_at.isoformat()}"
-
-
-def _instant(text: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time such as 2026-03-10T12:00:00Z"
-        ) from exc
-    if instant.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text} has no offset from UTC: write {text}Z for UTC")
-    return instant

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from app.config import Config
 from app.database.attach import attached_database
@@ -67,3 +67,16 @@ def duration_up_to(longest: timedelta) -> Callable[[str], timedelta]:
         return length
 
     return duration
+
+
+def instant(text: str) -> datetime:
+    """The type of an option with a time."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time such as 2026-03-10T12:00:00Z"
+        ) from exc
+    if found.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text} has no offset from UTC: write {text}Z for UTC")
+    return found

@@ -563,6 +563,7 @@ def test_one_rollup_that_fails_does_not_stop_the_others(
     assert "disk_speed_1m could not be refreshed" in caplog.messages
 
 
+@pytest.mark.steps
 def test_a_step_is_committed_at_once(conn: Connection, tick: Tick) -> None:
     """TimescaleDB from 2.28 on would commit every ten buckets, the newest ones first."""
     add_updates(conn, every(MINUTE, NOW - 2 * HOUR, NOW))

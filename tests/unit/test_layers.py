@@ -47,8 +47,17 @@ MAY_IMPORT = {
     # How the hub is run.
     "app.__main__": {"app.commands", "app.__version__", *BASE},
     "app.commands": {"app.auth", "app.checks", "app.database", "app.domain", "app.store"}
+    | {"app.transfer"}
     | {"app.background", "app.lifeline", "app.schemas", *BASE},
-    "app.commands.repair": {"app.database", "app.domain", "app.ingest", "app.store", *BASE},
+    "app.commands.repair": {
+        "app.commands.terminal",
+        "app.database",
+        "app.domain",
+        "app.ingest",
+        "app.store",
+        *BASE,
+    },
+    "app.transfer": {"app.store", "app.domain", "app.database", *BASE},
     "app.checks": {"app.store", "app.domain", "app.database", *BASE},
     "app.database": {"app.background", *BASE},
     "app.background": {"app.errors"},
@@ -81,7 +90,7 @@ HOME = {
     "msgspec": {"app.schemas"},
     "apscheduler": {"jobs.scheduler"},
     "cronsim": {"app.schemas", "app.domain.attention"},
-    "psycopg": {"app.store", "app.database", "app.checks", "app.ingest"},
+    "psycopg": {"app.store", "app.database", "app.checks", "app.ingest", "app.transfer"},
     "psycopg_pool": {"app.database"},
     "granian": {"app.commands"},
     "jwt": {"app.auth.tokens"},

@@ -1,0 +1,1 @@
+"""All that a hub keeps, out of one database and into another: files of CSV and a manifest."""
