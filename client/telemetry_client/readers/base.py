@@ -164,6 +164,16 @@ class LastLines(Reader):
         super()._flush()
 
 
+class Detached(LastLines):
+    """Of a tool that its wrapper leaves running in the background: how it ends is not known."""
+
+    def end(self, exit_status: int) -> End:
+        end = super().end(exit_status)
+        if end.status != "completed":
+            return end
+        return replace(end, error=f"{self.tool} was left running: how it ends is not known")
+
+
 def plain_outcome(exit_status: int) -> Outcome:
     """What an exit status means by convention."""
     if exit_status == 0:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from telemetry_client.readers.base import LastLines, Reader
+from telemetry_client.readers.base import Detached, LastLines, Reader
 from telemetry_client.readers.call import Call, SizeOf, no_size
 from telemetry_client.readers.pattern import PatternReader
 from telemetry_client.readers.tool import Missing, Tool
@@ -14,6 +14,7 @@ from telemetry_client.readers.tools import find, known_name
 from telemetry_client.readers.wrappers import (
     Found,
     arguments_of,
+    detaching_wrapper,
     find_tool,
     hides_failures,
     mentioned_tool,
@@ -54,6 +55,8 @@ def choose_reader(
     `tool`, ValueError for an invalid pattern.
     """
     call = _call_of(command, environ or {}, size_of, tool)
+    if wrapper := detaching_wrapper(command):
+        return _detached(command, wrapper, call)
     if call is None:
         return _unknown(command, patterns)
     described = find(call.tool)
@@ -72,6 +75,18 @@ def _unknown(command: Sequence[str], patterns: Sequence[str]) -> Choice:
     reader.tool = os.path.basename(command[0]) if command else ""
     hint = None if patterns else _mention(command)
     return Choice(reader, hint=hint, hides_failures=hides_failures(command))
+
+
+def _detached(command: Sequence[str], wrapper: str, call: Call | None) -> Choice:
+    reader = Detached()
+    reader.tool = call.tool if call is not None else os.path.basename(command[0])
+    reader.via = call.via if call is not None else ()
+    hint = (
+        f"{wrapper} returns while its command is still running: how that ends is not known. "
+        "Run it in the foreground."
+    )
+    tool = find(call.tool) if call is not None else None
+    return Choice(reader, tool, call, hint, hides_failures(command))
 
 
 def repository_of(command: Sequence[str], environ: Mapping[str, str]) -> str | None:
@@ -100,7 +115,15 @@ def _call_of(
     if found.is_elsewhere:
         environ, size_of = {}, no_size
     environ = {**environ, **found.variables}
-    return Call(found.tool, found.given, environ, size_of, found.via, found.doubtful)
+    return Call(
+        found.tool,
+        found.given,
+        environ,
+        size_of,
+        found.via,
+        found.doubtful,
+        valued=find(found.tool).valued,
+    )
 
 
 def _hint(call: Call, missing: Missing) -> str:

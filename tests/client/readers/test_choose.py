@@ -38,6 +38,9 @@ READ = [
     "pv -nb -L 8M a",
     "pv -n -s 20M",
     "pv -ns 20M",
+    "pv -n -b -Nqueue a",
+    "restic -r/mnt/qnap backup --json /home",
+    "curl -ofiles http://h/",
 ]
 RCLONE_FLAGS = "--use-json-log --stats 5s --stats-log-level NOTICE"
 LACKING = {
@@ -76,6 +79,8 @@ LACKING = {
     "qemu-img convert a b": "-p",
     "pg_basebackup -D x": "-P",
     "pg_dump x": "--verbose",
+    "pg_dump -dvault": "--verbose",
+    "pg_basebackup -D/srv/P": "-P",
     "pgbackrest backup --log-level-console=info": "--log-level-console=detail",
     "mydumper -o x": "--verbose=3",
     "duplicity full a b": "--progress",
@@ -97,6 +102,7 @@ UNREAD = [
     "",
     "sudo",
     "./backup.sh",
+    "./rsync-2024.sh a b",
 ]
 
 
@@ -170,6 +176,9 @@ def test_restic_counts_the_steps_of_other_commands_if_it_may() -> None:
         ("podman exec box restic backup --json /", "restic", "podman"),
         ("kubectl exec pod -n ns -- restic backup --json /", "restic", "kubectl"),
         ("chroot /mnt rsync -a --info=progress2 a b", "rsync", "chroot"),
+        ("env -S 'restic backup --json /'", "restic", "env"),
+        ("systemd-run --scope -u x rsync -a --info=progress2 a b", "rsync", "systemd-run"),
+        ("ssh host rsync -a -f x --info=progress2 a b", "rsync", "ssh"),
         ("taskset -c 0-3 rsync -a --info=progress2 a b", "rsync", "taskset"),
         ("systemd-inhibit --what=sleep rsync -a --info=progress2 a b", "rsync", "systemd-inhibit"),
     ],
@@ -242,6 +251,45 @@ def test_our_environment_is_not_that_of_another_machine() -> None:
 def test_a_pipeline_that_hides_failures_is_seen(line: str, hides: bool) -> None:
     assert choose_reader(shlex.split(line)).hides_failures == hides
     assert choose_reader(shlex.split(line), tool="pg_dump").hides_failures == hides
+
+
+@pytest.mark.parametrize(
+    ("line", "wrapper"),
+    [
+        ("systemd-run --uid=1 rsync -a --info=progress2 a b", "systemd-run"),
+        ("docker exec -d box restic backup --json /", "docker"),
+        ("ssh -f host 'rsync -a --info=progress2 a b'", "ssh"),
+        ("sudo -bu x ./backup.sh", "sudo"),
+        ("nice setsid --fork ./backup.sh", "setsid"),
+    ],
+)
+def test_a_command_that_is_left_running_has_no_known_end(line: str, wrapper: str) -> None:
+    choice = choose_reader(shlex.split(line))
+    assert choice.hint is not None
+    assert choice.hint.startswith(f"{wrapper} returns while its command is still running")
+    end = choice.reader.end(0)
+    assert end.status == "completed"
+    assert end.error is not None
+    assert "how it ends is not known" in end.error
+    assert choice.reader.end(1).status == "failed"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "restic -r/mnt/n backup --json /home",
+        "rsync -T/tmp/n -a --info=progress2 a b",
+        "rsync -e 'ssh -n' -a a b",
+        "borg create -Cnone --log-json --progress ::a /home",
+    ],
+)
+def test_letters_in_a_value_are_not_switches(line: str) -> None:
+    assert not choose_reader(shlex.split(line)).reader.is_dry_run
+
+
+def test_a_directory_of_tar_does_not_make_a_warning_a_failure() -> None:
+    assert choose_reader("tar -C/data -cf x .".split()).reader.end(1).status == "completed"
+    assert choose_reader("tar -dC/srv -fx".split()).reader.end(1).status == "failed"
 
 
 def test_an_expression_needs_no_hint() -> None:

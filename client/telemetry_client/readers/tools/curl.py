@@ -20,6 +20,7 @@ _NOISE = r"^(?:% +Total|Dload +Upload|[-#O= ]+$)"
 
 class Curl(Tool):
     name = "curl"
+    valued = tuple(f"-{letter}" for letter in "AbcCdDeEFHKmoPQrtTuUwxXyYz")
     reads = "bytes and total, in three digits (-#: percent)"
 
     def reader(self, call: Call) -> Reader | Missing | None:

@@ -58,6 +58,7 @@ _EXITS = {
 
 class Rsync(Tool):
     name = "rsync"
+    valued = _VALUED
     reads = "bytes; percent and time left once rsync has listed all files"
 
     def reader(self, call: Call) -> Reader | Missing | None:
@@ -75,7 +76,7 @@ class Rsync(Tool):
         return call.has("--dry-run", "n")
 
     def repository(self, call: Call) -> str | None:
-        words = call.words(_VALUED)
+        words = call.words()
         return words[-1] if len(words) > 1 else None
 
 

@@ -21,6 +21,7 @@ _BLOCK_BYTES, _BLOCKS = 512, 20  # of a record
 
 class Tar(Tool):
     name = "tar"
+    valued = tuple("-b -C -f -g -F -H -I -K -L -N -T -V -X".split())
     reads = "bytes of the archive, not compressed"
 
     def reader(self, call: Call) -> Reader | Missing | None:

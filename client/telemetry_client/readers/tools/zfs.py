@@ -21,6 +21,7 @@ _NOISE = re.compile(r"(?:full|incremental|TIME)\s|.* estimated size is ")
 
 class Zfs(Tool):
     name = "zfs"
+    valued = tuple("-i -I -t -X -o -x".split())
     reads = "send: bytes and the total that it has estimated"
 
     def reader(self, call: Call) -> Reader | Missing | None:
