@@ -292,6 +292,49 @@ def test_a_directory_of_tar_does_not_make_a_warning_a_failure() -> None:
     assert choose_reader("tar -dC/srv -fx".split()).reader.end(1).status == "failed"
 
 
+@pytest.mark.parametrize(
+    ("operands", "total"),
+    [
+        ("bs=1M", 100 * 1024**2),
+        ("bs=1MB", 100 * 1000**2),
+        ("bs=4k", 100 * 4096),
+        ("bs=4KiB", 100 * 4096),
+        ("bs=4kB", 100 * 4000),
+        ("bs=2b", 100 * 1024),
+        ("ibs=3", 300),
+        ("", 100 * 512),
+        ("bs=2x512", None),
+    ],
+)
+def test_the_total_of_dd_is_in_its_own_units(operands: str, total: int | None) -> None:
+    reader = choose_reader(["dd", "count=100", "status=progress", *operands.split()]).reader
+    progress = reader.feed(b"100 bytes copied, 1 s, 100 B/s\r")
+    assert progress is not None
+    assert progress.total_bytes == total
+
+
+@pytest.mark.parametrize(
+    ("tool", "line", "count"),
+    [
+        ("dd", "60000000 Bytes (60 MB, 57 MiB) kopiert, 0,05 s, 1,2 GB/s", 60_000_000),
+        ("dd", "60000000 octets (60 MB, 57 MiB) copi\u00e9s, 0,05 s, 1,2 GB/s", 60_000_000),
+        ("dd", "6 bytes copied, 1.5e-05 s, 400 kB/s", 6),
+        ("tar --checkpoint=10", "tar: Schreibe Pr\u00fcfpunkt 20", 20 * 10_240),
+    ],
+)
+def test_progress_is_read_in_other_languages(tool: str, line: str, count: int) -> None:
+    reader = choose_reader([*tool.split(), "status=progress"]).reader
+    progress = reader.feed(f"57+1 Datens\u00e4tze ein\n{line}\n".encode(), "stderr")
+    assert progress is not None
+    assert progress.bytes_transferred == count
+
+
+def test_rsync_without_a_source_has_no_percent() -> None:
+    progress = RsyncReader().feed(b"  0 100%  0.00kB/s  0:00:00 (xfr#0, to-chk=0/0)\r")
+    assert progress is not None
+    assert (progress.bytes_transferred, progress.percent) == (0, None)
+
+
 def test_an_expression_needs_no_hint() -> None:
     line = ["sh", "-c", "cd / && restic backup ."]
     choice = choose_reader(line, patterns=["(?P<percent>[0-9]+)%"])
