@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
@@ -96,6 +96,11 @@ class Reader:
         if stream == "stderr":
             self.messages.add(line)
 
+    def take_all(self, lines: Sequence[str], stream: Stream) -> None:
+        """Take the lines of one read."""
+        for line in lines:
+            self.take(line, stream)
+
     def feed(self, data: bytes, stream: Stream | None = None) -> Progress | None:
         """Take bytes of the output; returns the new progress, None if it is unchanged.
 
@@ -105,8 +110,8 @@ class Reader:
         stream = stream or self.streams[0]
         before = self.progress
         # Repeated lines are skipped: thousands of them would slow the tool down.
-        for line, _ in groupby(self._lines.setdefault(stream, Lines()).feed(data)):
-            self.take(line, stream)
+        lines = self._lines.setdefault(stream, Lines()).feed(data)
+        self.take_all([line for line, _ in groupby(lines)], stream)
         return self._shown() if self.progress is not before else None
 
     def end(self, exit_status: int) -> End:

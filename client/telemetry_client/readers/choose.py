@@ -31,6 +31,7 @@ class Choice:
 
     `hides_failures`: it is a pipeline, of which the status shows only the last part.
     `tool` and `call` are None for a program that is not known; its reader keeps last words only.
+    `has_patterns`: the reader searches for expressions of the user.
     """
 
     reader: Reader
@@ -38,6 +39,7 @@ class Choice:
     call: Call | None = None
     hint: str | None = None
     hides_failures: bool = False
+    has_patterns: bool = False
 
 
 def choose_reader(
@@ -67,14 +69,16 @@ def choose_reader(
     reader.via, reader.doubtful = call.via, call.doubtful
     reader.is_dry_run = described.is_dry_run(call)
     hint = _hint(call, found) if isinstance(found, Missing) else None
-    return Choice(reader, described, call, hint, hides_failures(command))
+    return Choice(reader, described, call, hint, hides_failures(command), bool(patterns))
 
 
 def _unknown(command: Sequence[str], patterns: Sequence[str]) -> Choice:
     reader = PatternReader(patterns) if patterns else LastLines()
     reader.tool = os.path.basename(command[0]) if command else ""
     hint = None if patterns else _mention(command)
-    return Choice(reader, hint=hint, hides_failures=hides_failures(command))
+    return Choice(
+        reader, hint=hint, hides_failures=hides_failures(command), has_patterns=bool(patterns)
+    )
 
 
 def _detached(command: Sequence[str], wrapper: str, call: Call | None) -> Choice:

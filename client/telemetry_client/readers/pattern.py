@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Optional
 
 from telemetry_client.readers.base import Reader, Stream, count_of
 
 GROUPS = ("done", "total", "percent", "speed", "phase")
-LONGEST_LINE = 2_000  # characters; a careless expression must not take long
+LONGEST_LINE = 2_000  # characters; reports of progress are shorter
 _NUMBER = re.compile(r"(\d+(?:[.,' ]\d+)*)\s*([kmgtpe]?)(i?)(?=b|\W|$)", re.ASCII | re.IGNORECASE)
 _NAMED_PHASES = 200  # of more, only every hundredth is named: each costs an update
 _POWERS = " KMGTPE"
 _ALMOST_ALL = 99.99  # 100 means completed
+
+Found = dict[str, str]  # the groups of a match that are not empty
+Search = Callable[[Sequence[str]], list[Optional[Found]]]  # of each line
 
 
 class PatternReader(Reader):
@@ -22,7 +27,7 @@ class PatternReader(Reader):
     Groups: `done`, `total`, `percent`, `speed` and `phase`. Sizes may have a unit: with an `i`, as
     in MiB, it is a power of 1024; without, of `base`. A line of stderr that is not progress is kept
     as a message, unless it matches `noise`. A total without `done` is kept for the lines that have
-    none. `scale`: how many bytes are 1 of `done` and `total`.
+    none. `scale`: how many bytes are 1 of `done` and `total`. `search` may be replaced.
     """
 
     streams: tuple[Stream, ...] = ("stdout", "stderr")
@@ -39,23 +44,27 @@ class PatternReader(Reader):
     ) -> None:
         super().__init__()
         self.streams = streams
-        self._patterns = [compiled(pattern) for pattern in patterns]
+        self.search: Search = partial(search_lines, [compiled(pattern) for pattern in patterns])
         self._base = base
         self._scale = scale
         self._total = total_bytes
         self._noise = re.compile(noise) if noise is not None else None
         self._phases_count = 0
 
-    def take(self, line: str, stream: Stream) -> None:
-        for pattern in self._patterns:
-            match = pattern.search(line[:LONGEST_LINE])
-            if match is not None:
-                self._take_groups({k: v.strip() for k, v in match.groupdict().items() if v})
-                return
-        if self._noise is None or not self._noise.search(line):
-            super().take(line, stream)
+    def take_all(self, lines: Sequence[str], stream: Stream) -> None:
+        results = self.search(lines) if lines else []
+        for line, found, following in zip(lines, results, [*results[1:], None]):
+            if found is not None:
+                # Of lines that say the same, the last one counts: there may be a million of them.
+                if following is None or found.keys() != following.keys():
+                    self._take_groups(found)
+            elif self._noise is None or not self._noise.search(line):
+                super().take(line, stream)
 
-    def _take_groups(self, found: dict[str, str]) -> None:
+    def take(self, line: str, stream: Stream) -> None:
+        self.take_all([line], stream)
+
+    def _take_groups(self, found: Found) -> None:
         progress = self.progress
         done, total, speed = (self._bytes(found.get(name)) for name in ("done", "total", "speed"))
         if done is not None:
@@ -81,6 +90,19 @@ class PatternReader(Reader):
     def _bytes(self, text: str | None) -> int | None:
         size = size_in(text, self._base)
         return None if size is None else count_of(size * self._scale)
+
+
+def search_lines(patterns: Sequence[re.Pattern[str]], lines: Sequence[str]) -> list[Found | None]:
+    """The groups of the first pattern that is found in each line; None if none is."""
+    return [_search_line(patterns, line[:LONGEST_LINE]) for line in lines]
+
+
+def _search_line(patterns: Sequence[re.Pattern[str]], line: str) -> Found | None:
+    for pattern in patterns:
+        match = pattern.search(line)
+        if match is not None:
+            return {name: text.strip() for name, text in match.groupdict().items() if text}
+    return None
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
