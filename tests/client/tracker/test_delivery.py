@@ -181,12 +181,14 @@ def test_a_hub_that_is_silent_about_a_backlog_counts_as_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(delivery, "SILENT_SECONDS", 0.1)
-    queue.enqueue({"job_id": "backup-0", "job_type": "backup", "status": "completed"})
-    faulty_hub.next_faults.extend([None, "timeout"])  # the start, and what an earlier job has left
+    for index in range(101):  # two batches of what an earlier job has left
+        queue.enqueue({"job_id": "backup-0", "status": "running", "bytes_transferred": index})
+    faulty_hub.next_faults.extend([None, None])  # for the start and the first batch
     faulty_hub.probability, faulty_hub.faults = 1.0, ("timeout",)
     with TelemetryClient(faulty_hub.url, timeout=30.0) as client:
-        tracker = ProgressTracker("backup-1", **patient | {"client": client})
-        wait_until(lambda: len(faulty_hub.requests) == 2)
+        options = patient | {"client": client, "interval_seconds": 3_600.0}
+        tracker = ProgressTracker("backup-1", **options)
+        wait_until(lambda: len(faulty_hub.requests) == 3)
         began = time.monotonic()
         tracker.complete()
         assert time.monotonic() - began < 20
