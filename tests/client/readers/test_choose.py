@@ -457,6 +457,9 @@ def test_the_repository_is_named_without_its_password(
         (r'":s3,secret_access_key=\"a,b:c\",x=1:b"', r'":s3,secret_access_key=…,x=1:b"'),
         ("RESTIC_PASSWORD=s restic", "RESTIC_PASSWORD=… restic"),
         ("exit code=3, key: none", "exit code=3, key: none"),
+        ("> Authorization: Bearer a.b-c", "> Authorization: Bearer …"),
+        ("'proxy-authorization: x' sent", "'proxy-authorization: …' sent"),
+        ("401: authorization failed", "401: authorization failed"),
     ],
 )
 def test_credentials_are_taken_out_of_addresses(text: str, plain: str) -> None:
