@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Optional
+from typing import Any, Optional
 
 from telemetry_client.readers.base import Reader, Stream, count_of
 
@@ -52,12 +52,9 @@ class PatternReader(Reader):
         self._phases_count = 0
 
     def take_all(self, lines: Sequence[str], stream: Stream) -> None:
-        results = self.search(lines) if lines else []
-        for line, found, following in zip(lines, results, [*results[1:], None]):
+        for line, found in zip(lines, self.search(lines) if lines else ()):
             if found is not None:
-                # Of lines that say the same, the last one counts: there may be a million of them.
-                if following is None or found.keys() != following.keys():
-                    self._take_groups(found)
+                self._take_groups(found)
             elif self._noise is None or not self._noise.search(line):
                 super().take(line, stream)
 
@@ -65,19 +62,21 @@ class PatternReader(Reader):
         self.take_all([line], stream)
 
     def _take_groups(self, found: Found) -> None:
-        progress = self.progress
+        changes: dict[str, Any] = {}
         done, total, speed = (self._bytes(found.get(name)) for name in ("done", "total", "speed"))
         if done is not None:
             total = self._total if total is None else total
-            progress = replace(progress, bytes_transferred=done, total_bytes=total)
+            changes.update(bytes_transferred=done, total_bytes=total)
         elif total is not None:
             self._total = total
         elif speed is not None:  # otherwise it is measured
-            progress = replace(progress, speed_bps=speed // self._scale)
+            changes.update(speed_bps=speed // self._scale)
         percent = percent_in(found.get("percent"))
         if percent is not None:
-            progress = replace(progress, percent=percent)
-        self.progress = replace(progress, phase=self._phase(found.get("phase")))
+            changes.update(percent=percent)
+        phase = self._phase(found.get("phase"))
+        # Once for all: there may be thousands of lines a second.
+        self.progress = replace(self.progress, phase=phase, **changes)
 
     def _phase(self, named: str | None) -> str:
         before = self.progress.phase or "transferring"
