@@ -329,6 +329,36 @@ def test_progress_is_read_in_other_languages(tool: str, line: str, count: int) -
     assert progress.bytes_transferred == count
 
 
+@pytest.mark.parametrize(
+    ("options", "columns"),
+    [
+        ("-o x", "100 50.0M  100 50.0M    0     0"),
+        ("-T x", "100 50.0M    0     0  100 50.0M"),
+        ("-d q=1 -o x", "100 50.0M  100 50.0M  100     3"),
+        ("-F f=@x", "100 50.0M  100     3  100 50.0M"),
+    ],
+)
+def test_curl_moves_what_it_sends_and_what_it_receives(options: str, columns: str) -> None:
+    reader = choose_reader(["curl", *options.split(), "http://h/"]).reader
+    line = f"{columns}  437M     22 --:--:-- --:--:-- --:--:--  440M"
+    progress = reader.feed(f"\r{line}\r".encode(), "stderr")
+    assert progress is not None
+    assert (progress.bytes_transferred, progress.total_bytes) == (50 * 1024**2, 50 * 1024**2)
+    assert reader.end(0).error is None
+
+
+@pytest.mark.parametrize(
+    "columns", ["100 50.0M    0 50.0M    0     0", "100 50.0M    0 50.0M  100     3"]
+)
+def test_curl_does_not_know_the_total_of_an_answer_without_a_length(columns: str) -> None:
+    """It shows what it has received so far, as 100 % of all and 0 % of what it receives."""
+    reader = choose_reader(["curl", "-o", "x", "http://h/"]).reader
+    progress = reader.feed(f"{columns}  437M  22 --:--:-- --:--:-- --:--:-- 440M\r".encode())
+    assert progress is not None
+    assert (progress.bytes_transferred, progress.total_bytes) == (50 * 1024**2, None)
+    assert progress.percent is None
+
+
 def test_rsync_without_a_source_has_no_percent() -> None:
     progress = RsyncReader().feed(b"  0 100%  0.00kB/s  0:00:00 (xfr#0, to-chk=0/0)\r")
     assert progress is not None
