@@ -13,6 +13,7 @@ from telemetry_client.readers.base import Reader, Stream, count_of
 GROUPS = ("done", "total", "percent", "speed", "phase")
 LONGEST_LINE = 2_000  # characters; reports of progress are shorter
 _NUMBER = re.compile(r"(\d+(?:[.,' ]\d+)*)\s*([kmgtpe]?)(i?)(?=b|\W|$)", re.ASCII | re.IGNORECASE)
+_LONGEST_NUMBER = 100  # characters; Python refuses to convert thousands of digits
 _NAMED_PHASES = 200  # of more, only every hundredth is named: each costs an update
 _POWERS = " KMGTPE"
 _ALMOST_ALL = 99.99  # 100 means completed
@@ -118,8 +119,8 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 
 def size_in(text: str | None, base: int) -> int | None:
-    """`1,234`, `1.5G` or `1.5 GiB` in bytes; None for anything else."""
-    match = _NUMBER.match(text) if text else None
+    """`1,234`, `1.5G` or `1.5 GiB` in bytes; None for anything else, and if it is too large."""
+    match = _NUMBER.match(text[:_LONGEST_NUMBER]) if text else None
     if match is None:
         return None
     digits, unit, is_binary = match.groups()
@@ -128,9 +129,9 @@ def size_in(text: str | None, base: int) -> int | None:
     is_fraction = bool(whole) and (bool(unit) or len(last) != 3) and digits[-len(last) - 1] in ".,"
     number = float("".join(whole) + "." + last) if is_fraction else float("".join([*whole, last]))
     if not is_fraction and not unit:
-        return int("".join([*whole, last]))
+        return count_of(int("".join([*whole, last])))
     factor: int = (1024 if is_binary else base) ** _POWERS.index(unit.upper() or " ")
-    return round(number * factor)
+    return count_of(round(number * factor))
 
 
 def percent_in(text: str | None) -> float | None:

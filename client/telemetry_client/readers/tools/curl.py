@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from telemetry_client.readers.base import Exits, Reader, Stream, failed
+from telemetry_client.readers.base import Exits, Reader, Stream, count_of, failed
 from telemetry_client.readers.call import Call
 from telemetry_client.readers.pattern import PatternReader, size_in
 from telemetry_client.readers.tool import Missing, Tool
@@ -75,7 +75,7 @@ class CurlReader(PatternReader):
         )
         self.progress = replace(
             self.progress,
-            bytes_transferred=done,
+            bytes_transferred=count_of(done),
             total_bytes=None if done >= total and is_unknown else total,
             phase="transferring",
         )

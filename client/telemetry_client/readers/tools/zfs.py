@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from telemetry_client.readers.base import Reader, Stream
+from telemetry_client.readers.base import Reader, Stream, count_of
 from telemetry_client.readers.call import Call
 from telemetry_client.readers.pattern import size_in
 from telemetry_client.readers.tool import Missing, Tool
@@ -65,7 +65,7 @@ class ZfsSendReader(Reader):
         self._sent = sent
         self.progress = replace(
             self.progress,
-            bytes_transferred=self._before + sent,
+            bytes_transferred=count_of(self._before + sent),
             total_bytes=self._total,
             phase="transferring",
         )
