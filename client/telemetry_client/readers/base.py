@@ -122,7 +122,8 @@ class Reader:
         error = None
         if outcome.status != "completed" or not outcome.is_fine:
             words = str(self.messages) or outcome.meaning
-            error = describe_exit(self.tool, exit_status, words)
+            who = (*self.via, self.tool) if self._is_unsure(exit_status) else (self.tool,)
+            error = describe_exit(" or ".join(who), exit_status, words)
         else:
             error = _shortfall(self.tool, progress)
         return End(outcome.status, error, progress, self.is_dry_run)
@@ -140,10 +141,14 @@ class Reader:
 
     def _outcome(self, exit_status: int) -> Outcome:
         outcome = self.exits.get(exit_status)
-        is_unsure = exit_status in self.doubtful and not self.has_read
-        if outcome is None or is_unsure or self.messages.is_by(self.via):
+        if outcome is None or self._is_unsure(exit_status):
             return plain_outcome(exit_status)
         return outcome
+
+    def _is_unsure(self, exit_status: int) -> bool:
+        """Whether an exit status may be that of a program which runs the tool."""
+        is_doubtful = exit_status in self.doubtful and not self.has_read
+        return is_doubtful or self.messages.is_by(self.via)
 
     def _shown(self) -> Progress:
         progress = plausible(self.progress)

@@ -400,7 +400,11 @@ def test_a_status_of_what_runs_the_tool_is_not_one_of_the_tool(
     """1 is a warning of borg."""
     reader = choose_reader(line.split()).reader
     reader.feed(output.encode() + b"\n", "stderr")
-    assert reader.end(1).status == status
+    end = reader.end(1)
+    assert end.status == status
+    assert end.error is not None
+    who = f"{line.split()[0]} or borg" if status == "failed" else "borg"
+    assert end.error.startswith(f"{who} exited with 1")
 
 
 def test_a_timeout_is_not_a_warning_of_borg() -> None:
