@@ -13,3 +13,7 @@ class QueueError(TelemetryError):
 
 class DiskFull(QueueError):
     """A queue's file cannot be written because its disk is full, or failing. It may be readable."""
+
+
+class SearchTooLong(Exception):
+    """A regular expression of the user takes too long for a line of a tool's output."""

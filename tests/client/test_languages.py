@@ -47,7 +47,7 @@ def sender(request: pytest.FixtureRequest, tmp_path: Path) -> Sender:
         return command
     if request.param == "bash":
         need("curl")
-        return ["bash", "-c", "set -u\n" + program("bash")]
+        return ["bash", "-c", "set -euo pipefail\n" + program("bash")]
     (tmp_path / "sender.mjs").write_text(program("js"))
     return [str(NODE), str(tmp_path / "sender.mjs")]
 
@@ -99,5 +99,6 @@ def test_what_the_hub_refuses_is_not_sent_again(faulty_hub: FaultyHub, run: Run)
 
 def test_without_a_hub_it_ends_and_says_so(run: Run) -> None:
     done = run(f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 0
     assert done.stderr.count("telemetry: ") >= 3
     assert "refused: {" not in done.stderr

@@ -27,11 +27,13 @@ from telemetry_client.cli.process import (
 from telemetry_client.cli.relay import Relay, plan_pipes
 from telemetry_client.cli.reporting import JobIdentity, Reporter, route_logging
 from telemetry_client.cli.screen import Screen
+from telemetry_client.errors import SearchTooLong
 from telemetry_client.progress import Progress
 from telemetry_client.readers import (
     Choice,
     End,
     LastLines,
+    PatternReader,
     Reader,
     Stream,
     choose_reader,
@@ -92,7 +94,8 @@ class _Run:
     ) -> None:
         self.screen = Screen()
         self._command = command
-        self._reader: Reader | None = choice.reader
+        self._reader = choice.reader
+        self._has_patterns = choice.has_patterns
         self._name, self._exits = choice.reader.tool, choice.reader.exits
         self._hints = [choice.hint] if choice.hint is not None else []
         if choice.hides_failures:
@@ -117,7 +120,7 @@ class _Run:
         """
         pipes: dict[int, int] = {}
         relays = []
-        assert self._reader is not None
+        sources = []
         streams = self._reader.streams
         if self._reader.reads_progress:
             streams = streams if "stderr" in streams else (*streams, "stderr")
@@ -126,6 +129,7 @@ class _Run:
         plan = plan_pipes(streams)
         for target, descriptors, stream in plan:
             source, sink = os.pipe()
+            sources.append(source)
             pipes.update(dict.fromkeys(descriptors, sink))
             relays.append(Relay(source, target, self.screen, self._look_at(stream)))
         terminals = {fd for fd in (1, 2) if os.isatty(fd)}
@@ -136,9 +140,20 @@ class _Run:
             for sink in set(pipes.values()):
                 os.close(sink)
         occupy_closed_streams()
+        if self._has_patterns:
+            self._search_in_a_process(sources)
         for relay in relays:
             relay.start()
         return tool, relays
+
+    def _search_in_a_process(self, sources: Sequence[int]) -> None:
+        from telemetry_client.cli.searching import SearchProcess  # loads multiprocessing
+
+        assert isinstance(self._reader, PatternReader)
+        try:
+            self._reader.search = SearchProcess(self._reader.search, sources)
+        except OSError as exc:
+            self._stop_reading(exc)
 
     def begin_reporting(self, shows_bar: bool) -> Bar | None:
         """Start reporting. After the start of the tool, which must not wait for it."""
@@ -147,7 +162,7 @@ class _Run:
         for hint in self._hints:
             self.screen.say(hint)
         # If the tool writes to the terminal itself, a bar would end up inside its lines.
-        reads = self._reader is not None and self._reader.reads_progress
+        reads = self._reader.reads_progress
         if not (shows_bar and reads and self._owns_terminal and is_wanted()):
             return None
         bar = Bar(self.screen, self._name, lambda: self._newest)
@@ -169,19 +184,23 @@ class _Run:
 
     def _look_at(self, stream: Stream) -> Callable[[bytes], None]:
         def look(data: bytes) -> None:
-            reader = self._reader
-            if reader is None:
-                return
             try:
                 with self._reading:
-                    progress = reader.feed(data, stream)
+                    progress = self._reader.feed(data, stream)
                     if progress is not None:
                         self._take(progress)
             except Exception as exc:
-                self._reader = None
-                self.screen.say(f"{self._name}'s output cannot be parsed ({exc!r}); it runs on.")
+                self._stop_reading(exc)
 
         return look
+
+    def _stop_reading(self, exc: Exception) -> None:
+        """From now on keep the last lines only."""
+        self._reader = LastLines()
+        self._reader.tool, self._reader.exits = self._name, self._exits
+        self._reader.progress = self._newest
+        why = str(exc) if isinstance(exc, SearchTooLong) else f"({exc!r})"
+        self.screen.say(f"{self._name}'s output cannot be parsed {why}; it runs on.")
 
     def _take(self, progress: Progress) -> None:
         self._newest = progress
@@ -206,15 +225,12 @@ class _Run:
     def _describe_end(self, exit_status: int) -> End:
         reader = self._reader
         try:
-            if reader is not None:
-                end = reader.end(exit_status)
-                self._say_if_nothing_was_read(reader, end)
-                return end
-        except Exception:
-            pass
-        plain = LastLines()
-        plain.tool, plain.exits = self._name, self._exits
-        return plain.end(exit_status)
+            end = reader.end(exit_status)
+        except Exception as exc:
+            self._stop_reading(exc)
+            return self._reader.end(exit_status)
+        self._say_if_nothing_was_read(reader, end)
+        return end
 
     def _say_if_nothing_was_read(self, reader: Reader, end: End) -> None:
         """The tool has another version than those that are known, or options that hide progress."""

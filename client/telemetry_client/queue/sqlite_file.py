@@ -176,7 +176,9 @@ class SQLiteFile:
         if tables and (version == 0 or "telemetry_queue" not in tables):
             raise QueueError(f"{self.path}: it is the database of another program")
         if not tables and self._read_only:
-            raise QueueError(f"{self.path}: it is not a queue")
+            raise QueueError(
+                f"{self.path}: it is empty; the next sender makes it a queue, if its disk has room"
+            )
 
     def _check(self, conn: sqlite3.Connection) -> None:
         """Create the tables in a new file, and find damage before use."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
@@ -96,6 +96,11 @@ class Reader:
         if stream == "stderr":
             self.messages.add(line)
 
+    def take_all(self, lines: Sequence[str], stream: Stream) -> None:
+        """Take the lines of one read."""
+        for line in lines:
+            self.take(line, stream)
+
     def feed(self, data: bytes, stream: Stream | None = None) -> Progress | None:
         """Take bytes of the output; returns the new progress, None if it is unchanged.
 
@@ -105,8 +110,8 @@ class Reader:
         stream = stream or self.streams[0]
         before = self.progress
         # Repeated lines are skipped: thousands of them would slow the tool down.
-        for line, _ in groupby(self._lines.setdefault(stream, Lines()).feed(data)):
-            self.take(line, stream)
+        lines = self._lines.setdefault(stream, Lines()).feed(data)
+        self.take_all([line for line, _ in groupby(lines)], stream)
         return self._shown() if self.progress is not before else None
 
     def end(self, exit_status: int) -> End:
@@ -117,7 +122,8 @@ class Reader:
         error = None
         if outcome.status != "completed" or not outcome.is_fine:
             words = str(self.messages) or outcome.meaning
-            error = describe_exit(self.tool, exit_status, words)
+            who = (*self.via, self.tool) if self._is_unsure(exit_status) else (self.tool,)
+            error = describe_exit(" or ".join(who), exit_status, words)
         else:
             error = _shortfall(self.tool, progress)
         return End(outcome.status, error, progress, self.is_dry_run)
@@ -135,10 +141,14 @@ class Reader:
 
     def _outcome(self, exit_status: int) -> Outcome:
         outcome = self.exits.get(exit_status)
-        is_unsure = exit_status in self.doubtful and not self.has_read
-        if outcome is None or is_unsure or self.messages.is_by(self.via):
+        if outcome is None or self._is_unsure(exit_status):
             return plain_outcome(exit_status)
         return outcome
+
+    def _is_unsure(self, exit_status: int) -> bool:
+        """Whether an exit status may be that of a program which runs the tool."""
+        is_doubtful = exit_status in self.doubtful and not self.has_read
+        return is_doubtful or self.messages.is_by(self.via)
 
     def _shown(self) -> Progress:
         progress = plausible(self.progress)
@@ -162,6 +172,16 @@ class LastLines(Reader):
     def _flush(self) -> None:
         super().feed(self._last, "stderr")
         super()._flush()
+
+
+class Detached(LastLines):
+    """Of a tool that its wrapper leaves running in the background: how it ends is not known."""
+
+    def end(self, exit_status: int) -> End:
+        end = super().end(exit_status)
+        if end.status != "completed":
+            return end
+        return replace(end, error=f"{self.tool} was left running: how it ends is not known")
 
 
 def plain_outcome(exit_status: int) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -21,9 +21,10 @@ def no_size(_name: str) -> int | None:
 class Call:
     """The arguments of a tool, up to a `--`, and its environment.
 
-    `via`: the programs that run it (`sudo`). `doubtful`: exit statuses that may be theirs.
-    `size_of` returns the size of an input file. `is_blind`: the arguments are not known, since a
-    script has them; what can be read is expected to be there.
+    `valued`: its options that have a value in the rest of their argument or in the next one. `via`:
+    the programs that run it (`sudo`). `doubtful`: exit statuses that may be theirs. `size_of`
+    returns the size of an input file. `is_blind`: the arguments are not known, since a script has
+    them; what can be read is expected to be there.
     """
 
     tool: str
@@ -33,17 +34,18 @@ class Call:
     via: tuple[str, ...] = ()
     doubtful: frozenset[int] = frozenset()
     is_blind: bool = False
+    valued: tuple[str, ...] = ()
 
     def has(self, name: str, letter: str = "") -> bool:
         """Whether a switch is on: `--json`, or `--json=true`; or its letter, `-vj`."""
-        values = [arg.partition("=")[2] for arg in self.given if arg.partition("=")[0] == name]
+        values = [value for option, value in self._options() if option == name]
         if values:
-            return values[-1].lower() not in ("false", "0", "no")
+            return (values[-1] or "").lower() not in ("false", "0", "no")
         return bool(letter) and self.count(letter) > 0
 
     def count(self, letter: str) -> int:
         """How often a short switch is given, alone or combined: `-vv`, `-avh`."""
-        return sum(arg[1:].count(letter) for arg in self.given if _is_short(arg))
+        return sum(option == f"-{letter}" for option, _ in self._options())
 
     def value(self, *names: str) -> str | None:
         """The last value of an option: `--repo x`, `--repo=x`, `-r x`, `-rx`."""
@@ -52,40 +54,38 @@ class Call:
 
     def values(self, *names: str) -> list[str]:
         """All values of an option that may be repeated."""
-        found = []
-        for arg, following in zip(self.given, (*self.given[1:], None)):
-            name, equals, joined = arg.partition("=")
-            # The last of several letters may have a value, too: -ns 20M.
-            if arg in names or (_is_short(arg) and len(arg) > 2 and f"-{arg[-1]}" in names):
-                found += [following] if following else []
-            elif equals and name in names:
-                found.append(joined)
-            elif _is_short(arg) and arg[:2] in names:
-                found.append(arg[2:].removeprefix("="))
-        return found
+        return [value for option, value in self._options(names) if option in names and value]
 
     def words(self, valued: tuple[str, ...] = ()) -> list[str]:
-        """The arguments that are neither options nor values of the options `valued`."""
-        words, skips = [], False
-        for arg in self.given:
-            if skips:
-                skips = False
-            elif arg == "-" or not arg.startswith("-"):
-                words.append(arg)
-            else:
-                is_last_letter = _is_short(arg) and len(arg) > 2 and f"-{arg[-1]}" in valued
-                is_joined = _is_short(arg) and arg[:2] in valued and len(arg) > 2
-                skips = arg in valued or (is_last_letter and not is_joined)
-        return words
+        """The arguments that are neither options nor their values; `valued`: more of these."""
+        return [value for option, value in self._options(valued) if option == "" and value]
 
-    def command(self, valued: tuple[str, ...] = ()) -> str:
+    def command(self) -> str:
         """The first word, which is the command of many tools; empty if there is none."""
-        words = self.words(valued)
-        return words[0] if words else ""
+        return next(iter(self.words()), "")
 
+    def _options(self, valued: tuple[str, ...] = ()) -> Iterator[tuple[str, str | None]]:
+        """Options with their values, if any, and words under the name "".
 
-def _is_short(arg: str) -> bool:
-    return len(arg) > 1 and arg[0] == "-" and arg[1] != "-"
+        Of several letters in one argument, the first one with a value has the rest: `-ns20M`. What
+        is in a value is not a switch: `-r/mnt/n`.
+        """
+        valued = (*self.valued, *valued)
+        arguments = iter(self.given)
+        for argument in arguments:
+            name, equals, joined = argument.partition("=")
+            if argument == "-" or not argument.startswith("-"):
+                yield "", argument
+            elif name.startswith("--"):
+                is_next = not equals and name in valued
+                yield name, next(arguments, None) if is_next else joined or None
+            else:
+                for end, letter in enumerate(argument[1:], start=2):
+                    if f"-{letter}" in valued:
+                        rest = argument[end:].removeprefix("=")
+                        yield f"-{letter}", rest or next(arguments, None)
+                        break
+                    yield f"-{letter}", None
 
 
 def size_in_1024s(text: str | None) -> int | None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from telemetry_client.readers.base import LastLines, Reader
+from telemetry_client.readers.base import Detached, LastLines, Reader
 from telemetry_client.readers.call import Call, SizeOf, no_size
 from telemetry_client.readers.pattern import PatternReader
 from telemetry_client.readers.tool import Missing, Tool
@@ -14,6 +14,7 @@ from telemetry_client.readers.tools import find, known_name
 from telemetry_client.readers.wrappers import (
     Found,
     arguments_of,
+    detaching_wrapper,
     find_tool,
     hides_failures,
     mentioned_tool,
@@ -30,6 +31,7 @@ class Choice:
 
     `hides_failures`: it is a pipeline, of which the status shows only the last part.
     `tool` and `call` are None for a program that is not known; its reader keeps last words only.
+    `has_patterns`: the reader searches for expressions of the user.
     """
 
     reader: Reader
@@ -37,6 +39,7 @@ class Choice:
     call: Call | None = None
     hint: str | None = None
     hides_failures: bool = False
+    has_patterns: bool = False
 
 
 def choose_reader(
@@ -54,6 +57,8 @@ def choose_reader(
     `tool`, ValueError for an invalid pattern.
     """
     call = _call_of(command, environ or {}, size_of, tool)
+    if wrapper := detaching_wrapper(command):
+        return _detached(command, wrapper, call)
     if call is None:
         return _unknown(command, patterns)
     described = find(call.tool)
@@ -64,14 +69,28 @@ def choose_reader(
     reader.via, reader.doubtful = call.via, call.doubtful
     reader.is_dry_run = described.is_dry_run(call)
     hint = _hint(call, found) if isinstance(found, Missing) else None
-    return Choice(reader, described, call, hint, hides_failures(command))
+    return Choice(reader, described, call, hint, hides_failures(command), bool(patterns))
 
 
 def _unknown(command: Sequence[str], patterns: Sequence[str]) -> Choice:
     reader = PatternReader(patterns) if patterns else LastLines()
     reader.tool = os.path.basename(command[0]) if command else ""
     hint = None if patterns else _mention(command)
-    return Choice(reader, hint=hint, hides_failures=hides_failures(command))
+    return Choice(
+        reader, hint=hint, hides_failures=hides_failures(command), has_patterns=bool(patterns)
+    )
+
+
+def _detached(command: Sequence[str], wrapper: str, call: Call | None) -> Choice:
+    reader = Detached()
+    reader.tool = call.tool if call is not None else os.path.basename(command[0])
+    reader.via = call.via if call is not None else ()
+    hint = (
+        f"{wrapper} returns while its command is still running: how that ends is not known. "
+        "Run it in the foreground."
+    )
+    tool = find(call.tool) if call is not None else None
+    return Choice(reader, tool, call, hint, hides_failures(command))
 
 
 def repository_of(command: Sequence[str], environ: Mapping[str, str]) -> str | None:
@@ -100,7 +119,15 @@ def _call_of(
     if found.is_elsewhere:
         environ, size_of = {}, no_size
     environ = {**environ, **found.variables}
-    return Call(found.tool, found.given, environ, size_of, found.via, found.doubtful)
+    return Call(
+        found.tool,
+        found.given,
+        environ,
+        size_of,
+        found.via,
+        found.doubtful,
+        valued=find(found.tool).valued,
+    )
 
 
 def _hint(call: Call, missing: Missing) -> str:

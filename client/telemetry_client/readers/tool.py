@@ -23,6 +23,7 @@ class Tool:
     """
 
     name = "tool"
+    valued: tuple[str, ...] = ()  # its options with a value in the next argument, as in `Call`
     reads = ""  # for --explain and the documents: what its output says
 
     def reader(self, call: Call) -> Reader | Missing | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from telemetry_client.readers.call import Call
@@ -42,7 +42,8 @@ class Wrapper:
     `valued`: its options with a value in the next argument. `words`: how many arguments come before
     the command, unless one of the options `instead` is given. `line`: options whose value is a
     command line of a shell. `is_joined`: the rest of the arguments is such a line. `needs`: the
-    sub-command that runs a command. `doubtful`: as in `Found`.
+    sub-command that runs a command. `doubtful`: as in `Found`. `detaches`: whether it returns
+    before the command has ended.
     """
 
     valued: tuple[str, ...] = ()
@@ -52,6 +53,7 @@ class Wrapper:
     is_joined: bool = False
     needs: str = ""
     doubtful: Callable[[Sequence[str]], frozenset[int]] = lambda arguments: frozenset()
+    detaches: Callable[[Call], bool] = lambda own: False
     is_elsewhere: bool = False
 
 
@@ -59,6 +61,12 @@ def _is_locked(arguments: Sequence[str]) -> frozenset[int]:
     """The status of `flock -n` if another process has the lock."""
     status = Call("flock", tuple(arguments)).value("-E", "--conflict-exit-code") or "1"
     return frozenset({int(status)} if status.isdigit() else ())
+
+
+def _is_waited_for(own: Call) -> bool:
+    """Whether `systemd-run` returns when the unit has ended, not when it has started."""
+    is_connected = own.has("--pty", "t") or own.has("--pipe", "P")
+    return is_connected or own.has("--wait") or own.has("--scope")
 
 
 _SHELL = Wrapper(("-o", "-O", "+o", "+O"), line=("-c",))
@@ -70,15 +78,17 @@ _CONTAINER = Wrapper(
     words=1,
     needs="exec",
     doubtful=lambda arguments: frozenset({1}),
+    detaches=lambda own: own.has("--detach", "d"),
     is_elsewhere=True,
 )
 
 _WRAPPERS = {
     "sudo": Wrapper(
-        tuple("-u -g -h -p -C -r -t -U -D -R -T --user --group --host --prompt --chdir".split())
+        tuple("-u -g -h -p -C -r -t -U -D -R -T --user --group --host --prompt --chdir".split()),
+        detaches=lambda own: own.has("--background", "b"),
     ),
     "doas": Wrapper(("-u", "-C")),
-    "env": Wrapper(("-u", "--unset", "-C", "--chdir")),
+    "env": Wrapper(("-u", "--unset", "-C", "--chdir"), line=("-S", "--split-string")),
     "nice": Wrapper(("-n", "--adjustment")),
     "ionice": Wrapper(("-c", "-n", "-P", "-u", "--class", "--classdata")),
     "chrt": Wrapper(("-T", "-P", "-D"), words=1),
@@ -86,14 +96,20 @@ _WRAPPERS = {
     "timeout": Wrapper(("-k", "-s", "--kill-after", "--signal"), words=1),
     "stdbuf": Wrapper(("-i", "-o", "-e", "--input", "--output", "--error")),
     "nohup": Wrapper(),
-    "setsid": Wrapper(),
+    "setsid": Wrapper(detaches=lambda own: own.has("--fork", "f")),
     "time": Wrapper(("-f", "-o", "--format", "--output")),
     "unbuffer": Wrapper(),
     "chroot": Wrapper(words=1, is_elsewhere=True),
     "systemd-inhibit": Wrapper(("--what", "--who", "--why", "--mode")),
-    "systemd-run": Wrapper(("-p", "-u", "-E", "--property", "--unit", "--setenv", "--slice")),
+    "systemd-run": Wrapper(
+        (
+            *"-p -u -E -H -M --property --unit --setenv --slice --uid --gid --nice".split(),
+            *"--description --working-directory --on-active --on-calendar".split(),
+        ),
+        detaches=lambda own: not _is_waited_for(own),
+    ),
     "cgexec": Wrapper(("-g",)),
-    "numactl": Wrapper(),
+    "numactl": Wrapper(tuple("-N -m -C -i -p".split())),
     "flock": Wrapper(
         ("-w", "-E", "--timeout", "--wait", "--conflict-exit-code"),
         words=1,
@@ -111,6 +127,7 @@ _WRAPPERS = {
         tuple(f"-{letter}" for letter in "bceilmopwBDEFIJLOQRSW"),
         words=1,
         is_joined=True,
+        detaches=lambda own: own.count("f") > 0,
         is_elsewhere=True,
     ),
     **dict.fromkeys(("docker", "podman", "kubectl"), _CONTAINER),
@@ -120,28 +137,27 @@ _WRAPPERS = {
 
 def find_tool(command: Sequence[str]) -> Found | None:
     """The tool that a command runs; None if it is not known, or not sure."""
-    words: list[str] | None = list(command)
     via: list[str] = []
     doubtful: frozenset[int] = frozenset()
     variables: dict[str, str] = {}
     is_elsewhere = False
-    while words and len(via) < _DEEPEST:
-        name = os.path.basename(words[0])
-        if tool := known_name(name):
-            given = words[1:]
+    for layer in _layers(command):
+        if tool := known_name(layer.name):
+            given = layer.arguments
             given = given[: given.index("--")] if "--" in given else given
             return Found(tool, tuple(given), tuple(via), doubtful, variables, is_elsewhere)
-        wrapper = _WRAPPERS.get(name)
-        if wrapper is None:
+        if layer.wrapper is None:
             return None
-        via.append(name)
-        doubtful |= wrapper.doubtful(words[1:])
-        is_elsewhere |= wrapper.is_elsewhere
-        words = _inside(words[1:], wrapper)
-        while words and (words[0] == "exec" or _ASSIGNMENT.match(words[0])):
-            variable, equals, value = words.pop(0).partition("=")
-            variables.update({variable: value} if equals else {})
+        via.append(layer.name)
+        doubtful |= layer.wrapper.doubtful(layer.arguments)
+        is_elsewhere |= layer.wrapper.is_elsewhere
+        variables.update(layer.variables)
     return None
+
+
+def detaching_wrapper(command: Sequence[str]) -> str | None:
+    """The program that returns before the command which it has started; None if there is none."""
+    return next((layer.name for layer in _layers(command) if layer.detaches), None)
 
 
 def mentioned_tool(command: Sequence[str]) -> str | None:
@@ -177,18 +193,50 @@ def arguments_of(tool: str, command: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(given[: ends[0]] if ends else given)
 
 
-def _inside(words: list[str], wrapper: Wrapper) -> list[str] | None:
-    """The command that a wrapper runs, after variables; None if that is not sure."""
+@dataclass(frozen=True)
+class _Layer:
+    """A program of a command line. `variables` are set for what a wrapper runs."""
+
+    name: str
+    arguments: list[str]
+    wrapper: Wrapper | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    detaches: bool = False
+
+
+def _layers(command: Sequence[str]) -> Iterator[_Layer]:
+    """The wrappers of a command and what they run, outermost first, as far as that is sure."""
+    words: list[str] | None = list(command)
+    for _ in range(_DEEPEST):
+        if not words:
+            return
+        name, arguments = os.path.basename(words[0]), words[1:]
+        wrapper = None if known_name(name) else _WRAPPERS.get(name)
+        if wrapper is None:
+            yield _Layer(name, arguments)
+            return
+        own, words = _split(arguments, wrapper)
+        variables = {}
+        while words and (words[0] == "exec" or _ASSIGNMENT.match(words[0])):
+            variable, equals, value = words.pop(0).partition("=")
+            variables.update({variable: value} if equals else {})
+        detaches = wrapper.detaches(Call(name, tuple(own), valued=wrapper.valued))
+        yield _Layer(name, arguments, wrapper, variables, detaches)
+
+
+def _split(words: list[str], wrapper: Wrapper) -> tuple[list[str], list[str] | None]:
+    """The arguments of a wrapper itself, and the command that it runs; None if that is not sure."""
     if wrapper.needs:
         if not words or words[0] != wrapper.needs:
-            return None
+            return [], None
         words = words[1:]
     leading = 0 if any(_is_option(word, wrapper.instead) for word in words) else wrapper.words
     position = 0
     while position < len(words):
         word = words[position]
         if _is_line_option(word, wrapper):
-            return _simple_command(words[position + 1]) if position + 1 < len(words) else None
+            line = words[position + 1] if position + 1 < len(words) else None
+            return words[:position], None if line is None else _simple_command(line)
         if word == "--":
             position += 1
             break
@@ -201,10 +249,10 @@ def _inside(words: list[str], wrapper: Wrapper) -> list[str] | None:
             position += 1
         else:
             break
-    rest = words[position + leading :]
+    own, rest = words[: position + leading], words[position + leading :]
     if wrapper is _SHELL:
-        return None  # a script
-    return _simple_command(" ".join(rest)) if wrapper.is_joined else rest
+        return own, None  # a script
+    return own, _simple_command(" ".join(rest)) if wrapper.is_joined else rest
 
 
 def _is_option(word: str, options: tuple[str, ...]) -> bool:

@@ -18,10 +18,16 @@ def tracked(
     """Decorate a function whose calls are runs of a job, with the options of `ProgressTracker`.
 
     A call that returns is completed, and one that raises has failed. The function gets its tracker
-    with `current_tracker()`. An `async` function never blocks its event loop.
+    with `current_tracker()`. An `async` function never blocks its event loop. Raises TypeError for
+    a generator function, whose call returns before anything is done.
     """
 
     def decorate(function: Function) -> Function:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{function.__qualname__} is a generator function, whose call returns before "
+                "anything is done: use `with ProgressTracker(…)` inside it"
+            )
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)

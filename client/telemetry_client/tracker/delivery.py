@@ -66,7 +66,7 @@ class Delivery:
         self._end_at = 0.0
         self._end_tries = 0
         self._end_on_disk_at: float | None = None
-        self._posting_since: float | None = None
+        self._client: SafeClient | None = None  # once the posting thread has made it
         self._pid = os.getpid()
         self._is_end_spooled = False  # given back to the spool, at the deadline
         self._deadline: float | None = None
@@ -137,7 +137,8 @@ class Delivery:
 
     def _is_away_at(self, now: float) -> bool:
         """Whether the end is on disk, and the hub has had its time."""
-        since, kept_at = self._posting_since, self._end_on_disk_at
+        since = self._client.asking_since if self._client is not None else None
+        kept_at = self._end_on_disk_at
         if kept_at is None or now < kept_at + AWAY_SECONDS:
             return False
         is_silent = since is not None and now >= since + SILENT_SECONDS
@@ -196,9 +197,8 @@ class Delivery:
     # -- the posting thread -------------------------------------------------------------------
 
     def _run(self) -> None:
-        client: SafeClient | None = None
         try:
-            client = SafeClient(self._make_client, self._job_id)
+            self._client = client = SafeClient(self._make_client, self._job_id)
             self._backlog.open(self._spool.queues, client)
             self._wake.set()
             while not self._closing.is_set():
@@ -208,7 +208,7 @@ class Delivery:
         except Exception:
             logger.exception("The telemetry thread ended: job_id=%s", self._job_id)
         finally:
-            self._close(client)
+            self._close()
 
     def _turn(self, client: SafeClient) -> None:
         """Do whatever is due, once."""
@@ -254,9 +254,7 @@ class Delivery:
         bodies = [parcel.body for parcel in parcels]
         for body in bodies:
             _log_attempt(body)
-        self._posting_since = time.monotonic()
         result = client.push(bodies[0]) if len(bodies) == 1 else client.push_batch(bodies)
-        self._posting_since = None
         if isinstance(result, Accepted):
             self._accepted(parcels, result)
         elif isinstance(result, Unreachable):
@@ -311,11 +309,11 @@ class Delivery:
 
     # -- the end ------------------------------------------------------------------------------
 
-    def _close(self, client: SafeClient | None) -> None:
+    def _close(self) -> None:
         """Leave everything on disk, then close."""
         self._spool_rest(is_last=True)
-        if client is not None and self._owns_client:
-            client.close()
+        if self._client is not None and self._owns_client:
+            self._client.close()
         self.done.set()
 
     def _spool_rest(self, *, is_last: bool = False) -> None:

@@ -111,7 +111,7 @@ class track(Iterator[Item], Generic[Item]):  # called as a function
             self.tracker.fail(_LEFT)
         else:
             place = f"{os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"
-            self.tracker.fail(f"an exception ended the loop ({place})")
+            self.tracker.fail(f"the loop was left before its end, as by an exception ({place})")
 
     def _bytes_of(self, item: Any) -> int | None:
         if self._size is not None:

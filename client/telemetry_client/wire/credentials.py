@@ -14,10 +14,15 @@ _SECRET_OPTION = re.compile(
     r"""(?:\\?"[^"]*"|\\?'[^']*'|[^\s,:;&'"]+)""",
     re.IGNORECASE,
 )
+# `Authorization: Bearer x`, as `curl -v` writes it.
+_SECRET_HEADER = re.compile(r"(authorization: *(?:\w+ +)?)[^\s'\"]+", re.IGNORECASE)
 
 
 def without_credentials(text: str) -> str:
-    """The text without passwords: `user:password@` and queries of addresses, and `pass=…`."""
+    """The text without passwords: `user:password@` and queries of addresses, `pass=…`, and headers
+    that authorise.
+    """
+    text = _SECRET_HEADER.sub(r"\1…", text)
     if "=" in text:
         text = _SECRET_OPTION.sub(r"\1=…", text)
     if "://" not in text:

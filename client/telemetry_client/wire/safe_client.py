@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,11 +14,15 @@ logger = logging.getLogger("telemetry_client.tracker")
 
 
 class SafeClient:
-    """The pushes of a `TelemetryClient`; any exception becomes `Unreachable`."""
+    """The pushes of a `TelemetryClient`; any exception becomes `Unreachable`.
+
+    `asking_since`: when the request that has no response yet was begun, on the monotonic clock.
+    """
 
     def __init__(self, make: Callable[[], TelemetryClient], job_id: str) -> None:
         self._client: TelemetryClient | None = None
         self._problem = ""
+        self.asking_since: float | None = None
         try:
             self._client = make()
         except Exception as exc:  # an invalid address
@@ -46,10 +51,13 @@ class SafeClient:
     def _try(self, action: Callable[[TelemetryClient], Result]) -> Result:
         if self._client is None:
             return Unreachable(self._problem)
+        self.asking_since = time.monotonic()
         try:
             result = action(self._client)
         except Exception as exc:
             return Unreachable(f"{type(exc).__name__}: {exc}")
+        finally:
+            self.asking_since = None
         if isinstance(result, RESULTS):
             return result
         return Unreachable(f"the client returned {type(result).__name__}")

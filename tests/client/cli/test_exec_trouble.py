@@ -99,6 +99,23 @@ def test_a_broken_reader_is_said_once_and_the_tool_runs(
     assert faulty_hub.accepted[-1]["error"] == "restic exited with 5"
 
 
+def test_an_expression_that_would_not_end_in_years_does_not_hold_the_tool_up(
+    shell: Shell, faulty_hub: FaultyHub
+) -> None:
+    tool = shell.fake(
+        "dumper",
+        "print('aaa', flush=True); time.sleep(0.5)\n"
+        "for _ in range(3): print('a' * 60 + 'b', flush=True)\n"
+        "print('the disk is full', file=sys.stderr); sys.exit(4)",
+    )
+    done = shell.exec([tool], "--progress-regex", "^(?P<phase>(a+)+)$")
+    assert (done.returncode, done.stdout.count(b"\n")) == (4, 4)
+    assert done.stderr.count(b"--progress-regex: it takes too long for a line") == 1
+    last = faulty_hub.accepted[-1]
+    assert (last["status"], last["current_phase"]) == ("failed", "aaa")
+    assert last["error"] == "dumper exited with 4: the disk is full"
+
+
 def test_an_interrupt_ends_the_wait_for_the_hub(shell: Shell, faulty_hub: FaultyHub) -> None:
     """The tool has ended, and the user at the keyboard wants the prompt back."""
     faulty_hub.probability, faulty_hub.faults = 1.0, ("timeout",)

@@ -585,6 +585,15 @@ def test_a_look_creates_no_queue(spool_path: Path) -> None:
     assert not spool_path.parent.exists()
 
 
+def test_a_look_at_what_a_full_disk_has_left_says_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    path.touch()
+    with pytest.raises(QueueError, match="it is empty; the next sender makes it a queue"):
+        TelemetryQueue(path, read_only=True)
+    with TelemetryQueue(path) as queue:
+        assert queue.enqueue(update()) == 1
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o022])
 def test_only_its_owner_may_read_a_queue(spool_path: Path, umask: int) -> None:
     before = os.umask(umask)

@@ -15,10 +15,12 @@ from telemetry_client.readers import End, LastLines, Reader
 from telemetry_client.readers.lines import LONGEST_LINE, Lines
 from telemetry_client.readers.pattern import PatternReader
 from telemetry_client.readers.tools.borg import BorgReader
+from telemetry_client.readers.tools.curl import CurlReader
 from telemetry_client.readers.tools.pv import PvReader
 from telemetry_client.readers.tools.rclone import RcloneReader
 from telemetry_client.readers.tools.restic import ResticReader
 from telemetry_client.readers.tools.rsync import RsyncReader
+from telemetry_client.readers.tools.zfs import ZfsSendReader
 from telemetry_client.wire.cleaning import LARGEST_INTEGER, clean_progress
 from tests.client.readers.captures import FOLDERS
 
@@ -29,6 +31,8 @@ READERS: dict[str, Callable[[], Reader]] = {
     "borg": lambda: BorgReader(has_json=True),
     "rsync": RsyncReader,
     "pv": lambda: PvReader(5_000_000, has_bytes=True, has_elapsed=True),
+    "curl": CurlReader,
+    "zfs": ZfsSendReader,
     "pattern": lambda: PatternReader(
         [r"(?P<done>\d\S* ?[kMG]?i?B?)\D+(?P<total>\d+)?", r"(?P<percent>[\d.]+)%(?P<phase>.*)"]
     ),
@@ -126,7 +130,14 @@ def test_a_character_cut_in_two_is_whole_again() -> None:
 @each_reader
 def test_deep_nesting_and_giant_numbers_are_only_words(make: Callable[[], Reader]) -> None:
     reader = make()
-    for line in (b"[" * 100_000, b'{"a":' * 50_000, b'{"bytes_done":' + b"9" * 6000 + b"}"):
+    many = b"9" * 6000
+    numbers = (
+        many,
+        many[:400] + b"G",
+        b"15:15:40 " + many + b"G a@b",
+        b"1 " + many + b" 1 2 1 2 3 4 -",
+    )
+    for line in (b"[" * 100_000, b'{"a":' * 50_000, b'{"bytes_done":' + many + b"}", *numbers):
         reader.feed(line + b"\n", "stderr")
     assert reader.end(0).status == "completed"
 

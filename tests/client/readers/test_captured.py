@@ -139,14 +139,14 @@ RUNS = [
     ),
     Run(
         *("curl-meter", "curl http://h/x -o x", 0, "completed"),
-        *(round(38.1 * 1024**2), round(38.1 * 1024**2), "transferring", 99.99),
+        *(round(38.1 * 1024**2), round(38.1 * 1024**2), "transferring", None),
     ),
     Run(
         *("curl-bar", "curl -# http://h/x -o x", 0, "completed"),
         *(None, None, "transferring", 99.99),
     ),
     Run(
-        *("curl-failed", "curl http://h/x -o x", 7, "failed", 0, None, "transferring", 0.0),
+        *("curl-failed", "curl http://h/x -o x", 7, "failed", 0, None, "transferring", None),
         error="curl exited with 7: curl: (7) Failed to connect to 127.0.0.1 port 18098",
     ),
     Run(

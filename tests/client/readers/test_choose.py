@@ -38,6 +38,9 @@ READ = [
     "pv -nb -L 8M a",
     "pv -n -s 20M",
     "pv -ns 20M",
+    "pv -n -b -Nqueue a",
+    "restic -r/mnt/qnap backup --json /home",
+    "curl -ofiles http://h/",
 ]
 RCLONE_FLAGS = "--use-json-log --stats 5s --stats-log-level NOTICE"
 LACKING = {
@@ -76,6 +79,8 @@ LACKING = {
     "qemu-img convert a b": "-p",
     "pg_basebackup -D x": "-P",
     "pg_dump x": "--verbose",
+    "pg_dump -dvault": "--verbose",
+    "pg_basebackup -D/srv/P": "-P",
     "pgbackrest backup --log-level-console=info": "--log-level-console=detail",
     "mydumper -o x": "--verbose=3",
     "duplicity full a b": "--progress",
@@ -97,6 +102,7 @@ UNREAD = [
     "",
     "sudo",
     "./backup.sh",
+    "./rsync-2024.sh a b",
 ]
 
 
@@ -170,6 +176,9 @@ def test_restic_counts_the_steps_of_other_commands_if_it_may() -> None:
         ("podman exec box restic backup --json /", "restic", "podman"),
         ("kubectl exec pod -n ns -- restic backup --json /", "restic", "kubectl"),
         ("chroot /mnt rsync -a --info=progress2 a b", "rsync", "chroot"),
+        ("env -S 'restic backup --json /'", "restic", "env"),
+        ("systemd-run --scope -u x rsync -a --info=progress2 a b", "rsync", "systemd-run"),
+        ("ssh host rsync -a -f x --info=progress2 a b", "rsync", "ssh"),
         ("taskset -c 0-3 rsync -a --info=progress2 a b", "rsync", "taskset"),
         ("systemd-inhibit --what=sleep rsync -a --info=progress2 a b", "rsync", "systemd-inhibit"),
     ],
@@ -244,6 +253,118 @@ def test_a_pipeline_that_hides_failures_is_seen(line: str, hides: bool) -> None:
     assert choose_reader(shlex.split(line), tool="pg_dump").hides_failures == hides
 
 
+@pytest.mark.parametrize(
+    ("line", "wrapper"),
+    [
+        ("systemd-run --uid=1 rsync -a --info=progress2 a b", "systemd-run"),
+        ("docker exec -d box restic backup --json /", "docker"),
+        ("ssh -f host 'rsync -a --info=progress2 a b'", "ssh"),
+        ("sudo -bu x ./backup.sh", "sudo"),
+        ("nice setsid --fork ./backup.sh", "setsid"),
+    ],
+)
+def test_a_command_that_is_left_running_has_no_known_end(line: str, wrapper: str) -> None:
+    choice = choose_reader(shlex.split(line))
+    assert choice.hint is not None
+    assert choice.hint.startswith(f"{wrapper} returns while its command is still running")
+    end = choice.reader.end(0)
+    assert end.status == "completed"
+    assert end.error is not None
+    assert "how it ends is not known" in end.error
+    assert choice.reader.end(1).status == "failed"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "restic -r/mnt/n backup --json /home",
+        "rsync -T/tmp/n -a --info=progress2 a b",
+        "rsync -e 'ssh -n' -a a b",
+        "borg create -Cnone --log-json --progress ::a /home",
+    ],
+)
+def test_letters_in_a_value_are_not_switches(line: str) -> None:
+    assert not choose_reader(shlex.split(line)).reader.is_dry_run
+
+
+def test_a_directory_of_tar_does_not_make_a_warning_a_failure() -> None:
+    assert choose_reader("tar -C/data -cf x .".split()).reader.end(1).status == "completed"
+    assert choose_reader("tar -dC/srv -fx".split()).reader.end(1).status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("operands", "total"),
+    [
+        ("bs=1M", 100 * 1024**2),
+        ("bs=1MB", 100 * 1000**2),
+        ("bs=4k", 100 * 4096),
+        ("bs=4KiB", 100 * 4096),
+        ("bs=4kB", 100 * 4000),
+        ("bs=2b", 100 * 1024),
+        ("ibs=3", 300),
+        ("", 100 * 512),
+        ("bs=2x512", None),
+    ],
+)
+def test_the_total_of_dd_is_in_its_own_units(operands: str, total: int | None) -> None:
+    reader = choose_reader(["dd", "count=100", "status=progress", *operands.split()]).reader
+    progress = reader.feed(b"100 bytes copied, 1 s, 100 B/s\r")
+    assert progress is not None
+    assert progress.total_bytes == total
+
+
+@pytest.mark.parametrize(
+    ("tool", "line", "count"),
+    [
+        ("dd", "60000000 Bytes (60 MB, 57 MiB) kopiert, 0,05 s, 1,2 GB/s", 60_000_000),
+        ("dd", "60000000 octets (60 MB, 57 MiB) copi\u00e9s, 0,05 s, 1,2 GB/s", 60_000_000),
+        ("dd", "6 bytes copied, 1.5e-05 s, 400 kB/s", 6),
+        ("tar --checkpoint=10", "tar: Schreibe Pr\u00fcfpunkt 20", 20 * 10_240),
+    ],
+)
+def test_progress_is_read_in_other_languages(tool: str, line: str, count: int) -> None:
+    reader = choose_reader([*tool.split(), "status=progress"]).reader
+    progress = reader.feed(f"57+1 Datens\u00e4tze ein\n{line}\n".encode(), "stderr")
+    assert progress is not None
+    assert progress.bytes_transferred == count
+
+
+@pytest.mark.parametrize(
+    ("options", "columns"),
+    [
+        ("-o x", "100 50.0M  100 50.0M    0     0"),
+        ("-T x", "100 50.0M    0     0  100 50.0M"),
+        ("-d q=1 -o x", "100 50.0M  100 50.0M  100     3"),
+        ("-F f=@x", "100 50.0M  100     3  100 50.0M"),
+    ],
+)
+def test_curl_moves_what_it_sends_and_what_it_receives(options: str, columns: str) -> None:
+    reader = choose_reader(["curl", *options.split(), "http://h/"]).reader
+    line = f"{columns}  437M     22 --:--:-- --:--:-- --:--:--  440M"
+    progress = reader.feed(f"\r{line}\r".encode(), "stderr")
+    assert progress is not None
+    assert (progress.bytes_transferred, progress.total_bytes) == (50 * 1024**2, 50 * 1024**2)
+    assert reader.end(0).error is None
+
+
+@pytest.mark.parametrize(
+    "columns", ["100 50.0M    0 50.0M    0     0", "100 50.0M    0 50.0M  100     3"]
+)
+def test_curl_does_not_know_the_total_of_an_answer_without_a_length(columns: str) -> None:
+    """It shows what it has received so far, as 100 % of all and 0 % of what it receives."""
+    reader = choose_reader(["curl", "-o", "x", "http://h/"]).reader
+    progress = reader.feed(f"{columns}  437M  22 --:--:-- --:--:-- --:--:-- 440M\r".encode())
+    assert progress is not None
+    assert (progress.bytes_transferred, progress.total_bytes) == (50 * 1024**2, None)
+    assert progress.percent is None
+
+
+def test_rsync_without_a_source_has_no_percent() -> None:
+    progress = RsyncReader().feed(b"  0 100%  0.00kB/s  0:00:00 (xfr#0, to-chk=0/0)\r")
+    assert progress is not None
+    assert (progress.bytes_transferred, progress.percent) == (0, None)
+
+
 def test_an_expression_needs_no_hint() -> None:
     line = ["sh", "-c", "cd / && restic backup ."]
     choice = choose_reader(line, patterns=["(?P<percent>[0-9]+)%"])
@@ -279,7 +400,11 @@ def test_a_status_of_what_runs_the_tool_is_not_one_of_the_tool(
     """1 is a warning of borg."""
     reader = choose_reader(line.split()).reader
     reader.feed(output.encode() + b"\n", "stderr")
-    assert reader.end(1).status == status
+    end = reader.end(1)
+    assert end.status == status
+    assert end.error is not None
+    who = f"{line.split()[0]} or borg" if status == "failed" else "borg"
+    assert end.error.startswith(f"{who} exited with 1")
 
 
 def test_a_timeout_is_not_a_warning_of_borg() -> None:
@@ -366,6 +491,9 @@ def test_the_repository_is_named_without_its_password(
         (r'":s3,secret_access_key=\"a,b:c\",x=1:b"', r'":s3,secret_access_key=…,x=1:b"'),
         ("RESTIC_PASSWORD=s restic", "RESTIC_PASSWORD=… restic"),
         ("exit code=3, key: none", "exit code=3, key: none"),
+        ("> Authorization: Bearer a.b-c", "> Authorization: Bearer …"),
+        ("'proxy-authorization: x' sent", "'proxy-authorization: …' sent"),
+        ("401: authorization failed", "401: authorization failed"),
     ],
 )
 def test_credentials_are_taken_out_of_addresses(text: str, plain: str) -> None:

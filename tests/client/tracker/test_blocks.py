@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,18 @@ def test_a_coroutine_function_is_a_run_too(faulty_hub: FaultyHub, places: dict[s
 
     run_apart(run())
     assert ends(faulty_hub) == [("completed", None), ("cancelled", "CancelledError")]
+
+
+def test_a_generator_function_is_not_done_when_it_returns() -> None:
+    def blocks() -> Iterator[int]:
+        yield 1
+
+    async def blocks_later() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (blocks, blocks_later):
+        with pytest.raises(TypeError, match=r"blocks.* is a generator function"):
+            tracked("backup-1")(function)
 
 
 def test_an_end_does_not_block_the_event_loop(

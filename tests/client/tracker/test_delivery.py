@@ -174,6 +174,27 @@ def test_a_hub_that_is_silent_counts_as_away(
         tracker.close()
 
 
+def test_a_hub_that_is_silent_about_a_backlog_counts_as_away(
+    faulty_hub: FaultyHub,
+    patient: dict[str, Any],
+    queue: TelemetryQueue,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery, "SILENT_SECONDS", 0.1)
+    for index in range(101):  # two batches of what an earlier job has left
+        queue.enqueue({"job_id": "backup-0", "status": "running", "bytes_transferred": index})
+    faulty_hub.next_faults.extend([None, None])  # for the start and the first batch
+    faulty_hub.probability, faulty_hub.faults = 1.0, ("timeout",)
+    with TelemetryClient(faulty_hub.url, timeout=30.0) as client:
+        options = patient | {"client": client, "interval_seconds": 3_600.0}
+        tracker = ProgressTracker("backup-1", **options)
+        wait_until(lambda: len(faulty_hub.requests) == 3)
+        began = time.monotonic()
+        tracker.complete()
+        assert time.monotonic() - began < 20
+        tracker.close()
+
+
 @pytest.mark.parametrize("faults", [["reset"], ["page502"], ["429", "429"], ["503", "503"]])
 def test_an_end_is_tried_again_while_the_hub_is_there(
     faulty_hub: FaultyHub, patient: dict[str, Any], faults: list[str]

@@ -140,7 +140,10 @@ def test_a_loop_that_raises_has_failed(
         fail(places)
     end = end_of(faulty_hub)
     assert end["status"] == "failed"
-    assert end["error"] == f"an exception ended the loop ({line_of(fail, line)})"
+    assert (
+        end["error"]
+        == f"the loop was left before its end, as by an exception ({line_of(fail, line)})"
+    )
 
 
 def test_items_that_fail_fail_the_job_with_their_message(

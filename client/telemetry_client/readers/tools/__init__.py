@@ -19,12 +19,15 @@ _ALIASES = {
     "pg_restore": "pg_dump",
     "pigz": "gzip",
 }
+_SCRIPT = re.compile(r"\.(?:sh|bash|zsh|py|pl|rb|ps1|bat|cmd)$")  # rsync-2024.sh is not rsync
 _VERSION = re.compile(r"[-_.]?v?\d[\w.]*$", re.ASCII)  # restic_0.18.0
 
 
 def known_name(name: str) -> str | None:
     """The name of the known tool that a program is, without a version; None for any other."""
     name = name.lower().removesuffix(".exe")
+    if _SCRIPT.search(name):
+        return None
     for candidate in (name, _VERSION.sub("", name)):
         if _module_of(candidate) in _modules():
             return candidate

@@ -40,6 +40,7 @@ _EXITS = dict.fromkeys((1, *range(100, 124)), warning("warnings, see its log"))
 
 class Borg(Tool):
     name = "borg"
+    valued = tuple("-C -c -e -P -a -H -d -w -m -y -o -r".split())
     reads = (
         "create: bytes before compression; at the end exact with --json, else those of the last "
         "progress line. "

@@ -5,29 +5,35 @@ https://everything.curl.dev/cmdline/progressmeter.html
 
 from __future__ import annotations
 
-from telemetry_client.readers.base import Exits, Reader, failed
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from telemetry_client.readers.base import Exits, Reader, Stream, count_of, failed
 from telemetry_client.readers.call import Call
-from telemetry_client.readers.pattern import PatternReader
+from telemetry_client.readers.pattern import PatternReader, size_in
 from telemetry_client.readers.tool import Missing, Tool
 
 _SIZE = r"\d[\d.]*[kMGTP]?"
-_LINE = rf"^(?P<percent>\d+) +(?P<total>{_SIZE}) +\d+ +{{}} +\d+ +{{}} +{_SIZE} +{_SIZE} +[-\d]"
-_RECEIVED = _LINE.format(rf"(?P<done>{_SIZE})", _SIZE)
-_SENT = _LINE.format(_SIZE, rf"(?P<done>{_SIZE})")
+_LINE = re.compile(
+    rf"\d+ +(?P<total>{_SIZE}) +(?P<part_received>\d+) +(?P<received>{_SIZE})"
+    rf" +(?P<part_sent>\d+) +(?P<sent>{_SIZE}) +{_SIZE} +{_SIZE} +[-\d]",
+    re.ASCII,
+)
+_ROUNDED = 1.01  # each number has three digits
 _BAR = r"^[-#O= ]*(?P<percent>\d+\.\d)%$"
 _NOISE = r"^(?:% +Total|Dload +Upload|[-#O= ]+$)"
 
 
 class Curl(Tool):
     name = "curl"
+    valued = tuple(f"-{letter}" for letter in "AbcCdDeEFHKmoPQrtTuUwxXyYz")
     reads = "bytes and total, in three digits (-#: percent)"
 
     def reader(self, call: Call) -> Reader | Missing | None:
         if call.has("--silent", "s") or call.has("--no-progress-meter"):
             return Missing("its progress meter, not -s,")
-        uploads = call.value("-T", "--upload-file", "-d", "--data-binary", "-F", "--form")
-        lines = [_SENT if uploads else _RECEIVED, _BAR]
-        return PatternReader(lines, base=1024, streams=("stderr",), noise=_NOISE)
+        return CurlReader()
 
     def exits(self, call: Call) -> Exits:
         return {
@@ -40,3 +46,36 @@ class Curl(Tool):
 
 
 TOOL = Curl()
+
+
+class CurlReader(PatternReader):
+    """A request may send bytes and receive some: its total is that of both."""
+
+    def __init__(self) -> None:
+        super().__init__([_BAR], streams=("stderr",), noise=_NOISE)
+
+    def take_all(self, lines: Sequence[str], stream: Stream) -> None:
+        for line in lines:
+            match = _LINE.match(line)
+            if match is None:
+                super().take_all([line], stream)
+            else:
+                self._take_numbers(match)
+
+    def _take_numbers(self, match: re.Match[str]) -> None:
+        received, sent, total = (
+            size_in(match[name], 1024) or 0 for name in ("received", "sent", "total")
+        )
+        done = received + sent
+        if total < done <= total * _ROUNDED:
+            done = total
+        # curl shows what it has moved as the total if it does not know the size: as 0 % of it.
+        is_unknown = (received and match["part_received"] == "0") or (
+            sent and match["part_sent"] == "0"
+        )
+        self.progress = replace(
+            self.progress,
+            bytes_transferred=count_of(done),
+            total_bytes=None if done >= total and is_unknown else total,
+            phase="transferring",
+        )

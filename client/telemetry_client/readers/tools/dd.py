@@ -5,13 +5,18 @@ https://www.gnu.org/software/coreutils/manual/html_node/dd-invocation.html
 
 from __future__ import annotations
 
+import re
+
 from telemetry_client.readers.base import Reader
-from telemetry_client.readers.call import Call, size_in_1024s
+from telemetry_client.readers.call import Call
 from telemetry_client.readers.pattern import PatternReader
 from telemetry_client.readers.tool import Missing, Tool
 
-_LINE = r"^(?P<done>\d+) bytes?\b.* copied, "
-_NOISE = r"^\d+\+\d+ records (?:in|out)$"
+# `104857600 bytes (105 MB, 100 MiB) copied, 1 s, 105 MB/s`, in any language.
+_LINE = r"^(?P<done>\d+) ?[^\W\d].*?\d s\b"
+_NOISE = r"^\d+\+\d+ "  # `57+1 records in`
+_SIZE = re.compile(r"(\d+)([cwb]|[kKMGTP](?:iB|B)?)?", re.ASCII)
+_UNITS = {"": 1, "c": 1, "w": 2, "b": 512}
 
 
 class Dd(Tool):
@@ -43,8 +48,21 @@ def _total(call: Call, operands: dict[str, str]) -> int | None:
     size = call.size_of(operands.get("if", "-"))
     if "count" not in operands:
         return size
-    block = size_in_1024s(operands.get("bs", operands.get("ibs", "512")))
+    block = _size_in(operands.get("bs", operands.get("ibs", "512")))
     if block is None or not operands["count"].isdigit():
         return None
     count = int(operands["count"]) * block
     return count if size is None else min(count, size)
+
+
+def _size_in(text: str) -> int | None:
+    """`1M` in powers of 1024, `1MB` in powers of 1000; None for a product and anything else."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        return None
+    unit = match[2] or ""
+    factor = _UNITS.get(unit)
+    if factor is None:
+        base = 1000 if unit.endswith("B") and not unit.endswith("iB") else 1024
+        factor = base ** " KMGTP".index(unit[0].upper())
+    return int(match[1]) * factor

@@ -16,10 +16,11 @@ _END = r"^summary: +(?P<done>[\d.]+ [kMGTP]?i?)Byte"
 
 class Mbuffer(Tool):
     name = "mbuffer"
+    valued = tuple(f"-{letter}" for letter in "aAbDiIlmnoOpPrRsTuvwW")
     reads = "bytes; percent if its input is a file"
 
     def reader(self, call: Call) -> Reader | Missing | None:
-        if call.has("-q"):
+        if call.has("--quiet", "q"):
             return Missing("its status, not -q,")
         return PatternReader([_LINE, _END], base=1024, streams=("stderr",))
 

@@ -16,6 +16,7 @@ _WITHOUT_TOTAL = r"^(?P<done>\d+)/\d+ kB \(\d+%\)"
 
 class PgBasebackup(Tool):
     name = "pg_basebackup"
+    valued = tuple(f"-{letter}" for letter in "cdDFhlprsStTUXZ")
     reads = "bytes and the total that it has estimated"
 
     def reader(self, call: Call) -> Reader | Missing | None:

@@ -17,6 +17,7 @@ _NOISE = r"^pg_\w+: (?:last built-in|identifying|finding|flagging|dropping|enter
 
 class PgDump(Tool):
     name = "pg_dump"
+    valued = tuple(f"-{letter}" for letter in "dEfFhIjLnNpPStTUZ")
     reads = "the table that is being dumped or restored, as phase"
 
     def reader(self, call: Call) -> Reader | Missing | None:

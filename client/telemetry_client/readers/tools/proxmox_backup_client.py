@@ -17,10 +17,11 @@ _START = r"^(?:Starting (?P<phase>backup)|Upload directory)"
 
 class ProxmoxBackupClient(Tool):
     name = "proxmox-backup-client"
+    valued = ("--repository", "--ns")
     reads = "backup: bytes that were read, of one archive after the other"
 
     def reader(self, call: Call) -> Reader | Missing | None:
-        if not (call.is_blind or call.command(("--repository", "--ns")) == "backup"):
+        if not (call.is_blind or call.command() == "backup"):
             return None
         return PatternReader([_RUNNING, _ARCHIVE, _START], base=1024)
 

@@ -14,7 +14,7 @@ from telemetry_client.readers.tool import Missing, Tool
 
 _NUMBERS = re.compile(r"\d{1,18}(?:\.\d+)?(?: \d{1,18}(?:\.\d+)?){0,3}", re.ASCII)
 _VALUED = (
-    *"-s -i -w -H -N -L -B -R -P -d -A -F -D".split(),
+    *"-s -i -w -H -N -L -B -R -P -d -m -A -F -D".split(),
     *("--size", "--interval", "--width", "--height", "--name", "--rate-limit", "--buffer-size"),
     *("--remote", "--pidfile", "--watchfd", "--last-written", "--format", "--delay-start"),
 )
@@ -22,6 +22,7 @@ _VALUED = (
 
 class Pv(Tool):
     name = "pv"
+    valued = _VALUED
     reads = "bytes (-b), else percent; the total if pv reads files or has -s"
 
     def reader(self, call: Call) -> Reader | Missing | None:
@@ -35,7 +36,7 @@ class Pv(Tool):
             return Missing("-n -b and without -q")
         total = size_in_1024s(call.value("-s", "--size"))
         if total is None:
-            sizes = [call.size_of(name) for name in call.words(_VALUED) or ["-"]]
+            sizes = [call.size_of(name) for name in call.words() or ["-"]]
             total = sum(size or 0 for size in sizes) if all(sizes) else None
         has_bytes = call.has("--bytes", "b")
         if total is None and not has_bytes:

@@ -16,13 +16,14 @@ _WITH_PROGRESS = frozenset("amend commit compare convert rebase resize".split())
 
 class QemuImg(Tool):
     name = "qemu-img"
+    valued = tuple(f"-{letter}" for letter in "bBfFlmoOrsStT")
     reads = "convert, commit, rebase, compare: percent"
 
     def reader(self, call: Call) -> Reader | Missing | None:
         if not call.is_blind:
             if call.command() not in _WITH_PROGRESS:
                 return None
-            if call.has("-q") or not call.has("--progress", "p"):
+            if call.has("--quiet", "q") or not call.has("--progress", "p"):
                 return Missing("-p")
         return PatternReader([_LINE])
 
@@ -36,7 +37,7 @@ class QemuImg(Tool):
         return {1: failed("the images differ")} if call.command() == "compare" else {}
 
     def repository(self, call: Call) -> str | None:
-        words = call.words(("-f", "-O", "-o", "-B", "-S", "-t", "-T", "-m", "-r", "-s", "-l"))
+        words = call.words()
         return words[-1] if words[:1] == ["convert"] and len(words) > 2 else None
 
 

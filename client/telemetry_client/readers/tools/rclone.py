@@ -55,6 +55,7 @@ _EXITS = {
 
 class Rclone(Tool):
     name = "rclone"
+    valued = ("-f", "-o")
     reads = "copy, sync, move, …: bytes, total so far, time left"
 
     def reader(self, call: Call) -> Reader | Missing | None:

@@ -30,7 +30,7 @@ _STEADY_SECONDS = 2
 _VALUED = (
     *"-r --repo -p --password-file --password-command --key-hint -o --option --cache-dir".split(),
     *"--cacert --tls-client-cert --limit-upload --limit-download --repository-file".split(),
-    *"--compression --pack-size --retry-lock".split(),
+    *"--compression --pack-size --retry-lock -e -i -t -H -g -d -w -m -y".split(),
 )
 _COUNTING = frozenset("check prune forget copy rewrite repair".split())
 _COMMANDS = frozenset(("backup", "restore", *_COUNTING))
@@ -47,6 +47,7 @@ _EXITS = {
 
 class Restic(Tool):
     name = "restic"
+    valued = _VALUED
     reads = (
         "backup, restore (--json): bytes; total and time left once restic has counted. "
         "check, prune, forget, copy (RESTIC_PROGRESS_FPS): percent of each step"
@@ -85,7 +86,7 @@ TOOL = Restic()
 
 def _command(call: Call) -> str:
     """The first word that is a command of interest: options with a value may come before it."""
-    return next((word for word in call.words(_VALUED) if word in _COMMANDS), "")
+    return next((word for word in call.words() if word in _COMMANDS), "")
 
 
 class ResticReader(Reader):

@@ -58,6 +58,7 @@ _EXITS = {
 
 class Rsync(Tool):
     name = "rsync"
+    valued = _VALUED
     reads = "bytes; percent and time left once rsync has listed all files"
 
     def reader(self, call: Call) -> Reader | Missing | None:
@@ -75,7 +76,7 @@ class Rsync(Tool):
         return call.has("--dry-run", "n")
 
     def repository(self, call: Call) -> str | None:
-        words = call.words(_VALUED)
+        words = call.words()
         return words[-1] if len(words) > 1 else None
 
 
@@ -116,7 +117,9 @@ class RsyncReader(Reader):
         is_last = match["list"] == "to" and match["left"] == "0"
         percent: float | None = None
         eta = None
-        if not self._is_listing:
+        done = self._bytes(match["bytes"], match["unit"])
+        # 100 % of 0 bytes: there is nothing that could be copied, also if all sources are missing.
+        if not self._is_listing and (done or match["percent"] == "0"):
             percent = min(float(match["percent"]), 100.0 if is_last else HIGHEST_PERCENT)
             if (
                 match["list"] is None and match["hours"]
@@ -124,7 +127,7 @@ class RsyncReader(Reader):
                 eta = _seconds(match)
         self.progress = replace(
             self.progress,
-            bytes_transferred=self._bytes(match["bytes"], match["unit"]),
+            bytes_transferred=done,
             eta_seconds=eta,
             percent=percent,
             phase="transferring",

@@ -21,7 +21,7 @@ class S5cmd(Tool):
         if not call.is_blind:
             if not {"cp", "mv", "sync"} & set(call.given):
                 return None
-            if not (call.has("--show-progress") or call.has("-sp")):
+            if not (call.has("--show-progress") or "-sp" in call.given):
                 return Missing("--show-progress")
         return PatternReader([_LINE], base=1024)
 

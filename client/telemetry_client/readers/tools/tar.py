@@ -14,13 +14,14 @@ from telemetry_client.readers.pattern import PatternReader
 from telemetry_client.readers.tool import Missing, Tool
 
 _BYTES = r"\b[WR]: (?P<done>\d+)"
-_RECORDS = r"^tar: (?:Write|Read) checkpoint (?P<done>\d+)$"
+_RECORDS = r"^tar: [^:\d]+ (?P<done>\d+)$"  # `tar: Write checkpoint 1000`, in any language
 _TOTALS = r"^Total bytes (?:written|read): (?P<done>\d+)"
 _BLOCK_BYTES, _BLOCKS = 512, 20  # of a record
 
 
 class Tar(Tool):
     name = "tar"
+    valued = tuple("-b -C -f -g -F -H -I -K -L -N -T -V -X".split())
     reads = "bytes of the archive, not compressed"
 
     def reader(self, call: Call) -> Reader | Missing | None:

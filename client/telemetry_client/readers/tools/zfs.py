@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from telemetry_client.readers.base import Reader, Stream
+from telemetry_client.readers.base import Reader, Stream, count_of
 from telemetry_client.readers.call import Call
 from telemetry_client.readers.pattern import size_in
 from telemetry_client.readers.tool import Missing, Tool
@@ -21,6 +21,7 @@ _NOISE = re.compile(r"(?:full|incremental|TIME)\s|.* estimated size is ")
 
 class Zfs(Tool):
     name = "zfs"
+    valued = tuple("-i -I -t -X -o -x".split())
     reads = "send: bytes and the total that it has estimated"
 
     def reader(self, call: Call) -> Reader | Missing | None:
@@ -64,7 +65,7 @@ class ZfsSendReader(Reader):
         self._sent = sent
         self.progress = replace(
             self.progress,
-            bytes_transferred=self._before + sent,
+            bytes_transferred=count_of(self._before + sent),
             total_bytes=self._total,
             phase="transferring",
         )
