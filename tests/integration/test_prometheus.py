@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 import urllib.request
@@ -158,6 +159,43 @@ def test_it_fires_for_the_failed_and_the_missing_backup(scraper: str) -> None:
     assert alerts["BackupFailed"] == ["db1"]
     assert alerts["NoBackupForADay"] == ["db2"]
     assert alerts.keys() <= {"BackupFailed", "NoBackupForADay", "CriticalAttention"}
+
+
+DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "fleet-prometheus.json").read_text())
+QUERIES = {
+    f"{panel['title']} {target['refId']}": target["expr"]
+    for panel in DASHBOARD["panels"]
+    for target in panel["targets"]
+}
+VARIABLES = {
+    variable["name"]: re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"])
+    for variable in DASHBOARD["templating"]["list"]
+}
+
+
+def as_grafana_sends_it(expr: str) -> str:
+    """A query of the dashboard with All chosen, whose value is `.*`."""
+    assert {variable["allValue"] for variable in DASHBOARD["templating"]["list"]} == {".*"}
+    expr = expr.replace("$__rate_interval", "1m")
+    return re.sub(r"\$(\w+)", lambda found: ".*" if found[1] in VARIABLES else found[0], expr)
+
+
+@pytest.mark.parametrize("title", QUERIES)
+def test_every_query_of_the_dashboard_has_an_answer(scraper: str, title: str) -> None:
+    query = as_grafana_sends_it(QUERIES[title])
+    assert "$" not in query
+    wait_until(lambda: bool(ask(scraper, "query", query=query)["result"]))  # some need two scrapes
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_every_variable_of_the_dashboard_has_values(scraper: str, name: str) -> None:
+    found = VARIABLES[name]
+    assert found is not None
+    series = ask(scraper, "series", **{"match[]": as_grafana_sends_it(found[1])})
+    assert {each[found[2]] for each in series} == {
+        "job_type": {"backup"},
+        "name": {"db1", "db2", "db3"},
+    }[name]
 
 
 def test_it_takes_every_sample_in_openmetrics(scraper: str, hub: str) -> None:
