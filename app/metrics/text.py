@@ -36,7 +36,7 @@ def format_families(families: Iterable[Family], *, is_openmetrics: bool) -> str:
     for family in families:
         name = family.name.removesuffix("_total") if is_openmetrics else family.name
         lines.append(f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n")
-        lines += [
-            f"{family.name}{{{labels}}} {float(value)!r}\n" for labels, value in family.samples
-        ]
+        for labels, value in family.samples:
+            shown = f"{{{labels}}}" if labels else ""
+            lines.append(f"{family.name}{shown} {float(value)!r}\n")
     return "".join(lines)
