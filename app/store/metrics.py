@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.database.pool import Connection
 from app.store.jobs import JobFilter, count_jobs_by_status
@@ -69,30 +69,32 @@ class HubState:
 
 def read_state(conn: Connection, limit: int) -> HubState:
     """The state now, with at most `limit` series and as many nodes, the newest."""
-    version, all_series, all_nodes = _read_totals(conn)
     bound = {"limit": limit}
-    with conn.cursor(binary=True) as cursor:  # a quarter less time, with many rows
-        series = list(map(SeriesSample._make, cursor.execute(SQL["list_series"], bound)))
-    nodes = [(node_id, is_online) for node_id, is_online in conn.execute(SQL["list_nodes"], bound)]
+    with conn.cursor(binary=True) as cursor:  # half the time, with many rows
+        rows = cursor.execute(SQL["list_series"], bound).fetchall()
+    nodes = conn.execute(SQL["list_nodes"], bound).fetchall()
     types = {"limit": MOST_TYPES, "other": OTHER_TYPES}
     return HubState(
-        timescaledb=version,
+        timescaledb=_read_value(conn, "read_version"),
         jobs=count_jobs_by_status(conn, JobFilter()),
         ends=[EndCount(*row) for row in conn.execute(SQL["count_ends"], types)],
         items=[ItemCount(*row) for row in conn.execute(SQL["count_items"])],
-        series=series,
-        nodes=nodes,
+        series=list(map(SeriesSample._make, rows)),
+        nodes=[(node_id, is_online) for node_id, is_online in nodes],
         tasks=read_tasks(conn),
         left_out={
-            "series": max(0, all_series - len(series)),
-            "nodes": max(0, all_nodes - len(nodes)),
+            "series": _count_left_out(conn, "count_series", len(rows), limit),
+            "nodes": _count_left_out(conn, "count_nodes", len(nodes), limit),
         },
     )
 
 
-def _read_totals(conn: Connection) -> tuple[str, int, int]:
-    """The version of TimescaleDB, and how many series and nodes there are."""
-    row = conn.execute(SQL["read_totals"]).fetchone()
+def _count_left_out(conn: Connection, name: str, listed: int, limit: int) -> int:
+    """How many there are beyond the limit. Counts only where it is reached."""
+    return 0 if listed < limit else max(0, int(_read_value(conn, name)) - limit)
+
+
+def _read_value(conn: Connection, name: str) -> Any:
+    row = conn.execute(SQL[name]).fetchone()
     assert row is not None
-    version, series, nodes = row
-    return version, series, nodes
+    return row[0]

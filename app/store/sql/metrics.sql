@@ -33,7 +33,11 @@ FROM nodes
 ORDER BY last_seen_at DESC, node_id
 LIMIT %(limit)s
 
--- name: read_totals
-SELECT extversion, (SELECT count(*) FROM series), (SELECT count(*) FROM nodes)
-FROM pg_extension
-WHERE extname = 'timescaledb'
+-- name: count_series
+SELECT count(*) FROM series
+
+-- name: count_nodes
+SELECT count(*) FROM nodes
+
+-- name: read_version
+SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'
