@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 import pytest
 from flask import Flask
+from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.serving import make_server
 
 from app.api.context import hub_of
@@ -206,6 +207,26 @@ def test_it_takes_every_sample_in_openmetrics(scraper: str, hub: str) -> None:
     assert int(scraped["value"][1]) == int(kept["value"][1]) > 50
     [build] = ask(scraper, "query", query="hub_build_info")["result"]
     assert build["metric"]["version"]
+
+
+OF_A_SERIES = {"series_id", "name", "job_type", "repository_id", "backup_type"}
+
+
+def test_the_page_lists_every_metric_with_its_labels(hub: str) -> None:
+    with urllib.request.urlopen(f"http://{hub}/metrics", timeout=15) as answer:
+        text = answer.read().decode()
+    listed = {}
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    for name, kind, labels in re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*)\|", page, re.MULTILINE):
+        of_series = OF_A_SERIES if "of a series" in labels else set()
+        listed[name] = (kind, set(re.findall(r"`(\w+)`", labels)) | of_series)
+    exposed = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE))
+    assert {name: kind for name, (kind, _) in listed.items()} == exposed
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            name = re.sub(r"_(bucket|sum|count)$", "", sample.name)
+            name = name if name in listed else sample.name
+            assert sample.labels.keys() - {"le"} == listed[name][1], sample.name
 
 
 def test_promtool_finds_nothing_wrong_with_the_metrics(hub: str) -> None:
