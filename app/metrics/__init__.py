@@ -104,8 +104,8 @@ PROCESS_GAUGES = {
 } | {
     "process_start_time_seconds": Gauge(
         "process_start_time_seconds",
-        "When the oldest web worker started.",
-        multiprocess_mode="livemin",
+        "When the newest web worker started.",
+        multiprocess_mode="livemax",
         registry=REGISTRY,
     )
 }

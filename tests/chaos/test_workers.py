@@ -98,6 +98,7 @@ def test_process_metrics_are_of_all_workers(hub: HubProcess) -> None:
     cpu = [each["process_cpu_seconds_total"] for each in counts]
     assert cpu == sorted(cpu)
     assert cpu[0] > 0.5  # three interpreters have started
+    assert len({each["process_start_time_seconds"] for each in counts}) == 1
 
 
 def test_what_a_worker_counted_stays_when_it_ends(hub: HubProcess) -> None:
