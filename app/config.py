@@ -170,6 +170,13 @@ class Config:
         low=0,
         high=65_536,
     )
+    metrics_series: int = _tuning(
+        "HUB_METRICS_SERIES",
+        10_000,
+        "series of runs in /metrics, and as many nodes; the newest, if there are more (0: none)",
+        low=0,
+        high=1_000_000,
+    )
     late_data_days: int = _tuning(
         "HUB_LATE_DATA_DAYS",
         28,

@@ -23,6 +23,7 @@ from app.ingest.known_jobs import KnownJobs
 from app.ingest.snapshots import store_snapshots
 from app.ingest.transaction import store_updates
 from app.ingest.writer import Writer
+from app.metrics.state import StateMetrics
 from app.web.admission import Admission
 from app.web.history import Drawn, draw
 from app.web.hosts import allowed_hosts
@@ -49,6 +50,7 @@ class Hub:
     admission: Admission
     pushes: Pushes
     charts: KeptCharts[Drawn]
+    state_metrics: StateMetrics
     watch: TokenWatch | None  # None without a token key
     probe: DatabaseProbe = field(default_factory=DatabaseProbe)
 
@@ -86,6 +88,7 @@ class Hub:
             admission,
             Pushes(config, admission),
             KeptCharts(database, draw, config.chart_cache_mb << 20, reads),
+            StateMetrics(database, config.metrics_series),
             watch,
         )
         # Unlike atexit handlers, it also runs in web workers started by multiprocessing.

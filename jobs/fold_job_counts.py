@@ -1,4 +1,6 @@
-"""Adds the changes of the numbers of jobs, which triggers log, to the counts that the API reads."""
+"""Adds what triggers log to the counts that the API reads: changes of the numbers of jobs, and ends
+of runs.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,10 @@ class Fold:
 
 
 def run_once(database: Database, config: Config, now: datetime | None = None) -> Fold:
-    """Add them in one statement. Ignores `now`.
+    """Add each kind in one statement. Ignores `now`.
 
     Readers add what is still logged themselves, so a late run makes them slower and nothing wrong.
     """
     with database.transaction() as conn:
+        store.fold_ends(conn)
         return Fold(store.fold_changes(conn))

@@ -21,6 +21,7 @@ TABLES = (
     "job_counts",
     "machine_job_counts",
     "job_count_changes",
+    "job_ends",
     "nodes",
     "tasks",
     "ingest_beats",

@@ -5,6 +5,9 @@ its jobs, disks, events and summaries out of what the senders say (`Run`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
 
 from app.charts.summary import summarise_job
 from app.clock import to_micros, utc_now
@@ -17,6 +20,7 @@ from jobs import detect_stale_jobs, find_attention, judge_runs
 from tests.conftest import TABLES
 from tests.storing import store
 
+Analyst = psycopg.Connection[dict[str, Any]]
 MIB = 1024**2
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 LIVE = "backup-pgtest1-1760096737"

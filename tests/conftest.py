@@ -49,6 +49,7 @@ TABLES = (
     "job_count_changes",  # after jobs, whose triggers write them
     "job_counts",
     "machine_job_counts",
+    "job_ends",  # likewise
     "tasks",
     "ingest_beats",
     "hub_absences",

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from flask import Response, request
 
 from app.api.context import current_request, to_response
-from app.web.conditional import CACHE_CONTROL, make_conditional, make_tag
+from app.web.conditional import CACHE_CONTROL, make_compressed, make_conditional, make_tag
 from app.web.content import encode_json
 from app.web.request import Answer
 from app.web.tables import csv_answer, encode_csv
@@ -42,6 +42,11 @@ def conditional(answer: Answer, tag: str | None = None, *, is_weak: bool = False
     answer.headers.append(("Cache-Control", CACHE_CONTROL))
     tag = make_tag(answer.body) if tag is None else tag
     return to_response(make_conditional(answer, current_request(), tag, is_weak=is_weak))
+
+
+def compressed(answer: Answer) -> Response:
+    """The answer, compressed if the client accepts that, without an ETag."""
+    return to_response(make_compressed(answer, current_request()))
 
 
 def table(

@@ -140,6 +140,7 @@ def _register_blueprints(app: Flask) -> None:
         history.blueprint,
         rules.blueprint,
         service.blueprint,
+        service.exposition,
         signin.blueprint,
     ):
         blueprint.ARGUMENTS_PARSER = _BadRequestParser()
@@ -147,6 +148,7 @@ def _register_blueprints(app: Flask) -> None:
     app.register_blueprint(service.pages, url_prefix=PREFIX)
     app.register_blueprint(dashboard.blueprint)
     app.register_blueprint(signin.pages)
+    app.register_blueprint(service.exposition, url_prefix="", name="exposition_unprefixed")
     # Addresses of older senders and dashboards, without the prefix.
     app.register_blueprint(history.blueprint, url_prefix="", name="history_unprefixed")
     app.register_blueprint(telemetry.snapshots, url_prefix="/api", name="snapshots_unversioned")

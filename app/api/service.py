@@ -9,12 +9,11 @@ from typing import Any
 import flask
 from flask import Response
 from flask_smorest import Blueprint, current_api
-from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import NotFound
 
 from app import __version__, metrics
-from app.api.answers import conditional_json, json_response
-from app.api.context import hub, to_response
+from app.api.answers import compressed, conditional_json, json_response
+from app.api.context import current_request, hub, to_response
 from app.api.files import TYPES, read_file, send
 from app.api.needs import needs
 from app.checks.probe import FRESH_SECONDS, WAIT_SECONDS, Look
@@ -24,8 +23,11 @@ from app.schemas.health import HealthSchema
 from app.store.tasks import LATE_AFTER_INTERVALS, TaskRun
 from app.web.permissions import HEALTH, OPEN, PAGE, READ
 from app.web.problems import problem
+from app.web.request import Answer
 
 blueprint = Blueprint("service", __name__, description="Health, metrics and this document.")
+# Also without the prefix: Prometheus' default path.
+exposition = Blueprint("exposition", __name__, description="Metrics for Prometheus.")
 # Not part of the OpenAPI document.
 pages = flask.Blueprint("docs", __name__)
 
@@ -154,16 +156,19 @@ def _describe_task(run: TaskRun) -> dict[str, Any]:
 # Metrics and the OpenAPI document.
 
 
-@blueprint.route("/metrics")
-@blueprint.response(200, {"type": "string"}, content_type="text/plain")
+@exposition.route("/metrics")
+@exposition.response(200, {"type": "string"}, content_type="text/plain")
+@exposition.response(200, {"type": "string"}, content_type="application/openmetrics-text")
 @needs(READ)
 def read_metrics() -> Response:
-    """Return the metrics of all web workers for Prometheus."""
-    return Response(
-        metrics.expose(),
-        content_type=CONTENT_TYPE_LATEST,
-        headers={"Cache-Control": "no-store"},
-    )
+    """Return the metrics of the hub, its jobs, series and nodes for Prometheus.
+
+    In OpenMetrics if `Accept` names it. Also at `/metrics`, without the prefix.
+    """
+    accepted = current_request().headers.get("accept", "")
+    body, content_type = metrics.expose(accepted, hub().state_metrics.families())
+    headers = [("Content-Type", content_type), ("Cache-Control", "no-store"), ("Vary", "Accept")]
+    return compressed(Answer(200, body, headers))
 
 
 @blueprint.route("/openapi.json")

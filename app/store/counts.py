@@ -44,6 +44,11 @@ def fold_changes(conn: Connection) -> int:
     return int(row[0])
 
 
+def fold_ends(conn: Connection) -> None:
+    """Add up the ends of runs that triggers have noted. The sums stay. The caller commits."""
+    conn.execute(SQL["fold_ends"])
+
+
 def find_differences(conn: Connection) -> Differences:
     """Compare the counts with the rows of one snapshot. Reads every job."""
     row = conn.execute(SQL["find_differences"]).fetchone()

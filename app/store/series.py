@@ -200,7 +200,7 @@ def write_states(conn: Connection, kept: Sequence[KeptSeries]) -> None:
 
 def _columns(kept: KeptSeries) -> dict[str, Any]:
     state, pace = kept.state, kept.pace
-    last, good, rhythm = state.last, state.last_good, state.rhythm
+    last, ended, good, rhythm = state.last, state.ended, state.last_good, state.rhythm
     usual = None if kept.usual is None else orjson.dumps(to_json(kept.usual)).decode()
     return {
         "id": kept.series_id,
@@ -208,6 +208,8 @@ def _columns(kept: KeptSeries) -> dict[str, Any]:
         "last_run": last and last.key,
         "last_started_at": last and last.started_at,
         "last_ended_at": last and last.ended_at,
+        "last_bytes": ended and ended.bytes,
+        "last_seconds": ended and ended.seconds,
         "last_good_run": good and good.key,
         "last_good_at": good and good.ended_at,
         "failures": state.failures,

@@ -52,8 +52,7 @@ def make_conditional(
     Not for answers that hold both a secret and text an attacker can choose: their compressed
     length would leak the secret (BREACH).
     """
-    accepted = request.headers.get("accept-encoding", "")
-    is_compressed = len(answer.body) >= LEAST_BYTES and accepts_gzip(accepted)
+    is_compressed = _is_compressed(answer, request)
     if not is_weak:
         tag = _choose_tag(tag, request, is_compressed=is_compressed)
     headers = [("ETag", f'W/"{tag}"' if is_weak else f'"{tag}"'), ("Vary", "Accept-Encoding")]
@@ -70,6 +69,20 @@ def make_conditional(
         headers.append(("Content-Encoding", "gzip"))
     answer.headers += headers
     return answer
+
+
+def make_compressed(answer: Answer, request: Request) -> Answer:
+    """The answer, compressed if the client accepts it. The same warning as above."""
+    answer.headers.append(("Vary", "Accept-Encoding"))
+    if _is_compressed(answer, request):
+        answer.body = compress(answer.body)
+        answer.headers.append(("Content-Encoding", "gzip"))
+    return answer
+
+
+def _is_compressed(answer: Answer, request: Request) -> bool:
+    accepted = request.headers.get("accept-encoding", "")
+    return len(answer.body) >= LEAST_BYTES and accepts_gzip(accepted)
 
 
 def _choose_tag(tag: str, request: Request, *, is_compressed: bool) -> str:

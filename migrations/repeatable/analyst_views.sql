@@ -182,7 +182,8 @@ FROM attention;
 CREATE VIEW series_state AS
 SELECT id AS series_id, vm_name, job_id, job_type, repository_id, backup_type, state, runs,
        failures, last_run, last_started_at, last_ended_at, last_good_run, last_good_at,
-       distance_seconds, next_expected_at, overdue_at, coalesce(overdue_at <= now(), false) AS is_late
+       distance_seconds, next_expected_at, overdue_at, coalesce(overdue_at <= now(), false) AS is_late,
+       last_bytes, last_seconds
 FROM series;
 
 CREATE VIEW series_usual AS
@@ -428,6 +429,9 @@ COMMENT ON COLUMN series_state.next_expected_at IS 'When the next run is expecte
 COMMENT ON COLUMN series_state.overdue_at IS 'When the series is overdue, unless a good run comes.';
 COMMENT ON COLUMN series_state.is_late IS
     'Whether that time is over. The item of kind overdue takes account of absences and maintenance.';
+COMMENT ON COLUMN series_state.last_bytes IS
+    'Bytes that the newest ended run moved; NULL: none has ended, or it reported none.';
+COMMENT ON COLUMN series_state.last_seconds IS 'How long that run took; NULL: none has ended.';
 
 COMMENT ON VIEW series_usual IS
     'What is usual for each series that has at least five good runs: one row for size, duration and '

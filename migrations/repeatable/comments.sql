@@ -132,6 +132,14 @@ COMMENT ON COLUMN job_count_changes.repository_id IS 'As in jobs.';
 COMMENT ON COLUMN job_count_changes.status IS 'As in jobs.';
 COMMENT ON COLUMN job_count_changes.jobs IS
     'By how much the number of these jobs changed; negative: fewer.';
+COMMENT ON TABLE job_ends IS
+    'Internal: how many runs have ended, for the counter hub_job_ends_total. Sums over these rows '
+    'never decrease. A run that was failed for its silence and went on has two ends.';
+COMMENT ON COLUMN job_ends.n IS 'Ascending in the order of the first end of each kind.';
+COMMENT ON COLUMN job_ends.job_type IS 'As in jobs.';
+COMMENT ON COLUMN job_ends.status IS 'As in jobs.';
+COMMENT ON COLUMN job_ends.ended_by IS 'As in jobs.';
+COMMENT ON COLUMN job_ends.ends IS 'How many such ends this row counts.';
 
 COMMENT ON TABLE rules IS
     'Thresholds by job, machine, node, phase and job type. For each setting the most specific rule '
@@ -182,6 +190,9 @@ COMMENT ON COLUMN series.runs IS 'How many runs it has.';
 COMMENT ON COLUMN series.last_run IS 'The newest run: the key in jobs.';
 COMMENT ON COLUMN series.last_started_at IS 'When it began, sender''s clock.';
 COMMENT ON COLUMN series.last_ended_at IS 'When it ended; NULL: it is live.';
+COMMENT ON COLUMN series.last_bytes IS
+    'Bytes that the newest ended run moved; NULL: none has ended, or it reported none.';
+COMMENT ON COLUMN series.last_seconds IS 'How long that run took; NULL: none has ended.';
 COMMENT ON COLUMN series.last_good_run IS
     'The newest run that completed without a contradiction: the key in jobs; NULL: none is known.';
 COMMENT ON COLUMN series.last_good_at IS 'When it ended.';

@@ -31,6 +31,7 @@ BEGIN
             ('job_counts', 'SELECT'),
             ('machine_job_counts', 'SELECT'),
             ('job_count_changes', 'SELECT'),
+            ('job_ends', 'SELECT'),
             ('job_telemetry', 'SELECT, INSERT'),
             ('disk_telemetry', 'SELECT, INSERT'),
             ('wide_writes', 'SELECT, INSERT'),

@@ -6,11 +6,13 @@ import http.client
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from app.metrics.state import FRESH_SECONDS
 from tools.hub_process import HubProcess, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
@@ -72,6 +74,31 @@ def test_gauges_are_sums_over_the_workers(hub: HubProcess) -> None:
 
     wait_until(is_quiet)
     assert all(is_quiet() for _ in range(4 * WORKERS))
+
+
+def test_what_the_database_says_is_not_added_up(hub: HubProcess) -> None:
+    push_some(hub)
+    time.sleep(FRESH_SECONDS)  # longer than any worker keeps what it read
+    for _ in range(4 * WORKERS):
+        counts = scrape(hub)
+        assert counts['hub_jobs{status="running"}'] == PUSHES
+        assert counts["hub_database_up"] == 1
+        [build] = [value for name, value in counts.items() if name.startswith("hub_build_info")]
+        assert build == 1
+
+
+def test_process_metrics_are_of_all_workers(hub: HubProcess) -> None:
+    def of_workers() -> float:
+        statements = [Path(f"/proc/{pid}/statm").read_text().split() for pid in workers(hub)]
+        return sum(int(pages) for _, pages, *_ in statements) * float(os.sysconf("SC_PAGE_SIZE"))
+
+    counts = [scrape(hub) for _ in range(4 * WORKERS)]
+    for each in counts:
+        assert each["process_resident_memory_bytes"] == pytest.approx(of_workers(), rel=0.2)
+    cpu = [each["process_cpu_seconds_total"] for each in counts]
+    assert cpu == sorted(cpu)
+    assert cpu[0] > 0.5  # three interpreters have started
+    assert len({each["process_start_time_seconds"] for each in counts}) == 1
 
 
 def test_what_a_worker_counted_stays_when_it_ends(hub: HubProcess) -> None:

@@ -4,22 +4,17 @@ and what the role may not do.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg import errors
-from psycopg.rows import dict_row
-from psycopg.types.numeric import FloatLoader
 
 from app.checks.doctor import run_checks
 from app.config import ROOT, Config
-from app.database.addresses import ENGINE_FILE, owner_dsn
 from app.database.migrate import MIGRATIONS_DIR
 from app.database.pool import Connection, Database
 from app.domain.staleness import BEAT_GAP_SECONDS, Threshold, judge_silence
@@ -34,13 +29,10 @@ from tests.analyst_site import (
     REVIVED,
     RUNNING,
     STALLED,
-    empty_site,
-    fill_site,
-    keep_silences,
+    Analyst,
 )
 
 Rows = list[dict[str, Any]]
-Analyst = psycopg.Connection[dict[str, Any]]
 
 
 # ---- the document -------------------------------------------------------------------------------
@@ -75,33 +67,6 @@ def as_grafana_sends_it(sql: str) -> str:
 def ask(analyst: Analyst, heading: str, nth: int = 0) -> Rows:
     """What a block of the document answers."""
     return analyst.execute(as_grafana_sends_it(DOCUMENT[heading][nth])).fetchall()
-
-
-# ---- a site, and an analyst ---------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def site(open_owner: Database, config: Config) -> Iterator[Database]:
-    """A database with a site's week in it. Tests of this module read it and leave it as it is."""
-    empty_site(open_owner)
-    fill_site(open_owner, config)
-    yield open_owner
-    empty_site(open_owner)
-
-
-@pytest.fixture
-def analyst(site: Database, config: Config) -> Iterator[Analyst]:
-    """An analyst's own connection, and live jobs as silent as they were at first."""
-    keep_silences(site)
-    if config.database_url is None:
-        dsn = json.loads((config.data_dir / ENGINE_FILE).read_text())["analyst_dsn"]
-        options: dict[str, Any] = {"prepare_threshold": None}
-    else:
-        dsn, options = owner_dsn(config), {"options": "-c timezone=UTC -c role=analyst"}
-    with psycopg.connect(dsn, autocommit=True, row_factory=dict_row, **options) as conn:
-        conn.adapters.register_loader("numeric", FloatLoader)
-        assert conn.execute("SELECT current_user AS name").fetchone() == {"name": "analyst"}
-        yield conn
 
 
 # ---- what the document answers ------------------------------------------------------------------

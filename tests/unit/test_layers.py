@@ -65,6 +65,8 @@ MAY_IMPORT = {
     "app.clock": {"app.domain.window"},
     "app.logs": {"app.clock"},
     "app.metrics": {"app.config"},
+    "app.metrics.state": {"app.metrics", "app.store", "app.background", "app.errors", POOL}
+    | {"app.__version__"},
     "app.errors": set(),
     "app.lifeline": {"app.background", "app.config"},
     "jobs": {
@@ -94,7 +96,7 @@ HOME = {
     "psycopg_pool": {"app.database"},
     "granian": {"app.commands"},
     "jwt": {"app.auth.tokens"},
-    "prometheus_client": {"app.metrics", "app.api.service"},
+    "prometheus_client": {"app.metrics"},
 }
 SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE \w+ SET|DELETE FROM|VACUUM|ANALYZE)\b")
 

@@ -30,7 +30,7 @@ def requested(name: str) -> dict[str, str]:
     """The versions that were requested, as `package: version`."""
     lines = [line.strip() for line in (ROOT / name).read_text().splitlines()]
     pins = [line for line in lines if line and not line.startswith(("#", "-r "))]
-    assert all(re.fullmatch(r"[\w.\[\]-]+==[\w.]+", pin) for pin in pins), pins
+    assert all(re.fullmatch(r"[\w.\[\]-]+==[\w.!]+", pin) for pin in pins), pins
     return {
         re.sub(r"\[.*", "", package).lower().replace("_", "-"): version
         for package, _, version in (pin.partition("==") for pin in pins)

@@ -63,11 +63,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class SeriesState:
-    """What is known of a series. `state` is that of its newest ended run; `failures`: since the
-    last good one, in a row."""
+    """What is known of a series. `state` is that of its newest ended run, `ended`; `failures`:
+    since the last good one, in a row."""
 
     state: str
     last: Run | None
+    ended: Run | None
     last_good: Run | None
     failures: int
     rhythm: Rhythm | None
@@ -89,7 +90,14 @@ def state_of(history: Sequence[Run], rhythm: Rhythm | None) -> SeriesState:
         state = ended[0].result or "good"
     else:
         state = ended[0].status
-    return SeriesState(state, history[0] if history else None, last_good, failures, rhythm)
+    return SeriesState(
+        state=state,
+        last=history[0] if history else None,
+        ended=ended[0] if ended else None,
+        last_good=last_good,
+        failures=failures,
+        rhythm=rhythm,
+    )
 
 
 def is_good(run: Run) -> bool:

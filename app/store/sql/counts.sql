@@ -27,6 +27,25 @@ WITH taken AS (
 )
 SELECT count(*) FROM taken
 
+-- One row for each type, status and actor, with the number of the first one: that decides which types
+-- GET /metrics names.
+-- name: fold_ends
+WITH repeated AS (
+    SELECT job_type, status, ended_by
+    FROM job_ends
+    GROUP BY job_type, status, ended_by
+    HAVING count(*) > 1
+), taken AS (
+    DELETE FROM job_ends USING repeated
+    WHERE (job_ends.job_type, job_ends.status, job_ends.ended_by)
+          = (repeated.job_type, repeated.status, repeated.ended_by)
+    RETURNING job_ends.n, job_ends.job_type, job_ends.status, job_ends.ended_by, job_ends.ends
+)
+INSERT INTO job_ends (n, job_type, status, ended_by, ends)
+SELECT min(n), job_type, status, ended_by, sum(ends)
+FROM taken
+GROUP BY job_type, status, ended_by
+
 -- The number of jobs by which the counts are wrong: of all jobs, and of the machines.
 -- name: find_differences
 WITH counted AS (

@@ -121,6 +121,8 @@ UPDATE series SET
     last_run = v.last_run,
     last_started_at = v.last_started_at,
     last_ended_at = v.last_ended_at,
+    last_bytes = v.last_bytes,
+    last_seconds = v.last_seconds,
     last_good_run = v.last_good_run,
     last_good_at = v.last_good_at,
     failures = v.failures,
@@ -133,12 +135,15 @@ UPDATE series SET
     pace_low = CASE WHEN v.usual IS NULL THEN series.pace_low ELSE v.pace_low::bigint[] END
 FROM unnest(
     %(id)s::bigint[], %(state)s::text[], %(last_run)s::text[], %(last_started_at)s::timestamptz[],
-    %(last_ended_at)s::timestamptz[], %(last_good_run)s::text[], %(last_good_at)s::timestamptz[],
-    %(failures)s::integer[], %(usual)s::jsonb[], %(distance_seconds)s::double precision[],
+    %(last_ended_at)s::timestamptz[], %(last_bytes)s::bigint[],
+    %(last_seconds)s::double precision[], %(last_good_run)s::text[],
+    %(last_good_at)s::timestamptz[], %(failures)s::integer[], %(usual)s::jsonb[],
+    %(distance_seconds)s::double precision[],
     %(next_expected_at)s::timestamptz[], %(overdue_at)s::timestamptz[],
     %(pace_step_seconds)s::double precision[], %(pace_low)s::text[]
-) AS v (id, state, last_run, last_started_at, last_ended_at, last_good_run, last_good_at, failures,
-        usual, distance_seconds, next_expected_at, overdue_at, pace_step_seconds, pace_low)
+) AS v (id, state, last_run, last_started_at, last_ended_at, last_bytes, last_seconds,
+        last_good_run, last_good_at, failures, usual, distance_seconds, next_expected_at,
+        overdue_at, pace_step_seconds, pace_low)
 WHERE series.id = v.id
 
 -- A series that lost all its runs, because their identity became known later.

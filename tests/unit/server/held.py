@@ -16,6 +16,7 @@ from app.ingest.heartbeat import Heartbeat
 from app.ingest.queue import Item
 from app.ingest.transaction import Outcome, Receipt
 from app.ingest.writer import Writer
+from app.metrics.state import StateMetrics
 from app.server.asgi import Server
 from app.web.admission import Admission
 from app.web.history import draw
@@ -82,6 +83,7 @@ class HeldServer(Server):
             admission,
             Pushes(config, admission),
             KeptCharts(database, draw, 0),
+            StateMetrics(database, 0),
             None,
         )
         super().__init__(hub, flask_app, find_permission)

@@ -1,4 +1,4 @@
-"""The hub's own metrics, for GET /metrics.
+"""The metrics of GET /metrics: here what web workers count, in `state` what the database says.
 
 With several web workers `serve` names a folder in their environment (`metrics_folder`), and
 prometheus_client keeps their values in files there. Any worker answers with those of all, and what
@@ -9,15 +9,29 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from app.config import metrics_folder
+from app.metrics.text import Family, format_families
 
 SAMPLE_SECONDS = 1.0  # how old a gauge of another worker may be
+OPENMETRICS = "application/openmetrics-text"
+OPENMETRICS_END = b"# EOF\n"
+# As many series again, which few databases use.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
 
 UPDATES = Counter(
@@ -74,7 +88,52 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=REGISTRY,
 )
+PROCESS_CPU = Counter(
+    "process_cpu_seconds_total",
+    "CPU time of the web workers.",
+    registry=REGISTRY,
+)
+PROCESS_GAUGES = {
+    name: Gauge(name, meaning, multiprocess_mode="livesum", registry=REGISTRY)
+    for name, meaning in (
+        ("process_resident_memory_bytes", "Resident memory of the web workers."),
+        ("process_virtual_memory_bytes", "Virtual memory of the web workers."),
+        ("process_open_fds", "Open file descriptors of the web workers."),
+        ("process_max_fds", "File descriptors that the web workers may open."),
+    )
+} | {
+    "process_start_time_seconds": Gauge(
+        "process_start_time_seconds",
+        "When the newest web worker started.",
+        multiprocess_mode="livemax",
+        registry=REGISTRY,
+    )
+}
 
+
+class _Process:
+    """Samples this process into what is added up over all workers. Thread-safe.
+
+    prometheus_client's own collector would give those of whichever worker answers.
+    """
+
+    def __init__(self) -> None:
+        self._collector = ProcessCollector(registry=None)
+        self._lock = threading.Lock()
+        self._cpu_seconds = 0.0
+
+    def sample(self) -> None:
+        with self._lock:
+            for family in self._collector.collect():
+                value = family.samples[0].value
+                if family.name == "process_cpu_seconds":
+                    PROCESS_CPU.inc(value - self._cpu_seconds)
+                    self._cpu_seconds = value
+                else:
+                    PROCESS_GAUGES[family.name].set(value)
+
+
+_process = _Process()
 _watched: dict[Gauge, Callable[[], float]] = {}
 _GAUGE_FILE = re.compile(r"gauge_live[a-z]*_([0-9]+)\.db")
 
@@ -123,21 +182,37 @@ def watch(gauge: Gauge, read: Callable[[], float]) -> None:
 
 
 def sample() -> None:
-    """Set the gauges of this process: before it answers, and now and then for the other workers."""
+    """Set the gauges of this process: before it answers, and now and then for the other workers.
+
+    Thread-safe.
+    """
     for gauge, read in _watched.items():
         gauge.set(read())
+    _process.sample()
 
 
-def expose() -> bytes:
-    """The metrics of all web workers, in the text format of Prometheus."""
+def expose(accepted: str, state: Iterable[Family]) -> tuple[bytes, str]:
+    """What all web workers count, then `state`; and the Content-Type.
+
+    The text format of Prometheus, or OpenMetrics if an Accept header names it.
+    """
     sample()
+    encode, content_type = choose_encoder(accepted)
+    counted, is_openmetrics = encode(_of_all_workers()), content_type.startswith(OPENMETRICS)
+    text = format_families(state, is_openmetrics=is_openmetrics).encode()
+    if is_openmetrics:
+        return counted.removesuffix(OPENMETRICS_END) + text + OPENMETRICS_END, content_type
+    return counted + text, content_type
+
+
+def _of_all_workers() -> CollectorRegistry:
     folder = metrics_folder()
     if folder is None:
-        return generate_latest(REGISTRY)
+        return REGISTRY
     _forget_gauges_of_dead(folder)
     of_all = CollectorRegistry()
     MultiProcessCollector(of_all, folder)  # type: ignore[no-untyped-call]  # has no types
-    return generate_latest(of_all)
+    return of_all
 
 
 def _forget_gauges_of_dead(folder: str) -> None:
