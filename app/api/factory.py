@@ -36,9 +36,17 @@ logger = logging.getLogger("hub.api")
 
 # Part of the OpenAPI document if tokens are required.
 _TOKENS_IN_SPEC = {
-    "security": [{"token": []}],
+    "security": [{"token": []}, {"password": []}, {"key": []}],
     "components": {
-        "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+        "securitySchemes": {
+            "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+            "password": {
+                "type": "http",
+                "scheme": "basic",
+                "description": "The token as the password, with any user name.",
+            },
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
     },
 }
 
