@@ -17,6 +17,7 @@ from app.api import (
     history,
     jobs,
     nodes,
+    pings,
     registration,
     rules,
     service,
@@ -152,6 +153,7 @@ def _register_blueprints(app: Flask) -> None:
     ):
         blueprint.ARGUMENTS_PARSER = _BadRequestParser()
         api.register_blueprint(blueprint, url_prefix=PREFIX)
+    api.register_blueprint(pings.blueprint)
     app.register_blueprint(service.pages, url_prefix=PREFIX)
     app.register_blueprint(dashboard.blueprint)
     app.register_blueprint(signin.pages)

@@ -69,7 +69,7 @@ def push_update(job_type: str, job_id: str) -> Response:
     The answer follows the commit. Sending the same update again gives 200 with `duplicate: true`.
     """
     decode = partial(Pushes.decode_update, job_type=job_type, job_id=job_id)
-    return _store(decode, hub().config.max_body_bytes)
+    return store(decode, hub().config.max_body_bytes)
 
 
 @blueprint.route("/telemetry/batch", methods=["POST"])
@@ -81,7 +81,7 @@ def push_batch() -> Response:
 
     JSON is an object with a list `updates`, or the list itself.
     """
-    return _store(Pushes.decode_batch, hub().config.max_batch_bytes)
+    return store(Pushes.decode_batch, hub().config.max_batch_bytes)
 
 
 @snapshots.route("/telemetry/snapshot", methods=["POST"])
@@ -97,7 +97,7 @@ def push_snapshots() -> Response:
 
     `network_*_rate_mbps` are in MEGABYTES per second, despite their name.
     """
-    return _store(Pushes.decode_snapshots, hub().config.max_batch_bytes)
+    return store(Pushes.decode_snapshots, hub().config.max_batch_bytes)
 
 
 def submit(items: Sequence[Item]) -> list[Outcome]:
@@ -105,7 +105,8 @@ def submit(items: Sequence[Item]) -> list[Outcome]:
     return hub().writer.submit(items)
 
 
-def _store(decode: Callable[[Pushes, Push], Decoded], limit: int) -> Response:
+def store(decode: Callable[[Pushes, Push], Decoded], limit: int) -> Response:
+    """Store what is pushed in the body of the current request, of at most `limit` bytes."""
     hub().writer.refuse_if_full()
     push = Push(read_whole(limit), current_request().headers, current_claims())
     decoded = decode(hub().pushes, push)

@@ -31,6 +31,7 @@ _FORWARDED = (
     "This hub has no token key, so it serves only its own machine, and no requests that a proxy "
     "passes on: make a key (`python -m app token key FILE`) and set HUB_TOKEN_KEY_FILE."
 )
+_OF_BROWSERS = ("sec-fetch-site", "origin", "sec-purpose", "purpose")  # the last: to prefetch
 _REALM = 'Bearer realm="telemetry-hub"'
 
 
@@ -80,6 +81,8 @@ class Admission:
             raise InvalidInput(
                 "Host: is not one name, or not allowed; add the name to HUB_ALLOWED_HOSTS."
             )
+        if permission.by_programs and is_of_browser(request):
+            raise Forbidden("Pings come from programs: a page could make a browser send this.")
         if self.guard is None:
             if not self._is_local(request.peer):
                 raise Forbidden("This hub has no token key, so it serves only its own machine.")
@@ -96,7 +99,8 @@ class Admission:
         except (Unauthorized, Forbidden) as refusal:
             refusal.headers = _challenge(refusal, permission)
             raise
-        if self._rate is not None and is_charged and request.method == "POST":
+        is_push = request.method == "POST" or permission.scope is Scope.INGEST
+        if self._rate is not None and is_charged and is_push:
             self._rate.take(claims.token_id)
         return Admitted(claims)
 
@@ -159,7 +163,7 @@ def read_header_token(request: Request) -> str | None:
 
 def is_of_browser(request: Request) -> bool:
     """Whether a browser sent the request: programs do not set these headers (Fetch Metadata)."""
-    return "sec-fetch-site" in request.headers or "origin" in request.headers
+    return any(name in request.headers for name in _OF_BROWSERS)
 
 
 def _read_password(request: Request) -> str | None:
