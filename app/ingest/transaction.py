@@ -39,6 +39,7 @@ from app.store import ingest as store
 from app.store.ingest import Instant, Span
 
 DAY = 86_400 * timestamps.SECOND
+MOST_LOGS = 1_000  # of a run: events are kept for ever, and each of these has 10 kB
 
 
 @dataclass(slots=True)  # frozen ones take three times as long to make
@@ -233,6 +234,10 @@ class _Transaction:
         return True
 
     def _keep_log(self, position: int, update: Update, ping: Ping) -> None:
+        if store.count_logs(self.conn, update.run) >= MOST_LOGS:
+            reason = f"a run may log {MOST_LOGS} times, and this one has"
+            self.outcomes[position] = Conflict(f"job_id: {reason}", {"job_id": [reason]})
+            return
         store.insert_events(self.conn, [(update.run, logged(ping))], self.now)
         reason = "a log changes no status"
         receipt = Receipt(update.status, False, False, reason, self.now, self.now, update.run)

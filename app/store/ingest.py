@@ -169,6 +169,13 @@ def read_named_runs(
     return {(job_id, name): run for job_id, name, run in rows}
 
 
+def count_logs(conn: Connection, run: str) -> int:
+    """How many events there are of what a run has logged."""
+    row = execute(conn, SQL["count_logs"], {"job_id": run}).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def limit_lock_waits(conn: Connection) -> None:
     """Let the rest of the transaction wait for a lock for at most 200 ms.
 

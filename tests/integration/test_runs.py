@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
@@ -13,15 +12,14 @@ from app.database.pool import Connection, Database
 from app.domain.runs import GRACE
 from app.domain.timestamps import SECOND
 from app.domain.updates import Update
+from app.errors import Conflict
 from app.ingest.divide import divide_run
 from app.ingest.known_jobs import KnownJobs
 from app.ingest.registration import register
 from app.ingest.transaction import Receipt, store_updates
-from app.schemas.pings import make_update as make_ping
-from app.schemas.pings import read_ping
 from app.store.ingest import OutdatedState
 from app.store.repair import read_undivided
-from tests.factories import fresh, make_update, micros
+from tests.factories import fresh, make_update, micros, pinged
 from tests.storing import LATE_DAYS, store
 
 NIGHT = -20_000  # seconds from now
@@ -369,11 +367,6 @@ def test_jobs_of_an_earlier_release_are_divided(owner: Database, conn: Connectio
 # Runs that pings name.
 
 
-def pinged(signal: str, rid: str = "", **query: str) -> Update:
-    asked = urlencode({"rid": rid, **query} if rid else query)
-    return make_ping(read_ping(f"j/{signal}", asked), b"")
-
-
 ONE, TWO = (f"{n}0000000-0000-4000-8000-000000000000" for n in (1, 2))
 STATUSES = "SELECT job_id, status FROM jobs ORDER BY run_of(job_id)"
 
@@ -406,6 +399,16 @@ def test_a_name_is_found_among_the_last_runs_only(conn: Connection) -> None:
         assert keys(store(conn, pinged("0", ONE))) == ["j/5"]
 
 
+def test_a_run_logs_so_often_and_no_more(conn: Connection) -> None:
+    store(conn, pinged("start"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.ingest.transaction.MOST_LOGS", 2)
+        outcomes = store_updates(conn, [pinged("log") for _ in range(3)], LATE_DAYS)
+        assert [isinstance(outcome, Conflict) for outcome in outcomes] == [False, False, True]
+        store(conn, pinged("start"))
+        store(conn, pinged("log"))
+
+
 def test_names_of_other_jobs_are_other_runs(conn: Connection) -> None:
     store(conn, pinged("start", ONE))
     other = pinged("start", ONE)
@@ -422,13 +425,3 @@ def test_updates_without_a_name_belong_to_the_run_that_began_last(conn: Connecti
         history = read_history(conn, key, points=100)
         assert history.job.completed_at is not None
         assert history.job.started_at < history.job.completed_at
-
-
-def test_a_known_job_is_pinged(conn: Connection) -> None:
-    """What the writer keeps of a running job is not all that a ping needs."""
-    known = KnownJobs()
-    for update in (pinged("start", ONE), fresh(1), pinged("log", ONE), pinged("0", ONE)):
-        with conn.transaction():
-            (receipt,) = store_updates(conn, [update], LATE_DAYS, known)
-            assert isinstance(receipt, Receipt)
-    assert conn.execute(STATUSES).fetchall()[0] == ("j", "completed")

@@ -35,6 +35,9 @@ CROSS JOIN LATERAL (
 JOIN job_events AS event ON event.job_id = run.key AND event.kind = 'transition'
     AND event.evidence ->> 'rid' = asked.name
 
+-- name: count_logs
+SELECT count(*) FROM job_events WHERE job_id = %(job_id)s AND kind = 'log'
+
 -- Read after the locks, so that it is later than the times written by their previous holder. No
 -- update is stored before the edge, because no refresh reads there. The last column is the version
 -- of the rows that this transaction writes (xmin).
