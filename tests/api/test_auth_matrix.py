@@ -42,7 +42,7 @@ ADMIN = {"rules.put_rule", "rules.delete_rule", "rules.plan_window", "rules.end_
     "attention.acknowledge"
 }
 # Routes that push by GET too.
-PINGS = {"pings.ping"}
+PINGS = {"pings.ping", "pings.ping_signal"}
 # Bodies that are valid enough for their job type to be checked.
 BODIES: dict[str, Any] = {
     "telemetry.push_update": make_body(),
@@ -52,7 +52,7 @@ BODIES: dict[str, Any] = {
     "registration.register_job": {"job_type": "backup", "job_id": "matrix"},
     "registration.complete_job": {"status": "completed"},
 }
-VALUES = {"kind": "jobs", "job_type": "backup"} | dict.fromkeys(
+VALUES = {"kind": "jobs", "job_type": "backup", "signal": "start"} | dict.fromkeys(
     ("item_id", "series_id", "rule_id", "window_id"), "1"
 )
 
