@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs
-from uuid import UUID
 
 from app.domain.updates import Ping, Update
 from app.errors import InvalidInput
@@ -68,7 +67,7 @@ def read_ping(path: str, query: str) -> PingRequest:
     run_name = given.get("rid", "").lower()
     if run_name and not _UUID.fullmatch(run_name):
         raise _invalid("rid", "Must be a UUID.")
-    return PingRequest(job_id, signal, job_type, run_name and str(UUID(run_name)))
+    return PingRequest(job_id, signal, job_type, run_name)
 
 
 def make_update(ping: PingRequest, body: bytes) -> Update:

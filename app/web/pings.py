@@ -31,14 +31,16 @@ _HEADERS = (
 def take_token(request: Request) -> None:
     """Move the token of a ping from its path to its headers, in place.
 
-    So it counts like any other, and nothing that shows or logs a path can show it.
+    So it counts like any other, and nothing that shows or logs a path can show it. Nor any other
+    text in the path that looks like one, which is removed.
     """
     if not request.path.startswith(PATH):
         return
-    first, _, rest = request.path[len(PATH) :].lstrip("/").partition("/")
-    if looks_like_token(first):
-        request.path = f"{PATH}{rest}"
-        request.headers = {**request.headers, "authorization": f"Bearer {first}"}
+    segments = request.path[len(PATH) :].split("/")
+    tokens = [segment for segment in segments if looks_like_token(segment)]
+    if tokens:
+        request.path = PATH + "/".join(each for each in segments if each not in tokens)
+        request.headers = {**request.headers, "authorization": f"Bearer {tokens[0]}"}
 
 
 def find_ping(request: Request, query: bytes) -> Target | None:

@@ -141,12 +141,14 @@ TOKEN = make_token("ingest")
     ("path", "rest", "is_taken"),
     [
         (f"/ping/{TOKEN}/a", "/ping/a", True),
-        (f"/ping//{TOKEN}//a/start", "/ping//a/start", True),
+        (f"/ping//{TOKEN}//a/start", "/ping///a/start", True),
         (f"/ping/{TOKEN}", "/ping/", True),
+        (f"/ping/{TOKEN}/", "/ping/", True),
         (f"/ping/{TOKEN}/start", "/ping/start", True),  # is not a job with the token as its id
         ("/ping/a/start", "/ping/a/start", False),
         ("/ping/db.example.com/start", "/ping/db.example.com/start", False),
-        (f"/ping/a/{TOKEN}", f"/ping/a/{TOKEN}", False),
+        (f"/ping/a/{TOKEN}", "/ping/a", True),
+        (f"/ping/{TOKEN}/{TOKEN}/a", "/ping/a", True),
         (f"/api/v1/jobs/{TOKEN}", f"/api/v1/jobs/{TOKEN}", False),
     ],
 )
