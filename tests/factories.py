@@ -7,6 +7,8 @@ from typing import Any
 
 from app.clock import to_micros, utc_now
 from app.domain.updates import Update
+from app.schemas.pings import make_update as make_ping_update
+from app.schemas.pings import read_ping
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -54,6 +56,11 @@ def make_update(seconds: float = -60, status: str = "running", **changes: Any) -
         lost_updates=lost_updates,
         interval=interval,
     )
+
+
+def pinged(signal: str, rid: str = "") -> Update:
+    """What a ping of job `j` becomes."""
+    return make_ping_update(read_ping(f"j/{signal}", f"rid={rid}"), b"")
 
 
 def fresh(seconds: float = 0, **changes: Any) -> Update:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import timedelta
 
 import jwt
@@ -33,6 +34,17 @@ def unsigned(token: str) -> str:
     """The same claims under `alg: none`, without a signature."""
     claims = jwt.decode(token, options={"verify_signature": False})
     return jwt.encode(claims, "", algorithm="none")
+
+
+def password(token: str, user: str = "any") -> dict[str, str]:
+    """The header that carries it as a password."""
+    credentials = b64encode(f"{user}:{token}".encode()).decode()
+    return {"Authorization": f"Basic {credentials}"}
+
+
+def api_key(token: str) -> dict[str, str]:
+    """The header of tools that know keys only."""
+    return {"X-API-Key": token}
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from app.api.browsers import can_be_page, wants_page
-from app.api.context import to_response
+from app.api.context import current_request, to_response
 from app.api.hooks import current_permission
 from app.errors import RequestError, Unauthorized
 from app.schemas.errors import flatten
@@ -39,9 +39,10 @@ def answer_http_exception(error: Exception) -> Response:
         errors = flatten(messages)
         return to_response(problem(400, describe(errors), errors=errors))
     headers = [header for header in error.get_headers() if header[0] != "Content-Type"]
+    path = current_request().path  # without the token of a ping
     details = {
-        404: f"There is nothing at {request.path}.",
-        405: f"{request.path} does not allow {request.method}.",
+        404: f"There is nothing at {path}.",
+        405: f"{path} does not allow {request.method}.",
     }
     detail = details.get(status, error.description or "The request failed.")
     return to_response(problem(status, detail, headers=headers))

@@ -17,6 +17,7 @@ from app.api import (
     history,
     jobs,
     nodes,
+    pings,
     registration,
     rules,
     service,
@@ -36,9 +37,17 @@ logger = logging.getLogger("hub.api")
 
 # Part of the OpenAPI document if tokens are required.
 _TOKENS_IN_SPEC = {
-    "security": [{"token": []}],
+    "security": [{"token": []}, {"password": []}, {"key": []}],
     "components": {
-        "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+        "securitySchemes": {
+            "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+            "password": {
+                "type": "http",
+                "scheme": "basic",
+                "description": "The token as the password, with any user name.",
+            },
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
     },
 }
 
@@ -145,6 +154,7 @@ def _register_blueprints(app: Flask) -> None:
     ):
         blueprint.ARGUMENTS_PARSER = _BadRequestParser()
         api.register_blueprint(blueprint, url_prefix=PREFIX)
+    api.register_blueprint(pings.blueprint)
     app.register_blueprint(service.pages, url_prefix=PREFIX)
     app.register_blueprint(dashboard.blueprint)
     app.register_blueprint(signin.pages)

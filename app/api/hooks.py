@@ -10,11 +10,14 @@ from flask_smorest import Blueprint
 
 from app.api.context import hub
 from app.api.needs import permission_of, takes_query
+from app.auth.scopes import Scope
 from app.errors import InvalidInput, NotFound
 from app.logs import request_id
 from app.schemas.queries import unknown_parameter
 from app.web.admission import Admitted
 from app.web.permissions import ANY_TOKEN, Permission
+from app.web.pings import PATH as PATH_OF_PINGS
+from app.web.pings import take_token
 from app.web.request import SAFE_HEADERS, Headers, Request, choose_request_id, count_answer
 
 logger = logging.getLogger("hub.requests")
@@ -55,6 +58,7 @@ def _begin() -> None:
         request.remote_addr or "",
         choose_request_id(request.headers.get("x-request-id", "")),
     )
+    take_token(g.request)
     g.admitted = Admitted()
     request_id.set(g.request.id)
 
@@ -96,6 +100,8 @@ def _check_query() -> None:
         return
     if not isinstance(current_app.blueprints.get(request.blueprint or ""), Blueprint):
         return  # a page
+    if current_permission().scope is Scope.INGEST:
+        return  # a ping
     if takes_query(current_app.view_functions[request.endpoint]):
         names = [name for name, values in request.args.lists() if len(values) > 1]
         reason = "Is given more than once."
@@ -112,9 +118,12 @@ def _complete(response: Response) -> Response:
     response.headers.extend(g.request.answer_headers)
     route = request.url_rule.rule if request.url_rule else "unknown"
     count_answer(g.request, route, response.status_code)
-    # Pushes are not logged at any level: there are thousands a second at full load.
-    if logger.isEnabledFor(logging.DEBUG) and "/telemetry/" not in route:
-        logger.debug("%s %s %d", request.method, request.path, response.status_code)
+    # Pushes are not logged at any level: there are thousands a second at full load, and a mistyped
+    # token in the path of a ping does not look like one.
+    path: str = g.request.path
+    is_push = "/telemetry/" in route or path.startswith(PATH_OF_PINGS)
+    if logger.isEnabledFor(logging.DEBUG) and not is_push:
+        logger.debug("%s %s %d", request.method, path, response.status_code)
     return response
 
 

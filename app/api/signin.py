@@ -24,7 +24,7 @@ from app.clock import utc_now
 from app.config import ROOT
 from app.errors import Forbidden, RequestError
 from app.schemas.session import SessionSchema
-from app.web.admission import COOKIE, has_bearer, read_cookie
+from app.web.admission import COOKIE, read_cookie, read_header_token
 from app.web.permissions import OPEN
 from app.web.problems import count_refusal
 
@@ -193,11 +193,13 @@ def _require_reader(claims: Claims) -> Claims:
 
 
 def _uses_cookie() -> bool:
-    return not has_bearer(current_request()) and read_cookie(current_request()) is not None
+    asked = current_request()
+    return read_header_token(asked) is None and read_cookie(asked) is not None
 
 
 def _has_token() -> bool:
-    return has_bearer(current_request()) or read_cookie(current_request()) is not None
+    asked = current_request()
+    return read_header_token(asked) is not None or read_cookie(asked) is not None
 
 
 def _is_secure() -> bool:

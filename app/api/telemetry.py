@@ -36,18 +36,18 @@ blueprint = Blueprint(
 snapshots = Blueprint("snapshots", __name__, description="Pushing node snapshots.")
 
 
-def _list_of(name: str, schema: type, description: str) -> dict[str, Any]:
-    """The OpenAPI schema of an object with a list whose items may be rejected one by one."""
+def _list_of(name: str, schema: type, description: str) -> list[dict[str, Any]]:
+    """The OpenAPI schemas of a list, in an object or bare, whose items may be rejected alone."""
     bad = {"description": "Anything else; only that item is rejected, with a reason."}
     items = {"type": "array", "items": {"anyOf": [schema, bad]}, "description": description}
-    return {"type": "object", "required": [name], "properties": {name: items}}
+    return [{"type": "object", "required": [name], "properties": {name: items}}, items]
 
 
-_BATCH = _list_of("updates", BatchItemSchema, "At most 10,000 updates.")
+_BATCH = {"anyOf": _list_of("updates", BatchItemSchema, "At most 10,000 updates.")}
 _SNAPSHOTS = {
     "anyOf": [
         {"allOf": [SnapshotSchema, {"not": {"required": ["snapshots"]}}]},
-        _list_of("snapshots", SnapshotSchema, "Snapshots of one or more nodes."),
+        *_list_of("snapshots", SnapshotSchema, "Snapshots of one or more nodes."),
     ]
 }
 
@@ -69,7 +69,7 @@ def push_update(job_type: str, job_id: str) -> Response:
     The answer follows the commit. Sending the same update again gives 200 with `duplicate: true`.
     """
     decode = partial(Pushes.decode_update, job_type=job_type, job_id=job_id)
-    return _store(decode, hub().config.max_body_bytes)
+    return store(decode, hub().config.max_body_bytes)
 
 
 @blueprint.route("/telemetry/batch", methods=["POST"])
@@ -77,8 +77,11 @@ def push_update(job_type: str, job_id: str) -> Response:
 @blueprint.alt_response(200, schema=BatchReceiptSchema, description="The result for each update")
 @needs(PUSH)
 def push_batch() -> Response:
-    """Store up to 10,000 updates: JSON or NDJSON, may be gzipped. Bad ones are rejected alone."""
-    return _store(Pushes.decode_batch, hub().config.max_batch_bytes)
+    """Store up to 10,000 updates: JSON or NDJSON, may be gzipped. Bad ones are rejected alone.
+
+    JSON is an object with a list `updates`, or the list itself.
+    """
+    return store(Pushes.decode_batch, hub().config.max_batch_bytes)
 
 
 @snapshots.route("/telemetry/snapshot", methods=["POST"])
@@ -88,11 +91,13 @@ def push_batch() -> Response:
 )
 @needs(PUSH_SNAPSHOT)
 def push_snapshots() -> Response:
-    """Store one node snapshot, or several as `{"snapshots": […]}`. Odd values cost only themselves.
+    """Store one node snapshot, or several: `{"snapshots": […]}`, or the list itself.
+
+    Odd values cost only themselves.
 
     `network_*_rate_mbps` are in MEGABYTES per second, despite their name.
     """
-    return _store(Pushes.decode_snapshots, hub().config.max_batch_bytes)
+    return store(Pushes.decode_snapshots, hub().config.max_batch_bytes)
 
 
 def submit(items: Sequence[Item]) -> list[Outcome]:
@@ -100,7 +105,8 @@ def submit(items: Sequence[Item]) -> list[Outcome]:
     return hub().writer.submit(items)
 
 
-def _store(decode: Callable[[Pushes, Push], Decoded], limit: int) -> Response:
+def store(decode: Callable[[Pushes, Push], Decoded], limit: int) -> Response:
+    """Store what is pushed in the body of the current request, of at most `limit` bytes."""
     hub().writer.refuse_if_full()
     push = Push(read_whole(limit), current_request().headers, current_claims())
     decoded = decode(hub().pushes, push)

@@ -20,6 +20,7 @@ LONGEST = 4096  # characters; with one or two job types a token has about 250
 FOREIGN = "The token was not issued by this hub."
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+_OBJECT = "eyJ"  # `{"` in base64url: a JWT begins with a JSON object
 _OPTIONS: Any = {"require": ["iss", "jti", "sub", "scope", "iat", "exp"]}
 
 
@@ -36,6 +37,11 @@ def mint(claims: Claims, keys: Keys, issued_at: datetime | None = None) -> str:
     if claims.job_types:
         body["job_types"] = sorted(claims.job_types)
     return jwt.encode(body, keys[0], algorithm=ALGORITHM)
+
+
+def looks_like_token(text: str) -> bool:
+    """Whether a text has the form of a token, valid or not. Names with two dots do not have it."""
+    return text.startswith(_OBJECT) and _FORM.fullmatch(text) is not None
 
 
 def read_token(token: str, keys: Keys) -> Claims:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.job_state import JobState
-from app.domain.updates import Update
+from app.domain.updates import Ping, Update
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A row of `job_events`: a transition, or a warning (no statuses)."""
+    """A row of `job_events`: a transition, or a warning or log (no statuses)."""
 
     kind: str
     from_status: str | None
@@ -172,6 +172,11 @@ def _take_after_the_end(change: Change, new: list[Update]) -> None:
             change.must_rebuild = True
 
 
+def logged(ping: Ping) -> Event:
+    """The event that keeps what a job has logged."""
+    return Event("log", None, None, "sender", "The sender logged output", _said(ping))
+
+
 def too_late(update: Update) -> Event:
     """The event that keeps an update of an ended job which is too late to be charted."""
     sent: dict[str, Any] = {"status": update.status, **update.fields}
@@ -198,7 +203,15 @@ def _transition(was: str | None, status: str, update: Update) -> Event:
     evidence: dict[str, Any] = {"time": update.time}
     if "error_message" in update.fields:
         evidence["error"] = update.fields["error_message"]
+    if update.ping is not None:
+        evidence |= _said(update.ping)
     return Event("transition", was, status, "sender", reason, evidence)
+
+
+def _said(ping: Ping) -> dict[str, Any]:
+    """What a ping says, as evidence. The name of a run is found there (`read_named_runs`)."""
+    said = {"rid": ping.run_name, "output": ping.output}
+    return {name: text for name, text in said.items() if text}
 
 
 def _second_end(update: Update, first: str) -> Event:

@@ -79,13 +79,17 @@ class Move:
 
 @dataclass(slots=True)
 class JobRuns:
-    """The runs of one job in the order of time. Collects what an update changes of them."""
+    """The runs of one job in the order of time. Collects what an update changes of them.
+
+    `names`: what their senders call some of them, name to key.
+    """
 
     job_id: str
     runs: list[Run]
     created: list[Run] = field(default_factory=list)  # they have no row yet
     moved_starts: list[Run] = field(default_factory=list)  # their `begins_at` has changed
     moves: list[Move] = field(default_factory=list)  # in this order
+    names: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.runs.sort(key=lambda run: -1 if run.begins_at is None else run.begins_at)
@@ -127,6 +131,21 @@ class JobRuns:
             run = self._go_on_after_end(run)
         if is_end:
             self._end(run, time)
+        run.add(time)
+        return run
+
+    def place_named(self, name: str, time: int, *, is_end: bool = False) -> Run:
+        """The run that the sender of an update calls by a name, which begins with its first one.
+
+        Whatever the time is: runs with names may overlap.
+        """
+        run = next((run for run in self.runs if run.key == self.names.get(name)), None)
+        if run is None:
+            run = self.place(time, is_end=is_end, is_start=True)
+            self.names[name] = run.key
+            return run
+        if is_end and run.ended_at is None:
+            run.ended_at = time
         run.add(time)
         return run
 

@@ -10,6 +10,19 @@ from app.domain.statuses import END_STATUSES
 Fields = dict[str, Value]
 
 
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """What a ping says besides its status.
+
+    `run_name`: what its sender calls the run, or empty. `output`: the last words of the job.
+    `is_log`: it says nothing else, and becomes an event only.
+    """
+
+    run_name: str = ""
+    output: str = ""
+    is_log: bool = False
+
+
 @dataclass(slots=True)
 class Update:
     """One update, with only the fields that it names.
@@ -19,8 +32,8 @@ class Update:
     different updates of one instant. `notes` are warnings about this update alone, code to
     sentence. `lost_updates`: how many the sender dropped before it; ignored in `content`.
     `is_start`: the sender names it the first of a run; ignored likewise, as is `interval`: how
-    often the sender reports (s), 0 if it does not say. `run`: the run that it belongs to
-    (`app.domain.runs.run_key`).
+    often the sender reports (s), 0 if it does not say, and `ping`. `run`: the run that it belongs
+    to (`app.domain.runs.run_key`).
     """
 
     job_type: str
@@ -38,6 +51,12 @@ class Update:
     is_start: bool = False
     interval: int = 0
     run: str = ""
+    ping: Ping | None = None
+
+    @property
+    def run_name(self) -> str:
+        """What its sender calls the run; empty if the time decides which one it is."""
+        return "" if self.ping is None else self.ping.run_name
 
     @property
     def sender(self) -> str:

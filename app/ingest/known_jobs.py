@@ -140,6 +140,7 @@ def _continues(state: JobState, update: Update) -> bool:
         update.status == "running"
         and update.is_telemetry
         and not update.is_start
+        and update.ping is None
         and not update.lost_updates
         and update.interval <= state.interval
         and (update.timestamp is None or state.newest is None or update.timestamp > state.newest)

@@ -56,14 +56,23 @@ def place_in_runs(
         times = _times(group, states[job_id], now, late_horizon)
         for time, update in sorted(zip(times, group, strict=True), key=lambda item: item[0] or 0):
             if update.is_telemetry and time is not None:
-                known.place(time, is_end=update.is_end, is_start=update.is_start)
+                _place(known, update, time)
                 move_all(conn, known, written)
         for time, update in zip(times, group, strict=True):
             update.run = _run_of(update, time, known).key
     return written
 
 
+def _place(runs: JobRuns, update: Update, time: int) -> None:
+    if update.run_name:
+        runs.place_named(update.run_name, time, is_end=update.is_end)
+    else:
+        runs.place(time, is_end=update.is_end, is_start=update.is_start)
+
+
 def _run_of(update: Update, time: int | None, runs: JobRuns) -> Run:
+    if named := runs.names.get(update.run_name):
+        return next(run for run in runs.runs if run.key == named)
     if not update.is_telemetry:
         return runs.newest
     return runs.at(update.timestamp or 0 if time is None else time, is_start=update.is_start)

@@ -27,11 +27,11 @@ from app.domain.job_state import (
     end_warnings,
     job_columns,
 )
-from app.domain.lifecycle import Change, Event, note, renew, take, too_late
+from app.domain.lifecycle import Change, Event, logged, note, renew, take, too_late
 from app.domain.repeats import find_repeats
 from app.domain.runs import JobRuns, split_key
 from app.domain.timestamps import FUTURE_TOLERANCE, OLD_AFTER, Stamped
-from app.domain.updates import Update
+from app.domain.updates import Ping, Update
 from app.errors import Conflict, NotFound, RequestError
 from app.ingest.known_jobs import KnownJobs
 from app.ingest.runs import Written, place_in_runs, run_of, runs_of, written_changes
@@ -39,6 +39,7 @@ from app.store import ingest as store
 from app.store.ingest import Instant, Span
 
 DAY = 86_400 * timestamps.SECOND
+MOST_LOGS = 1_000  # of a run: events are kept for ever, and each of these has 10 kB
 
 
 @dataclass(slots=True)  # frozen ones take three times as long to make
@@ -154,6 +155,7 @@ class _Transaction:
             if clocks.was_hub_ahead(newest.state, self.now):
                 self._undo_hubs_error(newest)
                 runs.renew(run_of(newest.state))
+        self._read_names(others)
         self._find_runs(others)
 
     def _lock_runs(self, keys: set[str]) -> None:
@@ -161,6 +163,13 @@ class _Transaction:
         if missing := keys - self.changes.keys():
             for run, state in store.lock_jobs(self.conn, missing).states.items():
                 self.changes[run] = Change(state)
+
+    def _read_names(self, updates: list[Update]) -> None:
+        """Read which runs have the names that the updates call theirs by."""
+        names = {(u.job_id, u.run_name) for u in updates if u.run_name and u.job_id in self.runs}
+        if names:
+            for (job_id, name), run in store.read_named_runs(self.conn, names).items():
+                self.runs[job_id].names[name] = run
 
     def _find_runs(self, updates: list[Update]) -> None:
         """Set the run of each update, and lock the rows of those that are not locked yet."""
@@ -212,6 +221,9 @@ class _Transaction:
         if not (update.run and self._has_its_type(update)):
             self.outcomes[position] = self._refusal(update)
             return False
+        if update.ping is not None and update.ping.is_log:
+            self._keep_log(position, update, update.ping)
+            return False
         state = self.changes[update.run].state
         if not update.is_telemetry:
             first = self.completions.setdefault(update.run, update)
@@ -220,6 +232,16 @@ class _Transaction:
                 self.outcomes[position] = self._ended_before(state, update, ended)
                 return False
         return True
+
+    def _keep_log(self, position: int, update: Update, ping: Ping) -> None:
+        if store.count_logs(self.conn, update.run) >= MOST_LOGS:
+            reason = f"a run may log {MOST_LOGS} times, and this one has"
+            self.outcomes[position] = Conflict(f"job_id: {reason}", {"job_id": [reason]})
+            return
+        store.insert_events(self.conn, [(update.run, logged(ping))], self.now)
+        reason = "a log changes no status"
+        receipt = Receipt(update.status, False, False, reason, self.now, self.now, update.run)
+        self.outcomes[position] = receipt
 
     def _refusal(self, update: Update) -> RequestError:
         change = self.changes.get(update.run or update.job_id)

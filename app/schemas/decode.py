@@ -100,6 +100,7 @@ _to_dict = msgspec.to_builtins
 _decode_update = msgspec.json.Decoder(_Update).decode
 _decode_lines = msgspec.json.Decoder(_Update).decode_lines
 _decode_batch = msgspec.json.Decoder(_Batch).decode
+_decode_array = msgspec.json.Decoder(list[_Update]).decode  # type: ignore[valid-type]  # likewise
 
 _UPDATE = UpdateSchema()
 _BATCH_ITEM = BatchItemSchema()
@@ -151,15 +152,23 @@ def decode_batch(body: bytes, *, is_ndjson: bool) -> list[Update | Rejected]:
     _limit_values(body)
     if b"\\u" not in body:
         try:
-            read = _decode_lines(body) if is_ndjson else _decode_batch(body).updates
+            read = _decode_items(body, is_ndjson=is_ndjson)
             if len(read) <= LARGEST_BATCH and (not is_ndjson or _is_one_a_line(body, len(read))):
                 return [_from_batch_struct(item) for item in read]
         except _NOT_FAST:
             pass
-    items = _parse_lines(body) if is_ndjson else _batch_items(parse_object(body))
+    items = _parse_lines(body) if is_ndjson else _parse_updates(body)
     _limit_items("updates", len(items))
     is_plain = b"\\u" not in body
     return [_judge_item(item, is_plain=is_plain) for item in items]
+
+
+def _decode_items(body: bytes, *, is_ndjson: bool) -> list[Any]:
+    """The structs of a batch: of lines, of an array, or of an object with a list."""
+    if is_ndjson:
+        return _decode_lines(body)
+    items: list[Any] = _decode_array(body) if body[:1] == b"[" else _decode_batch(body).updates
+    return items
 
 
 def _is_one_a_line(body: bytes, items: int) -> bool:
@@ -177,10 +186,10 @@ def decode_completion(body: bytes, job_id: str) -> Update:
 def decode_snapshots(body: bytes, schema: Schema) -> list[Snapshot | Rejected]:
     """The snapshots of a body, or reasons for rejections. Raises InvalidInput for the whole."""
     _limit_values(body)
-    data = parse_object(body)
-    if "snapshots" not in data:
+    data = _parse_object_or_list(body)
+    if isinstance(data, dict) and "snapshots" not in data:
         return [_decode_snapshot(schema, data)]
-    items = data["snapshots"]
+    items = data["snapshots"] if isinstance(data, dict) else data
     if not isinstance(items, list):
         raise InvalidInput("snapshots: must be a list.", {"snapshots": ["Must be a list."]})
     _limit_items("snapshots", len(items))
@@ -209,14 +218,26 @@ def _limit_items(field: str, count: int) -> None:
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body; raises InvalidInput if it is anything else."""
+    data = _parse_not_empty(body)
+    if not isinstance(data, dict):
+        raise InvalidInput("body: must be a JSON object.", {"body": ["Must be a JSON object."]})
+    return data
+
+
+def _parse_object_or_list(body: bytes) -> dict[str, Any] | list[Any]:
+    data = _parse_not_empty(body)
+    if not isinstance(data, dict | list):
+        reason = "Must be a JSON object or array."
+        raise InvalidInput(f"body: {reason}", {"body": [reason]})
+    return data
+
+
+def _parse_not_empty(body: bytes) -> Any:
     if not body.strip():
         raise InvalidInput(
             "body: must not be empty.", {"body": ["Must not be empty: send a JSON object."]}
         )
-    data = _parse(body)
-    if not isinstance(data, dict):
-        raise InvalidInput("body: must be a JSON object.", {"body": ["Must be a JSON object."]})
-    return data
+    return _parse(body)
 
 
 def load(schema: Schema, data: Any) -> dict[str, Any]:
@@ -270,8 +291,10 @@ def _parse_lines(body: bytes) -> list[Any]:
     return items
 
 
-def _batch_items(data: dict[str, Any]) -> list[Any]:
-    items = data.get("updates")
+def _parse_updates(body: bytes) -> list[Any]:
+    """The items of a batch: an array, or an object with a list `updates`."""
+    data = _parse_object_or_list(body)
+    items = data.get("updates") if isinstance(data, dict) else data
     if not isinstance(items, list):
         raise InvalidInput("updates: must be a list.", {"updates": ["Must be a list of updates."]})
     return items

@@ -354,11 +354,11 @@ class JobUpdateListSchema(Schema):
 
 
 class JobEventSchema(Schema):
-    """A transition of a job's status, or a warning (no statuses)."""
+    """A transition of a job's status, or a warning or log (no statuses)."""
 
     id = fields.Integer()
     time = instant("The hub's clock.")
-    kind = fields.String(metadata=about("What it is.", enum=["transition", "warning"]))
+    kind = fields.String(metadata=about("What it is.", enum=["transition", "warning", "log"]))
     from_status = fields.String(allow_none=True)
     to_status = fields.String(allow_none=True)
     actor = fields.String(

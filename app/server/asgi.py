@@ -32,6 +32,7 @@ from app.web import problems
 from app.web.content import JSON, bad_body
 from app.web.history import find_chart
 from app.web.permissions import PUSH, Permission
+from app.web.pings import find_ping, take_token
 from app.web.push import Target, find_target
 from app.web.request import SAFE_HEADERS, Answer, Request, choose_request_id, complete
 
@@ -90,7 +91,7 @@ class Server:
         request = read_request(scope)
         request_id.set(request.id)
         query: bytes = scope["query_string"]
-        push = find_target(request.path) if request.method == "POST" and not query else None
+        push = _find_push(request, query)
         call: Call | None
         if push is not None:
             call, route = partial(self._pushes.store, request, push), push.route
@@ -223,13 +224,22 @@ def read_request(scope: Scope) -> Request:
         headers = _join_repeated(raw)
     path: bytes = scope["raw_path"]
     client = scope["client"]
-    return Request(
+    request = Request(
         scope["method"],
         (unquote_to_bytes(path) if b"%" in path else path).decode(errors="replace"),
         headers,
         client[0] if client else "",
         choose_request_id(headers.get("x-request-id", "")),
     )
+    take_token(request)
+    return request
+
+
+def _find_push(request: Request, query: bytes) -> Target | None:
+    """The target of a push that is answered here; None: Flask, or none."""
+    if request.method == "POST" and not query and (target := find_target(request.path)):
+        return target
+    return find_ping(request, query)
 
 
 def _join_repeated(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -40,6 +40,8 @@ from app.store.sql import load_queries
 
 SQL = load_queries("ingest") | wide_writes.SQL
 
+RUNS_WITH_NAMES = 100  # of each job: no sender speaks of a run that so many others have followed
+
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 Instant = tuple[str, int]  # a job and a time
@@ -156,6 +158,22 @@ def _run(row: Sequence[Any]) -> Run:
         _optional_micros(ended_at),
         seconds_to_micros(clock_offset),
     )
+
+
+def read_named_runs(
+    conn: Connection, names: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """The keys of the runs that senders call by these names (job's id, name), if there are any."""
+    asked = {"job_ids": [job_id for job_id, _ in names], "names": [name for _, name in names]}
+    rows = execute(conn, SQL["read_named_runs"], {**asked, "remembered": RUNS_WITH_NAMES})
+    return {(job_id, name): run for job_id, name, run in rows}
+
+
+def count_logs(conn: Connection, run: str) -> int:
+    """How many events there are of what a run has logged."""
+    row = execute(conn, SQL["count_logs"], {"job_id": run}).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def limit_lock_waits(conn: Connection) -> None:

@@ -6,6 +6,7 @@ decoded.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -14,6 +15,7 @@ from werkzeug.http import parse_cookie
 
 from app.auth.guard import Guard
 from app.auth.scopes import Claims, Scope
+from app.auth.tokens import looks_like_token
 from app.clock import isoformat
 from app.domain.updates import Update
 from app.errors import Forbidden, InvalidInput, RequestError, Unauthorized
@@ -29,6 +31,7 @@ _FORWARDED = (
     "This hub has no token key, so it serves only its own machine, and no requests that a proxy "
     "passes on: make a key (`python -m app token key FILE`) and set HUB_TOKEN_KEY_FILE."
 )
+_OF_BROWSERS = ("sec-fetch-site", "origin", "sec-purpose", "purpose")  # the last: to prefetch
 _REALM = 'Bearer realm="telemetry-hub"'
 
 
@@ -78,6 +81,8 @@ class Admission:
             raise InvalidInput(
                 "Host: is not one name, or not allowed; add the name to HUB_ALLOWED_HOSTS."
             )
+        if permission.by_programs and is_of_browser(request):
+            raise Forbidden("Pings come from programs: a page could make a browser send this.")
         if self.guard is None:
             if not self._is_local(request.peer):
                 raise Forbidden("This hub has no token key, so it serves only its own machine.")
@@ -94,7 +99,8 @@ class Admission:
         except (Unauthorized, Forbidden) as refusal:
             refusal.headers = _challenge(refusal, permission)
             raise
-        if self._rate is not None and is_charged and request.method == "POST":
+        is_push = request.method == "POST" or permission.scope is Scope.INGEST
+        if self._rate is not None and is_charged and is_push:
             self._rate.take(claims.token_id)
         return Admitted(claims)
 
@@ -114,18 +120,19 @@ def _identify_if_possible(request: Request, guard: Guard) -> Admitted:
 
 
 def _identify(request: Request, guard: Guard) -> Claims:
-    """The claims of the request's token. A browser's cookie only allows reading."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return guard.identify(token.strip())
-    cookie = read_cookie(request)
-    if cookie is None:
+    """The claims of the request's token. What a browser sends by itself only allows reading."""
+    token = read_header_token(request)
+    if token is not None:
+        return guard.identify(token)
+    token = read_cookie(request) or _read_password(request)
+    if token is None:
         raise Unauthorized
     if request.method not in ("GET", "HEAD"):
         raise Unauthorized(
-            "The sign-in cookie only allows reading; send `Authorization: Bearer <token>`."
+            "The sign-in cookie, or a password that a browser sends, only allows reading; send "
+            "`Authorization: Bearer <token>`."
         )
-    claims = guard.identify(cookie)
+    claims = guard.identify(token)
     return replace(claims, scope=Scope.READ) if claims.may(Scope.READ) else claims
 
 
@@ -141,9 +148,38 @@ def read_cookie(request: Request) -> str | None:
     return parse_cookie(cookies).get(COOKIE) if COOKIE in cookies else None
 
 
-def has_bearer(request: Request) -> bool:
-    """Whether the Authorization header has a token."""
-    return request.headers.get("authorization", "").lower().startswith("bearer ")
+def read_header_token(request: Request) -> str | None:
+    """The token that a program has put into a header, in the first of these that has one.
+
+    `Authorization: Bearer`, the password of `Authorization: Basic`, `X-API-Key`. Not the password
+    that a browser sends: it remembers it, and sends it with requests of other sites too.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    password = None if is_of_browser(request) else _read_password(request)
+    return password or request.headers.get("x-api-key", "").strip() or None
+
+
+def is_of_browser(request: Request) -> bool:
+    """Whether a browser sent the request: programs do not set these headers (Fetch Metadata)."""
+    return any(name in request.headers for name in _OF_BROWSERS)
+
+
+def _read_password(request: Request) -> str | None:
+    """The token that is the password of basic authentication, with any user name.
+
+    None for another password: it is that of a proxy in front of the hub.
+    """
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        credentials = b64decode(encoded.strip(), validate=True).decode()
+    except ValueError:  # not base64, or not UTF-8
+        return None
+    password = credentials.partition(":")[2]
+    return password if looks_like_token(password) else None
 
 
 def require_job_type(claims: Claims | None, job_type: str) -> None:

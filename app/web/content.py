@@ -35,6 +35,11 @@ def decompress_body(
         raise UnsupportedMediaType(
             f"Content-Type: must be {' or '.join(accepted)}, not {kind or 'empty'}."
         )
+    return decompress(body, headers, limit)
+
+
+def decompress(body: bytes, headers: Headers, limit: int) -> bytes:
+    """The body, decompressed, of any type. Raises as `decompress_body`."""
     if len(body) > limit:
         raise too_large(limit)
     encoding = headers.get("content-encoding", "")

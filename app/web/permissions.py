@@ -13,7 +13,8 @@ class Permission:
 
     `is_page`: redirect browsers that are not signed in to the sign-in page. `job_type`: the job
     type to check for a push; without it the path's, or the view calls `require_job_type`.
-    `any_host`: accept any Host header.
+    `any_host`: accept any Host header. `by_programs`: refuse browsers, because a GET changes
+    something.
     """
 
     scope: Scope | None = None
@@ -21,6 +22,7 @@ class Permission:
     is_page: bool = False
     job_type: str | None = None
     any_host: bool = False
+    by_programs: bool = False
 
     @property
     def takes_body(self) -> bool:
@@ -36,5 +38,5 @@ PAGE = Permission(Scope.READ, is_page=True)
 ADMIN = Permission(Scope.ADMIN)
 PUSH = Permission(Scope.INGEST)
 PUSH_SNAPSHOT = Permission(Scope.INGEST, job_type=SNAPSHOTS)
-ADMIN = Permission(Scope.ADMIN)
+PING = Permission(Scope.INGEST, by_programs=True)
 ANY_TOKEN = Permission()  # for OPTIONS, and for paths without a route

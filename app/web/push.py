@@ -69,7 +69,7 @@ class Pushes:
 
     def __init__(self, config: Config, admission: Admission) -> None:
         self._largest = config.max_body_bytes
-        self._largest_batch = config.max_batch_bytes
+        self.largest_batch = config.max_batch_bytes
         self._admission = admission
 
     def decode_at_once(self, push: Push, target: Target) -> Decoded | None:
@@ -97,13 +97,13 @@ class Pushes:
 
     def decode_batch(self, push: Push) -> Decoded:
         """Many updates. Raises as `decode_update`, and Forbidden; see `refuse_other_types`."""
-        body = decompress_body(push.body, push.headers, self._largest_batch, (JSON, NDJSON))
+        body = decompress_body(push.body, push.headers, self.largest_batch, (JSON, NDJSON))
         items = decode_batch(body, is_ndjson=media_type(push.headers) == NDJSON)
         return self._separate_rejected(refuse_other_types(items, push.claims), push)
 
     def decode_snapshots(self, push: Push) -> Decoded:
         """One node snapshot or many. Raises as `decode_update`."""
-        body = decompress_body(push.body, push.headers, self._largest_batch)
+        body = decompress_body(push.body, push.headers, self.largest_batch)
         snapshots = decode_snapshots(body, _SNAPSHOT)
         adjusted = [
             {"index": index, "notes": snapshot.notes}

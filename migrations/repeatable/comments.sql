@@ -268,14 +268,14 @@ COMMENT ON COLUMN maintenance.job_type IS 'Condition: the type of the job; NULL:
 COMMENT ON COLUMN maintenance.reason IS 'Why, as written by who planned it.';
 COMMENT ON COLUMN maintenance.created_at IS 'When it was planned, hub''s clock.';
 
-COMMENT ON TABLE job_events IS 'Log of each job: changes of its status, and warnings, in order.';
+COMMENT ON TABLE job_events IS 'Log of each job: changes of its status, warnings, and what it logged, in order.';
 COMMENT ON COLUMN job_events.id IS 'Running number: the order of events.';
 COMMENT ON COLUMN job_events.job_id IS 'The job.';
 COMMENT ON COLUMN job_events.time IS 'When the hub recorded it, hub''s clock.';
-COMMENT ON COLUMN job_events.kind IS 'transition or warning.';
+COMMENT ON COLUMN job_events.kind IS 'transition, warning or log.';
 COMMENT ON COLUMN job_events.from_status IS
     'Status before; NULL for a job''s first event and for warnings.';
-COMMENT ON COLUMN job_events.to_status IS 'Status after; NULL for warnings.';
+COMMENT ON COLUMN job_events.to_status IS 'Status after; NULL for warnings and logs.';
 COMMENT ON COLUMN job_events.actor IS 'Who caused it: sender, detector, operator or hub.';
 COMMENT ON COLUMN job_events.reason IS 'Why, as a sentence.';
 COMMENT ON COLUMN job_events.evidence IS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,9 +23,19 @@ from app.clock import isoformat
 from app.database.pool import Database
 from app.errors import Unauthorized
 from app.store.tokens import TokenRow, insert_token, read_tokens, revoke_token
+from app.web.admission import COOKIE
 from tests.api.conftest import look_for_revoked
 from tests.factories import make_body
-from tests.tokens import FOREIGN_KEYS, KEYS, YEAR, bearer, make_claims, make_token
+from tests.tokens import (
+    FOREIGN_KEYS,
+    KEYS,
+    YEAR,
+    api_key,
+    bearer,
+    make_claims,
+    make_token,
+    password,
+)
 from tools.hub_process import wait_until
 
 PUSH = "/api/v1/telemetry/backup/job-1"
@@ -81,6 +92,81 @@ def test_other_authorization_headers_are_refused(guarded: FlaskClient, header: s
 def test_auth_scheme_is_case_insensitive(guarded: FlaskClient) -> None:
     headers = {"Authorization": f"bEARER  {make_token()} "}
     assert guarded.get(JOBS, headers=headers).status_code == 200
+
+
+# Other ways to send a token.
+
+EACH_WAY = pytest.mark.parametrize("send", [bearer, password, api_key])
+Send = Callable[[str], dict[str, str]]
+
+
+@EACH_WAY
+def test_a_token_counts_alike_however_it_is_sent(guarded: FlaskClient, send: Send) -> None:
+    for token, status in (
+        (make_token("ingest"), 200),
+        (make_token("read"), 403),
+        (make_token("ingest", "restore"), 403),
+    ):
+        answer = guarded.post(PUSH, json=make_body(), headers=send(token))
+        assert answer.status_code == status
+    assert guarded.get(JOBS, headers=send(make_token("read"))).status_code == 200
+    soon = mint(make_claims("read", life=timedelta(days=13)), KEYS)
+    assert "Token-Expires" in guarded.get(JOBS, headers=send(soon)).headers
+
+
+@EACH_WAY
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_bad_token_is_refused_alike_however_it_is_sent(
+    guarded: FlaskClient, send: Send, method: str
+) -> None:
+    for token, reason in (
+        (make_token(life=timedelta(hours=-1)), "The token has expired."),
+        (make_token(keys=FOREIGN_KEYS), "The token was not issued by this hub."),
+    ):
+        answer = guarded.open(JOBS, method=method, json={}, headers=send(token))
+        assert (answer.status_code, answer.get_json()["detail"]) == (401, reason)
+        # A browser that is told of `Basic` would ask for a password.
+        assert answer.headers.getlist("WWW-Authenticate") == [
+            'Bearer realm="telemetry-hub", error="invalid_token"'
+        ]
+
+
+def test_the_session_is_of_the_token_however_it_is_sent(guarded: FlaskClient) -> None:
+    for send in (bearer, password, api_key):
+        session = guarded.get("/api/v1/session", headers=send(make_token("admin"))).get_json()
+        assert (session["scope"], session["by_cookie"]) == ("admin", False)
+
+
+@pytest.mark.parametrize(
+    "header", [password("a proxy's"), password("a.b.c"), {"Authorization": "Basic \xff"}]
+)
+def test_the_password_of_a_proxy_hides_no_other_token(
+    guarded: FlaskClient, header: dict[str, str]
+) -> None:
+    token = make_token("read")
+    for other in (api_key(token), {"Cookie": f"{COOKIE}={token}"}):
+        assert guarded.get(JOBS, headers={**header, **other}).status_code == 200
+    assert guarded.get(JOBS, headers=header).status_code == 401
+
+
+@pytest.mark.parametrize("mark", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}])
+def test_a_password_that_a_browser_sends_only_allows_reading(
+    guarded: FlaskClient, mark: dict[str, str]
+) -> None:
+    """It sends one that it remembers with requests of other sites, as it does the cookie."""
+    headers = {**password(make_token("admin")), **mark}
+    assert guarded.get(JOBS, headers=headers).status_code == 200
+    refused = guarded.post(PUSH, json=make_body(), headers=headers)
+    assert (refused.status_code, "only allows reading" in refused.get_json()["detail"]) == (
+        401,
+        True,
+    )
+
+
+def test_the_bearer_token_comes_first(guarded: FlaskClient) -> None:
+    good, bad = make_token("read"), make_token("admin", keys=FOREIGN_KEYS)
+    assert guarded.get(JOBS, headers={**bearer(good), **api_key(bad)}).status_code == 200
+    assert guarded.get(JOBS, headers={**bearer(bad), **api_key(good)}).status_code == 401
 
 
 def test_token_in_the_query_is_ignored(guarded: FlaskClient) -> None:
@@ -378,8 +464,10 @@ def test_with_a_key_the_address_does_not_matter(guarded: FlaskClient) -> None:
 def test_openapi_requires_tokens_if_the_hub_does(guarded: FlaskClient, client: FlaskClient) -> None:
     path = "/api/v1/openapi.json"
     document = guarded.get(path, headers=bearer(make_token())).get_json()
-    assert document["security"] == [{"token": []}]
-    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    assert document["security"] == [{"token": []}, {"password": []}, {"key": []}]
+    schemes = document["components"]["securitySchemes"]
+    assert [schemes[name]["scheme"] for name in ("token", "password")] == ["bearer", "basic"]
+    assert (schemes["key"]["in"], schemes["key"]["name"]) == ("header", "X-API-Key")
     for name in ("health", "session"):
         assert document["paths"][f"/api/v1/{name}"]["get"]["security"] == []
     assert "security" not in client.get(path).get_json()

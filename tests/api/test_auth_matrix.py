@@ -41,6 +41,8 @@ OPEN = {
 ADMIN = {"rules.put_rule", "rules.delete_rule", "rules.plan_window", "rules.end_window"} | {
     "attention.acknowledge"
 }
+# Routes that push by GET too.
+PINGS = {"pings.ping", "pings.ping_signal"}
 # Bodies that are valid enough for their job type to be checked.
 BODIES: dict[str, Any] = {
     "telemetry.push_update": make_body(),
@@ -50,7 +52,7 @@ BODIES: dict[str, Any] = {
     "registration.register_job": {"job_type": "backup", "job_id": "matrix"},
     "registration.complete_job": {"status": "completed"},
 }
-VALUES = {"kind": "jobs", "job_type": "backup"} | dict.fromkeys(
+VALUES = {"kind": "jobs", "job_type": "backup", "signal": "start"} | dict.fromkeys(
     ("item_id", "series_id", "rule_id", "window_id"), "1"
 )
 
@@ -120,7 +122,8 @@ def test_route_enforces_its_permission(
         return ask(site, method, rule, endpoint, headers)
 
     is_open = f"{method} {rule}" in OPEN
-    needed = "admin" if endpoint in ADMIN else "ingest" if method == "POST" else "read"
+    is_push = method == "POST" or endpoint in PINGS
+    needed = "admin" if endpoint in ADMIN else "ingest" if is_push else "read"
     refused = {name: bearer(token) for name, token in bad_tokens().items()}
     refused["no token"] = {}
     refused |= {f"{name}, as cookie": cookie(token) for name, token in bad_tokens().items()}
@@ -180,6 +183,8 @@ def test_head_requires_the_same_permission_as_get(
             ask(site, "HEAD", rule, endpoint, headers)
             for headers in ({}, bearer(make_token("ingest")), cookie(make_token("read")))
         ]
+        if endpoint in PINGS:
+            statuses[1:] = reversed(statuses[1:])
         assert statuses[:2] == [401, 403]
         assert statuses[2] not in (401, 403)
     else:

@@ -16,7 +16,7 @@ from app.ingest.known_jobs import KnownJobs
 from app.ingest.registration import register
 from app.ingest.transaction import Outcome, Receipt, store_updates
 from app.store import ingest
-from tests.factories import NOW, make_update
+from tests.factories import NOW, make_update, pinged
 from tests.storing import LATE_DAYS, store
 
 Make = Callable[..., Update]
@@ -254,3 +254,21 @@ def test_percent_that_was_named_shows_again_once_the_total_is_unknown(
         update = make(seconds, **(fields if where == "job" else {"disks": {0: fields}}))
         store_known(conn, known if is_kept else KnownJobs(), update)
     assert row(conn, "progress_percent") == (40,)
+
+
+def test_pings_of_a_known_job_are_stored_with_locks(
+    conn: Connection, make: Make, locked: list[set[str]]
+) -> None:
+    """Which run they name, and how often it has logged, is not in the state that is kept."""
+    known = KnownJobs()
+    store_known(conn, known, pinged("start"))
+    for update, is_locked in (
+        (make(5, job_id="j"), False),
+        (pinged("log"), True),
+        (pinged("0"), True),
+    ):
+        locked.clear()
+        (outcome,) = store_known(conn, known, update)
+        assert isinstance(outcome, Receipt)
+        assert bool(locked) == is_locked
+    assert row(conn, "status") == ("completed",)

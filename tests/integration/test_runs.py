@@ -12,13 +12,14 @@ from app.database.pool import Connection, Database
 from app.domain.runs import GRACE
 from app.domain.timestamps import SECOND
 from app.domain.updates import Update
+from app.errors import Conflict
 from app.ingest.divide import divide_run
 from app.ingest.known_jobs import KnownJobs
 from app.ingest.registration import register
 from app.ingest.transaction import Receipt, store_updates
 from app.store.ingest import OutdatedState
 from app.store.repair import read_undivided
-from tests.factories import fresh, make_update, micros
+from tests.factories import fresh, make_update, micros, pinged
 from tests.storing import LATE_DAYS, store
 
 NIGHT = -20_000  # seconds from now
@@ -361,3 +362,66 @@ def test_jobs_of_an_earlier_release_are_divided(owner: Database, conn: Connectio
         assert divide_run(conn, key) == 2
     assert runs(conn) == expected
     assert read_undivided(conn) == []
+
+
+# Runs that pings name.
+
+
+ONE, TWO = (f"{n}0000000-0000-4000-8000-000000000000" for n in (1, 2))
+STATUSES = "SELECT job_id, status FROM jobs ORDER BY run_of(job_id)"
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["one transaction", "one each"])
+def test_a_name_is_a_run_in_any_order(conn: Connection, at_once: bool) -> None:
+    pings = [
+        pinged(*each)
+        for each in (
+            ("start", ONE),
+            ("start", ONE),
+            ("start", TWO),
+            ("0", ONE),
+            ("1", TWO),
+            ("start", ONE),
+        )
+    ]
+    receipts = store(conn, *pings) if at_once else [store(conn, one_ping)[0] for one_ping in pings]
+    assert keys(receipts) == ["j", "j", "j/2", "j", "j/2", "j"]
+    assert conn.execute(STATUSES).fetchall() == [("j", "completed"), ("j/2", "failed")]
+
+
+def test_a_name_is_found_among_the_last_runs_only(conn: Connection) -> None:
+    store(conn, pinged("start", ONE))
+    for _ in range(3):
+        store(conn, pinged("start"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.store.ingest.RUNS_WITH_NAMES", 3)
+        assert keys(store(conn, pinged("0", ONE))) == ["j/5"]
+        assert keys(store(conn, pinged("0", ONE))) == ["j/5"]
+
+
+def test_a_run_logs_so_often_and_no_more(conn: Connection) -> None:
+    store(conn, pinged("start"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.ingest.transaction.MOST_LOGS", 2)
+        outcomes = store_updates(conn, [pinged("log") for _ in range(3)], LATE_DAYS)
+        assert [isinstance(outcome, Conflict) for outcome in outcomes] == [False, False, True]
+        store(conn, pinged("start"))
+        store(conn, pinged("log"))
+
+
+def test_names_of_other_jobs_are_other_runs(conn: Connection) -> None:
+    store(conn, pinged("start", ONE))
+    other = pinged("start", ONE)
+    other.job_id = "k"
+    assert keys(store(conn, other, pinged("0", ONE))) == ["k", "j"]
+
+
+def test_updates_without_a_name_belong_to_the_run_that_began_last(conn: Connection) -> None:
+    for ping in (pinged("start", ONE), pinged("start", TWO), pinged("0", ONE), pinged("0")):
+        store(conn, ping)
+    store(conn, fresh(1))
+    assert conn.execute(STATUSES).fetchall() == [("j", "completed"), ("j/2", "completed")]
+    for key in ("j/1", "j/2"):
+        history = read_history(conn, key, points=100)
+        assert history.job.completed_at is not None
+        assert history.job.started_at < history.job.completed_at

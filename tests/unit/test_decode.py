@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.config import ROOT
+from app.domain.snapshots import Snapshot
 from app.domain.updates import Update
 from app.errors import InvalidInput
 from app.schemas import decode
@@ -119,16 +120,15 @@ def test_fast_decoder_and_schema_agree(body: dict[str, Any], escape: bool) -> No
 
 
 @settings(max_examples=MANY * settings().max_examples, deadline=None)
-@given(items=st.lists(UPDATES, min_size=1, max_size=4), is_ndjson=st.booleans())
-def test_batches_judge_each_item_as_the_schema_does(
-    items: list[dict[str, Any]], is_ndjson: bool
-) -> None:
+@given(items=st.lists(UPDATES, min_size=1, max_size=4), form=st.sampled_from(["lines", "{", "["]))
+def test_batches_judge_each_item_as_the_schema_does(items: list[dict[str, Any]], form: str) -> None:
+    is_ndjson = form == "lines"
     lines = [json.dumps(item, ensure_ascii=False) for item in items]
-    text = "\n".join(lines) if is_ndjson else '{"updates":[' + ",".join(lines) + "]}"
+    listed = f"[{','.join(lines)}]"
+    text = {"lines": "\n".join(lines), "{": f'{{"updates":{listed}}}', "[": listed}[form]
     with pytest.MonkeyPatch.context() as patch:
         fast = _batch_outcome(text.encode("utf-8", "surrogatepass"), is_ndjson)
-        patch.setattr(decode, "_decode_batch", _refuse)
-        patch.setattr(decode, "_decode_lines", _refuse)
+        patch.setattr(decode, "_decode_items", _refuse)
         patch.setattr("app.schemas.decode.msgspec.convert", _refuse)
         slow = _batch_outcome(text.encode("utf-8", "surrogatepass"), is_ndjson)
     assert fast == slow
@@ -159,7 +159,7 @@ def test_an_object_that_does_not_end_with_its_line_is_rejected_by_both_decoders(
     monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     fast = _batch_outcome(body, is_ndjson=True)
-    monkeypatch.setattr(decode, "_decode_lines", _refuse)
+    monkeypatch.setattr(decode, "_decode_items", _refuse)
     monkeypatch.setattr("app.schemas.decode.msgspec.convert", _refuse)
     assert fast == _batch_outcome(body, is_ndjson=True)
 
@@ -333,16 +333,17 @@ def test_fast_decoder_and_schema_agree_on_odd_bytes(
         b'"disks":[{"disk_index":0,%s}]}]}',
     ],
 )
-@pytest.mark.parametrize("is_ndjson", [False, True])
+@pytest.mark.parametrize("form", ["{", "[", "lines"])
 def test_fast_decoder_and_schema_agree_on_odd_bytes_of_batches(
-    monkeypatch: pytest.MonkeyPatch, around: bytes, member: bytes, is_ndjson: bool
+    monkeypatch: pytest.MonkeyPatch, around: bytes, member: bytes, form: str
 ) -> None:
-    body = around % member
-    if is_ndjson:
+    body, is_ndjson = around % member, form == "lines"
+    if form == "[":
+        body = body.removeprefix(b'{"updates":').removesuffix(b"}")
+    elif is_ndjson:
         body = body.removeprefix(b'{"updates":[').removesuffix(b"]}")
     fast = _batch_outcome(body, is_ndjson)
-    monkeypatch.setattr(decode, "_decode_batch", _refuse)
-    monkeypatch.setattr(decode, "_decode_lines", _refuse)
+    monkeypatch.setattr(decode, "_decode_items", _refuse)
     monkeypatch.setattr("app.schemas.decode.msgspec.convert", _refuse)
     assert fast == _batch_outcome(body, is_ndjson)
 
@@ -432,6 +433,37 @@ def test_batch_of_one_bad_among_999_good_keeps_the_good() -> None:
     assert list(decoded[400]) == ["status"]  # type: ignore[arg-type]
 
 
+def test_a_bare_array_is_a_batch() -> None:
+    bare, listed = b" [%s,1]" % ITEM, b'{"updates":[%s,1]}' % ITEM
+    assert decode_batch(bare, is_ndjson=False) == decode_batch(listed, is_ndjson=False)
+    assert decode_batch(b"[]", is_ndjson=False) == []
+
+
+def test_a_bare_array_has_snapshots() -> None:
+    items = b'[{"node_id":"n","cpu_percent":5},{"cpu_percent":1},{"node_id":"m","cpu_percent":101}]'
+    schema = SnapshotSchema()
+    bare, listed = (decode_snapshots(body, schema) for body in (items, b'{"snapshots":%s}' % items))
+    assert bare == listed
+    assert [isinstance(item, Snapshot) for item in bare] == [True, False, True]
+
+
+@pytest.mark.parametrize("body", [b"1", b'"[]"', b"null", b"[", b"[{]"])
+def test_what_is_neither_an_object_nor_an_array_is_no_batch(body: bytes) -> None:
+    for decode_body in (
+        lambda: decode_batch(body, is_ndjson=False),
+        lambda: decode_snapshots(body, SnapshotSchema()),
+    ):
+        with pytest.raises(InvalidInput, match=r"^body: "):
+            decode_body()
+
+
+def test_a_bare_array_of_more_than_10000_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="updates: 10001 updates"):
+        decode_batch(b"[%s]" % b",".join([ITEM] * 10_001), is_ndjson=False)
+    with pytest.raises(InvalidInput, match="snapshots: 10001 snapshots"):
+        decode_snapshots(b"[%s]" % b",".join([b'{"node_id":"n"}'] * 10_001), SnapshotSchema())
+
+
 @pytest.mark.parametrize(
     "job_id", ["", "a/b", ".", "..", "summary", "x" * 256, "a\x01", "a\x85", "a\u200b", " a"]
 )
@@ -475,7 +507,7 @@ def test_body_of_countless_values_is_refused_before_it_is_parsed(
     monkeypatch: pytest.MonkeyPatch, value: bytes, around: bytes
 ) -> None:
     monkeypatch.setattr(decode, "orjson", None)
-    monkeypatch.setattr(decode, "_decode_batch", None)
+    monkeypatch.setattr(decode, "_decode_items", None)
     body = around % b",".join([value] * 1_500_001)
     with pytest.raises(InvalidInput, match="1500000 values: send less") as refusal:
         decode_batch(body, is_ndjson=False)
@@ -489,7 +521,7 @@ def test_countless_lines_are_refused_before_they_are_parsed(
     monkeypatch: pytest.MonkeyPatch, line: bytes
 ) -> None:
     monkeypatch.setattr(decode, "orjson", None)
-    monkeypatch.setattr(decode, "_decode_lines", None)
+    monkeypatch.setattr(decode, "_decode_items", None)
     with pytest.raises(InvalidInput, match="1500000 values: send less"):
         decode_batch(b"%s\n" % line * 1_500_001, is_ndjson=True)
 

@@ -90,7 +90,7 @@ interface JobDisk {
 interface JobEvent {
   id: number;
   time: Instant;
-  kind: "transition" | "warning";
+  kind: "transition" | "warning" | "log";
   from_status: JobStatus | null;
   to_status: JobStatus | null;
   actor: string;

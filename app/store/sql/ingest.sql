@@ -24,6 +24,20 @@ CROSS JOIN LATERAL unnest(runs_of(job_runs.job_id)) AS key
 JOIN jobs AS run ON run.job_id = key
 WHERE job_runs.job_id = ANY(%(job_ids)s::text[])
 
+-- The runs that pings have named, among the last ones of each job.
+-- name: read_named_runs
+SELECT asked.job_id, asked.name, event.job_id
+FROM unnest(%(job_ids)s::text[], %(names)s::text[]) AS asked (job_id, name)
+CROSS JOIN LATERAL (
+    SELECT key FROM unnest(runs_of(asked.job_id)) AS key
+    ORDER BY run_of(key) DESC LIMIT %(remembered)s
+) AS run
+JOIN job_events AS event ON event.job_id = run.key AND event.kind = 'transition'
+    AND event.evidence ->> 'rid' = asked.name
+
+-- name: count_logs
+SELECT count(*) FROM job_events WHERE job_id = %(job_id)s AND kind = 'log'
+
 -- Read after the locks, so that it is later than the times written by their previous holder. No
 -- update is stored before the edge, because no refresh reads there. The last column is the version
 -- of the rows that this transaction writes (xmin).

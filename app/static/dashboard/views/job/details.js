@@ -255,7 +255,7 @@ function eventItem(event) {
   const evidence = Object.entries(event.evidence ?? {});
   return h(
     "li",
-    { class: ["event", !isTransition && "is-warning"] },
+    { class: ["event", event.kind === "warning" && "is-warning"] },
     h(
       "div",
       { class: "event-head" },
@@ -270,7 +270,7 @@ function eventItem(event) {
             h("span", { "aria-label": "to" }, "→"),
             statusBadge({ status: String(event.to_status) }),
           )
-        : h("strong", null, "Warning"),
+        : h("strong", null, event.kind === "warning" ? "Warning" : "Log"),
       h("span", { class: "event-actor" }, `by ${event.actor}`),
     ),
     h("p", { class: "event-reason", dir: "auto" }, event.reason),
