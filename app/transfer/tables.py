@@ -31,6 +31,7 @@ LEFT_OUT = (
     "ingest_presence",
     "job_counts",
     "job_count_changes",
+    "job_ends",
     "machine_job_counts",
     "changed_runs",
     "rollup_refreshes",
