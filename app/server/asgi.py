@@ -32,6 +32,7 @@ from app.web import problems
 from app.web.content import JSON, bad_body
 from app.web.history import find_chart
 from app.web.permissions import PUSH, Permission
+from app.web.pings import PATH as PING_PATH
 from app.web.pings import find_ping, take_token
 from app.web.push import Target, find_target
 from app.web.request import SAFE_HEADERS, Answer, Request, choose_request_id, complete
@@ -91,7 +92,11 @@ class Server:
         request = read_request(scope)
         request_id.set(request.id)
         query: bytes = scope["query_string"]
-        push = _find_push(request, query)
+        if request.path.startswith(PING_PATH):
+            take_token(request)
+            push = find_ping(request, query)
+        else:
+            push = find_target(request.path) if request.method == "POST" and not query else None
         call: Call | None
         if push is not None:
             call, route = partial(self._pushes.store, request, push), push.route
@@ -231,15 +236,7 @@ def read_request(scope: Scope) -> Request:
         client[0] if client else "",
         choose_request_id(headers.get("x-request-id", "")),
     )
-    take_token(request)
     return request
-
-
-def _find_push(request: Request, query: bytes) -> Target | None:
-    """The target of a push that is answered here; None: Flask, or none."""
-    if request.method == "POST" and not query and (target := find_target(request.path)):
-        return target
-    return find_ping(request, query)
 
 
 def _join_repeated(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
