@@ -11,6 +11,7 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.numeric import FloatLoader
 
+from app.commands import repair
 from app.config import Config
 from app.database.addresses import ENGINE_FILE, owner_dsn
 from app.database.pool import Connection, Database
@@ -27,7 +28,8 @@ def _refresh_in_large_steps(
     each step takes the engine 0.1 s.
     """
     if not request.node.get_closest_marker("steps"):
-        monkeypatch.setattr(rollups, "REFRESH_STEP", DAY)
+        for module in (rollups, repair):
+            monkeypatch.setattr(module, "REFRESH_STEP", DAY)
 
 
 @pytest.fixture
