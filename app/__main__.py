@@ -28,7 +28,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from app.commands import config, demo, doctor, maintenance, migrate, repair, rules, token
+    from app.commands import (
+        config,
+        demo,
+        doctor,
+        maintenance,
+        migrate,
+        notify,
+        repair,
+        rules,
+        token,
+    )
 
     parser = argparse.ArgumentParser(prog="python -m app", description="Telemetry Hub")
     parser.add_argument("--version", action="version", version=__version__)
@@ -49,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     maintenance.add_arguments(
         add("maintenance", maintenance.run, "begin, list and end planned silence")
+    )
+    notify.add_arguments(
+        add("notify", notify.run, "list, set, test and delete who is told what needs attention")
     )
     repair.add_arguments(
         add("repair", repair.run, "correct the bytes of completed jobs, or rebuild rollups")

@@ -6,6 +6,7 @@ import difflib
 import ipaddress
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARENT_VARIABLE = "HUB_PARENT_PID"  # set by `serve` for the processes it starts
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # likewise, where several web workers count
 TEST_PREFIX = "HUB_TEST_"  # variables of the project's own tests
+_HTTP = re.compile(r"https?://[^\s/]\S*", re.I)
 
 
 def _setting(
@@ -28,10 +30,12 @@ def _setting(
     low: int | None = None,
     high: int | None = None,
     is_tuning: bool = False,
+    is_secret: bool = False,
 ) -> Any:
     """A dataclass field with its variable's name, bounds and meaning.
 
     `is_tuning`: few operators need it; `python -m app config` shows it with `--all` only.
+    `is_secret`: its value is never shown.
     """
     metadata = {
         "variable": variable,
@@ -39,8 +43,9 @@ def _setting(
         "low": low,
         "high": high,
         "is_tuning": is_tuning,
+        "is_secret": is_secret,
     }
-    return field(default=default, metadata=metadata)
+    return field(default=default, repr=not is_secret, metadata=metadata)
 
 
 _tuning = partial(_setting, is_tuning=True)
@@ -101,6 +106,22 @@ class Config:
         "days that 1-minute rollups are kept; more than HUB_RAW_RETENTION_DAYS",
         low=3,
         high=36_500,
+    )
+    public_url: str | None = _setting(
+        "HUB_PUBLIC_URL", None, "address at which people reach the hub, for links in messages"
+    )
+    notify_urls: str | None = _setting(
+        "HUB_NOTIFY_URLS",
+        None,
+        "addresses, separated by spaces, that are told what needs attention: docs/notifications.md",
+        is_secret=True,
+    )
+    heartbeat_url: str | None = _setting(
+        "HUB_HEARTBEAT_URL",
+        None,
+        "address that is called every minute while the hub works, for a service that notices when "
+        "it does not",
+        is_secret=True,
     )
     log_level: str = _setting("HUB_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
 
@@ -211,6 +232,8 @@ class Config:
                     f"HUB_{name.upper()} ({getattr(self, name)}) must be smaller than "
                     f"HUB_{larger.upper()} ({getattr(self, larger)})."
                 )
+        for name in ("public_url", "heartbeat_url"):
+            _check_url(f"HUB_{name.upper()}", getattr(self, name))
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigError(
                 f"HUB_LOG_LEVEL is {self.log_level!r}: it must be DEBUG, INFO, WARNING or ERROR."
@@ -250,6 +273,11 @@ class Config:
     def task_interval(self, seconds: int) -> int:
         """The interval, in seconds, of a task whose usual interval is `seconds`."""
         return max(1, seconds // self.task_speedup)
+
+
+def _check_url(variable: str, url: str | None) -> None:
+    if url is not None and not _HTTP.fullmatch(url):
+        raise ConfigError(f"{variable} must be an address that begins with http:// or https://.")
 
 
 def is_loopback(address: str) -> bool:

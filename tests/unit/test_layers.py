@@ -31,7 +31,7 @@ MAY_IMPORT = {
         *BASE,
     },
     "app.api": {"app.hub", "app.web", "app.schemas", "app.charts", "app.domain", "app.auth.scopes"}
-    | {"app.store", "app.ingest", "app.checks.probe", "app.__version__", *BASE},
+    | {"app.store", "app.ingest", "app.checks.probe", "app.__version__", "app.notify", POOL, *BASE},
     "app.web": {"app.schemas", "app.ingest", "app.charts", "app.auth", "app.domain", *BASE},
     "app.hub": {"app.web", "app.charts", "app.auth", "app.ingest", "app.checks.probe"}
     | {"app.domain", POOL, *BASE},
@@ -41,12 +41,13 @@ MAY_IMPORT = {
     "app.charts": {"app.store", "app.domain", POOL, "app.errors"},
     "app.auth": {"app.store", "app.background", POOL, "app.clock", "app.errors"},
     "app.auth.scopes": set(),
+    "app.notify": {"app.domain", "app.auth.keys", "app.__version__", "app.config", "app.errors"},
     "app.store": {"app.domain", POOL, "app.clock", "app.errors"},
     "app.domain": set(),
     # How the hub is run.
     "app.__main__": {"app.commands", "app.__version__", *BASE},
     "app.commands": {"app.auth", "app.checks", "app.database", "app.domain", "app.store"}
-    | {"app.background", "app.lifeline", "app.schemas", *BASE},
+    | {"app.background", "app.lifeline", "app.notify", "app.schemas", *BASE},
     "app.commands.repair": {"app.database", "app.domain", "app.ingest", "app.store", *BASE},
     "app.checks": {"app.store", "app.domain", "app.database", *BASE},
     "app.database": {"app.background", *BASE},
@@ -63,6 +64,7 @@ MAY_IMPORT = {
         "app.domain",
         "app.background",
         "app.lifeline",
+        "app.notify",
         "app.auth.scopes",
         POOL,
         *BASE,
@@ -83,6 +85,9 @@ HOME = {
     "psycopg": {"app.store", "app.database", "app.checks", "app.ingest"},
     "psycopg_pool": {"app.database"},
     "granian": {"app.commands"},
+    "apprise": {"app.notify.apprise_services"},
+    "cryptography": {"app.notify.sealing"},
+    "requests": {"app.notify.http"},
     "jwt": {"app.auth.tokens"},
     "prometheus_client": {"app.metrics", "app.api.service"},
 }
