@@ -14,6 +14,7 @@ import secrets
 import socket
 import threading
 import time
+import traceback
 from datetime import datetime, timedelta
 
 from app.config import Config
@@ -84,8 +85,7 @@ class Courier:
         except Unavailable as exc:
             logger.warning("a message could not be settled: %s", exc)
         except Exception as exc:
-            # Without its text and traceback, which may hold parts of an address.
-            logger.error("the delivery failed unexpectedly (%s)", type(exc).__name__)
+            logger.error("the delivery failed unexpectedly: %s", _place_of(exc))
         finally:
             with self._changed:
                 del self._busy[claimed.destination_id]
@@ -129,5 +129,12 @@ class Courier:
         except HubError as exc:
             return str(exc)
         except Exception as exc:
-            return f"It failed with {type(exc).__name__}."
+            logger.error("the service failed unexpectedly: %s", _place_of(exc))
+            return f"It failed with {type(exc).__name__}; the hub's log has more."
         return None
+
+
+def _place_of(exc: Exception) -> str:
+    """What failed and where, without the text of the error, which may hold parts of an address."""
+    frame = traceback.extract_tb(exc.__traceback__)[-1]
+    return f"{type(exc).__name__} in {frame.filename}:{frame.lineno}"

@@ -67,7 +67,9 @@ def plan(conn: Connection, config: Config, now: datetime) -> Planned:
     steps: dict[int, list[Step]] = defaultdict(list)
     for route in routes:
         if route.begun_at is None:
-            steps[route.id].append(_begin(conn, route, now, is_held))
+            begun = _begin(conn, route, now, is_held)
+            outbox.write_episodes(conn, begun.kept)  # before their changes are followed
+            steps[route.id].append(begun)
     changes = outbox.take_changes(conn, MOST_CHANGES)
     if changes and routes:
         _follow(conn, routes, changes, is_held)

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from apprise import Apprise, AppriseAsset, NotifyFormat, NotifyType
 
+from app.notify.addresses import service_of
 from app.notify.delivery import Delivery, DeliveryFailed
 
 SERVICE_SECONDS = 30.0
@@ -49,7 +50,7 @@ def make_service(address: str) -> Any:
 def send(service: Any, delivery: Delivery, address: str) -> None:
     """Send a message. Raises DeliveryFailed."""
     message = delivery.message
-    html = message.html if service.schema() in MAIL else None
+    html = message.html if service_of(address) in MAIL else None
     channel = Apprise(asset=_ASSET)
     channel.add(service)
     result = channel.notify(

@@ -13,20 +13,21 @@ import pytest
 from app.clock import utc_now
 from app.config import Config
 from app.database.pool import Database
-from app.domain.attention.items import About, Finding
+from app.domain.attention.items import About, Finding, Kind
 from app.domain.notify.routes import Route
 from app.domain.rules import Match
 from app.notify.addresses import check_address, with_secret
 from app.notify.sealing import Sealer
-from app.store import attention, destinations
+from app.store import attention, destinations, outbox
 from app.store.findings import reconcile
 from app.store.rules import insert_window, put_rule
 from jobs import notify
 from jobs.courier import Courier
 from jobs.notify import Housekeeping
+from jobs.planning import plan
 from tests.integration.receivers import Sink, http_sink, mail_server
 
-KINDS = ("failed", "silent", "hung", "node_offline")
+KINDS: tuple[Kind, ...] = ("failed", "silent", "hung", "node_offline")
 LATER = timedelta(minutes=6)  # a recovery is told then
 
 
@@ -50,7 +51,7 @@ class Desk:
             destinations.put_route(conn, Route(0, name, destination_id, **fields))
         return destination_id
 
-    def finding(self, subject: str, kind: str = "failed", **fields: Any) -> Finding:
+    def finding(self, subject: str, kind: Kind = "failed", **fields: Any) -> Finding:
         about = About(
             job_id=fields.pop("job_id", subject),
             vm_name=fields.pop("vm_name", subject),
@@ -373,13 +374,9 @@ def test_messages_that_could_not_be_delivered_become_one(desk: Desk, hook: Sink)
 
 def test_a_message_whose_sender_died_is_sent_by_another(desk: Desk, hook: Sink) -> None:
     desk.begin("db1")
-    with desk.owner.transaction() as conn:
-        conn.execute("DELETE FROM attention_changes WHERE false")
     desk.now += timedelta(seconds=4)
     with desk.owner.transaction() as conn:
-        notify.plan(conn, desk.config, desk.now)
-        from app.store import outbox
-
+        plan(conn, desk.config, desk.now)
         assert len(outbox.claim(conn, "dead process", desk.now, timedelta(minutes=2))) == 1
     desk.tell(60)
     assert hook.got == []
@@ -391,20 +388,43 @@ def test_a_message_whose_sender_died_is_sent_by_another(desk: Desk, hook: Sink) 
 # Services.
 
 
-def test_mail_arrives_with_a_short_subject_and_both_texts(desk: Desk) -> None:
+def test_mail_is_plain_text_with_a_short_subject(desk: Desk) -> None:
     with mail_server() as (port, mails):
-        desk.route(
-            f"mailto://127.0.0.1:{port}?from=hub@example.org&to=ops@example.org&mode=insecure"
-        )
+        desk.route(f"mailto://127.0.0.1:{port}?from=hub@example.org&to=ops@example.org")
         desk.tell()
         desk.begin("db1\r\nBcc: x@example.org", summary="<b>x</b> <script>alert(1)</script>")
         desk.tell()
     [mail] = mails
     assert mail["Subject"] == "[critical] db1 Bcc: x@example.org backup: failed"
     assert mail["Bcc"] is None
-    html = mail.get_body(("html",))
+    assert mail.get_content_type() == "text/plain"
+    assert "<script>" not in mail.get_content()
+    assert "Check: Read the error" in mail.get_content()
+
+
+def test_a_weekly_report_is_mail_as_html_and_text(desk: Desk) -> None:
+    desk.now = datetime(2026, 12, 2, 12, tzinfo=UTC)  # a Wednesday
+    with mail_server() as (port, mails):
+        desk.route(
+            f"mailto://127.0.0.1:{port}?from=hub@example.org&to=ops@example.org", digest="weekly"
+        )
+        desk.tell()
+        desk.begin("db1 <b>", summary="<script>alert(1)</script>")
+        desk.tell()
+        assert mails == []  # it tells no single items
+        desk.tell(datetime(2026, 12, 7, 8, tzinfo=UTC) - desk.now)
+        desk.tell()
+    [mail] = mails
+    assert mail["Subject"] == "Weekly report: 0 good, 0 with warnings, 0 failed, 1 open"
+    text, html = (mail.get_body((kind,)) for kind in ("plain", "html"))
+    assert text is not None
     assert html is not None
     assert "<script>" not in html.get_content()
+    assert "db1" in text.get_content()
+    assert "<table" in html.get_content()
+    with desk.owner.reading() as conn:
+        [found] = destinations.read_routes(conn)
+    assert found.route.next_report_at == datetime(2026, 12, 14, 8, tzinfo=UTC)
 
 
 def test_ntfy_gotify_and_slack_get_their_own_form(desk: Desk, sink: Sink) -> None:
@@ -462,7 +482,7 @@ def test_secrets_are_in_no_table_log_or_error(
         desk.begin("db1")
         desk.tell()
         assert len(sink.got) == 2
-    rows = desk.outbox()
+    rows: list[Any] = list(desk.outbox())
     assert all(row["error"] for row in rows)
     with desk.owner.reading() as conn:
         for table in ("destinations", "destination_addresses", "notifications"):
