@@ -119,7 +119,7 @@ def test_demo_without_a_hub_is_a_sentence() -> None:
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
-OPERATORS_NEED = 17
+OPERATORS_NEED = 20
 
 
 def shown_settings(*options: str, **env: str) -> list[str]:
