@@ -30,7 +30,7 @@ from app.store.staleness import read_clock
 
 logger = logging.getLogger("hub.tasks.notify")
 
-LEASE = timedelta(minutes=2)
+LEASE = timedelta(minutes=1)
 MOST_AT_ONCE = 8  # destinations
 
 

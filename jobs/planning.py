@@ -96,8 +96,8 @@ def _begin(conn: Connection, route: Route, now: datetime, is_held: _Held) -> Ste
     outbox.begin_route(conn, route.id, now)
     if route.is_report:
         return Step()
-    found = outbox.read_new_open_items(conn, route.id)
-    return begin(route, [item for item in found if route.matches(item) and not is_held(item)], now)
+    found = [item for item in outbox.read_new_open_items(conn, route.id) if route.matches(item)]
+    return begin(route, found, now, is_held)
 
 
 def _follow(
@@ -159,7 +159,7 @@ def merge_heaps(conn: Connection, now: datetime) -> int:
         first, last = taken[0].created_at, taken[-1].created_at
         message = merge([each.message for each in taken], first, last, now)
         insert_messages(
-            conn, [Outgoing(heap.destination_id, None, message, heap.due_at, heap.attempts)]
+            conn, [Outgoing(heap.destination_id, None, message, now, heap.attempts, heap.due_at)]
         )
         merged += len(taken)
     return merged

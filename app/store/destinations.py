@@ -52,13 +52,14 @@ class NamedRoute:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message for a destination. `attempts`: made for what is merged in it."""
+    """A message for a destination. `attempts`, `due_at`: of what is merged in it."""
 
     destination_id: int
     route_id: int | None
     message: Message
-    due_at: datetime
+    created_at: datetime
     attempts: int = 0
+    due_at: datetime | None = None
 
 
 def read_destinations(conn: Connection) -> list[Destination]:
@@ -162,8 +163,9 @@ def insert_messages(conn: Connection, outgoing: Iterable[Outgoing]) -> list[int]
             **asdict(each.message),
             "destination_id": each.destination_id,
             "route_id": each.route_id,
-            "due_at": each.due_at,
-            "give_up_at": each.due_at + GIVE_UP,
+            "created_at": each.created_at,
+            "due_at": each.due_at or each.created_at,
+            "give_up_at": each.created_at + GIVE_UP,
             "attempts": each.attempts,
         }
         for each in outgoing

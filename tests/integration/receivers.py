@@ -41,6 +41,7 @@ class Sink:
     status: int = 200
     delay: float = 0.0
     answer: bytes = b"{}"
+    on_request: Callable[[], None] | None = None  # before it answers
     got: list[Request] = field(default_factory=list)
 
     @property
@@ -67,6 +68,8 @@ def http_sink(**settings: Any) -> Iterator[Sink]:
             body = self.rfile.read(length)
             headers = {name.lower(): value for name, value in self.headers.items()}
             sink.got.append(Request(self.command, self.path, headers, body))
+            if sink.on_request is not None:
+                sink.on_request()
             time.sleep(sink.delay)
             self.send_response(sink.status)
             self.send_header("Content-Type", "application/json")

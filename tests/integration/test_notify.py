@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,21 +14,25 @@ from typing import Any
 import pytest
 
 from app.clock import utc_now
-from app.config import Config
+from app.config import ROOT, Config
 from app.database.pool import Database
 from app.domain.attention.items import About, Finding, Kind
+from app.domain.notify.messages import test_message
 from app.domain.notify.routes import Route
 from app.domain.rules import Match
 from app.notify.addresses import check_address, with_secret
 from app.notify.sealing import Sealer
 from app.store import attention, destinations, outbox
+from app.store.destinations import Outgoing
 from app.store.findings import reconcile
 from app.store.rules import insert_window, put_rule
 from jobs import notify
 from jobs.courier import Courier
 from jobs.notify import Housekeeping
 from jobs.planning import plan
+from jobs.schedule import NOTIFY_SECONDS
 from tests.integration.receivers import Sink, http_sink, mail_server
+from tools.hub_process import clean_environment
 
 KINDS: tuple[Kind, ...] = ("failed", "silent", "hung", "node_offline")
 LATER = timedelta(minutes=6)  # a recovery is told then
@@ -115,6 +122,14 @@ def hook(desk: Desk, sink: Sink) -> Sink:
     return sink
 
 
+@pytest.fixture
+def env(config: Config) -> dict[str, str]:
+    """The environment that leads to the session's database, with the owner's rights."""
+    if config.database_url is not None:
+        return {"DATABASE_URL": config.database_url, "HUB_OWNER_URL": str(config.owner_url)}
+    return {"HUB_DATA_DIR": str(config.data_dir)}
+
+
 def subjects(sink: Sink) -> list[str]:
     return [request.json["data"]["subject"] for request in sink.got]
 
@@ -137,13 +152,13 @@ def test_an_item_is_told_once_and_its_end_once(desk: Desk, hook: Sink) -> None:
 
 
 def test_an_item_is_on_its_way_within_10_seconds(desk: Desk, hook: Sink) -> None:
-    desk.begin("db1")
-    for _ in range(3):
-        desk.tell(notify_seconds := 3.0)
-        assert notify_seconds == 3.0
-    [row] = desk.outbox()
-    assert row["state"] == "sent"
-    assert len(hook.got) == 1
+    for delay in (0.1, 2.9):  # until the next run of the task
+        desk.begin(f"db{delay}")
+        noticed_at = desk.now
+        desk.tell(delay)
+        while not any(f"db{delay}" in subject for subject in subjects(hook)):
+            desk.tell(float(NOTIFY_SECONDS))
+        assert desk.now - noticed_at < timedelta(seconds=10)
 
 
 def test_a_condition_that_comes_and_goes_is_one_episode(desk: Desk, hook: Sink) -> None:
@@ -383,6 +398,48 @@ def test_a_message_whose_sender_died_is_sent_by_another(desk: Desk, hook: Sink) 
     desk.tell(61)
     assert len(hook.got) == 1
     assert desk.outbox()[0]["state"] == "sent"
+
+
+SENDER = """
+from pathlib import Path
+from app.config import Config
+from app.database.pool import Database
+from jobs import notify
+config = Config.from_env()
+database = Database.of_owner(config)
+database.open()
+notify.run_once(database, config)
+notify.courier.wait(60)
+"""
+
+
+def test_a_process_that_is_killed_while_it_sends_loses_nothing_and_repeats_one(
+    desk: Desk, sink: Sink, env: dict[str, str]
+) -> None:
+    desk.route(f"webhook+http://{sink.host}/")
+    notify.run_once(desk.owner, desk.config)
+    with desk.owner.transaction() as conn:
+        [found] = destinations.read_destinations(conn)
+        outgoing = [Outgoing(found.id, None, test_message(str(n)), utc_now()) for n in range(4)]
+        destinations.insert_messages(conn, outgoing)
+    killed: list[subprocess.Popen[bytes]] = []
+
+    def kill() -> None:
+        if len(sink.got) == 2 and killed[0].poll() is None:  # it has sent, and not settled
+            killed[0].kill()
+            killed[0].wait()
+
+    sink.on_request = kill
+    command = [sys.executable, "-c", SENDER]
+    killed.append(subprocess.Popen(command, cwd=ROOT, env={**clean_environment(), **env}))
+    assert killed[0].wait(30) == -signal.SIGKILL
+    assert [row["state"] for row in desk.outbox()] == ["sent", "waiting", "waiting", "waiting"]
+    desk.now = utc_now() + timedelta(minutes=3)  # the lease of the dead process has ended
+    desk.tell()
+    assert [row["state"] for row in desk.outbox()] == ["sent"] * 4
+    ids = [request.headers["webhook-id"] for request in sink.got]
+    assert (len(ids), len(set(ids))) == (5, 4)
+    assert ids.count(ids[1]) == 2
 
 
 # Services.

@@ -25,7 +25,8 @@ FLAP = timedelta(minutes=5)
 # What gets worse sooner is the same story: a run that is silent is failed some minutes later.
 WORSE_AFTER = timedelta(minutes=15)
 OLD = timedelta(minutes=15)  # after that it is not news, but open
-HELD = timedelta(minutes=1)  # how often to see whether a mute or a maintenance window has ended
+# How often to see whether a mute, a maintenance window or an acknowledgement has ended.
+HELD = timedelta(minutes=1)
 # A recovery waits anyway: those that are nearly due go with it.
 RECOVERY_GROUP = timedelta(minutes=1)
 FIVE_MINUTES = timedelta(minutes=5)
@@ -67,12 +68,20 @@ class Step:
     ended: list[Episode] = field(default_factory=list)
 
 
-def begin(route: Route, items: Iterable[Item], now: datetime) -> Step:
+def begin(
+    route: Route, items: Iterable[Item], now: datetime, is_held: Callable[[Item], bool]
+) -> Step:
     """The first step of a route: what is open already is told in one message."""
-    episodes = [_told(route, Episode(route.id, item, "told"), now) for item in items]
-    fresh = [each for each in episodes if not each.item.is_acknowledged]
-    tellings = [Telling("open", open=fresh)] if fresh else []
-    return Step(tellings, kept=episodes)
+    done = Step()
+    told = []
+    for item in items:
+        episode = Episode(route.id, item, "waiting", now + HELD)
+        if not item.is_acknowledged and not is_held(item):
+            episode = _told(route, episode, now)
+            told.append(episode)
+        done.kept.append(episode)
+    done.tellings = [Telling("open", open=told)] if told else []
+    return done
 
 
 def follow(
@@ -131,9 +140,9 @@ def step(
             done.ended.append(episode)
             if route.tells_recovery:
                 recovered.append(episode)
-        elif item.is_acknowledged:
+        elif item.is_acknowledged and episode.told_rank is not None:
             done.kept.append(_told(route, episode, now))
-        elif is_held(item):
+        elif item.is_acknowledged or is_held(item):
             done.kept.append(replace(episode, due_at=now + HELD))
         else:
             done.kept.append(_told(route, episode, now))

@@ -78,12 +78,13 @@ LIMIT %(limit)s
 
 -- name: insert_notifications
 INSERT INTO notifications (
-    destination_id, route_id, event, severity, subject, body, html, items, due_at, give_up_at, attempts)
-SELECT v.destination_id, v.route_id, v.event, v.severity, v.subject, v.body, v.html, v.items, v.due_at,
-       v.give_up_at, v.attempts
+    destination_id, route_id, event, severity, subject, body, html, items, created_at, due_at,
+    give_up_at, attempts)
+SELECT v.destination_id, v.route_id, v.event, v.severity, v.subject, v.body, v.html, v.items,
+       v.created_at, v.due_at, v.give_up_at, v.attempts
 FROM jsonb_to_recordset(%(messages)s::jsonb) AS v (
     destination_id bigint, route_id bigint, event text, severity text, subject text, body text,
-    html text, items jsonb, due_at timestamptz, give_up_at timestamptz, attempts integer)
+    html text, items jsonb, created_at timestamptz, due_at timestamptz, give_up_at timestamptz, attempts integer)
 RETURNING id
 
 -- name: retry
