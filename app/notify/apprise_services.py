@@ -86,7 +86,8 @@ def _reason(result: Any, address: str) -> str:
 def redact(text: str, address: str) -> str:
     """The text without any part of the address but the scheme."""
     scheme, _, rest = address.partition("://")
-    parts = {part for form in (rest, unquote(rest)) for part in re.split(r"[/:@?&=#,+\s]+", form)}
+    parts = set(re.split(r"[/:@?&=#,+\s]+", rest))
+    parts |= {unquote(part) for part in parts}
     for part in sorted(parts - {scheme}, key=len, reverse=True):
         if len(part) >= SHORTEST_SECRET:
             text = text.replace(part, "…")
