@@ -31,7 +31,7 @@ from app.store.staleness import read_clock
 logger = logging.getLogger("hub.tasks.notify")
 
 LEASE = timedelta(minutes=1)
-MOST_AT_ONCE = 8  # destinations
+MOST_AT_ONCE = 32  # destinations
 
 
 class Courier:
@@ -48,11 +48,12 @@ class Courier:
         """Begin to deliver what is due; return how many messages. Does not wait for them."""
         with self._changed:
             busy = set(self._busy)
-        if len(busy) >= MOST_AT_ONCE:
+        free = MOST_AT_ONCE - len(busy)
+        if free <= 0:
             return 0
         with database.transaction() as conn:
             at = read_clock(conn, now)
-            claimed = outbox.claim(conn, self.holder, at, LEASE, busy=busy)
+            claimed = outbox.claim(conn, self.holder, at, LEASE, busy=busy, limit=free)
         for each in claimed:
             with self._changed:
                 self._busy[each.destination_id] = time.monotonic()

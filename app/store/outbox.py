@@ -178,12 +178,17 @@ def claim(
     *,
     busy: Iterable[int] = (),
     only: int | None = None,
+    limit: int = 1,
 ) -> list[Claimed]:
-    """One due message of each destination that has none on its way. `busy`: leave these out."""
+    """One due message of each destination that has none on its way, at most `limit`.
+
+    `busy`: destinations that are left out; `only`: of this one.
+    """
     params = {
         "now": now,
         "busy": sorted(busy),
         "only": only,
+        "limit": limit,
         "claim": holder,
         "lease": lease,
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import io
+import logging
 import signal
 import subprocess
 import sys
@@ -20,13 +22,14 @@ from app.domain.attention.items import About, Finding, Kind
 from app.domain.notify.messages import test_message
 from app.domain.notify.routes import Route
 from app.domain.rules import Match
+from app.errors import HubError
 from app.notify.addresses import check_address, with_secret
 from app.notify.sealing import Sealer
 from app.store import attention, destinations, outbox
 from app.store.destinations import Outgoing
 from app.store.findings import reconcile
 from app.store.rules import insert_window, put_rule
-from jobs import notify
+from jobs import heartbeat, notify
 from jobs.courier import Courier
 from jobs.notify import Housekeeping
 from jobs.planning import plan
@@ -321,6 +324,28 @@ def test_what_is_open_when_a_route_begins_is_one_message(desk: Desk, sink: Sink)
     assert len(sink.got) == 1
 
 
+def test_after_an_outage_old_news_is_one_message(desk: Desk, hook: Sink) -> None:
+    desk.begin("db1", "db2", "db3", "short")
+    desk.now += timedelta(minutes=1)
+    desk.end("short")
+    desk.tell(timedelta(hours=3))  # the tasks did not run
+    assert subjects(hook) == ["[open] 3 items are open: 3 failed (type backup)"]
+
+
+def test_an_item_that_is_acknowledged_before_it_is_told_is_not_told(desk: Desk, sink: Sink) -> None:
+    desk.route(f"webhook+http://{sink.host}/", minimum_age_seconds=600)
+    desk.tell()
+    desk.begin("db1", severity="warning")
+    with desk.owner.transaction() as conn:
+        [(item_id,)] = conn.execute("SELECT id FROM attention").fetchall()
+        attention.acknowledge(conn, item_id, "me", None)
+    desk.tell(timedelta(minutes=20))
+    assert sink.got == []
+    desk.begin("db1", severity="critical")  # it is no longer acknowledged
+    desk.tell(timedelta(minutes=2))
+    assert len(sink.got) == 1
+
+
 # Delivery.
 
 
@@ -404,7 +429,7 @@ SENDER = """
 from pathlib import Path
 from app.config import Config
 from app.database.pool import Database
-from jobs import notify
+from jobs import heartbeat, notify
 config = Config.from_env()
 database = Database.of_owner(config)
 database.open()
@@ -484,17 +509,21 @@ def test_a_weekly_report_is_mail_as_html_and_text(desk: Desk) -> None:
     assert found.route.next_report_at == datetime(2026, 12, 14, 8, tzinfo=UTC)
 
 
-def test_ntfy_gotify_and_slack_get_their_own_form(desk: Desk, sink: Sink) -> None:
-    token = "A" * 15
+def test_ntfy_gotify_and_mattermost_get_what_they_document(desk: Desk, sink: Sink) -> None:
+    token = "abcdef0123456789abcdef0123456789"
     desk.route(f"ntfy://{sink.host}/hub", name="ntfy")
     desk.route(f"gotify://{sink.host}/{token}", name="gotify")
-    desk.route(f"json://{sink.host}/x", name="json")
+    desk.route(f"mmost://{sink.host}/{token}", name="mattermost")  # as Slack's webhooks
     desk.tell()
     desk.begin("db1 @everyone", summary="see <!channel> and [this](http://evil.example)")
     desk.tell()
-    bodies = [request.body.decode() for request in sink.got]
-    assert len(bodies) == 3
-    for body in bodies:
+    by_path = {request.path: request for request in sink.got}
+    assert set(by_path) == {"/", "/message", f"/hooks/{token}"}
+    assert by_path["/"].json["topic"] == "hub"
+    assert by_path["/message"].headers["x-gotify-key"] == token
+    assert "text" in by_path[f"/hooks/{token}"].json
+    for request in sink.got:
+        body = request.body.decode()
         assert "db1 " in body
         assert "@everyone" not in body
         assert "<!channel>" not in body
@@ -526,9 +555,11 @@ def test_alertmanager_gets_alerts_that_end(desk: Desk, sink: Sink) -> None:
 
 
 def test_secrets_are_in_no_table_log_or_error(
-    desk: Desk, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    desk: Desk, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level("DEBUG")
+    log, root = io.StringIO(), logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [*root.handlers, logging.StreamHandler(log)])
+    monkeypatch.setattr(root, "level", logging.DEBUG)
     secret = "hunter2hunter2"
     with http_sink(status=401, answer=f'{{"error": "{secret}"}}'.encode()) as sink:
         desk.route(f"ntfy://user:{secret}@{sink.host}/topic", name="ntfy")
@@ -545,7 +576,8 @@ def test_secrets_are_in_no_table_log_or_error(
         for table in ("destinations", "destination_addresses", "notifications"):
             rows += conn.execute(f"SELECT {table}::text FROM {table}".encode()).fetchall()
     out, err = capfd.readouterr()
-    everything = f"{rows} {out} {err} {caplog.text}"
+    everything = f"{rows} {out} {err} {log.getvalue()}"
+    assert "could not be delivered" in everything
     assert secret not in everything
     assert base64.b64encode(f"user:{secret}".encode()).decode() not in everything
 
@@ -570,3 +602,35 @@ def test_the_environment_makes_destinations_with_the_default_route(
         [route] = destinations.read_routes(conn)
     assert (found.name, found.service, found.source) == ("environment-1", "json", "environment")
     assert route.route.severities == ["critical", "warning"]
+
+
+# The heartbeat.
+
+
+def test_the_heartbeat_is_called_while_no_task_is_late(
+    owner: Database, config: Config, sink: Sink
+) -> None:
+    config = replace(config, heartbeat_url=f"http://{sink.host}/ping/secret-of-a-check")
+    assert heartbeat.run_once(owner, replace(config, heartbeat_url=None)) == {"called": False}
+    assert heartbeat.run_once(owner, config) == {"called": True}
+    assert [(request.method, request.path) for request in sink.got] == [
+        ("GET", "/ping/secret-of-a-check")
+    ]
+    with owner.transaction() as conn:
+        conn.execute(
+            "INSERT INTO tasks (task_id, interval_seconds, created_at)"
+            " VALUES ('judge_runs', 5, now() - interval '10 minutes')"
+        )
+    assert heartbeat.run_once(owner, config) == {"called": False}
+    assert len(sink.got) == 1
+
+
+def test_a_heartbeat_that_fails_is_told_without_its_address(
+    owner: Database, config: Config, sink: Sink
+) -> None:
+    sink.status = 404
+    for address in (f"http://{sink.host}/secret", "http://127.0.0.1:1/secret"):
+        with pytest.raises(HubError) as raised:
+            heartbeat.run_once(owner, replace(config, heartbeat_url=address))
+        assert str(raised.value).startswith("HUB_HEARTBEAT_URL: ")
+        assert "secret" not in str(raised.value)

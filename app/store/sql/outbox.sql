@@ -98,6 +98,7 @@ WITH next AS (
         WHERE other.destination_id = notifications.destination_id AND other.state = 'waiting'
           AND other.claimed_until > %(now)s)
     ORDER BY destination_id, due_at, id
+    LIMIT %(limit)s
 )
 UPDATE notifications SET
     attempts = attempts + 1,
