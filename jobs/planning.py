@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,24 +15,29 @@ from app.domain.notify.episodes import (
     RECOVERY_GROUP,
     Episode,
     Step,
+    Telling,
     begin,
     follow,
     step,
 )
 from app.domain.notify.items import Item
-from app.domain.notify.messages import merge, write
+from app.domain.notify.messages import Message, merge, write, write_short
 from app.domain.notify.routes import Route
 from app.domain.rules import Maintenance, RuleSet
 from app.store import outbox
 from app.store.destinations import Outgoing, insert_messages, read_routes
 from app.store.outbox import Noted
 from app.store.rules import read_maintenance, read_rules
+from jobs.attempts import Attempts
 from jobs.reports import write_report
+
+logger = logging.getLogger("hub.tasks.notify")
 
 MOST_CHANGES = 5_000  # of one run; the next one continues
 # A storm that comes over minutes: after so many messages of a route within a minute, what follows
 # is told together.
 MOST_MESSAGES = 4
+MOST_ITEMS = 1_000  # in one message: programs get each of them
 MESSAGES_TIME = timedelta(minutes=1)
 # More messages than that for a destination that does not take them become one.
 MOST_WAITING = 3
@@ -77,12 +83,12 @@ def plan(conn: Connection, config: Config, now: datetime) -> Planned:
     due = _by_route(outbox.read_due_episodes(conn, now + RECOVERY_GROUP))
     for route in routes:
         if route.id in due and recent.get(route.id, 0) < MOST_MESSAGES:
-            steps[route.id].append(step(route, due[route.id], now, is_held))
+            steps[route.id].append(step(route, _first(due[route.id], now), now, is_held))
     for taken in (each for found in steps.values() for each in found):
         outbox.delete_episodes(conn, taken.ended)
         outbox.write_episodes(conn, taken.kept)
     outgoing = [
-        Outgoing(route.destination_id, route.id, write(telling, now, config.public_url), now)
+        Outgoing(route.destination_id, route.id, _write(telling, now, config.public_url), now)
         for route in routes
         for taken in steps[route.id]
         for telling in taken.tellings
@@ -127,6 +133,21 @@ def _follow(
         )
 
 
+def _first(due: Sequence[Episode], now: datetime) -> Sequence[Episode]:
+    """Those that one message may tell of, the worst and oldest first; the others follow."""
+    taken = sorted(due, key=lambda each: each.due_at or now)[:MOST_ITEMS]
+    return sorted(taken, key=lambda each: (each.item.rank, each.item.since, each.item.id))
+
+
+def _write(telling: Telling, now: datetime, public_url: str | None) -> Message:
+    """The message; one that fails must not stop all others."""
+    try:
+        return write(telling, now, public_url)
+    except Exception:
+        logger.exception("a message could not be written in full")
+        return write_short(telling)
+
+
 def _by_route(episodes: Iterable[Episode]) -> dict[int, list[Episode]]:
     found: dict[int, list[Episode]] = defaultdict(list)
     for episode in episodes:
@@ -139,15 +160,16 @@ def _reports(
 ) -> list[Outgoing]:
     """The reports that are due. One that was due while the hub was away is sent once."""
     outgoing = []
+    attempts = Attempts(conn, "written")
     for route in routes:
-        if not route.is_report:
-            continue
-        if route.next_report_at is not None and route.next_report_at <= now:
-            message = write_report(conn, route, now, config.public_url)
-            outgoing.append(Outgoing(route.destination_id, route.id, message, now))
-        elif route.next_report_at is not None:
+        if not route.is_report or (route.next_report_at is not None and route.next_report_at > now):
             continue
         outbox.plan_report(conn, route.id, route.report_after(now))
+        if route.next_report_at is None:
+            continue
+        with attempts.attempt(f"the report {route.name}"), conn.transaction():
+            message = write_report(conn, route, now, config.public_url)
+            outgoing.append(Outgoing(route.destination_id, route.id, message, now))
     return outgoing
 
 

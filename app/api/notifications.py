@@ -12,7 +12,7 @@ from app.api.bodies import read_json
 from app.api.context import hub
 from app.api.needs import needs
 from app.database.pool import Connection
-from app.domain.notify.messages import test_message
+from app.domain.notify.messages import make_test
 from app.errors import InvalidInput, NotFound
 from app.notify.addresses import FILE, AddressInvalid, check_address, with_secret
 from app.notify.sealing import Sealer
@@ -103,7 +103,7 @@ def delete_destination(destination_id: int) -> Response:
 def test_destination(destination_id: int) -> Response:
     """Send a test message. The answer is the message, whose state the outbox shows afterwards."""
     with hub().database.transaction() as conn:
-        message = test_message(_destination(conn, destination_id).name)
+        message = make_test(_destination(conn, destination_id).name)
         now = read_clock(conn)
         [message_id] = store.insert_messages(conn, [Outgoing(destination_id, None, message, now)])
         [found] = store.list_outbox(conn, 1, message_id=message_id)

@@ -19,7 +19,7 @@ from app.clock import isoformat
 from app.commands.terminal import option_name, options_named, print_table, tell, transaction
 from app.config import Config
 from app.database.pool import Connection
-from app.domain.notify.messages import test_message
+from app.domain.notify.messages import make_test
 from app.errors import ConfigError, InvalidInput
 from app.notify.addresses import FILE, AddressInvalid, check_address, with_secret
 from app.notify.sealing import Sealer
@@ -168,7 +168,7 @@ def _value(name: str, value: Any) -> Any:
 def _test(config: Config, args: argparse.Namespace) -> int:
     with transaction(config) as conn:
         found = _find(conn, args.name)
-        outgoing = Outgoing(found.id, None, test_message(found.name), read_clock(conn))
+        outgoing = Outgoing(found.id, None, make_test(found.name), read_clock(conn))
         [message_id] = store.insert_messages(conn, [outgoing])
     until = time.monotonic() + TEST_SECONDS
     while time.monotonic() < until:

@@ -275,7 +275,7 @@ class MessageSchema(Schema):
     severity = fields.String(metadata=about("Of the worst item.", enum=list(SEVERITIES)))
     subject = fields.String()
     body = fields.String()
-    items = fields.Integer(metadata=about("How many items it tells of; at most 500 count."))
+    items = fields.Integer(metadata=about("How many items it tells of."))
     state = fields.String(
         metadata=about(
             "`dead`: given up after a day; `merged`: it could not be delivered in time, and is "

@@ -99,7 +99,7 @@ def read_episodes(
 
 
 def read_due_episodes(conn: Connection, until: datetime) -> list[Episode]:
-    """At most MOST_DUE episodes that are due by then, the worst and oldest items first."""
+    """At most MOST_DUE episodes that are due by then, in this order."""
     return _episodes(conn, "read_due_episodes", {"until": until, "limit": MOST_DUE})
 
 

@@ -209,7 +209,7 @@ COMMENT ON COLUMN notifications.severity IS 'Of the worst item: critical, warnin
 COMMENT ON COLUMN notifications.subject IS 'Its first line.';
 COMMENT ON COLUMN notifications.body IS 'Its text.';
 COMMENT ON COLUMN notifications.html IS 'Its text as HTML, for mail; NULL: it has none.';
-COMMENT ON COLUMN notifications.items IS 'What it tells, for programs; at most 500 items.';
+COMMENT ON COLUMN notifications.items IS 'The items that it tells of, for programs.';
 COMMENT ON COLUMN notifications.state IS
     'waiting, sent, dead (given up after a day) or merged (part of a later one).';
 COMMENT ON COLUMN notifications.attempts IS 'How often it was sent.';

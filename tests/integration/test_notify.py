@@ -19,7 +19,7 @@ from app.clock import utc_now
 from app.config import ROOT, Config
 from app.database.pool import Database
 from app.domain.attention.items import About, Finding, Kind
-from app.domain.notify.messages import test_message
+from app.domain.notify.messages import make_test
 from app.domain.notify.routes import Route
 from app.domain.rules import Match
 from app.errors import HubError
@@ -445,7 +445,7 @@ def test_a_process_that_is_killed_while_it_sends_loses_nothing_and_repeats_one(
     notify.run_once(desk.owner, desk.config)
     with desk.owner.transaction() as conn:
         [found] = destinations.read_destinations(conn)
-        outgoing = [Outgoing(found.id, None, test_message(str(n)), utc_now()) for n in range(4)]
+        outgoing = [Outgoing(found.id, None, make_test(str(n)), utc_now()) for n in range(4)]
         destinations.insert_messages(conn, outgoing)
     killed: list[subprocess.Popen[bytes]] = []
 

@@ -13,11 +13,11 @@ from app.domain.notify.items import Item
 from app.domain.notify.messages import (
     LONGEST_BODY,
     LONGEST_SUBJECT,
-    MOST_SENT_ITEMS,
-    page_of,
     write,
+    write_short,
 )
 from app.domain.notify.plain import plain
+from app.domain.notify.programs import page_of
 from app.domain.notify.retries import wait_after
 from app.domain.notify.routes import Route
 from app.notify.addresses import (
@@ -138,7 +138,9 @@ def test_a_storm_is_counted_and_cut() -> None:
     assert message.subject.startswith("[critical] 2000 failed (repository rrr")
     assert len(message.subject) <= LONGEST_SUBJECT
     assert len(message.body) <= LONGEST_BODY
-    assert len(message.items) == MOST_SENT_ITEMS
+    assert len(message.items) == 2_000
+    short = write_short(opened(*names))
+    assert (short.subject, short.severity) == ("[opened] 2000 items", "critical")
 
 
 def test_items_are_grouped_by_repository_then_type_the_worst_first() -> None:

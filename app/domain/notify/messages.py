@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
-from app.domain.attention.items import SEVERITIES
 from app.domain.attention.words import duration, instant, size
 from app.domain.notify.causes import Group, group
-from app.domain.notify.episodes import Episode, Event, State, Telling
+from app.domain.notify.episodes import Episode, Event, Telling
 from app.domain.notify.items import Item
 from app.domain.notify.plain import plain
-from app.domain.runs import run_key, split_key
+from app.domain.notify.programs import for_programs, from_programs, page_of
+from app.domain.runs import split_key
 
 LONGEST_SUBJECT = 150
 LONGEST_BODY = 8_000  # characters; services cut or divide longer ones
@@ -25,7 +24,6 @@ NAMED_IN_SUBJECT = 3  # groups
 LISTED_IN_GROUP = 10
 MOST_GROUPS = 30
 MOST_NUMBERS = 8
-MOST_SENT_ITEMS = 500  # in the body of a webhook
 LONGEST_TEXT = 300
 
 KIND_WORDS: Mapping[str, str] = {
@@ -47,7 +45,7 @@ KIND_WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Message:
-    """What is sent to one destination. `items`: for programs, at most MOST_SENT_ITEMS."""
+    """What is sent to one destination. `items`: for programs, see `for_programs`."""
 
     event: Event
     severity: str
@@ -57,7 +55,7 @@ class Message:
     items: list[dict[str, Any]] = field(default_factory=list)
 
 
-def test_message(destination: str) -> Message:
+def make_test(destination: str) -> Message:
     """What `notify test` sends."""
     return Message(
         "test",
@@ -67,42 +65,45 @@ def test_message(destination: str) -> Message:
     )
 
 
-test_message.__test__ = False  # type: ignore[attr-defined]  # it is not one of pytest's
-
-
 def write(telling: Telling, now: datetime, public_url: str | None = None) -> Message:
     """The message of a telling. `public_url`: where people reach the hub; None: no links."""
-    told = [*telling.opened, *telling.open]
+    parts: list[tuple[Event, Sequence[Episode]]] = [
+        ("opened", telling.opened),
+        ("open", telling.open),
+        ("recovered", telling.recovered),
+    ]
+    parts = [(event, episodes) for event, episodes in parts if episodes]
+    told = [each.item for _, episodes in parts for each in episodes]
     subjects, sections = [], []
-    for tag, episodes, words in (
-        (None, telling.opened, _opened),
-        ("open", telling.open, _opened),
-        ("recovered", telling.recovered, _recovered),
-    ):
-        if not episodes:
-            continue
+    for event, episodes in parts:
         groups = group(each.item for each in episodes)
-        subjects.append(f"[{tag or groups[0].items[0].severity}] {_subject(groups, tag)}")
-        sections.append(
-            _section(groups, {each.item.id: each for each in episodes}, words, now, tag)
-        )
-    worst = min((each.item for each in told), key=lambda item: item.rank, default=None)
-    links = _links([each.item for each in (*told, *telling.recovered)], public_url)
+        subjects.append(_subject(groups, event))
+        sections.append(_section(groups, {each.item.id: each for each in episodes}, event, now))
     return Message(
         telling.event,
-        worst.severity if worst is not None else "info",
+        _severity([each.item for each in (*telling.opened, *telling.open)]),
         _cut(" ".join(subjects), LONGEST_SUBJECT),
-        _cut("\n\n".join([*sections, *links]), LONGEST_BODY),
+        _cut("\n\n".join([*sections, *_links(told, public_url)]), LONGEST_BODY),
         items=[
-            _for_programs(each, event, public_url)
-            for event, episodes in (
-                ("opened", telling.opened),
-                ("open", telling.open),
-                ("recovered", telling.recovered),
-            )
-            for each in episodes
-        ][:MOST_SENT_ITEMS],
+            for_programs(each, event, public_url) for event, episodes in parts for each in episodes
+        ],
     )
+
+
+def write_short(telling: Telling) -> Message:
+    """The same without details: for items that cannot be described."""
+    told = [*telling.opened, *telling.open, *telling.recovered]
+    return Message(
+        telling.event,
+        _severity([each.item for each in told]),
+        f"[{telling.event}] {len(told)} items",
+        "\n".join(f"{each.item.kind}: {plain(each.item.summary)}" for each in told[:MOST_GROUPS]),
+    )
+
+
+def _severity(items: Sequence[Item]) -> str:
+    """Of the worst item."""
+    return min(items, key=lambda item: item.rank).severity if items else "info"
 
 
 def title(item: Item) -> str:
@@ -115,17 +116,18 @@ def title(item: Item) -> str:
     return f"{plain(who, 80)}{kind}: {KIND_WORDS.get(item.kind, item.kind)}"
 
 
-def _subject(groups: Sequence[Group], tag: str | None) -> str:
-    count = sum(len(each.items) for each in groups)
+def _subject(groups: Sequence[Group], event: Event) -> str:
     named = [_name(each) for each in groups[:NAMED_IN_SUBJECT]]
-    if len(groups) > NAMED_IN_SUBJECT:
-        named.append(f"and {count - sum(len(g.items) for g in groups[:NAMED_IN_SUBJECT])} more")
+    if rest := _count(groups[NAMED_IN_SUBJECT:]):
+        named.append(f"and {rest} more")
+    count = _count(groups)
     lead = ""
-    if tag == "open" and count > 1:
+    if event == "open" and count > 1:
         lead = f"{count} items are open: "
     elif len(groups) > 1:
         lead = f"{count} items: "
-    return lead + ", ".join(named)
+    tag = groups[0].items[0].severity if event == "opened" else event
+    return f"[{tag}] {lead}{', '.join(named)}"
 
 
 def _name(found: Group) -> str:
@@ -136,36 +138,41 @@ def _name(found: Group) -> str:
     return f"{len(found.items)} {KIND_WORDS.get(found.kind, found.kind)}{cause}"
 
 
+def _count(groups: Sequence[Group]) -> int:
+    return sum(len(each.items) for each in groups)
+
+
 def _section(
-    groups: Sequence[Group],
-    episodes: Mapping[int, Episode],
-    words: Any,
-    now: datetime,
-    tag: str | None,
+    groups: Sequence[Group], episodes: Mapping[int, Episode], event: Event, now: datetime
 ) -> str:
-    """One block for each group."""
+    """One block for each group. `episodes`: by the number of their item."""
     blocks = []
-    if tag == "open":
-        count = sum(len(each.items) for each in groups)
+    if event == "open":
+        count = _count(groups)
         blocks.append("One item is open." if count == 1 else f"{count} items are open.")
+    words = _recovered if event == "recovered" else _opened
     for found in groups[:MOST_GROUPS]:
-        listed = found.items[:LISTED_IN_GROUP]
         if len(found.items) == 1:
-            blocks.append("\n".join(words(episodes[listed[0].id], now)))
-            continue
-        lines = [f"{_name(found)}:"]
-        lines += [f"- {title(item)} since {instant(item.since)}" for item in listed]
-        if len(found.items) > len(listed):
-            lines.append(f"- and {len(found.items) - len(listed)} more")
-        if words is _opened:
-            if found.cause:
-                lines.append(f"All have the same {plain(found.cause, 100)}: check it first.")
-            lines.append(f"Check: {listed[0].advice}")
+            lines = words(episodes[found.items[0].id], now)
+        else:
+            lines = _listed(found, is_over=event == "recovered")
         blocks.append("\n".join(lines))
-    if len(groups) > MOST_GROUPS:
-        more = sum(len(each.items) for each in groups[MOST_GROUPS:])
-        blocks.append(f"And {more} more.")
+    if rest := _count(groups[MOST_GROUPS:]):
+        blocks.append(f"And {rest} more.")
     return "\n\n".join(blocks)
+
+
+def _listed(found: Group, *, is_over: bool) -> Iterator[str]:
+    yield f"{_name(found)}:"
+    for item in found.items[:LISTED_IN_GROUP]:
+        yield f"- {title(item)} since {instant(item.since)}"
+    if len(found.items) > LISTED_IN_GROUP:
+        yield f"- and {len(found.items) - LISTED_IN_GROUP} more"
+    if is_over:
+        return
+    if found.cause:
+        yield f"All have the same {plain(found.cause, 100)}: check it first."
+    yield f"Check: {found.items[0].advice}"
 
 
 def _opened(episode: Episode, now: datetime) -> Iterator[str]:
@@ -236,7 +243,9 @@ def _number(name: str, value: Any) -> str | None:
     if isinstance(value, str):
         shown = value[:16].replace("T", " ") + " UTC" if name.endswith("_at") else value
         return f"{label}: {plain(shown, LONGEST_TEXT)}"
-    if isinstance(value, dict) and {"median", "low", "high"} <= value.keys():
+    if isinstance(value, dict):
+        if not all(isinstance(value.get(part), int | float) for part in ("median", "low", "high")):
+            return None
         return f"{label}: {form(value['median'])} ({form(value['low'])} to {form(value['high'])})"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -248,44 +257,6 @@ def _links(items: Sequence[Item], public_url: str | None) -> list[str]:
         return []
     pages = {link for item in items if (link := page_of(item, public_url))}
     return sorted(pages) if len(pages) == 1 else [f"{public_url.rstrip('/')}/"]
-
-
-def page_of(item: Item, public_url: str) -> str:
-    """The address of the page about what an item is about."""
-    base = public_url.rstrip("/")
-    if item.job_id is not None:
-        job_id, run = split_key(item.job_id)
-        return f"{base}/jobs/{quote(job_id, safe='')}?run={run}"
-    if item.node_id is not None:
-        return f"{base}/nodes/{quote(item.node_id, safe='')}"
-    if item.vm_name is not None:
-        return f"{base}/machines/{quote(item.vm_name, safe='')}"
-    return f"{base}/"
-
-
-def _for_programs(episode: Episode, event: str, public_url: str | None) -> dict[str, Any]:
-    item = episode.item
-    job_id, run = (None, None) if item.job_id is None else split_key(item.job_id)
-    return {
-        "event": event,
-        "id": item.id,
-        "kind": item.kind,
-        "severity": item.severity,
-        "subject": item.subject,
-        "job_id": job_id,
-        "run": run,
-        "node_id": item.node_id,
-        "vm_name": item.vm_name,
-        "job_type": item.job_type,
-        "repository_id": item.repository_id,
-        "since": item.since,
-        "until": item.until,
-        "summary": item.summary,
-        "advice": item.advice,
-        "evidence": item.evidence,
-        "returns": episode.returns,
-        "url": None if public_url is None else page_of(item, public_url),
-    }
 
 
 def _cut(text: str, longest: int) -> str:
@@ -302,7 +273,7 @@ def merge(messages: Sequence[Message], first: datetime, last: datetime, now: dat
         for item in message.items:
             newest.pop((item["kind"], item["subject"]), None)
             newest[item["kind"], item["subject"]] = item
-    episodes = [_from_programs(item) for item in newest.values()]
+    episodes = [from_programs(item) for item in newest.values()]
     telling = Telling(
         "digest",
         open=[each for each in episodes if each.state == "told"],
@@ -316,29 +287,5 @@ def merge(messages: Sequence[Message], first: datetime, last: datetime, now: dat
     return replace(
         message,
         body=_cut(f"{lead}\n\n{message.body}", LONGEST_BODY),
-        items=list(newest.values())[-MOST_SENT_ITEMS:],
+        items=list(newest.values()),
     )
-
-
-# Fields of an item that are the same for programs.
-_SAME = (
-    *("id", "kind", "severity", "subject", "node_id", "vm_name", "job_type"),
-    *("repository_id", "summary", "advice", "evidence"),
-)
-
-
-def _from_programs(item: Mapping[str, Any]) -> Episode:
-    """The inverse of `_for_programs`, from JSON."""
-    key = None if item["job_id"] is None else run_key(item["job_id"], item["run"])
-    since = datetime.fromisoformat(item["since"])
-    until = None if item["until"] is None else datetime.fromisoformat(item["until"])
-    found = Item(
-        **{name: item[name] for name in _SAME},
-        rank=SEVERITIES.index(item["severity"]) + 1,
-        since=since,
-        noticed_at=since,
-        until=until,
-        job_id=key,
-    )
-    state: State = "ending" if item["event"] == "recovered" else "told"
-    return Episode(0, found, state, returns=item["returns"])

@@ -36,7 +36,7 @@ WHERE route_id = %(route_id)s
 SELECT {episode}, {item}
 FROM episodes JOIN attention ON attention.id = episodes.item_id
 WHERE due_at <= %(until)s
-ORDER BY rank, since, attention.id
+ORDER BY due_at, attention.id
 LIMIT %(limit)s
 
 -- name: write_episodes
