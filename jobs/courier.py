@@ -13,7 +13,6 @@ import os
 import secrets
 import socket
 import threading
-import time
 import traceback
 from datetime import datetime, timedelta
 
@@ -40,9 +39,8 @@ class Courier:
     def __init__(self) -> None:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._changed = threading.Condition()
-        # By destination: since when, of time.monotonic(). One that hangs stays until it ends, so
-        # that hanging threads do not add up.
-        self._busy: dict[int, float] = {}
+        # Destinations. One that hangs stays until it ends, so that hanging threads do not add up.
+        self._busy: set[int] = set()
 
     def deliver_due(self, database: Database, config: Config, now: datetime | None = None) -> int:
         """Begin to deliver what is due; return how many messages. Does not wait for them."""
@@ -56,7 +54,7 @@ class Courier:
             claimed = outbox.claim(conn, self.holder, at, LEASE, busy=busy, limit=free)
         for each in claimed:
             with self._changed:
-                self._busy[each.destination_id] = time.monotonic()
+                self._busy.add(each.destination_id)
             # Daemons: the end of the process does not wait for a service.
             threading.Thread(
                 name=f"destination-{each.destination_id}",
@@ -89,7 +87,7 @@ class Courier:
             logger.error("the delivery failed unexpectedly: %s", _place_of(exc))
         finally:
             with self._changed:
-                del self._busy[claimed.destination_id]
+                self._busy.discard(claimed.destination_id)
                 self._changed.notify_all()
 
     def _deliver(

@@ -188,6 +188,21 @@ def list_outbox(query: dict[str, Any]) -> Response:
     return conditional_json({"items": items, "next_cursor": cursor})
 
 
+@blueprint.route(f"/notifications/outbox/{_MESSAGE_ID}")
+@blueprint.response(200, schemas.MessageSchema)
+@blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
+@blueprint.alt_response(404, "NOT_FOUND")
+@blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+@needs(READ)
+def read_message(message_id: int) -> Response:
+    """Return one message, such as a test, with its state."""
+    with hub().database.reading() as conn:
+        found = store.list_outbox(conn, 1, message_id=message_id)
+    if not found:
+        raise NotFound(f"There is no message {message_id}.")
+    return conditional_json(found[0])
+
+
 @blueprint.route(f"/notifications/outbox/{_MESSAGE_ID}/retry", methods=["POST"])
 @blueprint.alt_response(202, schema=schemas.MessageSchema, description="On its way again")
 @blueprint.alt_response(404, "NOT_FOUND")

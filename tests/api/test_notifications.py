@@ -163,7 +163,8 @@ def test_a_test_message_is_in_the_outbox(client: FlaskClient) -> None:
     assert sent.status_code == 202
     [found] = items(client, "outbox")
     assert (found["event"], found["state"], found["destination"]) == ("test", "waiting", "ops")
-    assert sent.get_json()["id"] == found["id"]
+    assert sent.get_json() == found == client.get(f"{BASE}/outbox/{found['id']}").get_json()
+    assert client.get(f"{BASE}/outbox/{found['id'] + 1}").status_code == 404
     assert client.post(f"{BASE}/destinations/{destination_id + 1}/test").status_code == 404
     assert client.post(f"{BASE}/outbox/{found['id']}/retry").status_code == 404  # it is not dead
 
