@@ -20,7 +20,7 @@ from app.commands.terminal import option_name, options_named, print_table, tell,
 from app.config import Config
 from app.database.pool import Connection
 from app.domain.notify.messages import make_test
-from app.errors import ConfigError, InvalidInput
+from app.errors import ConfigError, Conflict
 from app.notify.addresses import FILE, AddressInvalid, check_address, with_secret
 from app.notify.sealing import Sealer
 from app.schemas.decode import load
@@ -207,8 +207,8 @@ def _remove(config: Config, args: argparse.Namespace) -> int:
 def _find(conn: Connection, name: str) -> Destination:
     try:
         return store.find_destination(conn, name)
-    except InvalidInput as exc:
-        raise ConfigError(f"{exc.errors['destination'][0]} `python -m app notify list`.") from None
+    except Conflict as exc:
+        raise ConfigError(f"{exc} `python -m app notify list` lists them.") from None
 
 
 def _show(named: NamedRoute) -> dict[str, Any]:

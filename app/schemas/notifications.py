@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import time
 from typing import Any
 
@@ -14,11 +15,11 @@ from marshmallow import (
     validates,
     validates_schema,
 )
-from marshmallow.validate import OneOf, Range
+from marshmallow.validate import Length, OneOf, Range
 
 from app.domain.attention.items import KINDS, SEVERITIES
 from app.domain.notify.routes import DEFAULT_SEVERITIES, DIGESTS, REPORT_HOUR, Route
-from app.errors import InvalidInput
+from app.errors import Conflict
 from app.schemas.attention import LARGEST_ID
 from app.schemas.fields import StrictBoolean, StrictInteger, Text
 from app.schemas.queries import (
@@ -40,6 +41,9 @@ SOURCES = ("table", "file", "environment")
 EVENTS = ("opened", "recovered", "open", "digest", "report", "test")
 
 
+_NAME = re.compile(r"^(?! )[^\u0000-\u001f\u007f]*[^\u0000-\u0020\u007f]$")
+
+
 class _Known(Schema):
     """Unknown fields are refused."""
 
@@ -56,14 +60,13 @@ class Name(Text):
     """A name that people give: some printable text without spaces around it."""
 
     def __init__(self, meaning: str) -> None:
-        pattern = r"^(?! )[^\u0000-\u001f\u007f]*[^\u0000-\u0020\u007f]$"
-        metadata = about(meaning, minLength=1, pattern=pattern)
+        metadata = about(meaning, minLength=1, pattern=_NAME.pattern)
         super().__init__(longest=LONGEST_NAME, required=True, metadata=metadata)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        if not text or text != text.strip() or not text.isprintable():
-            raise ValidationError("Must be printable text without spaces around it.")
+        if not _NAME.fullmatch(text):
+            raise ValidationError("Must be text without control characters or spaces around it.")
         return text
 
 
@@ -114,14 +117,23 @@ class DestinationListSchema(Schema):
 def _some(choices: tuple[str, ...], meaning: str, **more: Any) -> fields.List[str]:
     return fields.List(
         fields.String(validate=OneOf(choices, error="Must be one of: {choices}.")),
+        validate=_some_entries(),
         metadata=about(meaning),
         **more,
     )
 
 
+def _some_entries() -> Length:
+    return Length(1, MOST_PATTERNS, error="Must have {min} to {max} entries.")
+
+
 def _patterns(meaning: str) -> fields.List[str]:
     return fields.List(
-        Text(longest=255), load_default=None, allow_none=True, metadata=about(meaning)
+        Text(longest=255, metadata={"minLength": 1}),
+        load_default=None,
+        allow_none=True,
+        validate=_some_entries(),
+        metadata=about(meaning),
     )
 
 
@@ -129,9 +141,7 @@ class RouteBodySchema(_Known):
     """A route that is to be set: it replaces the one with this name. What is null is not set."""
 
     name = Name("Its name.")
-    destination = Text(
-        longest=LONGEST_NAME, required=True, metadata=about("The name of a destination.")
-    )
+    destination = Name("The name of a destination.")
     kinds = _some(KINDS, "Only these kinds; default: all.", load_default=None, allow_none=True)
     severities = _some(
         SEVERITIES,
@@ -189,10 +199,8 @@ class RouteBodySchema(_Known):
         metadata=about("IANA time zone of quiet hours and reports, such as `Europe/Berlin`."),
     )
 
-    @validates("severities", "kinds", "job_types", "machines")
+    @validates("job_types", "machines")
     def _check_list(self, value: list[str] | None, data_key: str) -> None:
-        if value is not None and not 1 <= len(value) <= MOST_PATTERNS:
-            raise ValidationError(f"Must have 1 to {MOST_PATTERNS} entries.")
         if value is not None and "" in value:
             raise ValidationError("Must not have an empty entry.")
 
@@ -222,11 +230,11 @@ class RouteBodySchema(_Known):
 
 
 def make_route(fields: dict[str, Any], destination_id: int, service: str) -> Route:
-    """The route to a destination. Raises InvalidInput for what its service cannot take."""
+    """The route to a destination. Raises Conflict for what its service cannot take."""
     route = Route(id=0, destination_id=destination_id, **fields)
     if route.is_report and service == "alertmanager":
         problem = "An Alertmanager takes items, not reports."
-        raise InvalidInput(f"digest: {problem}", {"digest": [problem]})
+        raise Conflict(problem, {"digest": [problem]})
     return route
 
 

@@ -14,7 +14,7 @@ from app.database.pool import Connection, ForeignKeyViolation
 from app.domain.notify.messages import Message
 from app.domain.notify.retries import GIVE_UP
 from app.domain.notify.routes import Route
-from app.errors import Conflict, InvalidInput
+from app.errors import Conflict
 from app.store.sql import load_queries
 
 SQL = load_queries("destinations")
@@ -69,11 +69,11 @@ def read_destinations(conn: Connection) -> list[Destination]:
 
 
 def find_destination(conn: Connection, name: str) -> Destination:
-    """The destination with this name. Raises InvalidInput naming the field of a route."""
+    """The destination with this name. Raises Conflict naming the field of a route."""
     found = next((each for each in read_destinations(conn) if each.name == name), None)
     if found is None:
         problem = f"There is no destination {name!r}."
-        raise InvalidInput(f"destination: {problem}", {"destination": [problem]})
+        raise Conflict(problem, {"destination": [problem]})
     return found
 
 

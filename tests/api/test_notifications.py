@@ -128,7 +128,7 @@ def test_a_route_is_created_replaced_listed_and_deleted(client: FlaskClient) -> 
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"destination": "other"}, "destination"),
+        ({"destination": ""}, "destination"),
         ({"kinds": ["failde"]}, "kinds.0"),
         ({"kinds": []}, "kinds"),
         ({"severities": []}, "severities"),
@@ -152,9 +152,21 @@ def test_a_route_that_makes_no_sense_is_refused_by_field(
     assert field in errors(put_route(client, **fields))
 
 
+@pytest.mark.parametrize("name", ["", " a", "a ", "a\n", "a\u0000b", "x" * 101])
+def test_a_name_that_cannot_be_shown_is_refused(client: FlaskClient, name: str) -> None:
+    assert "name" in errors(put(client, name))
+
+
 def test_an_alertmanager_gets_no_reports(client: FlaskClient) -> None:
     put(client, address="alertmanager+http://127.0.0.1:9093")
-    assert "digest" in errors(put_route(client, digest="daily"))
+    refused = put_route(client, digest="daily")
+    assert (refused.status_code, list(refused.get_json()["errors"])) == (409, ["digest"])
+
+
+def test_a_route_needs_a_destination(client: FlaskClient) -> None:
+    refused = put_route(client)
+    assert refused.status_code == 409
+    assert refused.get_json()["errors"] == {"destination": ["There is no destination 'ops'."]}
 
 
 def test_a_test_message_is_in_the_outbox(client: FlaskClient) -> None:

@@ -76,7 +76,7 @@ def test_a_destination_is_added_listed_and_removed(call: Notify) -> None:
     [
         (("add", "ops"), "nope://hunter2", "hub: The address cannot be used. It is not an"),
         (("add", "ops", "--digest", "x"), "json://127.0.0.1", "hub: --digest: Must be one of"),
-        (("route", "r", "--to", "other"), "", "hub: --destination: There is no destination"),
+        (("route", "r", "--to", "other"), "", "hub: There is no destination 'other'"),
         (("remove", "other"), "", "hub: There is no destination 'other'"),
         (("remove",), "", "hub: Name a destination"),
     ],
