@@ -20,6 +20,7 @@ from app.config import ROOT, Config
 from app.database.pool import Database
 from app.domain.attention.items import About, Finding, Kind
 from app.domain.notify.messages import make_test
+from app.domain.notify.report import Moved, RunCounts, write_report
 from app.domain.notify.routes import Route
 from app.domain.rules import Match
 from app.errors import HubError
@@ -28,6 +29,7 @@ from app.notify.sealing import Sealer
 from app.store import attention, destinations, outbox
 from app.store.destinations import Outgoing
 from app.store.findings import reconcile
+from app.store.reports import read_report
 from app.store.rules import insert_window, put_rule
 from jobs import heartbeat, notify
 from jobs.courier import Courier
@@ -35,6 +37,7 @@ from jobs.notify import Housekeeping
 from jobs.planning import plan
 from jobs.schedule import NOTIFY_SECONDS
 from tests.integration.receivers import Sink, http_sink, mail_server
+from tests.integration.test_attention import GIB, Fleet
 from tools.hub_process import clean_environment
 
 KINDS: tuple[Kind, ...] = ("failed", "silent", "hung", "node_offline")
@@ -528,6 +531,42 @@ def test_ntfy_gotify_and_mattermost_get_what_they_document(desk: Desk, sink: Sin
         assert "@everyone" not in body
         assert "<!channel>" not in body
         assert "](http" not in body
+
+
+def test_a_report_counts_runs_series_changes_and_storage(owner: Database, config: Config) -> None:
+    fleet = Fleet(owner, config)
+    fleet.nights(9, 2, repository_id="nas1")
+    fleet.run(1, done=GIB, repository_id="nas1")  # unusual
+    for days in (3, 20):
+        fleet.run(days, status="failed", job_id=f"bad-{days}", vm_name="db2")
+    fleet.run(2, done=0, total_bytes=GIB, job_id="empty", vm_name="db3")  # suspicious
+    fleet.run(2, status="cancelled", job_id="stopped", vm_name="db4")
+    fleet.find()
+    with owner.transaction() as conn:
+        conn.execute(
+            "INSERT INTO nodes (node_id, newest_snapshot_at, disk_percent, disk_total_gb)"
+            " VALUES ('n1', now(), 91, 100)"
+        )
+        conn.execute("DELETE FROM attention WHERE kind = 'hub'")  # of the engine of the tests
+        [(item_id,)] = conn.execute("SELECT id FROM attention WHERE kind = 'unusual'").fetchall()
+        attention.acknowledge(conn, item_id, "me", "A false alarm: the data were moved.")
+        report = read_report(conn, fleet.now - timedelta(days=7), fleet.now + timedelta(hours=1))
+    # Of nine good nights six are in the week.
+    assert report.runs == [RunCounts("backup", 6, 2, 1, 1, 601 * GIB)]
+    assert (report.noticed, report.open, report.false_alarms) == (3, 3, 1)
+    assert [(each.name, each.runs) for each in report.never_good] == [
+        ("db2", 2),
+        ("db3", 1),
+        ("db4", 1),
+    ]
+    assert ["100 times less than usual" in each.summary for each in report.changes] == [True]
+    assert report.repositories == [Moved("nas1", 601 * GIB, 7)]
+    message = write_report(report, "Weekly report", "https://hub.example.org")
+    assert message.subject == "Weekly report: 6 good, 2 with warnings, 1 failed, 3 open"
+    for part in ("Never good (3 series)", "nas1        601 GiB", "n1    91 %    100 GiB"):
+        assert part in message.body
+    assert message.html is not None
+    assert message.html.count("<table") == message.html.count("</table>") == 7
 
 
 def test_alertmanager_gets_alerts_that_end(desk: Desk, sink: Sink) -> None:
