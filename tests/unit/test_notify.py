@@ -8,7 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 import pytest
 
 from app.domain.notify.causes import group
-from app.domain.notify.episodes import Episode, Telling
+from app.domain.notify.episodes import Episode, Telling, follow
 from app.domain.notify.items import Item
 from app.domain.notify.messages import (
     LONGEST_BODY,
@@ -156,6 +156,20 @@ def test_items_are_grouped_by_repository_then_type_the_worst_first() -> None:
         ("silent", "type copy", 3),
         ("silent", None, 1),
     ]
+
+
+# Episodes.
+
+
+@pytest.mark.parametrize(("told_hours_ago", "state"), [(2.0, "waiting"), (0.1, "told")])
+def test_what_returns_worse_is_told_again_unless_it_was_told_just_now(
+    told_hours_ago: float, state: str
+) -> None:
+    told_at = NOW - timedelta(hours=told_hours_ago)
+    before = Episode(1, item(rank=2), "ending", NOW, told_rank=2, told_at=told_at)
+    after = follow(Route(1, "r", 1), before, item(rank=1), "opened", NOW, is_held=False)
+    assert after is not None
+    assert (after.state, after.returns) == (state, 1)
 
 
 # Routes.

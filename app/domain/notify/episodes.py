@@ -106,9 +106,8 @@ def follow(
             return None
         return Episode(route.id, item, "waiting", _due(route, item, at))
     if episode.state == "ending":
-        return replace(
-            episode, item=item, state="told", due_at=_repeat(route, at), returns=episode.returns + 1
-        )
+        returns = episode.returns + 1
+        episode = replace(episode, state="told", due_at=_repeat(route, at), returns=returns)
     episode = replace(episode, item=item)
     is_worse = episode.told_rank is not None and item.rank < episode.told_rank
     if episode.state == "waiting" or not is_worse:
