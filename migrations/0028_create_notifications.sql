@@ -9,6 +9,7 @@ CREATE TABLE destinations (
     changed_at timestamptz NOT NULL DEFAULT now(),
     last_sent_at timestamptz,
     last_failed_at timestamptz,
+    failing_since timestamptz,
     last_error text,
     CONSTRAINT destinations_pkey PRIMARY KEY (id),
     CONSTRAINT destinations_name_once UNIQUE (name),

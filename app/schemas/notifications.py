@@ -98,6 +98,9 @@ class DestinationSchema(Schema):
     changed_at = instant("When it was made or last changed.")
     last_sent_at = instant("When a message was last delivered.", allow_none=True)
     last_failed_at = instant("When an attempt last failed.", allow_none=True)
+    failing_since = instant(
+        "When an attempt first failed since the last delivery; null: none did.", allow_none=True
+    )
     last_error = fields.String(
         allow_none=True, metadata=about("Why the last attempt failed; null: it did not.")
     )

@@ -36,6 +36,7 @@ class Destination:
     changed_at: datetime
     last_sent_at: datetime | None
     last_failed_at: datetime | None
+    failing_since: datetime | None
     last_error: str | None  # None: the last message was delivered
     waiting: int
     dead: int

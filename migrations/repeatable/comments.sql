@@ -143,6 +143,8 @@ COMMENT ON COLUMN destinations.source IS
 COMMENT ON COLUMN destinations.changed_at IS 'When it was made or last changed, hub''s clock.';
 COMMENT ON COLUMN destinations.last_sent_at IS 'When a message was last delivered, hub''s clock.';
 COMMENT ON COLUMN destinations.last_failed_at IS 'When an attempt last failed, hub''s clock.';
+COMMENT ON COLUMN destinations.failing_since IS
+    'When the first of the attempts failed since the last message was delivered; NULL: none did.';
 COMMENT ON COLUMN destinations.last_error IS 'Why the last attempt failed; NULL: it did not.';
 
 COMMENT ON TABLE destination_addresses IS

@@ -31,7 +31,7 @@ from app.store.destinations import Outgoing
 from app.store.findings import reconcile
 from app.store.reports import read_report
 from app.store.rules import insert_window, put_rule
-from jobs import heartbeat, notify
+from jobs import find_attention, heartbeat, notify
 from jobs.courier import Courier
 from jobs.notify import Housekeeping
 from jobs.planning import plan
@@ -395,6 +395,26 @@ def test_a_message_is_sent_again_later_and_later_and_given_up_after_a_day(
     hook.status = 200
     desk.tell()
     assert desk.outbox()[0]["state"] == "sent"
+
+
+def test_a_destination_that_takes_no_messages_needs_attention(desk: Desk, hook: Sink) -> None:
+    hook.status = 503
+    desk.begin("db1")
+    desk.tell()
+    desk.tell(timedelta(minutes=20))
+
+    def found() -> list[str]:
+        find_attention.run_once(desk.owner, desk.config, desk.now)
+        with desk.owner.reading() as conn:
+            wanted = attention.ItemFilter(kinds=("hub",))
+            items = attention.list_items(conn, wanted, 10)
+        return [each.summary for each in items if each.subject.startswith("destination:")]
+
+    [summary] = found()
+    assert summary.startswith("The destination “ops” has not taken messages since ")
+    hook.status = 200
+    desk.tell(timedelta(minutes=20))
+    assert found() == []
 
 
 def test_messages_that_could_not_be_delivered_become_one(desk: Desk, hook: Sink) -> None:

@@ -1,7 +1,8 @@
 -- Destinations, routes and the outbox, as administrators see and change them.
 
 -- name: list_destinations
-SELECT id, name, service, source, changed_at, last_sent_at, last_failed_at, last_error,
+SELECT id, name, service, source, changed_at, last_sent_at, last_failed_at, failing_since,
+       last_error,
        (SELECT count(*) FROM notifications
         WHERE destination_id = destinations.id AND state = 'waiting') AS waiting,
        (SELECT count(*) FROM notifications
@@ -14,7 +15,8 @@ ORDER BY name
 INSERT INTO destinations (name, service, source)
 VALUES (%(name)s, %(service)s, %(source)s)
 ON CONFLICT (name) DO UPDATE SET
-    service = excluded.service, source = excluded.source, changed_at = now(), last_error = NULL
+    service = excluded.service, source = excluded.source, changed_at = now(), last_error = NULL,
+    failing_since = NULL
 WHERE (destinations.source = 'environment') = (excluded.source = 'environment')
 RETURNING id, xmax = 0 AS is_new, (SELECT count(*) FROM destinations) AS destinations
 

@@ -127,10 +127,13 @@ UPDATE notifications SET
 WHERE id = %(id)s AND claim = %(claim)s
 
 -- name: note_success
-UPDATE destinations SET last_sent_at = %(now)s, last_error = NULL WHERE id = %(id)s
+UPDATE destinations SET last_sent_at = %(now)s, last_error = NULL, failing_since = NULL
+WHERE id = %(id)s
 
 -- name: note_failure
-UPDATE destinations SET last_failed_at = %(now)s, last_error = %(error)s WHERE id = %(id)s
+UPDATE destinations SET
+    last_failed_at = %(now)s, last_error = %(error)s, failing_since = coalesce(failing_since, %(now)s)
+WHERE id = %(id)s
 
 -- name: read_environment
 SELECT id, name, sealed
