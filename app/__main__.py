@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         doctor,
         maintenance,
         migrate,
+        notify,
         repair,
         rules,
         token,
@@ -63,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     maintenance.add_arguments(
         add("maintenance", maintenance.run, "begin, list and end planned silence")
+    )
+    notify.add_arguments(
+        add("notify", notify.run, "list, set, test and delete who is told what needs attention")
     )
     repair.add_arguments(
         add("repair", repair.run, "correct the bytes of completed jobs, or rebuild rollups")

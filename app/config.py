@@ -6,6 +6,7 @@ import difflib
 import ipaddress
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARENT_VARIABLE = "HUB_PARENT_PID"  # set by `serve` for the processes it starts
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # likewise, where several web workers count
 TEST_PREFIX = "HUB_TEST_"  # variables of the project's own tests
+_HTTP = re.compile(r"https?://[^\s/]\S*", re.I)
 
 
 def _setting(
@@ -28,10 +30,12 @@ def _setting(
     low: int | None = None,
     high: int | None = None,
     is_tuning: bool = False,
+    is_secret: bool = False,
 ) -> Any:
     """A dataclass field with its variable's name, bounds and meaning.
 
     `is_tuning`: few operators need it; `python -m app config` shows it with `--all` only.
+    `is_secret`: its value is never shown.
     """
     metadata = {
         "variable": variable,
@@ -39,8 +43,9 @@ def _setting(
         "low": low,
         "high": high,
         "is_tuning": is_tuning,
+        "is_secret": is_secret,
     }
-    return field(default=default, metadata=metadata)
+    return field(default=default, repr=not is_secret, metadata=metadata)
 
 
 _tuning = partial(_setting, is_tuning=True)
@@ -106,6 +111,22 @@ class Config:
         "days that 1-minute rollups are kept; more than HUB_RAW_RETENTION_DAYS",
         low=3,
         high=36_500,
+    )
+    public_url: str | None = _setting(
+        "HUB_PUBLIC_URL", None, "address at which people reach the hub, for links in messages"
+    )
+    notify_urls: str | None = _setting(
+        "HUB_NOTIFY_URLS",
+        None,
+        "addresses, separated by spaces, that are told what needs attention: docs/notifications.md",
+        is_secret=True,
+    )
+    heartbeat_url: str | None = _setting(
+        "HUB_HEARTBEAT_URL",
+        None,
+        "address that is called every minute while the hub works, for a service that notices when "
+        "it does not",
+        is_secret=True,
     )
     log_level: str = _setting("HUB_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
 
@@ -204,6 +225,25 @@ class Config:
                 object.__setattr__(self, name, Path(path).absolute())
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("HUB_TLS_CERT and HUB_TLS_KEY belong together: set both or neither.")
+        self._check_databases()
+        for name, larger in (
+            ("stale_after_seconds", "fail_after_seconds"),
+            ("late_data_days", "raw_retention_days"),
+            ("raw_retention_days", "rollup_1m_retention_days"),
+        ):
+            if getattr(self, name) >= getattr(self, larger):
+                raise ConfigError(
+                    f"HUB_{name.upper()} ({getattr(self, name)}) must be smaller than "
+                    f"HUB_{larger.upper()} ({getattr(self, larger)})."
+                )
+        for name in ("public_url", "heartbeat_url"):
+            _check_url(f"HUB_{name.upper()}", getattr(self, name))
+        if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ConfigError(
+                f"HUB_LOG_LEVEL is {self.log_level!r}: it must be DEBUG, INFO, WARNING or ERROR."
+            )
+
+    def _check_databases(self) -> None:
         if self.owner_url is not None and self.database_url is None:
             raise ConfigError(
                 "HUB_OWNER_URL is set and DATABASE_URL is not: the embedded database has its own "
@@ -217,20 +257,6 @@ class Config:
         if self.is_embedded and self.port == self.embedded_port:
             raise ConfigError(
                 f"HUB_PORT and HUB_EMBEDDED_PORT are both {self.port}: set them to different ports."
-            )
-        for name, larger in (
-            ("stale_after_seconds", "fail_after_seconds"),
-            ("late_data_days", "raw_retention_days"),
-            ("raw_retention_days", "rollup_1m_retention_days"),
-        ):
-            if getattr(self, name) >= getattr(self, larger):
-                raise ConfigError(
-                    f"HUB_{name.upper()} ({getattr(self, name)}) must be smaller than "
-                    f"HUB_{larger.upper()} ({getattr(self, larger)})."
-                )
-        if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-            raise ConfigError(
-                f"HUB_LOG_LEVEL is {self.log_level!r}: it must be DEBUG, INFO, WARNING or ERROR."
             )
 
     @classmethod
@@ -267,6 +293,11 @@ class Config:
     def task_interval(self, seconds: int) -> int:
         """The interval, in seconds, of a task whose usual interval is `seconds`."""
         return max(1, seconds // self.task_speedup)
+
+
+def _check_url(variable: str, url: str | None) -> None:
+    if url is not None and not _HTTP.fullmatch(url):
+        raise ConfigError(f"{variable} must be an address that begins with http:// or https://.")
 
 
 def is_loopback(address: str) -> bool:

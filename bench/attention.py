@@ -1,12 +1,13 @@
 """What the hub notices of a simulated fleet, and what it says without reason.
 
-    python bench/attention.py [--machines 200] [--nights 60] [--seed 1] [--all]
+    python bench/attention.py [--machines 200] [--nights 60] [--seed 1] [--route] [--all]
 
 200 machines for 60 nights in virtual time: their runs, the troubles that are planted among them,
 and a hub that looks every 30 s. The rules are those of the hub (app.domain.attention); the times
 at which its tasks look are computed. Prints for each kind how many troubles there were, how many
 were found within their bound, how late, and how many alarms had no cause. Ends with 1 if a trouble
 was missed or the false alarms are more than one per machine and year. `--all` prints each of them.
+`--route` lets a route tell the items, and counts the messages about each trouble.
 `tests/unit/test_attention_simulation.py` runs the same with fewer machines.
 """
 
@@ -29,7 +30,7 @@ from zoneinfo import ZoneInfo
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from app.domain.attention.items import Kind
+from app.domain.attention.items import SEVERITIES, Kind
 from app.domain.attention.live import (
     HUNG_SECONDS,
     PHASES_WITHOUT_BYTES,
@@ -40,6 +41,9 @@ from app.domain.attention.run import Disk, Run, judge
 from app.domain.attention.series import MOST_RUNS, Series, findings_of, is_good, state_of
 from app.domain.attention.usual import MOST_RUNS as USUAL_RUNS
 from app.domain.attention.usual import SLOW_SECONDS, GoodRun, Pace, pace_of, usual_of
+from app.domain.notify.episodes import RECOVERY_GROUP, Change, Episode, follow, step
+from app.domain.notify.items import Item
+from app.domain.notify.routes import Route
 
 FIRST_DAY = date(2026, 10, 1)  # summer time ends on 25 October in Berlin, on 1 November in New York
 ZONES = tuple(map(ZoneInfo, ("Europe/Berlin", "America/New_York", "UTC")))
@@ -140,6 +144,16 @@ class Alarm:
 
 
 @dataclass(frozen=True)
+class ItemChange:
+    """An item that was opened, became worse or ended."""
+
+    at: float
+    kind: str
+    change: Change
+    severity: str
+
+
+@dataclass(frozen=True)
 class Hub:
     """When the hub was away, and how long senders take to deliver what they kept; ascending."""
 
@@ -184,7 +198,8 @@ class Watcher:
         self.plan = plan
         self.hub = hub
         self.alarms: list[Alarm] = []
-        self.opened: dict[str, float] = {}
+        self.opened: dict[str, tuple[float, str]] = {}  # since when, and its severity
+        self.changes: list[ItemChange] = []
         self.history: list[Run] = []  # newest first
         self.counted: dict[int, GoodRun] = {}
         self.live: dict[int, Night] = {}
@@ -223,7 +238,7 @@ class Watcher:
         self.live[number] = night
         if overlaps:
             self._open("overlapping", sweep(at), "")
-        self.opened.pop("overdue", None)
+        self._close("overdue", at)
         self._put(Run(number, f"j-{number}", f"j-{number}", 1, "running", moment(night.start)))
         self._judge(at)
         self._look_at_live(night)
@@ -236,9 +251,9 @@ class Watcher:
     def _end(self, number: int, night: Night, at: float) -> None:
         del self.live[number]
         if len(self.live) < 2:
-            self.opened.pop("overlapping", None)
+            self._close("overlapping", at)
         for kind in ("hung", "slow"):
-            self.opened.pop(kind, None)
+            self._close(kind, at)
         run = ended_run(self.plan, number, night, at)
         if run.status == "completed":
             before = [each for each in self.history if each.started_at < run.started_at]
@@ -265,12 +280,12 @@ class Watcher:
     def _judge(self, at: float) -> None:
         state = state_of(self.history, self.rhythm)
         found = findings_of(self.plan.series, self.history, state, moment(at))
-        wanted = {each.kind: each.summary for each in found}
+        wanted = {each.kind: each for each in found}
         for kind in ("silent", "failed", "suspicious", "unusual", "clock", "losing"):
             if kind not in wanted:
-                self.opened.pop(kind, None)
-        for kind, summary in wanted.items():
-            self._open(kind, at, summary)
+                self._close(kind, at)
+        for kind, finding in wanted.items():
+            self._open(kind, at, finding.summary, finding.severity)
 
     def _keep_phases(self, night: Night) -> None:
         phases: dict[str, tuple[float, bool]] = {}
@@ -286,14 +301,14 @@ class Watcher:
         if self.pace is None or not self.plan.sender.bytes:
             return
         points = GoodRun(night.seconds, night.bytes, night.progress())
-        for step in range(1, len(self.pace.low) + 1):
-            age = step * self.pace.step_seconds + SLOW_SECONDS
+        for number in range(1, len(self.pace.low) + 1):
+            age = number * self.pace.step_seconds + SLOW_SECONDS
             if age >= night.seconds:
                 return
             total = night.bytes if self.plan.sender.total else None
             if self.pace.is_behind(age, points.bytes_at(age), total):
                 at = self.hub.arrival(night.start + age)
-                self._open("slow", sweep(at), f"{step} of 20 steps")
+                self._open("slow", sweep(at), f"{number} of 20 steps")
                 return
 
     def _look_for_hang(self, night: Night) -> None:
@@ -307,7 +322,7 @@ class Watcher:
                 if threshold is not None and pause > threshold:
                     noticed = self.hub.watched(self.hub.arrival(at), threshold)
                     if noticed < at + each.seconds:
-                        self._open("hung", sweep(noticed), each.phase)
+                        self._open("hung", sweep(noticed), each.phase, "critical")
                         return
             longest = max(longest, pause)
             at += each.seconds
@@ -330,12 +345,22 @@ class Watcher:
             return
         at = self.hub.ready(max(after, self.rhythm.overdue_at.timestamp()))
         if sweep(at) < before:
-            self._open("overdue", sweep(at), f"expected {self.rhythm.next_at:%a %d %b %H:%M}")
+            expected = f"expected {self.rhythm.next_at:%a %d %b %H:%M}"
+            self._open("overdue", sweep(at), expected, "critical")
 
-    def _open(self, kind: str, at: float, summary: str) -> None:
+    def _open(self, kind: str, at: float, summary: str, severity: str = "warning") -> None:
         if kind not in self.opened:
             self.alarms.append(Alarm(kind, at, summary))
-        self.opened[kind] = at
+            self.changes.append(ItemChange(at, kind, "opened", severity))
+            self.opened[kind] = at, severity
+        elif SEVERITIES.index(severity) < SEVERITIES.index(self.opened[kind][1]):
+            self.changes.append(ItemChange(at, kind, "worse", severity))
+            self.opened[kind] = self.opened[kind][0], severity
+
+    def _close(self, kind: str, at: float) -> None:
+        if kind in self.opened:
+            since, severity = self.opened.pop(kind)
+            self.changes.append(ItemChange(max(at, since), kind, "ended", severity))
 
 
 def ended_run(plan: Plan, number: int, night: Night, arrived_at: float) -> Run:
@@ -769,6 +794,8 @@ class Balance:
     delays: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     missed: list[tuple[Plan, Trouble]] = field(default_factory=list)
     false: list[tuple[Plan, Alarm]] = field(default_factory=list)
+    found: list[tuple[Plan, Alarm]] = field(default_factory=list)
+    changes: dict[str, list[ItemChange]] = field(default_factory=dict)  # by series
 
     @property
     def machine_years(self) -> float:
@@ -792,12 +819,13 @@ class Balance:
             self.planted[trouble.kind] += 1
             bound = _bound(trouble, hub)
             found = [
-                each.at
+                each
                 for each in alarms
                 if each.kind == trouble.kind and trouble.at - MINUTE <= each.at <= bound
             ]
             if found:
-                self.delays[trouble.kind].append(found[0] - trouble.at)
+                self.delays[trouble.kind].append(found[0].at - trouble.at)
+                self.found.append((plan, found[0]))
             else:
                 self.missed.append((plan, trouble))
         for alarm in alarms:
@@ -831,8 +859,93 @@ def simulate(machines: int, nights: int, seed: int, *, is_down_at_night: bool = 
     until = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
     balance = Balance(machines, nights)
     for plan in make_fleet(machines, nights, seed):
-        balance.count(plan, Watcher(plan, hub).watch(until), hub)
+        watcher = Watcher(plan, hub)
+        balance.count(plan, watcher.watch(until), hub)
+        balance.changes[plan.series.subject] = watcher.changes
     return balance
+
+
+# What is told.
+
+TICK = 3.0  # of the task notify
+
+
+@dataclass
+class Told:
+    """What a route with the defaults tells. `wrong`: found troubles that are not told exactly once,
+    or whose end is not, with both counts.
+    """
+
+    messages: int = 0
+    openings: Counter[int] = field(default_factory=Counter)  # by item
+    recoveries: Counter[int] = field(default_factory=Counter)
+    wrong: list[tuple[Plan, Alarm, int, int]] = field(default_factory=list)
+
+
+def tell(balance: Balance) -> Told:
+    """Let a route tell the items of a fleet, with the rules of the task notify."""
+    told, route = Told(), Route(1, "all", 1)
+    ids: dict[tuple[str, str, float], int] = {}
+    ended: dict[int, float] = {}
+    episodes: dict[tuple[str, str], Episode] = {}
+    changes = sorted(
+        (
+            (each.at, number, subject, each)
+            for subject, found in balance.changes.items()
+            for number, each in enumerate(found)
+        ),
+        key=lambda change: change[:2],
+    )
+    for index, (at, _, subject, change) in enumerate(changes):
+        before = episodes.pop((change.kind, subject), None)
+        if change.change == "opened":
+            ids[subject, change.kind, at] = len(ids)
+            item = _item(len(ids) - 1, subject, change)
+        else:
+            item = _item(_newest(ids, subject, change.kind), subject, change)
+        if change.change == "ended":
+            ended[item.id] = at
+        after = follow(route, before, item, change.change, moment(at), is_held=False)
+        if after is not None:
+            episodes[item.key] = after
+        next_at = changes[index + 1][0] if index + 1 < len(changes) else at + DAY
+        _pass_time(route, episodes, next_at, told)
+    for plan, alarm in balance.found:
+        item_id = ids[plan.series.subject, alarm.kind, alarm.at]
+        counts = told.openings[item_id], told.recoveries[item_id]
+        if counts != (1, 1 if item_id in ended else 0):
+            told.wrong.append((plan, alarm, *counts))
+    return told
+
+
+def _item(number: int, subject: str, change: ItemChange) -> Item:
+    at = moment(change.at)
+    rank = SEVERITIES.index(change.severity) + 1
+    return Item(number, change.kind, change.severity, rank, subject, at, at, "", "")
+
+
+def _newest(ids: dict[tuple[str, str, float], int], subject: str, kind: str) -> int:
+    return max(number for (s, k, _), number in ids.items() if (s, k) == (subject, kind))
+
+
+def _pass_time(
+    route: Route, episodes: dict[tuple[str, str], Episode], until: float, told: Told
+) -> None:
+    """Let the task run whenever something is due."""
+    while due := [each.due_at.timestamp() for each in episodes.values() if each.due_at is not None]:
+        at = math.ceil(min(due) / TICK) * TICK
+        if at >= until:
+            return
+        soon = moment(at) + RECOVERY_GROUP
+        ready = [each for each in episodes.values() if each.due_at and each.due_at <= soon]
+        done = step(route, ready, moment(at), lambda _: False)
+        for each in done.ended:
+            del episodes[each.item.key]
+        episodes.update({each.item.key: each for each in done.kept})
+        for telling in done.tellings:
+            told.messages += 1
+            told.openings.update(each.item.id for each in (*telling.opened, *telling.open))
+            told.recoveries.update(each.item.id for each in telling.recovered)
 
 
 def main() -> int:
@@ -845,11 +958,26 @@ def main() -> int:
     parser.add_argument(
         "--down-at-night", action="store_true", help="the hub is down from 0 to 6 UTC"
     )
+    parser.add_argument(
+        "--route", action="store_true", help="let a route tell the items, and count its messages"
+    )
     parser.add_argument("--all", action="store_true", help="print each miss and each false alarm")
     args = parser.parse_args()
     balance = simulate(args.machines, args.nights, args.seed, is_down_at_night=args.down_at_night)
     report(balance, is_long=args.all)
-    return 0 if balance.holds else 1
+    if not args.route:
+        return 0 if balance.holds else 1
+    told = tell(balance)
+    print(
+        f"\n{told.messages} messages, {told.messages / balance.machine_years:.2f} per machine and "
+        f"year; {len(told.wrong)} of {len(balance.found)} troubles without exactly one message and "
+        "one recovery"
+    )
+    if args.all:
+        for plan, alarm, openings, recoveries in told.wrong:
+            where = f"{moment(alarm.at):%a %d %b %H:%M} {plan.series.title}"
+            print(f"told   {alarm.kind} {where}: {openings} times, its end {recoveries} times")
+    return 0 if balance.holds and not told.wrong else 1
 
 
 def report(balance: Balance, *, is_long: bool) -> None:

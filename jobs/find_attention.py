@@ -55,6 +55,7 @@ from jobs.attempts import Attempts
 # After an absence senders deliver what they kept: a series is not overdue before.
 BACKLOG_TIME = timedelta(hours=1)
 MOST_THRESHOLDS = 100_000  # kept in memory, of runs that do not go on
+FAILING_TIME = timedelta(minutes=15)  # of a destination that takes no messages
 SPACE_TIME = timedelta(hours=6)  # over which the growth of the database is measured
 
 
@@ -344,6 +345,10 @@ def _find_hub(conn: Connection, now: Now, config: Config) -> list[Finding]:
     found += [
         hub.token_finding(token, now.at, ENDS_SOON)
         for token in conditions.read_ending_tokens(conn, now.at, ENDS_SOON)
+    ]
+    found += [
+        hub.destination_finding(*failing)
+        for failing in conditions.read_failing_destinations(conn, now.at - FAILING_TIME)
     ]
     if config.is_embedded:
         found += _find_engine(conn, now, config)

@@ -15,7 +15,9 @@ from jobs import (
     drop_expired_chunks,
     find_attention,
     fold_job_counts,
+    heartbeat,
     judge_runs,
+    notify,
     refresh_rollups,
     summarise_finished_jobs,
     vacuum_tables,
@@ -26,6 +28,8 @@ CHUNKS_SECONDS = 3_600
 NODES_SECONDS = 30  # a sixth of the silence after which a node is offline
 SUMMARIES_SECONDS = 3  # an ended job has its summary within 5 s; without one it is one look-up
 JUDGE_SECONDS = 5  # a run that ended well is shown as such within 10 s; else it is one look-up
+NOTIFY_SECONDS = 3  # a message is on its way within 10 s; without any it is one look-up
+HEARTBEAT_SECONDS = 60
 COUNTS_SECONDS = 60  # a reader adds up what is logged since: 1 ms for 5,000 changes
 VACUUM_SECONDS = 300  # at 1,000 updates a second, at most 300,000 dead rows
 APART_SECONDS = 0.5  # between the starts of two tasks: about as long as one takes
@@ -66,6 +70,8 @@ def tasks(config: Config) -> list[Task]:
         ("summarise_finished_jobs", summarise_finished_jobs.run_once, SUMMARIES_SECONDS),
         ("judge_runs", judge_runs.run_once, JUDGE_SECONDS),
         ("find_attention", find_attention.run_once, config.sweep_seconds),
+        ("notify", notify.run_once, NOTIFY_SECONDS),
+        ("heartbeat", heartbeat.run_once, HEARTBEAT_SECONDS),
         ("fold_job_counts", fold_job_counts.run_once, COUNTS_SECONDS),
         ("compress_chunks", compress_chunks.run_once, CHUNKS_SECONDS),
         ("drop_expired_chunks", drop_expired_chunks.run_once, CHUNKS_SECONDS),

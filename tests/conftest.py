@@ -46,6 +46,8 @@ TABLES = (
     "changed_runs",  # after jobs, whose triggers write them
     "series",
     "attention",
+    "attention_changes",  # after attention, whose triggers write them
+    "destinations",  # with their addresses, routes, episodes and messages
     "job_count_changes",  # after jobs, whose triggers write them
     "job_counts",
     "machine_job_counts",

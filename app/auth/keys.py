@@ -17,8 +17,8 @@ _LARGEST_FILE = 16 * 1024
 Keys = tuple[bytes, ...]
 
 
-def read_keys(path: Path) -> Keys:
-    """The keys; the first one signs. Raises ConfigError naming the file.
+def read_keys(path: Path, variable: str = "HUB_TOKEN_KEY_FILE") -> Keys:
+    """The keys; the first one signs. Raises ConfigError naming the file and `variable`.
 
     A key is a line without the space around it. Empty lines and lines that start with # are
     ignored.
@@ -28,24 +28,22 @@ def read_keys(path: Path) -> Keys:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read(_LARGEST_FILE + 1)
     except OSError as exc:
-        raise ConfigError(
-            f"HUB_TOKEN_KEY_FILE is {path}, which cannot be read ({exc.strerror})."
-        ) from exc
+        raise ConfigError(f"{variable} is {path}, which cannot be read ({exc.strerror}).") from exc
     if mode & stat.S_IRWXO:
         raise ConfigError(
-            f"HUB_TOKEN_KEY_FILE is {path}, which all users of this machine can access: "
+            f"{variable} is {path}, which all users of this machine can access: "
             f"run `chmod 600 {path}`."
         )
     lines = [line.strip() for line in text.splitlines()]
     keys = tuple(line for line in lines if line and not line.startswith(b"#"))
     if not 1 <= len(keys) <= MOST_KEYS or len(text) > _LARGEST_FILE:
         raise ConfigError(
-            f"HUB_TOKEN_KEY_FILE is {path}, which must have one key, or two during a rotation, one "
+            f"{variable} is {path}, which must have one key, or two during a rotation, one "
             f"per line; it has {len(keys)}."
         )
     if min(len(key) for key in keys) < SHORTEST_BYTES:
         raise ConfigError(
-            f"HUB_TOKEN_KEY_FILE is {path}, which has a key of less than {SHORTEST_BYTES} bytes: "
+            f"{variable} is {path}, which has a key of less than {SHORTEST_BYTES} bytes: "
             "make one with `python -m app token key`."
         )
     return keys

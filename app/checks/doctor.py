@@ -25,6 +25,7 @@ logger = logging.getLogger("hub.doctor")
 
 ANALYST = "analyst"
 _LEDGER = "schema_migrations"  # analysts need not read it
+_SECRETS = "destination_addresses"  # which no analyst may read
 
 
 @dataclass(frozen=True)
@@ -288,10 +289,13 @@ def _judge_analyst(conn: Connection) -> Iterator[str]:
         """,
         {"role": ANALYST},
     ).fetchall()
-    unreadable = [name for name, can_read, _ in rows if not can_read and name != _LEDGER]
+    hidden = {_LEDGER, _SECRETS}
+    unreadable = [name for name, can_read, _ in rows if not can_read and name not in hidden]
     writable = [name for name, _, can_write in rows if can_write]
     if unreadable:
         yield f"{ANALYST} cannot read {', '.join(unreadable)}."
+    if any(can_read for name, can_read, _ in rows if name == _SECRETS):
+        yield f"{ANALYST} can read {_SECRETS}: run REVOKE ALL ON {_SECRETS} FROM {ANALYST}."
     if writable:
         yield f"{ANALYST} can write {', '.join(writable)}."
     schema = conn.execute(

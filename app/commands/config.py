@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import fields
+from dataclasses import Field, fields
+from typing import Any
 
 from app.config import Config, is_set
 from app.database.addresses import without_password
+
+ADDRESSES = ("DATABASE_URL", "HUB_OWNER_URL", "HUB_READ_URL")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +27,7 @@ def run(config: Config, args: argparse.Namespace) -> int:
     for setting in fields(config):
         variable = setting.metadata["variable"]
         if args.all or is_set(variable) or not setting.metadata["is_tuning"]:
-            value = _shown(variable, getattr(config, setting.name))
+            value = _shown(setting, getattr(config, setting.name))
             source = "environment" if is_set(variable) else "default"
             rows.append((variable, value, source, setting.metadata["meaning"]))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -36,8 +39,10 @@ def run(config: Config, args: argparse.Namespace) -> int:
     return 0
 
 
-def _shown(variable: str, value: object) -> str:
+def _shown(setting: Field[Any], value: object) -> str:
     if value is None:
         return "-"
-    is_address = variable in ("DATABASE_URL", "HUB_OWNER_URL", "HUB_READ_URL")
+    if setting.metadata["is_secret"]:
+        return "***"
+    is_address = setting.metadata["variable"] in ADDRESSES
     return without_password(str(value)) if is_address else str(value)

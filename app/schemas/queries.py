@@ -122,6 +122,7 @@ _KEYS: Mapping[str, Sequence[Callable[[Any], bool]]] = {
     "machines": (_is_name,),
     "node_events": (_is_row_id,),
     "nodes": (_is_name,),
+    "outbox": (_is_row_id,),
     "runs": (_is_instant, _is_row_id),
     "series": (_is_name, _is_row_id),
     "updates": (_is_instant, _is_row_id),

@@ -57,6 +57,13 @@ def read_ending_tokens(
     return [ExpiringToken(*row) for row in conn.execute(SQL["read_ending_tokens"], params)]
 
 
+def read_failing_destinations(
+    conn: Connection, before: datetime
+) -> list[tuple[int, str, datetime]]:
+    """The destinations that have taken no message since a time before: id, name, since when."""
+    return conn.execute(SQL["read_failing_destinations"], {"before": before}).fetchall()
+
+
 def read_paused_retention(conn: Connection) -> datetime | None:
     """The clock that retention last trusted, while it trusts none; None: it does."""
     row = conn.execute(SQL["read_retention"]).fetchone()

@@ -127,4 +127,5 @@ def _finish(conn: Connection) -> None:
                 )
             )
     conn.execute("DELETE FROM changed_runs")
+    conn.execute("DELETE FROM attention_changes")
     conn.execute("DROP TABLE imported_parts")

@@ -21,6 +21,9 @@ TABLES = (
     "series",
     "series_runs",
     "attention",
+    "destinations",
+    "destination_addresses",
+    "notification_routes",
 )
 
 # Rows that triggers and tasks make from the others, or that are about the hub that runs.
@@ -34,6 +37,9 @@ LEFT_OUT = (
     "job_ends",
     "machine_job_counts",
     "changed_runs",
+    "attention_changes",
+    "episodes",
+    "notifications",
     "rollup_refreshes",
     "wide_writes",
     "stale_hours",

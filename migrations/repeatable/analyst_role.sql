@@ -1,4 +1,4 @@
--- The role that may read everything and write nothing. The default privileges cover tables and
+-- The role that may read everything but secrets, and write nothing. The default privileges cover tables and
 -- views that the same user creates later.
 DO $$
 DECLARE
@@ -18,9 +18,11 @@ BEGIN
         SELECT oid FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
           AND pg_has_role(relowner, 'USAGE')
+          AND relname <> 'destination_addresses'  -- secrets
     LOOP
         EXECUTE format('GRANT SELECT ON TABLE %s TO analyst', relation);
     END LOOP;
+    REVOKE ALL ON TABLE destination_addresses FROM analyst;
     ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO analyst;
 EXCEPTION
     WHEN insufficient_privilege THEN

@@ -141,6 +141,97 @@ COMMENT ON COLUMN job_ends.status IS 'As in jobs.';
 COMMENT ON COLUMN job_ends.ended_by IS 'As in jobs.';
 COMMENT ON COLUMN job_ends.ends IS 'How many such ends this row counts.';
 
+COMMENT ON TABLE destinations IS
+    'Who is told: mail, chat, a webhook… (docs/notifications.md). Addresses are elsewhere.';
+COMMENT ON COLUMN destinations.id IS 'The number by which it is tested and deleted.';
+COMMENT ON COLUMN destinations.name IS 'Its name, unique.';
+COMMENT ON COLUMN destinations.service IS 'webhook, alertmanager, file, or a service of Apprise.';
+COMMENT ON COLUMN destinations.source IS
+    'Where its address comes from: table, file or environment (HUB_NOTIFY_URLS).';
+COMMENT ON COLUMN destinations.changed_at IS 'When it was made or last changed, hub''s clock.';
+COMMENT ON COLUMN destinations.last_sent_at IS 'When a message was last delivered, hub''s clock.';
+COMMENT ON COLUMN destinations.last_failed_at IS 'When an attempt last failed, hub''s clock.';
+COMMENT ON COLUMN destinations.failing_since IS
+    'When the first of the attempts failed since the last message was delivered; NULL: none did.';
+COMMENT ON COLUMN destinations.last_error IS 'Why the last attempt failed; NULL: it did not.';
+
+COMMENT ON TABLE destination_addresses IS
+    'Addresses of destinations, encrypted. Analysts may not read them.';
+COMMENT ON COLUMN destination_addresses.destination_id IS 'The destination.';
+COMMENT ON COLUMN destination_addresses.sealed IS
+    'The address, or file: and a path, as a Fernet token.';
+
+COMMENT ON TABLE notification_routes IS
+    'What is told to a destination, and when. A condition that is NULL is met by every item.';
+COMMENT ON COLUMN notification_routes.id IS 'The number by which it is deleted.';
+COMMENT ON COLUMN notification_routes.name IS 'Its name, unique.';
+COMMENT ON COLUMN notification_routes.destination_id IS 'Where its messages go.';
+COMMENT ON COLUMN notification_routes.kinds IS 'Condition: kinds of items.';
+COMMENT ON COLUMN notification_routes.severities IS 'Condition: severities of items.';
+COMMENT ON COLUMN notification_routes.job_types IS 'Condition: types of jobs, or shell patterns.';
+COMMENT ON COLUMN notification_routes.machines IS 'Condition: machines and nodes, or shell patterns.';
+COMMENT ON COLUMN notification_routes.digest IS
+    'at_once, five_minutes (one message at most), or daily or weekly (a report, and no items).';
+COMMENT ON COLUMN notification_routes.minimum_age_seconds IS
+    'How long an item must have been so, seconds.';
+COMMENT ON COLUMN notification_routes.repeat_hours IS
+    'After how many hours an open item is told again; NULL: never.';
+COMMENT ON COLUMN notification_routes.tells_recovery IS 'Whether the end of an item is told.';
+COMMENT ON COLUMN notification_routes.quiet_from IS 'When its quiet hours begin, in its time zone.';
+COMMENT ON COLUMN notification_routes.quiet_to IS 'When its quiet hours end.';
+COMMENT ON COLUMN notification_routes.report_hour IS 'The hour of its reports, 0 to 23.';
+COMMENT ON COLUMN notification_routes.timezone IS 'IANA time zone of quiet hours and reports.';
+COMMENT ON COLUMN notification_routes.changed_at IS 'When it was made or last changed, hub''s clock.';
+COMMENT ON COLUMN notification_routes.begun_at IS
+    'When it told what was open already; NULL: it has yet to.';
+COMMENT ON COLUMN notification_routes.next_report_at IS
+    'When its next report is due; NULL: it sends none.';
+
+COMMENT ON TABLE attention_changes IS
+    'Internal: items of attention that were opened, became worse or ended, until the task notify has seen it.';
+COMMENT ON COLUMN attention_changes.n IS 'In the order of the changes.';
+COMMENT ON COLUMN attention_changes.item_id IS 'The item: attention.id.';
+COMMENT ON COLUMN attention_changes.change IS 'opened, worse or ended.';
+COMMENT ON COLUMN attention_changes.changed_at IS 'When, hub''s clock.';
+
+COMMENT ON TABLE episodes IS
+    'What a route has told of a condition that is or was just now open.';
+COMMENT ON COLUMN episodes.route_id IS 'The route.';
+COMMENT ON COLUMN episodes.kind IS 'The kind of the items: attention.kind.';
+COMMENT ON COLUMN episodes.subject IS 'Their subject: attention.subject.';
+COMMENT ON COLUMN episodes.item_id IS 'The newest item: attention.id.';
+COMMENT ON COLUMN episodes.state IS
+    'waiting (to be told), told, or ending (over, but perhaps not for good).';
+COMMENT ON COLUMN episodes.due_at IS 'When something is to be told of it next; NULL: nothing is.';
+COMMENT ON COLUMN episodes.told_rank IS
+    'The rank of the severity that was told; NULL: it was not told.';
+COMMENT ON COLUMN episodes.told_at IS 'When it was last told, hub''s clock.';
+COMMENT ON COLUMN episodes.returns IS 'How often it was over for a moment and came back.';
+
+COMMENT ON TABLE notifications IS
+    'The outbox: messages to destinations. Kept for 30 days.';
+COMMENT ON COLUMN notifications.id IS 'Running number; webhooks get it as webhook-id.';
+COMMENT ON COLUMN notifications.destination_id IS 'Where it goes.';
+COMMENT ON COLUMN notifications.route_id IS 'The route that made it; NULL: none, or a deleted one.';
+COMMENT ON COLUMN notifications.event IS
+    'opened, recovered, open (again, or since before), digest (several of these), report or test.';
+COMMENT ON COLUMN notifications.severity IS 'Of the worst item: critical, warning or info.';
+COMMENT ON COLUMN notifications.subject IS 'Its first line.';
+COMMENT ON COLUMN notifications.body IS 'Its text.';
+COMMENT ON COLUMN notifications.html IS 'Its text as HTML, for mail; NULL: it has none.';
+COMMENT ON COLUMN notifications.items IS 'The items that it tells of, for programs.';
+COMMENT ON COLUMN notifications.state IS
+    'waiting, sent, dead (given up after a day) or merged (part of a later one).';
+COMMENT ON COLUMN notifications.attempts IS 'How often it was sent.';
+COMMENT ON COLUMN notifications.created_at IS 'When it was written, hub''s clock.';
+COMMENT ON COLUMN notifications.due_at IS 'When the next attempt is due.';
+COMMENT ON COLUMN notifications.give_up_at IS 'When it is given up.';
+COMMENT ON COLUMN notifications.claimed_until IS 'Until when the process that sends it now has it.';
+COMMENT ON COLUMN notifications.claim IS 'The process that sends it now; NULL: none.';
+COMMENT ON COLUMN notifications.settled_at IS
+    'When it was delivered, given up or merged; NULL: it waits.';
+COMMENT ON COLUMN notifications.error IS 'Why the last attempt failed.';
+
 COMMENT ON TABLE rules IS
     'Thresholds by job, machine, node, phase and job type. For each setting the most specific rule '
     'applies that sets it; where none does, the hub''s settings (docs/operations.md).';
@@ -426,6 +517,9 @@ COMMENT ON FUNCTION note_changed_run() IS
 COMMENT ON FUNCTION note_newest_runs() IS 'Lets the newest run of every series be judged again.';
 COMMENT ON FUNCTION note_changed_rules() IS
     'Trigger of rules: lets the newest run of every series be judged again.';
+COMMENT ON FUNCTION note_opened_items() IS 'Trigger of attention: notes new items, to be told.';
+COMMENT ON FUNCTION note_changed_item() IS
+    'Trigger of attention: notes an item that ended or became worse, to be told.';
 COMMENT ON FUNCTION count_deleted_jobs() IS 'Trigger of jobs: logs how many were deleted.';
 COMMENT ON FUNCTION count_moved_job() IS
     'Trigger of jobs: logs that a job has another status, type, machine or repository.';

@@ -39,7 +39,12 @@ OPEN = {
 }
 # Routes that only administrators may use.
 ADMIN = {"rules.put_rule", "rules.delete_rule", "rules.plan_window", "rules.end_window"} | {
-    "attention.acknowledge"
+    "attention.acknowledge",
+    *(
+        f"notifications.{view}"
+        for view in ("put_destination", "delete_destination", "test_destination", "put_route")
+    ),
+    *("notifications.delete_route", "notifications.retry_message"),
 }
 # Routes that push by GET too.
 PINGS = {"pings.ping", "pings.ping_signal"}
@@ -53,7 +58,8 @@ BODIES: dict[str, Any] = {
     "registration.complete_job": {"status": "completed"},
 }
 VALUES = {"kind": "jobs", "job_type": "backup", "signal": "start"} | dict.fromkeys(
-    ("item_id", "series_id", "rule_id", "window_id"), "1"
+    ("item_id", "series_id", "rule_id", "window_id", "destination_id", "route_id", "message_id"),
+    "1",
 )
 
 

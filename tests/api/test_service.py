@@ -419,6 +419,7 @@ def operations(client: FlaskClient) -> dict[str, Any]:
             "state attention vm_name job_type repository_id limit format cursor",
         ),
         ("/machines", "limit cursor"),
+        ("/notifications/outbox", "state destination_id limit cursor"),
         ("/nodes", "limit format cursor"),
         ("/nodes/{node_id}/history", "metrics points from to"),
     ],

@@ -32,6 +32,7 @@ CURSORS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
     "machines": st.tuples(NAMES),
     "nodes": st.tuples(NAMES),
     "node_events": st.tuples(IDS),
+    "outbox": st.tuples(IDS),
 }
 KNOWN = 8  # jobs and nodes that half of the requests are about, so that there is something to find
 
@@ -61,13 +62,21 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         _agree_with_cursor(case.query)
         _limit_json(case.query)
     if isinstance(case.body, dict):
-        if case.operation.path.endswith("/rules"):
-            _agree_in_settings(case.body.get("settings"))
-        if case.operation.path.endswith("/maintenance"):
-            case.body.pop("from", None)
-            case.body["to"] = isoformat(utc_now() + timedelta(days=1))
+        _agree_in_body(case.operation.path, case.body)
         _agree_with_path(case.body, case.path_parameters or {})
         _name_disks_once(case.body)
+
+
+def _agree_in_body(path: str, body: dict[str, Any]) -> None:
+    if path.endswith("/rules"):
+        _agree_in_settings(body.get("settings"))
+    if path.endswith("/notifications/destinations"):
+        body["address"] = "json://127.0.0.1:9/fuzzed"
+    if path.endswith("/notifications/routes"):
+        _agree_in_route(body)
+    if path.endswith("/maintenance"):
+        body.pop("from", None)
+        body["to"] = isoformat(utc_now() + timedelta(days=1))
 
 
 def _use_known_id(case: Any) -> None:
@@ -126,6 +135,15 @@ def _agree_in_settings(settings: Any) -> None:
             del settings[higher]
     if all(value is None for value in settings.values()):
         settings["memory_percent"] = 90
+
+
+def _agree_in_route(route: dict[str, Any]) -> None:
+    """Quiet hours have two ends, and a zone exists."""
+    ends = [route.pop(name, None) for name in ("quiet_from", "quiet_to")]
+    if any(ends):
+        route |= {"quiet_from": "22:00", "quiet_to": "06:00"}
+    if "timezone" in route:
+        route["timezone"] = "Europe/Berlin"
 
 
 def _name_disks_once(body: dict[str, Any]) -> None:

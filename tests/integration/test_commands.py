@@ -120,7 +120,7 @@ def test_demo_without_a_hub_is_a_sentence() -> None:
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
-OPERATORS_NEED = 18
+OPERATORS_NEED = 21
 
 
 def shown_settings(*options: str, **env: str) -> list[str]:

@@ -31,6 +31,7 @@ def conn(database: Database) -> Iterator[Connection]:
             conn.execute(f"CREATE ROLE {ANALYST}")
         conn.execute(f"GRANT USAGE ON SCHEMA public TO {ANALYST}")
         conn.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {ANALYST}")
+        conn.execute(f"REVOKE ALL ON destination_addresses FROM {ANALYST}")
         yield conn
 
 
@@ -168,6 +169,12 @@ def test_a_timescaledb_newer_than_the_tested_ones_is_named(
         ),
         (f"GRANT DELETE ON nodes TO {ANALYST}", "analyst", "analyst can write nodes."),
         (f"REVOKE SELECT ON nodes FROM {ANALYST}", "analyst", "analyst cannot read nodes."),
+        (
+            f"GRANT SELECT ON destination_addresses TO {ANALYST}",
+            "analyst",
+            "analyst can read destination_addresses: run REVOKE ALL ON destination_addresses "
+            "FROM analyst.",
+        ),
         (
             f"GRANT CREATE ON SCHEMA public TO {ANALYST}",
             "analyst",

@@ -25,7 +25,7 @@ from tools.hub_process import HubProcess
 
 # What only tasks and commands of the owner run; everything else faces the network.
 OWNERS_AREAS = {"rollups", "retention", "repair", "summaries", "counts"} | {
-    *("series", "findings", "live_runs", "conditions"),
+    *("series", "findings", "live_runs", "conditions", "outbox", "reports"),
 }
 OWNERS_BLOCKS = {
     "read_silent_jobs",

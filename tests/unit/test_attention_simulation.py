@@ -1,10 +1,10 @@
-"""A small fleet of bench/attention.py: what is planted is found, and little else."""
+"""A small fleet of bench/attention.py: what is planted is found and told, and little else."""
 
 from __future__ import annotations
 
 import pytest
 
-from bench.attention import simulate
+from bench.attention import simulate, tell
 
 
 @pytest.mark.parametrize("is_down_at_night", [False, True])
@@ -14,3 +14,6 @@ def test_every_trouble_of_a_fleet_is_found_with_few_false_alarms(is_down_at_nigh
     assert balance.missed == []
     # Of so few machines a single alarm is a large rate.
     assert len(balance.false) <= 3, [alarm for _, alarm in balance.false]
+    told = tell(balance)
+    assert told.wrong == []  # each is one message, and its end another one
+    assert told.messages <= 2 * sum(len(found) for found in balance.changes.values())

@@ -32,7 +32,7 @@ MAY_IMPORT = {
         *BASE,
     },
     "app.api": {"app.hub", "app.web", "app.schemas", "app.charts", "app.domain", "app.auth.scopes"}
-    | {"app.store", "app.ingest", "app.checks.probe", "app.__version__", *BASE},
+    | {"app.store", "app.ingest", "app.checks.probe", "app.__version__", "app.notify", POOL, *BASE},
     "app.web": {"app.schemas", "app.ingest", "app.charts", "app.auth", "app.domain", *BASE},
     "app.hub": {"app.web", "app.charts", "app.auth", "app.ingest", "app.checks.probe"}
     | {"app.domain", POOL, READS, *BASE},
@@ -42,13 +42,13 @@ MAY_IMPORT = {
     "app.charts": {"app.store", "app.domain", POOL, READS, "app.errors"},
     "app.auth": {"app.store", "app.background", POOL, "app.clock", "app.errors"},
     "app.auth.scopes": set(),
+    "app.notify": {"app.domain", "app.auth.keys", "app.__version__", "app.config", "app.errors"},
     "app.store": {"app.domain", POOL, "app.clock", "app.errors"},
     "app.domain": set(),
     # How the hub is run.
     "app.__main__": {"app.commands", "app.__version__", *BASE},
     "app.commands": {"app.auth", "app.checks", "app.database", "app.domain", "app.store"}
-    | {"app.transfer"}
-    | {"app.background", "app.lifeline", "app.schemas", *BASE},
+    | {"app.background", "app.lifeline", "app.notify", "app.schemas", "app.transfer", *BASE},
     "app.commands.repair": {
         "app.commands.terminal",
         "app.database",
@@ -75,6 +75,7 @@ MAY_IMPORT = {
         "app.domain",
         "app.background",
         "app.lifeline",
+        "app.notify",
         "app.auth.scopes",
         POOL,
         *BASE,
@@ -95,6 +96,9 @@ HOME = {
     "psycopg": {"app.store", "app.database", "app.checks", "app.ingest", "app.transfer"},
     "psycopg_pool": {"app.database"},
     "granian": {"app.commands"},
+    "apprise": {"app.notify.apprise_services"},
+    "cryptography": {"app.notify.sealing"},
+    "requests": {"app.notify.http"},
     "jwt": {"app.auth.tokens"},
     "prometheus_client": {"app.metrics"},
 }

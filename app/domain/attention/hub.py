@@ -92,6 +92,14 @@ def token_finding(token: ExpiringToken, now: datetime, ends_soon: timedelta) -> 
     return Finding("hub", severity, f"token:{token.token_id}", since, summary, evidence=evidence)
 
 
+def destination_finding(destination_id: int, name: str, since: datetime) -> Finding:
+    """A destination of messages has not taken any for some time."""
+    summary = f"The destination “{name}” has not taken messages since {instant(since)}."
+    evidence = {"failing_since": since}
+    subject = f"destination:{destination_id}"
+    return Finding("hub", "warning", subject, since, summary, evidence=evidence)
+
+
 def space_finding(samples: Sequence[FreeSpace]) -> Finding | None:
     """The disk of the database is nearly full, or will be within a day. `samples` ascending."""
     if not samples:

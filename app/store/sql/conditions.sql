@@ -36,5 +36,8 @@ FROM tokens
 WHERE revoked_at IS NULL
   AND expires_at BETWEEN %(now)s - interval '14 days' AND %(now)s + %(ends_soon)s
 
+-- name: read_failing_destinations
+SELECT id, name, failing_since FROM destinations WHERE failing_since <= %(before)s ORDER BY id
+
 -- name: read_retention
 SELECT trusted_at FROM retention_clock WHERE runs_ahead > 0

@@ -1,0 +1,1 @@
+"""Sends messages to destinations, and keeps their addresses secret. No queries."""
