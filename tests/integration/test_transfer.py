@@ -124,7 +124,8 @@ def test_everything_is_in_the_other_hub(
     before = contents(conn)
     assert {name for name, (rows, _) in before.items() if rows == 0} <= {
         *("tokens", "maintenance", "rules", "hub_absences", "node_events", "sender_losses"),
-        *("job_runs", "job_disks", "attention"),
+        *("job_runs", "job_disks", "attention", "destinations", "destination_addresses"),
+        "notification_routes",
     }
     edges = "SELECT series, dropped_before::text FROM series_edges ORDER BY series"
     counts = "SELECT job_type, status, sum(jobs) FROM machine_job_counts GROUP BY 1, 2 ORDER BY 1"
