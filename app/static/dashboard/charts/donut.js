@@ -1,6 +1,6 @@
 /** Runs by status as a ring; the counts are in an HTML legend. */
 
-import { share } from "../lib/format.js";
+import { count, share } from "../lib/format.js";
 import { lookCount, lookText, RUN_LOOKS } from "../lib/looks.js";
 
 /**
@@ -13,7 +13,7 @@ export function donutOption(byLook, { selected }, theme) {
   const total = RUN_LOOKS.reduce((sum, look) => sum + (byLook[look] ?? 0), 0);
   return {
     title: {
-      text: String(total),
+      text: count(total),
       subtext: total === 1 ? "run" : "runs",
       left: "center",
       top: "middle",
@@ -24,7 +24,7 @@ export function donutOption(byLook, { selected }, theme) {
     tooltip: {
       trigger: "item",
       formatter: (/** @type {ChartItem<number>} */ { name, value }) =>
-        `${lookText(name)}: ${value} (${share(value, total)})`,
+        `${lookText(name)}: ${count(value)} (${share(value, total)})`,
     },
     series: [
       {

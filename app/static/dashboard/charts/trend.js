@@ -1,6 +1,6 @@
 /** Durations or sizes of the last runs as bars, oldest first. */
 
-import { bytes, duration, time } from "../lib/format.js";
+import { bytes, counted, duration, time } from "../lib/format.js";
 import { lookOf, lookText } from "../lib/looks.js";
 import { runKey, runText } from "../lib/runs.js";
 import { valueAxis } from "./chart.js";
@@ -103,7 +103,7 @@ export function trendLabel(runs, measure) {
   const last = runs.at(-1);
   if (!last || !known.length) return `${title}: no data yet.`;
   return (
-    `${title} of ${runs.length} runs: from ${text(Math.min(...known))} to ` +
+    `${title} of ${counted(runs.length, "run")}: from ${text(Math.min(...known))} to ` +
     `${text(Math.max(...known))}, last ${text(value(last))}.`
   );
 }

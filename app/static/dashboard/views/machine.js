@@ -244,7 +244,7 @@ export function machineFigures(runs) {
   const last = lastCompleted(runs);
   const when = last
     ? `${lookText(lookOf(last))} ${shortTime(last.completed_at)}`
-    : `none of the last ${count(runs.length)} completed`;
+    : noneText(runs.length);
   const ends = countEnds(runs);
   return [
     { value: bytes(last?.bytes_transferred), note: when },
@@ -257,12 +257,16 @@ export function machineFigures(runs) {
   ];
 }
 
+/** @param {number} runs that have not completed */
+const noneText = (runs) =>
+  runs > 1 ? `none of the last ${count(runs)} runs completed` : "the only run has not completed";
+
 /** "8 good, 1 with a warning, of the last 10 ended runs". @param {ReturnType<typeof countEnds>} ends */
 function endsText({ good, warning, ended, live: alive }) {
   const rest = alive ? `; ${alive} not ended` : "";
-  if (!ended) return `no ended runs yet${rest}`;
+  if (!ended) return `no run has ended yet${rest}`;
   const warnings = warning ? `, ${lookCount(warning, "warning")},` : "";
-  const of = ended === 1 ? "of one ended run" : `of the last ${ended} ended runs`;
+  const of = ended === 1 ? "of one run that ended" : `of the last ${ended} runs that ended`;
   return `${good} good${warnings} ${of}${rest}`;
 }
 

@@ -2,9 +2,9 @@
 
 import { emptyState, errorState, loading } from "../components/states.js";
 import { statusBadge, updateStatusBadge } from "../components/status.js";
-import { timeElement, updateTime } from "../components/time.js";
+import { startElement, updateStart } from "../components/time.js";
 import { childElements, h, keyed, replace, setText } from "../lib/dom.js";
-import { bytes, count, duration } from "../lib/format.js";
+import { bytes, count, counted, duration } from "../lib/format.js";
 import { live } from "../lib/live.js";
 import { countLooks, lookCount, RUN_LOOKS } from "../lib/looks.js";
 import { jobUrl, machineUrl } from "../lib/urls.js";
@@ -109,7 +109,7 @@ function makeMachine(machine) {
       "div",
       { class: "machine-last" },
       statusBadge(machine.last_job),
-      h("a", null, timeElement(null)),
+      h("a", null, startElement(machine.last_job)),
       h("span", { class: "num" }),
     ),
     h("p", { class: "machine-counts muted small" }),
@@ -123,12 +123,12 @@ function makeMachine(machine) {
 function updateMachine(node, machine) {
   const [, last, counts, error] = childElements(node);
   const [badge, link, figures] = childElements(last);
-  const [started] = /** @type {HTMLTimeElement[]} */ (childElements(link));
+  const [started] = childElements(link);
   const { last_job: job } = machine;
   const byLook = countLooks(machine);
   updateStatusBadge(badge, job);
   link.setAttribute("href", jobUrl(job));
-  updateTime(started, job.started_at);
+  updateStart(started, job);
   setText(
     figures,
     job.status === "pending"
@@ -138,10 +138,7 @@ function updateMachine(node, machine) {
   const parts = RUN_LOOKS.filter((look) => byLook[look]).map((look) =>
     lookCount(byLook[look], look),
   );
-  setText(
-    counts,
-    `${count(machine.jobs)} ${machine.jobs === 1 ? "run" : "runs"}: ${parts.join(", ")}`,
-  );
+  setText(counts, `${counted(machine.jobs, "run")}: ${parts.join(", ")}`);
   setText(error, job.error_message ?? "");
   error.className = job.status === "failed" ? "error-text" : "warning-text";
   error.hidden = !job.error_message;

@@ -1,6 +1,6 @@
 /**
- * What needs attention, and all jobs: those in progress first, then the others, with counts, and
- * filters in the address.
+ * What needs attention, and all jobs: those that are stalled, running, pending and ended, with counts,
+ * and filters in the address.
  */
 
 import { jobRow, jobRowHead, updateJobRow } from "../components/job-row.js";
@@ -12,7 +12,7 @@ import { count } from "../lib/format.js";
 import { live } from "../lib/live.js";
 import { PagedList } from "../lib/paged-list.js";
 import { runKey } from "../lib/runs.js";
-import { JOB_STATUSES, LIVE_STATUSES } from "../lib/statuses.js";
+import { JOB_LISTS, JOB_STATUSES } from "../lib/statuses.js";
 import { jobUrl } from "../lib/urls.js";
 import { AttentionPanel } from "./overview/attention.js";
 import { activeFilters, FilterForm } from "./overview/filters.js";
@@ -20,7 +20,6 @@ import {
   countsRequest,
   listRequest,
   NO_FILTERS,
-  OTHER_STATUSES,
   readFilters,
   selectedStatuses,
 } from "./overview/requests.js";
@@ -64,20 +63,14 @@ class Overview {
   constructor(filters, { navigate, setQuery, updateTitle }) {
     this.filters = filters;
     this.setQuery = setQuery;
-    this.lists = [
-      new Section(
-        "In progress",
-        LIVE_STATUSES,
-        () => this.filters,
-        () => this.#render(),
-      ),
-      new Section(
-        "Ended and pending",
-        OTHER_STATUSES,
-        () => this.filters,
-        () => this.#render(),
-      ),
-    ];
+    this.lists = JOB_LISTS.map(
+      (list) =>
+        new Section(
+          list,
+          () => this.filters,
+          () => this.#render(),
+        ),
+    );
     this.attention = new AttentionPanel({
       onCount: updateTitle,
       refresh: () => this.loop?.refresh(),
@@ -135,7 +128,8 @@ class Overview {
     for (const [index, list] of this.lists.entries()) list.pages.restore(lists[index]);
     replace(this.message);
     this.sections.hidden = false;
-    for (const list of this.lists) list.show(true);
+    for (const [index, list] of this.lists.entries())
+      list.show(lists[index].some((page) => page.count > 0));
     requestAnimationFrame(() => scrollTo(0, scroll));
   }
 
@@ -209,15 +203,14 @@ class Overview {
   }
 }
 
-/** One of the two lists: a table of jobs of some statuses. */
+/** One of the lists: a table of jobs of some statuses. */
 class Section {
   /**
-   * @param {string} title
-   * @param {JobStatus[]} statuses
+   * @param {typeof JOB_LISTS[0]} list
    * @param {() => Filters} filters
    * @param {() => void} onChange
    */
-  constructor(title, statuses, filters, onChange) {
+  constructor({ title, statuses }, filters, onChange) {
     this.title = title;
     this.all = statuses;
     this.filters = filters;
@@ -232,7 +225,6 @@ class Section {
       moreLabel: "Show more jobs",
     });
     this.head = h("h2", null, title);
-    this.emptyNote = h("p", { class: "muted", hidden: true }, "No jobs are in progress.");
     this.table = h(
       "div",
       { class: "job-table card", role: "table", "aria-label": title },
@@ -243,7 +235,6 @@ class Section {
       "section",
       { hidden: true },
       h("div", { class: "section-head" }, this.head),
-      this.emptyNote,
       this.table,
       this.pages.foot,
     );
@@ -270,10 +261,7 @@ class Section {
   /** @param {boolean} isShown @param {JobSummary | null} [summary] */
   show(isShown, summary) {
     const { isEmpty } = this.pages;
-    const isOther = this.all !== LIVE_STATUSES;
-    this.node.hidden = !isShown || (isEmpty && isOther);
-    this.table.hidden = isEmpty;
-    this.emptyNote.hidden = !isEmpty;
+    this.node.hidden = !isShown || isEmpty;
     if (!summary || !isShown) return;
     const { result } = this.filters();
     const capital = this.#title();

@@ -1,9 +1,9 @@
 /** The fields that open the page of another machine or job. */
 
 import { get } from "../../lib/api.js";
-import { bytes, shortTime } from "../../lib/format.js";
+import { bytes, counted, shortTime } from "../../lib/format.js";
 import { lookOf, lookText } from "../../lib/looks.js";
-import { runText } from "../../lib/runs.js";
+import { runText, startOf } from "../../lib/runs.js";
 import { jobUrl, machineUrl } from "../../lib/urls.js";
 import { combobox } from "./combobox.js";
 
@@ -23,7 +23,7 @@ export function machineSelector({ vmName, navigate }) {
       (await loadMachines()).map((machine) => ({
         value: machine.vm_name,
         label: machine.vm_name,
-        note: `${machine.jobs} ${machine.jobs === 1 ? "run" : "runs"}, last ${lookText(lookOf(machine.last_job))}`,
+        note: `${counted(machine.jobs, "run")}, last ${lookText(lookOf(machine.last_job))}`,
       })),
     onChoose: (name) => navigate(machineUrl(name)),
   });
@@ -77,7 +77,7 @@ export function runSelector({ job, open }) {
 
 /** @param {Job} run */
 const runNote = (run) =>
-  `${lookText(lookOf(run))} · ${shortTime(run.started_at)} · ${bytes(run.bytes_transferred)}`;
+  `${lookText(lookOf(run))} · ${startOf(run) ? "" : "registered "}${shortTime(run.started_at)} · ${bytes(run.bytes_transferred)}`;
 
 /** All machines, by name. @param {AbortSignal} [signal] */
 export async function loadMachines(signal) {

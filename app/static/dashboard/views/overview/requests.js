@@ -2,11 +2,10 @@
 
 import { serverNow } from "../../lib/clock.js";
 import { toDate } from "../../lib/format.js";
-import { JOB_STATUSES, LIVE_STATUSES } from "../../lib/statuses.js";
+import { JOB_LISTS, JOB_STATUSES } from "../../lib/statuses.js";
 
 /** @type {RunResult[]} */
 const RESULTS = ["good", "warning"];
-export const OTHER_STATUSES = JOB_STATUSES.filter((status) => !LIVE_STATUSES.includes(status));
 /** @type {Record<string, [string, number]>} label and seconds */
 export const SINCE = {
   "1h": ["Last hour", 3600],
@@ -128,7 +127,7 @@ export const listRequest = (filters, statuses, cursor = null) => [
 
 /** The first requests of the view. @param {Filters} filters */
 export function initialRequests(filters) {
-  const lists = [LIVE_STATUSES, OTHER_STATUSES].filter(
+  const lists = JOB_LISTS.map(({ statuses }) => statuses).filter(
     (statuses) => selectedStatuses(filters, statuses).length,
   );
   return [
