@@ -112,7 +112,8 @@ def test_a_value_as_text(blank: Page, name: str, value: Any, text: str) -> None:
         (-3, "< 1 s ago"),
         (-30, "in 30 s"),
         (59.9, "59 s ago"),
-        (60, "1 min 00 s ago"),
+        (60, "1 min ago"),
+        (65, "1 min 05 s ago"),
         (119, "1 min 59 s ago"),
         (659, "10 min ago"),
         (7_199, "1 h 59 min ago"),
@@ -239,6 +240,31 @@ def test_what_a_session_may_do(blank: Page, session: dict[str, Any], may: bool) 
     assert call(blank, "lib/session.js", "mayChange", session) is may
 
 
+def test_looks_differ_without_their_colours(blank: Page) -> None:
+    """Each bar but a good one has the mark of its badge; each piece of the ring has a pattern."""
+    marks, patterns = blank.evaluate(
+        """async (runs) => {
+            const {trendOption} = await import("/static/dashboard/charts/trend.js");
+            const {donutOption} = await import("/static/dashboard/charts/donut.js");
+            const {RUN_LOOKS} = await import("/static/dashboard/lib/looks.js");
+            const theme = {look: {}, surface: "rgb(0, 0, 0)"};
+            const [, looks] = trendOption(runs, {measure: "duration"}, theme).series;
+            const byLook = Object.fromEntries(RUN_LOOKS.map((look) => [look, 1]));
+            const [{data}] = donutOption(byLook, {selected: null}, theme).series;
+            return [looks.data.map(({value, symbol}) => [value[0], symbol]),
+                data.map(({itemStyle}) => JSON.stringify(itemStyle.decal ?? null))];
+        }""",
+        [
+            a_run(1, status=status, result=result)
+            for status, result in (("completed", "good"), ("completed", "warning"),
+                                   ("failed", None), ("stalled", None), ("cancelled", None))
+        ],
+    )  # fmt: skip
+    assert [index for index, _ in marks] == [1, 2, 3, 4]
+    assert len({symbol for _, symbol in marks}) == 4
+    assert len(set(patterns)) == len(patterns) == 7
+
+
 STUCK = {
     "last_telemetry_at": "2026-11-21T01:20:00Z",
     "last_progress_at": "2026-11-21T01:10:00Z",
@@ -266,8 +292,8 @@ def test_only_a_running_job_has_a_speed_and_a_time_left(
     blank: Page, changes: dict[str, Any], cards: list[list[str]]
 ) -> None:
     left = {"seconds": 90, "low": 60, "high": 120, "basis": "rate", "reason": None}
-    given = {"bytes_transferred": KIB, "total_bytes": 9 * KIB, "transfer_speed_bps": KIB}
-    given |= {"eta_seconds": 5000, "hub_eta": left}
+    given: dict[str, Any] = {"bytes_transferred": KIB, "total_bytes": 9 * KIB}
+    given |= {"transfer_speed_bps": KIB, "eta_seconds": 5000, "hub_eta": left}
     found = call(blank, "views/job/summary.js", "summaryFigures", a_run(1, **{**given, **changes}))
     assert [list(card.values()) for card in found[1:]] == cards
 

@@ -2,6 +2,7 @@
 
 import { count, share } from "../lib/format.js";
 import { lookCount, lookText, RUN_LOOKS } from "../lib/looks.js";
+import { decalOf } from "./theme.js";
 
 /**
  * The option of ECharts; `selected` is highlighted.
@@ -41,6 +42,7 @@ export function donutOption(byLook, { selected }, theme) {
                 value: byLook[look],
                 itemStyle: {
                   color: theme.look[look],
+                  decal: decalOf(look, theme),
                   opacity: selected && selected !== look ? 0.3 : 1,
                   borderColor: theme.surface,
                   borderWidth: 2,

@@ -120,8 +120,8 @@ export function age(date, now = serverNow()) {
 }
 
 /**
- * Whole units that have passed. The smaller one is left out where it is less than a tenth, so "2 d"
- * never stands for 2 d 23 h.
+ * Whole units that have passed, a smaller one with less than ten of a larger: "2 d" never stands for
+ * 2 d 23 h.
  * @param {number} seconds
  */
 function coarse(seconds) {
@@ -142,8 +142,9 @@ function coarse(seconds) {
  * @param {[number, string]} small
  */
 function units(seconds, [large, largeName], [small, smallName]) {
-  const rest = twoDigits((seconds % large) / small);
-  return `${Math.floor(seconds / large)} ${largeName} ${rest} ${smallName}`;
+  const rest = Math.floor((seconds % large) / small);
+  const whole = `${Math.floor(seconds / large)} ${largeName}`;
+  return rest ? `${whole} ${twoDigits(rest)} ${smallName}` : whole;
 }
 
 /** An instant in the user's time zone: "2026-11-22 05:22:10". @param {DateLike} date */
@@ -188,14 +189,17 @@ export function zone(at = serverNow()) {
   return `${name} (UTC${minutes < 0 ? "−" : "+"}${hours}:${rest})`;
 }
 
-// At the ends of a text: white space, and characters without a shape.
-const BLANKS = /^[\s\u2800\u3164\u115f\u1160\uffa0]+|[\s\u2800\u3164\u115f\u1160\uffa0]+$/g;
+// White space, and characters without a shape: at the ends of a text, or several in a row.
+const BLANKS =
+  /^[\s\u2800\u3164\u115f\u1160\uffa0]+|[\s\u2800\u3164\u115f\u1160\uffa0]+$|[\s\u2800\u3164\u115f\u1160\uffa0]{2,}/g;
 
 /**
- * A name with "␣" for each blank at its ends, so that a name of spaces can be seen and clicked.
- * @param {string} name
+ * A name with "␣" for the blanks that could not be seen, so that a name of blanks can be clicked and
+ * two names never look the same.
+ * @param {string | null} name
  */
-export const visible = (name) => name.replace(BLANKS, (blanks) => "␣".repeat(blanks.length));
+export const visible = (name) =>
+  (name ?? "").replace(BLANKS, (blanks) => "␣".repeat(blanks.length));
 
 /** An instant in UTC: "2026-11-22 05:22:10 UTC". @param {DateLike} date */
 export function utc(date) {

@@ -9,7 +9,7 @@ import { statusBadge } from "../components/status.js";
 import { dataTable } from "../components/table.js";
 import { get, isNotFound } from "../lib/api.js";
 import { childElements, h, replace, setAttribute, setText } from "../lib/dom.js";
-import { bytes, counted, duration, speed, time, UNKNOWN } from "../lib/format.js";
+import { bytes, counted, duration, speed, time, UNKNOWN, visible } from "../lib/format.js";
 import { live } from "../lib/live.js";
 import { readRun, runKey, startOf } from "../lib/runs.js";
 import { jobUrl, machineUrl } from "../lib/urls.js";
@@ -117,7 +117,7 @@ export function mount(root, { params, query, navigate, setQuery, updateTitle }) 
       intro,
       h("a", { href: jobUrl(job) }, "This run"),
       job.vm_name
-        ? [" of ", h("a", { href: machineUrl(job.vm_name) }, h("bdi", null, job.vm_name))]
+        ? [" of ", h("a", { href: machineUrl(job.vm_name) }, h("bdi", null, visible(job.vm_name)))]
         : "",
       " (",
       kind.map((part, index) => [index ? ", " : "", h("bdi", null, part)]),

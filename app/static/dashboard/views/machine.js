@@ -7,7 +7,16 @@ import { statusIcon } from "../components/status.js";
 import { dataTable } from "../components/table.js";
 import { get } from "../lib/api.js";
 import { childElements, h, replace, setAttribute, setText } from "../lib/dom.js";
-import { bytes, count, duration, share, shortTime, speed, UNKNOWN } from "../lib/format.js";
+import {
+  bytes,
+  count,
+  duration,
+  share,
+  shortTime,
+  speed,
+  UNKNOWN,
+  visible,
+} from "../lib/format.js";
 import { live } from "../lib/live.js";
 import {
   countLooks,
@@ -84,7 +93,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
 
   replace(
     root,
-    h("div", { class: "page-head" }, h("h1", null, h("bdi", null, vmName)), compare),
+    h("div", { class: "page-head" }, h("h1", null, h("bdi", null, visible(vmName))), compare),
     h(
       "div",
       { class: "selectors no-print" },
@@ -248,8 +257,11 @@ export function machineFigures(runs) {
   const ends = countEnds(runs);
   return [
     { value: bytes(last?.bytes_transferred), note: when },
-    { value: duration(last?.duration_seconds), note: "of that run" },
-    { value: speed(last && effectiveSpeed(last)), note: "bytes ÷ duration of that run" },
+    { value: duration(last?.duration_seconds), note: last ? "of that run" : "" },
+    {
+      value: speed(last && effectiveSpeed(last)),
+      note: last ? "bytes ÷ duration of that run" : "",
+    },
     {
       value: share(ends.good, ends.ended),
       note: endsText(ends),
@@ -298,6 +310,7 @@ function statusDonut({ choose }) {
           "aria-pressed": "false",
           on: { click: () => choose(look) },
         },
+        h("span", { class: "slice", "aria-hidden": "true" }),
         statusIcon(look),
         h("span", { class: "legend-name" }, lookText(look)),
         number,

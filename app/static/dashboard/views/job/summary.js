@@ -79,13 +79,13 @@ export function summaryPanel() {
     );
     diskSection.hidden = !job.disks.length;
     setText(diskTitle, job.disks.length === 1 ? "Disk" : `Disks (${job.disks.length})`);
-    const isMoving = job.status === "running";
+    const { status } = job;
     keyed(
       disks,
       job.disks,
       (disk) => disk.disk_index,
-      (disk) => makeDisk(disk, isMoving),
-      (disk, item) => updateDisk(disk, item, isMoving),
+      (disk) => makeDisk(disk, status),
+      (disk, item) => updateDisk(disk, item, status),
     );
   }
 
@@ -151,8 +151,8 @@ function timeLeftNote(job) {
   return parts.join("; ");
 }
 
-/** @param {JobDisk} disk @param {boolean} isMoving whether its job is running */
-function makeDisk(disk, isMoving) {
+/** @param {JobDisk} disk @param {JobStatus} jobStatus */
+function makeDisk(disk, jobStatus) {
   const node = h(
     "li",
     { class: "disk" },
@@ -162,21 +162,25 @@ function makeDisk(disk, isMoving) {
     h("span", { class: "disk-figures num" }),
     h("p", { class: "error-text", dir: "auto" }),
   );
-  updateDisk(node, disk, isMoving);
+  updateDisk(node, disk, jobStatus);
   return node;
 }
 
-/** @param {HTMLElement} node @param {JobDisk} disk @param {boolean} isMoving */
-function updateDisk(node, disk, isMoving) {
+/** @param {HTMLElement} node @param {JobDisk} disk @param {JobStatus} jobStatus */
+function updateDisk(node, disk, jobStatus) {
   const [, badge, bar, figures, error] = childElements(node);
   const total = disk.total_bytes || disk.size_bytes;
-  updateStatusBadge(badge, disk);
+  const stands = jobStatus === "stalled" && disk.status === "transferring";
+  const shown = stands ? { status: "stalled" } : disk;
+  updateStatusBadge(badge, shown);
   updateProgressBar(bar, disk.progress_percent, {
     label: `Progress of disk ${disk.disk_index}`,
-    of: disk,
+    of: shown,
   });
   const rate =
-    isMoving && disk.status === "transferring" ? ` · ${speed(disk.transfer_speed_bps)}` : "";
+    jobStatus === "running" && disk.status === "transferring"
+      ? ` · ${speed(disk.transfer_speed_bps)}`
+      : "";
   setText(figures, `${bytes(disk.bytes_transferred)}${total ? ` of ${bytes(total)}` : ""}${rate}`);
   setText(error, disk.error_message ?? "");
   error.hidden = !disk.error_message;

@@ -1,14 +1,13 @@
 /** The filter form of the overview. */
 
-import { get } from "../../lib/api.js";
 import { h, replace, setAttribute } from "../../lib/dom.js";
-import { toDate } from "../../lib/format.js";
+import { toDate, zone } from "../../lib/format.js";
+import { loadMachines } from "../../lib/machines.js";
 import { NO_FILTERS, SINCE } from "./requests.js";
 
 /** @import { Filters } from "./requests.js" */
 
 const MINUTE_MS = 60_000;
-const MANY_MACHINES = 500;
 
 /** The number of active filters. @param {Filters} filters */
 export function activeFilters({ status, ...others }) {
@@ -36,7 +35,13 @@ export class FilterForm {
       Object.entries(SINCE).map(([key, [label]]) => h("option", { value: key }, label)),
       h("option", { value: "custom" }, "From … until …"),
     );
-    this.custom = h("div", { class: "filter-custom" }, this.fields.from.node, this.fields.to.node);
+    this.custom = h(
+      "div",
+      { class: "filter-custom" },
+      this.fields.from.node,
+      this.fields.to.node,
+      h("p", { class: "muted small" }, zone()),
+    );
     this.clear = h(
       "button",
       { type: "button", class: "button button-quiet", on: { click: () => this.#clear() } },
@@ -140,10 +145,10 @@ export class FilterForm {
   /** Suggests the names of machines when the field gets the focus. */
   async #suggest() {
     try {
-      const { data } = await get("/machines", { limit: MANY_MACHINES });
+      const machines = await loadMachines();
       replace(
         this.machines,
-        data.items.map((/** @type {Machine} */ machine) => h("option", { value: machine.vm_name })),
+        machines.map((machine) => h("option", { value: machine.vm_name })),
       );
     } catch {
       // The user can type the name without suggestions.
