@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import re
-from urllib.parse import parse_qs, urlsplit
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.conftest import NewPage
 from tools.browser.demo import BULK, LIVE, NIGHTS, PENDING, STALLED
 from tools.browser.views import open_view, wait_ready
 from tools.hub_process import HubProcess
@@ -142,6 +145,50 @@ def test_a_time_range_is_in_the_users_time_zone(page: Page) -> None:
     expect(page.get_by_text("No job matches these filters")).to_be_visible()
     page.reload()
     expect(page.get_by_label("Until", exact=True)).to_have_value("2026-01-01T12:30")
+
+
+def test_presets_are_filters_with_a_history(new_page: NewPage) -> None:
+    """And the rows are dense by choice, the CSV is that of the filters, a wide screen is used."""
+    page = new_page(viewport={"width": 2560, "height": 1000})
+    open_view(page, "overview")
+    page.get_by_role("button", name="Failed in the last 24 hours").click()
+    expect(page.get_by_role("heading", name=re.compile("^Failed"))).to_be_visible()
+    assert query(page) == {"status": ["failed"], "since": ["24h"]}
+    asked = re.compile(r"/api/v1/jobs/summary\?active_from=([^&]+)&active_to=([^&]+)")
+    with page.expect_request(asked) as request:
+        page.get_by_role("button", name="Last night").click()
+    found = asked.search(request.value.url)
+    assert found is not None
+    assert [unquote(text)[10:] for text in found.groups()] == ["T12:30:00.000Z", "T00:30:00.000Z"]
+    expect(page.locator(".filter-form")).to_contain_text(
+        re.compile(r"Ran between \S+ 18:00 and \S+ 06:00, Asia/\w+ \(UTC\+05:30\)")
+    )
+    link = page.get_by_role("link", name="Save as CSV")
+    expect(link).to_have_attribute("href", re.compile(r"/jobs\?active_from=.*format=csv"))
+    page.go_back()
+    expect(page.get_by_role("combobox", name="Started")).to_have_value("24h")
+    expect(link).to_have_attribute("href", re.compile(r"/jobs\?status=failed&from=.*format=csv"))
+    with page.expect_download() as download:
+        link.click()
+    with Path(download.value.path()).open(newline="") as file:
+        jobs = list(csv.DictReader(file))
+    assert jobs[0]["job_id"] == rows(page, "Ended")[0]
+    assert {job["status"] for job in jobs} == {"failed"}
+    page.go_back()
+    expect(table(page, "Running")).to_be_visible()
+    main, row = page.locator("main"), table(page, "Ended").locator(".job-row").first
+    box, before = main.bounding_box(), row.bounding_box()
+    page.get_by_role("button", name="Dense rows").click()
+    after = row.bounding_box()
+    assert box is not None
+    assert box["width"] > 2000
+    assert before is not None
+    assert after is not None
+    assert after["height"] < 0.7 * before["height"]
+    page.reload()
+    wait_ready(page)
+    expect(page.get_by_role("button", name="Dense rows")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".is-dense")).to_be_visible()
 
 
 def test_the_list_loads_all_pages_by_cursor(page: Page) -> None:

@@ -18,6 +18,7 @@ import { AttentionPanel } from "./overview/attention.js";
 import { activeFilters, FilterForm } from "./overview/filters.js";
 import {
   countsRequest,
+  csvUrl,
   listRequest,
   NO_FILTERS,
   readFilters,
@@ -45,14 +46,59 @@ export function mount(root, { query, restores, ...context }) {
   root.append(view.node);
   root.classList.add("overview");
   if (restores && saved.search === location.search) view.restore(saved);
-  const search = location.search;
   view.start();
   return {
+    follow(nextQuery) {
+      view.follow(readFilters(nextQuery));
+      return true;
+    },
     unmount() {
-      saved = { ...view.save(), search };
+      saved = { ...view.save(), search: view.search };
       view.stop();
     },
   };
+}
+
+/** @type {{label: string, filters: Partial<Filters>}[]} */
+const PRESETS = [
+  { label: "Last night", filters: { since: "night" } },
+  { label: "Failed in the last 24 hours", filters: { status: ["failed"], since: "24h" } },
+];
+
+const DENSE = "hub-dense-rows"; // in localStorage
+
+function isDense() {
+  try {
+    return localStorage.getItem(DENSE) === "yes";
+  } catch {
+    return false; // storage is off
+  }
+}
+
+/** A button for rows of one line, which this browser keeps. @param {(isDense: boolean) => void} onChange */
+function denseSwitch(onChange) {
+  const button = h(
+    "button",
+    {
+      type: "button",
+      class: "button button-quiet",
+      "aria-pressed": isDense(),
+      on: { click: toggle },
+    },
+    "Dense rows",
+  );
+  function toggle() {
+    const next = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(next));
+    try {
+      if (next) localStorage.setItem(DENSE, "yes");
+      else localStorage.removeItem(DENSE);
+    } catch {
+      // Storage is off: only this page remembers.
+    }
+    onChange(next);
+  }
+  return button;
 }
 
 class Overview {
@@ -62,6 +108,7 @@ class Overview {
    */
   constructor(filters, { navigate, setQuery, updateTitle }) {
     this.filters = filters;
+    this.search = location.search;
     this.setQuery = setQuery;
     this.lists = JOB_LISTS.map(
       (list) =>
@@ -77,10 +124,28 @@ class Overview {
     });
     this.counts = new StatusChips((changes) => this.#choose(changes));
     this.form = new FilterForm(filters, (changes) => this.#choose(changes));
+    this.csv = h("a", { class: "button button-quiet", download: "" }, "Save as CSV");
+    this.presets = h(
+      "div",
+      { class: "presets no-print" },
+      PRESETS.map(({ label, filters: preset }) =>
+        h(
+          "button",
+          {
+            type: "button",
+            class: "button button-quiet",
+            on: { click: () => this.#choose({ ...NO_FILTERS, ...preset }) },
+          },
+          label,
+        ),
+      ),
+      denseSwitch((isDense) => this.sections.classList.toggle("is-dense", isDense)),
+      this.csv,
+    );
     this.message = h("div", null, loading("Loading jobs …"));
     this.sections = h(
       "div",
-      { class: "page", hidden: true },
+      { class: ["page", isDense() && "is-dense"], hidden: true },
       this.lists.map(({ node }) => node),
     );
     this.node = document.createDocumentFragment();
@@ -92,7 +157,7 @@ class Overview {
         searchForm((id) => navigate(jobUrl({ job_id: id }))),
       ),
       this.attention.node,
-      h("div", { class: "overview-filters" }, this.counts.node, this.form.node),
+      h("div", { class: "overview-filters" }, this.counts.node, this.form.node, this.presets),
       this.message,
       this.sections,
     );
@@ -146,7 +211,19 @@ class Overview {
   /** @param {Partial<Filters>} changes */
   #choose(changes) {
     this.filters = { ...this.filters, ...changes };
-    this.setQuery(this.#address());
+    this.setQuery(this.#address(), { push: true });
+    this.#apply();
+  }
+
+  /** "Back" and "forward" between filters. @param {Filters} filters */
+  follow(filters) {
+    this.filters = filters;
+    this.form.since.value = ""; // also if a custom range was being entered
+    this.#apply();
+  }
+
+  #apply() {
+    this.search = location.search;
     this.form.show(this.filters);
     this.counts.show(this.summary, this.filters);
     for (const list of this.lists) list.reset();
@@ -162,6 +239,7 @@ class Overview {
 
   #render() {
     this.counts.show(this.summary, this.filters);
+    setAttribute(this.csv, "href", csvUrl(this.filters));
     const selected = this.lists.filter((list) => list.statuses().length);
     if (!selected.every((list) => list.pages.isLoaded)) return;
     this.sections.classList.remove("is-stale");

@@ -1,9 +1,9 @@
 /** The filter form of the overview. */
 
-import { h, replace, setAttribute } from "../../lib/dom.js";
-import { toDate, zone } from "../../lib/format.js";
+import { h, replace, setAttribute, setText } from "../../lib/dom.js";
+import { time, toDate, zone } from "../../lib/format.js";
 import { loadMachines } from "../../lib/machines.js";
-import { NO_FILTERS, SINCE } from "./requests.js";
+import { lastNight, NO_FILTERS, SINCE } from "./requests.js";
 
 /** @import { Filters } from "./requests.js" */
 
@@ -32,7 +32,7 @@ export class FilterForm {
       "select",
       { class: "select" },
       h("option", { value: "" }, "Any time"),
-      Object.entries(SINCE).map(([key, [label]]) => h("option", { value: key }, label)),
+      Object.entries(SINCE).map(([key, { label }]) => h("option", { value: key }, label)),
       h("option", { value: "custom" }, "From … until …"),
     );
     this.custom = h(
@@ -42,6 +42,7 @@ export class FilterForm {
       this.fields.to.node,
       h("p", { class: "muted small" }, zone()),
     );
+    this.night = h("p", { class: "muted small" });
     this.clear = h(
       "button",
       { type: "button", class: "button button-quiet", on: { click: () => this.#clear() } },
@@ -66,6 +67,7 @@ export class FilterForm {
         this.fields.repository.node,
         h("label", { class: "labelled" }, h("span", null, "Started"), this.since),
         this.custom,
+        this.night,
         this.clear,
         this.machines,
         h(
@@ -93,6 +95,8 @@ export class FilterForm {
     if (!(this.since.value === "custom" && !filters.since))
       this.since.value = filters.since || (isCustom ? "custom" : "");
     this.custom.hidden = this.since.value !== "custom";
+    this.night.hidden = this.since.value !== "night";
+    setText(this.night, nightText());
     this.clear.hidden = activeFilters(filters) === 0;
   }
 
@@ -154,6 +158,12 @@ export class FilterForm {
       // The user can type the name without suggestions.
     }
   }
+}
+
+function nightText() {
+  const { from, to } = lastNight();
+  const minutes = (/** @type {Date} */ at) => time(at).slice(0, 16);
+  return `Ran between ${minutes(from)} and ${minutes(to)}, ${zone()}`;
 }
 
 /** @param {string} label @param {object} props */
