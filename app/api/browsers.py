@@ -18,6 +18,12 @@ def wants_page(environ: WSGIEnvironment) -> bool:
     )
 
 
+def way_to_root(environ: WSGIEnvironment) -> str:
+    """The relative address of the hub's root, as a browser resolves it: a %2F is not a slash."""
+    path: str = environ["REQUEST_URI"].partition("?")[0]
+    return "../" * (path.count("/") - 1)
+
+
 def can_be_page(path: str) -> bool:
     """Whether browsers get a page at this path, or the "not found" page."""
     # After signing in, a path with `//` could redirect to another host.

@@ -13,7 +13,7 @@ import flask
 from flask import Response, request
 from werkzeug.exceptions import NotFound
 
-from app.api.browsers import can_be_page, wants_page
+from app.api.browsers import can_be_page, wants_page, way_to_root
 from app.api.errors import answer_http_exception
 from app.api.files import ASK_FIRST, FOR_EVER, TYPES, File, make_file, read_file, read_version, send
 from app.api.needs import needs
@@ -48,7 +48,7 @@ def show_page(kind: str = "", name: str = "") -> Response:
     # Ids contain no slashes, machine names may.
     if (kind == "compare" and not name) or (kind != "machines" and "/" in name):
         raise NotFound
-    return _send_page(depth=1 if "/" in request.path[1:] else 0)
+    return _send_page()
 
 
 @blueprint.app_errorhandler(404)
@@ -56,12 +56,11 @@ def show_not_found(error: NotFound) -> Response:
     """Browsers get the page, which says so; other clients get problem+json."""
     if not wants_page(request.environ) or not can_be_page(request.path):
         return answer_http_exception(error)
-    return _send_page(depth=request.path.count("/") - 1, status=404)
+    return _send_page(status=404)
 
 
-def _send_page(depth: int, status: int = 200) -> Response:
-    """The page at an address with `depth` slashes after the first."""
-    page = _page(f"v-{_version()}", "../" * depth)
+def _send_page(status: int = 200) -> Response:
+    page = _page(f"v-{_version()}", way_to_root(request.environ))
     response = send(page, "text/html; charset=utf-8", status=status)
     response.headers["Content-Security-Policy"] = _POLICY
     return response

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.api.browsers import can_be_page, wants_page
+from app.api.browsers import can_be_page, wants_page, way_to_root
 from app.api.context import current_request, to_response
 from app.api.hooks import current_permission
 from app.errors import RequestError, Unauthorized
@@ -68,9 +68,9 @@ def _answer_unauthorized(error: Exception) -> Response:
 
 def _sign_in_path() -> str:
     """The sign-in page, which leads back here. Relative, as a proxy may add a path prefix."""
-    path: str = request.environ["PATH_INFO"]
-    here = quote(path.encode("latin-1"))
+    path: str = request.environ["REQUEST_URI"].partition("?")[0]
+    here = quote(path.encode("latin-1"), safe="%/:@!$&'()*+,;=~")
     if query := request.environ.get("QUERY_STRING", ""):
         here += f"?{quote(query.encode('latin-1'), safe='%=&+,:;/?@!$*()')}"
-    up = "../" * (path.count("/") - 1) or "./"
+    up = way_to_root(request.environ) or "./"
     return f"{up}sign-in?{urlencode({'next': here})}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import logging
+from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
@@ -33,6 +34,8 @@ logger = logging.getLogger("hub.auth")
 blueprint = Blueprint("session", __name__, description="The session of a token or cookie.")
 pages = flask.Blueprint("signin", __name__)
 
+# A cookie outlives its token, so that the form can say that the token has expired.
+_KEPT_LONGER = timedelta(days=1)
 LARGEST_FORM = 16 * 1024
 _STATIC = ROOT / "app" / "static" / "signin"
 _POLICY = (
@@ -75,7 +78,7 @@ def show_form() -> Response:
         claims is not None and _uses_cookie() and claims.may(Scope.READ)
     ):
         return _redirect(wanted)
-    response = _form(wanted)
+    response = _form(wanted, _end_of_session())
     if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
         # Browsers do not send the cookie when they follow a link on another site. Reload from this
         # page: then they send it.
@@ -98,14 +101,15 @@ def sign_in() -> Response:
         claims = _require_reader(guard.identify(token))
     except RequestError as refusal:
         count_refusal(refusal)
-        return _form(wanted, refusal)
+        return _refuse(wanted, refusal)
     logger.info("signed in", extra={"token_id": claims.token_id, "token_name": claims.name})
     response = _redirect(wanted)
+    kept_until = claims.expires_at + _KEPT_LONGER
     response.set_cookie(
         COOKIE,
         token,
-        expires=claims.expires_at,
-        max_age=max(0, int((claims.expires_at - utc_now()).total_seconds())),
+        expires=kept_until,
+        max_age=max(0, int((kept_until - utc_now()).total_seconds())),
         httponly=True,
         samesite="Strict",
         secure=_is_secure(),
@@ -151,14 +155,29 @@ def _redirect(path: str) -> Response:
     return response
 
 
-def _form(wanted: str, refusal: RequestError | None = None) -> Response:
-    page = (_STATIC / "index.html").read_text(encoding="utf-8")
-    sentence = f'<p id="problem" role="alert">{html.escape(str(refusal))}</p>' if refusal else ""
-    page = page.replace("{problem}", sentence).replace("{next}", html.escape(wanted))
-    page = page.replace("{described}", " problem" if refusal else "")
-    response = Response(page, refusal.status if refusal else 200, mimetype="text/html")
-    if refusal is not None and refusal.status == 401:
+def _end_of_session() -> str:
+    """Why the browser's cookie is not accepted any more; "" without one."""
+    refusal = current_admission().refusal
+    if refusal is None or not _uses_cookie():
+        return ""
+    return f"You are not signed in any more. {refusal}"
+
+
+def _refuse(wanted: str, refusal: RequestError) -> Response:
+    response = _form(wanted, str(refusal))
+    response.status_code = refusal.status
+    if refusal.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="telemetry-hub"'
+    return response
+
+
+def _form(wanted: str, problem: str) -> Response:
+    """The form, with a sentence above it unless that is empty."""
+    page = (_STATIC / "index.html").read_text(encoding="utf-8")
+    sentence = f'<p id="problem" role="alert">{html.escape(problem)}</p>' if problem else ""
+    page = page.replace("{problem}", sentence).replace("{next}", html.escape(wanted))
+    page = page.replace("{described}", " problem" if problem else "")
+    response = Response(page, mimetype="text/html")
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     # With no-referrer a browser would send the form with `Origin: null`.

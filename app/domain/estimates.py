@@ -176,9 +176,13 @@ def time_left(
         return TimeLeft(None, reason="Neither a total nor a percent is known.")
     if not samples:
         return TimeLeft(None, reason="No progress is known.")
-    idle = idle_seconds(samples)
-    if idle >= PAUSE_SECONDS and 0 < samples[0].done < total:
-        return TimeLeft(None, reason=f"Nothing has moved for {round(idle / 60)} minutes.")
+    if 0 < samples[0].done < total:
+        idle = idle_seconds(samples)
+        if idle >= PAUSE_SECONDS:
+            return TimeLeft(None, reason=f"Nothing has moved for {round(idle / 60)} minutes.")
+        # As of the last progress: the time left of a job that is stuck must not grow.
+        samples = [sample for sample in samples if samples[0].at - sample.at >= idle]
+        elapsed = max(0.0, elapsed - idle)
     percent = min(100.0, 100.0 * samples[0].done / total)
     if any(newer.done < older.done for newer, older in pairwise(samples)):
         earlier = ()  # it was restarted: its progress is not comparable

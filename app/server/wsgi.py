@@ -64,6 +64,7 @@ def make_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
     client, server = scope["client"], scope["server"]
     environ["REQUEST_METHOD"] = scope["method"]
     environ["PATH_INFO"] = unquote_to_bytes(scope["raw_path"]).decode("latin-1")
+    environ["REQUEST_URI"] = scope["raw_path"].decode("latin-1")  # in which a %2F is not a slash
     environ["QUERY_STRING"] = scope["query_string"].decode("latin-1")
     environ["REMOTE_ADDR"] = client[0] if client else ""
     host, port = server or ("localhost", None)  # None: not a TCP socket

@@ -13,9 +13,25 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.api.context import hub_of
 from app.api.factory import close_app
+from app.auth.scopes import Claims
 from app.config import Config
 from app.database.pool import Database
-from tests.tokens import KEYS
+from app.store.tokens import TokenRow, insert_token, revoke_token
+from tests.tokens import KEYS, YEAR
+
+
+def record(database: Database, claims: Claims) -> None:
+    """Store what the hub knows of a token."""
+    made_at = claims.expires_at - YEAR
+    row = TokenRow(claims.token_id, claims.name, claims.scope, [], made_at, claims.expires_at)
+    with database.transaction() as conn:
+        insert_token(conn, row)
+
+
+def revoke(database: Database, token_id: str) -> None:
+    """Revoke a recorded token."""
+    with database.transaction() as conn:
+        assert revoke_token(conn, token_id) is not None
 
 
 def look_for_revoked(app: Flask) -> None:

@@ -16,20 +16,18 @@ from flask.testing import FlaskClient
 
 from app.auth import watch as watch_module
 from app.auth.guard import Guard
-from app.auth.scopes import Claims
 from app.auth.tokens import mint
 from app.auth.watch import TokenWatch
 from app.clock import isoformat
 from app.database.pool import Database
 from app.errors import Unauthorized
-from app.store.tokens import TokenRow, insert_token, read_tokens, revoke_token
+from app.store.tokens import read_tokens, revoke_token
 from app.web.admission import COOKIE
-from tests.api.conftest import look_for_revoked
+from tests.api.conftest import look_for_revoked, record, revoke
 from tests.factories import make_body
 from tests.tokens import (
     FOREIGN_KEYS,
     KEYS,
-    YEAR,
     api_key,
     bearer,
     make_claims,
@@ -291,18 +289,6 @@ def test_node_snapshots_are_a_job_type_of_their_own(guarded: FlaskClient) -> Non
 
 
 # Revoking.
-
-
-def record(database: Database, claims: Claims) -> None:
-    made_at = claims.expires_at - YEAR
-    row = TokenRow(claims.token_id, claims.name, claims.scope, [], made_at, claims.expires_at)
-    with database.transaction() as conn:
-        insert_token(conn, row)
-
-
-def revoke(database: Database, token_id: str) -> None:
-    with database.transaction() as conn:
-        assert revoke_token(conn, token_id) is not None
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", PUSH), ("GET", JOBS)])

@@ -8,13 +8,17 @@ from http.cookies import Morsel, SimpleCookie
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from app.auth.tokens import mint
 from app.clock import isoformat
+from app.database.pool import Database
 from app.web.admission import COOKIE
+from tests.api.conftest import look_for_revoked, record, revoke
 from tests.factories import make_body
-from tests.tokens import FOREIGN_KEYS, bearer, make_claims, make_token
+from tests.tokens import FOREIGN_KEYS, KEYS, bearer, make_claims, make_token
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -45,6 +49,8 @@ def cookie(token: str) -> dict[str, str]:
         ("/machines", "./sign-in?next=%2Fmachines"),
         ("/jobs/a%20b?from=1&to=2", "../sign-in?next=%2Fjobs%2Fa%2520b%3Ffrom%3D1%26to%3D2"),
         ("/api/v1/docs", "../../sign-in?next=%2Fapi%2Fv1%2Fdocs"),
+        ("/machines/a/b", "../../sign-in?next=%2Fmachines%2Fa%2Fb"),
+        ("/machines/a%2Fb", "../sign-in?next=%2Fmachines%2Fa%252Fb"),
         ("//evil.example", None),
     ],
 )
@@ -62,7 +68,7 @@ def _path(address: str) -> dict[str, str]:
     from urllib.parse import unquote
 
     path, _, query = address.partition("?")
-    return {"PATH_INFO": unquote(path), "QUERY_STRING": query}
+    return {"PATH_INFO": unquote(path), "QUERY_STRING": query, "REQUEST_URI": address}
 
 
 def test_sign_in_leads_back_to_the_page(guarded: FlaskClient) -> None:
@@ -118,7 +124,8 @@ def test_sign_in_sets_an_http_only_strict_cookie(guarded: FlaskClient) -> None:
     assert kept["path"] == "/"
     assert not kept["secure"]
     assert not kept["domain"]
-    assert 0 <= timedelta(days=30).total_seconds() - int(kept["max-age"]) < 60
+    # A day longer than the token, for the form to say that it has expired.
+    assert 0 <= timedelta(days=31).total_seconds() - int(kept["max-age"]) < 60
 
 
 @pytest.mark.parametrize(
@@ -224,6 +231,25 @@ def test_sign_in_never_redirects_to_another_site(guarded: FlaskClient, wanted: s
 def test_signed_in_browser_skips_the_form(guarded: FlaskClient) -> None:
     answer = guarded.get("/sign-in?next=/machines", headers={**BROWSER, **cookie(make_token())})
     assert (answer.status_code, answer.headers["Location"]) == (303, "./machines")
+
+
+def test_form_says_why_the_session_ended(
+    guarded: FlaskClient, guarded_app: Flask, database: Database
+) -> None:
+    claims = make_claims()
+    record(database, claims)
+    revoke(database, claims.token_id)
+    look_for_revoked(guarded_app)
+    reasons = {
+        mint(claims, KEYS): "The token is revoked.",
+        make_token(life=timedelta(days=-1)): "The token has expired.",
+        make_token(keys=FOREIGN_KEYS): "The token was not issued by this hub.",
+    }
+    for token, reason in reasons.items():
+        answer = guarded.get("/sign-in?next=/", headers={**BROWSER, **cookie(token)})
+        assert answer.status_code == 200
+        assert f"You are not signed in any more. {reason}" in answer.get_data(as_text=True)
+    assert "any more" not in guarded.get("/sign-in?next=/", headers=BROWSER).get_data(as_text=True)
 
 
 def test_form_reloads_after_a_link_from_another_site(guarded: FlaskClient) -> None:

@@ -121,16 +121,18 @@ def test_no_module_can_set_markup() -> None:
         ), path
 
 
-@pytest.mark.parametrize("path", ["/", "/nodes", "/nodes/n1", "/nodes/", "/machines/a%2Fb"])
+@pytest.mark.parametrize(
+    "path", ["/", "/nodes", "/nodes/n1", "/nodes/", "/machines/a%2Fb", "/machines/a/b", "/a/b%2Fc"]
+)
 def test_page_finds_its_files_at_every_address(client: FlaskClient, path: str) -> None:
-    page = client.get(path).get_data(as_text=True)
+    page = client.get(path, headers={"Accept": "text/html"}).get_data(as_text=True)
     found = addresses(page)
     assert len(found) > 5
     # As a browser resolves them: a %2F is not a slash.
-    is_below = path.count("/") > 1
+    up = "../" * (path.count("/") - 1)
     for address in found:
-        assert address.startswith("../static/" if is_below else "static/")
-        answer = client.get(f"/{address.removeprefix('../')}")
+        assert address.startswith(f"{up}static/")
+        answer = client.get(f"/{address.removeprefix(up)}")
         assert answer.status_code == 200, address
         assert "immutable" in answer.headers["Cache-Control"]
 

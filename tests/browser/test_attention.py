@@ -177,7 +177,7 @@ def test_a_machine_counts_warnings_apart(page: Page) -> None:
     page.get_by_role("link", name=ARCHIVE, exact=True).click()
     wait_ready(page, 3)
     expect(page.locator(".kpis")).to_contain_text(
-        re.compile("75.0 %.*3 good, 1 with a warning, of the last 4 ended runs", re.S)
+        re.compile("75.0 %.*3 good, 1 with a warning, of the last 4 runs that ended", re.S)
     )
     legend = page.locator(".donut-legend")
     legend.get_by_role("button", name="completed with a warning").click()

@@ -60,21 +60,34 @@ def call(page: Page, module: str, name: str, *arguments: Any) -> Any:
         ("duration", 0, "< 1 s"),
         ("duration", 0.999, "< 1 s"),
         ("duration", 4.24, "4.2 s"),
-        ("duration", 9.96, "9 s"),
-        ("duration", 59.99, "59 s"),
+        ("duration", 9.96, "10 s"),
+        ("duration", 59.99, "1 min 00 s"),
         ("duration", 60, "1 min 00 s"),
         ("duration", 725, "12 min 05 s"),
-        ("duration", 3599.9, "59 min 59 s"),
+        ("duration", 3599.4, "59 min 59 s"),
+        ("duration", 3599.9, "1 h 00 min"),
         ("duration", 3720, "1 h 02 min"),
         ("duration", 3 * DAY + 4 * 3600, "3 d 04 h"),
+        ("duration", 3 * DAY - 1, "3 d 00 h"),
+        ("duration", DAY - 31, "23 h 59 min"),
+        ("duration", DAY - 29, "1 d 00 h"),
         ("duration", -1, "–"),
         ("duration", "NaN", "–"),
         ("duration", None, "–"),
         ("percent", 0, "0 %"),
-        ("percent", 42.55, "42.5 %"),
-        ("percent", 99.99, "99.9 %"),
+        ("percent", 42.55, "42.6 %"),
+        ("percent", 0.04, "0 %"),
+        ("percent", 99.99, "100 %"),
         ("percent", 100, "100 %"),
         ("percent", None, "–"),
+        ("progressPercent", 42.59, "42.5 %"),
+        ("progressPercent", 99.99, "99.9 %"),
+        ("progressPercent", 100, "100 %"),
+        ("progressPercent", None, "–"),
+        ("visible", "nightly run", "nightly run"),
+        ("visible", "   ", "␣␣␣"),
+        ("visible", " a\u00a0", "␣a␣"),
+        ("visible", "\u3164\u2800", "␣␣"),
         ("count", 10_000, "10,000"),
         ("count", "NaN", "–"),
         ("decimal", 1.257, "1.26"),
@@ -100,9 +113,14 @@ def test_a_value_as_text(blank: Page, name: str, value: Any, text: str) -> None:
         (-30, "in 30 s"),
         (59.9, "59 s ago"),
         (60, "1 min ago"),
-        (3600, "1 h ago"),
-        (2 * DAY - 1, "47 h ago"),
-        (2 * DAY, "2 d ago"),
+        (65, "1 min 05 s ago"),
+        (119, "1 min 59 s ago"),
+        (659, "10 min ago"),
+        (7_199, "1 h 59 min ago"),
+        (DAY - 1, "23 h ago"),
+        (2 * DAY - 1, "1 d 23 h ago"),
+        (3 * DAY - 1, "2 d 23 h ago"),
+        (10 * DAY, "10 d ago"),
     ],
 )
 def test_an_age_as_text(blank: Page, seconds: float, text: str) -> None:
@@ -222,14 +240,72 @@ def test_what_a_session_may_do(blank: Page, session: dict[str, Any], may: bool) 
     assert call(blank, "lib/session.js", "mayChange", session) is may
 
 
+def test_looks_differ_without_their_colours(blank: Page) -> None:
+    """Each bar but a good one has the mark of its badge; each piece of the ring has a pattern."""
+    marks, patterns = blank.evaluate(
+        """async (runs) => {
+            const {trendOption} = await import("/static/dashboard/charts/trend.js");
+            const {donutOption} = await import("/static/dashboard/charts/donut.js");
+            const {RUN_LOOKS} = await import("/static/dashboard/lib/looks.js");
+            const theme = {look: {}, surface: "rgb(0, 0, 0)"};
+            const [, looks] = trendOption(runs, {measure: "duration"}, theme).series;
+            const byLook = Object.fromEntries(RUN_LOOKS.map((look) => [look, 1]));
+            const [{data}] = donutOption(byLook, {selected: null}, theme).series;
+            return [looks.data.map(({value, symbol}) => [value[0], symbol]),
+                data.map(({itemStyle}) => JSON.stringify(itemStyle.decal ?? null))];
+        }""",
+        [
+            a_run(1, status=status, result=result)
+            for status, result in (("completed", "good"), ("completed", "warning"),
+                                   ("failed", None), ("stalled", None), ("cancelled", None))
+        ],
+    )  # fmt: skip
+    assert [index for index, _ in marks] == [1, 2, 3, 4]
+    assert len({symbol for _, symbol in marks}) == 4
+    assert len(set(patterns)) == len(patterns) == 7
+
+
+STUCK = {
+    "last_telemetry_at": "2026-11-21T01:20:00Z",
+    "last_progress_at": "2026-11-21T01:10:00Z",
+    "hub_eta": {"seconds": None, "basis": None, "reason": "Nothing has moved for 10 minutes."},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "cards"),
+    [
+        ({"status": "running"},
+         [["1.0 KiB/s", "mean 17 B/s"], ["1 min 30 s", "at the present pace; 1 min 00 s to "
+          "2 min 00 s; sender's estimate: 1 h 23 min"], ["1 min 00 s", "so far"]]),
+        ({"status": "running", **STUCK},
+         [["1.0 KiB/s", "mean 17 B/s"], ["–", "Nothing has moved for 10 minutes."],
+          ["1 min 00 s", "so far"]]),
+        ({"status": "stalled", "hub_eta": {"seconds": None, "basis": None, "reason": "Stalled."}},
+         [["–", "last 1.0 KiB/s, mean 17 B/s"], ["–", "Stalled."],
+          ["1 min 00 s", "until its last update"]]),
+        ({"status": "pending", "duration_seconds": None, "hub_eta": None, "bytes_transferred": 0},
+         [["–", ""], ["–", "not started"], ["–", "not started"]]),
+    ],
+)  # fmt: skip
+def test_only_a_running_job_has_a_speed_and_a_time_left(
+    blank: Page, changes: dict[str, Any], cards: list[list[str]]
+) -> None:
+    left = {"seconds": 90, "low": 60, "high": 120, "basis": "rate", "reason": None}
+    given: dict[str, Any] = {"bytes_transferred": KIB, "total_bytes": 9 * KIB}
+    given |= {"transfer_speed_bps": KIB, "eta_seconds": 5000, "hub_eta": left}
+    found = call(blank, "views/job/summary.js", "summaryFigures", a_run(1, **{**given, **changes}))
+    assert [list(card.values()) for card in found[1:]] == cards
+
+
 @pytest.mark.parametrize(
     ("ends", "value", "note"),
     [
         (["good"] * 8 + ["warning", "failed"], "80.0 %",
-         "8 good, 1 with a warning, of the last 10 ended runs"),
-        (["good", None, "failed"], "66.7 %", "2 good of the last 3 ended runs"),
-        (["good", "running"], "100 %", "1 good of one ended run; 1 not ended"),
-        (["running"], "–", "no ended runs yet; 1 not ended"),
+         "8 good, 1 with a warning, of the last 10 runs that ended"),
+        (["good", None, "failed"], "66.7 %", "2 good of the last 3 runs that ended"),
+        (["good", "running"], "100 %", "1 good of one run that ended; 1 not ended"),
+        (["running"], "–", "no run has ended yet; 1 not ended"),
     ],
 )  # fmt: skip
 def test_the_success_rate_counts_good_runs(

@@ -55,6 +55,16 @@ def test_a_slower_pace_counts_from_when_it_began() -> None:
     assert left(samples).seconds == 1900  # the mean rate says 212
 
 
+def test_the_time_left_of_a_stuck_job_does_not_grow() -> None:
+    """By its rate, and by earlier runs; after five minutes it is not known."""
+    for earlier in ([], [NIGHT, NIGHT]):
+        moving = moved((0, 0), (800, 200), (1000, 400))
+        stuck = [left(moved((0, 0), (800, 200), (1000, 400), (1000 + idle, 400)), earlier=earlier)
+                 for idle in (5, 60, 299)]  # fmt: skip
+        assert stuck == [left(moving, earlier=earlier)] * 3
+        assert left(moved((0, 0), (1000, 400), (1300, 400)), earlier=earlier).seconds is None
+
+
 def test_what_comes_before_a_restart_does_not_count() -> None:
     assert left(moved((0, 0), (900, 900), (910, 0), (1000, 90))).seconds == 910
 

@@ -2,8 +2,8 @@
 
 import { emptyState, errorState, loading } from "./components/states.js";
 import { ApiError, get, isUnavailable, onConnection } from "./lib/api.js";
-import { h, replace } from "./lib/dom.js";
-import { clock, utc } from "./lib/format.js";
+import { h, replace, setText } from "./lib/dom.js";
+import { clock, utc, zone } from "./lib/format.js";
 import { live } from "./lib/live.js";
 import { readSession } from "./lib/session.js";
 import { startTicker } from "./lib/ticker.js";
@@ -22,7 +22,8 @@ const ROUTES = [
   { pattern: /^jobs\/([^/]+)$/, nav: "jobs", load: () => import("./views/job.js") },
   { pattern: /^compare\/([^/]+)$/, nav: "jobs", load: () => import("./views/compare.js") },
   { pattern: /^machines\/?$/, nav: "machines", load: () => import("./views/machines.js") },
-  { pattern: /^machines\/([^/]+)$/, nav: "machines", load: () => import("./views/machine.js") },
+  // A name may have slashes, and a user may write them plainly.
+  { pattern: /^machines\/(.+)$/, nav: "machines", load: () => import("./views/machine.js") },
   { pattern: /^nodes\/?$/, nav: "nodes", load: () => import("./views/nodes.js") },
   { pattern: /^nodes\/([^/]+)$/, nav: "nodes", load: () => import("./views/node.js") },
 ];
@@ -248,7 +249,14 @@ async function showSession() {
   form.title = session?.name ? `Signed in as ${session.name}` : "";
 }
 
+/** Names the time zone on every page. */
+function showZone() {
+  setText(element("zone"), zone());
+  setText(element("zone-note"), `Times are in ${zone()}.`);
+}
+
 fixLinks();
+showZone();
 document.addEventListener("click", follow);
 addEventListener("popstate", goBack);
 // Otherwise the fragment of the skip link would become part of the address.

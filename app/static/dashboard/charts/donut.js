@@ -1,7 +1,8 @@
 /** Runs by status as a ring; the counts are in an HTML legend. */
 
-import { share } from "../lib/format.js";
+import { count, share } from "../lib/format.js";
 import { lookCount, lookText, RUN_LOOKS } from "../lib/looks.js";
+import { decalOf } from "./theme.js";
 
 /**
  * The option of ECharts; `selected` is highlighted.
@@ -13,7 +14,7 @@ export function donutOption(byLook, { selected }, theme) {
   const total = RUN_LOOKS.reduce((sum, look) => sum + (byLook[look] ?? 0), 0);
   return {
     title: {
-      text: String(total),
+      text: count(total),
       subtext: total === 1 ? "run" : "runs",
       left: "center",
       top: "middle",
@@ -24,7 +25,7 @@ export function donutOption(byLook, { selected }, theme) {
     tooltip: {
       trigger: "item",
       formatter: (/** @type {ChartItem<number>} */ { name, value }) =>
-        `${lookText(name)}: ${value} (${share(value, total)})`,
+        `${lookText(name)}: ${count(value)} (${share(value, total)})`,
     },
     series: [
       {
@@ -41,6 +42,7 @@ export function donutOption(byLook, { selected }, theme) {
                 value: byLook[look],
                 itemStyle: {
                   color: theme.look[look],
+                  decal: decalOf(look, theme),
                   opacity: selected && selected !== look ? 0.3 : 1,
                   borderColor: theme.surface,
                   borderWidth: 2,

@@ -1,6 +1,6 @@
 /** The distribution of speeds of a run. */
 
-import { percent, speed } from "../lib/format.js";
+import { counted, percent, speed } from "../lib/format.js";
 import { valueAxis } from "./chart.js";
 import { niceScale } from "./scale.js";
 
@@ -55,5 +55,5 @@ export function histogramOption(bins, unit, theme) {
 
 /** @param {Bin} bin */
 function describeBin(bin) {
-  return `${speed(bin.from)} – ${speed(bin.to)}\n${percent(bin.share * 100)} (${bin.count} points)`;
+  return `${speed(bin.from)} – ${speed(bin.to)}\n${percent(bin.share * 100)} (${counted(bin.count, "point")})`;
 }

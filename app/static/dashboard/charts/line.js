@@ -26,6 +26,7 @@ const UNITS = {
  * @property {number} from
  * @property {number} to
  * @property {string} label
+ * @property {{look: "warning" | "critical", from: number}[]} [limits] drawn as lines
  */
 
 /**
@@ -67,7 +68,7 @@ export function lineChart(container, options) {
  * @param {Theme} theme
  * @param {Size} size
  */
-export function lineOption({ series, from, to }, theme, { width }) {
+export function lineOption({ series, from, to, limits = [] }, theme, { width }) {
   const unitWord = series[0]?.unit ?? "";
   /** @type {Unit} */
   const unit = UNITS[unitWord] ?? { text: (value) => `${round(value)} ${unitWord}`.trim() };
@@ -114,7 +115,10 @@ export function lineOption({ series, from, to }, theme, { width }) {
         t * 1000,
         value === null ? null : value / bytesUnit.factor,
       ]),
-      showSymbol: false,
+      // A line needs two points: a single one between gaps is a dot.
+      symbol: "circle",
+      symbolSize: (/** @type {unknown} */ _, /** @type {ChartItem} */ { dataIndex }) =>
+        isLone(points, dataIndex) ? 4 : 0,
       connectNulls: false,
       emphasis: { disabled: true },
       lineStyle: {
@@ -123,6 +127,28 @@ export function lineOption({ series, from, to }, theme, { width }) {
         type: DASHES[index % DASHES.length],
       },
       itemStyle: { color: theme.series[index % theme.series.length] },
+      markLine: index ? undefined : limitLines(limits, theme),
+    })),
+  };
+}
+
+/** @param {TimePoint[]} points @param {number} index */
+const isLone = (points, index) =>
+  (points[index - 1]?.[1] ?? null) === null && (points[index + 1]?.[1] ?? null) === null;
+
+/** @param {NonNullable<LineOptions["limits"]>} limits @param {Theme} theme */
+function limitLines(limits, theme) {
+  return {
+    silent: true,
+    symbol: "none",
+    label: { show: false },
+    data: limits.map(({ look, from }) => ({
+      yAxis: from,
+      lineStyle: {
+        type: look === "critical" ? "solid" : "dashed",
+        width: 1,
+        color: theme.look[look === "critical" ? "failed" : "warning"],
+      },
     })),
   };
 }

@@ -43,6 +43,32 @@ export function readTheme(root = document.documentElement) {
   return theme;
 }
 
+const DIAGONAL = Math.PI / 4;
+/**
+ * Patterns that tell the looks apart without their colours, as decals of ECharts. The classes
+ * `.slice` of the style sheet are the same.
+ * @type {Partial<Record<RunLook, object>>}
+ */
+const DECALS = {
+  warning: { dashArrayX: [1, 0], dashArrayY: [2, 4] },
+  running: {
+    symbol: "circle",
+    dashArrayX: [
+      [0, 6],
+      [6, 0],
+    ],
+    dashArrayY: [3, 3],
+  },
+  stalled: { dashArrayX: [1, 0], dashArrayY: [2, 4], rotation: DIAGONAL },
+  pending: { dashArrayX: [2, 4], dashArrayY: [1, 0] },
+  failed: { dashArrayX: [1, 0], dashArrayY: [3, 3], rotation: -DIAGONAL },
+  cancelled: { symbol: "rect", dashArrayX: [3, 3], dashArrayY: [3, 3], symbolSize: 1 },
+};
+
+/** The pattern of a look; undefined for the plain one. @param {RunLook} look @param {Theme} theme */
+export const decalOf = (look, theme) =>
+  DECALS[look] && { color: fade(theme.surface, 0.75), ...DECALS[look] };
+
 /**
  * Calls `changed` when the theme changes or the page is printed, which is always light.
  * @param {() => void} changed

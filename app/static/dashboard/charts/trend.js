@@ -1,7 +1,7 @@
 /** Durations or sizes of the last runs as bars, oldest first. */
 
-import { bytes, duration, time } from "../lib/format.js";
-import { lookOf, lookText } from "../lib/looks.js";
+import { bytes, counted, duration, time } from "../lib/format.js";
+import { lookOf, lookText, SHAPES } from "../lib/looks.js";
 import { runKey, runText } from "../lib/runs.js";
 import { valueAxis } from "./chart.js";
 import { byteUnit, niceScale, secondsStep } from "./scale.js";
@@ -18,6 +18,8 @@ export const MEASURES = {
   duration: { title: "Duration", value: (run) => run.duration_seconds, text: duration },
   size: { title: "Bytes moved", value: (run) => run.bytes_transferred, text: bytes },
 };
+
+const MARK = 11; // pixels
 
 /**
  * The option of ECharts.
@@ -65,6 +67,25 @@ export function trendOption(runs, { measure, current }, theme) {
           },
         })),
       },
+      {
+        // Above the bars, so that the looks are told apart without their colours.
+        type: "scatter",
+        name: "looks",
+        silent: true,
+        clip: false,
+        symbolSize: MARK,
+        symbolKeepAspect: true,
+        symbolOffset: [0, -MARK],
+        data: runs.flatMap((run, index) => {
+          const look = lookOf(run);
+          const mark = {
+            value: [index, (value(run) ?? 0) / axis.factor],
+            symbol: `path://${SHAPES[look]}`,
+            itemStyle: { color: theme.look[look], opacity: 1 },
+          };
+          return look === "completed" ? [] : [mark];
+        }),
+      },
     ],
   };
 }
@@ -103,7 +124,7 @@ export function trendLabel(runs, measure) {
   const last = runs.at(-1);
   if (!last || !known.length) return `${title}: no data yet.`;
   return (
-    `${title} of ${runs.length} runs: from ${text(Math.min(...known))} to ` +
+    `${title} of ${counted(runs.length, "run")}: from ${text(Math.min(...known))} to ` +
     `${text(Math.max(...known))}, last ${text(value(last))}.`
   );
 }

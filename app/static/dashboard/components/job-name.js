@@ -1,6 +1,7 @@
 /** The id of a job, and which of its runs it is. */
 
 import { childElements, h, setText } from "../lib/dom.js";
+import { visible } from "../lib/format.js";
 import { runText } from "../lib/runs.js";
 
 /** @import { JobRun } from "../lib/runs.js" */
@@ -16,6 +17,6 @@ export function jobName(job) {
 export function updateJobName(node, job) {
   const [id, run] = childElements(node);
   const text = runText(job);
-  setText(id, job.job_id);
+  setText(id, visible(job.job_id));
   setText(run, text && ` · ${text}`);
 }

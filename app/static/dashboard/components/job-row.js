@@ -1,7 +1,7 @@
 /** A job as one row of a table of jobs, or as a card on narrow screens. */
 
 import { childElements, h, replace, setAttribute, setText } from "../lib/dom.js";
-import { bytes, duration, speed } from "../lib/format.js";
+import { bytes, duration, speed, visible } from "../lib/format.js";
 import { runName } from "../lib/runs.js";
 import { LIVE_STATUSES } from "../lib/statuses.js";
 import { jobUrl, machineUrl } from "../lib/urls.js";
@@ -89,9 +89,13 @@ function renderDetails(node, job) {
   node.dataset.key = key;
   const machine =
     job.vm_name &&
-    h("a", { class: "quiet-link", href: machineUrl(job.vm_name) }, h("bdi", null, job.vm_name));
+    h(
+      "a",
+      { class: "quiet-link", href: machineUrl(job.vm_name) },
+      h("bdi", null, visible(job.vm_name)),
+    );
   const others = [job.job_type, job.backup_type, job.repository_id].filter(Boolean);
-  const words = [machine, ...others.map((word) => h("bdi", null, word))].filter(Boolean);
+  const words = [machine, ...others.map((word) => h("bdi", null, visible(word)))].filter(Boolean);
   replace(
     node,
     words.map((word, index) => [index ? " · " : "", word]),

@@ -1,6 +1,7 @@
 /** A figure with its name and a note. */
 
 import { childElements, h, replace } from "../lib/dom.js";
+import { updateLimited } from "./status.js";
 
 /**
  * Several belong in an element of class "kpis".
@@ -18,9 +19,14 @@ export function kpiCard(label, value, note) {
   );
 }
 
-/** @param {HTMLElement} node @param {Node | string} value @param {Node | string} note */
-export function updateKpiCard(node, value, note) {
+/**
+ * @param {HTMLElement} node
+ * @param {string} value
+ * @param {Node | string} note
+ * @param {"warning" | "critical" | null} [limit] that the value has reached
+ */
+export function updateKpiCard(node, value, note, limit = null) {
   const [, valueNode, noteNode] = childElements(node);
-  replace(valueNode, value);
+  updateLimited(valueNode, value, limit);
   replace(noteNode, note);
 }

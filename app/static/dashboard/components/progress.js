@@ -1,7 +1,7 @@
 /** A progress bar with its percentage as text. */
 
 import { childElements, h, setAttribute, setText } from "../lib/dom.js";
-import { percent as percentText } from "../lib/format.js";
+import { progressPercent as percentText } from "../lib/format.js";
 import { lookOf } from "../lib/looks.js";
 import { lookColour } from "./status.js";
 

@@ -1,10 +1,14 @@
 /** Instants: in the user's time zone with UTC on hover, or as an age by the hub's clock. */
 
-import { h, setAttribute, setText } from "../lib/dom.js";
+import { childElements, h, setAttribute, setText } from "../lib/dom.js";
 import { time, toDate, UNKNOWN, utc } from "../lib/format.js";
+import { startOf } from "../lib/runs.js";
 import { renderTick } from "../lib/ticker.js";
 
-/** @import { DateLike } from "../lib/format.js" */
+/**
+ * @import { DateLike } from "../lib/format.js"
+ * @import { Started } from "../lib/runs.js"
+ */
 
 /** @param {DateLike} date */
 export function timeElement(date) {
@@ -25,6 +29,20 @@ export function elapsedElement(date) {
   const node = h("time", { class: "time", dataset: { tick: "elapsed" } });
   updateTime(node, date);
   return node;
+}
+
+/** The time of a start; "registered" and the time of that before it. @param {Started} run */
+export function startElement(run) {
+  const node = h("span", { class: "nowrap" }, h("span"), timeElement(null));
+  updateStart(node, run);
+  return node;
+}
+
+/** @param {HTMLElement} node @param {Started} run */
+export function updateStart(node, run) {
+  const [word, time] = childElements(node);
+  setText(word, startOf(run) ? "" : "registered ");
+  updateTime(/** @type {HTMLTimeElement} */ (time), run.started_at);
 }
 
 /** Updates an element of one of the above. @param {HTMLTimeElement} node @param {DateLike} date */

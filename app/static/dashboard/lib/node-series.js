@@ -5,6 +5,27 @@ import { get, serverNow } from "./api.js";
 export const OFFLINE_SECONDS = 180; // three snapshots missed
 const MINUTE_MS = 60_000;
 
+/**
+ * From how many percent on a node is short of something: the hub's defaults for its list of what needs
+ * attention (a rule may set others for a node).
+ * @type {Record<string, {look: "warning" | "critical", from: number}[]>} the highest first
+ */
+export const LIMITS = {
+  disk_percent: [
+    { look: "critical", from: 95 },
+    { look: "warning", from: 90 },
+  ],
+  memory_percent: [{ look: "warning", from: 95 }],
+};
+
+/**
+ * How close to its limit a metric is; null if it is not.
+ * @param {string} metric
+ * @param {number | null | undefined} value
+ */
+export const limitReached = (metric, value) =>
+  LIMITS[metric]?.find(({ from }) => (value ?? 0) >= from)?.look ?? null;
+
 /** @typedef {{data: NodeHistory, notModified: boolean, from: number, to: number}} HistoryAnswer */
 
 /**

@@ -4,6 +4,8 @@ const LAST_RUN = 2 ** 31 - 1;
 
 /** @typedef {Pick<Job, "job_id" | "run" | "runs">} JobRun */
 
+/** @typedef {Pick<Job, "status" | "started_at">} Started */
+
 /** Unique among all runs. @param {Pick<Job, "job_id" | "run">} job */
 export const runKey = ({ job_id: id, run }) => `${id}/${run}`;
 
@@ -12,6 +14,13 @@ export const runText = ({ run, runs }) => (runs > 1 ? `run ${run}` : "");
 
 /** "nightly · run 2", or "nightly" for an only run. @param {JobRun} job */
 export const runName = (job) => [job.job_id, runText(job)].filter(Boolean).join(" · ");
+
+/**
+ * When it started; null for a run that has been registered and has not started. The API has an instant
+ * for those as well, to sort by.
+ * @param {Started} run
+ */
+export const startOf = ({ status, started_at: at }) => (status === "pending" ? null : at);
 
 /**
  * The run that an address names; null, for the newest one, if it names none or is invalid.

@@ -9,9 +9,9 @@ import { statusBadge } from "../components/status.js";
 import { dataTable } from "../components/table.js";
 import { get, isNotFound } from "../lib/api.js";
 import { childElements, h, replace, setAttribute, setText } from "../lib/dom.js";
-import { bytes, duration, speed, time, UNKNOWN } from "../lib/format.js";
+import { bytes, counted, duration, speed, time, UNKNOWN, visible } from "../lib/format.js";
 import { live } from "../lib/live.js";
-import { readRun, runKey } from "../lib/runs.js";
+import { readRun, runKey, startOf } from "../lib/runs.js";
 import { jobUrl, machineUrl } from "../lib/urls.js";
 import { chartFigure } from "./job/figure.js";
 import { notFoundState } from "./job/not-found.js";
@@ -117,7 +117,7 @@ export function mount(root, { params, query, navigate, setQuery, updateTitle }) 
       intro,
       h("a", { href: jobUrl(job) }, "This run"),
       job.vm_name
-        ? [" of ", h("a", { href: machineUrl(job.vm_name) }, h("bdi", null, job.vm_name))]
+        ? [" of ", h("a", { href: machineUrl(job.vm_name) }, h("bdi", null, visible(job.vm_name)))]
         : "",
       " (",
       kind.map((part, index) => [index ? ", " : "", h("bdi", null, part)]),
@@ -179,7 +179,7 @@ export function mount(root, { params, query, navigate, setQuery, updateTitle }) 
     );
     await chart.show(
       (theme, size) => compareOption(shown, measure, theme, size),
-      `${COMPARED[measure].title} at equal elapsed time of this run and ${shown.length - 1} earlier runs. ${comparisonText(compared)}`,
+      `${COMPARED[measure].title} at equal elapsed time of this run and ${counted(shown.length - 1, "earlier run")}. ${comparisonText(compared)}`,
       () => elapsedTable(shown, measure),
     );
   }
@@ -268,7 +268,7 @@ function comparedTable(compared) {
       "Job",
     ],
     rows: compared.map(({ job, run }, index) => [
-      index ? time(job.started_at) : h("strong", null, time(job.started_at)),
+      index ? time(startOf(job)) : h("strong", null, time(startOf(job))),
       statusBadge(job),
       duration(job.duration_seconds),
       bytes(job.bytes_transferred),

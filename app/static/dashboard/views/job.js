@@ -7,6 +7,7 @@ import { statusBadge, updateStatusBadge } from "../components/status.js";
 import { tabs } from "../components/tabs.js";
 import { get, isNotFound, isUnavailable } from "../lib/api.js";
 import { h, replace, setAttribute } from "../lib/dom.js";
+import { visible } from "../lib/format.js";
 import { live } from "../lib/live.js";
 import { readRun } from "../lib/runs.js";
 import { compareUrl, jobUrl, machineUrl } from "../lib/urls.js";
@@ -75,11 +76,6 @@ export function mount(root, { params, query, navigate, setQuery, updateTitle, re
       actions,
     ),
     facts,
-    h(
-      "p",
-      { class: "print-only" },
-      `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}. Sizes and speeds use powers of 1,024.`,
-    ),
     selectors,
     error.node,
     findings.node,
@@ -151,7 +147,7 @@ export function mount(root, { params, query, navigate, setQuery, updateTitle, re
       facts,
       [
         current.vm_name &&
-          h("a", { href: machineUrl(current.vm_name) }, h("bdi", null, current.vm_name)),
+          h("a", { href: machineUrl(current.vm_name) }, h("bdi", null, visible(current.vm_name))),
         h("bdi", null, current.job_type),
         current.backup_type && h("bdi", null, current.backup_type),
         current.repository_id && h("bdi", null, current.repository_id),

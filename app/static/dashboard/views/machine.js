@@ -7,7 +7,16 @@ import { statusIcon } from "../components/status.js";
 import { dataTable } from "../components/table.js";
 import { get } from "../lib/api.js";
 import { childElements, h, replace, setAttribute, setText } from "../lib/dom.js";
-import { bytes, count, duration, share, shortTime, speed, UNKNOWN } from "../lib/format.js";
+import {
+  bytes,
+  count,
+  duration,
+  share,
+  shortTime,
+  speed,
+  UNKNOWN,
+  visible,
+} from "../lib/format.js";
 import { live } from "../lib/live.js";
 import {
   countLooks,
@@ -84,7 +93,7 @@ export function mount(root, { params, query, navigate, setQuery }) {
 
   replace(
     root,
-    h("div", { class: "page-head" }, h("h1", null, h("bdi", null, vmName)), compare),
+    h("div", { class: "page-head" }, h("h1", null, h("bdi", null, visible(vmName))), compare),
     h(
       "div",
       { class: "selectors no-print" },
@@ -244,12 +253,15 @@ export function machineFigures(runs) {
   const last = lastCompleted(runs);
   const when = last
     ? `${lookText(lookOf(last))} ${shortTime(last.completed_at)}`
-    : `none of the last ${count(runs.length)} completed`;
+    : noneText(runs.length);
   const ends = countEnds(runs);
   return [
     { value: bytes(last?.bytes_transferred), note: when },
-    { value: duration(last?.duration_seconds), note: "of that run" },
-    { value: speed(last && effectiveSpeed(last)), note: "bytes ÷ duration of that run" },
+    { value: duration(last?.duration_seconds), note: last ? "of that run" : "" },
+    {
+      value: speed(last && effectiveSpeed(last)),
+      note: last ? "bytes ÷ duration of that run" : "",
+    },
     {
       value: share(ends.good, ends.ended),
       note: endsText(ends),
@@ -257,12 +269,16 @@ export function machineFigures(runs) {
   ];
 }
 
+/** @param {number} runs that have not completed */
+const noneText = (runs) =>
+  runs > 1 ? `none of the last ${count(runs)} runs completed` : "the only run has not completed";
+
 /** "8 good, 1 with a warning, of the last 10 ended runs". @param {ReturnType<typeof countEnds>} ends */
 function endsText({ good, warning, ended, live: alive }) {
   const rest = alive ? `; ${alive} not ended` : "";
-  if (!ended) return `no ended runs yet${rest}`;
+  if (!ended) return `no run has ended yet${rest}`;
   const warnings = warning ? `, ${lookCount(warning, "warning")},` : "";
-  const of = ended === 1 ? "of one ended run" : `of the last ${ended} ended runs`;
+  const of = ended === 1 ? "of one run that ended" : `of the last ${ended} runs that ended`;
   return `${good} good${warnings} ${of}${rest}`;
 }
 
@@ -294,6 +310,7 @@ function statusDonut({ choose }) {
           "aria-pressed": "false",
           on: { click: () => choose(look) },
         },
+        h("span", { class: "slice", "aria-hidden": "true" }),
         statusIcon(look),
         h("span", { class: "legend-name" }, lookText(look)),
         number,

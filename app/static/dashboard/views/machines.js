@@ -2,23 +2,25 @@
 
 import { emptyState, errorState, loading } from "../components/states.js";
 import { statusBadge, updateStatusBadge } from "../components/status.js";
-import { timeElement, updateTime } from "../components/time.js";
+import { startElement, updateStart } from "../components/time.js";
 import { childElements, h, keyed, replace, setText } from "../lib/dom.js";
-import { bytes, count, duration } from "../lib/format.js";
+import { bytes, count, counted, duration, visible } from "../lib/format.js";
 import { live } from "../lib/live.js";
 import { countLooks, lookCount, RUN_LOOKS } from "../lib/looks.js";
+import { loadMachines } from "../lib/machines.js";
 import { jobUrl, machineUrl } from "../lib/urls.js";
 import { matching } from "./job/combobox.js";
-import { loadMachines } from "./job/selectors.js";
 
-const MOST_SHOWN = 500; // more are found by typing
+const SHOWN_AT_ONCE = 200; // more when the end of the list comes near
 const EVERY_MS = 5000;
 
 /** @param {HTMLElement} root @param {ViewContext} context @returns {View} */
 export function mount(root, { query, setQuery }) {
   /** @type {Machine[]} */
   let machines = [];
+  let shown = SHOWN_AT_ONCE;
   const list = h("ul", { class: "machine-list" });
+  const end = h("div", { class: "list-end" });
   const state = h("div", null, loading("Loading machines …"));
   const found = h("p", { class: "muted small", role: "status" });
   const filter = h("input", {
@@ -30,6 +32,7 @@ export function mount(root, { query, setQuery }) {
     on: {
       input: () => {
         setQuery({ q: filter.value });
+        shown = SHOWN_AT_ONCE;
         render();
       },
     },
@@ -45,6 +48,16 @@ export function mount(root, { query, setQuery }) {
     found,
     state,
     list,
+    end,
+  );
+
+  const observer = new IntersectionObserver(
+    ([{ isIntersecting }]) => {
+      if (!isIntersecting) return;
+      shown += SHOWN_AT_ONCE;
+      render();
+    },
+    { rootMargin: "900px 0px" },
   );
 
   function render() {
@@ -52,13 +65,10 @@ export function mount(root, { query, setQuery }) {
       machines.map((machine) => ({ machine, label: machine.vm_name })),
       filter.value,
     ).map(({ machine }) => machine);
-    keyed(
-      list,
-      matches.slice(0, MOST_SHOWN),
-      (machine) => machine.vm_name,
-      makeMachine,
-      updateMachine,
-    );
+    keyed(list, matches.slice(0, shown), (machine) => machine.vm_name, makeMachine, updateMachine);
+    // An observer reports changes only, and the end may still be near.
+    observer.unobserve(end);
+    if (matches.length > shown) observer.observe(end);
     setText(found, machines.length ? resultText(matches.length, machines.length) : "");
     if (machines.length && !matches.length)
       replace(
@@ -88,15 +98,18 @@ export function mount(root, { query, setQuery }) {
         ),
     },
   );
-  return { unmount: () => refreshing.stop() };
+  return {
+    unmount() {
+      refreshing.stop();
+      observer.disconnect();
+    },
+  };
 }
 
 /** @param {number} matches @param {number} all */
 function resultText(matches, all) {
-  const shown = matches > MOST_SHOWN ? `, the first ${MOST_SHOWN} shown` : "";
-  return matches === all
-    ? `${count(all)} machines${shown}`
-    : `${count(matches)} of ${count(all)} machines${shown}`;
+  const machines = counted(all, "machine");
+  return matches === all ? machines : `${count(matches)} of ${machines}`;
 }
 
 /** @param {Machine} machine */
@@ -104,12 +117,16 @@ function makeMachine(machine) {
   const node = h(
     "li",
     { class: "card machine" },
-    h("h2", null, h("a", { href: machineUrl(machine.vm_name) }, h("bdi", null, machine.vm_name))),
+    h(
+      "h2",
+      null,
+      h("a", { href: machineUrl(machine.vm_name) }, h("bdi", null, visible(machine.vm_name))),
+    ),
     h(
       "div",
       { class: "machine-last" },
       statusBadge(machine.last_job),
-      h("a", null, timeElement(null)),
+      h("a", null, startElement(machine.last_job)),
       h("span", { class: "num" }),
     ),
     h("p", { class: "machine-counts muted small" }),
@@ -123,12 +140,12 @@ function makeMachine(machine) {
 function updateMachine(node, machine) {
   const [, last, counts, error] = childElements(node);
   const [badge, link, figures] = childElements(last);
-  const [started] = /** @type {HTMLTimeElement[]} */ (childElements(link));
+  const [started] = childElements(link);
   const { last_job: job } = machine;
   const byLook = countLooks(machine);
   updateStatusBadge(badge, job);
   link.setAttribute("href", jobUrl(job));
-  updateTime(started, job.started_at);
+  updateStart(started, job);
   setText(
     figures,
     job.status === "pending"
@@ -138,10 +155,7 @@ function updateMachine(node, machine) {
   const parts = RUN_LOOKS.filter((look) => byLook[look]).map((look) =>
     lookCount(byLook[look], look),
   );
-  setText(
-    counts,
-    `${count(machine.jobs)} ${machine.jobs === 1 ? "run" : "runs"}: ${parts.join(", ")}`,
-  );
+  setText(counts, `${counted(machine.jobs, "run")}: ${parts.join(", ")}`);
   setText(error, job.error_message ?? "");
   error.className = job.status === "failed" ? "error-text" : "warning-text";
   error.hidden = !job.error_message;

@@ -22,9 +22,10 @@ import {
   speed,
   time,
   UNKNOWN,
+  visible,
 } from "../lib/format.js";
 import { live } from "../lib/live.js";
-import { fetchHistory, figures, linePoints } from "../lib/node-series.js";
+import { fetchHistory, figures, LIMITS, limitReached, linePoints } from "../lib/node-series.js";
 import { nodesUrl } from "../lib/urls.js";
 
 const RANGES = [
@@ -214,7 +215,7 @@ class Head {
       h(
         "div",
         { class: "title-line" },
-        h("h1", null, h("bdi", null, id)),
+        h("h1", null, h("bdi", null, visible(id))),
         copyable(id, { label: "node ID", shown: "" }),
         this.badge,
       ),
@@ -251,6 +252,7 @@ class Head {
     this.badge.hidden = false;
     updateStatusBadge(this.badge, { status: node.state });
     setText(this.stateWord, node.state);
+    this.cards.classList.toggle("is-offline", node.state === "offline");
     updateTime(this.sinceElement, node.state_since);
     updateTime(this.age, node.last_seen_at);
     const { cpu, memory, disk, load, receiving, sending, processes, uptime } = this.figures;
@@ -261,11 +263,13 @@ class Head {
       memory,
       percent(node.memory_percent),
       of(node.memory_used_mb, node.memory_total_mb, megabytes),
+      limitReached("memory_percent", node.memory_percent),
     );
     updateKpiCard(
       disk,
       percent(node.disk_percent),
       of(node.disk_used_gb, node.disk_total_gb, gigabytes),
+      limitReached("disk_percent", node.disk_percent),
     );
     updateKpiCard(
       load,
@@ -333,14 +337,29 @@ class Chart {
       points: linePoints(data, metric, this.factor),
       unit: this.unit,
     }));
-    const options = { series: this.#series, from, to, label: this.#describe(range) };
-    if (this.#chart) this.#chart.update(options);
-    else this.#chart = lineChart(this.canvas, options);
+    const label = this.#describe(range);
+    const limits = LIMITS[this.lines[0][0]] ?? [];
+    const options = { series: this.#series, from, to, label, limits };
+    const isEmpty = this.#series.every(({ points }) => !points.length);
+    this.table.node.hidden = isEmpty;
+    if (isEmpty) this.#showEmpty(range);
+    else if (this.#chart) this.#chart.update(options);
+    else {
+      replace(this.canvas);
+      this.#chart = lineChart(this.canvas, options);
+    }
     replace(
       this.figures,
       this.#series.map((line, index) => this.#legend(line, index)),
     );
     this.table.update();
+  }
+
+  /** @param {Range} range */
+  #showEmpty(range) {
+    this.dispose();
+    this.#chart = null;
+    replace(this.canvas, emptyState("No data", `The node reported no values in ${range.words}.`));
   }
 
   /** @param {Range} range */

@@ -2,13 +2,13 @@
 
 import { sparkline } from "../charts/spark.js";
 import { emptyState, errorState, loading } from "../components/states.js";
-import { statusBadge, updateStatusBadge } from "../components/status.js";
+import { statusBadge, updateLimited, updateStatusBadge } from "../components/status.js";
 import { ageElement, updateTime } from "../components/time.js";
 import { get } from "../lib/api.js";
 import { h, replace, setText } from "../lib/dom.js";
-import { decimal, megabytesPerSecond, percent } from "../lib/format.js";
+import { decimal, megabytesPerSecond, percent, visible } from "../lib/format.js";
 import { live } from "../lib/live.js";
-import { evenValues, fetchHistory, figures, linePoints } from "../lib/node-series.js";
+import { evenValues, fetchHistory, figures, limitReached, linePoints } from "../lib/node-series.js";
 import { PagedList } from "../lib/paged-list.js";
 import { nodeUrl } from "../lib/urls.js";
 
@@ -131,7 +131,11 @@ function nodeRow(node) {
     cell("node-state", part.badge),
     cell(
       "node-name",
-      h("a", { class: "job-link", href: nodeUrl(node.node_id) }, h("bdi", null, node.node_id)),
+      h(
+        "a",
+        { class: "job-link", href: nodeUrl(node.node_id) },
+        h("bdi", null, visible(node.node_id)),
+      ),
     ),
     METRICS.map(({ name }, index) =>
       cell(
@@ -157,7 +161,8 @@ function updateNodeRow(row, node) {
   updateStatusBadge(part.badge, { status: node.state });
   updateTime(part.age, node.last_seen_at);
   for (const [index, { metric, text }] of METRICS.entries()) {
-    setText(part.metrics[index].value, text(node[metric]));
+    const value = node[metric];
+    updateLimited(part.metrics[index].value, text(value), limitReached(metric, value));
   }
   setText(
     part.network,

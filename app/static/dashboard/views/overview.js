@@ -1,6 +1,6 @@
 /**
- * What needs attention, and all jobs: those in progress first, then the others, with counts, and
- * filters in the address.
+ * What needs attention, and all jobs: those that are stalled, running, pending and ended, with counts,
+ * and filters in the address.
  */
 
 import { jobRow, jobRowHead, updateJobRow } from "../components/job-row.js";
@@ -12,15 +12,15 @@ import { count } from "../lib/format.js";
 import { live } from "../lib/live.js";
 import { PagedList } from "../lib/paged-list.js";
 import { runKey } from "../lib/runs.js";
-import { JOB_STATUSES, LIVE_STATUSES } from "../lib/statuses.js";
+import { JOB_LISTS, JOB_STATUSES } from "../lib/statuses.js";
 import { jobUrl } from "../lib/urls.js";
 import { AttentionPanel } from "./overview/attention.js";
 import { activeFilters, FilterForm } from "./overview/filters.js";
 import {
   countsRequest,
+  csvUrl,
   listRequest,
   NO_FILTERS,
-  OTHER_STATUSES,
   readFilters,
   selectedStatuses,
 } from "./overview/requests.js";
@@ -46,14 +46,59 @@ export function mount(root, { query, restores, ...context }) {
   root.append(view.node);
   root.classList.add("overview");
   if (restores && saved.search === location.search) view.restore(saved);
-  const search = location.search;
   view.start();
   return {
+    follow(nextQuery) {
+      view.follow(readFilters(nextQuery));
+      return true;
+    },
     unmount() {
-      saved = { ...view.save(), search };
+      saved = { ...view.save(), search: view.search };
       view.stop();
     },
   };
+}
+
+/** @type {{label: string, filters: Partial<Filters>}[]} */
+const PRESETS = [
+  { label: "Last night", filters: { since: "night" } },
+  { label: "Failed in the last 24 hours", filters: { status: ["failed"], since: "24h" } },
+];
+
+const DENSE = "hub-dense-rows"; // in localStorage
+
+function isDense() {
+  try {
+    return localStorage.getItem(DENSE) === "yes";
+  } catch {
+    return false; // storage is off
+  }
+}
+
+/** A button for rows of one line, which this browser keeps. @param {(isDense: boolean) => void} onChange */
+function denseSwitch(onChange) {
+  const button = h(
+    "button",
+    {
+      type: "button",
+      class: "button button-quiet",
+      "aria-pressed": isDense(),
+      on: { click: toggle },
+    },
+    "Dense rows",
+  );
+  function toggle() {
+    const next = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(next));
+    try {
+      if (next) localStorage.setItem(DENSE, "yes");
+      else localStorage.removeItem(DENSE);
+    } catch {
+      // Storage is off: only this page remembers.
+    }
+    onChange(next);
+  }
+  return button;
 }
 
 class Overview {
@@ -63,31 +108,44 @@ class Overview {
    */
   constructor(filters, { navigate, setQuery, updateTitle }) {
     this.filters = filters;
+    this.search = location.search;
     this.setQuery = setQuery;
-    this.lists = [
-      new Section(
-        "In progress",
-        LIVE_STATUSES,
-        () => this.filters,
-        () => this.#render(),
-      ),
-      new Section(
-        "Ended and pending",
-        OTHER_STATUSES,
-        () => this.filters,
-        () => this.#render(),
-      ),
-    ];
+    this.lists = JOB_LISTS.map(
+      (list) =>
+        new Section(
+          list,
+          () => this.filters,
+          () => this.#render(),
+        ),
+    );
     this.attention = new AttentionPanel({
       onCount: updateTitle,
       refresh: () => this.loop?.refresh(),
     });
     this.counts = new StatusChips((changes) => this.#choose(changes));
     this.form = new FilterForm(filters, (changes) => this.#choose(changes));
+    this.csv = h("a", { class: "button button-quiet", download: "" }, "Save as CSV");
+    this.presets = h(
+      "div",
+      { class: "presets no-print" },
+      PRESETS.map(({ label, filters: preset }) =>
+        h(
+          "button",
+          {
+            type: "button",
+            class: "button button-quiet",
+            on: { click: () => this.#choose({ ...NO_FILTERS, ...preset }) },
+          },
+          label,
+        ),
+      ),
+      denseSwitch((isDense) => this.sections.classList.toggle("is-dense", isDense)),
+      this.csv,
+    );
     this.message = h("div", null, loading("Loading jobs …"));
     this.sections = h(
       "div",
-      { class: "page", hidden: true },
+      { class: ["page", isDense() && "is-dense"], hidden: true },
       this.lists.map(({ node }) => node),
     );
     this.node = document.createDocumentFragment();
@@ -99,7 +157,7 @@ class Overview {
         searchForm((id) => navigate(jobUrl({ job_id: id }))),
       ),
       this.attention.node,
-      h("div", { class: "overview-filters" }, this.counts.node, this.form.node),
+      h("div", { class: "overview-filters" }, this.counts.node, this.form.node, this.presets),
       this.message,
       this.sections,
     );
@@ -135,7 +193,8 @@ class Overview {
     for (const [index, list] of this.lists.entries()) list.pages.restore(lists[index]);
     replace(this.message);
     this.sections.hidden = false;
-    for (const list of this.lists) list.show(true);
+    for (const [index, list] of this.lists.entries())
+      list.show(lists[index].some((page) => page.count > 0));
     requestAnimationFrame(() => scrollTo(0, scroll));
   }
 
@@ -152,7 +211,19 @@ class Overview {
   /** @param {Partial<Filters>} changes */
   #choose(changes) {
     this.filters = { ...this.filters, ...changes };
-    this.setQuery(this.#address());
+    this.setQuery(this.#address(), { push: true });
+    this.#apply();
+  }
+
+  /** "Back" and "forward" between filters. @param {Filters} filters */
+  follow(filters) {
+    this.filters = filters;
+    this.form.since.value = ""; // also if a custom range was being entered
+    this.#apply();
+  }
+
+  #apply() {
+    this.search = location.search;
     this.form.show(this.filters);
     this.counts.show(this.summary, this.filters);
     for (const list of this.lists) list.reset();
@@ -168,6 +239,7 @@ class Overview {
 
   #render() {
     this.counts.show(this.summary, this.filters);
+    setAttribute(this.csv, "href", csvUrl(this.filters));
     const selected = this.lists.filter((list) => list.statuses().length);
     if (!selected.every((list) => list.pages.isLoaded)) return;
     this.sections.classList.remove("is-stale");
@@ -209,15 +281,14 @@ class Overview {
   }
 }
 
-/** One of the two lists: a table of jobs of some statuses. */
+/** One of the lists: a table of jobs of some statuses. */
 class Section {
   /**
-   * @param {string} title
-   * @param {JobStatus[]} statuses
+   * @param {typeof JOB_LISTS[0]} list
    * @param {() => Filters} filters
    * @param {() => void} onChange
    */
-  constructor(title, statuses, filters, onChange) {
+  constructor({ title, statuses }, filters, onChange) {
     this.title = title;
     this.all = statuses;
     this.filters = filters;
@@ -232,7 +303,6 @@ class Section {
       moreLabel: "Show more jobs",
     });
     this.head = h("h2", null, title);
-    this.emptyNote = h("p", { class: "muted", hidden: true }, "No jobs are in progress.");
     this.table = h(
       "div",
       { class: "job-table card", role: "table", "aria-label": title },
@@ -243,7 +313,6 @@ class Section {
       "section",
       { hidden: true },
       h("div", { class: "section-head" }, this.head),
-      this.emptyNote,
       this.table,
       this.pages.foot,
     );
@@ -270,10 +339,7 @@ class Section {
   /** @param {boolean} isShown @param {JobSummary | null} [summary] */
   show(isShown, summary) {
     const { isEmpty } = this.pages;
-    const isOther = this.all !== LIVE_STATUSES;
-    this.node.hidden = !isShown || (isEmpty && isOther);
-    this.table.hidden = isEmpty;
-    this.emptyNote.hidden = !isEmpty;
+    this.node.hidden = !isShown || isEmpty;
     if (!summary || !isShown) return;
     const { result } = this.filters();
     const capital = this.#title();

@@ -73,7 +73,7 @@ export function pointChoices(chosen) {
   const offered = ["1000", "5000"];
   if (chosen && !offered.includes(chosen)) offered.push(chosen);
   const numbers = offered.map((n) => /** @type {[string, string]} */ ([n, count(Number(n))]));
-  return [["", "To fit"], ...numbers];
+  return [["", "Automatic"], ...numbers];
 }
 
 /**

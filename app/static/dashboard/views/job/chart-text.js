@@ -4,7 +4,16 @@ import { elapsed } from "../../charts/scale.js";
 import { GAP_REASONS } from "../../charts/speed.js";
 import { dataTable } from "../../components/table.js";
 import { h } from "../../lib/dom.js";
-import { bytes, count, duration, percent, speed, time, UNKNOWN } from "../../lib/format.js";
+import {
+  bytes,
+  counted,
+  duration,
+  percent,
+  progressPercent,
+  speed,
+  time,
+  UNKNOWN,
+} from "../../lib/format.js";
 
 const MOST_ROWS = 500; // of a table in the page; the CSV has all
 /** @type {Record<string, string>} */
@@ -23,11 +32,8 @@ export function sourceText(history) {
     : "one point per update";
   const last = history.last_point_unfinished ? "; the last point (hollow) is incomplete" : "";
   const derived = history.speed_source === "derived" ? " Speeds are derived from the bytes." : "";
-  return `Source: ${source}, ${step}, ${count(history.chart_data.t.length)} points${last}.${derived}`;
+  return `Source: ${source}, ${step}, ${counted(history.chart_data.t.length, "point")}${last}.${derived}`;
 }
-
-/** @param {number} number @param {string} noun */
-const counted = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
 /** A description of the chart. @param {History} history @param {Run} run */
 export function speedLabel(history, run) {
@@ -37,7 +43,7 @@ export function speedLabel(history, run) {
     counted(run.phases.length, "phase"),
   ];
   const last = run.rows.findLast((row) => row.p !== null);
-  if (last) parts.push(`progress ${percent(last.p)}`);
+  if (last) parts.push(`progress ${progressPercent(last.p)}`);
   return `${parts.join("; ")}.`;
 }
 
@@ -74,11 +80,12 @@ export function pointsTable(history, run) {
         speed(row.s),
         speed(row.low),
         speed(row.high),
-        percent(row.p),
+        progressPercent(row.p),
         bytes(row.b),
       ]),
     }),
-    left > 0 && h("p", { class: "chart-note" }, `${count(left)} more points: save as CSV for all.`),
+    left > 0 &&
+      h("p", { class: "chart-note" }, `${counted(left, "more point")}: save as CSV for all.`),
   );
 }
 
@@ -106,7 +113,7 @@ export function phasesTable(history, run) {
           bytes(phase.bytes),
         ]),
     }),
-    omitted(history.phases_omitted, "phases"),
+    omitted(history.phases_omitted, "phase"),
   );
 }
 
@@ -128,11 +135,13 @@ export function gapsTable(history, run) {
           duration(gap.to - gap.from),
         ]),
     }),
-    omitted(history.gaps_omitted, "gaps"),
+    omitted(history.gaps_omitted, "gap"),
   );
 }
 
 /** @param {number} number @param {string} what */
 function omitted(number, what) {
-  return number > 0 && h("p", { class: "chart-note" }, `${count(number)} shorter ${what} omitted.`);
+  return (
+    number > 0 && h("p", { class: "chart-note" }, `${counted(number, `shorter ${what}`)} omitted.`)
+  );
 }

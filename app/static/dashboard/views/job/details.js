@@ -7,7 +7,17 @@ import { definitions } from "../../components/table.js";
 import { timeElement } from "../../components/time.js";
 import { get } from "../../lib/api.js";
 import { h, keyed, replace } from "../../lib/dom.js";
-import { bytes, count, duration, percent, speed, UNKNOWN } from "../../lib/format.js";
+import {
+  bytes,
+  count,
+  counted,
+  duration,
+  percent,
+  progressPercent,
+  speed,
+  UNKNOWN,
+} from "../../lib/format.js";
+import { startOf } from "../../lib/runs.js";
 import { apiUrl } from "../../lib/urls.js";
 
 const GROUPS = {
@@ -144,7 +154,7 @@ function rawLinks({ job_id: jobId, run }) {
 /** @param {JobDetail} job */
 function fieldGroups(job) {
   /** @type {Record<string, unknown>} */
-  const values = { ...job };
+  const values = { ...job, started_at: startOf(job) };
   for (const [name, value] of Object.entries(job.hub_eta ?? {})) values[`hub_eta.${name}`] = value;
   const thresholds = Object.entries(job.thresholds).filter(([, applied]) => applied.value !== null);
   for (const [name, applied] of thresholds) values[`thresholds.${name}`] = applied.value;
@@ -189,6 +199,7 @@ export function fieldValue(name, value) {
 export function numberText(name, value) {
   if (/(^|_)bytes(_|$)/.test(name)) return exact(bytes(value), value, "B");
   if (name.endsWith("_bps")) return exact(speed(value), value, "B/s");
+  if (name === "progress_percent") return progressPercent(value);
   if (name.endsWith("_percent")) return percent(value);
   if (name === "clock_offset_seconds" || name === "clock_skew_seconds")
     return `${Math.round(value * 1000) / 1000} s`;
@@ -243,7 +254,7 @@ function technicalData(job) {
       ...flat.map(([name, value]) => [h("code", null, name), fieldValue(name, value)]),
       ...NESTED.flatMap((name) => {
         const items = metrics[name];
-        return Array.isArray(items) ? [[h("code", null, name), `${items.length} items`]] : [];
+        return Array.isArray(items) ? [[h("code", null, name), counted(items.length, "item")]] : [];
       }),
     ]),
   ];

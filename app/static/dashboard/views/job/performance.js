@@ -10,7 +10,7 @@ import { errorState } from "../../components/states.js";
 import { dataTable } from "../../components/table.js";
 import { get, isUnavailable } from "../../lib/api.js";
 import { h, replace, setText } from "../../lib/dom.js";
-import { count, duration, percent, speed, UNKNOWN, utc } from "../../lib/format.js";
+import { count, counted, duration, percent, speed, UNKNOWN, utc } from "../../lib/format.js";
 import { runName, runText } from "../../lib/runs.js";
 import { apiUrl } from "../../lib/urls.js";
 import { button, legend, pointChoices, select, wholeNumber } from "./chart-controls.js";
@@ -237,7 +237,7 @@ export function performancePanel({ query, setQuery }) {
     const step = history.resolution_seconds
       ? `each the mean of ${duration(history.resolution_seconds)}`
       : "one per update";
-    setText(histogram.note, `${count(total)} points, ${step}.`);
+    setText(histogram.note, `${counted(total, "point")}, ${step}.`);
     await histogram.show(
       (theme) => histogramOption(bins, unit, theme),
       histogramLabel(bins),

@@ -3,7 +3,7 @@
 import { jobName, updateJobName } from "../../components/job-name.js";
 import { progressBar, updateProgressBar } from "../../components/progress.js";
 import { statusBadge, updateStatusBadge } from "../../components/status.js";
-import { timeElement, updateTime } from "../../components/time.js";
+import { startElement, updateStart } from "../../components/time.js";
 import { childElements, h, keyed, setAttribute, setText } from "../../lib/dom.js";
 import { bytes, duration, speed } from "../../lib/format.js";
 import { runKey, runName } from "../../lib/runs.js";
@@ -28,7 +28,7 @@ const makeParts = (run) => ({
   badge: statusBadge(run),
   link: h("a", null, jobName()),
   compare: h("a", { class: "run-compare" }, "Compare"),
-  started: timeElement(run.started_at),
+  started: startElement(run),
   bar: progressBar(null, { label: "Progress" }),
   figures: ["Duration", "Moved", "Mean speed"].map((label) =>
     h("div", { class: "run-figure" }, h("dt", null, label), h("dd", { class: "num" })),
@@ -74,7 +74,7 @@ function updateRow(node, run) {
   setAttribute(part.link, "href", jobUrl(run));
   setAttribute(part.compare, "href", compareUrl(run));
   setAttribute(part.compare, "aria-label", `Compare ${runName(run)} with earlier runs`);
-  updateTime(part.started, run.started_at);
+  updateStart(part.started, run);
   part.bar.hidden = !LIVE_STATUSES.includes(run.status);
   updateProgressBar(part.bar, run.progress_percent, {
     label: `Progress of ${runName(run)}`,

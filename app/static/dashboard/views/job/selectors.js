@@ -1,13 +1,13 @@
 /** The fields that open the page of another machine or job. */
 
 import { get } from "../../lib/api.js";
-import { bytes, shortTime } from "../../lib/format.js";
+import { bytes, counted, shortTime, visible } from "../../lib/format.js";
 import { lookOf, lookText } from "../../lib/looks.js";
-import { runText } from "../../lib/runs.js";
+import { loadMachines } from "../../lib/machines.js";
+import { runText, startOf } from "../../lib/runs.js";
 import { jobUrl, machineUrl } from "../../lib/urls.js";
 import { combobox } from "./combobox.js";
 
-const MOST_PAGES = 10; // of 500 machines
 const RUNS = 200; // the newest ones
 
 /**
@@ -17,13 +17,13 @@ const RUNS = 200; // the newest ones
 export function machineSelector({ vmName, navigate }) {
   return combobox({
     label: "Machine",
-    selected: vmName ?? "",
+    selected: visible(vmName ?? ""),
     placeholder: "Choose a machine",
     load: async () =>
       (await loadMachines()).map((machine) => ({
         value: machine.vm_name,
-        label: machine.vm_name,
-        note: `${machine.jobs} ${machine.jobs === 1 ? "run" : "runs"}, last ${lookText(lookOf(machine.last_job))}`,
+        label: visible(machine.vm_name),
+        note: `${counted(machine.jobs, "run")}, last ${lookText(lookOf(machine.last_job))}`,
       })),
     onChoose: (name) => navigate(machineUrl(name)),
   });
@@ -36,7 +36,7 @@ export function machineSelector({ vmName, navigate }) {
 export function jobSelector({ vmName, jobId, navigate }) {
   return combobox({
     label: "Job",
-    selected: jobId ?? "",
+    selected: visible(jobId ?? ""),
     placeholder: "Choose a job",
     load: async () => {
       const { data } = await get("/jobs", { vm_name: vmName, limit: RUNS });
@@ -45,7 +45,7 @@ export function jobSelector({ vmName, jobId, navigate }) {
       for (const job of data.items) if (!newest.has(job.job_id)) newest.set(job.job_id, job);
       return [...newest.values()].map((job) => ({
         value: job.job_id,
-        label: job.job_id,
+        label: visible(job.job_id),
         note: runNote(job),
       }));
     },
@@ -77,20 +77,4 @@ export function runSelector({ job, open }) {
 
 /** @param {Job} run */
 const runNote = (run) =>
-  `${lookText(lookOf(run))} · ${shortTime(run.started_at)} · ${bytes(run.bytes_transferred)}`;
-
-/** All machines, by name. @param {AbortSignal} [signal] */
-export async function loadMachines(signal) {
-  /** @type {Machine[]} */
-  const machines = [];
-  /** @type {string | null} */
-  let cursor = null;
-  for (let page = 0; page < MOST_PAGES; page += 1) {
-    /** @type {{data: Page<Machine>}} */
-    const { data } = await get("/machines", { limit: 500, cursor }, { signal });
-    machines.push(...data.items);
-    cursor = data.next_cursor;
-    if (!cursor) break;
-  }
-  return machines;
-}
+  `${lookText(lookOf(run))} · ${startOf(run) ? "" : "registered "}${shortTime(run.started_at)} · ${bytes(run.bytes_transferred)}`;

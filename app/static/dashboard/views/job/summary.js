@@ -6,6 +6,7 @@ import { statusBadge, updateStatusBadge } from "../../components/status.js";
 import { ageElement, timeElement, updateTime } from "../../components/time.js";
 import { childElements, h, keyed, setText } from "../../lib/dom.js";
 import { bytes, duration, speed, UNKNOWN } from "../../lib/format.js";
+import { startOf } from "../../lib/runs.js";
 import { effectiveSpeed, LIVE_STATUSES } from "./runs.js";
 
 export function summaryPanel() {
@@ -18,6 +19,7 @@ export function summaryPanel() {
   const updated = ageElement(null);
   const moved = ageElement(null);
   const started = timeElement(null);
+  const startWord = h("dt");
   const ended = timeElement(null);
   const endedRow = h("div", null, h("dt", null, "Ended"), h("dd", null, ended));
   const warnings = h("ul", { class: "warning-list" });
@@ -43,7 +45,7 @@ export function summaryPanel() {
         h("div", null, h("dt", null, "Phase"), h("dd", null, phase)),
         h("div", null, h("dt", null, "Last update"), h("dd", null, updated)),
         h("div", null, h("dt", null, "Last progress"), h("dd", null, moved)),
-        h("div", null, h("dt", null, "Started"), h("dd", null, started)),
+        h("div", null, startWord, h("dd", null, started)),
         endedRow,
       ),
     ),
@@ -64,7 +66,8 @@ export function summaryPanel() {
     setText(phase, job.current_phase || UNKNOWN);
     updateTime(updated, job.last_telemetry_at);
     updateTime(moved, job.last_progress_at);
-    updateTime(started, job.started_at);
+    setText(startWord, job.status === "pending" ? "Registered" : "Started");
+    updateTime(started, startOf(job) ?? job.created_at);
     updateTime(ended, job.completed_at);
     endedRow.hidden = !job.completed_at;
     warningSection.hidden = !job.warnings.length;
@@ -76,7 +79,14 @@ export function summaryPanel() {
     );
     diskSection.hidden = !job.disks.length;
     setText(diskTitle, job.disks.length === 1 ? "Disk" : `Disks (${job.disks.length})`);
-    keyed(disks, job.disks, (disk) => disk.disk_index, makeDisk, updateDisk);
+    const { status } = job;
+    keyed(
+      disks,
+      job.disks,
+      (disk) => disk.disk_index,
+      (disk) => makeDisk(disk, status),
+      (disk, item) => updateDisk(disk, item, status),
+    );
   }
 
   return { node, update };
@@ -85,39 +95,64 @@ export function summaryPanel() {
 /** The figures of the four cards. @param {Job} job */
 export function summaryFigures(job) {
   const isLive = LIVE_STATUSES.includes(job.status);
-  const mean = effectiveSpeed(job);
   return [
     {
       value: bytes(job.bytes_transferred),
       note: job.total_bytes ? `of ${bytes(job.total_bytes)}` : "total unknown",
     },
     isLive
-      ? { value: speed(job.transfer_speed_bps), note: mean === null ? "" : `mean ${speed(mean)}` }
-      : { value: speed(mean), note: "mean over the whole run" },
+      ? presentSpeed(job)
+      : { value: speed(effectiveSpeed(job)), note: "mean over the whole run" },
     isLive
       ? { value: duration(job.hub_eta?.seconds), note: timeLeftNote(job) }
       : { value: "ended", note: `by the ${job.ended_by ?? "sender"}` },
-    { value: duration(job.duration_seconds), note: isLive ? "so far" : "from start to end" },
+    job.status === "pending"
+      ? { value: UNKNOWN, note: "not started" }
+      : { value: duration(job.duration_seconds), note: durationNote(job) },
   ];
 }
 
+/** Only a running job has one. @param {Job} job */
+function presentSpeed(job) {
+  const mean = effectiveSpeed(job);
+  const means = mean === null ? [] : [`mean ${speed(mean)}`];
+  if (job.status === "running") return { value: speed(job.transfer_speed_bps), note: means.join() };
+  const last = job.status === "stalled" && job.transfer_speed_bps !== null;
+  const notes = [...(last ? [`last ${speed(job.transfer_speed_bps)}`] : []), ...means];
+  return { value: UNKNOWN, note: notes.join(", ") };
+}
+
+/** @param {Job} job */
+function durationNote({ status }) {
+  if (status === "stalled") return "until its last update";
+  return status === "running" ? "so far" : "from start to end";
+}
+
+const STUCK_MS = 300_000; // as PAUSE_SECONDS of the hub's own estimate
 const BASES = {
   rate: "at the present pace",
   percent: "as its percent grows now",
   history: "as in earlier runs",
 };
 
+/** Whether its updates have shown no progress for so long that their estimates are of no use. @param {Job} job */
+const isStuck = ({ last_telemetry_at: seen, last_progress_at: moved }) =>
+  Date.parse(seen ?? "") - Date.parse(moved ?? "") >= STUCK_MS;
+
 /** What the estimate is made from, its range, and the sender's own. @param {Job} job */
-function timeLeftNote({ hub_eta: left, eta_seconds: sender }) {
+function timeLeftNote(job) {
+  const { hub_eta: left, eta_seconds: sender } = job;
+  if (job.status === "pending") return "not started";
   const parts = left?.basis
     ? [BASES[left.basis], `${duration(left.low)} to ${duration(left.high)}`]
     : [left?.reason ?? "unknown"];
-  if (sender) parts.push(`sender's estimate: ${duration(sender)}`);
+  if (sender && job.status === "running" && !isStuck(job))
+    parts.push(`sender's estimate: ${duration(sender)}`);
   return parts.join("; ");
 }
 
-/** @param {JobDisk} disk */
-function makeDisk(disk) {
+/** @param {JobDisk} disk @param {JobStatus} jobStatus */
+function makeDisk(disk, jobStatus) {
   const node = h(
     "li",
     { class: "disk" },
@@ -127,20 +162,25 @@ function makeDisk(disk) {
     h("span", { class: "disk-figures num" }),
     h("p", { class: "error-text", dir: "auto" }),
   );
-  updateDisk(node, disk);
+  updateDisk(node, disk, jobStatus);
   return node;
 }
 
-/** @param {HTMLElement} node @param {JobDisk} disk */
-function updateDisk(node, disk) {
+/** @param {HTMLElement} node @param {JobDisk} disk @param {JobStatus} jobStatus */
+function updateDisk(node, disk, jobStatus) {
   const [, badge, bar, figures, error] = childElements(node);
   const total = disk.total_bytes || disk.size_bytes;
-  updateStatusBadge(badge, disk);
+  const stands = jobStatus === "stalled" && disk.status === "transferring";
+  const shown = stands ? { status: "stalled" } : disk;
+  updateStatusBadge(badge, shown);
   updateProgressBar(bar, disk.progress_percent, {
     label: `Progress of disk ${disk.disk_index}`,
-    of: disk,
+    of: shown,
   });
-  const rate = disk.status === "transferring" ? ` · ${speed(disk.transfer_speed_bps)}` : "";
+  const rate =
+    jobStatus === "running" && disk.status === "transferring"
+      ? ` · ${speed(disk.transfer_speed_bps)}`
+      : "";
   setText(figures, `${bytes(disk.bytes_transferred)}${total ? ` of ${bytes(total)}` : ""}${rate}`);
   setText(error, disk.error_message ?? "");
   error.hidden = !disk.error_message;

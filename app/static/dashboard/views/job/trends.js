@@ -6,6 +6,7 @@ import { statusBadge } from "../../components/status.js";
 import { dataTable } from "../../components/table.js";
 import { h } from "../../lib/dom.js";
 import { time } from "../../lib/format.js";
+import { startOf } from "../../lib/runs.js";
 import { jobUrl } from "../../lib/urls.js";
 import { chartFigure } from "./figure.js";
 import { byStart } from "./runs.js";
@@ -26,10 +27,11 @@ export function trendCharts({ navigate }) {
 
   /** @param {Job[]} runs @param {Job | null} [current] one of them to highlight */
   async function update(runs, current = null) {
-    const text = JSON.stringify([runs, current]);
+    const started = runs.filter(startOf);
+    const text = JSON.stringify([started, current]);
     if (text === drawn) return;
     drawn = text;
-    shown = byStart(runs);
+    shown = byStart(started);
     await Promise.all(
       figures.map(({ measure, figure }) => {
         if (!shown.length) return figure.empty("No runs yet", "");

@@ -5,6 +5,7 @@ import { lookColour, statusIcon } from "../../components/status.js";
 import { ageElement, updateTime } from "../../components/time.js";
 import { errorText, get, post } from "../../lib/api.js";
 import { h, keyed, replace, setAttribute, setText } from "../../lib/dom.js";
+import { visible } from "../../lib/format.js";
 import { mayChange, readSession } from "../../lib/session.js";
 import { apiUrl, jobUrl, machineUrl, nodeUrl } from "../../lib/urls.js";
 import { attentionRequest } from "./requests.js";
@@ -210,7 +211,7 @@ const makeParts = (acknowledge) => ({
 function makeRow(item, acknowledge) {
   const part = makeParts(acknowledge);
   const { text, href } = subjectOf(item);
-  const subject = h("bdi", null, text);
+  const subject = h("bdi", null, visible(text));
   part.subject.append(href ? h("a", { href }, subject) : subject);
   const node = h(
     "li",
@@ -246,7 +247,7 @@ function updateRow(node, item, mayAcknowledge) {
     part.about.dataset.key = about.join("\0");
     replace(
       part.about,
-      about.map((name, index) => [index ? " · " : "", h("bdi", null, name)]),
+      about.map((name, index) => [index ? " · " : "", h("bdi", null, visible(name))]),
     );
   }
   updateTime(part.since, item.since);

@@ -1,14 +1,13 @@
 /** The filter form of the overview. */
 
-import { get } from "../../lib/api.js";
-import { h, replace, setAttribute } from "../../lib/dom.js";
-import { toDate } from "../../lib/format.js";
-import { NO_FILTERS, SINCE } from "./requests.js";
+import { h, replace, setAttribute, setText } from "../../lib/dom.js";
+import { time, toDate, zone } from "../../lib/format.js";
+import { loadMachines } from "../../lib/machines.js";
+import { lastNight, NO_FILTERS, SINCE } from "./requests.js";
 
 /** @import { Filters } from "./requests.js" */
 
 const MINUTE_MS = 60_000;
-const MANY_MACHINES = 500;
 
 /** The number of active filters. @param {Filters} filters */
 export function activeFilters({ status, ...others }) {
@@ -33,10 +32,17 @@ export class FilterForm {
       "select",
       { class: "select" },
       h("option", { value: "" }, "Any time"),
-      Object.entries(SINCE).map(([key, [label]]) => h("option", { value: key }, label)),
+      Object.entries(SINCE).map(([key, { label }]) => h("option", { value: key }, label)),
       h("option", { value: "custom" }, "From … until …"),
     );
-    this.custom = h("div", { class: "filter-custom" }, this.fields.from.node, this.fields.to.node);
+    this.custom = h(
+      "div",
+      { class: "filter-custom" },
+      this.fields.from.node,
+      this.fields.to.node,
+      h("p", { class: "muted small" }, zone()),
+    );
+    this.night = h("p", { class: "muted small" });
     this.clear = h(
       "button",
       { type: "button", class: "button button-quiet", on: { click: () => this.#clear() } },
@@ -61,6 +67,7 @@ export class FilterForm {
         this.fields.repository.node,
         h("label", { class: "labelled" }, h("span", null, "Started"), this.since),
         this.custom,
+        this.night,
         this.clear,
         this.machines,
         h(
@@ -88,6 +95,8 @@ export class FilterForm {
     if (!(this.since.value === "custom" && !filters.since))
       this.since.value = filters.since || (isCustom ? "custom" : "");
     this.custom.hidden = this.since.value !== "custom";
+    this.night.hidden = this.since.value !== "night";
+    setText(this.night, nightText());
     this.clear.hidden = activeFilters(filters) === 0;
   }
 
@@ -140,15 +149,21 @@ export class FilterForm {
   /** Suggests the names of machines when the field gets the focus. */
   async #suggest() {
     try {
-      const { data } = await get("/machines", { limit: MANY_MACHINES });
+      const machines = await loadMachines();
       replace(
         this.machines,
-        data.items.map((/** @type {Machine} */ machine) => h("option", { value: machine.vm_name })),
+        machines.map((machine) => h("option", { value: machine.vm_name })),
       );
     } catch {
       // The user can type the name without suggestions.
     }
   }
+}
+
+function nightText() {
+  const { from, to } = lastNight();
+  const minutes = (/** @type {Date} */ at) => time(at).slice(0, 16);
+  return `Ran between ${minutes(from)} and ${minutes(to)}, ${zone()}`;
 }
 
 /** @param {string} label @param {object} props */

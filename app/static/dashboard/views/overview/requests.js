@@ -2,18 +2,23 @@
 
 import { serverNow } from "../../lib/clock.js";
 import { toDate } from "../../lib/format.js";
-import { JOB_STATUSES, LIVE_STATUSES } from "../../lib/statuses.js";
+import { JOB_LISTS, JOB_STATUSES } from "../../lib/statuses.js";
+import { apiUrl } from "../../lib/urls.js";
 
 /** @type {RunResult[]} */
 const RESULTS = ["good", "warning"];
-export const OTHER_STATUSES = JOB_STATUSES.filter((status) => !LIVE_STATUSES.includes(status));
-/** @type {Record<string, [string, number]>} label and seconds */
+/**
+ * Ranges that end now, by their name in the address, and the last night.
+ * @type {Record<string, {label: string, seconds: number | null}>}
+ */
 export const SINCE = {
-  "1h": ["Last hour", 3600],
-  "24h": ["Last 24 hours", 86_400],
-  "7d": ["Last 7 days", 604_800],
-  "30d": ["Last 30 days", 2_592_000],
+  "1h": { label: "Last hour", seconds: 3600 },
+  "24h": { label: "Last 24 hours", seconds: 86_400 },
+  "7d": { label: "Last 7 days", seconds: 604_800 },
+  "30d": { label: "Last 30 days", seconds: 2_592_000 },
+  night: { label: "Last night", seconds: null },
 };
+const NIGHT = { from: 18, to: 6 }; // hours in the user's time zone
 /** @type {Filters} */
 export const NO_FILTERS = {
   status: [],
@@ -70,8 +75,31 @@ function toParams({ status, result, type, machine, repository, since, from, to }
     job_type: type,
     vm_name: machine,
     repository_id: repository,
-    from: since ? sinceInstant(SINCE[since][1]) : from,
-    to: since ? null : to,
+    ...rangeParams(since, from, to),
+  };
+}
+
+/**
+ * Started in a range; for the last night, ran at some time of it.
+ * @param {string} since
+ * @param {Instant} from
+ * @param {Instant} to
+ * @returns {Query}
+ */
+function rangeParams(since, from, to) {
+  if (!since) return { from, to };
+  const { seconds } = SINCE[since];
+  if (seconds !== null) return { from: sinceInstant(seconds) };
+  const night = lastNight();
+  return { active_from: night.from.toISOString(), active_to: night.to.toISOString() };
+}
+
+/** The night that ended this morning, or ends then, in the user's time zone. */
+export function lastNight(now = serverNow()) {
+  const [year, month, day] = [now.getFullYear(), now.getMonth(), now.getDate()];
+  return {
+    from: new Date(year, month, day - 1, NIGHT.from),
+    to: new Date(year, month, day, NIGHT.to),
   };
 }
 
@@ -126,9 +154,13 @@ export const listRequest = (filters, statuses, cursor = null) => [
   },
 ];
 
+/** The address of the selected jobs as CSV. @param {Filters} filters */
+export const csvUrl = (filters) =>
+  apiUrl("/jobs", { ...toParams(filters), q: filters.text, format: "csv" });
+
 /** The first requests of the view. @param {Filters} filters */
 export function initialRequests(filters) {
-  const lists = [LIVE_STATUSES, OTHER_STATUSES].filter(
+  const lists = JOB_LISTS.map(({ statuses }) => statuses).filter(
     (statuses) => selectedStatuses(filters, statuses).length,
   );
   return [
