@@ -17,6 +17,7 @@ from marshmallow import (
 
 from app.domain.fields import METRICS, Field, Kind
 from app.domain.nodes import Source
+from app.schemas.answers import AnswerSchema
 from app.schemas.fields import (
     Identifier,
     StrictInteger,
@@ -108,9 +109,7 @@ class NodeHistoryQuery(WindowQuery):
     metrics = CommaSeparated(
         tuple(METRICS),
         load_default=DEFAULT_METRICS,
-        metadata=about(
-            f"Metrics by comma, of {', '.join(METRICS)}.", default=",".join(DEFAULT_METRICS)
-        ),
+        metadata=about(f"Metrics by comma, of {', '.join(METRICS)}."),
     )
     points = points_field()
     from_ = QueryTimestamp(
@@ -133,7 +132,7 @@ def _shown_metric(field: Field) -> fields.Field[Any]:
     return number(allow_none=True, metadata=about(field.description))
 
 
-class NodeSchema(Schema):
+class NodeSchema(AnswerSchema):
     """The current state of a node: its newest snapshot, and whether it still reports."""
 
     class Meta:
@@ -158,14 +157,14 @@ class NodeSchema(Schema):
     )
 
 
-class NodeListSchema(Schema):
+class NodeListSchema(AnswerSchema):
     """A page of nodes, by id."""
 
     items = fields.List(fields.Nested(NodeSchema))
     next_cursor = next_cursor_field()
 
 
-class NodeEventSchema(Schema):
+class NodeEventSchema(AnswerSchema):
     """A change of a node's state."""
 
     id = fields.Integer()
@@ -181,14 +180,14 @@ class NodeEventSchema(Schema):
     )
 
 
-class NodeEventListSchema(Schema):
+class NodeEventListSchema(AnswerSchema):
     """A page of a node's events, newest first."""
 
     items = fields.List(fields.Nested(NodeEventSchema))
     next_cursor = next_cursor_field()
 
 
-class NodeHistorySchema(Schema):
+class NodeHistorySchema(AnswerSchema):
     """Metrics of a node over a window, in columns of one length."""
 
     node_id = fields.String()
