@@ -70,9 +70,11 @@ class HubApi(Api):  # type: ignore[misc]  # flask-smorest has no types
 
 
 def _allow_null(self: Any, field: Any, ret: dict[str, Any]) -> dict[str, Any]:
-    """Null among the values of a nullable field, where its metadata name them."""
-    values = ret.get("enum")
-    return {"enum": [*values, None]} if values and field.allow_none and None not in values else {}
+    """Null among the values of a nullable field; generated clients do not expect its type then."""
+    if not field.allow_none or "enum" not in ret:
+        return {}
+    ret.pop("type")
+    return {"enum": [*(value for value in ret["enum"] if value is not None), None]}
 
 
 def _allow_empty(self: Any, field: Any, ret: dict[str, Any]) -> dict[str, bool]:

@@ -18,12 +18,12 @@ from app.api.context import current_claims, current_request, hub, to_response
 from app.api.needs import needs
 from app.ingest.queue import Item
 from app.ingest.transaction import Outcome
-from app.schemas.nodes import SnapshotSchema
+from app.schemas.nodes import SnapshotBatchSchema, SnapshotSchema
 from app.schemas.updates import (
-    BatchItemSchema,
     BatchReceiptSchema,
     ReceiptSchema,
     SnapshotReceiptSchema,
+    UpdateBatchSchema,
     UpdateSchema,
 )
 from app.web.content import JSON, NDJSON
@@ -36,18 +36,10 @@ blueprint = Blueprint(
 snapshots = Blueprint("snapshots", __name__, description="Pushing node snapshots.")
 
 
-def _list_of(name: str, schema: type, description: str) -> dict[str, Any]:
-    """The OpenAPI schema of an object with a list whose items may be rejected one by one."""
-    bad = {"description": "Anything else; only that item is rejected, with a reason."}
-    items = {"type": "array", "items": {"anyOf": [schema, bad]}, "description": description}
-    return {"type": "object", "required": [name], "properties": {name: items}}
-
-
-_BATCH = _list_of("updates", BatchItemSchema, "At most 10,000 updates.")
 _SNAPSHOTS = {
     "anyOf": [
+        SnapshotBatchSchema,
         {"allOf": [SnapshotSchema, {"not": {"required": ["snapshots"]}}]},
-        _list_of("snapshots", SnapshotSchema, "Snapshots of one or more nodes."),
     ]
 }
 
@@ -73,7 +65,7 @@ def push_update(job_type: str, job_id: str) -> Response:
 
 
 @blueprint.route("/telemetry/batch", methods=["POST"])
-@blueprint.doc(**_documented(_BATCH, also_ndjson=True))
+@blueprint.doc(**_documented(UpdateBatchSchema, also_ndjson=True))
 @blueprint.alt_response(200, schema=BatchReceiptSchema, description="The result for each update")
 @needs(PUSH)
 def push_batch() -> Response:

@@ -19,6 +19,8 @@ from app.domain.fields import METRICS, Field, Kind
 from app.domain.nodes import Source
 from app.schemas.answers import AnswerSchema
 from app.schemas.fields import (
+    LENIENT,
+    LENIENT_ITEMS,
     Identifier,
     StrictInteger,
     StrictNumber,
@@ -53,8 +55,8 @@ class Uptime(StrictInteger):
 
 def _metric(name: str, field: Field) -> fields.Field[Any]:
     metric = _strict_metric(name, field)
-    odd = {"description": "Anything else is not kept, but a percent of more than 100 as 100."}
-    metric.metadata = about(field.description, anyOf=[metric.metadata, odd])
+    odd = {LENIENT: "Anything else is not kept, but a percent of more than 100 as 100."}
+    metric.metadata = about(field.description, **metric.metadata, **odd)
     return metric
 
 
@@ -98,6 +100,19 @@ class SnapshotSchema(Schema):
     @post_load
     def _drop_nulls(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return {name: value for name, value in data.items() if value is not None}
+
+
+class SnapshotBatchSchema(Schema):
+    """Snapshots of one or more nodes."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    snapshots = fields.List(
+        fields.Nested(SnapshotSchema),
+        required=True,
+        metadata={LENIENT_ITEMS: "Anything else is rejected alone, with a reason."},
+    )
 
 
 # Queries.

@@ -25,6 +25,7 @@ from app.domain.fields import DISK_FIELDS, IDENTITY_FIELDS, JOB_FIELDS, Field, K
 from app.domain.statuses import END_STATUSES, REPORTED_DISK_STATUSES, REPORTED_STATUSES
 from app.schemas.answers import AnswerSchema
 from app.schemas.fields import (
+    LENIENT_ITEMS,
     Identifier,
     StrictBoolean,
     StrictInteger,
@@ -215,6 +216,22 @@ class NamedJobSchema(Schema):
 
 class BatchItemSchema(NamedJobSchema, UpdateSchema):
     """One update of a batch: as in a single push, and which job it is of."""
+
+
+class UpdateBatchSchema(Schema):
+    """Updates of one or more jobs."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    updates = fields.List(
+        fields.Nested(BatchItemSchema),
+        required=True,
+        metadata={
+            "description": "At most 10,000 updates.",
+            LENIENT_ITEMS: "Anything else is rejected alone, with a reason.",
+        },
+    )
 
 
 class RegisteredDiskSchema(_Strict):
