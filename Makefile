@@ -36,7 +36,7 @@ run: install ## start the hub with its embedded TimescaleDB
 lock: $(VENV)/.dev ## pin the packages of every requirements*.in, with hashes
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
-	@$(LOCK) requirements-generators.in -o requirements-generators.txt
+	@$(LOCK) requirements-tools.in -o requirements-tools.txt
 
 tools: ## install the tools that tests drive, as root on Debian and the like
 	@.ci/install-tools
@@ -115,14 +115,14 @@ $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	@$(PIP_INSTALL) -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements-oldest.txt requirements-generators.txt \
+$(VENV)/.dev: requirements-dev.txt requirements-oldest.txt requirements-tools.txt \
 		client/pyproject.toml | $(BIN)/python
 	@echo "Installing the runtime and developer packages …"
 	@$(PIP_INSTALL) -r requirements-dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-index --no-deps \
 		--no-build-isolation -e ./client
 	@$(PIP_INSTALL) --upgrade --target $(VENV)/oldest -r requirements-oldest.txt
-	@$(PIP_INSTALL) --upgrade --target $(VENV)/generators -r requirements-generators.txt
+	@$(PIP_INSTALL) --upgrade --target $(VENV)/tools -r requirements-tools.txt
 	@touch $(VENV)/.runtime $@
 
 %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.runtime

@@ -219,7 +219,8 @@ def send_asset(name: str) -> Response:
 def _not_installed() -> Response:
     answer = problem(
         503,
-        "The browser libraries of this page are not installed: run `make setup`. "
+        "The browser libraries of this page are not installed: run `make setup`, or "
+        "`telemetry-hub install`. "
         "The OpenAPI document is at openapi.json.",
         headers=[("Retry-After", "60")],
     )

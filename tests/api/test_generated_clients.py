@@ -22,7 +22,7 @@ from tests import pages
 HERE = Path(__file__).parent / "clients"
 PACKAGE = "telemetry_hub_client"
 PAGE, SECTION = "docs/languages.md", "A client made from the API's description"
-GENERATORS = Path(sys.prefix) / "generators"
+PROGRAMS = Path(sys.prefix) / "tools"
 TOOLS = ROOT / "tools" / "clients"
 # Redocly would otherwise look for a newer version of itself, and report its use.
 QUIET = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
@@ -68,12 +68,12 @@ def run_tool(name: str, *args: str | Path, cwd: Path) -> str:
 def test_a_generated_python_client_works(document: Path, url: str, tmp_path: Path) -> None:
     args = ("--path", document, "--config", HERE / "python.yaml", "--output-path", PACKAGE)
     command = (sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none", *args)
-    said = run(*command, cwd=tmp_path, PYTHONPATH=str(GENERATORS))
+    said = run(*command, cwd=tmp_path, PYTHONPATH=str(PROGRAMS))
     # Of the two media types of a batch it knows JSON.
     assert said.count("WARNING") == said.count("Unsupported content type application/x-ndjson"), (
         said
     )
-    path = os.pathsep.join([str(tmp_path), str(GENERATORS)])
+    path = os.pathsep.join([str(tmp_path), str(PROGRAMS)])
     run(sys.executable, HERE / "use.py", url, cwd=tmp_path, PYTHONPATH=path)
     (documented,) = pages.blocks(PAGE, "python", section=SECTION)
     run(sys.executable, "-c", _towards(url, documented), cwd=tmp_path, PYTHONPATH=path)

@@ -37,7 +37,7 @@ def requested(name: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("kind", ["requirements", "requirements-dev", "requirements-generators"])
+@pytest.mark.parametrize("kind", ["requirements", "requirements-dev", "requirements-tools"])
 def test_every_package_is_pinned_by_hash(kind: str) -> None:
     wanted, have = requested(f"{kind}.in"), locked(f"{kind}.txt")
     assert len(have) > len(wanted)
