@@ -10,8 +10,9 @@ NPM_CI = cd $(1) && $(WITH_NODE) \
 	node "$(NODE_WHEEL)/lib/node_modules/npm/bin/npm-cli.js" ci \
 	--ignore-scripts --no-audit --no-fund --loglevel=error
 NODE_MODULES := embedded/node_modules/.package-lock.json app/static/node_modules/.package-lock.json
-# Biome and TypeScript: for developers only, so not part of NODE_MODULES.
+# For developers only, so not part of NODE_MODULES: Biome and TypeScript, and what makes clients.
 JS_TOOLS := tools/javascript/node_modules/.package-lock.json
+CLIENT_TOOLS := tools/clients/node_modules/.package-lock.json
 JS_BIN := tools/javascript/node_modules/.bin
 
 # For every system and Python that the hub runs on, whichever this one is.
@@ -25,16 +26,17 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
-setup: $(VENV)/.dev $(NODE_MODULES) $(JS_TOOLS) ## install everything that running and developing needs
+setup: $(VENV)/.dev $(NODE_MODULES) $(JS_TOOLS) $(CLIENT_TOOLS) ## install everything that running and developing needs
 
 install: $(VENV)/.runtime $(NODE_MODULES) ## install what running the hub needs, and nothing else
 
 run: install ## start the hub with its embedded TimescaleDB
 	@$(BIN)/python -m app serve
 
-lock: $(VENV)/.dev ## pin the packages of requirements.in and requirements-dev.in, with hashes
+lock: $(VENV)/.dev ## pin the packages of every requirements*.in, with hashes
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+	@$(LOCK) requirements-tools.in -o requirements-tools.txt
 
 tools: ## install the tools that tests drive, as root on Debian and the like
 	@.ci/install-tools
@@ -113,12 +115,14 @@ $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	@$(PIP_INSTALL) -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements-oldest.txt client/pyproject.toml | $(BIN)/python
+$(VENV)/.dev: requirements-dev.txt requirements-oldest.txt requirements-tools.txt \
+		client/pyproject.toml | $(BIN)/python
 	@echo "Installing the runtime and developer packages …"
 	@$(PIP_INSTALL) -r requirements-dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-index --no-deps \
 		--no-build-isolation -e ./client
 	@$(PIP_INSTALL) --upgrade --target $(VENV)/oldest -r requirements-oldest.txt
+	@$(PIP_INSTALL) --upgrade --target $(VENV)/tools -r requirements-tools.txt
 	@touch $(VENV)/.runtime $@
 
 %/node_modules/.package-lock.json: %/package-lock.json | $(VENV)/.runtime

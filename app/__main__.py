@@ -6,8 +6,10 @@ import argparse
 import sys
 
 from app import __version__
-from app.config import Config, log_unknown_variables, unknown_variables
+from app.config import ROOT, Config, log_unknown_variables, unknown_variables
 from app.errors import HubError
+
+_PROGRAM = "telemetry-hub" if ROOT.name == "telemetry_hub" else "python -m app"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         config,
         demo,
         doctor,
+        install,
         maintenance,
         migrate,
         notify,
@@ -42,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         transfer,
     )
 
-    parser = argparse.ArgumentParser(prog="python -m app", description="Telemetry Hub")
+    parser = argparse.ArgumentParser(prog=_PROGRAM, description="Telemetry Hub")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     add("serve", _serve, "run the hub: database, web server and scheduled tasks")
+    add("install", install.run, "fetch the embedded database and the libraries of the pages")
     add("migrate", migrate.run, "bring the database's schema up to date")
     config.add_arguments(add("config", config.run, "show the settings, and where each comes from"))
     add("doctor", doctor.run, "check that the database's schema is what the hub needs")

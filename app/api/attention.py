@@ -10,6 +10,7 @@ from flask_smorest import Blueprint
 from app.api.answers import conditional_json, json_response, table
 from app.api.bodies import read_json
 from app.api.context import current_claims, hub
+from app.api.csv import also_csv
 from app.api.needs import needs
 from app.clock import from_micros, to_micros
 from app.errors import NotFound
@@ -30,10 +31,10 @@ _ACKNOWLEDGEMENT = schemas.AcknowledgementSchema()
 @blueprint.route("/attention")
 @blueprint.arguments(schemas.AttentionQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.AttentionListSchema)
-@blueprint.response(200, {"type": "string"}, content_type="text/csv")
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
+@also_csv(blueprint, "/attention.csv", "export_attention", schemas.AttentionQuery)
 def list_attention(query: dict[str, Any]) -> Response:
     """List what needs attention: open items first, the worst and oldest first."""
     limit = query["limit"]
@@ -90,7 +91,7 @@ def read_attention(item_id: int) -> Response:
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(ADMIN)
-def acknowledge(item_id: int) -> Response:
+def acknowledge_attention(item_id: int) -> Response:
     """Note that someone has seen an item. It stays open until what it says is over.
 
     Idempotent: the first acknowledgement stays, and a later note replaces the one before. An item
@@ -123,10 +124,10 @@ def _no_such_item(item_id: int) -> NotFound:
 @blueprint.route("/series")
 @blueprint.arguments(schemas.SeriesQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.SeriesListSchema)
-@blueprint.response(200, {"type": "string"}, content_type="text/csv")
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
+@also_csv(blueprint, "/series.csv", "export_series", schemas.SeriesQuery)
 def list_series(query: dict[str, Any]) -> Response:
     """List the series of runs: last run, last good run, what is usual, when the next is due."""
     limit = query["limit"]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from flask import Flask
-from flask_smorest import Api
 from webargs.flaskparser import FlaskParser
 from werkzeug.routing import BaseConverter, PathConverter
 
@@ -26,31 +24,16 @@ from app.api import (
     telemetry,
 )
 from app.api.context import EXTENSION, hub_of
+from app.api.description import HubApi
 from app.api.errors import register_error_handlers
 from app.api.hooks import register_hooks
 from app.api.needs import check_permissions
 from app.hub import Hub
 from app.schemas.fields import IDENTIFIER
-from app.schemas.updates import JOB_TYPE, ProblemSchema
+from app.schemas.updates import JOB_TYPE
 from app.web.paths import PREFIX
 
 logger = logging.getLogger("hub.api")
-
-# Part of the OpenAPI document if tokens are required.
-_TOKENS_IN_SPEC = {
-    "security": [{"token": []}, {"password": []}, {"key": []}],
-    "components": {
-        "securitySchemes": {
-            "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-            "password": {
-                "type": "http",
-                "scheme": "basic",
-                "description": "The token as the password, with any user name.",
-            },
-            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-        }
-    },
-}
 
 
 class IdentifierConverter(PathConverter):
@@ -85,19 +68,6 @@ class _BadRequestParser(FlaskParser):
     DEFAULT_VALIDATION_STATUS = 400
 
 
-class _HubApi(Api):  # type: ignore[misc]  # flask-smorest has no types
-    """Documents errors as problem+json."""
-
-    ERROR_SCHEMA = ProblemSchema
-    DEFAULT_RESPONSE_CONTENT_TYPE = "application/json"
-
-    def _register_responses(self) -> None:
-        ordinary = self.DEFAULT_RESPONSE_CONTENT_TYPE
-        self.DEFAULT_RESPONSE_CONTENT_TYPE = "application/problem+json"
-        super()._register_responses()
-        self.DEFAULT_RESPONSE_CONTENT_TYPE = ordinary
-
-
 def build_app(hub: Hub) -> Flask:
     """The application of a started hub. Raises StartError; see check_permissions."""
     app = make_routes(requires_tokens=hub.admission.guard is not None)
@@ -116,17 +86,15 @@ def make_routes(*, requires_tokens: bool) -> Flask:
     app.config.update(
         API_TITLE="Telemetry Hub",
         API_VERSION=__version__,
-        OPENAPI_VERSION="3.0.3",
+        OPENAPI_VERSION="3.1.0",
         PROPAGATE_EXCEPTIONS=False,
     )
-    if requires_tokens:
-        app.config["API_SPEC_OPTIONS"] = _TOKENS_IN_SPEC
     # A redirect would lose the body of a push.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     for name, (converter, _) in CONVERTERS.items():
         app.url_map.converters[name] = converter
-    _register_blueprints(app)
+    _register_blueprints(app, requires_tokens=requires_tokens)
     return app
 
 
@@ -135,11 +103,10 @@ def close_app(app: Flask) -> None:
     hub_of(app).close()
 
 
-def _register_blueprints(app: Flask) -> None:
-    api = _HubApi(app)
+def _register_blueprints(app: Flask, *, requires_tokens: bool) -> None:
+    api = HubApi(app, requires_tokens=requires_tokens)
     for converter, schema in CONVERTERS.values():
         api.register_converter(converter, lambda _, schema=schema: schema)
-    api.ma_plugin.converter.add_parameter_attribute_function(_allow_empty)
     for blueprint in (
         telemetry.blueprint,
         registration.blueprint,
@@ -164,8 +131,3 @@ def _register_blueprints(app: Flask) -> None:
     # Addresses of older senders and dashboards, without the prefix.
     app.register_blueprint(history.blueprint, url_prefix="", name="history_unprefixed")
     app.register_blueprint(telemetry.snapshots, url_prefix="/api", name="snapshots_unversioned")
-
-
-def _allow_empty(self: Any, field: Any, ret: dict[str, Any]) -> dict[str, bool]:
-    """Document that query parameters may be empty; `QuerySchema` drops such ones."""
-    return {"allowEmptyValue": True} if ret["in"] == "query" else {}

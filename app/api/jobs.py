@@ -11,6 +11,7 @@ from flask_smorest import Blueprint
 
 from app.api.answers import conditional_json, table
 from app.api.context import hub
+from app.api.csv import also_csv
 from app.api.needs import needs
 from app.clock import from_micros, isoformat, to_micros, utc_now
 from app.domain.estimates import Estimate, duration_seconds
@@ -38,10 +39,10 @@ blueprint = Blueprint("jobs", __name__, description="Jobs, their events, and mac
 @blueprint.route("/jobs")
 @blueprint.arguments(schemas.JobListQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.JobListSchema)
-@blueprint.response(200, {"type": "string"}, content_type="text/csv")
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
+@also_csv(blueprint, "/jobs.csv", "export_jobs", schemas.JobListQuery)
 def list_jobs(query: dict[str, Any]) -> Response:
     """List jobs, by default the newest run first."""
     order = Order(query["sort"], query["order"] == "asc")
@@ -129,12 +130,12 @@ def read_job(query: dict[str, Any], job_id: str) -> Response:
 @blueprint.route("/jobs/<identifier:job_id>/runs")
 @blueprint.arguments(schemas.RunListQuery, location="query", error_status_code=400)
 @blueprint.response(200, schemas.JobListSchema)
-@blueprint.response(200, {"type": "string"}, content_type="text/csv")
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
-def list_runs(query: dict[str, Any], job_id: str) -> Response:
+@also_csv(blueprint, "/jobs/<identifier:job_id>/runs.csv", "export_job_runs", schemas.RunListQuery)
+def list_job_runs(query: dict[str, Any], job_id: str) -> Response:
     """List the runs of a job, the newest first."""
     job_id = read_identifier("job_id", job_id)
     after = None
@@ -162,7 +163,7 @@ def list_runs(query: dict[str, Any], job_id: str) -> Response:
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
-def list_events(query: dict[str, Any], job_id: str) -> Response:
+def list_job_events(query: dict[str, Any], job_id: str) -> Response:
     """List the transitions and warnings of a run of a job, oldest first."""
     job_id = read_identifier("job_id", job_id)
     limit, after_id = query["limit"], query.get("cursor", [0])[0]
@@ -175,17 +176,18 @@ def list_events(query: dict[str, Any], job_id: str) -> Response:
     return conditional_json({"items": [vars(e) for e in found[:limit]], "next_cursor": cursor})
 
 
+_UPDATES_QUERY = table_query("updates", run=run_field())
+
+
 @blueprint.route("/jobs/<identifier:job_id>/updates")
-@blueprint.arguments(
-    table_query("updates", run=run_field()), location="query", error_status_code=400
-)
+@blueprint.arguments(_UPDATES_QUERY, location="query", error_status_code=400)
 @blueprint.response(200, schemas.JobUpdateListSchema)
-@blueprint.response(200, {"type": "string"}, content_type="text/csv")
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
-def list_updates(query: dict[str, Any], job_id: str) -> Response:
+@also_csv(blueprint, "/jobs/<identifier:job_id>/updates.csv", "export_job_updates", _UPDATES_QUERY)
+def list_job_updates(query: dict[str, Any], job_id: str) -> Response:
     """List the updates of a run of a job, oldest first, as long as they are kept."""
     job_id = read_identifier("job_id", job_id)
     limit, after = query["limit"], None

@@ -10,6 +10,7 @@ from flask_smorest import Blueprint
 
 from app.api.answers import conditional_json, table
 from app.api.context import hub
+from app.api.csv import also_csv
 from app.api.needs import needs
 from app.charts.node import NodeHistory, Point, read_node_history
 from app.domain.chart import SECOND
@@ -24,13 +25,16 @@ from app.web.permissions import READ
 blueprint = Blueprint("nodes", __name__, description="Nodes and their metrics.")
 
 
+_LIST_QUERY = table_query("nodes")
+
+
 @blueprint.route("/nodes")
-@blueprint.arguments(table_query("nodes"), location="query", error_status_code=400)
+@blueprint.arguments(_LIST_QUERY, location="query", error_status_code=400)
 @blueprint.response(200, schemas.NodeListSchema)
-@blueprint.response(200, {"type": "string"}, content_type="text/csv")
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
+@also_csv(blueprint, "/nodes.csv", "export_nodes", _LIST_QUERY)
 def list_nodes(query: dict[str, Any]) -> Response:
     """List nodes by id."""
     limit, after_id = query["limit"], query.get("cursor", [""])[0]
@@ -67,7 +71,7 @@ def read_node(node_id: str) -> Response:
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
-def list_events(query: dict[str, Any], node_id: str) -> Response:
+def list_node_events(query: dict[str, Any], node_id: str) -> Response:
     """List the changes of a node's state, newest first."""
     node_id = read_identifier("node_id", node_id)
     limit, before_id = query["limit"], query.get("cursor", [None])[0]
@@ -86,7 +90,7 @@ def list_events(query: dict[str, Any], node_id: str) -> Response:
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
-def read_history(query: dict[str, Any], node_id: str) -> Response:
+def chart_node(query: dict[str, Any], node_id: str) -> Response:
     """Chart the metrics of one node: each snapshot, or mean, minimum and maximum of equal steps.
 
     At most `points` points, and no lost peaks, even where only rollups per minute or hour are kept.

@@ -84,7 +84,7 @@ def delete_rule(rule_id: int) -> Response:
 @blueprint.alt_response(304, success=True, description="Not modified since the given ETag")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(READ)
-def list_windows(query: dict[str, Any]) -> Response:
+def list_maintenance(query: dict[str, Any]) -> Response:
     """List maintenance windows, the last to end first."""
     with hub().reads.reading() as conn:
         now = read_clock(conn)
@@ -100,7 +100,7 @@ def list_windows(query: dict[str, Any]) -> Response:
 @blueprint.alt_response(409, "CONFLICT")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(ADMIN)
-def plan_window() -> Response:
+def plan_maintenance() -> Response:
     """Plan a time in which silence is expected, such as a deploy, or begin one now.
 
     Matching jobs are neither stalled nor failed meanwhile, and their silence does not count
@@ -119,7 +119,7 @@ def plan_window() -> Response:
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 @needs(ADMIN)
-def end_window(window_id: int) -> Response:
+def end_maintenance(window_id: int) -> Response:
     """End a maintenance window now, or cancel one that has not begun. Repeating changes nothing."""
     with hub().database.transaction() as conn:
         window = store.end_window(conn, window_id)

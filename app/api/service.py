@@ -158,7 +158,6 @@ def _describe_task(run: TaskRun) -> dict[str, Any]:
 
 @exposition.route("/metrics")
 @exposition.response(200, {"type": "string"}, content_type="text/plain")
-@exposition.response(200, {"type": "string"}, content_type="application/openmetrics-text")
 @needs(READ)
 def read_metrics() -> Response:
     """Return the metrics of the hub, its jobs, series and nodes for Prometheus.
@@ -224,7 +223,8 @@ def send_asset(name: str) -> Response:
 def _not_installed() -> Response:
     answer = problem(
         503,
-        "The browser libraries of this page are not installed: run `make setup`. "
+        "The browser libraries of this page are not installed: run `make setup`, or "
+        "`telemetry-hub install`. "
         "The OpenAPI document is at openapi.json.",
         headers=[("Retry-After", "60")],
     )

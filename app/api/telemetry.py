@@ -18,12 +18,14 @@ from app.api.context import current_claims, current_request, hub, to_response
 from app.api.needs import needs
 from app.ingest.queue import Item
 from app.ingest.transaction import Outcome
-from app.schemas.nodes import SnapshotSchema
+from app.schemas.fields import LENIENT_ITEMS
+from app.schemas.nodes import SnapshotBatchSchema, SnapshotSchema
 from app.schemas.updates import (
     BatchItemSchema,
     BatchReceiptSchema,
     ReceiptSchema,
     SnapshotReceiptSchema,
+    UpdateBatchSchema,
     UpdateSchema,
 )
 from app.web.content import JSON, NDJSON
@@ -36,18 +38,21 @@ blueprint = Blueprint(
 snapshots = Blueprint("snapshots", __name__, description="Pushing node snapshots.")
 
 
-def _list_of(name: str, schema: type, description: str) -> list[dict[str, Any]]:
-    """The OpenAPI schemas of a list, in an object or bare, whose items may be rejected alone."""
-    bad = {"description": "Anything else; only that item is rejected, with a reason."}
-    items = {"type": "array", "items": {"anyOf": [schema, bad]}, "description": description}
-    return [{"type": "object", "required": [name], "properties": {name: items}}, items]
+def _bare_list(schema: type[Any]) -> dict[str, Any]:
+    """The list of a batch by itself."""
+    return {
+        "type": "array",
+        "items": schema,
+        LENIENT_ITEMS: "Anything else is rejected alone, with a reason.",
+    }
 
 
-_BATCH = {"anyOf": _list_of("updates", BatchItemSchema, "At most 10,000 updates.")}
+_BATCH = {"anyOf": [UpdateBatchSchema, _bare_list(BatchItemSchema)]}
 _SNAPSHOTS = {
     "anyOf": [
+        SnapshotBatchSchema,
+        _bare_list(SnapshotSchema),
         {"allOf": [SnapshotSchema, {"not": {"required": ["snapshots"]}}]},
-        *_list_of("snapshots", SnapshotSchema, "Snapshots of one or more nodes."),
     ]
 }
 

@@ -155,7 +155,10 @@ class EngineProcess:
 
 def _find_server() -> Path:
     if not (EMBEDDED_DIR / "node_modules" / "@unni-craftsman" / "pglite").is_dir():
-        raise EngineError("The embedded database is not installed: run `make install`.")
+        raise EngineError(
+            "The embedded database is not installed: run `make install`, "
+            "or `telemetry-hub install`."
+        )
     return EMBEDDED_DIR / "server.mjs"
 
 

@@ -8,6 +8,7 @@ from marshmallow.validate import OneOf, Range
 from app.domain.attention.items import KINDS, SEVERITIES
 from app.domain.attention.run import RESULTS
 from app.domain.statuses import JOB_STATUSES
+from app.schemas.answers import AnswerSchema
 from app.schemas.fields import Text
 from app.schemas.queries import (
     CommaSeparated,
@@ -59,7 +60,7 @@ class AttentionQuery(TableQuery):
     series_id = _series_id()
 
 
-class AttentionItemSchema(Schema):
+class AttentionItemSchema(AnswerSchema):
     """Something that an operator should know. All instants RFC 3339, UTC."""
 
     id = fields.Integer()
@@ -86,7 +87,7 @@ class AttentionItemSchema(Schema):
     note = fields.String(allow_none=True, metadata=about("What was noted about it."))
 
 
-class AttentionListSchema(Schema):
+class AttentionListSchema(AnswerSchema):
     """A page of items: open ones first, by severity, then the oldest first."""
 
     items = fields.List(fields.Nested(AttentionItemSchema))
@@ -123,7 +124,7 @@ class SeriesQuery(TableQuery):
     repository_id = Text(longest=LONGEST_FILTER, metadata=about("The repository."))
 
 
-class BandSchema(Schema):
+class BandSchema(AnswerSchema):
     """The usual range of a value; outside of it, it is unusual."""
 
     median = fields.Float()
@@ -131,7 +132,7 @@ class BandSchema(Schema):
     high = fields.Float()
 
 
-class UsualSchema(Schema):
+class UsualSchema(AnswerSchema):
     """What is usual for a series. A band is null until five good runs are known."""
 
     runs = fields.Integer(metadata=about("From how many good runs, at most the last 20."))
@@ -142,7 +143,7 @@ class UsualSchema(Schema):
     )
 
 
-class SeriesRunSchema(Schema):
+class SeriesRunSchema(AnswerSchema):
     """A run of a series."""
 
     job_id = fields.String()
@@ -157,7 +158,7 @@ class SeriesRunSchema(Schema):
     bytes_transferred = fields.Integer(metadata=about("Bytes."))
 
 
-class SeriesSchema(Schema):
+class SeriesSchema(AnswerSchema):
     """The runs of one job type, repository and backup type of a machine, or of one job without a
     machine.
     """
@@ -191,7 +192,7 @@ class SeriesSchema(Schema):
     overdue_at = instant("Since when it is overdue, if none begins before.", allow_none=True)
 
 
-class SeriesListSchema(Schema):
+class SeriesListSchema(AnswerSchema):
     """A page of series, by machine (or job) and number."""
 
     items = fields.List(fields.Nested(SeriesSchema))

@@ -10,6 +10,12 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
+# In the metadata of a field, or of a list about its items: what becomes of a value that is not as
+# described, if the rest of the request is stored. With a schema that allows anything, generated
+# clients could not tell what to send.
+LENIENT = "x-lenient"
+LENIENT_ITEMS = "x-lenient-items"
+
 LARGEST_INTEGER = 2**63 - 1  # PostgreSQL's bigint
 
 # RFC 3339, section 5.6: date-time, its offset required.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from marshmallow import Schema, fields
+from marshmallow import fields
+
+from app.schemas.answers import AnswerSchema
 
 
-class DatabaseCheckSchema(Schema):
+class DatabaseCheckSchema(AnswerSchema):
     """Whether the database answers."""
 
     status = fields.String(metadata={"enum": ["ok", "slow", "down"]})
@@ -15,14 +17,14 @@ class DatabaseCheckSchema(Schema):
     detail = fields.String(allow_none=True)
 
 
-class MigrationsCheckSchema(Schema):
+class MigrationsCheckSchema(AnswerSchema):
     """Whether the schema is the one this version of the hub was written for."""
 
     status = fields.String(metadata={"enum": ["ok", "pending", "unknown"]})
     pending = fields.List(fields.String(), metadata={"description": "Files not yet applied."})
 
 
-class WriterCheckSchema(Schema):
+class WriterCheckSchema(AnswerSchema):
     """The queue of updates that wait for their commit, in this worker process."""
 
     status = fields.String(metadata={"enum": ["ok", "slow", "full", "damaged", "refusing"]})
@@ -41,7 +43,7 @@ class WriterCheckSchema(Schema):
     )
 
 
-class TaskSchema(Schema):
+class TaskSchema(AnswerSchema):
     """The last run of one scheduled task."""
 
     task_id = fields.String()
@@ -54,14 +56,14 @@ class TaskSchema(Schema):
     error = fields.String(allow_none=True, metadata={"description": "Of the last run."})
 
 
-class TasksCheckSchema(Schema):
+class TasksCheckSchema(AnswerSchema):
     """Whether the scheduled tasks run, in whatever process. `late`: not for three intervals."""
 
     status = fields.String(metadata={"enum": ["ok", "late", "failing", "unknown"]})
     tasks = fields.List(fields.Nested(TaskSchema))
 
 
-class AnalystsCheckSchema(Schema):
+class AnalystsCheckSchema(AnswerSchema):
     """Whether analysts may connect to the embedded database. On a server always `ok`."""
 
     status = fields.String(metadata={"enum": ["ok", "refused", "unknown"]})
@@ -71,7 +73,7 @@ class AnalystsCheckSchema(Schema):
     )
 
 
-class StandbyCheckSchema(Schema):
+class StandbyCheckSchema(AnswerSchema):
     """Whether reads use the standby of HUB_READ_URL. `none`: no such setting."""
 
     status = fields.String(metadata={"enum": ["none", "ok", "behind", "down"]})
@@ -82,7 +84,7 @@ class StandbyCheckSchema(Schema):
     detail = fields.String(allow_none=True)
 
 
-class ChecksSchema(Schema):
+class ChecksSchema(AnswerSchema):
     """The parts of the hub."""
 
     database = fields.Nested(DatabaseCheckSchema)
@@ -93,7 +95,7 @@ class ChecksSchema(Schema):
     standby = fields.Nested(StandbyCheckSchema)
 
 
-class HealthSchema(Schema):
+class HealthSchema(AnswerSchema):
     """Whether the hub can do its work."""
 
     status = fields.String(

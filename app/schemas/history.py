@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, get_args
 from urllib.parse import parse_qsl
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import ValidationError, fields, validate
 
 from app.domain.chart import SpeedSource
 from app.domain.stretches import LEAST_GAP_SECONDS, MOST_STRETCHES, GapReason
+from app.schemas.answers import AnswerSchema
 from app.schemas.queries import (
     QueryTimestamp,
     WholeNumber,
@@ -46,7 +47,8 @@ class HistoryQuery(WindowQuery):
         validate=validate.OneOf(FORMATS, error="Must be one of: {choices}."),
         metadata=about(
             "`columns`: `chart_data` is one object of arrays of one length instead of an array of "
-            "objects. `csv`: only the points, a line each, empty where null, with times in UTC."
+            "objects.",
+            enum=["json", "columns"],  # not `csv`, which has an address of its own
         ),
     )
 
@@ -67,7 +69,7 @@ def read_query_string(query_string: bytes) -> dict[str, Any] | None:
 # Responses. These schemas are documentation; a test compares them with what the API writes.
 
 
-class ChartPointSchema(Schema):
+class ChartPointSchema(AnswerSchema):
     """One update, or all updates of one step. Null: nothing was reported."""
 
     t = fields.Float(metadata=about("Seconds since `started_at`; of a step: its start."))
@@ -83,7 +85,7 @@ class ChartPointSchema(Schema):
     b = fields.Integer(allow_none=True, metadata=about("Last count of bytes reported."))
 
 
-class ChartColumnsSchema(Schema):
+class ChartColumnsSchema(AnswerSchema):
     """The same as points, as arrays of one length."""
 
     t = fields.List(fields.Float())
@@ -94,7 +96,7 @@ class ChartColumnsSchema(Schema):
     b = fields.List(fields.Integer(allow_none=True))
 
 
-class GapSchema(Schema):
+class GapSchema(AnswerSchema):
     """A part of the window without updates."""
 
     from_ = fields.String(
@@ -112,7 +114,7 @@ class GapSchema(Schema):
     )
 
 
-class PhaseSchema(Schema):
+class PhaseSchema(AnswerSchema):
     """A run of updates in one phase, up to the start of the next."""
 
     phase = fields.String()
@@ -130,8 +132,10 @@ class PhaseSchema(Schema):
     )
 
 
-class HistorySchema(Schema):
+class HistorySchema(AnswerSchema):
     """The chart of a job, or of one of its disks."""
+
+    optional = frozenset({"disk"})
 
     job_id = fields.String()
     run = fields.Integer(metadata=about("The run of the job, from 1."))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, get_args
 
-from marshmallow import Schema, ValidationError, fields, validates_schema
+from marshmallow import ValidationError, fields, validates_schema
 from marshmallow.validate import OneOf
 
 from app.domain.attention.items import KINDS
@@ -17,6 +17,7 @@ from app.domain.rules import JOB_SETTINGS
 from app.domain.staleness import RaisedBy
 from app.domain.statuses import DISK_STATUSES, JOB_STATUSES, REPORTED_STATUSES
 from app.domain.texts import LONGEST_LISTED
+from app.schemas.answers import AnswerSchema
 from app.schemas.fields import Text
 from app.schemas.queries import (
     CommaSeparated,
@@ -129,7 +130,7 @@ def _reported(field: Field) -> fields.Field[Any]:
 # Responses. These schemas are documentation; a test compares their keys with what the API writes.
 
 
-class JobDiskSchema(Schema):
+class JobDiskSchema(AnswerSchema):
     """The current state of one disk of a job."""
 
     job_id = fields.String()
@@ -149,7 +150,7 @@ class JobDiskSchema(Schema):
     newest_update_at = instant("Sender's clock.", allow_none=True)
 
 
-class TimeLeftSchema(Schema):
+class TimeLeftSchema(AnswerSchema):
     """How long a live job still needs after its newest update."""
 
     seconds = fields.Integer(allow_none=True, metadata=about("Seconds; null: see `reason`."))
@@ -166,7 +167,7 @@ class TimeLeftSchema(Schema):
     reason = fields.String(allow_none=True, metadata=about("Why there is no estimate."))
 
 
-class JobItemSchema(Schema):
+class JobItemSchema(AnswerSchema):
     """The current state of one run of a job. All instants RFC 3339, UTC."""
 
     id = fields.Integer(metadata=about("The hub's own number of the run."))
@@ -264,7 +265,7 @@ class JobItemSchema(Schema):
     )
 
 
-class FindingSchema(Schema):
+class FindingSchema(AnswerSchema):
     """Why a completed run is not good."""
 
     kind = fields.String(
@@ -277,7 +278,7 @@ class FindingSchema(Schema):
     evidence = fields.Dict(metadata=about("The numbers behind it."))
 
 
-class AppliedSchema(Schema):
+class AppliedSchema(AnswerSchema):
     """The value of one threshold for a job, and where it comes from."""
 
     value = fields.Raw(
@@ -300,7 +301,7 @@ class AppliedSchema(Schema):
     )
 
 
-class ThresholdsSchema(Schema):
+class ThresholdsSchema(AnswerSchema):
     """What applies to a job in its current phase, by the most specific rule for each."""
 
     class Meta:
@@ -327,14 +328,14 @@ class JobSchema(JobItemSchema):
     disks = fields.List(fields.Nested(JobDiskSchema), metadata=about("Ascending by index."))
 
 
-class JobListSchema(Schema):
+class JobListSchema(AnswerSchema):
     """A page of jobs, by default the newest run first."""
 
     items = fields.List(fields.Nested(JobItemSchema))
     next_cursor = next_cursor_field()
 
 
-class JobUpdateSchema(Schema):
+class JobUpdateSchema(AnswerSchema):
     """One update of a job, with the values that it reported; null: not reported."""
 
     class Meta:
@@ -346,14 +347,14 @@ class JobUpdateSchema(Schema):
     status = fields.String(metadata=about("Reported status.", enum=list(REPORTED_STATUSES)))
 
 
-class JobUpdateListSchema(Schema):
+class JobUpdateListSchema(AnswerSchema):
     """A page of a job's updates, oldest first."""
 
     items = fields.List(fields.Nested(JobUpdateSchema))
     next_cursor = next_cursor_field()
 
 
-class JobEventSchema(Schema):
+class JobEventSchema(AnswerSchema):
     """A transition of a job's status, or a warning or log (no statuses)."""
 
     id = fields.Integer()
@@ -368,14 +369,14 @@ class JobEventSchema(Schema):
     evidence = fields.Dict(metadata=about("The data behind it."))
 
 
-class JobEventListSchema(Schema):
+class JobEventListSchema(AnswerSchema):
     """A page of a job's events, in the order in which they happened."""
 
     items = fields.List(fields.Nested(JobEventSchema))
     next_cursor = next_cursor_field()
 
 
-class ByStatusSchema(Schema):
+class ByStatusSchema(AnswerSchema):
     """A count for each status, 0 where none."""
 
     pending = fields.Integer()
@@ -386,14 +387,14 @@ class ByStatusSchema(Schema):
     cancelled = fields.Integer()
 
 
-class ByResultSchema(Schema):
+class ByResultSchema(AnswerSchema):
     """The completed runs, by result. Those that are not judged yet count as good."""
 
     good = fields.Integer()
     warning = fields.Integer()
 
 
-class JobSummarySchema(Schema):
+class JobSummarySchema(AnswerSchema):
     """How many runs there are of each status and result."""
 
     total = fields.Integer()
@@ -401,7 +402,7 @@ class JobSummarySchema(Schema):
     by_result = fields.Nested(ByResultSchema)
 
 
-class LastJobSchema(Schema):
+class LastJobSchema(AnswerSchema):
     """The newest run of a machine, by its start."""
 
     job_id = fields.String()
@@ -419,7 +420,7 @@ class LastJobSchema(Schema):
     error_message = fields.String(allow_none=True)
 
 
-class MachineSchema(Schema):
+class MachineSchema(AnswerSchema):
     """A machine that jobs ran for."""
 
     vm_name = fields.String()
@@ -429,7 +430,7 @@ class MachineSchema(Schema):
     last_job = fields.Nested(LastJobSchema)
 
 
-class MachineListSchema(Schema):
+class MachineListSchema(AnswerSchema):
     """A page of machines, by name."""
 
     items = fields.List(fields.Nested(MachineSchema))

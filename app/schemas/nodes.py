@@ -17,7 +17,10 @@ from marshmallow import (
 
 from app.domain.fields import METRICS, Field, Kind
 from app.domain.nodes import Source
+from app.schemas.answers import AnswerSchema
 from app.schemas.fields import (
+    LENIENT,
+    LENIENT_ITEMS,
     Identifier,
     StrictInteger,
     StrictNumber,
@@ -52,8 +55,8 @@ class Uptime(StrictInteger):
 
 def _metric(name: str, field: Field) -> fields.Field[Any]:
     metric = _strict_metric(name, field)
-    odd = {"description": "Anything else is not kept, but a percent of more than 100 as 100."}
-    metric.metadata = about(field.description, anyOf=[metric.metadata, odd])
+    odd = {LENIENT: "Anything else is not kept, but a percent of more than 100 as 100."}
+    metric.metadata = about(field.description, **metric.metadata, **odd)
     return metric
 
 
@@ -99,6 +102,19 @@ class SnapshotSchema(Schema):
         return {name: value for name, value in data.items() if value is not None}
 
 
+class SnapshotBatchSchema(Schema):
+    """Snapshots of one or more nodes."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    snapshots = fields.List(
+        fields.Nested(SnapshotSchema),
+        required=True,
+        metadata={LENIENT_ITEMS: "Anything else is rejected alone, with a reason."},
+    )
+
+
 # Queries.
 
 
@@ -108,9 +124,7 @@ class NodeHistoryQuery(WindowQuery):
     metrics = CommaSeparated(
         tuple(METRICS),
         load_default=DEFAULT_METRICS,
-        metadata=about(
-            f"Metrics by comma, of {', '.join(METRICS)}.", default=",".join(DEFAULT_METRICS)
-        ),
+        metadata=about(f"Metrics by comma, of {', '.join(METRICS)}."),
     )
     points = points_field()
     from_ = QueryTimestamp(
@@ -133,7 +147,7 @@ def _shown_metric(field: Field) -> fields.Field[Any]:
     return number(allow_none=True, metadata=about(field.description))
 
 
-class NodeSchema(Schema):
+class NodeSchema(AnswerSchema):
     """The current state of a node: its newest snapshot, and whether it still reports."""
 
     class Meta:
@@ -158,14 +172,14 @@ class NodeSchema(Schema):
     )
 
 
-class NodeListSchema(Schema):
+class NodeListSchema(AnswerSchema):
     """A page of nodes, by id."""
 
     items = fields.List(fields.Nested(NodeSchema))
     next_cursor = next_cursor_field()
 
 
-class NodeEventSchema(Schema):
+class NodeEventSchema(AnswerSchema):
     """A change of a node's state."""
 
     id = fields.Integer()
@@ -181,14 +195,14 @@ class NodeEventSchema(Schema):
     )
 
 
-class NodeEventListSchema(Schema):
+class NodeEventListSchema(AnswerSchema):
     """A page of a node's events, newest first."""
 
     items = fields.List(fields.Nested(NodeEventSchema))
     next_cursor = next_cursor_field()
 
 
-class NodeHistorySchema(Schema):
+class NodeHistorySchema(AnswerSchema):
     """Metrics of a node over a window, in columns of one length."""
 
     node_id = fields.String()

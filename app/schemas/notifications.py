@@ -20,6 +20,7 @@ from marshmallow.validate import Length, OneOf, Range
 from app.domain.attention.items import KINDS, SEVERITIES
 from app.domain.notify.routes import DEFAULT_SEVERITIES, DIGESTS, REPORT_HOUR, Route
 from app.errors import Conflict
+from app.schemas.answers import AnswerSchema
 from app.schemas.attention import LARGEST_ID
 from app.schemas.fields import StrictBoolean, StrictInteger, Text
 from app.schemas.queries import (
@@ -86,8 +87,10 @@ class DestinationBodySchema(_Known):
     )
 
 
-class DestinationSchema(Schema):
+class DestinationSchema(AnswerSchema):
     """A destination, without its address."""
+
+    optional = frozenset({"signing_secret"})
 
     id = fields.Integer(metadata=about("The number by which it is tested and deleted."))
     name = fields.String()
@@ -111,7 +114,7 @@ class DestinationSchema(Schema):
     )
 
 
-class DestinationListSchema(Schema):
+class DestinationListSchema(AnswerSchema):
     """Every destination, by name."""
 
     items = fields.List(fields.Nested(DestinationSchema))
@@ -248,7 +251,7 @@ def _time(text: str) -> time | None:
         return None
 
 
-class RouteSchema(RouteBodySchema):
+class RouteSchema(AnswerSchema, RouteBodySchema):
     """A route."""
 
     id = fields.Integer(metadata=about("The number by which it is deleted."))
@@ -256,7 +259,7 @@ class RouteSchema(RouteBodySchema):
     next_report_at = instant("When its next report is due.", allow_none=True)
 
 
-class RouteListSchema(Schema):
+class RouteListSchema(AnswerSchema):
     """Every route, by name."""
 
     items = fields.List(fields.Nested(RouteSchema))
@@ -276,7 +279,7 @@ class OutboxQuery(PageQuery):
     )
 
 
-class MessageSchema(Schema):
+class MessageSchema(AnswerSchema):
     """A message to a destination."""
 
     id = fields.Integer()
@@ -302,7 +305,7 @@ class MessageSchema(Schema):
     error = fields.String(allow_none=True, metadata=about("Why the last attempt failed."))
 
 
-class OutboxSchema(Schema):
+class OutboxSchema(AnswerSchema):
     """A page of messages, the newest first."""
 
     items = fields.List(fields.Nested(MessageSchema))

@@ -31,6 +31,8 @@ DEFAULT_POINTS = 300  # about one for every few pixels of a chart
 MIN_POINTS = 10
 MAX_POINTS = 5000
 LAST_RUN = 2**31 - 1
+# In the metadata of a field: it is accepted, and not described.
+HIDDEN = "x-hidden"
 
 
 def about(description: str, **more: Any) -> dict[str, Any]:
@@ -57,7 +59,10 @@ class CommaSeparated(fields.Field[tuple[str, ...]]):
     def __init__(self, choices: Sequence[str], **kwargs: Any) -> None:
         one = f" *({'|'.join(choices)}) *"
         pattern = f"^{one}(,{one})*$"
-        kwargs["metadata"] = {"type": "string", "pattern": pattern, **kwargs.get("metadata", {})}
+        described = {"type": "string", "pattern": pattern}
+        if "load_default" in kwargs:
+            described["default"] = ",".join(kwargs["load_default"])
+        kwargs["metadata"] = {**described, **kwargs.get("metadata", {})}
         super().__init__(**kwargs)
         self.choices = choices
 
@@ -243,24 +248,23 @@ class PageQuery(QuerySchema):
     )
 
 
+def _format(*choices: str) -> fields.String:
+    """The format of an answer, the first one by default. Not described: see `csv_query`."""
+    return fields.String(
+        load_default=choices[0],
+        validate=validate.OneOf(choices, error="Must be one of: {choices}."),
+        metadata={HIDDEN: True},
+    )
+
+
 class TableQuery(QuerySchema):
     """The same, for a list that is also answered as CSV."""
 
     limit = WholeNumber(
         validate=validate.Range(1, MAX_CSV_LIMIT, error="Must be {min} to {max}."),
-        metadata=about(
-            f"Most items in one answer: {DEFAULT_LIMIT} by default, and {MAX_LIMIT} at most; "
-            f"with `format=csv` {MAX_CSV_LIMIT}.",
-        ),
+        metadata=about("Most items in one answer.", default=DEFAULT_LIMIT, maximum=MAX_LIMIT),
     )
-    format = fields.String(
-        load_default="json",
-        validate=validate.OneOf(("json", "csv"), error="Must be one of: {choices}."),
-        metadata=about(
-            "`csv`: a line for each item, with units in the names of columns, and times in UTC. "
-            'The next page, if any, is in the header `Link` (`rel="next"`).'
-        ),
-    )
+    format = _format("json", "csv")
 
     @validates_schema
     def _check_limit(self, data: dict[str, Any], **kwargs: Any) -> None:
@@ -271,6 +275,17 @@ class TableQuery(QuerySchema):
     def _set_limit(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         is_csv = data["format"] == "csv"
         return {"limit": MAX_CSV_LIMIT if is_csv else DEFAULT_LIMIT, **data}
+
+
+def csv_query(query: type[Schema]) -> type[Schema]:
+    """The query for the same as CSV, at an address of its own."""
+    described: dict[str, fields.Field[Any]] = {"format": _format("csv")}
+    if issubclass(query, TableQuery):
+        described["limit"] = WholeNumber(
+            validate=validate.Range(1, MAX_CSV_LIMIT, error="Must be {min} to {max}."),
+            metadata=about("Most lines in one answer.", default=MAX_CSV_LIMIT),
+        )
+    return query.from_dict(described)
 
 
 class WindowQuery(QuerySchema):

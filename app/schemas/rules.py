@@ -31,6 +31,7 @@ from app.domain.rules import (
     is_pattern,
 )
 from app.errors import InvalidInput
+from app.schemas.answers import AnswerSchema
 from app.schemas.fields import StrictInteger, StrictNumber, Text, Timestamp, normalise_identifier
 from app.schemas.queries import CommaSeparated, QuerySchema, about, instant
 from app.schemas.updates import JOB_TYPE, job_type_problem
@@ -184,7 +185,7 @@ class RuleBodySchema(_Known):
     settings = fields.Nested(SettingsSchema, required=True)
 
 
-class RuleSchema(Schema):
+class RuleSchema(AnswerSchema):
     """A rule."""
 
     id = fields.Integer(metadata=about("The number by which it is deleted."))
@@ -193,7 +194,7 @@ class RuleSchema(Schema):
     changed_at = instant("When it was made or last changed; hub's clock.")
 
 
-class RuleListSchema(Schema):
+class RuleListSchema(AnswerSchema):
     """Every rule, the most specific first."""
 
     items = fields.List(fields.Nested(RuleSchema))
@@ -235,7 +236,7 @@ class WindowBodySchema(_Known):
         return data
 
 
-class WindowSchema(Schema):
+class WindowSchema(AnswerSchema):
     """A maintenance window."""
 
     id = fields.Integer(metadata=about("The number by which it is ended."))
@@ -248,7 +249,7 @@ class WindowSchema(Schema):
     created_at = instant("When it was planned; hub's clock.")
 
 
-class WindowListSchema(Schema):
+class WindowListSchema(AnswerSchema):
     """Maintenance windows, the last to end first."""
 
     items = fields.List(fields.Nested(WindowSchema))

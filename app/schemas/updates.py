@@ -23,7 +23,9 @@ from marshmallow.validate import OneOf
 
 from app.domain.fields import DISK_FIELDS, IDENTITY_FIELDS, JOB_FIELDS, Field, Kind
 from app.domain.statuses import END_STATUSES, REPORTED_DISK_STATUSES, REPORTED_STATUSES
+from app.schemas.answers import AnswerSchema
 from app.schemas.fields import (
+    LENIENT_ITEMS,
     Identifier,
     StrictBoolean,
     StrictInteger,
@@ -216,6 +218,22 @@ class BatchItemSchema(NamedJobSchema, UpdateSchema):
     """One update of a batch: as in a single push, and which job it is of."""
 
 
+class UpdateBatchSchema(Schema):
+    """Updates of one or more jobs."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    updates = fields.List(
+        fields.Nested(BatchItemSchema),
+        required=True,
+        metadata={
+            "description": "At most 10,000 updates.",
+            LENIENT_ITEMS: "Anything else is rejected alone, with a reason.",
+        },
+    )
+
+
 class RegisteredDiskSchema(_Strict):
     """A disk that a job is going to move."""
 
@@ -263,7 +281,7 @@ class CompletionSchema(_Strict):
         _reject_repeated_disks(data)
 
 
-class ReceiptSchema(Schema):
+class ReceiptSchema(AnswerSchema):
     """The result of a stored update."""
 
     job_id = fields.String()
@@ -281,7 +299,7 @@ class ReceiptSchema(Schema):
     )
 
 
-class RejectedSchema(Schema):
+class RejectedSchema(AnswerSchema):
     index = fields.Integer(metadata={"description": "Position in the batch, from 0."})
     errors = fields.Dict(
         keys=fields.String(),
@@ -290,12 +308,12 @@ class RejectedSchema(Schema):
     )
 
 
-class NotAppliedSchema(Schema):
+class NotAppliedSchema(AnswerSchema):
     index = fields.Integer(metadata={"description": "Position in the batch, from 0."})
     reason = fields.String(metadata={"description": "Why the job's current state stayed."})
 
 
-class BatchReceiptSchema(Schema):
+class BatchReceiptSchema(AnswerSchema):
     """The result of a batch. Everything not rejected is stored."""
 
     accepted = fields.Integer(metadata={"description": "Updates that are new."})
@@ -307,7 +325,7 @@ class BatchReceiptSchema(Schema):
     )
 
 
-class AdjustedSchema(Schema):
+class AdjustedSchema(AnswerSchema):
     index = fields.Integer(metadata={"description": "Position in the request, from 0."})
     notes = fields.Dict(
         keys=fields.String(),
@@ -325,8 +343,10 @@ class SnapshotReceiptSchema(BatchReceiptSchema):
     )
 
 
-class ProblemSchema(Schema):
+class ProblemSchema(AnswerSchema):
     """RFC 9457 problem details."""
+
+    optional = frozenset({"errors"})
 
     type = fields.String(
         metadata={

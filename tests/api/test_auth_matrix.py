@@ -38,8 +38,12 @@ OPEN = {
     "POST /sign-out",
 }
 # Routes that only administrators may use.
-ADMIN = {"rules.put_rule", "rules.delete_rule", "rules.plan_window", "rules.end_window"} | {
-    "attention.acknowledge",
+ADMIN = {
+    "rules.put_rule",
+    "rules.delete_rule",
+    "rules.plan_maintenance",
+    "rules.end_maintenance",
+    "attention.acknowledge_attention",
     *(
         f"notifications.{view}"
         for view in ("put_destination", "delete_destination", "test_destination", "put_route")

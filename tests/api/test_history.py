@@ -145,15 +145,6 @@ def test_chart_is_served_without_the_prefix_too(client: FlaskClient, conn: Conne
     assert client.get("/telemetry/history/j").get_json() == read(client)
 
 
-def test_chart_is_in_the_openapi_document(client: FlaskClient) -> None:
-    document = client.get("/api/v1/openapi.json").get_json()
-    operation = document["paths"]["/api/v1/telemetry/history/{job_id}"]["get"]
-    assert {parameter["name"] for parameter in operation["parameters"]} >= {
-        *("points", "from", "to", "disk", "format")
-    }
-    assert set(operation["responses"]["200"]["content"]) == {"application/json", "text/csv"}
-
-
 @pytest.mark.parametrize(
     ("status", "percent"), [("running", 99.99), ("failed", 99.99), ("completed", 100.0)]
 )

@@ -398,7 +398,7 @@ def operations(client: FlaskClient) -> dict[str, Any]:
         (
             "/jobs",
             "status job_type vm_name repository_id from to active_from active_to job_id result "
-            "attention q sort order limit format cursor",
+            "attention q sort order limit cursor",
         ),
         (
             "/jobs/summary",
@@ -406,21 +406,24 @@ def operations(client: FlaskClient) -> dict[str, Any]:
             "attention",
         ),
         ("/jobs/{job_id}", "run"),
-        ("/jobs/{job_id}/runs", "limit format cursor"),
+        ("/jobs/{job_id}/runs", "limit cursor"),
         ("/jobs/{job_id}/events", "limit cursor run"),
-        ("/jobs/{job_id}/updates", "limit format cursor run"),
+        ("/jobs/{job_id}/updates", "limit cursor run"),
         (
             "/attention",
             "state kind severity acknowledged vm_name job_type repository_id node_id job_id "
-            "series_id limit format cursor",
+            "series_id limit cursor",
         ),
         (
             "/series",
-            "state attention vm_name job_type repository_id limit format cursor",
+            "state attention vm_name job_type repository_id limit cursor",
         ),
         ("/machines", "limit cursor"),
         ("/notifications/outbox", "state destination_id limit cursor"),
-        ("/nodes", "limit format cursor"),
+        ("/nodes", "limit cursor"),
+        ("/nodes.csv", "limit cursor"),
+        ("/telemetry/history/{job_id}", "run points from to disk format"),
+        ("/telemetry/history/{job_id}/chart.csv", "run points from to disk"),
         ("/nodes/{node_id}/history", "metrics points from to"),
     ],
 )

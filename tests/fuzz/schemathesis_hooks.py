@@ -20,7 +20,7 @@ from schemathesis.generation import GenerationMode
 from app.clock import isoformat, utc_now
 from app.domain.job_lists import SORTS
 from app.schemas.fields import parse_timestamp
-from app.schemas.queries import MAX_LIMIT, decode_cursor, encode_cursor
+from app.schemas.queries import decode_cursor, encode_cursor
 
 IDS = st.integers(0, 2**63 - 1)
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=255)
@@ -60,7 +60,6 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         _order_window(case.query, "from", "to")
         _order_window(case.query, "active_from", "active_to")
         _agree_with_cursor(case.query)
-        _limit_json(case.query)
     if isinstance(case.body, dict):
         _agree_in_body(case.operation.path, case.body)
         _agree_with_path(case.body, case.path_parameters or {})
@@ -100,13 +99,6 @@ def _agree_with_cursor(query: Any) -> None:
     """The order must be that of the cursor."""
     with suppress(TypeError, ValueError):
         query["sort"], query["order"] = decode_cursor("jobs", query.get("cursor") or "")[:2]
-
-
-def _limit_json(query: Any) -> None:
-    """Only CSV may have more than MAX_LIMIT items."""
-    limit = str(query.get("limit") or "")
-    if query.get("format") != "csv" and limit.isdecimal() and int(limit) > MAX_LIMIT:
-        del query["limit"]
 
 
 def _agree_with_path(body: dict[str, Any], path: dict[str, Any]) -> None:
