@@ -23,7 +23,13 @@ blueprint = Blueprint(
 
 
 def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"in": "query", "name": name, "description": description, "schema": schema}
+    return {
+        "in": "query",
+        "name": name,
+        "description": description,
+        "schema": schema,
+        "allowEmptyValue": True,
+    }
 
 
 _PARAMETERS = [

@@ -26,6 +26,9 @@ IDS = st.integers(0, 2**63 - 1)
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=255)
 MICROS = st.integers(0, 4 * 10**15)
 CURSORS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
+    "attention": st.tuples(st.integers(0, 1), st.integers(1, 3), MICROS, IDS),
+    "runs": st.tuples(MICROS, IDS),
+    "series": st.tuples(NAMES, IDS),
     "jobs": st.tuples(st.sampled_from(SORTS), st.sampled_from(["asc", "desc"]), MICROS, IDS),
     "updates": st.tuples(MICROS, IDS),
     "events": st.tuples(IDS),
