@@ -418,6 +418,11 @@ def operations(client: FlaskClient) -> dict[str, Any]:
             "/series",
             "state attention vm_name job_type repository_id limit format cursor",
         ),
+        (
+            "/series/nights",
+            "days zone begins_hour state attention vm_name job_type repository_id limit format "
+            "cursor",
+        ),
         ("/machines", "limit cursor"),
         ("/nodes", "limit format cursor"),
         ("/nodes/{node_id}/history", "metrics points from to"),
