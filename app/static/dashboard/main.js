@@ -23,6 +23,7 @@ const ROUTES = [
   { pattern: /^compare\/([^/]+)$/, nav: "jobs", load: () => import("./views/compare.js") },
   { pattern: /^machines\/?$/, nav: "machines", load: () => import("./views/machines.js") },
   { pattern: /^machines\/([^/]+)$/, nav: "machines", load: () => import("./views/machine.js") },
+  { pattern: /^nights\/?$/, nav: "nights", load: () => import("./views/nights.js") },
   { pattern: /^nodes\/?$/, nav: "nodes", load: () => import("./views/nodes.js") },
   { pattern: /^nodes\/([^/]+)$/, nav: "nodes", load: () => import("./views/node.js") },
 ];
