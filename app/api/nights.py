@@ -54,7 +54,7 @@ def list_nights(query: dict[str, Any]) -> Response:
         found = store.list_nights(conn, _filter(query), days, limit + 1, after)
         shown = found[:limit]
         expectations = Expectations(read_rules(conn), read_maintenance(conn, now))
-        followed = _followed(shown, days, expectations)
+        followed = _followed(shown, days, expectations, now)
         since = {number: _learnt_since(series, days) for number, (series, _) in followed.items()}
         starts = store.read_starts(conn, since)
     missing = {
@@ -94,15 +94,25 @@ def _filter(query: dict[str, Any]) -> SeriesFilter:
 
 
 def _followed(
-    found: Sequence[SeriesNights], days: Days, expectations: Expectations
+    found: Sequence[SeriesNights], days: Days, expectations: Expectations, now: datetime
 ) -> dict[int, tuple[SeriesNights, Follow]]:
     """The series that expect runs and have a day without one, by number."""
     return {
         series.id: (series, follow)
         for series in found
-        if len(series.days) < len(days.dates)
+        if _may_miss(series, days, now)
         and (follow := expectations.follow(_subject_of(series), series.distance_seconds))
     }
+
+
+def _may_miss(series: SeriesNights, days: Days, now: datetime) -> bool:
+    """Whether a day without a run may be one on which it is missing: not the newest before that."""
+    is_overdue = series.overdue_at is not None and series.overdue_at <= now
+    return len(series.days) < len(days.dates) - (not is_overdue and not _has_newest(series, days))
+
+
+def _has_newest(series: SeriesNights, days: Days) -> bool:
+    return bool(series.days) and series.days[-1] == len(days.dates) - 1
 
 
 def _learnt_since(series: SeriesNights, days: Days) -> datetime:

@@ -35,6 +35,7 @@ class SeriesNights:
     backup_type: str | None
     last_run: str | None
     distance_seconds: float | None
+    overdue_at: datetime | None
     days: list[int]
     states: list[str] | None
     keys: list[str] | None

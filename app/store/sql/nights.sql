@@ -4,7 +4,8 @@
 -- cancelled. `{conditions}`: see app/store/series_lists.py.
 -- name: list_nights
 SELECT series.id, series.vm_name, series.job_id, series.job_type, series.repository_id,
-       series.backup_type, series.last_run, series.distance_seconds, night.*
+       series.backup_type, series.last_run, series.distance_seconds,
+       series.overdue_at, night.*
 FROM (
     SELECT * FROM series WHERE {conditions} ORDER BY series.name, series.id LIMIT %(limit)s
 ) AS series

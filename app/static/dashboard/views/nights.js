@@ -122,7 +122,7 @@ export function mount(root, { query, setQuery }) {
         matrix.focusDay(at);
       },
     });
-    if (push) timelineBox.scrollIntoView({ block: "nearest" });
+    if (push) timelineBox.querySelector("h2")?.focus();
   }
 
   const refreshing = live(
@@ -132,6 +132,7 @@ export function mount(root, { query, setQuery }) {
         const isNew = !shown || shown.days.join() !== nights.days.join();
         shown = nights;
         render();
+        if (isNew) matrix.scrollToNewest();
         if (isNew && chosen.night) showNight(chosen.night);
       };
       await loadNights(params(chosen), first, draw, signal);

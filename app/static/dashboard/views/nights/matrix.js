@@ -10,7 +10,7 @@ import { bytes, duration } from "../../lib/format.js";
 import { jobUrl, machineUrl } from "../../lib/urls.js";
 import { seriesName, stateColour, stateIcon, stateText } from "./states.js";
 
-const BLOCK = 25; // rows
+const BLOCK = 10; // rows
 const NEAR = "600px";
 const PAGE_ROWS = 10; // of the page keys
 
@@ -62,6 +62,7 @@ export class Matrix {
   /** @param {Nights} nights @param {NightsItem[]} rows those of its items to show */
   show(nights, rows) {
     const hadFocus = this.grid.contains(document.activeElement);
+    const isFirst = this.nights === null;
     this.nights = nights;
     this.rows = rows;
     this.grid.style.setProperty("--days", String(nights.days.length));
@@ -80,7 +81,13 @@ export class Matrix {
     }
     replace(this.body, blocks);
     for (const block of blocks) this.observer.observe(block);
+    if (isFirst) this.at = { row: Math.min(1, rows.length), column: nights.days.length };
     this.#moveTo(this.at.row, this.at.column, hadFocus);
+  }
+
+  /** Shows the newest days, where not all fit. */
+  scrollToNewest() {
+    this.node.scrollLeft = this.node.scrollWidth;
   }
 
   /** Marks the column of a day. @param {number} day */
@@ -132,13 +139,13 @@ export class Matrix {
               type: "button",
               tabindex: -1,
               title: `${long}: show as a timeline`,
-              "aria-label": `${long}: show as a timeline`,
               "aria-pressed": false,
               dataset: { row: 0, column: index + 1 },
               on: { click: () => this.onNight(day) },
             },
-            h("span", null, weekday),
-            h("span", { class: "num" }, number),
+            h("span", { "aria-hidden": true }, weekday),
+            h("span", { class: "num", "aria-hidden": true }, number),
+            h("span", { class: "visually-hidden" }, `${long}: show as a timeline`),
           ),
         );
       }),
@@ -176,8 +183,11 @@ export class Matrix {
 
   /** @param {EventTarget | null} target */
   #tell(target) {
-    const text = cellOf(target)?.getAttribute("aria-label");
-    if (text) this.onDetail(text);
+    const cell = cellOf(target);
+    const text = cell?.getAttribute("aria-label") ?? cell?.title;
+    if (!cell || !text) return;
+    cell.title = text;
+    this.onDetail(text);
   }
 
   /** @param {KeyboardEvent} event */
@@ -228,19 +238,42 @@ function makeRow(item, days, row) {
               : machineUrl(item.vm_name),
           tabindex: -1,
           title: name,
-          "aria-label": name,
           dataset: { row, column: 0 },
         },
         h("bdi", null, item.vm_name ?? item.job_id),
         h(
           "span",
           { class: "muted" },
-          ` ${[item.job_type, item.repository_id, item.backup_type].filter(Boolean).join(" · ")}`,
+          ` · ${[item.job_type, item.repository_id, item.backup_type].filter(Boolean).join(" · ")}`,
         ),
       ),
     ),
     days.map((day, index) => makeCell(item, index, `${dayTexts(day).long}, ${name}`, row, most)),
   );
+}
+
+/**
+ * A cell of each state, to be copied: there are thousands of them.
+ * @type {Map<string, HTMLElement>}
+ */
+const cells = new Map();
+
+/** @param {NightState | null} state @param {boolean} isLink */
+function emptyCell(state, isLink) {
+  const key = `${state} ${isLink}`;
+  let known = cells.get(key);
+  if (!known) {
+    const props = {
+      class: "night",
+      tabindex: -1,
+      dataset: { state, look: state && stateColour(state) },
+    };
+    const icon = state && stateIcon(state);
+    const inner = isLink ? h("a", props, icon) : h("span", { ...props, role: "img" }, icon);
+    known = h("span", { role: "gridcell" }, inner);
+    cells.set(key, known);
+  }
+  return /** @type {HTMLElement} */ (known.cloneNode(true));
 }
 
 /**
@@ -252,25 +285,19 @@ function makeRow(item, days, row) {
  */
 function makeCell(item, day, where, row, most) {
   const state = item.state[day];
-  const text = `${where}: ${cellText(item, day)}`;
   const jobId = item.run_job_id[day];
-  const props = {
-    class: "night",
-    tabindex: -1,
-    title: text,
-    "aria-label": text,
-    dataset: { row, column: day + 1, state, look: state && stateColour(state) },
-    style: most && state === "good" ? { "--share": (item.bytes[day] ?? 0) / most } : {},
-  };
-  const icon = state && stateIcon(state);
-  const run = item.run[day] ?? 1;
-  return h(
-    "span",
-    { role: "gridcell" },
-    jobId === null
-      ? h("span", { ...props, role: "img" }, icon)
-      : h("a", { ...props, href: jobUrl({ job_id: jobId, run, runs: run }) }, icon),
-  );
+  const cell = emptyCell(state, jobId !== null);
+  const inner = /** @type {HTMLElement} */ (cell.firstElementChild);
+  inner.setAttribute("aria-label", `${where}: ${cellText(item, day)}`);
+  inner.dataset.row = String(row);
+  inner.dataset.column = String(day + 1);
+  if (jobId !== null) {
+    const run = item.run[day] ?? 1;
+    inner.setAttribute("href", jobUrl({ job_id: jobId, run, runs: run }));
+  }
+  if (most && state === "good")
+    inner.style.setProperty("--share", String((item.bytes[day] ?? 0) / most));
+  return cell;
 }
 
 /** @param {NightsItem} item @param {number} day */

@@ -80,7 +80,7 @@ export function legend() {
       ),
     ),
     h("li", null, h("span", { class: "night" }), stateText(null)),
-    h("li", { class: "muted" }, "Darker: more bytes than on other days of the row"),
+    h("li", { class: "muted" }, "Stronger colour: more bytes, compared with other days of the row"),
   );
 }
 

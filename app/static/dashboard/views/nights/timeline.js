@@ -34,7 +34,7 @@ export function timeline(box, night) {
     h(
       "div",
       { class: "section-head" },
-      h("h2", null, title),
+      h("h2", { tabindex: -1 }, title),
       h(
         "button",
         { type: "button", class: "button button-quiet", on: { click: night.onClose } },
