@@ -106,13 +106,11 @@ def _followed(
 
 
 def _may_miss(series: SeriesNights, days: Days, now: datetime) -> bool:
-    """Whether a day without a run may be one on which it is missing: not the newest before that."""
+    """Whether it has a day without a run on which one may be missing: not the newest before that."""
+    newest = len(days.dates) - 1
     is_overdue = series.overdue_at is not None and series.overdue_at <= now
-    return len(series.days) < len(days.dates) - (not is_overdue and not _has_newest(series, days))
-
-
-def _has_newest(series: SeriesNights, days: Days) -> bool:
-    return bool(series.days) and series.days[-1] == len(days.dates) - 1
+    before_newest = [day for day in series.days if day != newest]
+    return len(before_newest) < newest or (is_overdue and newest not in series.days)
 
 
 def _learnt_since(series: SeriesNights, days: Days) -> datetime:
