@@ -106,7 +106,7 @@ def _followed(
 
 
 def _may_miss(series: SeriesNights, days: Days, now: datetime) -> bool:
-    """Whether it has a day without a run on which one may be missing: not the newest before that."""
+    """Whether a run may be missing on a day without one: on the newest only once it is overdue."""
     newest = len(days.dates) - 1
     is_overdue = series.overdue_at is not None and series.overdue_at <= now
     before_newest = [day for day in series.days if day != newest]
