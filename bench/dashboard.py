@@ -29,6 +29,7 @@ from tools.browser.measure import (
     count_bytes,
     heap_bytes,
 )
+from tools.browser.nights import SERIES, seed_nights
 from tools.browser.views import VIEWS, job_path, open_view, wait_ready
 from tools.hub_process import HubProcess
 
@@ -38,6 +39,7 @@ MIB = 1024 * 1024
 LARGEST_TRANSFER = 700  # KB, of 1,000 bytes
 LONGEST_FIRST_VIEW = 1000  # milliseconds
 LONGEST_DRAW = 200
+LONGEST_NIGHTS = 500
 LARGEST_HEAP = 60 * MIB
 LONGEST_LIVE = 3000
 
@@ -103,6 +105,12 @@ def _measure(hub: HubProcess, browser: Browser, minutes: float, figures: Figures
     for name, job_id in (("5,000 points", LONG), ("3,333 points with their band", DAY)):
         drawn = [_draw(new_page(), job_id) for _ in range(RUNS)]
         figures.add(f"drawing {name}: median", statistics.median(drawn), LONGEST_DRAW, "ms")
+    seed_nights(hub)
+    drawn = [_nights(new_page()) for _ in range(RUNS)]
+    name = f"matrix of {SERIES:,} series by 30 nights, first rows: median"
+    figures.add(name, statistics.median(drawn), LONGEST_NIGHTS, "ms")
+    drawn = [_nights(new_page(), rows=SERIES) for _ in range(RUNS)]
+    figures.add("the same, all rows known: median", statistics.median(drawn), None, "ms")
     seen = [_live(new_page(), hub, number) for number in range(RUNS)]
     figures.add("from a push to the page: slowest", max(seen), LONGEST_LIVE, "ms")
     _watch_heaps({name: new_page() for name in ("overview", "performance")}, hub, minutes, figures)
@@ -123,6 +131,24 @@ def _first_view(page: Page) -> float:
     page.add_init_script(MARK_CONTENT)
     page.goto("/")
     return float(page.wait_for_function(CONTENT_AT).json_value())
+
+
+@_closing
+def _nights(page: Page, rows: int = 0) -> float:
+    """From the choice of the view in an open page until it has this many rows, or its first."""
+    open_view(page, "overview")
+    page.wait_for_load_state("networkidle")
+    return float(page.evaluate(_NIGHTS_DRAWN, rows))
+
+
+_NIGHTS_DRAWN = """async (rows) => {
+    const began = performance.now();
+    document.querySelector('[data-nav=nights]').click();
+    const isDrawn = () => document.querySelector(".matrix-row .night") &&
+        document.querySelector(".matrix-grid").getAttribute("aria-rowcount") > rows;
+    while (!isDrawn()) await new Promise((then) => requestAnimationFrame(then));
+    return performance.now() - began;
+}"""
 
 
 @_closing

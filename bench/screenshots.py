@@ -93,6 +93,7 @@ def fill(hub: HubProcess, now: datetime) -> dict[str, tuple[str, int]]:
         "job-performance": (f"/jobs/{shown}?tab=performance", 2),
         "job-details": (f"/jobs/{shown}?tab=details", 0),
         "compare": (f"/compare/{shown}", 3),
+        "nights": ("/nights", 0),
         "nodes": ("/nodes", 0),
         "node": (f"/nodes/{NODES[0]}?range=24h", 6),
     }

@@ -40,6 +40,7 @@ _State = tuple[str, int, int]  # a file's path, mtime in ns and size
 @blueprint.route("/")
 @blueprint.route("/jobs")
 @blueprint.route("/machines")
+@blueprint.route("/nights")
 @blueprint.route("/nodes")
 @blueprint.route("/<any(machines, jobs, compare, nodes):kind>/<identifier:name>")
 @needs(PAGE)

@@ -125,6 +125,7 @@ _KEYS: Mapping[str, Sequence[Callable[[Any], bool]]] = {
     "events": (_is_row_id,),
     "jobs": (_is_text, _is_text, _is_number, _is_row_id),
     "machines": (_is_name,),
+    "nights": (_is_name, _is_row_id),
     "node_events": (_is_row_id,),
     "nodes": (_is_name,),
     "outbox": (_is_row_id,),

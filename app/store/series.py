@@ -28,20 +28,25 @@ def _time_of(name: str, fields: Mapping[str, Any]) -> str:
 
 
 _DISK_BYTES_TIME = _time_of("bytes_transferred", DISK_FIELDS)
-# A column's 0 may mean that nothing was reported.
-_RUN_COLUMNS = f"""
-jobs.id, jobs.job_id, status, started_at, completed_at, ended_by,
-performance_metrics IS NOT NULL AS is_settled,
+# SQL: the bytes of a run, a row of `jobs`. A column's 0 may mean that nothing was reported: NULL.
+RUN_BYTES = f"""
 CASE WHEN jobs.{_time_of("bytes_transferred", JOB_FIELDS)} IS NOT NULL
           OR bytes_transferred > 0
           OR EXISTS (SELECT FROM job_disks
                      WHERE job_disks.job_id = jobs.job_id AND {_DISK_BYTES_TIME} IS NOT NULL)
-     THEN bytes_transferred END AS bytes,
+     THEN bytes_transferred END"""
+_RUN_COLUMNS = f"""
+jobs.id, jobs.job_id, status, started_at, completed_at, ended_by,
+performance_metrics IS NOT NULL AS is_settled,
+{RUN_BYTES} AS bytes,
 CASE WHEN jobs.{_time_of("total_bytes", JOB_FIELDS)} IS NOT NULL OR total_bytes > 0
      THEN total_bytes END AS total_bytes,
 named_percent, error_message, warnings, clock_skew_seconds, last_telemetry_at, result, findings
 """
 
+
+# What a run that is not good was found to be (app/domain/attention/series.py, is_good).
+BAD_FINDING = '[{"kind": "suspicious"}]'
 
 SQL = load_queries("series", run_columns=_RUN_COLUMNS, disk_bytes_time=_DISK_BYTES_TIME)
 
@@ -101,7 +106,7 @@ def read_runs(conn: Connection, ids: Sequence[int]) -> list[tuple[int, Run]]:
 
 def read_starts(conn: Connection, ids: Sequence[int], limit: int) -> dict[int, list[datetime]]:
     """When the newest good runs of each series began, ascending; by their stored results."""
-    params = {"series": list(ids), "limit": limit, "bad": '[{"kind": "suspicious"}]'}
+    params = {"series": list(ids), "limit": limit, "bad": BAD_FINDING}
     rows = conn.execute(SQL["read_starts"], params)
     return {series_id: starts[::-1] for series_id, starts in rows if starts}
 

@@ -60,20 +60,28 @@ def list_series(
     conn: Connection, wanted: SeriesFilter, limit: int, after: tuple[str, int] | None = None
 ) -> list[dict[str, Any]]:
     """At most `limit` series as the API shows them, by machine (or job) and number."""
-    chosen: list[LiteralString] = []
-    values: dict[str, Any] = {"limit": limit}
+    conditions, values = chosen(wanted, after)
+    query = SQL["list_series"].replace("{conditions}", conditions)
+    with conn.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(query, {**values, "limit": limit}).fetchall()
+    return [_shown_series(row) for row in rows]
+
+
+def chosen(
+    wanted: SeriesFilter, after: tuple[str, int] | None
+) -> tuple[LiteralString, dict[str, Any]]:
+    """SQL: the condition of a page of series, and its parameters."""
+    conditions: list[LiteralString] = []
+    values: dict[str, Any] = {}
     for name, condition in _CONDITIONS.items():
         value = getattr(wanted, name)
         if value is not None:
-            chosen.append(condition)
+            conditions.append(condition)
             values[name] = list(value) if isinstance(value, tuple) else value
     if after is not None:
-        chosen.append(_AFTER)
+        conditions.append(_AFTER)
         values["after_name"], values["after_id"] = after
-    query = SQL["list_series"].replace("{conditions}", " AND ".join(chosen) or "true")
-    with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(query, values).fetchall()
-    return [_shown_series(row) for row in rows]
+    return " AND ".join(conditions) or "true", values
 
 
 def read_one(conn: Connection, series_id: int) -> dict[str, Any] | None:

@@ -16,7 +16,16 @@ from flask.testing import FlaskClient
 from app.api import dashboard
 
 FOLDER = dashboard.STATIC / "dashboard"
-PAGES = ("/", "/jobs", "/machines", "/machines/web01", "/jobs/b-1", "/compare/b-1", "/nodes")
+PAGES = (
+    "/",
+    "/jobs",
+    "/machines",
+    "/machines/web01",
+    "/jobs/b-1",
+    "/compare/b-1",
+    "/nights",
+    "/nodes",
+)
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 

@@ -418,6 +418,10 @@ def operations(client: FlaskClient) -> dict[str, Any]:
             "/series",
             "state attention vm_name job_type repository_id limit cursor",
         ),
+        (
+            "/series/nights",
+            "days zone begins_hour state attention vm_name job_type repository_id limit cursor",
+        ),
         ("/machines", "limit cursor"),
         ("/notifications/outbox", "state destination_id limit cursor"),
         ("/nodes", "limit cursor"),

@@ -49,6 +49,7 @@ FIRST_ASKED = {
     "machine": "**/api/v1/jobs*",
     "job": "**/api/v1/jobs/*",
     "compare": "**/api/v1/jobs/*",
+    "nights": "**/api/v1/series/nights*",
     "nodes": "**/api/v1/nodes*",
     "node": "**/api/v1/nodes/*",
 }

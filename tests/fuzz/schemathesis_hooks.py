@@ -29,6 +29,7 @@ CURSORS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
     "attention": st.tuples(st.integers(0, 1), st.integers(1, 3), MICROS, IDS),
     "runs": st.tuples(MICROS, IDS),
     "series": st.tuples(NAMES, IDS),
+    "nights": st.tuples(NAMES, IDS),
     "jobs": st.tuples(st.sampled_from(SORTS), st.sampled_from(["asc", "desc"]), MICROS, IDS),
     "updates": st.tuples(MICROS, IDS),
     "events": st.tuples(IDS),

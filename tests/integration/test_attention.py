@@ -735,9 +735,7 @@ def test_a_page_of_runs_is_not_compared_with_each_series(owner: Database, config
         )
         judge_runs.run_once(owner, config)
         ids = [row[0] for row in conn.execute("SELECT id FROM jobs ORDER BY id LIMIT 100")]
-        conn.execute(
-            "SET enable_seqscan = off"
-        )  # as on the embedded engine
+        conn.execute("SET enable_seqscan = off")  # as on the embedded engine
         explain = "EXPLAIN (ANALYZE, FORMAT JSON) " + series_store.SQL["place_runs"]
         row = conn.execute(explain, {"ids": ids}).fetchone()
     assert row is not None

@@ -20,6 +20,7 @@ VIEWS = {
     "disks": f"/jobs/{GAPS}?tab=performance&disks=all",
     "details": f"/jobs/{GAPS}?tab=details",
     "compare": f"/compare/{LIVE}",
+    "nights": "/nights",
     "nodes": "/nodes",
     "node": "/nodes/node-fra-1",
 }

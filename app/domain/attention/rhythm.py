@@ -57,7 +57,12 @@ class Rhythm:
 
 def learn_rhythm(starts: Sequence[datetime]) -> Rhythm | None:
     """The rhythm of a series from the starts of its good runs, ascending; None without one."""
-    times = _without_repeats([start.timestamp() for start in starts[-MOST_STARTS:]])
+    return learn_from_times([start.timestamp() for start in starts[-MOST_STARTS:]])
+
+
+def learn_from_times(starts: Sequence[float]) -> Rhythm | None:
+    """The same from seconds since 1970."""
+    times = _without_repeats(starts[-MOST_STARTS:])
     if len(times) < FEWEST_RUNS:
         return None
     distances = [later - earlier for earlier, later in pairwise(times)]

@@ -24,6 +24,7 @@ const ROUTES = [
   { pattern: /^machines\/?$/, nav: "machines", load: () => import("./views/machines.js") },
   // A name may have slashes, and a user may write them plainly.
   { pattern: /^machines\/(.+)$/, nav: "machines", load: () => import("./views/machine.js") },
+  { pattern: /^nights\/?$/, nav: "nights", load: () => import("./views/nights.js") },
   { pattern: /^nodes\/?$/, nav: "nodes", load: () => import("./views/nodes.js") },
   { pattern: /^nodes\/([^/]+)$/, nav: "nodes", load: () => import("./views/node.js") },
 ];

@@ -225,6 +225,36 @@ interface AttentionItem {
   note: string | null;
 }
 
+/** What became of a day of a series. */
+type NightState = "good" | "warning" | "failed" | "missing" | "running" | "stalled" | "cancelled";
+
+/** A series; its lists have a value for each day. */
+interface NightsItem {
+  id: number;
+  vm_name: string | null;
+  job_id: string | null;
+  job_type: string;
+  repository_id: string | null;
+  backup_type: string | null;
+  state: (NightState | null)[];
+  run_job_id: (string | null)[];
+  run: (number | null)[];
+  bytes: (number | null)[];
+  seconds: (number | null)[];
+  runs: number[];
+  failures: number[];
+}
+
+/** GET /series/nights */
+interface Nights extends Page<NightsItem> {
+  zone: string;
+  begins_hour: number;
+  /** Dates: "2026-11-30". */
+  days: string[];
+  /** When each day begins, and the last one ends. */
+  bounds: Instant[];
+}
+
 /** GET /session */
 interface Session {
   /** Whether the hub requires tokens. */
