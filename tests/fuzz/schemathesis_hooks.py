@@ -61,6 +61,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if case.meta.phase.name.value != "stateful":  # that has ids of earlier answers
         _use_known_id(case)
     if case.query:
+        if "zone" in case.query:
+            case.query["zone"] = "Europe/Berlin"
         _order_window(case.query, "from", "to")
         _order_window(case.query, "active_from", "active_to")
         _agree_with_cursor(case.query)

@@ -184,21 +184,22 @@ class _Run:
 
     def _look_at(self, stream: Stream) -> Callable[[bytes], None]:
         def look(data: bytes) -> None:
-            try:
-                with self._reading:
+            with self._reading:
+                try:
                     progress = self._reader.feed(data, stream)
                     if progress is not None:
                         self._take(progress)
-            except Exception as exc:
-                self._stop_reading(exc)
+                except Exception as exc:
+                    self._stop_reading(exc)
 
         return look
 
     def _stop_reading(self, exc: Exception) -> None:
-        """From now on keep the last lines only."""
-        self._reader = LastLines()
-        self._reader.tool, self._reader.exits = self._name, self._exits
-        self._reader.progress = self._newest
+        """From now on keep the last lines only, after those that were read so far."""
+        lines = LastLines.after(self._reader)
+        lines.tool, lines.exits = self._name, self._exits
+        lines.progress = self._newest
+        self._reader = lines
         why = str(exc) if isinstance(exc, SearchTooLong) else f"({exc!r})"
         self.screen.say(f"{self._name}'s output cannot be parsed {why}; it runs on.")
 

@@ -110,8 +110,13 @@ class Reader:
         stream = stream or self.streams[0]
         before = self.progress
         # Repeated lines are skipped: thousands of them would slow the tool down.
-        lines = self._lines.setdefault(stream, Lines()).feed(data)
-        self.take_all([line for line, _ in groupby(lines)], stream)
+        lines = [line for line, _ in groupby(self._lines.setdefault(stream, Lines()).feed(data))]
+        try:
+            self.take_all(lines, stream)
+        except Exception:
+            for line in lines:
+                Reader.take(self, line, stream)
+            raise
         return self._shown() if self.progress is not before else None
 
     def end(self, exit_status: int) -> End:
@@ -163,6 +168,13 @@ class LastLines(Reader):
     def __init__(self) -> None:
         super().__init__()
         self._last = b""
+
+    @classmethod
+    def after(cls, reader: Reader) -> LastLines:
+        """Go on with what another reader has kept, also of lines that have no end yet."""
+        lines = cls()
+        lines.messages, lines._lines = reader.messages, reader._lines
+        return lines
 
     def feed(self, data: bytes, stream: Stream | None = None) -> Progress | None:
         if stream != "stdout":

@@ -99,14 +99,16 @@ def test_a_broken_reader_is_said_once_and_the_tool_runs(
     assert faulty_hub.accepted[-1]["error"] == "restic exited with 5"
 
 
+@pytest.mark.parametrize("is_first", [True, False])
 def test_an_expression_that_would_not_end_in_years_does_not_hold_the_tool_up(
-    shell: Shell, faulty_hub: FaultyHub
+    shell: Shell, faulty_hub: FaultyHub, is_first: bool
 ) -> None:
+    words = "print('the disk is full', file=sys.stderr, flush=True); time.sleep(0.2)\n"
     tool = shell.fake(
         "dumper",
-        "print('aaa', flush=True); time.sleep(0.5)\n"
+        f"print('aaa', flush=True); time.sleep(0.5)\n{words if is_first else ''}"
         "for _ in range(3): print('a' * 60 + 'b', flush=True)\n"
-        "print('the disk is full', file=sys.stderr); sys.exit(4)",
+        f"{'' if is_first else words}sys.exit(4)",
     )
     done = shell.exec([tool], "--progress-regex", "^(?P<phase>(a+)+)$")
     assert (done.returncode, done.stdout.count(b"\n")) == (4, 4)
