@@ -8,8 +8,9 @@ from pathlib import Path
 
 from app.commands.terminal import tell
 from app.config import Config
+from app.database.addresses import new_file
 from app.database.attach import attached_database
-from app.database.backup import new_file, write_backup
+from app.database.backup import write_backup
 from app.errors import ConfigError
 
 MIB = 1 << 20
@@ -37,11 +38,11 @@ def run(config: Config, args: argparse.Namespace) -> int:
     ):
         try:
             if target is None:
-                copied = write_backup(conn, config.data_dir, sys.stdout.buffer, _reporter())
+                copied = write_backup(conn, config.data_dir, sys.stdout.buffer, _Reporter())
                 sys.stdout.buffer.flush()
             else:
                 with new_file(target) as file:
-                    copied = write_backup(conn, config.data_dir, file, _reporter())
+                    copied = write_backup(conn, config.data_dir, file, _Reporter())
         except OSError as exc:
             raise ConfigError(f"{args.file} cannot be written: {exc.strerror or exc}.") from exc
     size = "" if target is None else f", {target.stat().st_size // MIB} MiB compressed"
@@ -49,7 +50,7 @@ def run(config: Config, args: argparse.Namespace) -> int:
     return 0
 
 
-class _reporter:
+class _Reporter:
     """Tells on a terminal how much has been copied, now and then."""
 
     def __init__(self) -> None:

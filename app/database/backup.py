@@ -14,7 +14,6 @@ import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,14 +21,13 @@ from typing import IO, Any
 import psycopg
 
 from app.database.addresses import ENGINE_FILE, OWNER_FILE
-from app.database.lock import LOCK_FILE
+from app.database.lock import DATABASE_FOLDER, LOCK_FILE
 from app.database.pool import Connection, translated_errors
 from app.errors import ConfigError
 
-DATABASE_FOLDER = "timescaledb"
 # The bridge ends the backup of a connection with this name when the connection ends.
 APPLICATION = "hub_backup"
-GZIP_LEVEL = 1  # half the size for a tenth of the time of the usual 9
+GZIP_LEVEL = 1  # the quickest
 
 # What a start makes itself, or what belongs to the engine that runs.
 _LEFT_OUT = {"postmaster.pid", "postmaster.opts", ENGINE_FILE, OWNER_FILE, LOCK_FILE}
@@ -176,19 +174,3 @@ class _OfSize:
         piece += bytes(size - len(piece))
         self._left -= size
         return piece
-
-
-@contextmanager
-def new_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that is there under its name once it is complete and on the disk. Raises OSError."""
-    unfinished = path.with_name(path.name + ".new")
-    unfinished.unlink(missing_ok=True)
-    try:
-        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

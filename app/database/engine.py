@@ -18,7 +18,7 @@ from app.database.addresses import (
 )
 from app.database.engine_ping import EnginePing
 from app.database.engine_process import EngineProcess
-from app.database.lock import lock_directory
+from app.database.lock import DATABASE_FOLDER, lock_directory
 from app.database.lockout import LOCKOUT_SECONDS, WITHIN_SECONDS, AnalystLockout
 from app.errors import EngineError
 
@@ -187,7 +187,7 @@ class EmbeddedEngine:
             raise EngineError(_describe(exc, self._data_dir)) from exc
         self._refuse_to_replace(had_database=kept is not None)
         with suppress(OSError):  # the start will report it
-            (self._data_dir / "timescaledb").chmod(0o700)  # an earlier hub let others read it
+            (self._data_dir / DATABASE_FOLDER).chmod(0o700)  # an earlier hub let others read it
         self._analyst_password = kept or self._analyst_password or secrets.token_urlsafe(24)
         self._process = self._start_process()
         try:
@@ -201,7 +201,7 @@ class EmbeddedEngine:
 
     def _refuse_to_replace(self, *, had_database: bool) -> None:
         """Raise EngineError where a new database would hide that there was one."""
-        folder = self._data_dir / "timescaledb"
+        folder = self._data_dir / DATABASE_FOLDER
         if (folder / "PG_VERSION").exists():
             return
         if folder.exists():
@@ -222,7 +222,7 @@ class EmbeddedEngine:
             "ANALYST_PASSWORD": self._analyst_password,
             "FSYNC": "on" if self._durable else "off",
         }
-        folder = self._data_dir / "timescaledb"
+        folder = self._data_dir / DATABASE_FOLDER
         options = [
             f"--memory-mib={self._memory_mib}",
             f"--refuse-analysts={self._lockout.seconds_left():.0f}",
@@ -253,7 +253,7 @@ class EmbeddedEngine:
 
 def has_database(data_dir: Path) -> bool:
     """Whether a data directory has the files of a database."""
-    return (data_dir / "timescaledb" / "PG_VERSION").exists()
+    return (data_dir / DATABASE_FOLDER / "PG_VERSION").exists()
 
 
 def _describe(exc: OSError, data_dir: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.errors import EngineError
 
+DATABASE_FOLDER = "timescaledb"  # in the data directory
 LOCK_FILE = "engine.lock"
 RETRY_SECONDS = 0.05
 

@@ -28,7 +28,7 @@ from app.transfer.rows import Rows, columns_of, newest_migration
 from app.transfer.tables import TABLES
 
 HOUR = timedelta(hours=1)
-# The embedded engine holds a part in memory until it is read: some 50 MB.
+# The embedded engine holds a part in memory until it is read.
 PART_ROWS = 500_000
 PAGE_BLOCKS = 5_000  # of 8 KiB
 

@@ -13,7 +13,7 @@ from typing import Any
 from psycopg import sql
 
 from app.config import Config
-from app.database.backup import DATABASE_FOLDER
+from app.database.lock import DATABASE_FOLDER
 from app.database.pool import Connection
 
 GZIP_LEVEL = 1
