@@ -125,7 +125,12 @@ class Reads:
                 raise
 
     def _look_at_primary(self) -> int:
-        with closing(self._primary.connect(autocommit=True)) as conn, translated_errors():
+        try:
+            conn = self._primary.connect(autocommit=True)
+        except DatabaseUnavailable:  # it may only allow no more connections
+            with self._primary.reading(CONNECTION_SECONDS) as kept:
+                return _flushed(kept)
+        with closing(conn), translated_errors():
             return _flushed(conn)
 
     def _look_at_standby(self) -> StandbyState:
@@ -142,13 +147,14 @@ class Reads:
         return StandbyState("behind", None if age is None else round(age, 1), detail)
 
     def _position(self) -> int:
-        """How far the standby has to be. While the primary is away: as far as was seen."""
+        """How far the standby has to be. While the primary is away: as far as was seen.
+
+        Raises DatabaseUnavailable. That alone does not mean that the primary is away: if it is only
+        busy, it may have acknowledged more than was seen.
+        """
         if not self._primary_is_away:
-            try:
-                with self._primary.reading() as conn:
-                    self._newest = max(self._newest, _flushed(conn))
-            except DatabaseUnavailable:
-                self._primary_is_away = True  # until the next look
+            with self._primary.reading() as conn:
+                self._newest = max(self._newest, _flushed(conn))
         return self._newest
 
     def _current(self, stack: ExitStack, position: int) -> Connection | None:

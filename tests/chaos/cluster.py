@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import psycopg
+import pytest
 
 from tools.hub_process import free_port, is_running
 
@@ -111,6 +112,13 @@ def running_cluster(
                 cluster.control("stop", "-m", "immediate")
     finally:
         shutil.rmtree(folder)
+
+
+def take_all(cluster: Cluster, taken: ExitStack) -> None:
+    """Every connection that the server has left."""
+    with pytest.raises(psycopg.OperationalError, match="too many clients"):
+        for _ in range(CONNECTIONS + 1):
+            taken.enter_context(cluster.connect())
 
 
 def _find_programs() -> Path:

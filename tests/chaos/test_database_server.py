@@ -17,7 +17,7 @@ from app.database.pool import Database
 from app.errors import HubError
 from app.store.rollups import LOCK_WAIT_MS
 from jobs import compress_chunks, drop_expired_chunks, refresh_rollups
-from tests.chaos.cluster import CONNECTIONS, Cluster, running_cluster
+from tests.chaos.cluster import Cluster, running_cluster, take_all
 from tests.chaos.conftest import Run
 from tests.chaos.faults import small_disk
 from tests.chaos.proxy import Proxy
@@ -127,12 +127,6 @@ def test_no_connection_is_left(hub: HubProcess, cluster: Cluster, chaos: Run) ->
             take_all(cluster, taken)
             scenario.goes_on(lasting(60, 2))
         scenario.recover(time.monotonic())
-
-
-def take_all(cluster: Cluster, taken: ExitStack) -> None:
-    with pytest.raises(psycopg.OperationalError, match="too many clients"):
-        for _ in range(CONNECTIONS + 1):
-            taken.enter_context(cluster.connect())
 
 
 def test_server_that_may_only_be_read(hub: HubProcess, cluster: Cluster, chaos: Run) -> None:

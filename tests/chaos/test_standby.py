@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.cluster import Cluster, running_cluster
+from app.database.reads import LOOK_SECONDS
+from tests.chaos.cluster import Cluster, running_cluster, take_all
 from tests.chaos.conftest import Run
 from tests.chaos.scenario import lasting
 from tools.hub_process import HubProcess, wait_until
@@ -120,6 +121,20 @@ def test_standby_that_is_behind_is_not_read(read_hub: tuple[HubProcess, Cluster]
         conn.execute("SELECT pg_wal_replay_resume()")
     wait_until(lambda: state(hub)["status"] == "ok")
     assert_current(hub, "behind", 5)
+
+
+def test_a_primary_without_free_connections_is_not_away(
+    read_hub: tuple[HubProcess, Cluster], primary: Cluster
+) -> None:
+    hub, standby = read_hub
+    with standby.connect() as conn, ExitStack() as taken:
+        conn.execute("SELECT pg_wal_replay_pause()")
+        assert_current(hub, "busy", 1)
+        take_all(primary, taken)
+        time.sleep(2 * LOOK_SECONDS)
+        for number in range(2, 5):
+            assert_current(hub, "busy", number)
+        conn.execute("SELECT pg_wal_replay_resume()")
 
 
 def test_standby_that_is_away_is_not_read(
