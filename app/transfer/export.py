@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from app.store.history import use_one_snapshot
 from app.store.rollups import read_edges
 from app.transfer.manifest import MANIFEST, Ledger, Manifest, Part
 from app.transfer.rows import Rows, columns_of, newest_migration
-from app.transfer.tables import TABLES
+from app.transfer.tables import PRIVATE, TABLES
 
 HOUR = timedelta(hours=1)
 # The embedded engine holds a part in memory until it is read.
@@ -41,6 +41,11 @@ class Filters:
 
     since: datetime | None = None
     job_id: str | None = None
+
+    @property
+    def tables(self) -> Sequence[str]:
+        """The tables of the export."""
+        return [table for table in TABLES if not self.describe() or table not in PRIVATE]
 
     def describe(self) -> dict[str, str]:
         """For the manifest."""
@@ -95,7 +100,7 @@ def export(database: Database, folder: Path, filters: Filters, progress: Progres
                     ledger.add(known)
                     progress(known.table, known.rows)
                 manifest.parts.append(known)
-            for table in TABLES:
+            for table in filters.tables:
                 for part in _write_table(conn, folder, table, filters):
                     manifest.parts.append(part)
                     progress(part.table, part.rows)

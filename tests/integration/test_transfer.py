@@ -25,7 +25,7 @@ from app.transfer import export as exports
 from app.transfer.export import Filters, export
 from app.transfer.load import import_all
 from app.transfer.rows import Rows, columns_of
-from app.transfer.tables import LEFT_OUT, TABLES
+from app.transfer.tables import LEFT_OUT, PRIVATE, TABLES
 from jobs import drop_expired_chunks, judge_runs, refresh_rollups, summarise_finished_jobs
 from tests.chunks import DAY, HOUR, add_snapshots, add_updates, keep_alive
 from tests.storing import store
@@ -201,6 +201,7 @@ def test_an_export_of_one_job_is_for_analysts(
     assert sum(part.rows for part in manifest.parts if part.table == "job_telemetry") == 2
     since = export(source, tmp_path / "b", Filters(since=NOW - 2.5 * HOUR), quiet)
     assert sum(part.rows for part in since.parts if part.table == "job_telemetry") == 3
+    assert not {part.table for part in since.parts} & set(PRIVATE)
     with pytest.raises(ConfigError, match="limited by --since or --job"):
         import_all(database, config, tmp_path / "a", quiet)
 
