@@ -128,8 +128,9 @@ def test_a_primary_without_free_connections_is_not_away(
 ) -> None:
     hub, standby = read_hub
     with standby.connect() as conn, ExitStack() as taken:
-        conn.execute("SELECT pg_wal_replay_pause()")
         assert_current(hub, "busy", 1)
+        # It has all that the hub has seen, and nothing that comes now.
+        conn.execute("SELECT pg_wal_replay_pause()")
         take_all(primary, taken)
         time.sleep(2 * LOOK_SECONDS)
         for number in range(2, 5):
